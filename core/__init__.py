@@ -1,0 +1,1 @@
+"""Ground floor: models, weights, packed batches, generation and the training loop. Knows no task by name."""

@@ -1,0 +1,1 @@
+"""Sample data written for this project."""
