@@ -53,7 +53,7 @@ def attend(
 
 @cache
 def _variable_length_kernel() -> Callable[..., Tensor] | None:
-    """torch's kernel for packed sequences, where this version's takes the options that we need."""
+    """Torch's kernel for packed sequences, where this version's takes the options that we need."""
     from torch.nn.attention import varlen
 
     wanted = {"scale", "window_size"}
