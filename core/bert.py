@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import HeadwayError
-from .layers import ACTIVATIONS, FeedForward, SelfAttention, Trace
+from .layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace
 from .packing import PackedBatch
 
 # Published name of an activation -> ours (ACTIVATIONS in layers.py).
@@ -129,7 +129,7 @@ class BertBlock(nn.Module):
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.mlp = FeedForward(config.hidden_size, config.intermediate_size, config.activation)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
         """(T, C) -> (T, C)."""
@@ -147,7 +147,7 @@ class Bert(nn.Module):
         self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size)
         self.segment_embedding = nn.Embedding(config.num_segments, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
         init_weights(self, config.init_std)
 
@@ -218,6 +218,15 @@ def init_weights(module: nn.Module, std: float) -> None:
     """The published initialisation: matrices normal with standard deviation `std`, biases zero, norms one."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, std=std)
+            init_matrix(part.weight, std)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
+
+
+def init_matrix(weight: Tensor, std: float) -> None:
+    """Draws a matrix, unless it has no memory yet: then its weights are about to come from a file.
+
+    (Drawing on the meta device also makes torch import its compiler, which takes a second.)
+    """
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=std)

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from .bert import HF_ACTIVATIONS, init_weights
+from .bert import HF_ACTIVATIONS, init_matrix, init_weights
 from .errors import HeadwayError
-from .layers import FeedForward, SelfAttention, Trace
+from .layers import Dropout, FeedForward, SelfAttention, Trace
 from .packing import PackedBatch
 
 
@@ -136,7 +136,7 @@ class GPT2Block(nn.Module):
         )
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.mlp = FeedForward(config.hidden_size, config.intermediate_size, config.activation)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
         """(T, C) -> (T, C)."""
@@ -152,14 +152,14 @@ class GPT2(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         blocks = [GPT2Block(config, layer) for layer in range(config.num_layers)]
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         init_weights(self, config.init_std)
         for block in blocks:  # as published: what is added to the residual stream shrinks with depth
             for out in (block.attn.out, block.mlp.down):
-                nn.init.normal_(out.weight, std=config.init_std / (2 * config.num_layers) ** 0.5)
+                init_matrix(out.weight, std=config.init_std / (2 * config.num_layers) ** 0.5)
 
     def embed(self, batch: PackedBatch) -> Tensor:
         """What enters the first block, (T, C)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead, init_weights
 from .gpt2 import GPT2, GPT2Config, LanguageModelHead, LastToken
-from .layers import Trace
+from .layers import Dropout, Trace
 from .packing import PackedBatch
 
 Config = BertConfig | GPT2Config
@@ -25,7 +25,7 @@ class SequenceHead(nn.Module):
         bert = isinstance(config, BertConfig)
         self.pooler = BertPooler(config) if isinstance(config, BertConfig) else LastToken()
         # As published: GPT-2's sequence head has neither dropout nor a bias.
-        self.dropout = nn.Dropout(config.head_dropout if bert else 0.0)
+        self.dropout = Dropout(config.head_dropout if bert else 0.0)
         self.classifier = nn.Linear(config.hidden_size, num_outputs, bias=bert)
         init_weights(self.classifier, config.init_std)
 
@@ -39,7 +39,7 @@ class TokenHead(nn.Module):
 
     def __init__(self, config: Config, num_outputs: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, num_outputs)
         init_weights(self.classifier, config.init_std)
 

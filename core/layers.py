@@ -7,12 +7,14 @@ Shapes: B sequences, T tokens in all, C hidden size, H heads, D head size (C / H
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .packing import PackedBatch
@@ -33,6 +35,49 @@ class Trace:
     attentions: list[tuple[Tensor, ...]] = field(default_factory=list)  # a block's weights, (H, n, n) a sequence
 
 
+def keep_bits(shape: Sequence[int]) -> Tensor:
+    """Uniformly random 16-bit numbers, int16: below a threshold means kept.
+
+    One 64-bit draw decides four elements; drawing a Bernoulli number for each is the slowest part of dropout on a CPU.
+    """
+    count = math.prod(shape)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    return draws.view(torch.int16)[:count].view(shape)
+
+
+def keep_mask(bits: Tensor, dropout: float, dtype: torch.dtype) -> Tensor:
+    """1 where an element is kept, 0 where it is dropped, in the dtype that it is multiplied with."""
+    threshold = round((1 - dropout) * 2**16) - 2**15
+    return torch.lt(bits, threshold, out=torch.empty(bits.shape, dtype=dtype))
+
+
+class _CPUDropout(torch.autograd.Function):
+    """Dropout on the CPU, keeping two bytes an element for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropout: float) -> Tensor:
+        bits = keep_bits(x.shape)
+        ctx.save_for_backward(bits)
+        ctx.dropout = dropout
+        return keep_mask(bits, dropout, x.dtype).mul_(x).mul_(1 / (1 - dropout))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (bits,), (grad,) = ctx.saved_tensors, grad_outputs
+        return keep_mask(bits, ctx.dropout, grad.dtype).mul_(grad).mul_(1 / (1 - ctx.dropout)), None
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout, several times faster on a CPU; the chance is rounded to a multiple of 2^-16."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape -> the same; the identity outside training."""
+        if self.training and 0 < self.p < 1 and input.device.type == "cpu":
+            return _CPUDropout.apply(input, self.p)  # pyright: ignore[reportReturnType]
+        return super().forward(input)
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float
 ) -> Tensor:
@@ -42,6 +87,9 @@ def attend(
     the variable-length kernel; elsewhere the sequences are padded in here and nowhere else.
     """
     if q.device.type == "cpu":
+        if q.requires_grad and torch.is_grad_enabled():
+            out = _TrainingAttention.apply(q, k, v, batch, causal, dropout, scale)
+            return out  # pyright: ignore[reportReturnType]
         return _attend_by_run(q, k, v, batch, causal, dropout, scale)
     half = q.dtype in (torch.bfloat16, torch.float16)
     if q.device.type == "cuda" and half and dropout == 0 and (varlen := _variable_length_kernel()):
@@ -52,7 +100,7 @@ def attend(
 
 
 @cache
-def _variable_length_kernel() -> Callable[..., Tensor] | None:
+def _variable_length_kernel() -> Callable[..., Any] | None:
     """Torch's kernel for packed sequences, where this version's takes the options that we need."""
     from torch.nn.attention import varlen
 
@@ -63,13 +111,86 @@ def _variable_length_kernel() -> Callable[..., Tensor] | None:
 def _attend_by_run(
     q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float
 ) -> Tensor:
+    sizes = [count * length for _, count, length in batch.runs]
     outputs = []
-    for start, count, length in batch.runs:
+    for (_, count, length), *run in zip(batch.runs, q.split(sizes), k.split(sizes), v.split(sizes), strict=True):
         # (count * n, H, D) -> (count, H, n, D)
-        run = (x[start : start + count * length].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
+        run = (x.unflatten(0, (count, length)).transpose(1, 2) for x in run)
         out = F.scaled_dot_product_attention(*run, dropout_p=dropout, is_causal=causal, scale=scale)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
+
+
+SCORES_AT_ONCE = 2**20  # attention scores of one piece: with what is made from them, about a core's cache
+
+
+def _pieces(batch: PackedBatch, heads: int) -> Iterator[tuple[slice, int, int]]:
+    """Neighbours of equal length whose scores fit in the cache, as (their tokens, how many, their length)."""
+    for start, count, length in batch.runs:
+        most = max(1, SCORES_AT_ONCE // (heads * length * length))
+        for first in range(0, count, most):
+            size = min(most, count - first)
+            begin = start + first * length
+            yield slice(begin, begin + size * length), size, length
+
+
+def _swap(x: Tensor, count: int) -> Tensor:
+    """(count * n, H, D) -> (count * H, n, D), and the other way round; a view if it can be."""
+    return x.unflatten(0, (count, -1)).transpose(1, 2).flatten(0, 1)
+
+
+class _TrainingAttention(torch.autograd.Function):
+    """Attention with dropout for training on the CPU, a few sequences at a time so that scores stay in the cache.
+
+    torch's own kernel for the CPU knows no dropout; what it falls back to takes 2 to 5 times as long.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float
+    ) -> Tensor:
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        kept: list[Tensor] = []
+        for tokens, count, n in _pieces(batch, q.shape[1]):
+            piece_q, piece_k, piece_v = (_swap(x[tokens], count) for x in (q, k, v))
+            scores = torch.bmm(piece_q * scale, piece_k.transpose(1, 2))
+            if causal:
+                scores += scores.new_full((n, n), -math.inf).triu_(1)
+            weights = scores.softmax(dim=-1)
+            kept.append(weights)
+            if dropout:
+                bits = keep_bits(weights.shape)
+                kept.append(bits)
+                weights = keep_mask(bits, dropout, q.dtype).mul_(weights)
+                piece_v = piece_v * (1 / (1 - dropout))
+            out[tokens] = _swap(torch.bmm(weights, piece_v), count)
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.batch, ctx.dropout, ctx.scale = batch, dropout, scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, *kept = ctx.saved_tensors
+        grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+        saved = iter(kept)
+        for tokens, count, _ in _pieces(ctx.batch, q.shape[1]):
+            piece_q, piece_k, piece_v, grad = (_swap(x[tokens], count) for x in (q, k, v, *grad_outputs))
+            weights = next(saved)
+            if ctx.dropout:
+                mask = keep_mask(next(saved), ctx.dropout, q.dtype)
+                grad = grad * (1 / (1 - ctx.dropout))
+                grad_v = torch.bmm((weights * mask).transpose(1, 2), grad)
+                grad_weights = mask.mul_(torch.bmm(grad, piece_v.transpose(1, 2)))
+            else:
+                grad_v = torch.bmm(weights.transpose(1, 2), grad)
+                grad_weights = torch.bmm(grad, piece_v.transpose(1, 2))
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_q = torch.bmm(grad_scores, piece_k * ctx.scale)
+            grad_k = torch.bmm(grad_scores.transpose(1, 2), piece_q * ctx.scale)
+            for whole, piece in zip(grads, (grad_q, grad_k, grad_v), strict=True):
+                whole[tokens] = _swap(piece, count)
+        return *grads, None, None, None, None
 
 
 def _attend_padded(
