@@ -143,9 +143,9 @@ class Bert(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size)
-        self.segment_embedding = nn.Embedding(config.num_segments, config.hidden_size)
+        self.token_embedding = embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = embedding(config.max_positions, config.hidden_size)
+        self.segment_embedding = embedding(config.num_segments, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
@@ -224,9 +224,14 @@ def init_weights(module: nn.Module, std: float) -> None:
 
 
 def init_matrix(weight: Tensor, std: float) -> None:
-    """Draws a matrix, unless it has no memory yet: then its weights are about to come from a file.
-
-    (Drawing on the meta device also makes torch import its compiler, which takes a second.)
-    """
+    """Draws a matrix, unless it is on the meta device: then its weights are about to come from a file."""
     if not weight.is_meta:
         nn.init.normal_(weight, std=std)
+
+
+def embedding(rows: int, size: int) -> nn.Embedding:
+    """An embedding that leaves the drawing to `init_weights`.
+
+    nn.Embedding draws at once; on the meta device that makes torch import its compiler, which takes a second.
+    """
+    return nn.Embedding(rows, size, _weight=torch.empty(rows, size))

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from .bert import HF_ACTIVATIONS, init_matrix, init_weights
+from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights
 from .errors import HeadwayError
 from .layers import Dropout, FeedForward, SelfAttention, Trace
 from .packing import PackedBatch
@@ -150,8 +150,8 @@ class GPT2(nn.Module):
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size)
+        self.token_embedding = embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = embedding(config.max_positions, config.hidden_size)
         self.dropout = Dropout(config.embedding_dropout)
         blocks = [GPT2Block(config, layer) for layer in range(config.num_layers)]
         self.blocks = nn.ModuleList(blocks)

@@ -63,7 +63,9 @@ class _CPUDropout(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, None]:
         (bits,), (grad,) = ctx.saved_tensors, grad_outputs
         return keep_mask(bits, ctx.dropout, grad.dtype).mul_(grad).mul_(1 / (1 - ctx.dropout)), None
 
@@ -170,7 +172,9 @@ class _TrainingAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
         grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
         saved = iter(kept)

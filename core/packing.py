@@ -130,7 +130,11 @@ class BatchPlan:
         """Batches for prediction: longest first, so that a batch that does not fit in memory fails at once."""
         return self._fill(sorted(range(len(self.lengths)), key=lambda i: -self.lengths[i]))
 
-    def _fill(self, order: Sequence[int]) -> list[list[int]]:
+    def in_order(self) -> list[list[int]]:
+        """Batches of neighbours, for what is sorted already."""
+        return self._fill(range(len(self.lengths)), sort=False)
+
+    def _fill(self, order: Sequence[int], sort: bool = True) -> list[list[int]]:
         most = self.batch_size or self.max_examples
         batches: list[list[int]] = []
         tokens = 0
@@ -141,6 +145,6 @@ class BatchPlan:
                 batches.append([])
                 tokens = self.lengths[index]
             batches[-1].append(index)
-        for batch in batches:  # equal lengths become neighbours, which attention takes in one go
+        for batch in batches if sort else ():  # equal lengths become neighbours, which attention takes in one go
             batch.sort(key=lambda i: -self.lengths[i])
         return batches

@@ -1,0 +1,209 @@
+"""Where models come from: a local folder, a built-in name or a hub id, and what their files hold.
+
+Nothing here runs code from a file: safetensors are read directly, a `.bin` through torch's weights-only reader.
+"""
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import HeadwayError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The models that come with the package.
+BUILT_IN: dict[str, Path] = {
+    config.parent.name: config.parent for config in sorted(Path(__file__).with_name("builtin").glob("*/config.json"))
+}
+CONFIG_FILES = [
+    "config.json",
+    "headway.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+]
+SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def find_folder(name_or_path: str | Path) -> Path:
+    """The folder of a model: a local one, a built-in one, or one that is downloaded from the hub and kept there.
+
+    With HF_HUB_OFFLINE=1 only what was downloaded before is used.
+
+    Raises:
+        HeadwayError: there is no such model, or the hub cannot be reached.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise HeadwayError(f"{path} is a file; a model is a folder with config.json in it. Try {path.parent}.")
+    name = str(name_or_path)
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    known = f" Built in: {', '.join(BUILT_IN)}." if BUILT_IN else ""
+    if not HUB_ID.fullmatch(name):
+        raise HeadwayError(f"There is no model folder {path}.{known} Check the path.")
+    return _from_hub(name, known)
+
+
+def _from_hub(name: str, known: str) -> Path:
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # httpx's or httpx2's, whichever this version uses
+        LocalEntryNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=[*CONFIG_FILES, *SAFETENSORS]))
+        if (folder / "config.json").exists() and not _weight_files(folder):
+            folder = Path(snapshot_download(name, allow_patterns=[*CONFIG_FILES, *PICKLES]))
+        return folder
+    except LocalEntryNotFoundError as error:
+        # Another program may have downloaded just the files that are needed.
+        if isinstance(cached := try_to_load_from_cache(name, "config.json"), str):
+            return Path(cached).parent
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        why = "HF_HUB_OFFLINE is set" if offline else "the hub could not be reached"
+        raise HeadwayError(
+            f"There is no model {name!r}: no folder {Path(name).absolute()}, and {why} and it was not downloaded "
+            f"before.{known} Give the path of a model folder, or download it once with a connection."
+        ) from error
+    except (HTTPError, HFValidationError) as error:
+        why = str(error).strip().splitlines()[0].rstrip(".")
+        raise HeadwayError(
+            f"There is no model {name!r}: no folder {Path(name).absolute()}, and the hub says: {why}.{known} "
+            "Check the spelling; a private or gated model needs HF_TOKEN."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model folder.
+
+    Raises:
+        HeadwayError: the file cannot be read, is not JSON or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise HeadwayError(f"{path} is not a text file. Copy the model folder again from where it came.") from error
+    except json.JSONDecodeError as error:
+        raise HeadwayError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}). Copy the file again from where it came."
+        ) from error
+    if not isinstance(content, dict):
+        raise HeadwayError(f"{path} holds a {type(content).__name__} where an object {{...}} belongs.")
+    return content
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The tensors of a model folder by their published names; what comes from safetensors is not in memory yet."""
+
+    values: "dict[str, Tensor]"
+    files: dict[str, Path]  # which file holds the tensor
+    where: Path  # what to name when a tensor is in none of them
+
+
+def read_tensors(folder: Path) -> WeightFiles:
+    """Every tensor in a model folder: safetensors where there are any, else a `.bin`; one file or several.
+
+    Raises:
+        HeadwayError: there are no weights, or a file is missing, damaged, or would run code.
+    """
+    paths = _weight_files(folder)
+    if not paths:
+        raise HeadwayError(
+            f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin. "
+            "Copy the missing file into it (TensorFlow and Flax weights are not read)."
+        )
+    values: dict[str, Tensor] = {}
+    files: dict[str, Path] = {}
+    for path in paths:
+        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
+        values.update(tensors)
+        files.update(dict.fromkeys(tensors, path))
+    return WeightFiles(values, files, paths[0] if len(paths) == 1 else folder)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for single, index in (SAFETENSORS[:2], PICKLES[:2]):
+        if (folder / single).exists():
+            return [folder / single]
+        if (folder / index).exists():
+            return _shards(folder / index)
+    return []
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise HeadwayError(f"{index} has no weight_map, so its files cannot be found. Copy it again.")
+    shards = [index.parent / str(name) for name in dict.fromkeys(weight_map.values())]
+    missing = [shard.name for shard in shards if not shard.exists()]
+    if missing:
+        raise HeadwayError(
+            f"{index} lists {_some(missing)}, which {'is' if len(missing) == 1 else 'are'} not in the folder. "
+            "Copy the missing files there."
+        )
+    return shards
+
+
+def _read_safetensors(path: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_bin(path: Path) -> "dict[str, Tensor]":
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if _is_pointer(path):
+            raise _damaged(path, "") from error
+        raise HeadwayError(
+            f"{path} holds more than tensors (or is damaged), and reading it could run code that someone hid in it, "
+            "so it is refused. Use a version of the model with model.safetensors."
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is empty") from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise HeadwayError(f"{path} holds no plain table of tensors. Use a version with model.safetensors.")
+    return content
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(24).startswith(b"version https://git-lfs")
+
+
+def _damaged(path: Path, why: str) -> HeadwayError:
+    if _is_pointer(path):
+        return HeadwayError(f"{path} is a Git LFS pointer, not the weights. Run `git lfs pull` in its folder.")
+    size = path.stat().st_size
+    return HeadwayError(f"{path} is damaged or cut off ({size:,} bytes; {why}). Copy or download it again.")
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,94 @@
+"""The options of a training run: the command line's flags and the browser's form are made from these fields."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any
+
+from .errors import HeadwayError
+from .packing import BatchPlan
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained; every field carries its help text (and choices) in its metadata.
+
+    Raises:
+        HeadwayError: a value is not possible; the message names the option, the value and what is allowed.
+    """
+
+    epochs: float = _option(3.0, "Passes over the training data; 0.5 is half of one.")
+    max_steps: int | None = _option(None, "Optimizer steps, instead of epochs.")
+    batch_size: int = _option(32, "Examples a batch, over all processes.")
+    batch_tokens: int | None = _option(None, "Tokens a batch at most, instead of a number of examples.")
+    gradient_accumulation_steps: int = _option(1, "Batches an optimizer step.")
+    learning_rate: float = _option(5e-5, "The highest learning rate, reached after the warm-up.")
+    schedule: str = _option("linear", "How the rate falls after the warm-up.", ("linear", "cosine", "constant"))
+    # A tenth: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884), who find it steadies fine-tuning on small data.
+    warmup_ratio: float = _option(0.1, "Part of all steps over which the learning rate rises from zero.")
+    warmup_steps: int | None = _option(None, "Steps of warm-up, instead of a part of all steps.")
+    weight_decay: float = _option(0.01, "Decoupled weight decay of the matrices; biases and norms have none.")
+    adam_beta1: float = _option(0.9, "AdamW's decay of the mean of gradients.")
+    adam_beta2: float = _option(0.999, "AdamW's decay of the mean of squared gradients.")
+    adam_epsilon: float = _option(1e-8, "What AdamW adds to the root in the denominator.")
+    max_grad_norm: float | None = _option(1.0, "Gradients are scaled down to this norm; none: as they are.")
+    precision: str = _option(
+        "auto", "Arithmetic; auto: what the hardware does fast.", ("auto", "fp32", "bf16", "fp16")
+    )
+    seed: int = _option(0, "Of everything that is random.")
+    device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
+    eval_steps: int | None = _option(None, "Steps between evaluations; none: after each epoch.")
+    patience: int | None = _option(None, "Stop after so many evaluations in a row without a new best.")
+    save_steps: int | None = _option(None, "Steps between checkpoints; none: after each evaluation and epoch.")
+    keep: str = _option("best", "The weights to end with.", ("best", "last"))
+    trackers: tuple[str, ...] = _option((), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...")
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_tokens", "eval_steps", "patience", "save_steps"):
+            self._need(name, _whole(getattr(self, name), 1), "a whole number above 0", optional=True)
+        for name in ("batch_size", "gradient_accumulation_steps"):
+            self._need(name, _whole(getattr(self, name), 1), "a whole number above 0")
+        self._need("warmup_steps", _whole(self.warmup_steps, 0), "a whole number, 0 or more", optional=True)
+        self._need("seed", _whole(self.seed, 0), "a whole number, 0 or more")
+        for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):
+            optional = name == "max_grad_norm"
+            self._need(name, _number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0", optional)
+        for name in ("adam_beta1", "adam_beta2"):
+            self._need(name, _number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self._need("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
+        self._need("warmup_ratio", _number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
+        for name in ("schedule", "precision", "keep"):
+            choices = self.__dataclass_fields__[name].metadata["choices"]
+            self._need(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        kinds = ("auto", "cpu", "cuda", "cuda:[0-9]*", "mps", "xpu", "xpu:[0-9]*")
+        known = any(fnmatch(str(self.device), kind) for kind in kinds)
+        self._need("device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
+        names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
+        self._need("trackers", names, "a tuple of names")
+
+    def _need(self, name: str, fine: bool, allowed: str, optional: bool = False) -> None:
+        value = getattr(self, name)
+        if not fine and not (optional and value is None):
+            raise HeadwayError(f"{name}={value!r} is not possible; it must be {allowed}{' or none' * optional}.")
+
+    def plan(self, lengths: Sequence[int]) -> BatchPlan:
+        """The batches of this run, over examples of these many tokens."""
+        size = self.batch_size if self.batch_tokens is None else None
+        return BatchPlan(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)
+
+    def warmup_for(self, total_steps: int) -> int:
+        """Steps of warm-up in a run of so many."""
+        return math.ceil(total_steps * self.warmup_ratio) if self.warmup_steps is None else self.warmup_steps
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,89 @@
+"""What a training run tells as it goes: a progress bar, a live curve, the log and the tests are made from it."""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as plain JSON types, with its name under `event`; a figure that is not finite becomes null."""
+        return {"event": type(self).__name__.lower(), **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The run begins, or goes on."""
+
+    total_steps: int
+    warmup_steps: int
+    examples: int
+    parameters: int  # trained ones
+    device: str
+    precision: str  # fp32, bf16 or fp16
+    processes: int
+    seed: int
+    resumed_from: int | None  # the step of the checkpoint; None: from the beginning
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimizer step, over all processes."""
+
+    step: int  # from 1
+    epoch: float  # passes over the data so far
+    loss: float  # mean over the labels of the step
+    learning_rate: float
+    grad_norm: float  # before clipping; not finite where fp16's scaler left the step out
+    tokens: int  # useful ones, in this step
+    tokens_per_second: float  # of the run so far, training alone
+    seconds_left: float  # of training alone
+
+    def to_log(self) -> dict[str, Any]:
+        """The event without what the clock said, so that a resumed run writes the same log."""
+        return {
+            name: value for name, value in self.to_json().items() if name not in ("tokens_per_second", "seconds_left")
+        }
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The network was evaluated."""
+
+    step: int
+    epoch: float
+    metrics: dict[str, float]  # the first one decides
+    best: bool  # better than all before
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A checkpoint is whole on the disk."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is over."""
+
+    steps: int
+    seconds: float  # training alone: without evaluations and checkpoints
+    tokens_per_second: float  # useful ones, training alone
+    train_loss: float  # mean over all labels of the run
+    metrics: dict[str, float]  # of the weights that the network now holds; empty without evaluation
+    best_step: int | None
+    stopped_early: bool
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return str(value) if isinstance(value, Path) else value

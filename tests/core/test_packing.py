@@ -1,0 +1,111 @@
+"""Packed batches know where their sequences stand, and a plan deals every example exactly once."""
+
+import pytest
+import torch
+from headway.core.packing import BatchPlan, PackedBatch
+from hypothesis import given
+from hypothesis import strategies as st
+
+SEQUENCES = [[5, 6, 7], [8], [9, 10, 11], [12, 13]]
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
+
+
+def test_sequences_lie_end_to_end():
+    batch = PackedBatch.pack(SEQUENCES)
+    assert batch.input_ids.tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert batch.position_ids.tolist() == [0, 1, 2, 0, 0, 1, 2, 0, 1]
+    assert batch.segment_ids.tolist() == [0] * 9
+    assert batch.cu_seqlens.tolist() == [0, 3, 4, 7, 9]
+    assert (len(batch), batch.num_tokens, batch.lengths) == (4, 9, (3, 1, 3, 2))
+
+
+def test_first_and_last_tokens_are_found_by_offset():
+    batch = PackedBatch.pack(SEQUENCES)
+    assert batch.input_ids[batch.first].tolist() == [5, 8, 9, 12]
+    assert batch.input_ids[batch.last].tolist() == [7, 8, 11, 13]
+
+
+def test_split_gives_every_sequence_its_rows():
+    batch = PackedBatch.pack(SEQUENCES)
+    assert [part.tolist() for part in batch.split(batch.input_ids)] == SEQUENCES
+
+
+def test_segments_follow_their_sequences():
+    batch = PackedBatch.pack([[1, 2], [3]], segments=[[0, 1], [1]])
+    assert batch.segment_ids.tolist() == [0, 1, 1]
+
+
+def test_moving_a_batch_changes_nothing_else():
+    batch = PackedBatch.pack(SEQUENCES)
+    moved = batch.to("meta")
+    assert moved.input_ids.is_meta
+    assert moved.cu_seqlens.is_meta
+    assert moved.lengths == batch.lengths
+    assert not batch.input_ids.is_meta
+
+
+@pytest.mark.parametrize("sequences", [[], [[]], [[1], []]])
+def test_an_empty_sequence_is_refused(sequences):
+    with pytest.raises(ValueError, match="no sequence may be empty"):
+        PackedBatch.pack(sequences)
+
+
+def test_segments_of_other_lengths_are_refused():
+    with pytest.raises(ValueError, match="segments"):
+        PackedBatch.pack([[1, 2]], segments=[[0]])
+
+
+@given(LENGTHS)
+def test_runs_are_neighbours_of_equal_length_and_cover_the_batch(lengths):
+    batch = PackedBatch.pack([[1] * length for length in lengths])
+    assert [length for _, count, length in batch.runs for _ in range(count)] == lengths
+    starts = [start for start, _, _ in batch.runs]
+    assert starts == [sum(c * n for _, c, n in batch.runs[:i]) for i in range(len(batch.runs))]
+    assert all(a[2] != b[2] for a, b in zip(batch.runs, batch.runs[1:], strict=False))
+
+
+@given(LENGTHS, st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 5))
+def test_a_plan_by_size_deals_every_example_once(lengths, size, seed, epoch):
+    batches = BatchPlan(lengths, batch_size=size, seed=seed).epoch(epoch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert 0 < len(batches[-1]) <= size
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(1, 20), st.integers(0, 5))
+def test_a_plan_by_tokens_keeps_to_its_budget(lengths, budget, most, epoch):
+    plan = BatchPlan(lengths, batch_tokens=budget, max_examples=most)
+    for batches in (plan.epoch(epoch), plan.by_length()):
+        assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+        for batch in batches:
+            assert len(batch) <= most
+            assert sum(lengths[i] for i in batch) <= budget or len(batch) == 1
+
+
+@given(LENGTHS, st.integers(0, 2**31), st.integers(0, 5))
+def test_a_plan_is_a_function_of_seed_and_epoch_alone(lengths, seed, epoch):
+    torch.manual_seed(1)
+    one = BatchPlan(lengths, batch_tokens=64, seed=seed).epoch(epoch)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    other = BatchPlan(tuple(lengths), batch_tokens=64, seed=seed).epoch(epoch)
+    assert one == other
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_epochs_and_seeds_differ():
+    lengths = [3] * 50
+    plans = [BatchPlan(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({str(plan) for plan in plans}) == 4
+
+
+def test_prediction_takes_the_longest_first():
+    lengths = [3, 9, 1, 9, 4]
+    order = [i for batch in BatchPlan(lengths, batch_tokens=12).by_length() for i in batch]
+    assert [lengths[i] for i in order] == [9, 9, 4, 3, 1]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"batch_size": 4, "batch_tokens": 100}])
+def test_a_plan_wants_one_size_and_one_only(sizes):
+    with pytest.raises(ValueError, match="batch_size or batch_tokens"):
+        BatchPlan([1, 2], **sizes)

@@ -1,0 +1,94 @@
+"""Several processes do what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import train_worker
+from headway.core.processes import Processes, from_main, gather_in_order, processes, shard
+from train_worker import TOGETHER, Data, accumulated, curve, told
+
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+    # Without the flag it starts processes through MPI alone; without a GPU they find the CPU themselves.
+    "accelerate launch": [
+        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
+        "--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no",
+    ],
+}  # fmt: skip
+
+
+def launch(launcher: str, folder: Path) -> list[dict]:
+    """What each of two processes reports of `together`."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, *LAUNCHERS[launcher], train_worker.__file__, "processes", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return launch("torchrun", tmp_path_factory.mktemp("two"))
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulated"])
+def test_two_processes_give_the_curve_and_the_predictions_of_one(two: list[dict], name: str):
+    check_against_one_process(two, name)
+
+
+@pytest.mark.slow
+def test_accelerate_launch_gives_the_same(tmp_path: Path):
+    check_against_one_process(launch("accelerate launch", tmp_path), "plain")
+
+
+def check_against_one_process(reports: list[dict], name: str) -> None:
+    assert reports[0] == reports[1]  # both processes saw the same events, and all predictions
+    report = reports[0]
+    assert report[f"{name} processes"] == 2
+    held_out = Data(21, seed=1)
+    *_, (_, network) = seen = list(
+        curve({"plain": TOGETHER, "accumulated": accumulated()}[name], evaluate=held_out.evaluate)
+    )
+    events = [told(event) for event, _ in seen[1:-1]]
+    assert [event["event"] for event in report[name]] == [event["event"] for event in events]
+    for theirs, ours in zip(report[name], events, strict=True):
+        if ours["event"] == "step":
+            assert theirs["tokens"] == ours["tokens"]
+            assert theirs["loss"] == pytest.approx(ours["loss"], abs=1e-4)
+            assert theirs["grad_norm"] == pytest.approx(ours["grad_norm"], rel=1e-3)
+        else:
+            assert theirs["metrics"] == pytest.approx(ours["metrics"], abs=1e-4)
+    predictions = torch.tensor(held_out.predict(network))
+    assert torch.allclose(torch.tensor(report[f"{name} predictions"]), predictions, atol=1e-4)
+
+
+def test_two_processes_resume_bit_for_bit(two: list[dict]):
+    assert [report["resumed equals unbroken"] for report in two] == [True, True]
+
+
+def test_the_last_batch_is_a_single_example():
+    sizes = [len(batch) for batch in TOGETHER.plan(Data(33).lengths).epoch(0)]
+    assert sizes == [8, 8, 8, 8, 1]
+
+
+def test_one_process_is_a_run_of_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert processes() == Processes(rank=0, world=1)
+    assert processes().main
+    assert shard(["a", "b", "c"]) == ["a", "b", "c"]
+    assert gather_in_order({2: "c", 0: "a", 1: "b"}) == ["a", "b", "c"]
+    assert from_main("mine") == "mine"
+
+
+def test_sharing_work_does_not_start_accelerate():
+    code = (
+        "import sys; from headway.core.processes import gather_in_order, shard;"
+        "assert gather_in_order(dict(enumerate(shard([1, 2])))) == [1, 2]; assert 'accelerate' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,223 @@
+"""A run can be killed at any moment and goes on as if nothing had happened."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import train_worker
+from headway.core.errors import HeadwayError
+from headway.core.training import Event, Finished, Saved, Started, Step, TrainConfig, fit
+from train_worker import KILLS, Data, tiny_bert, weights
+
+CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every run of KILLS, killed and resumed by a process of its own."""
+    folder = tmp_path_factory.mktemp("kills")
+    command = [sys.executable, "-W", "error", train_worker.__file__, "kills", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in KILLS if name != "unbroken"])
+def test_a_killed_run_ends_as_the_unbroken_one(killed: Path, name: str):
+    unbroken, broken = killed / "unbroken", killed / name.replace(" ", "-")
+    ours = json.loads((broken / "report.json").read_text())
+    theirs = json.loads((unbroken / "report.json").read_text())
+    checkpoint = KILLS[name][1]
+    assert ours["resumed_from"] == checkpoint
+    assert ours["steps"] == list(range((checkpoint or 0) + 1, 15))
+    assert ours["finished"] == theirs["finished"]
+    assert (broken / "weights.safetensors").read_bytes() == (unbroken / "weights.safetensors").read_bytes()
+    assert (broken / "run" / "log.jsonl").read_bytes() == (unbroken / "run" / "log.jsonl").read_bytes()
+    files = [{str(path.relative_to(place)) for path in (place / "run").rglob("*")} for place in (broken, unbroken)]
+    assert files[0] == files[1]
+
+
+def test_the_killed_runs_had_something_to_lose(killed: Path):
+    finished = json.loads((killed / "unbroken" / "report.json").read_text())["finished"]
+    assert finished["best_step"] == 8  # neither the first evaluation nor the last, so weights are put back
+    log = (killed / "unbroken" / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in log].count("step") == 14
+
+
+def test_a_checkpoint_holds_safetensors_and_json_alone(killed: Path):
+    folder = killed / "unbroken" / "run" / "checkpoint-000014"
+    assert {path.name for path in folder.iterdir()} == {
+        "weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json",
+    }  # fmt: skip
+    for path in folder.glob("*.safetensors"):
+        assert safetensors.torch.load_file(path)
+
+
+def events(folder: Path | None, config: TrainConfig, **options: object) -> Iterator[tuple[Event, torch.nn.Module]]:
+    """A run with dropout over 56 examples."""
+    data, network = Data(56), tiny_bert(dropout=0.2)
+    for event in fit(network, config.plan(data.lengths), data.loss, config, run_folder=folder, **options):
+        yield event, network
+
+
+def stop_after(step: int, folder: Path, config: TrainConfig, **options: object) -> None:
+    """A run that nobody draws events from after `step`."""
+    run = events(folder, config, **options)
+    for event, _ in run:
+        if isinstance(event, Step) and event.step == step:
+            run.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "bf16"},
+        {"gradient_accumulation_steps": 2, "save_steps": 1},
+        {"batch_tokens": 40},
+        {"schedule": "cosine", "max_steps": 12},
+    ],
+    ids=str,
+)
+def test_every_way_of_training_resumes_bit_for_bit(tmp_path: Path, changes: dict):
+    config = replace(CONFIG, **changes)
+    *_, (finished, unbroken) = events(tmp_path / "unbroken", config)
+    stop_after(5, tmp_path / "broken", config)
+    *_, (also_finished, resumed) = seen = list(events(tmp_path / "broken", config, resume=True))
+    assert seen[0][0].resumed_from in (3, 4)
+    assert isinstance(finished, Finished)
+    assert also_finished.train_loss == finished.train_loss
+    theirs = weights(unbroken)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(resumed).items())
+    assert (tmp_path / "broken/log.jsonl").read_bytes() == (tmp_path / "unbroken/log.jsonl").read_bytes()
+
+
+def test_what_happens_to_the_random_state_before_the_run_does_not_matter(tmp_path: Path):
+    *_, (_, once) = events(None, CONFIG)
+    torch.manual_seed(99)
+    *_, (_, again) = events(None, CONFIG)
+    theirs = weights(once)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(again).items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate was 0.003 and is 0.001"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"batch_size": 4}, "batch_size was 8 and is 4"),
+        ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'"),
+        ({"epochs": 3}, "epochs was 2 and is 3"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict, named: str):
+    stop_after(4, tmp_path, CONFIG)
+    with pytest.raises(HeadwayError, match=named):
+        next(events(tmp_path, replace(CONFIG, **changes), resume=True))
+    assert (tmp_path / "checkpoint-000003").is_dir()
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG, data_fingerprint="these labels")
+    with pytest.raises(HeadwayError, match="training data was"):
+        next(events(tmp_path, CONFIG, resume=True, data_fingerprint="those labels"))
+    other, network = Data(56, seed=1), tiny_bert()
+    with pytest.raises(HeadwayError, match="training data was"):
+        next(fit(network, CONFIG.plan(other.lengths), other.loss, CONFIG, run_folder=tmp_path, resume=True))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    data, network = Data(56), tiny_bert()
+    network.head.classifier = torch.nn.Linear(32, 3)
+    with pytest.raises(HeadwayError, match="another model"):
+        next(fit(network, CONFIG.plan(data.lengths), data.loss, CONFIG, run_folder=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str):
+    stop_after(4, tmp_path, CONFIG)
+    file = tmp_path / "checkpoint-000003" / name
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(HeadwayError, match=f"{name} is damaged"):
+        next(events(tmp_path, CONFIG, resume=True))
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(HeadwayError, match="--resume"):
+        next(events(tmp_path, CONFIG))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_resuming_a_run_that_has_not_begun_begins_it(tmp_path: Path):
+    started, _ = next(events(tmp_path / "new", CONFIG, resume=True))
+    assert isinstance(started, Started)
+    assert started.resumed_from is None
+
+
+def test_a_finished_run_is_resumed_at_its_end(tmp_path: Path):
+    *_, (finished, network) = events(tmp_path, CONFIG)
+    (started, _), (again, same) = events(tmp_path, CONFIG, resume=True)
+    assert started.resumed_from == 14
+    assert again == finished
+    assert all(torch.equal(tensor, weights(network)[name]) for name, tensor in weights(same).items())
+
+
+def test_a_keyboard_interrupt_leaves_the_last_checkpoint(tmp_path: Path):
+    data, network = Data(56), tiny_bert()
+    calls = []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return data.loss(*args)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(fit(network, CONFIG.plan(data.lengths), interrupted, CONFIG, run_folder=tmp_path))
+    assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint-000003"]
+    *_, (finished, _) = events(tmp_path, CONFIG, resume=True)
+    assert finished.steps == 14
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to let a file grow beyond `size` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_a_message_and_leaves_the_last_checkpoint(tmp_path: Path):
+    run = events(tmp_path, CONFIG)
+    while not isinstance(next(run)[0], Saved):
+        pass
+    before = {path.name: path.read_bytes() for path in (tmp_path / "checkpoint-000003").iterdir()}
+    with files_of_at_most(20_000), pytest.raises(HeadwayError, match="disk is full"):
+        list(run)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint-000003").iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-000003", "log.jsonl"}
+    *_, (finished, _) = events(tmp_path, CONFIG, resume=True)
+    assert finished.steps == 14
+
+
+def test_a_disk_that_is_too_full_for_the_log_is_a_message(tmp_path: Path):
+    run = events(tmp_path, CONFIG)
+    next(run)
+    with files_of_at_most(100), pytest.raises(HeadwayError, match=r"log\.jsonl: the disk is full"):
+        list(run)
+    *_, (finished, _) = events(tmp_path, CONFIG, resume=True)  # the half line is gone
+    assert finished.steps == 14
+    assert all(json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())

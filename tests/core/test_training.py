@@ -1,0 +1,481 @@
+"""The training loop does what a plain one does, tells what happens, and stops in time."""
+
+import json
+import math
+import random
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from headway.core.devices import choose_precision
+from headway.core.errors import HeadwayError
+from headway.core.optimization import adamw, learning_rate
+from headway.core.training import Evaluated, Finished, Saved, Started, Step, TrainConfig, fit
+from torch import nn
+from train_worker import Data, tiny_bert, weights
+
+# The softmax does not feel a bias on the keys: Adam makes steps of the rounding errors in its gradient unless epsilon
+# is far above them.
+CONFIG = TrainConfig(adam_epsilon=1e-5, epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu")
+DATA = Data(56)  # 7 batches of 8
+
+
+def train(config: TrainConfig = CONFIG, network: nn.Module | None = None, **options: object):
+    """A run over DATA; returns the network and its events."""
+    network = tiny_bert() if network is None else network
+    loss = options.pop("loss", DATA.loss)
+    return network, list(fit(network, config.plan(DATA.lengths), loss, config, **options))
+
+
+def steps_of(events: list) -> list[Step]:
+    return [event for event in events if isinstance(event, Step)]
+
+
+def same(ours: nn.Module, theirs: nn.Module, atol: float = 0.0) -> bool:
+    expected = weights(theirs)
+    return all(torch.allclose(tensor, expected[name], rtol=0, atol=atol) for name, tensor in weights(ours).items())
+
+
+# ---- the arithmetic ----
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_the_loss_curve_is_that_of_a_plain_loop(schedule: str):
+    config = replace(CONFIG, schedule=schedule, warmup_ratio=0.2, weight_decay=0.1, max_grad_norm=0.5)
+    ours, events = train(config)
+
+    theirs = tiny_bert()
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in theirs.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.adam_epsilon, foreach=False)
+    warmup = {"num_warmup_steps": math.ceil(0.2 * 14)}
+    scheduler = {
+        "linear": lambda: transformers.get_linear_schedule_with_warmup(optimizer, num_training_steps=14, **warmup),
+        "cosine": lambda: transformers.get_cosine_schedule_with_warmup(optimizer, num_training_steps=14, **warmup),
+        "constant": lambda: transformers.get_constant_schedule_with_warmup(optimizer, **warmup),
+    }[schedule]()
+    plan = config.plan(DATA.lengths)
+    expected = []
+    for batch in plan.epoch(0) + plan.epoch(1):
+        summed, count, _ = DATA.loss(theirs, batch, torch.device("cpu"))
+        (summed / count).backward()
+        norm = nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        expected.append(((summed / count).item(), scheduler.get_last_lr()[0], norm.item()))
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+
+    assert len(steps_of(events)) == 14
+    for step, (loss, rate, norm) in zip(steps_of(events), expected, strict=True):
+        assert step.loss == pytest.approx(loss, abs=1e-5)
+        assert step.learning_rate == pytest.approx(rate, rel=1e-12)
+        assert step.grad_norm == pytest.approx(norm, rel=1e-4)
+    assert same(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10, 99, 100])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_schedule_is_the_published_one(schedule: str, warmup: int):
+    config = TrainConfig(schedule=schedule, warmup_steps=warmup, learning_rate=2e-5)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2e-5)
+    make = getattr(transformers, f"get_{schedule}_schedule_with_warmup")
+    scheduler = make(optimizer, num_warmup_steps=warmup, num_training_steps=100)
+    for step in range(100):
+        assert learning_rate(config, step, 100) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12, abs=1e-20)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_accumulating_equals_a_big_batch():
+    big, whole = train(replace(CONFIG, batch_size=32))
+    small, parts = train(replace(CONFIG, batch_size=16, gradient_accumulation_steps=2))
+    assert len(steps_of(whole)) == len(steps_of(parts)) == 4
+    for one, two in zip(steps_of(whole), steps_of(parts), strict=True):
+        assert two.loss == pytest.approx(one.loss, abs=1e-6)
+        assert two.tokens == one.tokens
+        assert two.epoch == one.epoch
+    assert same(big, small, atol=1e-6)
+
+
+def test_the_mean_is_over_the_labels_really_seen_in_the_whole_step():
+    def half_labelled(network, indices, device):
+        labelled = [index for index in indices if index % 3]
+        summed, _, tokens = DATA.loss(network, labelled or indices[:1], device)
+        return (summed, len(labelled), tokens) if labelled else (summed * 0, 0, tokens)
+
+    big, whole = train(replace(CONFIG, batch_size=24), loss=half_labelled)
+    small, parts = train(replace(CONFIG, batch_size=3, gradient_accumulation_steps=8), loss=half_labelled)
+    losses = [[step.loss for step in steps_of(events)] for events in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert same(big, small, atol=1e-6)
+
+
+def test_a_step_without_a_label_changes_nothing_but_by_decay():
+    network, events = train(replace(CONFIG, weight_decay=0.0), loss=lambda *call: (DATA.loss(*call)[0] * 0, 0, 5))
+    assert [step.loss for step in steps_of(events)] == [0.0] * 14
+    assert same(network, tiny_bert())
+
+
+def test_no_vector_decays_and_every_matrix_does():
+    network = tiny_bert()
+    decay = {p: group["weight_decay"] for group in adamw(network, CONFIG).param_groups for p in group["params"]}
+    assert len(decay) == len(list(network.parameters()))
+    assert {name: decay[p] > 0 for name, p in network.named_parameters()} == {
+        name: p.dim() >= 2 for name, p in network.named_parameters()
+    }
+
+
+def test_frozen_parameters_stay_as_they_are():
+    network, before = tiny_bert(), tiny_bert()
+    network.backbone.requires_grad_(False)
+    _, events = train(network=network)
+    assert same(network.backbone, before.backbone)
+    assert not same(network.head, before.head)
+    assert events[0].parameters == sum(p.numel() for p in network.head.parameters())
+
+
+def test_without_a_limit_gradients_are_as_they_are():
+    steep = replace(CONFIG, max_grad_norm=1e-3)
+    _, clipped = train(steep)
+    _, free = train(replace(CONFIG, max_grad_norm=None))
+    _, wide = train(replace(CONFIG, max_grad_norm=1e9))
+    assert [step.loss for step in steps_of(free)] == [step.loss for step in steps_of(wide)]
+    assert steps_of(clipped)[0].grad_norm == steps_of(free)[0].grad_norm > 1e-3
+
+
+def test_batches_may_be_filled_by_tokens():
+    _, events = train(replace(CONFIG, batch_tokens=50))
+    assert all(step.tokens <= 50 for step in steps_of(events))
+    assert sum(step.tokens for step in steps_of(events)) == 2 * sum(DATA.lengths)
+
+
+# ---- how long, and what is told ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({"epochs": 1}, 7), ({"epochs": 0.5}, 4), ({"epochs": 1.5}, 11), ({"max_steps": 3}, 3), ({"max_steps": 30}, 30)],
+)
+def test_a_run_is_as_long_as_it_was_asked_for(changes: dict, steps: int):
+    _, events = train(replace(CONFIG, **changes))
+    assert events[0].total_steps == steps
+    assert [step.step for step in steps_of(events)] == list(range(1, steps + 1))
+    assert events[-1].steps == steps
+
+
+def test_events_come_in_order_and_say_what_happened(tmp_path: Path):
+    _, events = train(evaluate=DATA.evaluate, run_folder=tmp_path)
+    kinds = [type(event).__name__ for event in events]
+    epoch = ["Step"] * 7 + ["Evaluated", "Saved"]
+    assert kinds == ["Started", *epoch, *epoch, "Finished"]
+    started, finished = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert (started.total_steps, started.examples, started.precision, started.device) == (14, 56, "fp32", "cpu")
+    assert (started.processes, started.resumed_from, started.warmup_steps) == (1, None, 2)
+    assert steps_of(events)[6].epoch == 1.0
+    assert steps_of(events)[-1].seconds_left == 0
+    assert [event.path.name for event in events if isinstance(event, Saved)] == [
+        "checkpoint-000007",
+        "checkpoint-000014",
+    ]
+    tokens = sum(step.tokens for step in steps_of(events))
+    assert finished.tokens_per_second == pytest.approx(tokens / finished.seconds)
+    assert finished.train_loss == pytest.approx(sum(step.loss for step in steps_of(events)) / 14, rel=1e-6)
+    for event in events:
+        assert json.loads(json.dumps(event.to_json(), allow_nan=False))["event"] == type(event).__name__.lower()
+
+
+def test_evaluations_and_checkpoints_come_when_they_are_asked_for(tmp_path: Path):
+    config = replace(CONFIG, eval_steps=4, save_steps=5)
+    _, events = train(config, evaluate=DATA.evaluate, run_folder=tmp_path)
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12, 14]
+    assert [event.step for event in events if isinstance(event, Saved)] == [5, 10, 14]
+
+
+def test_the_log_holds_every_step_and_evaluation_and_no_clock(tmp_path: Path):
+    _, events = train(evaluate=DATA.evaluate, run_folder=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    told = [
+        event.to_log() if isinstance(event, Step) else event.to_json()
+        for event in events
+        if isinstance(event, Step | Evaluated)
+    ]
+    assert lines == told
+    assert not {"seconds_left", "tokens_per_second"} & {key for line in lines for key in line}
+
+
+def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    train(evaluate=DATA.evaluate)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_decides_and_pythons_random_is_left_alone():
+    random.seed(7)
+    state = random.getstate()
+    once, again, other = (train(replace(CONFIG, seed=seed), tiny_bert(dropout=0.3))[0] for seed in (1, 1, 2))
+    assert same(once, again)
+    assert not same(once, other)
+    assert random.getstate() == state
+
+
+def test_a_run_that_nobody_follows_any_more_lets_go(tmp_path: Path):
+    run = fit(tiny_bert(), CONFIG.plan(DATA.lengths), DATA.loss, CONFIG, run_folder=tmp_path)
+    next(run)
+    next(run)
+    run.close()
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+# ---- the best weights ----
+
+
+def scripted(figures: list[float]) -> Callable[[nn.Module], dict[str, float]]:
+    """An evaluation that gives these figures in turn, and keeps the weights it was shown."""
+    shown: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        shown.append(weights(network))
+        return {"score": figures[len(shown) - 1], "other": -1.0}
+
+    evaluate.shown = shown  # pyright: ignore[reportFunctionMemberAccess]
+    return evaluate
+
+
+@pytest.mark.parametrize("in_folder", [True, False])
+@pytest.mark.parametrize(
+    ("figures", "higher", "keep", "best", "held"),
+    [
+        ([0.1, 0.5, 0.5, 0.4], True, "best", 2, 2),
+        ([0.1, 0.5, 0.5, 0.4], False, "best", 1, 1),
+        ([0.1, 0.2, 0.3, 0.4], True, "best", 4, 4),
+        ([0.1, 0.5, 0.5, 0.4], True, "last", 2, 4),
+        ([math.nan, 0.2, math.nan, 0.1], True, "best", 2, 2),
+        ([math.nan] * 4, True, "best", 1, 1),
+    ],
+)
+def test_the_network_ends_with_the_weights_that_were_asked_for(
+    tmp_path: Path, in_folder: bool, figures: list[float], higher: bool, keep: str, best: int, held: int
+):
+    evaluate = scripted(figures)
+    folder = tmp_path / "run" if in_folder else None
+    config = replace(CONFIG, epochs=4, keep=keep)
+    network, events = train(config, evaluate=evaluate, higher_is_better=higher, run_folder=folder)
+    finished = events[-1]
+    assert finished.best_step == best * 7
+    assert finished.metrics == pytest.approx({"score": figures[held - 1], "other": -1.0}, nan_ok=True)
+    assert all(torch.equal(tensor, evaluate.shown[held - 1][name]) for name, tensor in weights(network).items())
+    assert not network.training
+
+
+def test_a_run_without_a_new_best_stops_when_patience_is_over(tmp_path: Path):
+    evaluate = scripted([0.1, 0.3, 0.2, 0.3, 0.9])
+    config = replace(CONFIG, epochs=9, patience=2)
+    _, events = train(config, evaluate=evaluate, run_folder=tmp_path)
+    finished = events[-1]
+    assert (finished.stopped_early, finished.steps, finished.best_step) == (True, 28, 14)
+    assert [event.best for event in events if isinstance(event, Evaluated)] == [True, True, False, False]
+    assert isinstance(events[-2], Saved)
+    *_, again = fit(
+        tiny_bert(), config.plan(DATA.lengths), DATA.loss, config, run_folder=tmp_path, resume=True, evaluate=evaluate
+    )
+    assert again == finished
+
+
+def test_patience_without_anything_to_evaluate_on_is_refused():
+    with pytest.raises(HeadwayError, match="--eval-data"):
+        train(replace(CONFIG, patience=2))
+
+
+# ---- what goes wrong ----
+
+
+@pytest.mark.parametrize("what", ["loss", "gradients"])
+def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tmp_path: Path, what: str):
+    calls = []
+
+    def spoilt(network, indices, device):
+        summed, count, tokens = DATA.loss(network, indices, device)
+        calls.append(weights(network))
+        if len(calls) == 10 and what == "loss":
+            summed = summed * math.nan
+        if len(calls) == 10 and what == "gradients":
+            weight = network.head.classifier.weight[0, 0]
+            summed = summed + (weight - weight.detach()).sqrt()  # adds nothing, with an infinite slope
+        return summed, count, tokens
+
+    network = tiny_bert()
+    with pytest.raises(HeadwayError, match=r"step 10: the (loss|norm of the gradients) is .*--learning-rate"):
+        train(network=network, loss=spoilt, run_folder=tmp_path)
+    assert all(torch.equal(tensor, calls[-1][name]) for name, tensor in weights(network).items())
+    assert (tmp_path / "checkpoint-000007").is_dir()
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 9
+
+
+def test_a_full_gpu_is_a_message():
+    def hungry(*call):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore about it.")
+
+    with pytest.raises(HeadwayError, match=r"step 0: the GPU's memory is full .*20.00 GiB.*--gradient-accumulation"):
+        train(loss=hungry)
+
+
+def test_data_without_examples_is_refused():
+    with pytest.raises(HeadwayError, match="no example"):
+        next(fit(tiny_bert(), CONFIG.plan([]), DATA.loss, CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("epochs", 0), ("epochs", "3"), ("max_steps", 0), ("max_steps", 1.5), ("batch_size", 0), ("batch_size", True),
+        ("batch_tokens", -1), ("gradient_accumulation_steps", 0), ("learning_rate", 0.0), ("learning_rate", "5e-5"),
+        ("learning_rate", math.nan), ("schedule", "step"), ("warmup_ratio", 1.5), ("warmup_steps", -1),
+        ("weight_decay", -0.1), ("adam_beta1", 1.0), ("adam_epsilon", 0), ("max_grad_norm", 0), ("precision", "fp8"),
+        ("seed", -1), ("device", "gpu"), ("eval_steps", 0), ("patience", 0), ("save_steps", 0), ("keep", "all"),
+        ("trackers", "wandb"),
+    ],
+)  # fmt: skip
+def test_an_impossible_option_is_named(option: str, value: object):
+    with pytest.raises(HeadwayError, match=f"{option}={value!r} is not possible; it must be"):
+        TrainConfig(**{option: value})
+
+
+def test_every_option_says_what_it_is():
+    assert all(option.metadata["help"] for option in fields(TrainConfig))
+
+
+# ---- devices, precision, trackers ----
+
+
+def test_half_precision_follows_full_precision_on_the_cpu():
+    _, full = train()
+    network, half = train(replace(CONFIG, precision="bf16"))
+    assert half[0].precision == "bf16"
+    for one, two in zip(steps_of(full)[:5], steps_of(half)[:5], strict=True):
+        assert two.loss == pytest.approx(one.loss, abs=0.05)
+        assert two.loss != one.loss
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+
+def test_the_network_is_left_without_a_trace_of_half_precision():
+    network, _ = train(replace(CONFIG, precision="bf16"))
+    assert vars(network).keys() == vars(tiny_bert()).keys()
+    _, again = train(network=network)
+    assert again[0].precision == "fp32"
+
+
+def test_auto_takes_a_precision_that_the_device_has():
+    _, events = train(replace(CONFIG, precision="auto", max_steps=1))
+    assert events[0].precision == choose_precision("auto", torch.device("cpu"))
+    assert events[0].precision in ("fp32", "bf16")
+
+
+def test_fp16_on_the_cpu_is_refused():
+    with pytest.raises(HeadwayError, match=r"fp16.*needs a GPU"):
+        train(replace(CONFIG, precision="fp16"))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the device is there")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(HeadwayError, match="device='cuda:3' is not on this machine"):
+        train(replace(CONFIG, device="cuda:3"))
+
+
+def test_a_tracker_that_is_not_installed_is_refused():
+    with pytest.raises(HeadwayError, match="trackers='aim' is not installed"):
+        train(replace(CONFIG, trackers=("aim",)))
+
+
+def test_a_tracker_is_told_every_step_and_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from accelerate import tracking
+
+    told: list[tuple[str, object, object]] = []
+
+    class Recorder(tracking.GeneralTracker):
+        name = "recorder"
+        requires_logging_directory = False
+        tracker = None
+
+        def __init__(self, run_name: str):
+            super().__init__()
+            told.append(("started", run_name, None))
+
+        def store_init_configuration(self, values):
+            told.append(("config", values["learning_rate"], None))
+
+        def log(self, values, step):
+            told.append(("log", step, values))
+
+        def finish(self):
+            told.append(("finished", None, None))
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "recorder", Recorder)
+    _, events = train(replace(CONFIG, trackers=("recorder",)), evaluate=DATA.evaluate, run_folder=tmp_path)
+    assert told[:2] == [("started", "headway", None), ("config", 3e-3, None)]
+    assert told[-1] == ("finished", None, None)
+    assert [step for kind, step, _ in told if kind == "log"] == [*range(1, 8), 7, *range(8, 15), 14]
+    assert told[2][2]["loss"] == steps_of(events)[0].loss
+
+
+# ---- on a GPU ----
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_gives_the_curve_of_the_cpu(tmp_path: Path, precision: str):
+    _, expected = train()
+    network, events = train(
+        replace(CONFIG, device="cuda", precision=precision), evaluate=DATA.evaluate, run_folder=tmp_path
+    )
+    assert events[0].device.startswith("cuda")
+    for one, two in zip(steps_of(expected)[:5], steps_of(events)[:5], strict=True):
+        assert two.loss == pytest.approx(one.loss, abs=1e-3 if precision == "fp32" else 0.1)
+    assert next(network.parameters()).is_cuda
+
+
+@pytest.mark.gpu
+def test_no_step_makes_the_host_wait_for_the_gpu():
+    data = [
+        (sequence.cuda(), label)
+        for sequence, label in zip(torch.randn(64, 8), torch.arange(64) % 2, strict=True)
+    ]  # fmt: skip
+    targets = torch.stack([label for _, label in data]).cuda()
+    inputs = torch.stack([sequence for sequence, _ in data])
+
+    def loss(network, indices, device):
+        chosen = slice(min(indices), min(indices) + len(indices))
+        torch.cuda.set_sync_debug_mode("error")
+        summed = nn.functional.cross_entropy(network(inputs[chosen]), targets[chosen], reduction="sum")
+        return summed, len(indices), len(indices)
+
+    config = replace(CONFIG, device="cuda", precision="bf16", max_steps=9)
+    try:
+        with pytest.raises(RuntimeError, match="synchronizing"):  # the one read after the ninth step
+            list(fit(nn.Linear(8, 2), config.plan([8] * 64), loss, config))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_on_a_gpu_can_be_resumed(tmp_path: Path, precision: str):
+    config = replace(CONFIG, device="cuda", precision=precision, save_steps=3)
+    options = {"run_folder": tmp_path / "broken"}
+    run = fit(tiny_bert(0.2), config.plan(DATA.lengths), DATA.loss, config, **options)
+    while not isinstance(next(run), Saved):
+        pass
+    run.close()
+    _, resumed = train(config, tiny_bert(0.2), resume=True, **options)
+    _, unbroken = train(config, tiny_bert(0.2), run_folder=tmp_path / "unbroken")
+    assert resumed[0].resumed_from == 3
+    for one, two in zip(steps_of(unbroken)[3:], steps_of(resumed), strict=True):
+        assert two.loss == pytest.approx(one.loss, abs=1e-2)

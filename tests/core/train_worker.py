@@ -1,0 +1,288 @@
+"""A small run of training that several tests make: in their own process, in ones that are killed, and in two at once.
+
+As a script: `train_worker.py kills FOLDER` makes the runs of test_resume, `train_worker.py processes FOLDER` (under a
+launcher) those of test_processes.
+"""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from headway.core import training_state
+from headway.core.bert import BertConfig
+from headway.core.heads import Network, SequenceHead, new_backbone
+from headway.core.packing import BatchPlan, PackedBatch
+from headway.core.training import (
+    Event,
+    Finished,
+    Saved,
+    Started,
+    Step,
+    TrainConfig,
+    fit,
+    gather_in_order,
+    processes,
+    shard,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+VOCABULARY = 50
+
+
+def tiny_bert(dropout: float = 0.0, seed: int = 0) -> Network:
+    """A random BERT with two outputs, whose weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=VOCABULARY, max_positions=16, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
+        dropout=dropout, attention_dropout=dropout, head_dropout=dropout, init_std=0.1,
+    )  # fmt: skip
+    return Network(new_backbone(config), SequenceHead(config, 2))
+
+
+class Data:
+    """Seeded sequences of 2 to 12 tokens; the label says whether token 7 is among them."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        lengths = torch.randint(2, 13, (count,), generator=generator).tolist()
+        self.sequences = [torch.randint(0, VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
+        for index in range(0, count, 2):
+            self.sequences[index][1] = 7
+        self.labels = [int(7 in sequence) for sequence in self.sequences]
+        self.lengths = lengths
+
+    def loss(self, network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
+        """The summed cross-entropy, as `fit` wants it."""
+        batch = PackedBatch.pack([self.sequences[i] for i in indices]).to(device)
+        labels = torch.tensor([self.labels[i] for i in indices], device=device)
+        return F.cross_entropy(network(batch), labels, reduction="sum"), len(indices), batch.num_tokens
+
+    def predict(self, network: nn.Module) -> list[list[float]]:
+        """The logits of every example in order, each batch by one process."""
+        network.eval()
+        batches = list(enumerate(BatchPlan(self.lengths, batch_size=4).by_length()))
+        found: dict[int, list[float]] = {}
+        device = next(network.parameters()).device
+        for _, indices in shard(batches):
+            with torch.no_grad():
+                logits = network(PackedBatch.pack([self.sequences[i] for i in indices]).to(device))
+            found.update(zip(indices, logits.tolist(), strict=True))
+        return gather_in_order(found)
+
+    def evaluate(self, network: nn.Module) -> dict[str, float]:
+        """Accuracy, and the mean margin of the right label."""
+        margins = [
+            (b - a) * (1 if label else -1) for (a, b), label in zip(self.predict(network), self.labels, strict=True)
+        ]
+        return {
+            "accuracy": sum(margin > 0 for margin in margins) / len(margins),
+            "margin": sum(margins) / len(margins),
+        }
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the parameters."""
+    return {name: parameter.detach().cpu().clone() for name, parameter in network.named_parameters()}
+
+
+# ---- killed runs ----
+
+KILLED = TrainConfig(
+    epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3, eval_steps=4, seed=5
+)  # 56 examples: 7 steps an epoch, 14 in all; checkpoints at 3, 6, 9, 12 and 14
+
+
+def run(folder: Path, watch: Callable[[Event], None] | None = None) -> None:
+    """One run with dropout in `folder`, resumed if it has begun; its last weights go to a file beside."""
+    data, network = Data(56), tiny_bert(dropout=0.2)
+    events = fit(
+        network, KILLED.plan(data.lengths), data.loss, KILLED,
+        run_folder=folder / "run", resume=True, evaluate=Data(20, seed=1).evaluate,
+    )  # fmt: skip
+    seen = []
+    for event in events:
+        seen.append(event)
+        if watch is not None:
+            watch(event)
+    safetensors.torch.save_file(weights(network), folder / "weights.safetensors")
+    first, last = seen[0], seen[-1]
+    assert isinstance(first, Started)
+    assert isinstance(last, Finished)
+    steps = [event.step for event in seen if isinstance(event, Step)]
+    summary = {name: value for name, value in last.to_json().items() if name not in ("seconds", "tokens_per_second")}
+    report = {"resumed_from": first.resumed_from, "finished": summary, "steps": steps}
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def die() -> None:
+    """The process is gone before it can do anything more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after_step(step: int, folder: Path) -> None:
+    """Killed when `step` has been made."""
+    run(folder, lambda event: die() if isinstance(event, Step) and event.step == step else None)
+
+
+def kill_after_save(step: int, folder: Path) -> None:
+    """Killed when the checkpoint of `step` is whole and nothing else has happened."""
+    run(folder, lambda event: die() if isinstance(event, Saved) and event.step == step else None)
+
+
+def kill_in_call(owner: object, name: str, matches: Callable[..., bool], folder: Path, after: bool = False) -> None:
+    """Killed when `owner.name` is called with what `matches`, before (or after) it does anything."""
+    original = getattr(owner, name)
+
+    def deadly(*args: object, **options: object) -> object:
+        if matches(*args):
+            if after:
+                original(*args, **options)
+            die()
+        return original(*args, **options)
+
+    setattr(owner, name, deadly)
+    run(folder)
+
+
+def half_written(folder: Path) -> None:
+    """Killed when half of the optimizer's file of step 6 is on the disk."""
+
+    def write(tensors: dict[str, Tensor], path: Path) -> None:
+        whole = safetensors.torch.save(tensors)
+        half = path.name == "optimizer.safetensors" and "000006" in path.parent.name
+        path.write_bytes(whole[: len(whole) // 2] if half else whole)
+        if half:
+            die()
+
+    training_state.save_file = write
+    run(folder)
+
+
+def killed_twice(folder: Path) -> None:
+    """Killed at step 4, resumed, and killed again at step 11."""
+    if not (folder / "run").exists():
+        kill_after_step(4, folder)
+    kill_after_step(11, folder)
+
+
+def named(start: str) -> Callable[..., bool]:
+    """Whether a call's first argument is a path whose name starts so."""
+    return lambda *arguments: Path(arguments[0]).name.startswith(start)
+
+
+# Name -> what kills the run (None: nothing does), and the checkpoint that it must go on from.
+KILLS: dict[str, tuple[Callable[[Path], None] | None, int | None]] = {
+    "unbroken": (None, None),
+    "before the first checkpoint": (partial(kill_after_step, 2), None),
+    "in the middle of an epoch": (partial(kill_after_step, 5), 3),
+    "at the end of an epoch": (partial(kill_after_step, 7), 6),
+    "just after a save": (partial(kill_after_save, 9), 9),
+    "just after the last save": (partial(kill_after_save, 14), 14),
+    "in the middle of writing a file": (half_written, 3),
+    "before a checkpoint gets its name": (partial(kill_in_call, Path, "rename", named(".checkpoint-000009")), 6),
+    "after it has its name": (partial(kill_in_call, Path, "rename", named(".checkpoint-000009"), after=True), 9),
+    "while the old one is deleted": (partial(kill_in_call, shutil, "rmtree", named("checkpoint-000003")), 6),
+    "before the best weights get their name": (partial(kill_in_call, Path, "replace", named(".best-")), 3),
+    "twice": (killed_twice, 9),
+}
+
+
+def kill_and_resume(folder: Path) -> None:
+    """Makes every run of KILLS in children of this process, which has loaded the libraries but not computed."""
+    for slow in ("accelerate.tracking", "torch._dynamo"):
+        importlib.import_module(slow)
+    for name, (kill, _) in KILLS.items():
+        place = folder / name.replace(" ", "-")
+        place.mkdir()
+        for _ in range(0 if kill is None else 2 if kill is killed_twice else 1):
+            status = in_child(partial(kill, place))
+            if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+                raise SystemExit(f"{name}: was not killed but ended with {status}")
+        if in_child(partial(run, place)) != 0:
+            raise SystemExit(f"{name}: could not be resumed")
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Runs `work` in a forked process; returns its wait status."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        if code:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+# ---- several processes ----
+
+TOGETHER = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
+
+
+def curve(config: TrainConfig, dropout: float = 0.0, **options: object) -> Iterator[tuple[Event, Network]]:
+    """A run over 33 examples: the last batch of an epoch holds a single one."""
+    data, network = Data(33), tiny_bert(dropout)
+    for event in fit(network, config.plan(data.lengths), data.loss, config, **options):
+        yield event, network
+
+
+def together(folder: Path) -> None:
+    """What two processes make of the runs that one makes in test_processes; the main one writes it down."""
+    report: dict[str, object] = {}
+    held_out = Data(21, seed=1)
+    for name, config in {"plain": TOGETHER, "accumulated": accumulated()}.items():
+        *_, (_, network) = seen = list(curve(config, evaluate=held_out.evaluate))
+        report[name] = [told(event) for event, _ in seen[1:-1]]
+        report[f"{name} predictions"] = held_out.predict(network)
+        report[f"{name} processes"] = seen[0][0].to_json()["processes"]
+
+    *_, (_, unbroken) = curve(TOGETHER, dropout=0.2, run_folder=folder / "unbroken")
+    broken = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken")
+    with suppress(StopIteration):
+        while not isinstance(event := next(broken)[0], Step) or event.step < 8:
+            pass
+    broken.close()
+    *_, (_, resumed) = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken", resume=True)
+    ours, theirs = weights(resumed), weights(unbroken)
+    report["resumed equals unbroken"] = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    every = gather_in_order({processes().rank: report})
+    if processes().main:
+        (folder / "report.json").write_text(json.dumps(every))
+
+
+def told(event: Event) -> dict[str, object]:
+    """What the event says, but for the clock."""
+    return event.to_log() if isinstance(event, Step) else event.to_json()
+
+
+def accumulated() -> TrainConfig:
+    """The same steps, each of two batches."""
+    return TrainConfig(
+        epochs=2,
+        batch_size=4,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-2,
+        precision="fp32",
+        device="cpu",
+        seed=5,
+    )
+
+
+if __name__ == "__main__":
+    {"kills": kill_and_resume, "processes": together}[sys.argv[1]](Path(sys.argv[2]))
