@@ -26,7 +26,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
         raise HeadwayError(f"{folder} has no config.json. Give the folder that holds config.json and the weights.")
     raw = read_json(path)
     model = raw.get("model_type") or _guess_model(raw)
-    if model not in CONFIGS:
+    if not isinstance(model, str) or model not in CONFIGS:
         what = f"says model_type {model!r}" if model else "has no model_type"
         raise HeadwayError(
             f"{path} {what}; Headway reads {' and '.join(map(repr, CONFIGS))} only. Choose a BERT or GPT-2 model."

@@ -98,6 +98,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HeadwayError(f"{path} cannot be read ({error.strerror}). Check the file and who may read it.") from error
     except UnicodeDecodeError as error:
         raise HeadwayError(f"{path} is not a text file. Copy the model folder again from where it came.") from error
     except json.JSONDecodeError as error:

@@ -131,11 +131,11 @@ class Tokenizer:
     def encode_words(self, words: Sequence[str]) -> Encoding:
         """A text that is split into words already: word ids are positions in `words`, offsets count inside the word.
 
-        BERT reads each word on its own; for GPT-2 every word but the first has a space before it. A word of nothing
-        that the vocabulary knows to write (such as a control character for BERT) has no tokens.
+        BERT reads each word on its own; for GPT-2 every word but the first has a space before it. An empty word has no
+        tokens, and neither has one of which BERT's clean-up leaves nothing (a control character).
         """
         space = " " if self.kind == "byte-level-bpe" else ""
-        spaced = [space * (i > 0) + _encodable(word) for i, word in enumerate(words)]
+        spaced = [_encodable(space + word if i and word else word) for i, word in enumerate(words)]
         encoding = self._backend.encode(spaced, is_pretokenized=True, add_special_tokens=False)
         if not space:
             return _encoding(encoding)
@@ -182,6 +182,10 @@ class Tokenizer:
     def num_special(self, pair: bool) -> int:
         """How many tokens `join` adds to a text, or to a pair of texts."""
         return (3 if pair else 2) if self.kind == "wordpiece" else int(pair)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._backend.encode_special_tokens = True  # the library forgets it when it is copied or sent elsewhere
 
     @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:

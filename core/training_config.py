@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
 from .errors import HeadwayError
+from .options import option
 from .packing import BatchPlan
-
-
-def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -22,31 +19,29 @@ class TrainConfig:
         HeadwayError: a value is not possible; the message names the option, the value and what is allowed.
     """
 
-    epochs: float = _option(3.0, "Passes over the training data; 0.5 is half of one.")
-    max_steps: int | None = _option(None, "Optimizer steps, instead of epochs.")
-    batch_size: int = _option(32, "Examples a batch, over all processes.")
-    batch_tokens: int | None = _option(None, "Tokens a batch at most, instead of a number of examples.")
-    gradient_accumulation_steps: int = _option(1, "Batches an optimizer step.")
-    learning_rate: float = _option(5e-5, "The highest learning rate, reached after the warm-up.")
-    schedule: str = _option("linear", "How the rate falls after the warm-up.", ("linear", "cosine", "constant"))
+    epochs: float = option(3.0, "Passes over the training data; 0.5 is half of one.")
+    max_steps: int | None = option(None, "Optimizer steps, instead of epochs.")
+    batch_size: int = option(32, "Examples a batch, over all processes.")
+    batch_tokens: int | None = option(None, "Tokens a batch at most, instead of a number of examples.")
+    gradient_accumulation_steps: int = option(1, "Batches an optimizer step.")
+    learning_rate: float = option(5e-5, "The highest learning rate, reached after the warm-up.")
+    schedule: str = option("linear", "How the rate falls after the warm-up.", ("linear", "cosine", "constant"))
     # A tenth: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884), who find it steadies fine-tuning on small data.
-    warmup_ratio: float = _option(0.1, "Part of all steps over which the learning rate rises from zero.")
-    warmup_steps: int | None = _option(None, "Steps of warm-up, instead of a part of all steps.")
-    weight_decay: float = _option(0.01, "Decoupled weight decay of the matrices; biases and norms have none.")
-    adam_beta1: float = _option(0.9, "AdamW's decay of the mean of gradients.")
-    adam_beta2: float = _option(0.999, "AdamW's decay of the mean of squared gradients.")
-    adam_epsilon: float = _option(1e-8, "What AdamW adds to the root in the denominator.")
-    max_grad_norm: float | None = _option(1.0, "Gradients are scaled down to this norm; none: as they are.")
-    precision: str = _option(
-        "auto", "Arithmetic; auto: what the hardware does fast.", ("auto", "fp32", "bf16", "fp16")
-    )
-    seed: int = _option(0, "Of everything that is random.")
-    device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
-    eval_steps: int | None = _option(None, "Steps between evaluations; none: after each epoch.")
-    patience: int | None = _option(None, "Stop after so many evaluations in a row without a new best.")
-    save_steps: int | None = _option(None, "Steps between checkpoints; none: after each evaluation and epoch.")
-    keep: str = _option("best", "The weights to end with.", ("best", "last"))
-    trackers: tuple[str, ...] = _option((), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...")
+    warmup_ratio: float = option(0.1, "Part of all steps over which the learning rate rises from zero.")
+    warmup_steps: int | None = option(None, "Steps of warm-up, instead of a part of all steps.")
+    weight_decay: float = option(0.01, "Decoupled weight decay of the matrices; biases and norms have none.")
+    adam_beta1: float = option(0.9, "AdamW's decay of the mean of gradients.")
+    adam_beta2: float = option(0.999, "AdamW's decay of the mean of squared gradients.")
+    adam_epsilon: float = option(1e-8, "What AdamW adds to the root in the denominator.")
+    max_grad_norm: float | None = option(1.0, "Gradients are scaled down to this norm; none: as they are.")
+    precision: str = option("auto", "Arithmetic; auto: what the hardware does fast.", ("auto", "fp32", "bf16", "fp16"))
+    seed: int = option(0, "Of everything that is random.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
+    eval_steps: int | None = option(None, "Steps between evaluations; none: after each epoch.")
+    patience: int | None = option(None, "Stop after so many evaluations in a row without a new best.")
+    save_steps: int | None = option(None, "Steps between checkpoints; none: after each evaluation and epoch.")
+    keep: str = option("best", "The weights to end with.", ("best", "last"))
+    trackers: tuple[str, ...] = option((), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...")
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_tokens", "eval_steps", "patience", "save_steps"):

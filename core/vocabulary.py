@@ -45,6 +45,10 @@ def learn_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = 
         if len(word) <= LONGEST_WORD
     )
     alphabet = sorted({word[0] for word in words}) + sorted({f"##{letter}" for word in words for letter in word[1:]})
+    if not alphabet:
+        raise HeadwayError(
+            "There are no words in the texts to learn a vocabulary from. Give texts that have some."
+        )
     _check_room(alphabet, vocab_size, WORDPIECE_SPECIAL)
     learner = tokenizers.Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -74,24 +78,20 @@ def learn_byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size: tokens at most, the 256 bytes and the end-of-text token included; few texts give fewer.
 
     Raises:
-        HeadwayError: the texts hold nothing, or the vocabulary has no room for the bytes.
+        HeadwayError: the vocabulary has no room for the bytes.
     """
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(splitter.alphabet())
     _check_room(alphabet, vocab_size, (END_OF_TEXT,))
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer, learner.decoder = splitter, decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False)
     learner.train_from_iterator(texts, trainer)
-    vocabulary = learner.get_vocab()
-    if len(vocabulary) == len(alphabet):
-        raise HeadwayError("There are no words in the texts to learn a vocabulary from. Give texts with words in them.")
+    learner.add_special_tokens([END_OF_TEXT])  # the last one, as published
     return _as_published(learner, {"tokenizer_class": "GPT2Tokenizer", "eos_token": END_OF_TEXT})
 
 
 def _check_room(alphabet: list[str], vocab_size: int, special: tuple[str, ...]) -> None:
-    if not alphabet:
-        raise HeadwayError("There are no words in the texts to learn a vocabulary from. Give texts with words in them.")
     needed = len(alphabet) + len(special)
     if needed > vocab_size:
         raise HeadwayError(

@@ -454,8 +454,13 @@ BROKEN = {
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "config that is no JSON": (lambda f: cut(f / "config.json", 60), r"config\.json, line \d+: not valid JSON"),
     "config that is no text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "not a text file"),
+    "config that is a folder": (
+        lambda f: ((f / "config.json").unlink(), (f / "config.json").mkdir()),
+        "cannot be read",
+    ),
     "config that is a list": (lambda f: (f / "config.json").write_text("[1]"), "list where an object"),
     "another model": (lambda f: change(f, model_type="roberta"), "model_type 'roberta'.*'bert' and 'gpt2'"),
+    "model type that is no word": (lambda f: change(f, model_type=["bert"]), "model_type .'bert'."),
     "no model type": (lambda f: change(f, model_type=None, architectures=None), "has no model_type"),
     "unknown class": (lambda f: change(f, architectures=["BertForRanking"]), "does not know.*'BertForRanking'"),
     "broken class": (lambda f: change(f, architectures="BertModel"), "list of class names"),

@@ -22,6 +22,15 @@ LAUNCHERS = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So little work is done faster by one thread, above all where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def launch(launcher: str, folder: Path) -> list[dict]:
     """What each of two processes reports of `together`."""
     folder.mkdir(exist_ok=True)

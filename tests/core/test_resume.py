@@ -1,6 +1,7 @@
 """A run can be killed at any moment and goes on as if nothing had happened."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,12 +21,21 @@ from train_worker import KILLS, Data, tiny_bert, weights
 CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So little work is done faster by one thread, above all where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every run of KILLS, killed and resumed by a process of its own."""
     folder = tmp_path_factory.mktemp("kills")
     command = [sys.executable, "-W", "error", train_worker.__file__, "kills", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return folder
 

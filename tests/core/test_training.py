@@ -23,6 +23,15 @@ CONFIG = TrainConfig(adam_epsilon=1e-5, epochs=2, batch_size=8, learning_rate=3e
 DATA = Data(56)  # 7 batches of 8
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So little work is done faster by one thread, above all where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def train(config: TrainConfig = CONFIG, network: nn.Module | None = None, **options: object):
     """A run over DATA; returns the network and its events."""
     network = tiny_bert() if network is None else network
