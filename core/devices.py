@@ -64,7 +64,9 @@ def _check_trackers(trackers: tuple[str, ...]) -> None:
     for tracker in trackers:
         if tracker not in installed:
             known = ", ".join(sorted(installed)) or "none"
-            raise HeadwayError(f"trackers={tracker!r} is not installed (installed: {known}). Install its package first.")
+            raise HeadwayError(
+                f"trackers={tracker!r} is not installed (installed: {known}). Install its package first."
+            )
 
 
 def _select_device(name: str) -> None:

@@ -120,6 +120,8 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if (self.batch_size is None) == (self.batch_tokens is None):
             raise ValueError("give a batch_size or batch_tokens, and not both")
+        if (self.batch_size or self.batch_tokens or 0) < 1:
+            raise ValueError("a batch needs room for something")
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """The batches of one epoch, in order; every example is in exactly one of them."""

@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .devices import accelerator_for
 from .errors import HeadwayError
 from .optimization import adamw, apply_gradients, learning_rate
+from .packing import BatchPlan
 from .processes import from_main, gather_in_order, processes, shard
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
@@ -66,6 +67,8 @@ __all__ = [
 # (network, positions of the examples, device) -> the SUM of their losses, labels in it, useful tokens.
 Loss = Callable[[nn.Module, list[int], torch.device], tuple[Tensor, int, int]]
 
+# What a machine's memory holds for a model of BERT's base size; on a CPU smaller parts also stay nearer to the cache.
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 16384}
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
 FP16_MOST_SKIPPED = 40  # in a row; the scale has then been halved to nothing
 
@@ -116,7 +119,10 @@ def fit(
     Raises:
         HeadwayError: the folder holds a run already or another one, an option does not fit this machine, the loss
             is not finite, the disk is full, or the GPU's memory is.
+        ValueError: there is nothing to resume from without a folder.
     """
+    if resume and run_folder is None:
+        raise ValueError("resume needs a run_folder")
     run = _Run(
         network, plan, loss, config, accelerator_for(config, run_folder), run_folder, evaluate, higher_is_better
     )
@@ -125,8 +131,8 @@ def fit(
         yield from run.events()
     except torch.OutOfMemoryError as error:
         raise HeadwayError(
-            f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a smaller "
-            "--batch-size or --batch-tokens with more --gradient-accumulation-steps, or a smaller --max-length."
+            f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "
+            "smaller --tokens-at-once (the result stays the same), or a smaller --max-length."
         ) from error
     finally:
         run.close()
@@ -279,19 +285,26 @@ class _Run:
         """Adds up the step's gradients; returns its summed loss, labels and tokens over all processes, (3,)."""
         rank, world = self.ours.rank, self.ours.world
         loss_sum, labels, tokens = torch.zeros((), device=self.device), 0, 0
-        for batch in step_batches:
-            share = batch[rank::world]
-            with nullcontext() if batch is step_batches[-1] else self.accelerator.no_sync(self.wrapped):
+        parts = [part for batch in step_batches for part in self._parts(batch[rank::world])]
+        # A process without a share goes through the motions, so that the others' averages come about.
+        idle = not parts
+        for number, part in enumerate(parts or [step_batches[0][:1]], 1):
+            with nullcontext() if number >= len(parts) else self.accelerator.no_sync(self.wrapped):
                 with self.accelerator.autocast():
-                    # A process without a share goes through the motions, so that the others' averages come about.
-                    loss, count, useful = self.loss(self.wrapped, share or batch[:1], self.device)
-                self.accelerator.backward(loss if share else loss * 0)
-            if share:
+                    loss, count, useful = self.loss(self.wrapped, part, self.device)
+                self.accelerator.backward(loss * 0 if idle else loss)
+            if not idle:
                 loss_sum, labels, tokens = loss_sum + loss.detach().float(), labels + count, tokens + useful
         totals = torch.stack([loss_sum, torch.full_like(loss_sum, labels), torch.full_like(loss_sum, tokens)])
         if self.ours.several:
             torch.distributed.all_reduce(totals)
         return totals
+
+    def _parts(self, share: list[int]) -> list[list[int]]:
+        """A share of a batch in parts that are computed one after the other; their gradients add up to the same."""
+        at_once = self.config.tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cuda"])
+        plan = BatchPlan([self.plan.lengths[i] for i in share], batch_tokens=at_once)
+        return [[share[i] for i in part] for part in plan.in_order()]
 
     def _read_steps(self) -> Iterator[Step]:
         """Waits for the device and tells of the steps since the last time."""

@@ -23,6 +23,9 @@ class TrainConfig:
     max_steps: int | None = option(None, "Optimizer steps, instead of epochs.")
     batch_size: int = option(32, "Examples a batch, over all processes.")
     batch_tokens: int | None = option(None, "Tokens a batch at most, instead of a number of examples.")
+    tokens_at_once: int | None = option(
+        None, "Tokens computed at once, to bound the memory of a large batch (same result); none: as fits the device."
+    )
     gradient_accumulation_steps: int = option(1, "Batches an optimizer step.")
     learning_rate: float = option(5e-5, "The highest learning rate, reached after the warm-up.")
     schedule: str = option("linear", "How the rate falls after the warm-up.", ("linear", "cosine", "constant"))
@@ -44,7 +47,7 @@ class TrainConfig:
     trackers: tuple[str, ...] = option((), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...")
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_tokens", "eval_steps", "patience", "save_steps"):
+        for name in ("max_steps", "batch_tokens", "tokens_at_once", "eval_steps", "patience", "save_steps"):
             self._need(name, _whole(getattr(self, name), 1), "a whole number above 0", optional=True)
         for name in ("batch_size", "gradient_accumulation_steps"):
             self._need(name, _whole(getattr(self, name), 1), "a whole number above 0")

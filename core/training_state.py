@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from .errors import HeadwayError
 from .folders import disk_errors, whole_file, whole_folder
-from .processes import from_main, gather_in_order, processes, tensors_from_main
+from .processes import from_main, gather_in_order, processes, tensors_from_main, wait_for_all
 
 Metrics = dict[str, float]
 
@@ -204,7 +204,7 @@ def save_checkpoint(
             }
             (new / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         tidy(run_folder, folder, progress.best_step)
-    from_main(None)  # no process goes on before the checkpoint is whole
+    wait_for_all()
     return folder
 
 

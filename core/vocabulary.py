@@ -46,9 +46,7 @@ def learn_wordpiece(texts: Iterable[str], vocab_size: int, *, lowercase: bool = 
     )
     alphabet = sorted({word[0] for word in words}) + sorted({f"##{letter}" for word in words for letter in word[1:]})
     if not alphabet:
-        raise HeadwayError(
-            "There are no words in the texts to learn a vocabulary from. Give texts that have some."
-        )
+        raise HeadwayError("There are no words in the texts to learn a vocabulary from. Give texts that have some.")
     _check_room(alphabet, vocab_size, WORDPIECE_SPECIAL)
     learner = tokenizers.Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

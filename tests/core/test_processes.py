@@ -81,6 +81,10 @@ def test_two_processes_resume_bit_for_bit(two: list[dict]):
     assert [report["resumed equals unbroken"] for report in two] == [True, True]
 
 
+def test_a_network_can_be_trained_again(two: list[dict]):
+    assert [event["step"] for event in two[0]["again"]] == list(range(1, 11))
+
+
 def test_the_last_batch_is_a_single_example():
     sizes = [len(batch) for batch in TOGETHER.plan(Data(33).lengths).epoch(0)]
     assert sizes == [8, 8, 8, 8, 1]

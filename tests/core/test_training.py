@@ -111,6 +111,22 @@ def test_accumulating_equals_a_big_batch():
     assert same(big, small, atol=1e-6)
 
 
+def test_a_batch_computed_in_parts_is_the_same_step():
+    at_once, whole = train(replace(CONFIG, batch_size=32, tokens_at_once=100_000))
+    calls = []
+
+    def counted(network, indices, device):
+        calls.append(sum(DATA.lengths[i] for i in indices))
+        return DATA.loss(network, indices, device)
+
+    in_parts, parts = train(replace(CONFIG, batch_size=32, tokens_at_once=40), loss=counted)
+    assert max(calls) <= 40 < min(step.tokens for step in steps_of(whole))
+    for one, two in zip(steps_of(whole), steps_of(parts), strict=True):
+        assert two.loss == pytest.approx(one.loss, abs=1e-6)
+        assert two.tokens == one.tokens
+    assert same(at_once, in_parts, atol=1e-6)
+
+
 def test_the_mean_is_over_the_labels_really_seen_in_the_whole_step():
     def half_labelled(network, indices, device):
         labelled = [index for index in indices if index % 3]
@@ -333,7 +349,7 @@ def test_a_full_gpu_is_a_message():
     def hungry(*call):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore about it.")
 
-    with pytest.raises(HeadwayError, match=r"step 0: the GPU's memory is full .*20.00 GiB.*--gradient-accumulation"):
+    with pytest.raises(HeadwayError, match=r"step 0: the GPU's memory is full .*20.00 GiB.*--tokens-at-once"):
         train(loss=hungry)
 
 
@@ -452,26 +468,26 @@ def test_a_gpu_gives_the_curve_of_the_cpu(tmp_path: Path, precision: str):
 
 
 @pytest.mark.gpu
-def test_no_step_makes_the_host_wait_for_the_gpu():
-    data = [
-        (sequence.cuda(), label)
-        for sequence, label in zip(torch.randn(64, 8), torch.arange(64) % 2, strict=True)
-    ]  # fmt: skip
-    targets = torch.stack([label for _, label in data]).cuda()
-    inputs = torch.stack([sequence for sequence, _ in data])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
+    inputs, targets = torch.randn(64, 8, device="cuda"), torch.arange(64, device="cuda") % 2
+    calls = []
 
     def loss(network, indices, device):
-        chosen = slice(min(indices), min(indices) + len(indices))
-        torch.cuda.set_sync_debug_mode("error")
-        summed = nn.functional.cross_entropy(network(inputs[chosen]), targets[chosen], reduction="sum")
-        return summed, len(indices), len(indices)
+        calls.append(indices)
+        first = 8 * (len(calls) % 8)
+        if len(calls) > 1:  # what is made once, in the first step, may wait
+            torch.cuda.set_sync_debug_mode("error")
+        outputs = network(inputs[first : first + 8])
+        return nn.functional.cross_entropy(outputs, targets[first : first + 8], reduction="sum"), 8, 8
 
-    config = replace(CONFIG, device="cuda", precision="bf16", max_steps=9)
+    config = replace(CONFIG, device="cuda", precision=precision, max_steps=9)
     try:
-        with pytest.raises(RuntimeError, match="synchronizing"):  # the one read after the ninth step
+        with pytest.raises(RuntimeError, match="synchronizing"):
             list(fit(nn.Linear(8, 2), config.plan([8] * 64), loss, config))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert len(calls) == 9  # and then their figures are read, all at once
 
 
 @pytest.mark.gpu

@@ -251,6 +251,9 @@ def together(folder: Path) -> None:
         report[f"{name} predictions"] = held_out.predict(network)
         report[f"{name} processes"] = seen[0][0].to_json()["processes"]
 
+    data = Data(33)  # and once more with a network that has been trained before
+    report["again"] = [told(event) for event in fit(network, TOGETHER.plan(data.lengths), data.loss, TOGETHER)][1:-1]
+
     *_, (_, unbroken) = curve(TOGETHER, dropout=0.2, run_folder=folder / "unbroken")
     broken = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken")
     with suppress(StopIteration):
