@@ -9,7 +9,7 @@ Shapes: B sequences, T tokens in all, C hidden size, V vocabulary.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
@@ -17,6 +17,9 @@ from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights
 from .errors import HeadwayError
 from .layers import Dropout, FeedForward, SelfAttention, Trace
 from .packing import PackedBatch
+
+if TYPE_CHECKING:
+    from .cache import KVCache, LayerCache
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,11 @@ class GPT2Block(nn.Module):
         self.mlp = FeedForward(config.hidden_size, config.intermediate_size, config.activation)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, cache: "LayerCache | None" = None
+    ) -> Tensor:
         """(T, C) -> (T, C)."""
-        x = x + self.dropout(self.attn(self.norm1(x), batch, trace))
+        x = x + self.dropout(self.attn(self.norm1(x), batch, trace, cache))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -165,13 +170,19 @@ class GPT2(nn.Module):
         """What enters the first block, (T, C)."""
         return self.dropout(self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids))
 
-    def forward(self, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
-        """The hidden states after the final norm, (T, C)."""
+    def forward(self, batch: PackedBatch, trace: Trace | None = None, cache: "KVCache | None" = None) -> Tensor:
+        """The hidden states after the final norm, (T, C).
+
+        Args:
+            batch: the tokens; with a cache, what its `extend` has packed.
+            trace: keeps the hidden states and, without a cache, the attention weights.
+            cache: what came before the tokens.
+        """
         x = self.embed(batch)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             if trace is not None:
                 trace.hidden_states.append(x)
-            x = block(x, batch, trace)
+            x = block(x, batch, trace, None if cache is None else cache[i])
         x = self.final_norm(x)
         if trace is not None:
             trace.hidden_states.append(x)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .packing import PackedBatch
+
+if TYPE_CHECKING:
+    from .cache import LayerCache
 
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -247,11 +250,18 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
-        """(T, C) -> (T, C); with a trace the weights are computed in the open and kept there."""
+    def forward(
+        self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, cache: "LayerCache | None" = None
+    ) -> Tensor:
+        """(T, C) -> (T, C); with a trace the weights are computed in the open and kept there.
+
+        With a cache every token sees what its row of the cache holds too, and there is neither trace nor dropout.
+        """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)  # (T, H, D) each
         dropout = self.dropout if self.training else 0.0
-        if trace is None:
+        if cache is not None:
+            out = cache.attend(q, k, v, self.scale)
+        elif trace is None:
             out = attend(q, k, v, batch, causal=self.causal, dropout=dropout, scale=self.scale)
         else:
             weights = tuple(

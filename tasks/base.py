@@ -3,14 +3,28 @@
 A row's way through the house: a `Table` row -> an `Example` (checked text) -> `Features` (token ids, one for each
 window of a long text) -> the model's outputs -> a `Prediction` (plain Python) -> figures.
 
-Shapes: B sequences in a packed batch, T tokens in all, L labels.
+Shapes: B sequences in a packed batch, T tokens in all, N outputs.
 """
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from torch import Tensor, nn
+
+from ..core.errors import HeadwayError
+from ..core.options import option
 
 if TYPE_CHECKING:
-    pass
+    from ..core.checkpoint import Checkpoint
+    from ..core.heads import Config, Network
+    from ..core.tokenizer import Tokenizer
+    from .card import CardText
+    from .columns import Columns
+    from .data import RowStream, Table
+    from .model import TaskModel
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,7 @@ class Field:
     label: str  # what a form shows
     aliases: tuple[str, ...] = ()  # column names people already have, tried in this order
     required: bool = True
+    words: bool = False  # whether a list of the text's words may stand in its place
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,26 @@ class Example:
     row: int  # position in the table, from 0
     where: str  # "train.tsv, line 12", for messages
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that the model reads, for the checks that every task shares."""
+        raise NotImplementedError
+
+    @property
+    def gold(self) -> Any:
+        """What the model is to answer; None where nobody has said."""
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of labels in it, each as often as it occurs; empty where the task knows no labels."""
+        return ()
+
+    @property
+    def stratum(self) -> str | None:
+        """What a split keeps in proportion; None where there is nothing to keep."""
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -38,8 +73,51 @@ class Features:
     example: int  # position of the example it was made from, from 0
     input_ids: list[int]
     segment_ids: list[int]  # same length; all zero where there is one segment
+    length: int  # tokens of the whole example with its special ones, before it was windowed or cut
     target: Any = None  # what the task's loss compares with; None in prediction
     context: Any = None  # what the task's decode needs to find its way back to the text
+
+
+def group_windows(features: Sequence[Features]) -> list[list[Features]]:
+    """The features example by example: the windows of a long text are neighbours."""
+    return [list(windows) for _, windows in groupby(features, key=lambda one: one.example)]
+
+
+def cut_tokens(windows: Sequence[Features]) -> int:
+    """How many tokens of an example are in none of its windows, because the person wants long texts cut."""
+    return windows[0].length - len(windows[0].input_ids) if len(windows) == 1 else 0
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that a person should know about an example that can be used: gold that no window holds, ..."""
+
+    what: str  # a clause; it is told once, with the places of all examples that it is true of
+    level: Literal["warning", "note"] = "warning"
+    detail: str = field(default="", compare=False)  # of this very case; the first one is told as an example
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that makes rows unusable, and which ones."""
+
+    what: str  # and what to do about it
+    places: tuple[str, ...]  # "train.tsv, line 12"
+
+    def __str__(self) -> str:
+        return f"{name_places(self.places)}: {self.what}"
+
+
+def name_places(places: Sequence[str], most: int = 5) -> str:
+    """The first of some places, in one phrase: "train.tsv, lines 12, 40 and 77"."""
+    named = []
+    for head, members in groupby(places[:most], key=lambda place: place.rpartition(" ")[0]):
+        numbers = [place.rpartition(" ")[2] for place in members]
+        *first, last = numbers
+        more = len(places) > most
+        listed = ", ".join(numbers) if more or not first else f"{', '.join(first)} and {last}"
+        named.append(f"{head}{'s' if first else ''} {listed}")
+    return "; ".join(named) + (f" and {len(places) - most} more" if len(places) > most else "")
 
 
 @dataclass(frozen=True)
@@ -49,3 +127,239 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """The prediction as plain JSON types, field by field."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is plugged onto a model: which texts it reads, which labels it knows, how outputs become answers.
+
+    A task is frozen; what it learns from data (its labels) or from held-out predictions (thresholds) comes back as a
+    changed copy. Its fields are its options, stored in the model folder.
+
+    Fields made with `option` are what people set.
+    """
+
+    max_length: int | None = option(
+        None, "The longest sequence in tokens, special tokens included; the model's own limit if left out."
+    )
+    long_texts: str = option(
+        "windows",
+        "Longer texts: windows reads them in overlapping pieces, cut reads their beginning only.",
+        choices=("windows", "cut"),
+    )
+    overlap: int | None = option(
+        None,
+        "Tokens that neighbouring windows share at least; an eighth of a window or more if left out.",
+    )
+
+    name: ClassVar[str]  # the Hub's pipeline tag
+    title: ClassVar[str]  # a few words for lists and forms
+    inputs: ClassVar[tuple[Field, ...]]
+    architecture: ClassVar[str]  # what the published classes of such a head end in: "ForSequenceClassification"
+    label_names: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
+    per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
+    higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The texts that this very task reads: fewer than `inputs` once its data has shown which there are."""
+        return self.inputs
+
+    def __post_init__(self) -> None:
+        if self.long_texts not in ("windows", "cut"):
+            raise HeadwayError(f"--long-texts {self.long_texts}: say windows or cut.")
+        if self.max_length is not None and self.max_length < 8:
+            raise HeadwayError(f"--max-length {self.max_length}: at least 8 tokens are needed.")
+        if self.overlap is not None and self.overlap < 0:
+            raise HeadwayError(f"--overlap {self.overlap}: a number of tokens, 0 or more.")
+
+    def limit(self, most: int, model: str) -> int:
+        """The longest sequence in tokens, special tokens included, on a model that reads `most`.
+
+        Raises:
+            HeadwayError: the person's options do not fit the model.
+        """
+        limit = self.max_length or most
+        if limit > most:
+            raise HeadwayError(f"--max-length {limit}: {model} reads at most {most} tokens.")
+        if self.overlap is not None and self.overlap > limit // 2:
+            raise HeadwayError(f"--overlap {self.overlap}: at most half a window of {limit} tokens is possible.")
+        return limit
+
+    # -- people's data -> examples
+
+    def columns(self, table: "Table | RowStream", chosen: Mapping[str, Any], *, need_label: bool) -> "Columns":
+        """Settles which column holds what; `chosen` maps field names and "label" to what the person said.
+
+        Raises:
+            HeadwayError: a column does not exist or cannot be told, or the task has no such field.
+        """
+        from .columns import LABEL_NAMES, settle_columns
+
+        texts = {name: None if said is None else str(said) for name, said in chosen.items() if name != "label"}
+        known = [field.name for field in self.fields]
+        for name, said in texts.items():
+            if said and name not in known:
+                raise HeadwayError(f"--{name} {said}: the model reads {' and '.join(known)} only. Leave it out.")
+        label = chosen.get("label")
+        label = [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
+        names = self.label_names or LABEL_NAMES
+        return settle_columns(
+            table, self.fields, chosen=texts, label=label, label_aliases=names, need_label=need_label
+        )
+
+    def learn(self, table: "Table", columns: "Columns") -> tuple[Self, list[str]]:
+        """A copy that knows what the training data alone can tell (form, labels), and that in a sentence each.
+
+        Rows that cannot be used are passed over here: `examples` names them.
+
+        Raises:
+            HeadwayError: there is nothing to learn from this data.
+        """
+        raise NotImplementedError
+
+    def forget(self) -> Self:
+        """A copy without what `learn` and `tune` have found: only what a person says is left."""
+        raise NotImplementedError
+
+    def row_reader(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> "Callable[[int], Example]":
+        """How to read the row at a position as an example, its label left alone where `labelled` is false.
+
+        The function raises HeadwayError for a row that cannot be used: what is wrong and what to do, not where.
+        """
+        raise NotImplementedError
+
+    def read(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> tuple[list[Any], list[Problem]]:
+        """The rows that can be used as examples, and what is wrong with the others."""
+        read_row = self.row_reader(table, columns, labelled=labelled)
+        examples: list[Any] = []
+        wrong: dict[str, list[str]] = {}
+        for row in range(len(table)):
+            try:
+                examples.append(read_row(row))
+            except HeadwayError as error:
+                wrong.setdefault(str(error), []).append(table.where(row))
+        return examples, [Problem(what, tuple(places)) for what, places in wrong.items()]
+
+    def examples(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> list[Any]:
+        """Every row as a checked example.
+
+        Raises:
+            HeadwayError: rows cannot be used; the message names them.
+        """
+        examples, problems = self.read(table, columns, labelled=labelled)
+        if problems:
+            ways = f" Rows are wrong in {len(problems)} ways; `headway check` lists all of them."
+            more = ways if len(problems) > 1 else ""
+            raise HeadwayError(f"{problems[0]}{more}")
+        return examples
+
+    # -- examples -> the model
+
+    def encode(self, examples: Sequence[Any], tokenizer: "Tokenizer", limit: int) -> list[Features]:
+        """The sequences of some examples, at most `limit` tokens each; several where a long text needs windows.
+
+        All examples at once, because the tokenizer then uses all cores.
+        """
+        raise NotImplementedError
+
+    def training_groups(self, groups: Sequence[list[Features]]) -> Sequence[list[Features]]:
+        """What training draws from: the windows of each example, or whatever else must be in one batch together."""
+        return groups
+
+    def remarks(self, example: Any, windows: Sequence[Features]) -> Iterable[Remark]:  # noqa: ARG002
+        """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
+        return ()
+
+    def head(self, config: "Config") -> nn.Module:
+        """What is plugged onto the backbone, with fresh weights."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
+        """The SUM of the losses of a packed batch, and the number of labels in it.
+
+        Args:
+            outputs: the network's, (B, N) or (T, N).
+            features: the B sequences, in order; all windows of an example are neighbours.
+        """
+        raise NotImplementedError
+
+    # -- outputs -> answers -> figures
+
+    def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
+        """One prediction an example, in the order of `features`, whose windows are joined.
+
+        Args:
+            outputs: on the CPU in fp32, for each of the features what the network gave it: (N,) or (n, N).
+            features: all windows of an example are neighbours.
+        """
+        raise NotImplementedError
+
+    def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
+        """Figures by their usual names; the first is the one that chooses the best weights."""
+        raise NotImplementedError
+
+    def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """A table with a row a label, where that means something."""
+        return []
+
+    def tune(self, predictions: Sequence[Any], examples: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
+        """A copy whose thresholds and the like are fitted to held-out data, and the predictions as it makes them."""
+        return self, list(predictions)
+
+    def adopt(self, before: "Task") -> Self | None:
+        """A copy that trains the head of `before`, a task of the same class; None where it needs a new head."""
+        return self if self.published == before.published else None
+
+    def unsettle(self, before: "Task", network: nn.Module) -> Self:  # noqa: ARG002
+        """Called before the head of `before` is trained further: the opposite of `settle`."""
+        return self
+
+    def settle(self, network: nn.Module) -> Self:  # noqa: ARG002
+        """Called once after training: what was kept apart while learning is moved into the weights."""
+        return self
+
+    # -- model folders
+
+    @classmethod
+    def from_published(cls, checkpoint: "Checkpoint") -> Self:
+        """The task of a published checkpoint with such a head."""
+        raise NotImplementedError
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """What a published config.json says of the head: `labels` and `problem_type`."""
+        return {"labels": None, "problem_type": None}
+
+    def card(self, network: "Network", name: str) -> "CardText":
+        """What the card of a model folder of this name says about it."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any]) -> Self:
+        """The task with these options; lists become tuples again."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(options.keys() - known)
+        if unknown:
+            raise HeadwayError(
+                f"the model folder has options for {cls.name} that this version does not know: {', '.join(unknown)}. "
+                "Update Headway, or train the model again."
+            )
+        frozen: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+        }
+        return cls(**frozen)
+
+    def on(self, model: "str | Path") -> "TaskModel":
+        """Plugs the task onto a model: a folder, a built-in name or a hub id.
+
+        Raises:
+            HeadwayError: there is no such model, or it cannot be read.
+        """
+        from .model import TaskModel
+
+        return TaskModel.plug(self, model)

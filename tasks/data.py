@@ -121,6 +121,16 @@ def _open_named(source: str | Path, header: bool | None) -> RowStream:
 # Out again
 
 
+def with_prediction(row: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's own columns, then the prediction's; a name that the row has already gets "predicted_" before it."""
+    whole = dict(row)
+    for name, value in prediction.items():
+        while name in whole:
+            name = f"predicted_{name}"
+        whole[name] = value
+    return whole
+
+
 class RowWriter:
     """Writes rows with their predictions beside them as they come; the file is whole or not there.
 
@@ -160,8 +170,7 @@ class RowWriter:
 
     def write(self, row: Mapping[str, Any], prediction: Mapping[str, Any] | None = None) -> None:
         """Adds one row: its own columns, then the prediction's."""
-        beside = {self._free_name(name, row): value for name, value in (prediction or {}).items()}
-        whole = {**dict.fromkeys(self.columns), **row, **beside}
+        whole = with_prediction({**dict.fromkeys(self.columns), **row}, prediction or {})
         self.written += 1
         if self._ending in LINES_ENDINGS:
             self._file.write(json.dumps(whole, ensure_ascii=False, default=str) + "\n")
@@ -176,11 +185,6 @@ class RowWriter:
                 "which a table cannot hold. Let the file's name end in .jsonl."
             )
         self._write_cells([_cell(whole.get(name)) for name in self._header])
-
-    def _free_name(self, name: str, row: Mapping[str, Any]) -> str:
-        while name in self.columns or name in row:
-            name = f"predicted_{name}"
-        return name
 
     def _write_cells(self, cells: list[str]) -> None:
         if self._ending == ".csv":

@@ -55,9 +55,9 @@ class Work:
 
 LEARNING = (
     Work("sst2", "accuracy"),
-    Work("mrpc", "f1", epochs=2),
+    Work("mrpc", "f1"),
     Work("stsb", "pearson"),
-    Work("goemotions", "micro-f1", epochs=2, learning_rate=2e-4),
+    Work("goemotions", "micro-f1", learning_rate=2e-4),
 )
 SPEED = (
     Work("sst2", "accuracy", steps=60, ratio=2.0),
@@ -114,8 +114,16 @@ def score(metric: str, outputs: torch.Tensor, rows: Sequence[dict[str, Any]]) ->
     if metric == "pearson":
         return float(pearsonr(outputs[:, 0].numpy(), [row["label"] for row in rows])[0])
     if metric == "micro-f1":
-        gold = [[int(i in row["label"]) for i in range(outputs.shape[1])] for row in rows]
-        return float(f1_score(gold, (outputs > 0).int().numpy(), average="micro", zero_division=0))
+        # After so few steps no label of 28 is as likely as not: one threshold is chosen on half of the rows.
+        gold = torch.tensor([[int(i in row["label"]) for i in range(outputs.shape[1])] for row in rows])
+
+        def micro_f1(part: slice, threshold: float) -> float:
+            found = (outputs[part] > threshold).int()
+            return float(f1_score(gold[part].numpy(), found.numpy(), average="micro", zero_division=0))
+
+        first, second = slice(0, None, 2), slice(1, None, 2)
+        best = max(torch.arange(-4, 1, 0.1).tolist(), key=lambda threshold: micro_f1(first, threshold))
+        return micro_f1(second, best)
     gold, found = [row["label"] for row in rows], outputs.argmax(-1).tolist()
     return float(accuracy_score(gold, found) if metric == "accuracy" else f1_score(gold, found))
 

@@ -1,0 +1,258 @@
+"""Continuing texts with GPT-2: whole texts at once, text as it comes, or token by token with what else was likely.
+
+How the next token is chosen is in sampling.py and beam_search.py, the options in generation_config.py, the loop in
+decoding.py. A text without a prompt starts from the end-of-text token, as every text did in GPT-2's training.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .beam_search import beam_search
+from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model
+from .errors import HeadwayError
+from .generation_config import GenerationConfig
+from .heads import Network
+from .packing import BatchPlan
+from .text_stream import token_bytes
+from .tokenizer import Tokenizer
+
+__all__ = [
+    "Candidate",
+    "Generation",
+    "GenerationConfig",
+    "StreamedText",
+    "TokenStep",
+    "generate",
+    "generate_ids",
+    "next_tokens",
+    "stream",
+]
+
+CACHE_BYTES = 2**30  # keys and values of the texts that are continued at once
+
+
+@dataclass(frozen=True)
+class StreamedText:
+    """A piece of text as it comes."""
+
+    piece: str  # "" where a character, or what may become a stop string, is not complete
+    generation: Generation | None  # the whole text, with its last piece
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that might come next."""
+
+    token_id: int
+    token: str  # as text; as the vocabulary spells it where it is no whole character, or a special token
+    probability: float
+
+
+@dataclass(frozen=True)
+class TokenStep:
+    """A token that was chosen, and what was likely in its place."""
+
+    token_id: int
+    token: str
+    probability: float
+    likeliest: tuple[Candidate, ...]  # the likeliest first
+    piece: str  # of text, as in StreamedText
+    finish_reason: FinishReason | None  # with the last token
+
+
+def generate(
+    network: Network, tokenizer: Tokenizer, prompts: Sequence[str], config: GenerationConfig | None = None
+) -> list[tuple[Generation, ...]]:
+    """Continues texts: for each prompt its samples, or the best texts of its beam search, the best first.
+
+    Args:
+        network: GPT-2 with its language-model head, in eval mode.
+        tokenizer: the model's.
+        prompts: texts; an empty one starts from the end-of-text token.
+        config: the options; greedy if left out.
+
+    Raises:
+        HeadwayError: the network cannot generate, a prompt is longer than the model's context, or one is empty and
+            the vocabulary has no end-of-text token.
+    """
+    if isinstance(prompts, str):
+        raise TypeError("prompts must be a sequence of texts, not one text")
+    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    return _generate(network, encoded, config or GenerationConfig(), tokenizer.end_of_text_id, tokenizer)
+
+
+def generate_ids(
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig | None = None,
+    *,
+    end_of_text_id: int | None = None,
+) -> list[tuple[Generation, ...]]:
+    """Continues sequences of token ids without a tokenizer: no text, and no stop strings.
+
+    Args:
+        network: GPT-2 with its language-model head, in eval mode.
+        prompts: token ids, at least one each.
+        config: the options; greedy if left out.
+        end_of_text_id: the token that ends a text; none: no token does.
+
+    Raises:
+        HeadwayError: as generate; stop strings are asked for.
+    """
+    config = config or GenerationConfig()
+    if config.stop:
+        raise HeadwayError(f"stop={config.stop!r} needs a tokenizer, and token ids alone are given. Leave it out.")
+    return _generate(network, prompts, config, end_of_text_id, None)
+
+
+def stream(
+    network: Network, tokenizer: Tokenizer, prompt: str, config: GenerationConfig | None = None
+) -> Iterator[StreamedText]:
+    """Continues one text and yields it as it comes; several samples one after the other.
+
+    The pieces of a text joined are the text of its generation. Characters are never split.
+
+    Raises:
+        HeadwayError: as generate; a beam search is asked for, whose text is not settled before its end.
+    """
+    config = config or GenerationConfig()
+    _refuse_beams(config)
+    for sample in range(config.samples):
+        for rows, _ in _decode_text(network, tokenizer, prompt, config, sample):
+            (row,) = rows
+            assert row.text is not None
+            last = row.finish_reason is not None
+            yield StreamedText(row.text.piece(last=last), row.generation() if last else None)
+
+
+def next_tokens(
+    network: Network,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerationConfig | None = None,
+    *,
+    likeliest: int = 10,
+) -> Iterator[TokenStep]:
+    """Continues one text token by token, with the likeliest tokens at each step.
+
+    The probabilities are the model's own, before temperature, penalty and limits. The options choose the token, which
+    need not be among the likeliest.
+
+    Raises:
+        HeadwayError: as generate; a beam search or several samples are asked for.
+    """
+    config = config or GenerationConfig()
+    _refuse_beams(config)
+    if config.samples > 1:
+        raise HeadwayError(f"samples={config.samples}: token by token goes through one text only. Use samples=1.")
+    for rows, logits in _decode_text(network, tokenizer, prompt, config, 0):
+        (row,) = rows
+        assert row.text is not None
+        probabilities = logits[0].softmax(dim=-1)
+        chosen = _candidate(tokenizer, row.token_ids[-1], probabilities)
+        best = probabilities.topk(min(likeliest, len(probabilities))).indices.tolist()
+        yield TokenStep(
+            token_id=chosen.token_id,
+            token=chosen.token,
+            probability=chosen.probability,
+            likeliest=tuple(_candidate(tokenizer, token, probabilities) for token in best),
+            piece=row.text.piece(last=row.finish_reason is not None),
+            finish_reason=row.finish_reason,
+        )
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """A prompt's tokens; the end-of-text token where it is empty.
+
+    Raises:
+        HeadwayError: it is empty, and the vocabulary has no end-of-text token.
+    """
+    ids = tokenizer.encode(prompt).ids
+    if ids:
+        return ids
+    if tokenizer.end_of_text_id is None:
+        raise HeadwayError(
+            "This vocabulary has no end-of-text token, which a text without a prompt starts from. Give a prompt, or "
+            'name the token as "eos_token" in tokenizer_config.json.'
+        )
+    return [tokenizer.end_of_text_id]
+
+
+def _generate(
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    end_of_text_id: int | None,
+    tokenizer: Tokenizer | None,
+) -> list[tuple[Generation, ...]]:
+    model = language_model(network)
+    check_prompts(prompts, model, config)
+    size, weight = model.config, model.token_embedding.weight
+    budget = max(1, CACHE_BYTES // (2 * size.num_layers * size.hidden_size * weight.element_size()))  # in tokens
+    each = min(config.max_new_tokens, size.max_positions)
+    results: list[list[Generation]] = [[] for _ in prompts]
+    if config.beams > 1:
+        for batch in _batches(prompts, config.beams * each, budget):
+            members = [prompts[i] for i in batch]
+            found = beam_search(network, members, config, end_of_text_id=end_of_text_id, tokenizer=tokenizer)
+            for i, texts in zip(batch, found, strict=True):
+                results[i] = texts
+    else:
+        at_once = max(1, budget // each)
+        for first in range(0, config.samples, at_once):
+            samples = range(first, min(first + at_once, config.samples))
+            for batch in _batches(prompts, len(samples) * each, budget):
+                members = [prompts[i] for i in batch]
+                steps = decode(
+                    network,
+                    members,
+                    config,
+                    end_of_text_id=end_of_text_id,
+                    tokenizer=tokenizer,
+                    samples=samples,
+                )
+                rows, _ = next(steps)
+                for _ in steps:
+                    pass
+                for row in rows:
+                    results[batch[row.prompt]].append(row.generation())
+    return [tuple(texts) for texts in results]
+
+
+def _batches(prompts: Sequence[Sequence[int]], more: int, budget: int) -> list[list[int]]:
+    """Which prompts are continued together, when each may get so many more tokens."""
+    tokens = [len(prompt) + more for prompt in prompts]
+    return BatchPlan(tokens, batch_tokens=budget).by_length()
+
+
+def _decode_text(
+    network: Network, tokenizer: Tokenizer, prompt: str, config: GenerationConfig, sample: int
+) -> Iterator[tuple[list[Row], Tensor]]:
+    prompts = [prompt_ids(tokenizer, prompt)]
+    check_prompts(prompts, language_model(network), config)
+    return decode(
+        network,
+        prompts,
+        config,
+        end_of_text_id=tokenizer.end_of_text_id,
+        tokenizer=tokenizer,
+        samples=[sample],
+    )
+
+
+def _refuse_beams(config: GenerationConfig) -> None:
+    if config.beams > 1:
+        raise HeadwayError(
+            f"beams={config.beams}: a beam search has no text before its end, so it cannot be shown as it comes. "
+            "Use beams=1."
+        )
+
+
+def _candidate(tokenizer: Tokenizer, token: int, probabilities: Tensor) -> Candidate:
+    try:
+        text = token_bytes(tokenizer, token).decode()
+    except UnicodeDecodeError:
+        text = ""
+    return Candidate(token, text or tokenizer.tokens([token])[0], float(probabilities[token]))

@@ -1,0 +1,56 @@
+"""Features -> predictions: batches filled to a budget of tokens, shared among the processes of a launch.
+
+Shapes: B sequences in a packed batch, T tokens in all, N outputs.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.packing import BatchPlan, PackedBatch
+from ..core.processes import gather_in_order, shard
+from .base import Features, Task
+
+TOKENS_AT_ONCE = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
+
+
+def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Features]]) -> list[Any]:
+    """One prediction an example, in order; every process computes its share, and each gets all.
+
+    Args:
+        task: with the head that is on the network.
+        network: in eval mode.
+        groups: the features of each example.
+    """
+    found: dict[int, Any] = {}
+    if groups:
+        plan = BatchPlan([count_tokens(group) for group in groups], batch_tokens=TOKENS_AT_ONCE)
+        for indices in shard(plan.by_length()):
+            chosen = [features for i in indices for features in groups[i]]
+            found.update(zip(indices, task.decode(_outputs(task, network, chosen), chosen), strict=True))
+    return gather_in_order(found)
+
+
+@torch.inference_mode()
+def _outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> list[Tensor]:
+    """What the network gives each sequence, on the CPU in fp32; a text longer than a pass takes several."""
+    device = next(network.parameters()).device
+    outputs: list[Tensor] = []
+    plan = BatchPlan([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
+    for indices in plan.in_order():
+        batch = pack([features[i] for i in indices]).to(device)
+        result = network(batch).float().cpu()  # (B, N) or (T, N)
+        outputs += batch.split(result) if task.per_token else result.unbind()
+    return outputs
+
+
+def pack(features: Sequence[Features]) -> PackedBatch:
+    """The sequences laid end to end."""
+    return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
+
+
+def count_tokens(windows: Sequence[Features]) -> int:
+    """The tokens that the network sees of an example."""
+    return sum(len(one.input_ids) for one in windows)

@@ -1,0 +1,545 @@
+"""A task on a model: the object that people hold. Fit, predict, evaluate, save and load, once for every task."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint, load_head
+from ..core.config_file import published_class, read_config
+from ..core.errors import HeadwayError
+from ..core.heads import Network
+from ..core.names import model_of
+from ..core.processes import processes, wait_for_all, wants_cpu
+from ..core.tokenizer import Tokenizer
+from ..core.training import fit
+from ..core.training_config import TrainConfig
+from ..core.training_events import Event, Finished, Started
+from ..core.training_state import newest_checkpoint
+from .base import Example, Features, Prediction, Remark, Task, cut_tokens, group_windows
+from .check import Report, check_examples
+from .columns import Columns
+from .data import RowStream, Table, fingerprint, read_table, split_rows
+from .findings import about_remarks, collect_remarks
+from .inference import count_tokens, pack, predictions_for
+from .model_folder import name_base, read_info, refuse_replacing, stored_task, write_model
+
+EXAMPLES_AT_ONCE = 4096  # in prediction: enough to be sorted by length, few enough for any memory
+FEWEST_TO_SPLIT = 20  # rows; a tenth of fewer would say nothing
+
+
+@dataclass(frozen=True)
+class Prepared(Event):
+    """The data is read, checked and turned into tokens; training comes next."""
+
+    task: str
+    base: str
+    notes: tuple[str, ...]  # what was guessed and decided, a sentence each
+    report: Report
+    examples: int
+    eval_examples: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As every event; the report is an object in it."""
+        return {**super().to_json(), "notes": list(self.notes), "report": self.report.to_json()}
+
+
+@dataclass(frozen=True)
+class Trained(Event):
+    """The model folder is whole on the disk."""
+
+    output: Path
+    metrics: dict[str, float]  # on the evaluation data, of the weights that were kept; empty without such data
+    per_label: list[dict[str, Any]]
+    examples: int
+    eval_examples: int
+    steps: int
+    seconds: float  # training alone
+    tokens_per_second: float  # useful ones, training alone
+    best_step: int | None
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on labelled data."""
+
+    metrics: dict[str, float]
+    per_label: list[dict[str, Any]]
+    examples: list[Example]
+    predictions: list[Any]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures and counts, without the examples themselves."""
+        return {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
+
+
+@dataclass(frozen=True)
+class _Data:
+    """One side of the data, ready: the examples, and the sequences of each."""
+
+    table: Table
+    examples: list[Any]
+    groups: list[list[Features]]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the model folder says about it."""
+        source = self.table.source
+        return {
+            "source": source if source.startswith("hub:") else Path(source).name,
+            "examples": len(self.examples),
+            "rows": len(self.table),  # more than the examples where a part of one file is held out
+            "fingerprint": fingerprint(self.table),
+        }
+
+
+class TaskModel:
+    """A task plugged onto a backbone.
+
+    Make one with `TextClassification().on("bert-base-uncased")`, or with `headway.tasks.load` from a folder.
+
+    Args:
+        asked: the task as the person wants it, before anything is learnt from data.
+        found: the task whose head the model was opened with; None where it has none of this kind.
+        checkpoint: the model.
+        tokenizer: of the model.
+        name: under which it was opened.
+    """
+
+    def __init__(
+        self, asked: Task, found: Task | None, checkpoint: Checkpoint, tokenizer: Tokenizer, name: str
+    ) -> None:
+        self.task = asked
+        self.network = checkpoint.network
+        self.tokenizer = tokenizer
+        self.base = name
+        self.info: dict[str, Any] = {}  # what headway.json says besides the task
+        self.trained = False  # whether the network has a trained head for the task
+        self._asked = asked
+        self._found = found
+        self._checkpoint = checkpoint
+        self._changed = False  # whether training has touched the checkpoint's weights
+
+    @classmethod
+    def plug(cls, task: Task, name: str | Path) -> Self:
+        """The task on the backbone of a model folder, a built-in model or a hub id; its head is made by `fit`.
+
+        Raises:
+            HeadwayError: there is no such model, or it cannot be read.
+        """
+        folder = find_folder(name)
+        raw, config = read_config(folder)
+        has_head = published_class(folder, raw, model_of(config)).endswith(task.architecture)
+        checkpoint = load_checkpoint(folder, head="published" if has_head else None)
+        found = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
+        model = cls(task, found, checkpoint, Tokenizer.load(folder), str(name))
+        _ = model.limit  # a --max-length that the model cannot have is refused before any data is read
+        return model
+
+    @classmethod
+    def load(cls, name: str | Path, tasks: Mapping[str, type[Task]]) -> Self:
+        """A model folder with its task and head: one that Headway saved, or a published checkpoint.
+
+        Raises:
+            HeadwayError: there is no such model, it cannot be read, or it has no head of a known task.
+        """
+        folder = find_folder(name)
+        checkpoint = load_checkpoint(folder)
+        task, info = stored_task(checkpoint, tasks), read_info(folder)
+        if task is None and info:
+            raise HeadwayError(
+                f"{name} is a model for {info.get('task')}, which this version does not know. Update Headway."
+            )
+        if task is None:
+            raise HeadwayError(
+                f"{name} is a {checkpoint.architecture}: it has no head that answers anything yet. Train one on it "
+                f"(headway train TASK --model {name} --data FILE --output FOLDER)."
+            )
+        model = cls(task.forget(), task, checkpoint, Tokenizer.load(folder), str(name))
+        model.task, model.info, model.trained = task, info, True
+        if torch.accelerator.is_available() and not wants_cpu():
+            processes()  # gives each process of a launch a device of its own
+            model.network.to(torch.accelerator.current_accelerator())
+        return model
+
+    @property
+    def limit(self) -> int:
+        """The longest sequence in tokens, special tokens included."""
+        return self.task.limit(self.network.config.max_positions, self.base)
+
+    # -- training
+
+    def fit(self, data: Any, eval_data: Any = None, *, output: str | Path, **options: Any) -> Trained:
+        """Trains on labelled data and leaves a model folder; `train` takes the same arguments and tells as it goes.
+
+        Raises:
+            HeadwayError: as `train`.
+        """
+        *_, last = self.train(data, eval_data, output=output, **options)
+        assert isinstance(last, Trained)
+        return last
+
+    def train(
+        self,
+        data: Any,
+        eval_data: Any = None,
+        *,
+        output: str | Path,
+        columns: Mapping[str, Any] | None = None,
+        eval_fraction: float = 0.1,
+        config: TrainConfig | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        header: bool | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Iterator[Event]:
+        """Trains step by step, as the events are drawn: Prepared, those of the training loop, Trained.
+
+        Every training starts from the model as it was opened, so the same call gives the same result. Labels are
+        learnt from the data; the head that the model came with is trained further if it knows these labels.
+
+        Args:
+            data: labelled rows: a file, a Hub data set, a DataFrame, a list of dicts, ... (`data.read_table`).
+            eval_data: the same, held out; if left out, a part of `data` is.
+            output: the model folder, which is there when all is done and not before.
+            columns: which column holds what, where the guess is to be overruled: `{"text": ..., "label": ...}`.
+            eval_fraction: the part of `data` that is held out where there is no `eval_data`; 0 for none.
+            config: the options of training.
+            overwrite: replace the model that is at `output`.
+            resume: go on with the run towards `output` that was interrupted.
+            header: whether a table's first row names its columns; told from the rows if left out.
+            settings: saved as run.yaml beside the model, so that the run can be repeated.
+            **options: fields of TrainConfig, which win over `config`.
+
+        Raises:
+            HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
+        """
+        config = replace(config or TrainConfig(), **options)
+        output = Path(output)
+        run_folder = output.with_name(f"{output.name}.running")
+        _refuse_used(output, run_folder, overwrite, resume)
+        train, held_out, notes = self._prepare(data, eval_data, columns or {}, eval_fraction, config.seed, header)
+        eval_examples = held_out.examples if held_out else []
+        more = [
+            finding
+            for data in (train, held_out)
+            if data
+            for finding in about_remarks(collect_remarks(self.task, data.examples, data.groups), len(data.examples))
+        ]
+        report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
+        yield Prepared(self.task.name, self.base, tuple(notes), report, len(train.examples), len(eval_examples))
+
+        if processes().main and run_folder.exists() and not resume:
+            shutil.rmtree(run_folder)
+        try:
+            started, finished = yield from self._run(train, held_out, config, run_folder, resume)
+        finally:
+            if processes().main and newest_checkpoint(run_folder) is None:
+                shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
+        self.task = self.task.settle(self.network)
+        metrics: dict[str, float] = {}
+        per_label: list[dict[str, Any]] = []
+        if held_out:
+            self.task, predictions = _tune(self.task, self.network, held_out)
+            metrics = self.task.score(predictions, eval_examples)
+            per_label = self.task.per_label(predictions, eval_examples)
+        self.trained = True
+        self.info = {
+            **name_base(self.base),
+            "metrics": metrics,
+            "per_label": per_label,
+            "data": {"train": train.facts, "eval": held_out.facts if held_out else None},
+            "training": {**asdict(config), "precision": started.precision, "device": started.device},
+            "steps": finished.steps,
+            "best_step": finished.best_step,
+            "seconds": finished.seconds,
+        }
+        self._write(output, overwrite or resume, settings, run_folder / "log.jsonl")
+        if processes().main:
+            shutil.rmtree(run_folder)
+        yield Trained(
+            output=output,
+            metrics=metrics,
+            per_label=per_label,
+            examples=len(train.examples),
+            eval_examples=len(eval_examples),
+            steps=finished.steps,
+            seconds=finished.seconds,
+            tokens_per_second=finished.tokens_per_second,
+            best_step=finished.best_step,
+            stopped_early=finished.stopped_early,
+        )
+
+    def _prepare(
+        self, data: Any, eval_data: Any, chosen: Mapping[str, Any], fraction: float, seed: int, header: bool | None
+    ) -> tuple[_Data, _Data | None, list[str]]:
+        """Reads and checks both sides of the data, learns the labels, plugs the head on and makes tokens."""
+        if not 0 <= fraction < 1:
+            raise HeadwayError(f"--eval-fraction {fraction}: a part of the rows, from 0 to below 1.")
+        table = read_table(data, header=header)
+        columns = self._asked.columns(table, chosen, need_label=True)
+        learnt, decided = self._asked.learn(table, columns)
+        adopted = self._found and learnt.adopt(self._found)
+        task = adopted or learnt
+        notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *decided]
+        examples = task.examples(table, columns)
+        held_out = None
+        if eval_data is not None:
+            eval_table = read_table(eval_data, header=header)
+            eval_columns = task.columns(eval_table, _same_columns(columns, eval_table, chosen), need_label=True)
+            notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
+            held_out = (eval_table, task.examples(eval_table, eval_columns))
+        elif fraction and len(examples) >= FEWEST_TO_SPLIT:
+            kept, out = split_rows([example.stratum for example in examples], fraction, seed)
+            held_out = (table, [examples[i] for i in out])
+            examples = [examples[i] for i in kept]
+            notes.append(f"{len(out)} rows are held out for evaluation (--eval-fraction {fraction:g}, seed {seed})")
+        else:
+            notes.append("nothing is held out: the last weights are kept and nothing is measured")
+        notes.append(self._begin(task, seed, goes_on=adopted is not None))
+        train = _Data(table, examples, self._encode(examples))
+        return train, held_out and _Data(*held_out, self._encode(held_out[1])), notes
+
+    def _begin(self, task: Task, seed: int, *, goes_on: bool) -> str:
+        """Puts the model as it was opened in place, with its own head or a new one; says which."""
+        if self._changed:
+            head = "published" if self._found else None
+            self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
+        self._changed, self.trained = True, False
+        self.network = self._checkpoint.network
+        if goes_on:
+            assert self._found is not None
+            self.task = task.unsettle(self._found, self.network)
+            return f"the head that {self.base} has is trained further"
+        torch.manual_seed(seed)
+        self.network = Network(self.network.backbone, task.head(self.network.config))
+        report = load_head(self.network, self._checkpoint.folder)
+        self.task = task
+        return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"
+
+    def _encode(self, examples: Sequence[Example]) -> list[list[Features]]:
+        groups = group_windows(self.task.encode(examples, self.tokenizer, self.limit))
+        vocab_size = self.network.config.vocab_size
+        most = max((max(one.input_ids) for group in groups for one in group), default=0)
+        if most >= vocab_size:
+            raise HeadwayError(
+                f"{self.base}: the tokenizer has a token number {most}, but the model has {vocab_size} tokens only: "
+                "they do not belong together. Copy the model folder again from where it came."
+            )
+        return groups
+
+    def _run(
+        self, train: _Data, held_out: _Data | None, config: TrainConfig, run_folder: Path, resume: bool
+    ) -> Generator[Event, None, tuple[Started, Finished]]:
+        """The training loop over the prepared data."""
+        task = self.task
+        groups = task.training_groups(train.groups)
+
+        def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
+            chosen = [features for i in indices for features in groups[i]]
+            batch = pack(chosen).to(device)
+            total, count = task.loss(network(batch), chosen)
+            return total, count, batch.num_tokens
+
+        def evaluate(network: nn.Module) -> dict[str, float]:
+            assert held_out is not None
+            _, predictions = _tune(task, network, held_out)
+            return task.score(predictions, held_out.examples)
+
+        seen = []
+        for event in fit(
+            self.network,
+            config.plan([count_tokens(group) for group in groups]),
+            loss,
+            config,
+            run_folder=run_folder,
+            resume=resume,
+            evaluate=evaluate if held_out else None,
+            higher_is_better=task.higher_is_better,
+            data_fingerprint=_identify(task, self.base, train, held_out),
+        ):
+            if isinstance(event, Started | Finished):
+                seen.append(event)
+            yield event
+        started, finished = seen
+        assert isinstance(started, Started)
+        assert isinstance(finished, Finished)
+        return started, finished
+
+    # -- use
+
+    def predict(self, inputs: Any) -> Any:
+        """Predictions for texts as they are.
+
+        Args:
+            inputs: one text (one prediction comes back), or a list of texts; a tuple or a dict where the task reads
+                several, in the order or under the names of `task.fields`.
+
+        Raises:
+            HeadwayError: an input does not have the texts that the task reads.
+        """
+        if hasattr(inputs, "columns"):
+            raise HeadwayError(
+                "predict() takes texts, not a table. Give a column of it as a list, or use predict_rows()."
+            )
+        alone = isinstance(inputs, str | tuple | Mapping)
+        rows = [self._input_row(i, one) for i, one in enumerate([inputs] if alone else inputs)]
+        names = tuple(field.name for field in self.task.fields)
+        table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
+        examples = self.task.examples(table, Columns({name: name for name in names}, None, ()), labelled=False)
+        predictions, *_ = self._predict(examples)
+        return predictions[0] if alone else predictions
+
+    def _input_row(self, position: int, given: Any) -> dict[str, Any]:
+        fields = self.task.fields
+        names = [field.name for field in fields]
+        required = {field.name for field in fields if field.required}
+        of_words = {field.name for field in fields if field.words}
+        alone = isinstance(given, str) or (isinstance(given, list) and of_words == set(names))
+        row = {names[0]: given} if alone else given
+        if isinstance(row, list | tuple):
+            row = dict(zip(names, row, strict=False)) if len(row) <= len(names) else None
+        fits = isinstance(row, Mapping) and all(_is_text(text, name in of_words) for name, text in row.items())
+        if not isinstance(row, Mapping) or not fits or not required <= row.keys() <= set(names):
+            reads = "one text" if len(names) == 1 else f"a tuple or a dict of {' and '.join(names)}"
+            lists = ", or a list of its words" if of_words else ""
+            raise HeadwayError(f"input {position + 1}: the model reads {reads} (strings){lists}. Correct the input.")
+        return dict(row)
+
+    def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:
+        """A prediction for each example, in bounded memory; how many of them were cut, and the task's remarks."""
+        self._need_training()
+        self.network.eval()
+        predictions: list[Any] = []
+        cut = 0
+        remarks: dict[Remark, list[str]] = {}
+        for start in range(0, len(examples), EXAMPLES_AT_ONCE):
+            part = examples[start : start + EXAMPLES_AT_ONCE]
+            groups = self._encode(part)
+            predictions += predictions_for(self.task, self.network, groups)
+            cut += sum(cut_tokens(group) > 0 for group in groups)
+            for remark, places in collect_remarks(self.task, part, groups).items():
+                remarks.setdefault(remark, []).extend(places)
+        return predictions, cut, remarks
+
+    def _need_training(self) -> None:
+        if not self.trained:
+            raise HeadwayError(
+                f"{self.base} has no trained head for {self.task.name} here. Train it with fit(), or open a trained "
+                "model with headway.tasks.load()."
+            )
+
+    def predict_rows(
+        self, stream: RowStream, chosen: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[dict[str, Any], Prediction]]:
+        """Predictions for a file as it is read, in its order and in bounded memory: (row, prediction)."""
+        columns = self.task.columns(stream, chosen or {}, need_label=False)
+        rows = iter(stream)
+        while part := list(islice(rows, EXAMPLES_AT_ONCE)):
+            places, values = [place for place, _ in part], [row for _, row in part]
+            table = Table(stream.source, stream.kind, stream.columns, stream.header, values, places)
+            predictions, *_ = self._predict(self.task.examples(table, columns, labelled=False))
+            yield from zip(values, predictions, strict=True)
+
+    def evaluate(
+        self, data: Any, *, columns: Mapping[str, Any] | None = None, header: bool | None = None
+    ) -> Evaluation:
+        """How the model does on labelled data (anything that `train` takes).
+
+        Raises:
+            HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
+        """
+        self._need_training()
+        table = read_table(data, header=header)
+        settled = self.task.columns(table, columns or {}, need_label=True)
+        examples = self.task.examples(table, settled)
+        predictions, cut, remarks = self._predict(examples)
+        notes = (
+            *settled.notes,
+            *([f"{cut} of {len(examples)} texts are cut at {self.limit} tokens"] if cut else []),
+            *(finding.message for finding in about_remarks(remarks, len(examples))),
+        )
+        return Evaluation(
+            self.task.score(predictions, examples),
+            self.task.per_label(predictions, examples),
+            examples,
+            predictions,
+            notes,
+        )
+
+    def save(self, output: str | Path, *, overwrite: bool = False) -> None:
+        """Writes a model folder that Headway and transformers open.
+
+        Raises:
+            HeadwayError: the folder exists, the disk is full, or there is nothing trained to save.
+        """
+        self._need_training()
+        self._write(Path(output), overwrite)
+
+    def _write(
+        self, output: Path, overwrite: bool, settings: Mapping[str, Any] | None = None, log: Path | None = None
+    ) -> None:
+        """The main process writes, the others wait for it."""
+        if processes().main:
+            write_model(
+                output,
+                self.task,
+                self.network,
+                self.tokenizer,
+                info={**name_base(self.base), **self.info},
+                came_with=self._checkpoint.config,
+                overwrite=overwrite,
+                settings=settings,
+                log=log,
+            )
+        wait_for_all()
+
+
+def _tune(task: Task, network: nn.Module, data: _Data) -> tuple[Task, list[Any]]:
+    """The task as it is tuned to held-out data, and its predictions there."""
+    return task.tune(predictions_for(task, network, data.groups), data.examples)
+
+
+def _is_text(given: Any, as_words: bool) -> bool:
+    """Whether something stands for a text: a string, nothing, or its words where that is possible."""
+    if as_words and isinstance(given, list):
+        return all(isinstance(word, str) for word in given)
+    return isinstance(given, str | None)
+
+
+def _refuse_used(output: Path, run_folder: Path, overwrite: bool, resume: bool) -> None:
+    """Nothing is overwritten, and no interrupted run is lost, without a word from the person."""
+    interrupted = newest_checkpoint(run_folder) is not None
+    if resume and overwrite:
+        raise HeadwayError("--resume goes on with a run and --overwrite starts anew: say one of them.")
+    if resume and output.exists() and not interrupted:
+        raise HeadwayError(f"{output} is finished; there is nothing to resume. Use --overwrite to train it again.")
+    if interrupted and not resume and not overwrite:
+        raise HeadwayError(
+            f"{run_folder} holds an interrupted run. Say --resume to go on with it, or --overwrite to start anew."
+        )
+    refuse_replacing(output, overwrite or resume)
+
+
+def _same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns of the training data, where the evaluation data has columns of these names as well."""
+    labels = [columns.label] if isinstance(columns.label, str) else list(columns.label or ())
+    there = {*columns.texts.values(), *labels} <= set(table.columns)
+    return {**columns.texts, "label": columns.label} if there else chosen
+
+
+def _identify(task: Task, base: str, train: _Data, held_out: _Data | None) -> str:
+    """What a run that goes on must have in common with the one that was interrupted, in a few letters."""
+    facts = [task.to_json(), base, train.facts, held_out and held_out.facts]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

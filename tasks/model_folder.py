@@ -1,0 +1,125 @@
+"""A model folder as Headway writes it, and the task that any model folder is for.
+
+config.json, model.safetensors and the tokenizer are what transformers reads. headway.json holds the task with its
+options and how the model was made; README.md is its card.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..core.checkpoint import BUILT_IN, Checkpoint, save_checkpoint
+from ..core.errors import HeadwayError
+from ..core.folders import refuse_existing, whole_folder
+from ..core.heads import Network
+from ..core.sources import read_json
+from ..core.tokenizer import Tokenizer
+from .base import Task
+from .card import model_card
+
+
+def write_model(
+    output: Path,
+    task: Task,
+    network: Network,
+    tokenizer: Tokenizer,
+    *,
+    info: Mapping[str, Any],
+    came_with: Mapping[str, Any],
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    log: Path | None = None,
+) -> None:
+    """Writes a folder that Headway and transformers open; it is whole or not there.
+
+    Args:
+        output: the folder.
+        task: with all that it has learnt.
+        network: the trained backbone and head.
+        tokenizer: of the network.
+        info: what else headway.json says: the base model, figures, facts about data and training.
+        came_with: the config.json of the model that training started from.
+        overwrite: replace a model that is there.
+        settings: for run.yaml.
+        log: of the run; copied.
+
+    Raises:
+        HeadwayError: something is there that may not be replaced, or the disk is full.
+    """
+    refuse_replacing(output, overwrite)
+    info = {
+        "headway": version("headway"),
+        "task": task.name,
+        "options": task.to_json(),
+        **{name: value for name, value in info.items() if name not in ("headway", "task", "options", "versions")},
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
+    }
+    with whole_folder(output, overwrite) as folder:
+        save_checkpoint(folder, network, config=came_with, **task.published)
+        tokenizer.save(folder)
+        _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+        _write_text(folder / "README.md", model_card(task, network, info, output.name))
+        if settings is not None:
+            import yaml
+
+            _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        if log is not None:
+            shutil.copy(log, folder / "log.jsonl")
+
+
+def refuse_replacing(output: Path, overwrite: bool) -> None:
+    """Raises HeadwayError if something is at `output`; with `overwrite`, if that is neither a model nor empty."""
+    refuse_existing(output, overwrite)
+    if not output.exists() or (output / "config.json").exists():
+        return
+    if not output.is_dir() or any(output.iterdir()):
+        raise HeadwayError(f"{output} is not a model folder, so it is not replaced. Choose another --output.")
+
+
+def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task | None:
+    """The task of a folder that Headway saved, or that was published with a head; None if it is for none of `tasks`.
+
+    Raises:
+        HeadwayError: headway.json is damaged, or does not fit the rest of the folder.
+    """
+    info = read_info(checkpoint.folder)
+    if not info:
+        fitting = (task for task in tasks.values() if checkpoint.architecture.endswith(task.architecture))
+        return next((task.from_published(checkpoint) for task in fitting if checkpoint.network.head is not None), None)
+    name = str(info.get("task"))
+    if name not in tasks:
+        return None
+    task = tasks[name].from_json(info.get("options", {}))
+    if not checkpoint.architecture.endswith(task.architecture) or checkpoint.labels != task.published["labels"]:
+        raise HeadwayError(
+            f"{checkpoint.folder / 'headway.json'} and config.json describe different heads or labels. "
+            "Copy the model folder again from where it came."
+        )
+    return task
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What headway.json says; nothing where there is none.
+
+    Raises:
+        HeadwayError: it is damaged.
+    """
+    path = folder / "headway.json"
+    return read_json(path) if path.exists() else {}
+
+
+def name_base(model: str) -> dict[str, str]:
+    """What headway.json says of the model that training started from, without the path to it on this machine."""
+    if model in BUILT_IN:
+        return {"base": model, "base_from": "built-in"}
+    path = Path(model).expanduser()
+    return (
+        {"base": path.resolve().name, "base_from": "folder"} if path.exists() else {"base": model, "base_from": "hub"}
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,254 @@
+"""With a cache a token sees exactly what it sees without one, however rows are filled, forked, dropped and doubled."""
+
+import random
+
+import pytest
+import torch
+from headway.core import cache as cache_module
+from headway.core.cache import KVCache
+from headway.core.gpt2 import GPT2, GPT2Config
+from headway.core.packing import PackedBatch
+from parity import TOLERANCE, sequences, stir
+
+VOCAB = 31
+LENGTHS = {
+    "mixed": [3, 1, 7, 7, 2, 7],
+    "equal": [4, 4, 4],
+    "one row": [9],
+    "single tokens": [1, 1],
+}
+
+
+@pytest.fixture(scope="module", params=[{}, {"scale_attention_by_layer": True, "scale_attention": False}])
+def model(request):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCAB, "max_positions": 64, "hidden_size": 20, "num_layers": 3, "num_heads": 4}
+    return stir(GPT2(GPT2Config(**sizes, intermediate_size=40, **request.param)))
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def whole(model, rows):
+    """The hidden states of every row, read at once and without a cache."""
+    batch = PackedBatch.pack(rows)
+    return batch.split(model(batch))
+
+
+def read(model, cache, rows):
+    """The hidden states of the new tokens, a tensor for each row."""
+    batch = cache.extend(rows)
+    return batch.split(model(batch, cache=cache))
+
+
+def close(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, **TOLERANCE)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_prompts_read_into_a_cache_give_what_they_give_without(model, lengths):
+    rows = sequences(lengths, VOCAB)
+    cache = KVCache.of(model, rows=len(rows), room=max(lengths))
+    close(read(model, cache, rows), whole(model, rows))
+    assert cache.lengths == cache.total_lengths == lengths
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_one_token_after_the_other_gives_what_the_whole_text_gives(model, lengths):
+    rows = sequences([length + 6 for length in lengths], VOCAB)
+    expected = whole(model, rows)
+    cache = KVCache.of(model, rows=len(rows), room=max(lengths) + 6)
+    read(model, cache, [row[:length] for row, length in zip(rows, lengths, strict=True)])
+    for step in range(6):
+        at = [length + step for length in lengths]
+        found = read(model, cache, [[row[i]] for row, i in zip(rows, at, strict=True)])
+        close(found, [one[i : i + 1] for one, i in zip(expected, at, strict=True)])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_may_be_filled_in_pieces_of_any_size(model, seed):
+    choose = random.Random(seed)
+    rows = sequences([choose.randint(8, 20) for _ in range(4)], VOCAB, seed)
+    expected, read_so_far = whole(model, rows), [0] * 4
+    cache = KVCache.of(model, rows=4, room=20)
+    while any(at < len(row) for at, row in zip(read_so_far, rows, strict=True)):
+        going_on = [i for i, row in enumerate(rows) if read_so_far[i] < len(row)]
+        cache.keep(going_on)
+        rows, expected = [rows[i] for i in going_on], [expected[i] for i in going_on]
+        read_so_far = [read_so_far[i] for i in going_on]
+        ends = [choose.randint(at + 1, len(row)) for at, row in zip(read_so_far, rows, strict=True)]
+        spans = [slice(at, end) for at, end in zip(read_so_far, ends, strict=True)]
+        found = read(model, cache, [row[span] for row, span in zip(rows, spans, strict=True)])
+        close(found, [one[span] for one, span in zip(expected, spans, strict=True)])
+        read_so_far = ends
+
+
+def test_a_batch_gives_what_its_rows_give_alone(model):
+    rows = sequences(LENGTHS["mixed"], VOCAB)
+    together = KVCache.of(model, rows=len(rows), room=10)
+    first, second = read(model, together, rows), read(model, together, [[5]] * len(rows))
+    for i, row in enumerate(rows):
+        alone = KVCache.of(model, rows=1, room=10)
+        torch.testing.assert_close(first[i], read(model, alone, [row])[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(second[i], read(model, alone, [[5]])[0], rtol=1e-6, atol=1e-6)
+
+
+COUNTS = {"each three": [3, 3, 3], "one row, many": [7], "mixed": [2, 0, 1, 3, 3], "each one": [1, 1]}
+
+
+@pytest.mark.parametrize("lengths", ["equal", "mixed"])
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+def test_rows_on_a_shared_prefix_give_what_the_joined_texts_give(model, counts, lengths):
+    prefixes = sequences([5] * len(counts) if lengths == "equal" else [5, 2, 5, 5, 9][: len(counts)], VOCAB)
+    parents = [i for i, count in enumerate(counts) for _ in range(count)]
+    ends = sequences([6 if lengths == "equal" else 3 + i % 4 for i in range(len(parents))], VOCAB, seed=1)
+    expected = whole(model, [prefixes[parent] + end for parent, end in zip(parents, ends, strict=True)])
+    expected = [one[-len(end) :] for one, end in zip(expected, ends, strict=True)]
+    prefix = KVCache.of(model, rows=len(prefixes), room=9)
+    read(model, prefix, prefixes)
+    fork = prefix.fork(counts, room=6)
+    close(read(model, fork, [end[:-2] for end in ends]), [one[:-2] for one in expected])
+    close(read(model, fork, [end[-2:-1] for end in ends]), [one[-2:-1] for one in expected])
+    close(read(model, fork, [end[-1:] for end in ends]), [one[-1:] for one in expected])
+    assert fork.total_lengths == [len(prefixes[p]) + len(end) for p, end in zip(parents, ends, strict=True)]
+
+
+def test_a_prefix_may_stand_on_a_prefix_and_is_never_copied(model):
+    (shared,) = sequences([11], VOCAB)
+    texts = sequences([4, 6, 4], VOCAB, seed=1)
+    labels = sequences([2, 1, 3, 2, 2], VOCAB, seed=2)
+    first = KVCache.of(model, rows=1, room=11)
+    read(model, first, [shared])
+    second = first.fork([3], room=6)
+    close(read(model, second, texts), [one[11:] for one in whole(model, [shared + text for text in texts])])
+    kept = [part.clone() for part in (first.keys, second.keys[:, :, :, :4])]
+    third = second.fork([2, 2, 1], room=3)
+    owners = [0, 0, 1, 1, 2]
+    joined = [shared + texts[owner] + label for owner, label in zip(owners, labels, strict=True)]
+    expected = [one[-len(label) :] for one, label in zip(whole(model, joined), labels, strict=True)]
+    close(read(model, third, labels), expected)
+    assert third.keys.shape[1:4:2] == (5, 3)  # rows and room: its own tokens only
+    assert torch.equal(first.keys, kept[0])
+    assert torch.equal(second.keys[:, :, :, :4], kept[1])
+
+
+@pytest.mark.parametrize("forked", [False, True])
+@pytest.mark.parametrize("seed", range(15))
+def test_rows_are_dropped_doubled_and_put_in_another_order(model, seed, forked):
+    choose = random.Random(seed)
+    rows = sequences([choose.randint(1, 6) for _ in range(5)], VOCAB, seed)
+    cache = KVCache.of(model, rows=5, room=20)
+    read(model, cache, rows)
+    if forked:
+        rows = [list(rows[parent]) for parent in (0, 0, 1, 3, 4)]
+        cache = cache.fork([2, 1, 0, 1, 1], room=20)
+    for _ in range(6):
+        order = [choose.randrange(len(rows)) for _ in range(choose.randint(1, 5))]
+        order = sorted(order) if choose.random() < 0.5 else order
+        cache.keep(order)
+        rows = [[*rows[i], choose.randrange(VOCAB)] for i in order]
+        found = read(model, cache, [row[-1:] for row in rows])
+        close(found, [one[-1:] for one in whole(model, rows)])
+
+
+def test_dropping_rows_moves_nothing_and_doubling_one_moves_that_one_alone(model):
+    cache = KVCache.of(model, rows=4, room=5)
+    read(model, cache, sequences([5, 5, 5, 5], VOCAB))
+    before = cache.keys.clone()
+    cache.keep([0, 2, 3])
+    assert torch.equal(cache.keys, before)
+    cache.keep([0, 1, 1, 2])
+    assert [torch.equal(cache.keys[:, slot], before[:, slot]) for slot in range(4)] == [True, False, True, True]
+    assert torch.equal(cache.keys[:, 1], before[:, 2])
+
+
+def test_a_cleared_row_is_filled_anew_beside_the_others(model):
+    rows = sequences([6, 3], VOCAB)
+    cache = KVCache.of(model, rows=2, room=8)
+    read(model, cache, rows)
+    cache.clear(0)
+    found = read(model, cache, [[7, 8, 9], [4]])
+    close(found, [whole(model, [[7, 8, 9]])[0], whole(model, [[*rows[1], 4]])[0][-1:]])
+
+
+def test_equal_rows_are_attended_to_in_one_call(model):
+    cache = KVCache.of(model, rows=6, room=8)
+    cache.extend(sequences([3, 3, 3, 2, 2, 2], VOCAB))
+    cache.extend([[1]] * 6)
+    assert [piece.slots for piece in cache.plan.levels[0]] == [slice(0, 3), slice(3, 6)]
+    fork = cache.fork([2] * 6, room=1)
+    fork.extend([[1]] * 12)
+    assert [piece.slots for piece in fork.plan.levels[0]] == [slice(0, 12)]
+    assert [piece.tokens for piece in fork.plan.levels[1]] == [slice(0, 6), slice(6, 12)]
+
+
+def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):
+    prefix = KVCache.of(model, rows=2, room=6)
+    read(model, prefix, sequences([6, 4], VOCAB))
+    queries = torch.randn(9, 4, 5)
+    fork = prefix.fork([2, 1], room=8)
+    for rows in ([[1, 2], [3], [4, 5]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]):
+        fork.extend(rows)
+        keys, values = (torch.randn(sum(map(len, rows)), 4, 5) for _ in range(2))
+        q = queries[: len(keys)]
+        expected = fork[1].attend(q, keys, values, 0.3)
+
+        def plainly(q, cache, pieces, scale):
+            met = [(cache_module._meet(q, cache, piece), piece) for piece in pieces]
+            parts = [cache_module._plain_attention(*inputs, piece, scale) for inputs, piece in met]
+            return [torch.cat([x.transpose(1, 2).flatten(0, 1) for x in xs]) for xs in zip(*parts, strict=True)]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_module, "_attend_with_sums", plainly)
+            torch.testing.assert_close(fork[1].attend(q, keys, values, 0.3), expected, **TOLERANCE)
+
+
+def test_a_cache_has_the_precision_of_its_model(model):
+    half = GPT2(model.config).eval().bfloat16()
+    half.load_state_dict(model.state_dict())
+    rows = sequences([5, 3], VOCAB)
+    cache = KVCache.of(half, rows=2, room=5)
+    assert cache.keys.dtype == torch.bfloat16
+    read(half, cache, rows)
+    found = read(half, cache.fork([1, 2], room=2), [[4], [5, 6], [7]])
+    joined = whole(model, [[*rows[0], 4], [*rows[1], 5, 6], [*rows[1], 7]])
+    for one, other in zip(found, joined, strict=True):
+        torch.testing.assert_close(one.float(), other[-len(one) :], rtol=0.1, atol=0.15)
+
+
+def test_what_does_not_fit_is_refused(model):
+    cache = KVCache.of(model, rows=2, room=3)
+    for rows in ([[1]], [[1], []], [[1], [2], [3]]):
+        with pytest.raises(ValueError, match="as many sequences"):
+            cache.extend(rows)
+    with pytest.raises(ValueError, match="no row may be empty"):
+        cache.fork([1, 1], room=1)
+    with pytest.raises(ValueError, match="room for 3"):
+        cache.extend([[1], [1, 2, 3, 4]])
+    cache = KVCache.of(model, rows=2, room=3)
+    cache.extend([[1], [2]])
+    with pytest.raises(ValueError, match="one count a row"):
+        cache.fork([1], room=1)
+    with pytest.raises(ValueError, match="cache of 2"):
+        cache.keep([0, 0, 1])
+
+
+@pytest.mark.gpu
+def test_a_cache_on_a_gpu_gives_what_it_gives_on_the_cpu(model):
+    rows = sequences([5, 3, 3], VOCAB)
+    found = []
+    for device in ("cpu", "cuda"):
+        there = model.to(device)
+        cache = KVCache.of(there, rows=3, room=6)
+        read(there, cache, rows)
+        fork = cache.fork([1, 2, 2], room=4)
+        hidden = [*read(there, fork, [[1, 2], [3], [4], [5, 6], [7]]), *read(there, fork, [[8]] * 5)]
+        found.append([one.cpu() for one in hidden])
+    model.to("cpu")
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)

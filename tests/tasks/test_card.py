@@ -1,0 +1,144 @@
+"""A model card says what is so, and its examples run."""
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headway.core.training_config import TrainConfig
+from headway.tasks import TextClassification, load
+from headway.tasks.card import _table
+from huggingface_hub import ModelCard
+
+FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000)
+TEXTS = ["my parcel has arrived", "where is the money", "the money is here", "thank you", "send it back"]
+
+
+def rows(form: str) -> list[dict[str, Any]]:
+    texts = [f"{TEXTS[i % 5]} {i}" for i in range(40)]
+    labels: dict[str, list[Any]] = {
+        "one": ["post" if "parcel" in text else "bank|other" for text in texts],
+        "several": [[name for name in ("the", "is") if name in text] for text in texts],
+        "pair": ["yes" if "parcel" in text else "no" for text in texts],
+        "number": [20 + len(text) / 4 for text in texts],
+    }
+    pairs = {"sentence2": "the cat sat"} if form == "pair" else {}
+    return [{"text": text, "label": label, **pairs} for text, label in zip(texts, labels[form], strict=True)]
+
+
+@pytest.fixture(scope="module", params=["one", "several", "pair", "number"])
+def folder(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("cards") / f"tiny-{request.param}"
+    TextClassification().on(tiny_model).fit(rows(request.param), output=output, config=FAST, eval_fraction=0.5)
+    return output
+
+
+@pytest.fixture
+def text(folder: Path) -> str:
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_hub_can_read_its_metadata(folder: Path):
+    card = ModelCard.load(folder / "README.md")
+    info = json.loads((folder / "headway.json").read_text())
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.library_name == "transformers"
+    assert card.data.tags == ["headway", kind]
+    assert card.data.base_model is None  # a folder of this machine is nothing that others can find
+    assert card.data.language is None
+    assert card.data.metrics == list(info["metrics"])
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results == pytest.approx(info["metrics"], abs=1e-4)
+    assert card.data.model_name == folder.name
+
+
+def test_figures_and_labels_are_those_of_the_model(folder: Path, text: str):
+    info = json.loads((folder / "headway.json").read_text())
+    for name, value in info["metrics"].items():
+        assert f"| {name.replace('_', ' ')} | {value:.4f} |" in text
+    for row in info["per_label"]:
+        name = row["label"].replace("|", "\\|")
+        assert f"| {name} | {row['precision']:.4f} |" in text
+        assert f"`{row['label']}`" in text
+    assert f"20 of the 40 rows of `the rows given` (fingerprint `{info['data']['train']['fingerprint']}`)" in text
+    assert "| learning rate | 0.005 |" in text
+    assert "| max steps | 4 |" in text
+    assert "| epochs |" not in text
+    assert str(folder.parent) not in text
+
+
+def test_what_was_chosen_by_the_figures_is_told(folder: Path, text: str):
+    task = load(folder).task
+    assert isinstance(task, TextClassification)
+    assert ("thresholds were chosen" in text) == bool(task.thresholds)
+    assert ("temperature of the probabilities was chosen" in text) == (task.temperature != 1)
+    assert "the best of all evaluations (step" in text
+    for label, threshold in zip(task.labels, task.thresholds, strict=False):
+        assert f"- `{label}` {threshold:.3f}" in text
+
+
+def test_its_python_runs_and_says_the_same_with_headway_and_without(
+    folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder.parent)
+    ours, theirs = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(ours, names)
+        exec(theirs, names)
+    model, found = names["model"], names["result"]
+    asked = ("A text.", "Another text.") if model.task.paired else "A text."
+    expected = model.predict(asked)
+    if isinstance(found, float):
+        assert found == pytest.approx(expected.value, abs=1e-4)
+    else:
+        assert model.task.temperature == 1  # too few examples were held out
+        assert {one["label"]: one["score"] for one in found} == pytest.approx(expected.scores, abs=1e-4)
+
+
+def test_a_model_that_was_not_measured_says_so(bert_folder: Path, tmp_path: Path):
+    TextClassification().on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST, eval_fraction=0)
+    text = (tmp_path / "out/README.md").read_text()
+    assert "Nothing was held out in training, so nothing was measured." in text
+    assert "metrics" not in text
+    assert "best of all" not in text
+
+
+def test_a_model_that_was_only_copied_claims_no_training(bert_folder: Path, tmp_path: Path):
+    TextClassification().on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST)
+    (tmp_path / "out/headway.json").unlink()
+    load(tmp_path / "out").save(tmp_path / "copy")
+    text = (tmp_path / "copy/README.md").read_text()
+    assert "a copy of `out`" in text
+    assert "## Results" not in text
+    assert "## Training" not in text
+
+
+def test_a_base_model_of_the_hub_is_named_in_the_metadata(
+    bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("headway.tasks.model.find_folder", lambda _: bert_folder)
+    TextClassification().on("someone/tiny-bert").fit(rows("one"), output=tmp_path / "out", config=FAST)
+    assert ModelCard.load(tmp_path / "out/README.md").data.base_model == "someone/tiny-bert"
+
+
+@pytest.mark.parametrize("long_texts", ["windows", "cut"])
+def test_how_long_texts_are_read_is_told(bert_folder: Path, tmp_path: Path, long_texts: str):
+    task = TextClassification(max_length=24, long_texts=long_texts)
+    task.on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST)
+    text = (tmp_path / "out/README.md").read_text()
+    assert "more than 24 tokens" in text
+    assert ("overlapping windows" in text) == (long_texts == "windows")
+    assert ("only its beginning is read" in text) == (long_texts == "cut")
+
+
+def test_a_table_holds_whatever_a_label_is_called():
+    assert _table(("a", "b"), [("x|y", "line\nbreak")]).splitlines() == [
+        "| a | b |",
+        "| --- | --- |",
+        "| x\\|y | line break |",
+    ]

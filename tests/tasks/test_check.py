@@ -1,0 +1,272 @@
+"""What a look over the data finds, and where."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headway.core.errors import HeadwayError
+from headway.core.tokenizer import Tokenizer
+from headway.tasks import TextClassification
+from headway.tasks.base import group_windows
+from headway.tasks.check import Report, check_data, check_examples
+from headway.tasks.classification import TextExample
+from headway.tasks.findings import Finding
+
+FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
+FINE = [(f"{text} {i}", label) for i, (text, label) in enumerate(FINE)]
+
+
+def examples(rows: list[tuple[str, Any]], source: str = "train.tsv") -> list[TextExample]:
+    return [TextExample(i, f"{source}, line {i + 1}", text, None, label) for i, (text, label) in enumerate(rows)]
+
+
+def found(report: Report, kind: str) -> Finding | None:
+    of_kind = [finding for finding in report.findings if finding.kind == kind]
+    assert len(of_kind) <= 1
+    return of_kind[0] if of_kind else None
+
+
+def look(rows: list[tuple[str, Any]], held_out: list[tuple[str, Any]] | None = None) -> Report:
+    return check_examples(examples(rows), examples(held_out or [], "dev.tsv"), [], None)
+
+
+def test_good_data_gives_counts_and_nothing_to_mend():
+    report = look(FINE, [("something else", "post"), ("another thing", "bank")])
+    assert report.findings == ()
+    assert report.label_counts == {"bank": 10, "post": 5}
+    assert (report.examples, report.eval_examples) == (15, 2)
+
+
+def test_lengths_are_percentiles():
+    report = look([("x" * length, "ab"[length % 2]) for length in range(1, 101)])
+    assert report.lengths is not None
+    lengths = report.lengths
+    assert (lengths.unit, lengths.shortest, lengths.median, lengths.p90, lengths.p99, lengths.longest) == (
+        "characters", 1, 50, 90, 99, 100,
+    )  # fmt: skip
+
+
+def test_texts_that_repeat_are_told_by_whether_their_labels_agree():
+    report = look([*FINE, ("my parcel  has arrived 0 ", "post"), ("where is the money 1", "post")])
+    repeat, conflict = found(report, "duplicate"), found(report, "conflict")
+    assert repeat is not None
+    assert conflict is not None
+    assert (repeat.level, repeat.places) == ("note", ("train.tsv, line 16",))
+    assert (conflict.level, conflict.places) == ("warning", ("train.tsv, line 2", "train.tsv, line 17"))
+    assert "'bank'" in conflict.message
+    assert "'post'" in conflict.message
+    assert "train.tsv, lines 2 and 17" in conflict.message
+
+
+def test_the_same_text_on_both_sides_is_a_leak():
+    leak = found(look(FINE, [("the money is here 2", "bank"), ("new", "post"), ("new too", "bank")]), "leak")
+    assert leak is not None
+    assert (leak.level, leak.places) == ("warning", ("dev.tsv, line 1",))
+    assert "1 of 3 evaluation texts is in the training data" in leak.message
+
+
+def test_labels_are_counted_and_rare_and_missing_ones_named():
+    rows = [(f"text {i}", "often") for i in range(40)] + [("rarely seen", "rare")]
+    report = look(rows, [("one", "often"), ("two", "new")])
+    assert report.label_counts == {"often": 40, "rare": 1}
+    for kind, level, part in [
+        ("rare", "warning", "'rare' (1)"),
+        ("imbalance", "note", "--class-weight balanced"),
+        ("unmeasured", "note", "'rare'"),
+        ("untrained", "warning", "'new'"),
+    ]:
+        finding = found(report, kind)
+        assert finding is not None, kind
+        assert finding.level == level
+        assert part in finding.message
+    assert found(report, "untrained").places == ("dev.tsv, line 2",)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_rows_without_any_of_several_labels_are_told():
+    finding = found(look([(f"text {i}", ("a",) if i else ()) for i in range(8)]), "unlabelled")
+    assert finding is not None
+    assert finding.places == ("train.tsv, line 1",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Refund", "refund"),
+        ("order status", "order_status"),
+        ("refund", "refunds"),
+        ("recieve", "receive"),
+        ("delivery", "delivary"),
+        ("Café", " café"),
+    ],
+)
+def test_near_identical_names_of_labels_are_noticed(one: str, other: str):
+    rows = [(f"text {i}", (one, other, "something")[i % 3]) for i in range(30)]
+    finding = found(look(rows), "similar")
+    assert finding is not None
+    assert repr(one) in finding.message
+    assert repr(other) in finding.message
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "2"), ("-1", "1"), ("1 star", "2 stars"), ("LABEL_1", "LABEL_2"), ("cat", "car"), ("agree", "disagree"),
+        ("certain", "uncertain"), ("approval", "disapproval"), ("C", "C#"), ("10", "1.0"), ("+", "-"),
+    ],
+)  # fmt: skip
+def test_names_that_are_meant_to_differ_are_left_alone(one: str, other: str):
+    assert found(look([(f"text {i}", (one, other)[i % 2]) for i in range(20)]), "similar") is None
+
+
+def test_thousands_of_labels_are_compared_in_no_time():
+    rows = [(f"text {i}", (f"topic number {'abcdefghij'[i % 10]} {i:05}",)) for i in range(3000)]
+    assert found(look(rows), "similar") is None
+
+
+def test_very_short_texts_are_told():
+    finding = found(look([*FINE, ("ok", "post"), (" ? ", "bank")]), "short")
+    assert finding is not None
+    assert (finding.level, len(finding.places)) == ("note", 2)
+
+
+@pytest.mark.parametrize("long_texts", ["windows", "cut"])
+def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, long_texts: str):
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    task = TextClassification(
+        labels=("bank", "post"), problem_type="single_label_classification", long_texts=long_texts
+    )
+    train = examples([*FINE, ("the money " * 30, "bank"), ("my parcel " * 20, "post")])
+    groups = group_windows(task.encode(train, tokenizer, 16))
+    report = check_examples(train, [], groups, 16, tokenizer.unk_id)
+    windowed, cut = found(report, "long"), found(report, "cut")
+    assert report.lengths is not None
+    assert report.lengths.unit == "tokens"
+    assert report.lengths.longest == 62
+    if long_texts == "windows":
+        assert cut is None
+        assert windowed is not None
+        windows = len(groups[-1]) + len(groups[-2])
+        assert (
+            f"2 of 17 texts are longer than 16 tokens and are read in {windows} overlapping windows"
+            in windowed.message
+        )
+        assert (windowed.level, windowed.places) == ("note", ("train.tsv, line 16", "train.tsv, line 17"))
+    else:
+        assert windowed is None
+        assert cut is not None
+        lost = 62 - 16 + 42 - 16
+        share = lost / sum(group[0].length for group in groups)
+        assert f"2 of 17 texts are cut at 16 tokens, as you said: {lost} tokens ({share:.1%} of all)" in cut.message
+        assert (cut.level, cut.places) == ("warning", ("train.tsv, line 16", "train.tsv, line 17"))
+
+
+def test_a_vocabulary_of_another_language_is_noticed(wordpiece_folder: Path):
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    task = TextClassification(labels=("a", "b"), problem_type="single_label_classification")
+    train = examples([(f"이것은 한국어 문장입니다 {i}", "ab"[i % 2]) for i in range(10)])
+    finding = found(
+        check_examples(train, [], group_windows(task.encode(train, tokenizer, 32)), 32, tokenizer.unk_id), "unknown"
+    )
+    assert finding is not None
+    assert "unknown to the model's vocabulary" in finding.message
+
+
+def test_a_report_is_json():
+    report = look([*FINE, ("ok", "post")], FINE)
+    plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert plain["label_counts"] == {"bank": 10, "post": 6}
+    assert plain["lengths"]["unit"] == "characters"
+    assert {"kind", "level", "message", "places"} == plain["findings"][0].keys()
+    levels = [finding["level"] for finding in plain["findings"]]
+    assert levels == sorted(levels, key=("error", "warning", "note").index)
+
+
+# From a person's files
+
+
+def write(folder: Path, name: str, content: str) -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+BAD = """text,label
+my parcel has arrived,post
+,post
+where is the money,bank
+   ,bank
+the money is here,
+my parcel is here,post
+,bank
+"""
+
+
+def test_every_row_that_cannot_be_used_is_listed(tmp_path: Path):
+    report = check_data(TextClassification(), write(tmp_path, "train.csv", BAD))
+    errors = {finding.message: finding.places for finding in report.errors}
+    places = [tuple(place.removeprefix(f"{tmp_path}/") for place in one) for one in errors.values()]
+    assert sorted(places) == [
+        ("train.csv, line 3", "train.csv, line 8"),
+        ("train.csv, line 5",),
+        ("train.csv, line 6",),
+    ]
+    assert all("delete the row" in message for message in errors)
+    assert report.examples == 3
+    assert report.label_counts == {"post": 2, "bank": 1}
+    assert any("label" in note for note in report.notes)
+
+
+def test_what_training_refuses_is_an_error_here_and_what_it_takes_is_none(bert_folder: Path, tmp_path: Path):
+    """The check and the training agree about which files can be trained on."""
+    refused = {"one class", "unlabelled", "all unlabelled", "a number missing"}
+    files = {
+        "fine": "text,label\na text,x\nb text,y\n",
+        "one class": "text,label\na text,x\nb text,x\n",
+        "unlabelled": "text,label\na text,x\nb text,y\nc text,\n",
+        "all unlabelled": "text,label\na text,\nb text,\n",
+        "a number missing": "text,label\na text,1.5\nb text,2.5\nc text,nan\n",
+    }
+    for name, content in files.items():
+        path = write(tmp_path, f"{name}.csv", content)
+        errors = check_data(TextClassification(), path, columns={"text": "text", "label": "label"}).errors
+        assert bool(errors) == (name in refused), name
+        training = (
+            TextClassification().on(bert_folder).train(path, output=tmp_path / "out", columns={"label": "label"})
+        )
+        if errors:
+            with pytest.raises(HeadwayError) as caught:
+                next(iter(training))
+            assert any(finding.message.split(": ", 1)[1] in str(caught.value) for finding in errors), name
+        else:
+            next(iter(training))
+
+
+def test_evaluation_data_is_looked_over_too(tmp_path: Path):
+    train = write(tmp_path, "train.csv", "text,label\na text,x\nb text,y\n")
+    dev = write(tmp_path, "dev.csv", "text,label\na text,x\nc text,z\n,y\n")
+    report = check_data(TextClassification(), train, dev)
+    assert found(report, "leak") is not None
+    assert {place for finding in report.errors for place in finding.places} == {f"{dev}, line 3", f"{dev}, line 4"}
+
+
+def test_lengths_are_in_tokens_where_a_model_is_named(gpt2_folder: Path, tmp_path: Path):
+    path = write(tmp_path, "train.csv", "text,label\n" + "the cat sat on the mat,x\nthe dog,y\n" * 3)
+    report = check_data(TextClassification(), path, model=gpt2_folder)
+    tokenizer = Tokenizer.load(gpt2_folder)
+    assert report.lengths is not None
+    assert report.lengths.unit == "tokens"
+    assert report.lengths.longest == len(tokenizer.encode("the cat sat on the mat").ids)
+    with pytest.raises(HeadwayError, match="at most 48"):
+        check_data(TextClassification(max_length=64), path, model=gpt2_folder)
+
+
+def test_a_file_that_cannot_be_read_as_a_table_is_an_error_of_its_own(tmp_path: Path):
+    with pytest.raises(HeadwayError, match="line 3"):
+        check_data(TextClassification(), write(tmp_path, "train.csv", "text,label\na,x\nb,y,z\n"))
+
+
+def test_the_first_examples_are_shown(tmp_path: Path):
+    report = check_data(TextClassification(), write(tmp_path, "train.csv", "text,label\na text,x\nb text,y\n" * 1))
+    assert [one.texts for one in report.first] == [("a text",), ("b text",)]
+    assert report.to_json()["first"][0]["label"] == "x"

@@ -1,0 +1,275 @@
+"""The contract of a task: what holds for every task on both models."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from headway.core.training_config import TrainConfig
+from headway.tasks import TASKS, TaskModel, TextClassification, load
+from headway.tasks.base import Task, group_windows
+from headway.tasks.inference import pack, predictions_for
+
+# In words that the tiny vocabularies know.
+TEXTS = [
+    "my parcel has not arrived",
+    "please send the money back",
+    "the parcel has arrived, thank you",
+    "where is my money",
+    "Ada Lovelace wrote the program",
+    "my card, please",
+    "the quick brown fox",
+    "send my card back to London",
+]
+PAIRS = [f"{text} today" if i % 2 else "the cat sat on the mat" for i, text in enumerate(TEXTS)]
+LABELS = ["post", "money", "post", "money", "other", "money", "other", "money"]
+
+# For each task (and each of its forms): the task, eight examples, and what a model is asked in their place.
+CASES: dict[str, tuple[Task, list[dict[str, Any]], list[Any]]] = {
+    "text-classification": (
+        TextClassification(),
+        [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)],
+        TEXTS,
+    ),
+    "text-classification, several labels": (
+        TextClassification(),
+        [{"text": t, "labels": [name for name in ("the", "my", "money") if name in t]} for t in TEXTS],
+        TEXTS,
+    ),
+    "text-classification, pairs": (
+        TextClassification(),
+        [
+            {"sentence1": text, "sentence2": pair, "label": "yes" if i % 2 else "no"}
+            for i, (text, pair) in enumerate(zip(TEXTS, PAIRS, strict=True))
+        ],
+        list(zip(TEXTS, PAIRS, strict=True)),
+    ),
+    "text-classification, a number": (
+        TextClassification(),
+        [{"text": text, "label": 100 + len(text) / 4} for text in TEXTS],
+        TEXTS,
+    ),
+}
+ODD = {
+    "nothing": "",
+    "spaces": "  \t\n ",
+    "emoji": "🙂👩‍👩‍👧‍👦 🏳️‍🌈",
+    "ten thousand words": "the parcel " * 5000,
+    "NULs": "a\0b\0",
+    "right to left": "שלום עולם مرحبا",
+    "special tokens": "[CLS] [SEP] [MASK] [PAD] [UNK] <|endoftext|>",
+    "half a surrogate pair": "\ud83d",
+    "controls": "\x01\x7f\u200b\ufeff",
+}
+# Eight examples are one step an epoch: a checkpoint after each would take longer than all the steps.
+CONFIG = TrainConfig(
+    max_steps=100, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000, weight_decay=0.0
+)
+
+
+class Fitted:
+    """A task that has been fitted to its eight examples."""
+
+    def __init__(self, case: str, folder: Path, output: Path) -> None:
+        self.task, self.rows, self.inputs = CASES[case]
+        self.rows_before = copy.deepcopy(self.rows)
+        self.folder, self.output = folder, output
+        self.model = self.task.on(folder)
+        self.trained = self.model.fit(self.rows, output=output, eval_fraction=0, config=CONFIG)
+
+    def groups(self, inputs: list[Any]) -> list[Any]:
+        names = [field.name for field in self.model.task.fields]
+        given = [(one,) if isinstance(one, str) else one for one in inputs]
+        rows = [dict(zip(names, one, strict=True)) for one in given]
+        return encode(self.model, rows, labelled=False)
+
+    def odd(self) -> list[Any]:
+        """Odd texts in every place where a text may stand."""
+        places = len(self.model.task.fields)
+        return [
+            text if places == 1 else tuple(text if i == at else "the cat" for i in range(places))
+            for text in ODD.values()
+            for at in range(places)
+        ]
+
+
+def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> list[Any]:
+    """Rows as features, by the contract alone."""
+    from headway.tasks.data import read_table
+
+    table = read_table(rows)
+    columns = model.task.columns(table, {}, need_label=labelled)
+    examples = model.task.examples(table, columns, labelled=labelled)
+    return group_windows(model.task.encode(examples, model.tokenizer, model.limit))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def fitted(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return Fitted(request.param, tiny_model, tmp_path_factory.mktemp("fitted") / "model")
+
+
+def numbers(prediction: Any) -> list[float]:
+    """Every number in a prediction."""
+    return list(_numbers(prediction.to_json()))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
+    elif isinstance(value, float):
+        yield value
+
+
+def assert_same(found: list[Any], expected: list[Any], tolerance: float) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert numbers(one) == pytest.approx(numbers(other), abs=tolerance, rel=tolerance)
+
+
+def test_every_task_has_a_case():
+    assert {name.partition(",")[0] for name in CASES} == set(TASKS)
+    assert all(TASKS[task.name] is type(task) for task, _, _ in CASES.values())
+
+
+def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
+    features = [features for group in encode(fitted.model, fitted.rows, labelled=True) for features in group]
+    network = fitted.model.network
+    loss, count = fitted.model.task.loss(network(pack(features)), features)
+    assert torch.isfinite(loss)
+    assert count > 0
+    gradients = torch.autograd.grad(loss, [*network.parameters()], allow_unused=True)
+    without = [
+        name
+        for (name, _), gradient in zip(network.named_parameters(), gradients, strict=True)
+        if gradient is None or not gradient.isfinite().all() or not gradient.any()
+    ]
+    assert without == []
+
+
+def test_a_loss_is_a_sum_over_examples(fitted: Fitted):
+    groups = encode(fitted.model, fitted.rows, labelled=True)
+    network, task = fitted.model.network, fitted.model.task
+
+    def loss(groups: list[Any]) -> tuple[float, int]:
+        features = [features for group in groups for features in group]
+        total, count = task.loss(network(pack(features)), features)
+        return total.item(), count
+
+    together, apart = loss(groups), [loss([group]) for group in groups]
+    assert together[0] == pytest.approx(sum(total for total, _ in apart), abs=1e-4)
+    assert together[1] == sum(count for _, count in apart)
+
+
+def test_eight_examples_can_be_overfitted(fitted: Fitted):
+    evaluation = fitted.model.evaluate(fitted.rows)
+    assert next(iter(evaluation.metrics.values())) > 0.97
+
+
+def test_a_saved_model_makes_the_same_predictions(fitted: Fitted):
+    opened = load(fitted.output)
+    assert opened.task == fitted.model.task
+    assert opened.predict(fitted.inputs) == fitted.model.predict(fitted.inputs)
+
+
+def test_saving_what_was_loaded_changes_nothing(fitted: Fitted, tmp_path: Path):
+    load(fitted.output).save(tmp_path / "again")
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        path.name for path in fitted.output.iterdir()
+    } - {"log.jsonl"}
+    for name in ("model.safetensors", "headway.json", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (fitted.output / name).read_bytes(), name
+
+
+def test_a_batch_gives_what_its_texts_give_alone(fitted: Fitted):
+    alone = [fitted.model.predict([one])[0] for one in fitted.inputs]
+    assert_same(fitted.model.predict(fitted.inputs), alone, 1e-4)
+    assert_same(fitted.model.predict(fitted.inputs[::-1])[::-1], alone, 1e-4)
+
+
+def test_the_same_seed_gives_the_same_model_again(fitted: Fitted, tmp_path: Path):
+    options = {"eval_fraction": 0, "config": CONFIG, "max_steps": 3}
+    again = copy.copy(fitted.task).on(fitted.folder)
+    again.fit(fitted.rows, output=tmp_path / "one", **options)
+    torch.manual_seed(77)
+    again.fit(fitted.rows, output=tmp_path / "two", **options)  # from the model as it was opened, once more
+    assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
+
+
+def test_inputs_are_untouched(fitted: Fitted):
+    assert fitted.rows == fitted.rows_before
+    inputs = copy.deepcopy(fitted.inputs)
+    groups = fitted.groups(inputs)
+    before = copy.deepcopy([[(one.input_ids, one.segment_ids) for one in group] for group in groups])
+    batch = pack([features for group in groups for features in group])
+    ids = batch.input_ids.clone()
+    fitted.model.network(batch)
+    predictions_for(fitted.model.task, fitted.model.network, groups)
+    assert torch.equal(batch.input_ids, ids)
+    assert [[(one.input_ids, one.segment_ids) for one in group] for group in groups] == before
+    assert inputs == fitted.inputs
+
+
+def test_odd_inputs_survive(fitted: Fitted):
+    odd = fitted.odd()
+    predictions = fitted.model.predict(odd)
+    assert len(predictions) == len(odd)
+    assert all(numbers(one) and torch.tensor(numbers(one)).isfinite().all() for one in predictions)
+    json.dumps([one.to_json() for one in predictions], allow_nan=False)
+    few = [one for one in odd if len(str(one)) < 1000]
+    assert_same([fitted.model.predict([one])[0] for one in few], fitted.model.predict(few), 1e-4)
+
+
+def test_windows_cover_a_long_text(fitted: Fitted):
+    """Every word of a long text is in some window: the words that the windows hold are all of them."""
+    words = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
+    long = " ".join(words)
+    inputs = [
+        (long,) if len(fitted.model.task.fields) == 1 else (long, *["the cat"] * (len(fitted.model.task.fields) - 1))
+    ]
+    (group,) = fitted.groups(inputs)
+    assert len(group) > 1
+    assert max(len(one.input_ids) for one in group) <= fitted.model.limit
+    whole = fitted.model.tokenizer.encode(long).ids
+    windows = [one.input_ids for one in group]
+    for start in range(len(whole) - 2):  # three tokens in a row, which overlapping windows keep together
+        assert any(contains(ids, whole[start : start + 3]) for ids in windows)
+
+
+def contains(ids: list[int], part: list[int]) -> bool:
+    return any(ids[i : i + len(part)] == part for i in range(len(ids) - len(part) + 1))
+
+
+def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: Fitted):
+    config = json.loads((fitted.output / "config.json").read_text())
+    theirs = getattr(transformers, config["architectures"][0]).from_pretrained(fitted.output).eval()
+    assert theirs.config.id2label == {int(i): name for i, name in config["id2label"].items()}
+    for group in fitted.groups(fitted.inputs):
+        batch = pack(group)
+        with torch.no_grad():
+            given = {"input_ids": batch.input_ids[None]}
+            if config["model_type"] == "bert":
+                given["token_type_ids"] = batch.segment_ids[None]
+            torch.testing.assert_close(fitted.model.network(batch), theirs(**given).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_the_tokens_are_those_of_transformers(fitted: Fitted):
+    theirs = transformers.AutoTokenizer.from_pretrained(fitted.output)
+    for given, group in zip(fitted.inputs, fitted.groups(fitted.inputs), strict=True):
+        texts = (given,) if isinstance(given, str) else given
+        if "bert" not in json.loads((fitted.output / "config.json").read_text())["model_type"]:
+            texts = ("<|endoftext|>".join(texts),)
+        assert theirs(*texts)["input_ids"] == group[0].input_ids
+
+
+def test_the_run_leaves_a_whole_folder_and_nothing_else(fitted: Fitted):
+    names = {path.name for path in fitted.output.iterdir()}
+    assert names == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headway.json", "README.md",
+        "log.jsonl",
+    }  # fmt: skip
+    assert [path.name for path in fitted.output.parent.iterdir()] == [fitted.output.name]

@@ -1,0 +1,132 @@
+"""Labels as people write them."""
+
+import pytest
+from headway.core.errors import HeadwayError
+from headway.tasks.labels import (
+    NUMBER,
+    ONE,
+    SEVERAL,
+    guess_problem_type,
+    in_order,
+    is_missing,
+    label_reader,
+    parse_number,
+    raw_label,
+    readable,
+)
+
+
+def refused(call, *parts: str) -> None:
+    with pytest.raises(HeadwayError) as caught:
+        call()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (["good", "bad", "good"], ONE),
+        (["0", "1", "1", "0"], ONE),
+        ([0, 1, 2, 1], ONE),
+        ([-1, 0, 1], ONE),  # negative, neutral, positive
+        ([True, False], ONE),
+        (["1", "2", "3", "4", "5"], ONE),  # stars
+        (["3.0", "4.0"], ONE),
+        (["3.5", "4.0", "1.2"], NUMBER),
+        ([0.25, 1, 2], NUMBER),
+        ([*map(str, range(0, 200, 3))], NUMBER),  # many whole numbers with gaps
+        ([*range(77)] * 6, ONE),  # ids of 77 intents
+        ([*range(1, 101)] * 6, NUMBER),  # points from 1 to 100
+        (["3.5", "4.1", "nan"] * 10, NUMBER),
+        (["3.5"] * 30 + ["four"], NUMBER),  # a slip, which is named when the row is read
+        ([["a", "b"], []], SEVERAL),
+        (['["a", "b"]', '["a"]', "[]"], SEVERAL),
+        (["['a', 'b']", "['a']"], SEVERAL),  # as a DataFrame is written
+        (["a;b", "a", "b", "b;a"], SEVERAL),
+        (["3,27", "3", "27", "27,3"], SEVERAL),
+        (["0,1", "1", "0", ""], SEVERAL),
+        (["Sports; outdoor", "Music", "Sports; outdoor"], ONE),  # a sign in a name
+        (["arts, crafts", "music", "arts, crafts"], ONE),
+        (["good", "", None, float("nan"), "bad"], ONE),
+        ([], ONE),
+    ],
+)
+def test_the_form_of_a_column_is_guessed(values: list, form: str):
+    assert guess_problem_type(values)[0] == form
+
+
+def test_a_guess_says_why():
+    assert "2 different values" in guess_problem_type(["x", "y"])[1]
+    assert 'joined by ";"' in guess_problem_type(["a;b", "a", "b"])[1]
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", float("nan"), "nan", "NaN"])
+def test_what_holds_nothing_is_missing(value: object):
+    assert is_missing(value)
+    refused(lambda: label_reader(ONE, [])(value), "no label", "delete the row")
+    assert label_reader(SEVERAL, [])(value) == ()
+
+
+@pytest.mark.parametrize("value", [0, False, "0", "none", [], ()])
+def test_what_holds_something_is_not(value: object):
+    assert not is_missing(value)
+
+
+@pytest.mark.parametrize(("value", "number"), [("3.5", 3.5), (" 4 ", 4.0), (7, 7.0), ("-1e2", -100.0)])
+def test_numbers_are_read(value: object, number: float):
+    assert parse_number(value) == number
+
+
+@pytest.mark.parametrize("value", [None, "", "four", "nan", float("inf"), True, [1]])
+def test_what_is_no_finite_number_is_refused(value: object):
+    refused(lambda: parse_number(value), "label")
+
+
+def test_a_label_is_the_text_of_its_cell():
+    read = label_reader(ONE, [])
+    assert [read(value) for value in (" good ", 3, 3.0, True, "3.0")] == ["good", "3", "3", "True", "3.0"]
+
+
+def test_a_name_wins_over_a_number_and_both_are_refused_beyond():
+    read = label_reader(ONE, [], ("b", "a", "0"), numbered=True)
+    assert [read(value) for value in ("a", "0", "1", 2.0, 0)] == ["a", "0", "a", "0", "0"]
+    refused(lambda: read("3"), "'3'", "0 to 2")
+    refused(lambda: read("c"), "'c'", "b, a, 0")
+    refused(lambda: label_reader(ONE, [], ("b", "a"))("1"), "'1'")  # numbers count only where it is said so
+
+
+def test_unlabelled_rows_of_glue_are_told_as_such():
+    refused(lambda: label_reader(ONE, [], ("0", "1"))("-1"), "unlabelled")
+
+
+def test_several_labels_are_split_where_the_column_joins_them():
+    assert label_reader(SEVERAL, ["a;b"])("a; b ;;a") == ("a", "b")
+    assert label_reader(SEVERAL, ["3,27"], ("x", "y", "z"), numbered=True)("2, 0") == ("z", "x")
+    assert label_reader(SEVERAL, [["a"]])(["a", "b", "a"]) == ("a", "b")
+    assert label_reader(SEVERAL, [])('["a", "b"]') == ("a", "b")
+    assert label_reader(SEVERAL, [])("['a', 'b']") == ("a", "b")
+    assert label_reader(SEVERAL, ["arts, crafts"], ("arts, crafts", "music"))("arts, crafts") == ("arts, crafts",)
+
+
+def test_a_list_is_no_single_label():
+    refused(lambda: label_reader(ONE, [])(["a", "b"]), "list", "--multi-label")
+
+
+def test_columns_of_0_and_1_give_the_names_of_those_that_say_yes():
+    cells = {"toxic": "1", "rude": "0", "threat": True}
+    assert raw_label(cells, ("toxic", "rude", "threat")) == ["toxic", "threat"]
+    refused(lambda: raw_label({"toxic": "2"}, ("toxic",)), '"toxic"', "'2'", "0 or 1")
+    refused(lambda: raw_label({"toxic": None}, ("toxic",)), '"toxic"', "nothing")
+    assert raw_label(cells, "rude") == "0"
+    assert raw_label(cells, None) is None
+
+
+def test_labels_are_in_the_order_people_expect():
+    assert in_order(["10", "9", "1", "9"]) == ("1", "9", "10")
+    assert in_order(["b", "a", "10"]) == ("10", "a", "b")
+    assert in_order(["1", "-1", "0"]) == ("-1", "0", "1")
+
+
+def test_what_cannot_be_read_is_passed_over():
+    assert list(readable(parse_number, ["1", "x", "2"])) == [1.0, 2.0]

@@ -1,0 +1,554 @@
+"""A model from end to end: trained from files, resumed, saved, asked; and what goes wrong on the way."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from headway.core.errors import HeadwayError
+from headway.core.training_config import TrainConfig
+from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
+from headway.tasks import TextClassification, load
+from headway.tasks.base import name_places
+from headway.tasks.data import read_table, stream_rows
+from headway.tasks.model import EXAMPLES_AT_ONCE, Prepared, TaskModel, Trained
+
+FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
+GOOD = "text,label\n" + "".join(
+    f"{'my parcel has arrived' if i % 2 else 'where is the money'} {'thank you ' * (i % 5)},{'ab'[i % 2]}\n"
+    for i in range(24)
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "train.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(bert_folder: Path) -> TaskModel:
+    return TextClassification().on(bert_folder)
+
+
+def message(call: Any, *parts: object) -> str:
+    """The error of a call: one line that holds every part."""
+    with pytest.raises(HeadwayError) as caught:
+        call()
+    text = str(caught.value)
+    for part in parts:
+        assert str(part) in text
+    assert "\n" not in text
+    return text
+
+
+def left_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# What training tells and leaves
+
+
+def test_the_events_tell_the_whole_story(model: TaskModel, data: Path, tmp_path: Path):
+    events = list(model.train(data, output=tmp_path / "out", config=FAST))
+    kinds = [type(event) for event in events]
+    assert kinds[:2] == [Prepared, Started]
+    assert kinds[-2:] == [Finished, Trained]
+    assert kinds.count(Step) == 4
+    assert {Evaluated, Saved} <= set(kinds)
+    prepared, trained = events[0], events[-1]
+    assert (prepared.examples, prepared.eval_examples) == (22, 2)
+    assert any("2 rows are held out" in note and "seed 0" in note for note in prepared.notes)
+    for event in events:
+        assert json.loads(json.dumps(event.to_json(), allow_nan=False))["event"] == type(event).__name__.lower()
+    assert prepared.to_json()["report"]["label_counts"] == {"a": 11, "b": 11}
+    assert (trained.examples, trained.eval_examples, trained.steps) == (22, 2, 4)
+    assert trained.tokens_per_second > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_last_figures_are_those_of_the_best_weights(model: TaskModel, data: Path, tmp_path: Path, precision: str):
+    config = replace(FAST, eval_steps=1, learning_rate=5e-3, precision=precision)
+    events = list(model.train(data, data, output=tmp_path / "out", config=config))
+    best = [event for event in events if isinstance(event, Evaluated) and event.best][-1]
+    trained = events[-1]
+    assert trained.best_step == best.step
+    assert trained.metrics == pytest.approx(best.metrics, abs=1e-6)
+    again = load(tmp_path / "out").evaluate(data)
+    assert again.metrics == pytest.approx(trained.metrics, abs=1e-6)
+    assert again.per_label == trained.per_label
+    assert [row["examples"] for row in trained.per_label] == [12, 12]
+
+
+def test_the_folder_says_how_the_model_was_made(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST, settings={"data": str(data), "épochs": 3})
+    info = json.loads((tmp_path / "out/headway.json").read_text(encoding="utf-8"))
+    assert (info["task"], info["base_from"]) == ("text-classification", "folder")
+    assert info["base"].startswith("tiny-bert")
+    assert "/" not in info["base"]
+    assert info["data"]["train"]["source"] == "train.csv"
+    assert len(info["data"]["train"]["fingerprint"]) == 16
+    assert (info["data"]["train"]["examples"], info["data"]["train"]["rows"]) == (22, 24)
+    assert (info["training"]["learning_rate"], info["training"]["precision"]) == (1e-3, "fp32")
+    assert info["metrics"]
+    assert (tmp_path / "out/run.yaml").read_text(encoding="utf-8") == f"data: {data}\népochs: 3\n"
+    assert len((tmp_path / "out/log.jsonl").read_text().splitlines()) == 6  # four steps and two evaluations
+    assert load(tmp_path / "out").info == info
+
+
+def test_the_columns_of_the_training_data_are_those_of_the_evaluation_data(model: TaskModel, tmp_path: Path):
+    (tmp_path / "train.csv").write_text(GOOD.replace("text,label", "said,meant"))
+    (tmp_path / "dev.csv").write_text(
+        "said,meant,comment\nwhere is the money,a,a comment that is far longer than that\n"
+    )
+    chosen = {"text": "said", "label": "meant"}
+    model.fit(tmp_path / "train.csv", tmp_path / "dev.csv", output=tmp_path / "out", config=FAST, columns=chosen)
+    assert (
+        load(tmp_path / "out").evaluate(tmp_path / "dev.csv", columns=chosen).examples[0].text == "where is the money"
+    )
+
+
+def test_columns_may_be_numbers(model: TaskModel, tmp_path: Path):
+    (tmp_path / "train.tsv").write_text("".join(f"{i % 2}\tmy parcel number {i}\n" for i in range(8)))
+    model.fit(tmp_path / "train.tsv", output=tmp_path / "out", config=FAST, columns={"text": 1, "label": "0"})
+    assert model.task.labels == ("0", "1")
+
+
+def test_few_rows_are_not_split(model: TaskModel, tmp_path: Path):
+    rows = [{"text": f"my parcel {i}", "label": "ab"[i % 2]} for i in range(8)]
+    prepared, *_, trained = model.train(rows, output=tmp_path / "out", config=FAST)
+    assert any("nothing is held out" in note for note in prepared.notes)
+    assert (trained.metrics, trained.per_label, trained.eval_examples) == ({}, [], 0)
+
+
+def test_long_texts_are_trained_on_and_predicted_in_windows(bert_folder: Path, tmp_path: Path):
+    rows = [{"text": "the money is here " * (20 * (i % 2) + 1), "label": "ab"[i % 2]} for i in range(8)]
+    model = TextClassification(max_length=16).on(bert_folder)
+    prepared, *_ = model.train(rows, output=tmp_path / "out", config=FAST)
+    assert [finding.kind for finding in prepared.report.findings if finding.kind in ("long", "cut")] == ["long"]
+    loaded = load(tmp_path / "out")
+    assert loaded.limit == 16
+    assert loaded.predict(rows[1]["text"]) != loaded.predict(rows[1]["text"][:30])
+
+
+def test_cut_texts_are_counted_in_every_place(bert_folder: Path, tmp_path: Path):
+    rows = [{"text": "the money is here " * (20 * (i % 2) + 1), "label": "ab"[i % 2]} for i in range(8)]
+    model = TextClassification(max_length=16, long_texts="cut").on(bert_folder)
+    prepared, *_ = model.train(rows, output=tmp_path / "out", config=FAST)
+    assert any(finding.kind == "cut" and finding.level == "warning" for finding in prepared.report.findings)
+    assert load(tmp_path / "out").evaluate(rows).notes[-1] == "4 of 8 texts are cut at 16 tokens"
+
+
+# Nothing is lost, nothing is overwritten
+
+
+def test_an_output_that_exists_is_refused_before_anything_is_read(model: TaskModel, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    message(lambda: model.fit("no such file", output=tmp_path / "out"), "exists already", "--overwrite")
+
+
+def test_overwriting_replaces_a_model(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    first = (tmp_path / "out/model.safetensors").read_bytes()
+    model.fit(data, output=tmp_path / "out", config=FAST, seed=1, overwrite=True)
+    assert (tmp_path / "out/model.safetensors").read_bytes() != first
+    assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
+
+
+def test_overwriting_never_replaces_what_is_no_model(model: TaskModel, data: Path, tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/letter.txt").write_text("dear")
+    message(lambda: model.fit(data, output=tmp_path / "home", config=FAST, overwrite=True), "not a model folder")
+    message(lambda: model.fit(data, output=data, config=FAST, overwrite=True), "not a model folder")
+    assert (tmp_path / "home/letter.txt").read_text() == "dear"
+    assert data.read_text() == GOOD
+
+
+def test_a_model_stays_until_its_successor_is_whole(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    before = (tmp_path / "out/model.safetensors").read_bytes()
+    data.write_text("text,label\nonly one,a\n")
+    message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, overwrite=True), "every row has the label")
+    assert (tmp_path / "out/model.safetensors").read_bytes() == before
+
+
+def interrupt(
+    model: TaskModel, data: Path, output: Path, after: int, config: TrainConfig = FAST, **options: Any
+) -> None:
+    """A run that stops being drawn after a step."""
+    events = model.train(data, output=output, config=config, **options)
+    for event in events:
+        if isinstance(event, Step) and event.step == after:
+            events.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_interrupted_run_is_resumed_as_if_nothing_had_been(bert_folder: Path, data: Path, tmp_path: Path):
+    def fresh() -> TaskModel:
+        return TextClassification().on(bert_folder)
+
+    fresh().fit(data, output=tmp_path / "whole", config=FAST)
+    interrupt(fresh(), data, tmp_path / "broken", after=3)
+    assert not (tmp_path / "broken").exists()
+    events = list(fresh().train(data, output=tmp_path / "broken", config=FAST, resume=True))
+    assert next(event for event in events if isinstance(event, Started)).resumed_from == 2
+    for name in ("model.safetensors", "log.jsonl", "config.json"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not (tmp_path / "broken.running").exists()
+
+
+def test_an_interrupted_run_is_not_lost_without_a_word(model: TaskModel, data: Path, tmp_path: Path):
+    interrupt(model, data, tmp_path / "out", after=3)
+    message(
+        lambda: model.fit(data, output=tmp_path / "out", config=FAST), "interrupted run", "--resume", "--overwrite"
+    )
+    message(
+        lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True, overwrite=True), "say one of them"
+    )
+    data.write_text("text,label\nonly one,a\n")  # what cannot be trained on costs the run nothing either
+    message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, overwrite=True), "every row has the label")
+    assert (tmp_path / "out.running/checkpoint-000002").is_dir()
+    data.write_text(GOOD)
+    model.fit(data, output=tmp_path / "out", config=FAST, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
+
+
+def test_a_run_that_has_saved_nothing_leaves_nothing(model: TaskModel, data: Path, tmp_path: Path):
+    interrupt(model, data, tmp_path / "out", after=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"train.csv"}
+
+
+def test_what_a_killed_run_left_that_had_saved_nothing_is_in_nobodys_way(
+    model: TaskModel, data: Path, tmp_path: Path
+):
+    (tmp_path / "out.running").mkdir()
+    (tmp_path / "out.running/log.jsonl").write_text("{}\n")
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
+
+
+def test_a_resumed_run_replaces_what_it_was_told_to_replace(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    before = (tmp_path / "out/model.safetensors").read_bytes()
+    other = replace(FAST, seed=5)
+    interrupt(model, data, tmp_path / "out", after=3, config=other, overwrite=True)
+    assert (tmp_path / "out/model.safetensors").read_bytes() == before
+    model.fit(data, output=tmp_path / "out", config=other, resume=True)
+    assert (tmp_path / "out/model.safetensors").read_bytes() != before
+
+
+def test_there_is_nothing_to_resume_where_a_model_is_finished(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True), "nothing to resume")
+
+
+def test_resuming_where_nothing_has_begun_begins(model: TaskModel, data: Path, tmp_path: Path):
+    model.fit(data, output=tmp_path / "out", config=FAST, resume=True)
+    assert (tmp_path / "out/config.json").exists()
+
+
+@pytest.mark.parametrize("change", ["data", "task", "base"])
+def test_a_run_is_not_resumed_with_something_else(
+    model: TaskModel, gpt2_folder: Path, bert_folder: Path, data: Path, tmp_path: Path, change: str
+):
+    interrupt(model, data, tmp_path / "out", after=3)
+    if change == "data":
+        data.write_text(GOOD.replace("where is", "where was"))
+    elif change == "task":
+        model = TextClassification(class_weight="balanced").on(bert_folder)
+    else:
+        model = TextClassification().on(shutil.copytree(bert_folder, tmp_path / "other"))
+    message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True), "cannot be resumed")
+
+
+def test_a_disk_that_is_full_at_the_end_costs_nothing_but_another_try(
+    model: TaskModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("headway.tasks.model_folder.save_checkpoint", full)
+        message(lambda: model.fit(data, output=tmp_path / "out", config=FAST), tmp_path / "out", "disk is full")
+    assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out.running"}
+    events = list(model.train(data, output=tmp_path / "out", config=FAST, resume=True))
+    assert not [event for event in events if isinstance(event, Step)]  # all was done already
+    assert load(tmp_path / "out").predict("my parcel")
+    assert not (tmp_path / "out.running").exists()
+
+
+def test_a_loss_that_is_not_finite_saves_nothing(model: TaskModel, data: Path, tmp_path: Path):
+    with torch.no_grad():
+        model.network.backbone.token_embedding.weight.fill_(float("nan"))
+    message(lambda: model.fit(data, output=tmp_path / "out", config=FAST), "step 1", "--learning-rate")
+    assert not (tmp_path / "out").exists()
+    message(lambda: model.predict("text"), "no trained head")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (None, ["train.csv", "no such file"]),
+        ("", ["train.csv", "empty"]),
+        ("text,label\n", ["train.csv", "only a header"]),
+        (b"\x00\x01\x02binary", ["train.csv", "NUL byte"]),
+        ("text,label\na text,x\nanother, with a comma,y\n", ["train.csv, line 3", "3 fields", "2 are expected"]),
+        ("text,label\na text,x\nanother,\n", ["train.csv", "label"]),
+        ("text,label\na text,x\nanother,y\nthird,\n", ["train.csv, line 4", "no label", "delete the row"]),
+        ("text,label\na text,x\nanother,x\n", ["train.csv", "every row has the label 'x'", "--label"]),
+        ("text,label\na text,x\n,y\n", ["train.csv, line 3", "is empty", "Fill it in"]),
+        ("text,label\na text,x\n   ,y\n", ["train.csv, line 3", "only spaces", "Fill it in"]),
+        ("text,label\n" + "a text,1.5\n" * 10 + "more,nan\n", ["train.csv", "1.5"]),
+        ("text,label\n" + "a text,1.5\nb text,2.5\n" * 10 + "more,nan\n", ["train.csv, line 22", "'nan'", "finite"]),
+    ],
+)
+def test_bad_training_data_is_named_with_its_mend_and_leaves_nothing(
+    model: TaskModel, tmp_path: Path, content: str | bytes | None, parts: list[str]
+):
+    path = tmp_path / "train.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = left_in(tmp_path)
+    message(lambda: model.fit(path, output=tmp_path / "out", config=FAST), *parts)
+    assert left_in(tmp_path) == before
+
+
+def test_bad_evaluation_data_is_named_before_training(model: TaskModel, data: Path, tmp_path: Path):
+    (tmp_path / "dev.csv").write_text("text,label\nfine,a\nunseen,c\n")
+    before = left_in(tmp_path)
+    call = lambda: model.fit(data, tmp_path / "dev.csv", output=tmp_path / "out", config=FAST)  # noqa: E731
+    message(call, "dev.csv, line 3", "'c'", "(a, b)")
+    assert left_in(tmp_path) == before
+
+
+def test_a_wrong_column_is_named_with_the_nearest_one(model: TaskModel, data: Path, tmp_path: Path):
+    call = lambda: model.fit(data, output=tmp_path / "out", columns={"label": "lable"})  # noqa: E731
+    message(call, "lable", 'Did you mean --label "label"')
+    message(lambda: model.fit(data, output=tmp_path / "out", columns={"txt": "text"}), "--txt")
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 2])
+def test_a_fraction_that_is_none_is_refused(model: TaskModel, data: Path, tmp_path: Path, fraction: float):
+    message(lambda: model.fit(data, output=tmp_path / "out", eval_fraction=fraction), "--eval-fraction")
+
+
+def test_an_unknown_option_is_a_mistake_in_the_program(model: TaskModel, data: Path, tmp_path: Path):
+    with pytest.raises(TypeError, match="epoch_count"):
+        model.fit(data, output=tmp_path / "out", epoch_count=3)
+
+
+def test_options_win_over_the_config(model: TaskModel, data: Path, tmp_path: Path):
+    assert model.fit(data, output=tmp_path / "out", config=FAST, max_steps=1).steps == 1
+
+
+# Opening
+
+
+def damage(folder: Path, tmp_path: Path, **changes: Any) -> Path:
+    """A copy of a model folder with files replaced; None: deleted."""
+    copy = shutil.copytree(folder, tmp_path / "damaged")
+    for name, content in changes.items():
+        path = copy / name.replace("_", ".", 1)
+        path.unlink() if content is None else path.write_text(content)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def trained_folder(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    rows = [{"text": f"my parcel {i}", "label": "ab"[i % 2]} for i in range(8)]
+    TextClassification().on(bert_folder).fit(rows, output=folder, config=FAST)
+    return folder
+
+
+def test_a_model_without_a_head_says_how_to_train_one(bert_folder: Path):
+    message(lambda: load(bert_folder), "BertModel", "headway train")
+
+
+def test_a_model_that_is_not_trained_here_neither_answers_nor_is_saved(model: TaskModel, data: Path, tmp_path: Path):
+    for call in (lambda: model.predict("text"), lambda: model.evaluate(data), lambda: model.save(tmp_path / "out")):
+        message(call, "no trained head", "fit()", "load()")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ('{"task": "mind-reading", "options": {}}', ["mind-reading", "Update Headway"]),
+        ('{"task": "text-classification", "options": {"colour": 1}}', ["colour", "Update Headway"]),
+        ('{"task": "text-classification", "options": {"labels": ["x", "y"]}}', ["different heads or labels"]),
+        ('{"task": ', ["headway.json", "not valid JSON"]),
+        ("[1]", ["headway.json", "list"]),
+    ],
+)
+def test_a_damaged_headway_json_is_named(trained_folder: Path, tmp_path: Path, change: str, parts: list[str]):
+    message(lambda: load(damage(trained_folder, tmp_path, headway_json=change)), *parts)
+
+
+def test_a_folder_without_headway_json_is_a_published_model(trained_folder: Path, tmp_path: Path):
+    model = load(damage(trained_folder, tmp_path, headway_json=None))
+    found, expected = (one.predict("my parcel") for one in (model, load(trained_folder)))
+    assert found == expected
+
+
+def test_a_tokenizer_of_another_model_is_noticed(trained_folder: Path, gpt2_folder: Path, tmp_path: Path):
+    folder = shutil.copytree(trained_folder, tmp_path / "mixed")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(gpt2_folder / name, folder / name)
+    vocabulary = load(trained_folder).network.config.vocab_size
+    model = load(folder)
+    assert model.tokenizer.vocab_size > vocabulary
+    text = model.tokenizer.decode(range(vocabulary, model.tokenizer.vocab_size))
+    message(lambda: model.predict(text), "do not belong together")
+
+
+# Asking
+
+
+@pytest.fixture(scope="module")
+def answering(trained_folder: Path) -> TaskModel:
+    return load(trained_folder)
+
+
+def test_one_text_gives_one_answer_and_a_list_a_list(answering: TaskModel):
+    one = answering.predict("my parcel")
+    assert one.label in ("a", "b")
+    assert answering.predict(["my parcel"]) == [one]
+    assert answering.predict([("my parcel",), {"text": "my parcel"}, ["my parcel"]]) == [one] * 3
+    assert answering.predict(text for text in ["my parcel"]) == [one]
+    assert answering.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    "given", [("a", "b"), {"text": "a", "pair": "b"}, {"txt": "a"}, [None], [3], [("a", 3)], [[]]]
+)
+def test_what_the_model_does_not_read_is_refused(answering: TaskModel, given: Any):
+    message(lambda: answering.predict(given), "input 1", "one text")
+
+
+def test_a_table_is_no_text(answering: TaskModel):
+    import pandas as pd
+
+    message(lambda: answering.predict(pd.DataFrame({"text": ["a"]})), "list", "predict_rows")
+
+
+def test_a_file_is_predicted_as_it_is_read(answering: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("headway.tasks.model.EXAMPLES_AT_ONCE", 5)
+    path = tmp_path / "in.jsonl"
+    rows = [{"id": i, "text": "my parcel " * (i % 4)} for i in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn = answering.predict_rows(stream_rows(path))
+    assert next(drawn)[0] == rows[0]
+    found = [next(iter(answering.predict_rows(stream_rows(path)))), *drawn]
+    assert [row for row, _ in found] == rows
+    assert [one for _, one in found] == answering.predict([row["text"] for row in rows])
+
+
+def test_ten_thousand_texts_are_never_all_in_the_network_at_once(
+    answering: TaskModel, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[int] = []
+    encode = type(answering.task).encode
+
+    def watched(task: Any, examples: Any, *rest: Any) -> Any:
+        seen.append(len(examples))
+        return encode(task, examples, *rest)
+
+    monkeypatch.setattr(type(answering.task), "encode", watched)
+    texts = [("my parcel", "the money", "here")[i % 3] for i in range(10_000)]
+    found = answering.predict(texts)
+    assert seen == [EXAMPLES_AT_ONCE, EXAMPLES_AT_ONCE, 10_000 - 2 * EXAMPLES_AT_ONCE]
+    assert found[:3] * 3 == found[:9]
+    assert len(found) == 10_000
+
+
+def test_evaluation_gives_the_figures_and_what_they_come_from(answering: TaskModel):
+    rows = [{"text": f"my parcel {i}", "label": "ab"[i % 2]} for i in range(8)]
+    found = answering.evaluate(rows)
+    right = sum(one.label == row["label"] for one, row in zip(found.predictions, rows, strict=True))
+    assert found.metrics["accuracy"] == right / 8
+    assert found.to_json() == {"metrics": found.metrics, "examples": 8, "per_label": found.per_label}
+    message(lambda: answering.evaluate([{"text": "a", "label": "z"}]), "row 1", "'z'")
+
+
+def test_a_model_answers_right_after_training_and_after_a_run_that_was_left(
+    model: TaskModel, data: Path, tmp_path: Path
+):
+    model.fit(data, output=tmp_path / "out", config=FAST)
+    assert model.predict("my parcel") == load(tmp_path / "out").predict("my parcel")
+    interrupt(model, data, tmp_path / "other", after=1)
+    message(lambda: model.predict("my parcel"), "no trained head")
+    model.fit(data, output=tmp_path / "third", config=FAST)  # as good as new
+    assert (tmp_path / "third/model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+
+
+def test_data_that_cannot_be_trained_on_leaves_a_loaded_model_as_it_was(trained_folder: Path, tmp_path: Path):
+    model = load(trained_folder)
+    before = model.predict("my parcel")
+    message(lambda: model.fit([{"text": "a", "label": "x"}], output=tmp_path / "out"), "every row has the label")
+    assert model.predict("my parcel") == before
+
+
+def test_places_are_named_in_one_phrase():
+    lines = [f"train.tsv, line {i}" for i in (3, 8, 9, 12, 40, 77)]
+    assert name_places(lines[:1]) == "train.tsv, line 3"
+    assert name_places(lines[:3]) == "train.tsv, lines 3, 8 and 9"
+    assert name_places(lines) == "train.tsv, lines 3, 8, 9, 12, 40 and 1 more"
+    assert name_places([lines[0], "dev.csv, record 1"]) == "train.tsv, line 3; dev.csv, record 1"
+
+
+# Several processes
+
+TOGETHER = """
+import json, sys
+import torch
+from pathlib import Path
+from headway.core.processes import processes
+from headway.core.training_config import TrainConfig
+from headway.core.training_events import Step
+from headway.tasks import TextClassification, load
+base, data, output = map(Path, sys.argv[1:])
+config = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
+events = list(TextClassification().on(base).train(data, output=output, config=config))
+model = load(output)
+report = {
+    "losses": [event.loss for event in events if isinstance(event, Step)],
+    "metrics": events[-1].metrics,
+    "predictions": [one.to_json() for one in model.predict([f"my parcel {i}" for i in range(7)])],
+    "evaluation": model.evaluate(data).metrics,
+}
+(output.parent / f"report-{processes().rank}.json").write_text(json.dumps(report))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_model_of_one(bert_folder: Path, data: Path, tmp_path: Path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(
+        [*launcher, str(script), str(bert_folder), str(data), str(tmp_path / "two")],
+        capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reports = [json.loads((tmp_path / f"report-{rank}.json").read_text()) for rank in (0, 1)]
+    assert reports[0] == reports[1]
+    assert not (tmp_path / "two.running").exists()
+    report = reports[0]
+    assert len(report["losses"]) == 4
+    assert len(report["predictions"]) == 7
+    one_process = load(tmp_path / "two").predict([f"my parcel {i}" for i in range(7)])
+    for found, expected in zip(report["predictions"], one_process, strict=True):
+        assert found["scores"] == pytest.approx(expected.scores, abs=1e-5)
+    assert report["evaluation"] == pytest.approx(load(tmp_path / "two").evaluate(read_table(data)).metrics, abs=1e-5)

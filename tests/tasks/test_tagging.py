@@ -1,0 +1,673 @@
+"""Named entities: from every shape of data to entities that stand where they say, on both models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from headway.core.errors import HeadwayError
+from headway.core.tokenizer import Tokenizer
+from headway.core.training_config import TrainConfig
+from headway.tasks.base import group_windows
+from headway.tasks.data import read_table, stream_rows
+from headway.tasks.entities import Chunk, find_chunks, tags_for, write_tags
+from headway.tasks.findings import about_remarks, collect_remarks
+from headway.tasks.inference import pack
+from headway.tasks.model import TaskModel
+from headway.tasks.tagged_rows import TaggedExample
+from headway.tasks.tagging import TokenClassification
+from headway.tasks.windows import best_window
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SAMPLE = Path(str(files("headway.tasks.samples"))) / "entities.conll"
+TAGGED = """Ada/B-PER Lovelace/I-PER lived/O in/O London/B-LOC
+the/O cat/O sat/O on/O the/O mat/O
+London/B-LOC and/O New/B-LOC York/I-LOC ./O
+Please/O send/O the/O money/O to/O Ada/B-PER
+Fox/B-PER Lovelace/I-PER has/O not/O arrived/O
+where/O is/O London/B-LOC today/O
+New/B-LOC York/I-LOC wrote/O the/O program/O
+my/O dog/O and/O the/O cat/O"""
+ROWS = [
+    {
+        "tokens": [pair.split("/")[0] for pair in line.split()],
+        "ner_tags": [pair.split("/")[1] for pair in line.split()],
+    }
+    for line in TAGGED.splitlines()
+]
+LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+CONFIG = TrainConfig(
+    max_steps=60,
+    batch_size=8,
+    learning_rate=5e-3,
+    schedule="constant",
+    precision="fp32",
+    device="cpu",
+    save_steps=1000,
+)
+KNOWN = {TokenClassification.name: TokenClassification}
+ODD = [
+    "",
+    " \t\n",
+    "🙂👩\u200d👩\u200d👧 🏳️\u200d🌈",
+    "a\0b\0",
+    "שלום עולם مرحبا",
+    "[CLS] [SEP] <|endoftext|>",
+    "\ud83d",
+    "\u200b\ufeff\u0301",
+]
+
+
+def load(folder: Path) -> TaskModel:
+    return TaskModel.load(folder, KNOWN)
+
+
+def read(data: Any, task: TokenClassification | None = None, **chosen: Any) -> Any:
+    """The task as the data teaches it, its notes, and the examples."""
+    table = read_table(data)
+    task = task or TokenClassification()
+    columns = task.columns(table, chosen, need_label=True)
+    learnt, notes = task.learn(table, columns)
+    return learnt, [*columns.notes, *notes], learnt.examples(table, columns)
+
+
+def unlabelled(texts: Sequence[Any], task: TokenClassification) -> list[TaggedExample]:
+    table = read_table([{"text": text} for text in texts])
+    return task.examples(table, task.columns(table, {}, need_label=False), labelled=False)
+
+
+def told(task: TokenClassification, examples: list[Any], tokenizer: Tokenizer | None = None, limit: int = 48) -> str:
+    groups = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
+    return "\n".join(one.message for one in about_remarks(collect_remarks(task, examples, groups), len(examples)))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Fitted:
+    """A model that has been fitted to the eight sentences."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        self.output = output
+        self.model = TokenClassification().on(folder)
+        self.trained = self.model.fit(ROWS, output=output, eval_fraction=0, config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return Fitted(tiny_model, tmp_path_factory.mktemp("fitted") / "model")
+
+
+@pytest.fixture(scope="module", params=["wordpiece_folder", "byte_level_folder"])
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    return Tokenizer.load(request.getfixturevalue(request.param))
+
+
+# The model
+
+
+def test_eight_sentences_can_be_overfitted_and_the_first_figure_is_f1(fitted: Fitted):
+    evaluation = fitted.model.evaluate(ROWS)
+    assert list(evaluation.metrics)[:3] == ["f1", "precision", "recall"]
+    assert evaluation.metrics["f1"] > 0.97
+    assert evaluation.metrics["accuracy"] > 0.97
+    assert [row["label"] for row in evaluation.per_label] == ["LOC", "PER"]
+    assert [row["entities"] for row in evaluation.per_label] == [5, 3]
+
+
+def test_a_prediction_has_entities_that_stand_in_the_text(fitted: Fitted):
+    text = "  Ada Lovelace, lived in  London"
+    prediction = fitted.model.predict(text)
+    assert prediction.words == ("Ada", "Lovelace", ",", "lived", "in", "London")
+    assert len(prediction.tags) == len(prediction.probabilities) == 6
+    assert prediction.entities
+    for entity in prediction.entities:
+        assert text[entity.start : entity.end] == entity.text
+        assert entity.label in ("LOC", "PER")
+        assert 0 < entity.score <= 1
+    assert json.loads(json.dumps(prediction.to_json()))["entities"][0]["text"] == prediction.entities[0].text
+
+
+def test_words_may_be_given_instead_of_a_text(fitted: Fitted):
+    words = ROWS[0]["tokens"]
+    one = fitted.model.predict([words])[0]
+    assert one.words == tuple(words)
+    assert list(one.tags) == ROWS[0]["ner_tags"]
+    assert one == fitted.model.predict({"text": words}) == fitted.model.predict(" ".join(words))
+    assert [(e.text, e.start, e.end) for e in one.entities] == [("Ada Lovelace", 0, 12), ("London", 22, 28)]
+    with pytest.raises(HeadwayError, match="a list of its words"):
+        fitted.model.predict([[1, 2]])
+
+
+def test_the_score_of_an_entity_is_the_mean_of_its_words_probabilities(fitted: Fitted):
+    prediction = fitted.model.predict([ROWS[0]["tokens"]])[0]
+    assert prediction.entities[0].score == pytest.approx(sum(prediction.probabilities[:2]) / 2)
+    assert prediction.entities[1].score == pytest.approx(prediction.probabilities[4])
+
+
+def test_a_saved_model_makes_the_same_predictions(fitted: Fitted):
+    opened = load(fitted.output)
+    texts = [" ".join(row["tokens"]) for row in ROWS]
+    assert opened.task == fitted.model.task
+    assert opened.predict(texts) == fitted.model.predict(texts)
+
+
+def test_a_batch_gives_what_its_texts_give_alone(fitted: Fitted):
+    texts = [*(" ".join(row["tokens"]) for row in ROWS), *ODD, "the cat " * 200]
+    together = fitted.model.predict(texts)
+    for text, prediction in zip(texts, together, strict=True):
+        alone = fitted.model.predict([text])[0]
+        assert alone.tags == prediction.tags
+        assert alone.probabilities == pytest.approx(prediction.probabilities, abs=1e-4)
+
+
+def test_odd_texts_survive(fitted: Fitted):
+    for prediction in fitted.model.predict(ODD):
+        json.dumps(prediction.to_json(), allow_nan=False)
+    assert fitted.model.predict("").entities == ()
+    assert fitted.model.predict([[]])[0].words == ()
+
+
+def test_plain_transformers_opens_the_folder_with_equal_logits(fitted: Fitted):
+    config = json.loads((fitted.output / "config.json").read_text())
+    theirs = getattr(transformers, config["architectures"][0]).from_pretrained(fitted.output).eval()
+    assert config["architectures"][0].endswith("ForTokenClassification")
+    assert tuple(theirs.config.id2label[i] for i in range(len(LABELS))) == LABELS
+    for features in fitted.model.task.encode(
+        unlabelled(["Ada lived in London"], fitted.model.task), fitted.model.tokenizer, 48
+    ):
+        batch = pack([features])
+        with torch.no_grad():
+            expected = theirs(input_ids=batch.input_ids[None]).logits[0]
+            torch.testing.assert_close(fitted.model.network(batch), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_published_checkpoint_predicts_as_it_is(kind, bert_folder, gpt2_folder, tmp_path):
+    """What transformers saves, with labels of its own, and at the first piece of each word its own answers."""
+    torch.manual_seed(3)
+    folder = {"bert": bert_folder, "gpt2": gpt2_folder}[kind]
+    names = ["O", "B-MISC", "I-MISC", "B-PER", "I-PER"]
+    config = transformers.AutoConfig.from_pretrained(
+        folder, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}
+    )
+    theirs = transformers.AutoModelForTokenClassification.from_config(config).eval()
+    theirs.save_pretrained(tmp_path / "published")
+    Tokenizer.load(folder).save(tmp_path / "published")
+    model = load(tmp_path / "published")
+    assert model.task.labels == tuple(names)
+    assert model.task.scheme == "IOB2"
+    prediction = model.predict("Ada Lovelace's program")
+    assert prediction.words == ("Ada", "Lovelace", "'", "s", "program")
+    encoding = model.tokenizer.encode_words(prediction.words)
+    ids, _ = model.tokenizer.join(encoding.ids)
+    with torch.no_grad():
+        logits = theirs(input_ids=torch.tensor([ids])).logits[0][1 if kind == "bert" else 0 :]
+    first = [encoding.word_ids.index(word) for word in range(5)]
+    assert prediction.tags == tuple(names[int(logits[position].argmax())] for position in first)
+    assert [(e.label, e.start) for e in prediction.entities] == [
+        (chunk.label, (0, 4, 12, 13, 15)[chunk.start]) for chunk in find_chunks(prediction.tags)
+    ]
+
+
+def test_a_model_goes_on_with_its_own_head_where_it_knows_the_types(fitted: Fitted, tmp_path: Path):
+    part = [row for row in ROWS if not any("PER" in tag for tag in row["ner_tags"])]
+    model = TokenClassification().on(fitted.output)
+    events = list(model.train(part, output=tmp_path / "more", eval_fraction=0, config=CONFIG, max_steps=1))
+    assert any("trained further" in note for note in events[0].notes)
+    assert model.task.labels == LABELS
+    other = [{"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}, *part]
+    events = list(model.train(other, output=tmp_path / "other", eval_fraction=0, config=CONFIG, max_steps=1))
+    assert any("new named entities head" in note for note in events[0].notes)
+
+
+# The loss, and what decides about each word
+
+
+def test_the_loss_is_the_sum_over_first_pieces(tokenizer: Tokenizer):
+    task, _, examples = read(ROWS)
+    features = task.encode(examples, tokenizer, 48)
+    torch.manual_seed(0)
+    outputs = torch.randn(sum(len(one.input_ids) for one in features), len(LABELS), requires_grad=True)
+    loss, count = task.loss(outputs, features)
+    expected, words, start = 0.0, 0, 0
+    special = 1 if tokenizer.kind == "wordpiece" else 0
+    for row, one in zip(ROWS, features, strict=True):
+        pieces = tokenizer.encode_words(row["tokens"]).word_ids
+        for word, tag in enumerate(row["ner_tags"]):
+            logits = outputs.detach()[start + special + pieces.index(word)]
+            expected += float(-logits.log_softmax(-1)[LABELS.index(tag)])
+            words += 1
+        start += len(one.input_ids)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert count == words
+    loss.backward()
+    assert int((outputs.grad.abs().sum(1) > 0).sum()) == words
+
+
+def test_a_batch_without_any_word_has_no_loss(tokenizer: Tokenizer):
+    task = TokenClassification(labels=LABELS)
+    example = TaggedExample(0, "row 1", "\u200b", ("\u200b",) if tokenizer.kind == "wordpiece" else (), (0,), ())
+    features = task.encode([example], tokenizer, 48)
+    loss, count = task.loss(torch.randn(len(features[0].input_ids), 5, requires_grad=True), features)
+    assert (loss.item(), count) == (0.0, 0)
+
+
+@pytest.mark.parametrize("overlap", [None, 0, 3, 15])
+def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: Tokenizer, overlap):
+    words = [f"{a}{b}" for a in "abcdefghij" for b in "klmnopqrst"]
+    row = {"tokens": words, "ner_tags": ["B-A", *["O"] * (len(words) - 1)]}
+    task, _, examples = read([row], TokenClassification(overlap=overlap))
+    windows = task.encode(examples, tokenizer, 32)
+    pieces = tokenizer.encode_words(words)
+    assert len(windows) > 3
+    assert all(len(one.input_ids) <= 32 for one in windows)
+    assert sorted(word for one in windows for word in one.context.words) == list(range(len(words)))
+    assert sum(len(one.target) for one in windows) == len(words)
+    special = tokenizer.num_special(pair=False) // 2
+    content = [one.input_ids[special : len(one.input_ids) - special] for one in windows]
+    starts, at = [], 0
+    for ids in content:  # each window goes on where the tokens say
+        at = next(i for i in range(at, len(pieces.ids)) if pieces.ids[i : i + len(ids)] == ids)
+        starts.append(at)
+    parts = [range(start, start + len(ids)) for start, ids in zip(starts, content, strict=True)]
+    for i, one in enumerate(windows):
+        for word, position in zip(one.context.words, one.context.positions, strict=True):
+            first = pieces.word_ids.index(word)
+            assert parts[i].start + position - special == first
+            assert best_window(parts, first) == i
+    outputs = [torch.randn(len(one.input_ids), 3) for one in windows]
+    prediction = task.decode(outputs, windows)[0]
+    for output, one in zip(outputs, windows, strict=True):
+        for word, position in zip(one.context.words, one.context.positions, strict=True):
+            assert prediction.tags[word] == task.labels[int(output[position].argmax())]
+
+
+def test_gold_that_is_cut_off_counts_as_missed_and_is_told(fitted: Fitted):
+    long = {
+        "tokens": [*ROWS[0]["tokens"], *["the"] * 60, "London"],
+        "ner_tags": [*ROWS[0]["ner_tags"], *["O"] * 60, "B-LOC"],
+    }
+    model = load(fitted.output)
+    model.task = replace(model.task, long_texts="cut")
+    evaluation = model.evaluate([long, *ROWS])
+    assert evaluation.metrics["recall"] == pytest.approx(10 / 11, abs=0.02)
+    assert evaluation.predictions[0].tags[-1] == "O"
+    assert evaluation.predictions[0].probabilities[-1] == 0.0
+    assert any('cut off and counts as missed ("London" (LOC))' in note for note in evaluation.notes)
+    windowed = load(fitted.output).evaluate([long, *ROWS])
+    assert len(windowed.predictions[0].tags) == 66
+    assert not any("missed" in note for note in windowed.notes)
+
+
+def test_a_word_without_tokens_is_outside_and_counted(wordpiece_folder: Path):
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    rows = [{"tokens": ["Ada", "\N{COMBINING ACUTE ACCENT}", "\u200b", "cat"], "ner_tags": ["B-PER", "O", "O", "O"]}]
+    task, _, examples = read(rows)
+    features = task.encode(examples, tokenizer, 48)
+    assert features[0].context.words == [0, 3]
+    prediction = task.decode([torch.tensor([[0.0, 1.0, 0.0]] * len(features[0].input_ids))], features)[0]
+    assert prediction.tags == ("B-PER", "O", "O", "B-PER")
+    assert prediction.probabilities[1:3] == (0.0, 0.0)
+    assert "2 times in 1 of 1 example: a word has no token in this vocabulary" in told(task, examples, tokenizer)
+
+
+def test_viterbi_lets_no_tag_stand_where_it_may_not(tokenizer: Tokenizer):
+    torch.manual_seed(0)
+    for scheme in ("IOB2", "BIOES"):
+        greedy = TokenClassification(labels=("O", *tags_for(["A", "B"], scheme)), scheme=scheme, units="words")
+        legal = replace(greedy, viterbi=True)
+        features = greedy.encode(unlabelled(["a cat \u0301 sat on the mat"] * 20, greedy), tokenizer, 48)
+        outputs = [torch.randn(len(one.input_ids), len(greedy.labels)) for one in features]
+        changed = 0
+        for free, bound in zip(greedy.decode(outputs, features), legal.decode(outputs, features), strict=True):
+            assert list(bound.tags) == write_tags(find_chunks(bound.tags), len(bound.tags), scheme)
+            was_legal = list(free.tags) == write_tags(find_chunks(free.tags), len(free.tags), scheme)
+            assert (free == bound) if was_legal else (free != bound)
+            changed += not was_legal
+        assert changed > 5
+
+
+PIECES = [
+    *(
+        "Ada",
+        "Ü",
+        "e\u0301tude",
+        "don't",
+        "U.S.",
+        "@name",
+        " ",
+        "  ",
+        "\n",
+        "\u00a0",
+        "\u200b",
+        "\x07",
+        "北京",
+        "トヨタ",
+    ),
+    *(
+        "กรุงเทพ",
+        "नमस्ते",
+        "שלום",
+        "\u200fمرحبا",
+        "👩\u200d👩\u200d👧",
+        "🇫🇷",
+        "👍🏽",
+        "❤\ufe0f",
+        "\u0301",
+        "𝒳",
+        ".",
+        "[SEP]",
+    ),
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20), min_size=4, max_size=6
+    ),
+    units=st.sampled_from(["words", "spaces", "characters"]),
+    seed=st.integers(0, 9),
+)
+def test_entities_stand_where_they_say_in_any_text(tokenizer: Tokenizer, texts, units, seed):
+    task = TokenClassification(labels=LABELS, units=units)
+    examples = unlabelled(texts, task)
+    windows = task.encode(examples, tokenizer, 12)
+    generator = torch.Generator().manual_seed(seed)
+    outputs = [torch.randn(len(one.input_ids), 5, generator=generator) for one in windows]
+    for text, example, prediction in zip(texts, examples, task.decode(outputs, windows), strict=True):
+        assert len(prediction.tags) == len(prediction.words) == len(example.words)
+        for entity in prediction.entities:
+            assert text[entity.start : entity.end] == entity.text
+            assert entity.text.strip() == entity.text != ""
+        assert len(prediction.entities) == len(find_chunks(prediction.tags))
+
+
+@settings(max_examples=300, deadline=None)
+@given(words=st.lists(st.sampled_from(PIECES), max_size=8), seed=st.integers(0, 9))
+def test_entities_stand_where_they_say_among_given_words(tokenizer: Tokenizer, words, seed):
+    task = TokenClassification(labels=LABELS)
+    windows = task.encode(unlabelled([words], task), tokenizer, 48)
+    generator = torch.Generator().manual_seed(seed)
+    prediction = task.decode([torch.randn(len(one.input_ids), 5, generator=generator) for one in windows], windows)[0]
+    text, starts = task.splitter.join(words)
+    assert list(prediction.words) == words
+    for entity, chunk in zip(prediction.entities, find_chunks(prediction.tags), strict=True):
+        assert text[entity.start : entity.end] == entity.text
+        assert entity.start == starts[chunk.start]
+
+
+# People's data
+
+
+def test_a_conll_file_with_any_number_of_columns_is_read(tmp_path: Path):
+    four = write(
+        tmp_path / "four.conll",
+        "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\nGerman JJ B-NP B-MISC\n\nBo NNP B-NP B-PER\n",
+    )
+    task, notes, examples = read(four)
+    assert task.labels == ("O", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER")
+    assert examples[0].text == "EU rejects German"
+    assert examples[0].chunks == (Chunk(0, 1, "ORG"), Chunk(2, 3, "MISC"))
+    assert examples[0].gold == ("ORG: EU", "MISC: German")
+    assert examples[1].where.endswith("line 7")
+    assert any(note.startswith("IOB2 tags, 3 entities") for note in notes)
+    by_chunk, _, _ = read(four, label="column_2")
+    assert by_chunk.types == ("NP", "VP")
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU", "BMES", "IO"])
+def test_every_scheme_is_named_and_gives_the_same_entities(scheme):
+    _, _, expected = read(SAMPLE)
+    rows = [
+        {"tokens": list(one.words), "ner_tags": write_tags(one.chunks, len(one.words), scheme)} for one in expected
+    ]
+    if scheme == "IOB1":  # as only neighbours of one type tell it from IOB2
+        rows.append({"tokens": ["Ada", "Bo"], "ner_tags": ["I-PER", "B-PER"]})
+    task, notes, examples = read(rows)
+    assert any(note.startswith(f"{scheme} tags") for note in notes)
+    assert task.scheme == scheme
+    assert set(task.labels) == {"O", *tags_for(["LOC", "ORG", "PER", "PRODUCT"], scheme)}
+    assert [one.chunks for one in examples[: len(expected)]] == [one.chunks for one in expected]
+
+
+def test_evaluation_data_may_be_in_another_scheme(fitted: Fitted):
+    rows = [
+        {"tokens": row["tokens"], "ner_tags": write_tags(find_chunks(row["ner_tags"]), len(row["tokens"]), "BIOES")}
+        for row in ROWS
+    ]
+    assert fitted.model.evaluate(rows).metrics == fitted.model.evaluate(ROWS).metrics
+
+
+def test_character_spans_of_every_tool_are_read(tmp_path: Path):
+    text = "Ada Lovelace lived in London 🙂."
+    doccano = [{"id": 1, "text": text, "label": [[0, 12, "PER"], [22, 28, "LOC"]]}]
+    prodigy = [
+        {
+            "text": text,
+            "tokens": [{"text": "Ada", "start": 0, "end": 3, "id": 0}],
+            "spans": [{"start": 0, "end": 12, "label": "PER"}, {"start": 22, "end": 28, "label": "LOC"}],
+            "answer": "accept",
+        }
+    ]
+    regions = [
+        {"value": {"start": a, "end": b, "text": text[a:b], "labels": [kind]}, "type": "labels"}
+        for a, b, kind in [(0, 12, "PER"), (22, 28, "LOC")]
+    ]
+    studio = write(
+        tmp_path / "studio.json",
+        json.dumps([{"id": 1, "data": {"text": text}, "annotations": [{"result": regions}]}]),
+    )
+    for data in (doccano, prodigy, studio):
+        task, notes, examples = read(data)
+        assert task.labels == LABELS
+        assert examples[0].gold == ("PER: Ada Lovelace", "LOC: London")
+        assert any(note.startswith("character spans, 2 entities") for note in notes)
+
+
+def test_spans_that_do_not_fit_the_words_are_told(wordpiece_folder: Path):
+    rows = [
+        {"text": "Lovelaces in New York City", "spans": [[0, 8, "PER"], [13, 26, "LOC"], [17, 21, "LOC"]]},
+        *[{"text": "Ada sat in London", "spans": [[0, 3, "PER"], [11, 17, "LOC"]]}] * 9,
+    ]
+    task, _, examples = read(rows)
+    assert examples[0].gold == ("PER: Lovelaces", "LOC: New York City")
+    messages = told(task, examples)
+    assert "1 of 10 examples: a character span cuts a word and is widened" in messages
+    assert '"Lovelace" (PER) to "Lovelaces"' in messages
+    assert '"York" (LOC) overlaps "New York City" (LOC)' in messages
+    assert "row 1" in messages
+
+
+def test_texts_without_spaces_are_cut_into_characters_where_the_spans_need_it():
+    text = "トヨタは東京にある"
+    task, notes, examples = read([{"text": text, "label": [[0, 3, "ORG"], [4, 6, "LOC"]]}])
+    assert task.units == "characters"
+    assert notes[-1] == "raw text is cut into single characters"
+    assert examples[0].gold == ("ORG: トヨタ", "LOC: 東京")
+    assert not examples[0].widened
+    assert read([{"text": text, "label": [[0, 3, "ORG"]]}], TokenClassification(units="words"))[0].units == "words"
+
+
+def test_a_model_with_a_character_a_word_reads_raw_text_so():
+    rows = [{"tokens": list("我爱北京ABC"), "ner_tags": ["O", "O", "B-LOC", "I-LOC", "O", "O", "O"]}] * 3
+    task, _, examples = read(rows)
+    assert task.units == "characters"
+    assert examples[0].text == "我爱北京ABC"
+    assert examples[0].gold == ("LOC: 北京",)
+    assert unlabelled(["去 北京!"], task)[0].words == ("去", "北", "京", "!")
+
+
+def test_the_digits_behind_weibos_characters_are_noticed_and_taken_off_on_request(tmp_path: Path):
+    file = write(
+        tmp_path / "weibo.conll", "科0\tO\n李0\tB-PER.NAM\n明1\tI-PER.NAM\n\n好0\tO\n北0\tB-GPE.NAM\n京1\tI-GPE.NAM\n"
+    )
+    task, notes, examples = read(file)
+    assert any("--strip-digits takes them off" in note for note in notes)
+    assert examples[0].words == ("科0", "李0", "明1")
+    assert task.units == "characters"
+    task, notes, examples = read(file, TokenClassification(strip_digits=True))
+    assert not any("strip-digits" in note for note in notes)
+    assert examples[0].text == "科李明"
+    assert examples[0].gold == ("PER.NAM: 李明",)
+    assert unlabelled([["李0", "5"]], task)[0].words == ("李", "5")
+
+
+def test_tags_in_a_cell_of_a_table_belong_to_words_between_spaces(tmp_path: Path):
+    file = write(
+        tmp_path / "table.csv", 'sentence,word_labels\n"Ada, lived in London","B-PER O O B-LOC"\n"a cat","O,O"\n'
+    )
+    _, _, examples = read(file)
+    assert examples[0].words == ("Ada,", "lived", "in", "London")
+    assert examples[0].gold == ("PER: Ada,", "LOC: London")
+
+
+def test_numbers_stand_for_the_names_that_a_person_gives():
+    rows = [{"tokens": ["Ada", "sat"], "ner_tags": [3, 0]}]
+    names = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    task, _, examples = read(rows, TokenClassification(labels=names))
+    assert task.labels == names
+    assert examples[0].gold == ("PER: Ada",)
+    with pytest.raises(HeadwayError, match=r"row 1: the tags are numbers \(3\).*--label-names"):
+        read(rows)
+    with pytest.raises(HeadwayError, match="the tag 9 is not the number of a label"):
+        read([*rows, {"tokens": ["Bo"], "ner_tags": [9]}], TokenClassification(labels=names))
+
+
+def test_a_data_set_of_the_hub_gives_its_tags_by_name():
+    import datasets
+
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "text": datasets.Value("string"),
+            "pos_tags": datasets.List(datasets.ClassLabel(names=["NN", "VB"])),
+            "ner_tags": datasets.List(datasets.ClassLabel(names=list(LABELS))),
+        }
+    )
+    data = datasets.Dataset.from_dict(
+        {"tokens": [["Ada", "sat"]], "text": ["Ada sat"], "pos_tags": [[0, 1]], "ner_tags": [[3, 0]]},
+        features=features,
+    )
+    task, _, examples = read(data)
+    assert examples[0].words == ("Ada", "sat")
+    assert examples[0].gold == ("PER: Ada",)
+    assert task.types == ("PER",)
+
+
+def test_labels_without_prefixes_make_one_entity_of_each_run():
+    rows = [{"tokens": ["Ada", "Lovelace", "sat"], "ner_tags": ["PER", "PER", "O"]}]
+    task, notes, examples = read(rows)
+    assert task.labels == ("O", "PER")
+    assert task.scheme == "IO"
+    assert any(note.startswith("IO tags") for note in notes)
+    assert examples[0].gold == ("PER: Ada Lovelace",)
+    words = [{"tokens": ["cats", "sit"], "pos_tags": ["NOUN", "VERB"]}]
+    assert read(words, label="pos_tags")[0].labels == ("NOUN", "VERB")
+
+
+def test_tags_that_break_the_scheme_are_told_and_read_as_conlleval_reads_them():
+    rows = [*ROWS, {"tokens": ["Ada", "sat"], "ner_tags": ["I-PER", "O"]}]
+    _, notes, examples = read(rows)
+    assert any(note.startswith("1 row breaks the rules of IOB2") and "row 9" in note for note in notes)
+    assert examples[-1].gold == ("PER: Ada",)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"tokens": ["a", "b"], "ner_tags": ["O"]}, "there are 2 words but 1 tags"),
+        ({"tokens": ["a"], "ner_tags": ["B"]}, "names no entity type"),
+        ({"tokens": ["a"], "ner_tags": ["X-PER"]}, 'begins with "X-"'),
+        ({"tokens": ["a"], "ner_tags": ["PER"]}, "has no prefix"),
+        ({"tokens": ["a"], "ner_tags": [None]}, "is empty"),
+        ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "word 2 of 2 is empty"),
+        ({"tokens": [], "ner_tags": []}, "there is no word"),
+        ({"tokens": ["a"], "ner_tags": None}, "holds no tags"),
+        ({"tokens": ["a"], "ner_tags": [[0, 1, "PER"]]}, "holds no tags"),
+        ({"tokens": None, "ner_tags": ["O"]}, "is empty"),
+        ({"tokens": [["a"]], "ner_tags": ["O"]}, "a list of lists"),
+        ({"tokens": {"a": 1}, "ner_tags": ["O"]}, "holds an object"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_with_what_to_do(row, says):
+    with pytest.raises(HeadwayError, match=rf"the rows given, row 9: .*({says})"):
+        read([*ROWS, row])
+
+
+def test_lines_of_a_file_are_named(tmp_path: Path):
+    file = write(tmp_path / "bad.conll", "Ada\tB-PER\nsat\tO\n\nBo\tB\nsat\tO\n")
+    with pytest.raises(HeadwayError, match='row 2: its annotation is not to be used: its answer is "reject"'):
+        read([{"text": "Ada sat", "spans": [[0, 3, "PER"]], "answer": a} for a in ("accept", "reject")])
+    with pytest.raises(HeadwayError, match="row 2: nobody has annotated it"):
+        read([{"text": "Ada sat", "spans": [[0, 3, "PER"]]}, {"text": "Ada", "spans": None}])
+    with pytest.raises(HeadwayError, match=r'bad\.conll, line 4: the tag "B" names no entity type. Write B-TYPE'):
+        read(file)
+
+
+def test_data_without_entities_is_refused():
+    with pytest.raises(HeadwayError, match=r"there is no entity in it.*--label"):
+        read([{"tokens": ["a", "cat"], "ner_tags": ["O", "O"]}])
+    with pytest.raises(HeadwayError, match="names no entity type"):
+        read([{"tokens": ["a", "cat"], "ner_tags": ["B", "I"]}])
+
+
+def test_rows_of_single_words_and_columns_that_are_no_tags_are_refused():
+    with pytest.raises(HeadwayError, match="every row is a single word"):
+        read([{"word": "Ada", "tag": "B-PER"}] * 300)
+    row = {"tokens": [f"word{i}" for i in range(300)], "tags": [f"lemma{i}" for i in range(300)]}
+    with pytest.raises(HeadwayError, match="300 different values for 300 words"):
+        read([row])
+    with pytest.raises(HeadwayError, match="no O among the names"):
+        read(ROWS, TokenClassification(labels=("B-PER", "I-PER", "B-LOC", "I-LOC")))
+    with pytest.raises(HeadwayError, match="tags stand in one column"):
+        read([{"text": "a", "x": 1, "y": 0}], label=["x", "y"])
+    with pytest.raises(HeadwayError, match="--units letters"):
+        TokenClassification(units="letters")
+
+
+def test_a_type_that_the_model_does_not_know_is_named(fitted: Fitted):
+    with pytest.raises(
+        HeadwayError, match=r"row 2: the entity type 'SHIP' is none of the 2 that are known \(LOC, PER\)"
+    ):
+        fitted.model.evaluate([ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}])
+
+
+def test_a_column_of_tags_is_not_needed_to_predict(tmp_path: Path, fitted: Fitted):
+    file = write(tmp_path / "words.conll", "Ada\nsat\n\nLondon\n")
+    rows = list(fitted.model.predict_rows(stream_rows(file)))
+    assert [prediction.words for _, prediction in rows] == [("Ada", "sat"), ("London",)]
+    rows = list(fitted.model.predict_rows(stream_rows([{"text": "Ada sat", "spans": None}])))
+    assert rows[0][1].words == ("Ada", "sat")
+
+
+def test_the_sample_data_is_read_whole():
+    task, notes, examples = read(SAMPLE)
+    assert len(examples) == 359
+    assert sum(len(one.chunks) for one in examples) == 129 + 119 + 169 + 93
+    assert any(note.startswith("IOB2 tags") for note in notes)
+    assert told(task, examples) == ""
+    assert examples[0].stratum == "LOC"
+
+
+def test_what_was_learnt_is_forgotten_and_what_was_said_is_kept():
+    task = TokenClassification(max_length=32, viterbi=True, strip_digits=True)
+    learnt = read(ROWS, task)[0]
+    assert learnt.forget() == task
+    assert TokenClassification.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt
+
+
+def test_the_card_says_what_the_model_finds(fitted: Fitted):
+    card = (fitted.output / "README.md").read_text()
+    assert "entities of 2 types" in card
+    assert "`PER`" in card
+    assert "pipeline_tag: token-classification" in card

@@ -1,0 +1,118 @@
+"""Raw text is cut into words the way the training data's words were made, and every word knows its place."""
+
+import unicodedata
+from itertools import pairwise
+
+import pytest
+from headway.tasks.words import SHAPELESS, UNITS, Splitter, ends_in_digits, is_ideograph, learn_splitter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import normalizers, pre_tokenizers
+
+# Letters, signs, spaces, combining marks, Chinese, Japanese, right-to-left, emoji of several code points, shapeless.
+PIECES = [
+    *("Ada", "x", "Ü", "e\N{COMBINING ACUTE ACCENT}", "don't", "U.S.", "3.14", "@name", "#tag", "-", "...", "_"),
+    *(" ", "  ", "\t", "\n", "\u00a0", "\u200b", "\x07", "北", "京大学", "トヨタ", "กรุงเทพ", "서울", "नमस्ते"),
+    *("שלום", "\u200fمرحبا", "👩\u200d👩\u200d👧", "🇫🇷", "👍🏽", "❤\ufe0f", "\N{COMBINING ACUTE ACCENT}"),
+    *("\u200d", "\ufeff", "\u00ad", "𝒳", "\ud83d"),
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
+SPLITTERS = [Splitter(units) for units in UNITS] + [Splitter("words", "'-", "'-@#")]
+
+
+def cut(splitter: Splitter, text: str) -> list[str]:
+    return [text[start:end] for start, end in splitter.split(text)]
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS, ids=str)
+@settings(max_examples=400, deadline=None)
+@given(text=TEXTS)
+def test_words_are_in_order_apart_and_without_spaces(splitter, text):
+    places = splitter.split(text)
+    assert all(start < end for start, end in places)
+    assert all(end <= start for (_, end), (start, _) in pairwise(places))
+    words = [text[start:end] for start, end in places]
+    assert not any(character.isspace() for word in words for character in word)
+    covered = {position for start, end in places for position in range(start, end)}
+    for position, character in enumerate(text):
+        visible = character not in SHAPELESS and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        assert (position in covered) or not visible
+    for start, _ in places:  # a mark stays with what it belongs to
+        alone = start == 0 or (start - 1) not in covered
+        assert alone or not unicodedata.category(text[start]).startswith("M")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="abcXYZ019 äß.,;'-_@#$/()!?\"北京 \t", max_size=40))
+def test_without_anything_learnt_the_words_are_those_of_berts_own_splitter(text):
+    clean = normalizers.BertNormalizer(lowercase=False, strip_accents=False).normalize_str(text)
+    expected = [word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(clean)]
+    assert cut(Splitter(), text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "units", "words"),
+    [
+        ("Ada's U.S. tour", "words", ["Ada", "'", "s", "U", ".", "S", ".", "tour"]),
+        ("Ada's U.S. tour", "spaces", ["Ada's", "U.S.", "tour"]),
+        ("北京 iOS!", "characters", ["北", "京", "i", "O", "S", "!"]),
+        ("北京大学iPhone", "words", ["北", "京", "大", "学", "iPhone"]),
+        ("Paris😀👩\u200d👩\u200d👧🇫🇷👍🏽", "words", ["Paris", "😀", "👩\u200d👩\u200d👧", "🇫🇷", "👍🏽"]),
+        ("👩\u200d👩\u200d👧e\u0301🇫🇷", "characters", ["👩\u200d👩\u200d👧", "e\u0301", "🇫🇷"]),
+        ("\u200fשלום\u200f עולם", "words", ["שלום", "עולם"]),
+        ("\ufeffAda\u200b Love\u00adlace\u00ad", "words", ["Ada", "Love\u00adlace"]),
+        ("\u0301 a", "words", ["\u0301", "a"]),
+        ("", "words", []),
+        (" \u200f\t", "words", []),
+    ],
+)
+def test_single_texts_are_cut_as_people_expect(text, units, words):
+    assert cut(Splitter(units), text) == words
+
+
+def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
+    text = "It 's @ada and #fun , a self-made U.S. plan ' ' for Jo 's co-op , at 5 . ( @bob ) #go 's @cy re-do ."
+    words = text.split(" ")
+    splitter = learn_splitter(words * 3)
+    assert splitter.units == "words"
+    assert cut(splitter, "It's @ada's re-do, #fun (5).") == [
+        *("It", "'s", "@ada", "'s", "re-do", ",", "#fun", "(", "5", ")", "."),
+    ]
+
+
+def test_words_that_carry_their_punctuation_were_made_at_spaces():
+    text = "Ada Lovelace, who lived in London, wrote it. It's (so they say) the first! Who knows? Nobody, really."
+    assert learn_splitter(text.split()) == Splitter("spaces")
+
+
+def test_single_characters_are_recognised_even_among_longer_ones():
+    assert learn_splitter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
+    assert learn_splitter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
+    assert learn_splitter(["中", "国", "很", "贵"]).units == "characters"
+    assert learn_splitter(["I", "am", "a", "b"] * 9).units == "words"
+
+
+def test_words_with_digits_behind_them_are_noticed():
+    assert ends_in_digits(["口0", "腔1", "溃2", "疡3"])
+    assert not ends_in_digits(["in", "1999", "B52", "flew"])
+    assert not ends_in_digits(["1", "2"])
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS, ids=str)
+@settings(max_examples=150, deadline=None)
+@given(words=st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=8))
+def test_joined_words_stand_where_they_are_said_to(splitter, words):
+    text, starts = splitter.join(words)
+    assert [text[start : start + len(word)] for start, word in zip(starts, words, strict=True)] == words
+    between = text
+    for start, word in reversed(list(zip(starts, words, strict=True))):
+        between = between[:start] + between[start + len(word) :]
+    assert set(between) <= {" "}
+
+
+def test_ideographs_are_joined_without_spaces():
+    assert Splitter().join(["我", "爱", "New", "York", "！"])[0] == "我爱 New York ！"
+    assert Splitter("characters").join(["a", "b"]) == ("ab", [0, 1])
+    assert is_ideograph("爱")
+    assert not is_ideograph("ト")
+    assert not is_ideograph("")

@@ -1,0 +1,106 @@
+"""What the command line is tested with: a tiny model with random weights, small files, `headway` in this process."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from headway.core.bert import Bert, BertConfig
+from headway.core.checkpoint import save_checkpoint
+from headway.core.heads import Network
+from headway.core.vocabulary import learn_wordpiece
+from headway.ui.cli import main
+
+ADJECTIVES = {"good": ["good", "great", "lovely", "fine"], "bad": ["bad", "awful", "poor", "dull"]}
+THINGS = ["film", "book", "meal", "room", "play", "song", "walk", "game"]
+REVIEWS = [
+    (f"{start} {adjective} {thing}", label)
+    for thing in THINGS
+    for label, adjectives in ADJECTIVES.items()
+    for adjective, start in zip(adjectives, ["what a", "a really", "it was a", "such a"], strict=True)
+]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has run."""
+
+    code: int
+    out: str
+    err: str
+
+
+Headway = Callable[..., Ran]
+
+
+@pytest.fixture
+def headway(capfd: pytest.CaptureFixture[str]) -> Headway:
+    """Runs a command: `headway("tasks", "--json")`."""
+
+    def run(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that commands run in, outside any launcher."""
+    for name in ("RANK", "WORLD_SIZE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models are slower on several threads, and many times so where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: a BERT so small that an epoch takes no time, without a head."""
+    tokenizer = learn_wordpiece((text for text, _ in REVIEWS), 120)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "max_positions": 32}
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    save_checkpoint(folder, Network(Bert(BertConfig(vocab_size=tokenizer.vocab_size, dropout=0.1, **sizes))))
+    tokenizer.save(folder)
+    return folder
+
+
+def write_reviews(path: Path, header: str = "text,label") -> Path:
+    """64 reviews in two classes."""
+    path.write_text("\n".join([header, *(f"{text},{label}" for text, label in REVIEWS)]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_once(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_reviews(folder / "reviews.csv")
+    learn = ["--learning-rate", "0.005", "--epochs", "8", "--batch-size", "8", "--precision", "fp32"]
+    command = ["train", "text-classification", "--data", data, "--model", tiny, "--output", folder / "model", *learn]
+    assert main([str(part) for part in command]) == 0
+    return folder / "model"
+
+
+@pytest.fixture
+def trained(trained_once: Path, folder: Path) -> Path:
+    """A model that tells good reviews from bad ones, in the folder that commands run in."""
+    return Path(shutil.copytree(trained_once, folder / "model")).relative_to(folder)
+
+
+@pytest.fixture
+def reviews(folder: Path) -> Path:
+    """reviews.csv in the folder that commands run in."""
+    return write_reviews(folder / "reviews.csv").relative_to(folder)

@@ -1,0 +1,439 @@
+"""What people get wrong: one line on stderr that says what, where and what to do, exit code 2, and nothing written."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+TASK = "text-classification"
+GOOD = "a fine film,good\na dull film,bad\n"
+
+# name: (file, its content, more of the command, words of the message)
+BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, ...]]] = {
+    "a file that is not there": (
+        "raeding.csv",
+        None,
+        (),
+        ("raeding.csv: no such file", "Did you mean reading.csv?"),
+    ),
+    "an empty file": ("bad.csv", "", (), ("bad.csv", "empty", "Give a file")),
+    "a file of empty lines": ("bad.csv", "\n \n\n", (), ("bad.csv", "empty", "Give a file")),
+    "only a header": ("bad.csv", "text,label\n", (), ("bad.csv, line 1", "only a header", "Add rows")),
+    "a wrong column name": (
+        "bad.csv",
+        f"text,label\n{GOOD}",
+        ("--label", "lable"),
+        ("bad.csv", 'no column "lable"', 'Did you mean --label "label"?'),
+    ),
+    "a column number beyond the last": ("bad.csv", GOOD, ("--no-header", "--text", "5"), ("bad.csv", "0 to 1")),
+    "an image": ("bad.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (), ("bad.csv", "PNG image", "Give a file")),
+    "a spreadsheet": ("bad.xlsx", b"PK\x03\x04 and so on", (), ("bad.xlsx", "spreadsheet", "Save the sheet as CSV")),
+    "a binary file": ("bad.csv", b"text,label\na\0b,good\n", (), ("bad.csv, line 2", "NUL byte", "Save it as CSV")),
+    "another encoding": (
+        "bad.csv",
+        "text,label\na fine café,good\n".encode("latin-1"),
+        (),
+        ("bad.csv, line 2", "not UTF-8", "Save the file as UTF-8"),
+    ),
+    "a broken line of JSON": (
+        "bad.jsonl",
+        '{"text": "a", "label": "x"}\n{"text": "b", "label": \n',
+        (),
+        ("bad.jsonl, line 2", "broken JSON", "Mend it"),
+    ),
+    "a row with too many fields": (
+        "bad.csv",
+        f"text,label\n{GOOD}a long, dull film,bad\n",
+        (),
+        ("bad.csv, line 4", "3 fields where 2 are expected", "write such a text as"),
+    ),
+    "a row with too few fields": (
+        "bad.csv",
+        f"text,label\n{GOOD}a long dull film\n",
+        (),
+        ("bad.csv, line 4", "1 field where 2 are expected", "Most likely"),
+    ),
+    "an unlabelled row": (
+        "bad.csv",
+        f"text,label\n{GOOD}a long film,\n",
+        (),
+        ("bad.csv, line 4", "no label", "delete the row"),
+    ),
+    "no label in any row": (
+        "bad.csv",
+        "text,label\na film,\na meal,\n",
+        (),
+        ("bad.csv", "empty in every row", "--label"),
+    ),
+    "one class only": (
+        "bad.csv",
+        "text,label\na film,good\na meal,good\n",
+        (),
+        ("bad.csv", "every row has the label 'good'", "--label"),
+    ),
+    "an empty text": (
+        "bad.csv",
+        f"text,label\n{GOOD},bad\n",
+        (),
+        ("bad.csv, line 4", '"text" is empty', "Fill it in"),
+    ),
+    "a text of spaces": (
+        "bad.csv",
+        f"text,label\n{GOOD}   ,bad\n",
+        (),
+        ("bad.csv, line 4", "only spaces", "Fill it in"),
+    ),
+    "NaN for a label": (
+        "bad.csv",
+        f"text,label\n{GOOD}a film,NaN\n",
+        (),
+        ("bad.csv, line 4", "no label", "delete the row"),
+    ),
+    "NaN among numbers": (
+        "bad.csv",
+        "text,label\na film,0.5\na meal,nan\na song,1.5\n",
+        (),
+        ("bad.csv, line 3", "not a finite number", "Correct the row"),
+    ),
+    "NaN for a text": (
+        "bad.jsonl",
+        '{"text": "a", "label": "x"}\n{"text": NaN, "label": "y"}\n',
+        (),
+        ("bad.jsonl, line 2", '"text" is empty', "Fill it in"),
+    ),
+    "the same number in every row": (
+        "bad.csv",
+        "text,label\na film,0.5\na meal,0.5\n",
+        (),
+        ("bad.csv", "every label is 0.5", "--label"),
+    ),
+    "a label that training has not seen": (
+        "dev.csv",
+        "text,label\na film,good\na meal,ugly\n",
+        ("--data", "reading.csv", "--eval-data", "dev.csv"),
+        ("dev.csv, line 3", "'ugly'", "(bad, good)", "Correct it"),
+    ),
+    "a name list that is too short": (
+        "ids.csv",
+        "text,label\na film,0\na meal,1\na song,2\n",
+        ("--label-names", "names.txt"),
+        ("ids.csv, line 4", "'2'", "(bad, good)", "Correct it"),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _files(folder: Path, tiny: Path) -> None:
+    """Good ones, beside which the bad ones stand."""
+    (folder / "reading.csv").write_text(f"text,label\n{GOOD}a good film,good\na bad film,bad\n")
+    (folder / "names.txt").write_text("bad\ngood\n")
+    shutil.copytree(tiny, folder / "tiny")
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder, with its content."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture
+def refused(headway, folder: Path) -> Callable[..., str]:
+    """Runs a command that must be refused in one line, without a trace on the disk or on stdout; returns the line."""
+
+    def run(*arguments: object) -> str:
+        before = snapshot(folder)
+        ran = headway(*arguments)
+        assert ran.code == 2
+        assert ran.out == ""
+        assert re.fullmatch(r"headway: .+\n", ran.err), ran.err
+        assert snapshot(folder) == before
+        return ran.err
+
+    return run
+
+
+def train(*more: object) -> tuple[object, ...]:
+    return ("train", TASK, "--data", "reading.csv", "--model", "tiny", "--output", "runs/model", *more)
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_training_refuses(refused, name):
+    file, content, more, words = BAD_FILES[name]
+    if content is not None:
+        Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
+    line = refused(*train("--data", file, *more))
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize("name", [name for name, bad in BAD_FILES.items() if not bad[2]])
+def test_check_names_the_same_places(headway, folder, name):
+    file, content, _, words = BAD_FILES[name]
+    if content is not None:
+        Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
+    before = snapshot(folder)
+    ran = headway("check", TASK, "--data", file)
+    assert ran.code == 2
+    assert words[0] in ran.out + ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize(
+    "name",
+    ["a file that is not there", "an empty file", "an image", "a broken line of JSON", "a row with too many fields"],
+)
+def test_a_trained_model_refuses_the_same_files(refused, trained, command, name):
+    file, content, _, words = BAD_FILES[name]
+    if content is not None:
+        Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
+    output = ["--output", "answers.jsonl"] if command == "predict" else []
+    line = refused(command, trained, "--data", file, *output)
+    for word in words:
+        assert word in line
+
+
+def test_evaluating_on_an_unknown_label_is_refused(refused, trained):
+    Path("test.csv").write_text("text,label\na film,good\na meal,ugly\n")
+    line = refused("evaluate", trained, "--data", "test.csv")
+    assert "test.csv, line 3" in line
+    assert "'ugly'" in line
+
+
+# Models.
+
+
+def drop_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["encoder.layer.0.attention.self.key.weight"]
+    save_file(tensors, folder / "model.safetensors")
+
+
+def misshape_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = "encoder.layer.0.attention.self.key.weight"
+    save_file({**tensors, name: tensors[name][:5].clone()}, folder / "model.safetensors")
+
+
+def cut_the_weights(folder: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+
+
+def empty_the_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def change_the_kind(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
+
+
+def break_the_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "bert",\n')
+
+
+def lose_the_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+BROKEN_MODELS: dict[Callable[[Path], None], tuple[str, ...]] = {
+    drop_a_tensor: ("model.safetensors", "'encoder.layer.0.attention.self.key.weight' is missing", "copy or download"),
+    misshape_a_tensor: ("model.safetensors", "self.key.weight' has the shape (5, 32)", "(32, 32)", "copy or download"),
+    cut_the_weights: ("model.safetensors", "damaged or cut off", "download it again"),
+    empty_the_weights: ("model.safetensors", "damaged or cut off", "download it again"),
+    change_the_kind: ("config.json", "'roberta'", "Choose a BERT or GPT-2"),
+    break_the_config: ("config.json, line 2", "not valid JSON", "Copy the file again"),
+    lose_the_vocabulary: ("tiny", "no tokenizer", "Copy them"),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN_MODELS, ids=lambda damage: damage.__name__)
+def test_a_broken_model_is_refused(refused, damage):
+    damage(Path("tiny"))
+    line = refused(*train())
+    for word in BROKEN_MODELS[damage]:
+        assert word in line
+
+
+@pytest.mark.parametrize("damage", [cut_the_weights, change_the_kind], ids=lambda damage: damage.__name__)
+def test_a_broken_trained_model_is_refused(refused, trained, damage):
+    damage(trained)
+    line = refused("predict", trained, "a film")
+    for word in BROKEN_MODELS[damage]:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("tinny", ("no model 'tinny'", "Give the path of a model folder")),
+        ("./tinny", ("no model folder tinny", "Check the path")),
+        ("reading.csv", ("reading.csv is a file", "a model is a folder")),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused(refused, model, words):
+    for command in (
+        train("--model", model),
+        ("predict", model, "a film"),
+        ("evaluate", model, "--data", "reading.csv"),
+    ):
+        line = refused(*command)
+        for word in words:
+            assert word in line
+
+
+def test_a_model_without_a_head_does_not_answer(refused):
+    assert "headway train TASK --model tiny" in refused("predict", "tiny", "a film")
+
+
+def test_without_a_built_in_model_one_must_be_named(refused, monkeypatch):
+    from headway.core import sources
+
+    monkeypatch.setattr(sources, "BUILT_IN", {})
+    line = refused("train", TASK, "--data", "reading.csv", "--output", "model")
+    assert "--model is missing" in line
+    assert "bert-base-uncased" in line
+
+
+# Where things go.
+
+
+def test_an_output_that_exists_is_not_overwritten(refused):
+    Path("model").mkdir()
+    Path("model/thesis.txt").write_text("years of work")
+    line = refused(*train("--output", "model"))
+    assert "model exists already" in line
+    assert "--overwrite" in line
+    assert "not a model folder" in refused(*train("--output", "model", "--overwrite"))
+
+
+def test_an_answers_file_needs_an_ending_that_says_its_form(refused, trained):
+    line = refused("predict", trained, "a film", "--output", "answers.xlsx")
+    assert "answers.xlsx" in line
+    assert ".jsonl, .csv or .tsv" in line
+
+
+def run_with_full_disk(limit: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a process that can write no file larger than so many bytes, which is a full disk to it."""
+    code = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+from headway.ui.cli import main
+sys.exit(main({[str(argument) for argument in arguments]!r}))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("limit", [100, 20_000])  # not even the log, and no checkpoint
+def test_a_full_disk_stops_training_and_leaves_nothing(folder, limit):
+    before = snapshot(folder)
+    ran = run_with_full_disk(limit, *train("--output", "model"))
+    assert ran.returncode == 2
+    assert re.fullmatch(r"headway: model\.running.*: the disk is full .* Free some space .*\n", ran.stderr), ran.stderr
+    assert snapshot(folder) == before
+
+
+def test_a_full_disk_stops_prediction_and_leaves_nothing(folder, trained):
+    Path("many.jsonl").write_text('{"text": "a rather fine film"}\n' * 200)
+    before = snapshot(folder)
+    ran = run_with_full_disk(4_000, "predict", trained, "--data", "many.jsonl", "--output", "answers.jsonl")
+    assert ran.returncode == 2
+    assert re.fullmatch(r"headway: answers\.jsonl: the disk is full .* Free some space .*\n", ran.stderr), ran.stderr
+    assert snapshot(folder) == before
+
+
+# What is typed.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trian",), ("'trian'", "'train'", "headway --help")),
+        (("train",), ("TASK", "headway train --help")),
+        (("train", TASK, "--data", "reading.csv"), ("--output", "headway train --help")),
+        (train("--epoch", "3"), ("--epoch", "--epochs", "headway train --help")),
+        (train("--epochs", "three"), ("--epochs three", "a number")),
+        (train("--epochs", "-1"), ("epochs", "-1", "above 0")),
+        (train("--batch-size", "2.5"), ("--batch-size 2.5", "a whole number")),
+        (train("--eval-fraction", "2"), ("--eval-fraction 2", "from 0 to below 1")),
+        (train("--schedule", "square"), ("schedule", "square", "linear, cosine, constant")),
+        (train("--class-weight", "heavy"), ("--class-weight", "heavy", "balanced")),
+        (train("--long-texts", "fold"), ("--long-texts fold", "windows or cut")),
+        (train("--max-length", "900"), ("--max-length 900", "at most 32")),
+        (train("--device", "abacus"), ("device", "abacus", "cpu, cuda")),
+        (train("--resume", "--overwrite"), ("--resume", "--overwrite")),
+        (train("--label-names", "nams.txt"), ("nams.txt: no such file", "names.txt")),
+        (("train", "text-clasification", *train()[2:]), ("'text-clasification'", "Did you mean text-classification?")),
+        (("check", "sorting", "--data", "reading.csv"), ("'sorting'", "text-classification")),
+        (("predict", "tiny"), ("predict MODEL", "--data FILE")),
+        (("predict", "tiny", "a film", "--data", "reading.csv"), ("predict MODEL", "--data FILE")),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else None,
+)
+def test_a_slip_of_the_hand_is_explained(refused, arguments, words):
+    line = refused(*arguments)
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--trackers", "notebook", ("notebook", "Install")), ("--device", "mps:7", ("mps:7", "auto"))],
+)
+def test_what_this_machine_does_not_have_is_refused_before_anything_is_written(headway, folder, option, value, words):
+    before = snapshot(folder)
+    ran = headway(*train("--output", "model", option, value))
+    assert ran.code == 2
+    assert re.fullmatch(r"headway: .+\n", ran.err), ran.err
+    for word in words:
+        assert word in ran.err
+    assert snapshot(folder) == before
+
+
+def test_a_second_text_is_refused_where_the_model_reads_one(refused, trained):
+    assert "--pair: the model reads text only" in refused("predict", trained, "a film", "--pair", "a meal")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("epocs: 3\n", ("run.yaml", "epocs", "Did you mean epochs?")),
+        ("learning-rat: 0.1\n", ("run.yaml", "learning-rat", "Did you mean learning-rate?")),
+        ("colour: red\n", ("run.yaml", "colour", "headway train --help")),
+        ("epochs: many\n", ("--epochs many", "a number")),
+        ("multi-label: 3\n", ("run.yaml", "multi-label", "true or false")),
+        ("epochs: [3\n", ("run.yaml", "no valid YAML", "Correct it")),
+        ("- epochs\n", ("run.yaml", "option: value")),
+        (None, ("run.yaml", "no such file")),
+    ],
+)
+def test_a_file_of_options_with_a_fault_is_refused(refused, content, words):
+    if content is not None:
+        Path("run.yaml").write_text(content)
+    line = refused(*train("--config", "run.yaml"))
+    for word in words:
+        assert word in line
+
+
+# In a process of its own, as it is really run.
+
+
+def test_the_program_itself_refuses_in_one_line(folder):
+    file, content, _, words = BAD_FILES["a row with too many fields"]
+    Path(file).write_text(str(content))
+    before = snapshot(folder)
+    command = [sys.executable, "-m", "headway.ui.cli", *map(str, train("--data", file))]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert re.fullmatch(r"headway: .+\n", ran.stderr), ran.stderr
+    assert all(word in ran.stderr for word in words)
+    assert snapshot(folder) == before

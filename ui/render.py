@@ -1,0 +1,328 @@
+"""What the commands know, as something a person looks at in a terminal; plain lines where there is none."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..core.training_events import Evaluated, Event, Saved, Started, Step
+    from ..tasks.base import Field
+    from ..tasks.check import Report
+    from ..tasks.model import Prepared, Trained
+
+UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
+LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in
+STEPS_IN_MEAN = 20  # of the loss that is shown
+LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+MOST_LABELS = 12  # counted in one line
+MOST_SCORES = 6  # shown of one text
+ANSWER = 22  # columns of an answer whose length is not known beforehand
+FEWEST_COLUMNS = 20  # of a text
+BAR = 24
+CURVE = 48
+INDENT = (0, 0, 0, 2)
+BARS = "▁▂▃▄▅▆▇█"
+SECONDS_BETWEEN_REFRESHES = 0.1
+
+
+def screen(*, to_stderr: bool = False) -> Console:
+    """Where people look: stdout, or stderr where stdout is for a program. Of several processes one speaks."""
+    console = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, quiet=not speaks())
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNLIMITED
+    return console
+
+
+def speaks() -> bool:
+    """Whether this is the one of several processes that talks to people, as their launcher says."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One line on stdout, for a program."""
+    if speaks():
+        print(json.dumps(content, ensure_ascii=False, default=str))
+
+
+# Parts of a page.
+
+
+def section(console: Console, title: str, *parts: RenderableType) -> None:
+    """A title and what stands under it."""
+    console.print()
+    console.print(title, style="bold")
+    for part in parts:
+        console.print(Padding(part, INDENT, expand=False) if part else "")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows under the names of their columns; numbers stand to the right."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name, value in rows[0].items():
+        number = isinstance(value, int | float)
+        grid.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(figure(value, 3)) for value in row.values()))
+    return grid
+
+
+def figure(value: Any, decimals: int) -> str:
+    """A value as people read it: with decimals where it is measured, thousands apart where it is counted."""
+    if isinstance(value, float):
+        return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def figures(metrics: Mapping[str, float]) -> Text:
+    """Several figures in one line."""
+    return Text("   ").join(Text.assemble((f"{name} ", "dim"), figure(value, 4)) for name, value in metrics.items())
+
+
+def duration(seconds: float) -> str:
+    """1:02:03, or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shorten(text: str, width: int) -> str:
+    """A text on one line, its end left out where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def show_answer(console: Console, texts: Sequence[str], prediction: Mapping[str, Any]) -> None:
+    """A prediction and what it is about, on one line."""
+    left = _answer(prediction)
+    room = console.width - len(left) - 2 if console.is_terminal else UNLIMITED
+    about = shorten(" / ".join(texts), max(room, FEWEST_COLUMNS))
+    console.print(Text.assemble((left, "bold"), "  ", about), soft_wrap=True)
+
+
+def _answer(prediction: Mapping[str, Any]) -> str:
+    """A prediction in its plain form, in a few words: all of it but the table of scores."""
+    scores = prediction.get("scores", {})
+    parts = []
+    for name, value in prediction.items():
+        if name == "label":
+            parts.append(str(value).ljust(max(map(len, scores), default=0)))
+        elif isinstance(value, list | tuple):
+            listed = [f"{one} {scores[one]:.2f}" if one in scores else str(one) for one in value]
+            parts.append((", ".join(listed) or "-").ljust(ANSWER))
+        elif name != "scores":
+            parts.append(f"{value:.2f}" if isinstance(value, float) else str(value))
+    return "  ".join(parts)
+
+
+def show_scores(console: Console, scores: Mapping[str, float]) -> None:
+    """The likeliest labels as bars."""
+    likeliest = sorted(scores.items(), key=lambda item: -item[1])[:MOST_SCORES]
+    rows = [{"label": label, "score": score, " ": "█" * round(BAR * score) or "▏"} for label, score in likeliest]
+    console.print()
+    console.print(Padding(table(rows), INDENT))
+
+
+def command(*words: object) -> str:
+    """A command line as one would type it, in any shell."""
+    return " ".join(["headway", *(f'"{word}"' if " " in str(word) else str(word) for word in words)])
+
+
+def show_next(console: Console, *commands: str) -> None:
+    """What to type next."""
+    section(console, "Next")
+    for one in commands:
+        console.print(f"  {one}", style="cyan", soft_wrap=True)
+
+
+# Data.
+
+
+def show_report(console: Console, report: "Report") -> None:
+    """What a look over the data has found."""
+    if report.first:
+        rows = [_example_row(console, example) for example in report.first]
+        section(console, "As it was read", table(rows))
+    known = []
+    if report.label_counts:
+        counts = [f"{label} {count:,}" for label, count in list(report.label_counts.items())[:MOST_LABELS]]
+        more = len(report.label_counts) - len(counts)
+        known.append(f"labels: {', '.join(counts)}{f' and {more} more' if more else ''}")
+    if report.lengths:
+        lengths = report.lengths
+        known.append(
+            f"{lengths.unit} a text: {lengths.shortest:,} to {lengths.longest:,}, half of them up to "
+            f"{lengths.median:,}, nine in ten up to {lengths.p90:,}"
+        )
+    found = [
+        Text.assemble((f"{finding.level}: ", LEVEL_STYLES[finding.level]), finding.message)
+        for finding in report.findings
+    ]
+    section(console, "Check", *known, *(found or [Text("nothing is wrong with it", style="green")]))
+
+
+def _example_row(console: Console, example: Any) -> dict[str, str]:
+    gold = example.gold
+    label = ", ".join(gold) if isinstance(gold, tuple) else figure(gold, 2) if isinstance(gold, float) else str(gold)
+    width = max(20, (console.width - 24) // len(example.texts)) if console.is_terminal else 80
+    names = ["text", "second text"] if len(example.texts) > 1 else ["text"]
+    return {"label": label, **{name: shorten(text, width) for name, text in zip(names, example.texts, strict=False)}}
+
+
+# Figures.
+
+
+def show_evaluation(
+    console: Console, metrics: Mapping[str, float], per_label: Sequence[Mapping[str, Any]], examples: int, what: str
+) -> None:
+    """How good a model is."""
+    section(console, f"On {examples:,} {what}", *([table(per_label), ""] if per_label else []), figures(metrics))
+
+
+class TrainingView:
+    """Shows a run of training as its events come: `with TrainingView(console) as view: view.show(event)`."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.losses: list[float] = []  # of every step
+        self.evaluations: list[Evaluated] = []
+        self.step: int | None = None
+        self.saved_step: int | None = None
+        self._total = 0
+        self._refreshed = 0.0
+        self._bar = Progress(
+            TextColumn(" "),
+            BarColumn(BAR, style="dim", complete_style="cyan"),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+            TextColumn("{task.fields[told]}", style="dim"),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._drawn = self._bar.add_task("", total=None, told="")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the progress bar off the screen."""
+        self._bar.stop()
+
+    def follow(self, events: "Iterable[Event]") -> "Trained":
+        """Shows a run to its end."""
+        from ..tasks.model import Trained
+
+        event = None
+        for event in events:
+            self.show(event)
+        assert isinstance(event, Trained)
+        return event
+
+    def show(self, event: "Event") -> None:
+        """Shows one event, if there is something to show about it."""
+        if shown := getattr(self, f"_show_{type(event).__name__.lower()}", None):
+            shown(event)
+
+    def _show_prepared(self, event: "Prepared") -> None:
+        section(self.console, "Data", *event.notes)
+        show_report(self.console, event.report)
+
+    def _show_started(self, event: "Started") -> None:
+        self._total, self.step, self.saved_step = event.total_steps, event.resumed_from or 0, event.resumed_from
+        several = f", {event.processes} processes" if event.processes > 1 else ""
+        told = (
+            f"{event.total_steps:,} steps, {event.parameters / 1e6:,.1f} million parameters, on {event.device} in "
+            f"{event.precision}{several}, seed {event.seed}"
+        )
+        resumed = [] if event.resumed_from is None else [f"goes on after step {event.resumed_from:,}"]
+        section(self.console, "Training", told, *resumed)
+        self._bar.update(self._drawn, total=event.total_steps, completed=self.step)
+        self._bar.start()
+
+    def _show_step(self, event: "Step") -> None:
+        self.step = event.step
+        self.losses.append(event.loss)
+        recent = self.losses[-STEPS_IN_MEAN:]
+        told = (
+            f"loss {sum(recent) / len(recent):.4f}   {event.tokens_per_second:,.0f} tokens/s   "
+            f"{duration(event.seconds_left)} left"
+        )
+        if not self._bar.disable:
+            now = time.monotonic()
+            due = now - self._refreshed > SECONDS_BETWEEN_REFRESHES
+            self._refreshed = now if due else self._refreshed
+            self._bar.update(self._drawn, completed=event.step, told=told, refresh=due)
+        elif event.step % math.ceil(self._total / LINES_OF_PROGRESS) == 0:
+            self.console.print(f"  step {event.step:,} of {self._total:,}   {told}")
+
+    def _show_evaluated(self, event: "Evaluated") -> None:
+        self.evaluations.append(event)
+        first = dict(list(event.metrics.items())[:2])
+        best = ("   best so far", "green") if event.best else ""
+        self.console.print(Text.assemble("  ", (f"epoch {event.epoch:5.2f}   ", ""), figures(first), best))
+
+    def _show_saved(self, event: "Saved") -> None:
+        self.saved_step = event.step
+
+    def _show_trained(self, event: "Trained") -> None:
+        self.close()
+        self._show_curve()
+        if event.metrics:
+            show_evaluation(self.console, event.metrics, event.per_label, event.eval_examples, "held-out examples")
+        best = f", best of step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
+        early = ", stopped early" * event.stopped_early
+        told = (
+            f"{event.output} ({event.steps:,} steps{best}{early}; {duration(event.seconds)} of training, "
+            f"{event.tokens_per_second:,.0f} tokens/s)"
+        )
+        section(self.console, "Model", told)
+
+    def _show_curve(self) -> None:
+        curves = {"loss": _means(self.losses)}
+        if self.evaluations:
+            name = next(iter(self.evaluations[0].metrics))
+            curves[name] = [evaluation.metrics[name] for evaluation in self.evaluations]
+        width = max((len(points) for points in curves.values()), default=0)
+        drawn = [
+            {"": name, "first": points[0], " ": curve(points, width), "last": points[-1]}
+            for name, points in curves.items()
+            if len(points) > 1
+        ]
+        if drawn:
+            section(self.console, "Learning curve", table(drawn))
+
+
+def _means(values: Sequence[float]) -> list[float]:
+    """Values in order, as the means of at most CURVE parts of equal size."""
+    size = math.ceil(len(values) / CURVE)
+    parts = [values[start : start + size] for start in range(0, len(values), size)] if values else []
+    return [sum(part) / len(part) for part in parts]
+
+
+def curve(points: Sequence[float], width: int) -> str:
+    """A line of bars of eight heights, from the lowest point to the highest; few points are drawn as wide as many."""
+    low, high = min(points), max(points)
+    drawn = [points[position * len(points) // width] for position in range(width)]
+    return "".join(BARS[round((point - low) / ((high - low) or 1) * (len(BARS) - 1))] for point in drawn)
+
+
+def ask(output: Path, fields: "Sequence[Field]") -> str:
+    """What to type to ask a model about a text."""
+    others = [part for field in fields[1:] if field.required for part in (f"--{field.name}", "...")]
+    return command("predict", output, "a text of your own", *others)
