@@ -124,6 +124,12 @@ def name_places(places: Sequence[str], most: int = 5) -> str:
 class Prediction:
     """What a model says about one example."""
 
+    @property
+    def brief(self) -> str:
+        """The prediction in a few words, for people: its first field, where a task says nothing better."""
+        first = next(iter(vars(self).values()))
+        return ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
+
     def to_json(self) -> dict[str, Any]:
         """The prediction as plain JSON types, field by field."""
         return asdict(self)

@@ -92,6 +92,11 @@ class LabelPrediction(Prediction):
     score: float  # its probability
     scores: dict[str, float]  # every label's probability; they sum to 1
 
+    @property
+    def brief(self) -> str:
+        """The label, as wide as the longest one, and its probability."""
+        return f"{self.label.ljust(max(map(len, self.scores)))}  {self.score:.2f}"
+
 
 @dataclass(frozen=True)
 class LabelsPrediction(Prediction):
@@ -100,12 +105,22 @@ class LabelsPrediction(Prediction):
     labels: tuple[str, ...]  # those whose probability reaches their threshold
     scores: dict[str, float]  # every label's own probability
 
+    @property
+    def brief(self) -> str:
+        """The labels with their probabilities."""
+        return ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels) or "-"
+
 
 @dataclass(frozen=True)
 class NumberPrediction(Prediction):
     """A number."""
 
     value: float
+
+    @property
+    def brief(self) -> str:
+        """The number."""
+        return f"{self.value:.2f}"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from .options import HEADER, chosen_columns, column_options, flag, with_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..tasks.base import Field
+    from ..tasks.base import Field, Prediction
     from ..tasks.data import RowStream
 
-    Answers = Iterator[tuple[dict[str, Any], dict[str, Any]]]  # rows and predictions, in their plain form
+    Answers = Iterator[tuple[dict[str, Any], Prediction]]
 
 STDIN = "-"
 MODEL = typer.Argument(metavar="MODEL", help="The folder of a trained model, or its name on the Hub.")
@@ -61,7 +61,7 @@ def predict(
         else:
             stream = stream_rows(_spooled(stack) if data == STDIN else data, header=header)
         settled = opened.task.columns(stream, chosen, need_label=False)
-        found = ((row, prediction.to_json()) for row, prediction in opened.predict_rows(stream, chosen))
+        found = opened.predict_rows(stream, chosen)
         if not speaks():
             for _ in found:
                 pass  # several processes compute together, one writes
@@ -124,18 +124,18 @@ def _write(found: "Answers", columns: Sequence[str], output: Path, overwrite: bo
     from .render import print_json, screen
 
     console = screen(to_stderr=True)
-    began = time.monotonic()
     counter = Progress(
-        TextColumn("{task.completed:,.0f} texts   {task.speed:,.0f} a second"),
+        TextColumn("  {task.completed:,.0f} answers   {task.fields[rate]:,.0f} a second", style="dim"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
+    counted = counter.add_task("", total=None, rate=0.0)
+    began = time.monotonic()
     with counter, RowWriter(output, columns, overwrite) as writer:
-        task = counter.add_task("")
         for row, prediction in found:
-            writer.write(row, prediction)
-            counter.advance(task)
+            writer.write(row, prediction.to_json())
+            counter.update(counted, advance=1, rate=writer.written / (time.monotonic() - began))
     seconds = time.monotonic() - began
     if json:
         print_json({"output": str(output), "examples": writer.written, "seconds": seconds})
@@ -149,7 +149,7 @@ def _print_json(found: "Answers") -> None:
     from .render import print_json
 
     for row, prediction in found:
-        print_json(with_prediction(row, prediction))
+        print_json(with_prediction(row, prediction.to_json()))
 
 
 def _show(console: "Console", found: "Answers", shown: Sequence[str], *, alone: bool) -> None:
@@ -157,8 +157,8 @@ def _show(console: "Console", found: "Answers", shown: Sequence[str], *, alone: 
 
     for row, prediction in found:
         show_answer(console, [str(row[name] or "") for name in shown], prediction)
-        if alone and "scores" in prediction:
-            show_scores(console, prediction["scores"])
+        if alone and (scores := prediction.to_json().get("scores")):
+            show_scores(console, scores)
 
 
 def predict_command() -> Callable[..., None]:

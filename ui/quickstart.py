@@ -28,7 +28,13 @@ PRETRAINED_TRAINING: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_
 FRESH_SIZES = {"hidden_size": 128, "num_layers": 1, "num_heads": 4, "intermediate_size": 512, "max_positions": 128}
 FRESH_DROPOUT = 0.3
 FRESH_VOCABULARY = 1500
-FRESH_TRAINING: dict[str, Any] = {"epochs": 20, "batch_size": 16, "learning_rate": 1e-3, "eval_steps": 46}
+FRESH_TRAINING: dict[str, Any] = {
+    "precision": "fp32",
+    "epochs": 20,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "eval_steps": 46,
+}
 
 
 def quickstart(
@@ -74,7 +80,7 @@ def quickstart(
                 raise
     section(console, "Three new messages")
     for text, prediction in zip(NEW_TEXTS, model.predict(list(NEW_TEXTS)), strict=True):
-        show_answer(console, [text], prediction.to_json())
+        show_answer(console, [text], prediction)
     pretrained = DEFAULT_MODEL if DEFAULT_MODEL in BUILT_IN else "bert-base-uncased"
     show_next(
         console,

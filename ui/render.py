@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn
@@ -17,7 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..core.training_events import Evaluated, Event, Saved, Started, Step
-    from ..tasks.base import Field
+    from ..tasks.base import Field, Prediction
     from ..tasks.check import Report
     from ..tasks.model import Prepared, Trained
 
@@ -27,9 +28,10 @@ STEPS_IN_MEAN = 20  # of the loss that is shown
 LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 MOST_LABELS = 12  # counted in one line
 MOST_SCORES = 6  # shown of one text
-ANSWER = 22  # columns of an answer whose length is not known beforehand
+ANSWER = 14  # columns at least, so that texts stand below one another
 FEWEST_COLUMNS = 20  # of a text
 BAR = 24
+FEWEST_MILLIONS = 100_000  # of parameters, from where they are counted in millions
 CURVE = 48
 INDENT = (0, 0, 0, 2)
 BARS = "▁▂▃▄▅▆▇█"
@@ -97,32 +99,18 @@ def duration(seconds: float) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """A text on one line, its end left out where it is long."""
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+    """A text on one line, its end left out where it is wider than so many columns."""
+    line = Text(" ".join(text.split()))
+    line.truncate(width, overflow="ellipsis")
+    return line.plain
 
 
-def show_answer(console: Console, texts: Sequence[str], prediction: Mapping[str, Any]) -> None:
+def show_answer(console: Console, texts: Sequence[str], prediction: "Prediction") -> None:
     """A prediction and what it is about, on one line."""
-    left = _answer(prediction)
-    room = console.width - len(left) - 2 if console.is_terminal else UNLIMITED
+    left = prediction.brief.ljust(ANSWER)
+    room = console.width - cell_len(left) - len("  ") if console.is_terminal else UNLIMITED
     about = shorten(" / ".join(texts), max(room, FEWEST_COLUMNS))
     console.print(Text.assemble((left, "bold"), "  ", about), soft_wrap=True)
-
-
-def _answer(prediction: Mapping[str, Any]) -> str:
-    """A prediction in its plain form, in a few words: all of it but the table of scores."""
-    scores = prediction.get("scores", {})
-    parts = []
-    for name, value in prediction.items():
-        if name == "label":
-            parts.append(str(value).ljust(max(map(len, scores), default=0)))
-        elif isinstance(value, list | tuple):
-            listed = [f"{one} {scores[one]:.2f}" if one in scores else str(one) for one in value]
-            parts.append((", ".join(listed) or "-").ljust(ANSWER))
-        elif name != "scores":
-            parts.append(f"{value:.2f}" if isinstance(value, float) else str(value))
-    return "  ".join(parts)
 
 
 def show_scores(console: Console, scores: Mapping[str, float]) -> None:
@@ -155,7 +143,7 @@ def show_report(console: Console, report: "Report") -> None:
         section(console, "As it was read", table(rows))
     known = []
     if report.label_counts:
-        counts = [f"{label} {count:,}" for label, count in list(report.label_counts.items())[:MOST_LABELS]]
+        counts = [f"{label} ({count:,})" for label, count in list(report.label_counts.items())[:MOST_LABELS]]
         more = len(report.label_counts) - len(counts)
         known.append(f"labels: {', '.join(counts)}{f' and {more} more' if more else ''}")
     if report.lengths:
@@ -164,11 +152,14 @@ def show_report(console: Console, report: "Report") -> None:
             f"{lengths.unit} a text: {lengths.shortest:,} to {lengths.longest:,}, half of them up to "
             f"{lengths.median:,}, nine in ten up to {lengths.p90:,}"
         )
-    found = [
-        Text.assemble((f"{finding.level}: ", LEVEL_STYLES[finding.level]), finding.message)
-        for finding in report.findings
-    ]
-    section(console, "Check", *known, *(found or [Text("nothing is wrong with it", style="green")]))
+    section(console, "Check", *known)
+    if not report.findings:
+        console.print(Text("  nothing is wrong with it", style="green"))
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for finding in report.findings:
+        grid.add_row(Text(finding.level, style=LEVEL_STYLES[finding.level]), Text(finding.message))
+    console.print(Padding(grid, INDENT, expand=False))
 
 
 def _example_row(console: Console, example: Any) -> dict[str, str]:
@@ -246,9 +237,11 @@ class TrainingView:
     def _show_started(self, event: "Started") -> None:
         self._total, self.step, self.saved_step = event.total_steps, event.resumed_from or 0, event.resumed_from
         several = f", {event.processes} processes" if event.processes > 1 else ""
+        many = event.parameters >= FEWEST_MILLIONS
+        size = f"{event.parameters / 1e6:,.1f} million" if many else f"{event.parameters:,}"
         told = (
-            f"{event.total_steps:,} steps, {event.parameters / 1e6:,.1f} million parameters, on {event.device} in "
-            f"{event.precision}{several}, seed {event.seed}"
+            f"{event.total_steps:,} steps, {size} parameters, on {event.device} in {event.precision}{several}, "
+            f"seed {event.seed}"
         )
         resumed = [] if event.resumed_from is None else [f"goes on after step {event.resumed_from:,}"]
         section(self.console, "Training", told, *resumed)
@@ -324,5 +317,7 @@ def curve(points: Sequence[float], width: int) -> str:
 
 def ask(output: Path, fields: "Sequence[Field]") -> str:
     """What to type to ask a model about a text."""
-    others = [part for field in fields[1:] if field.required for part in (f"--{field.name}", "...")]
+    others = [
+        part for field in fields[1:] if field.required for part in (f"--{field.name}", f"its {field.label.lower()}")
+    ]
     return command("predict", output, "a text of your own", *others)

@@ -225,9 +225,7 @@ def test_a_run_that_has_saved_nothing_leaves_nothing(model: TaskModel, data: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv"}
 
 
-def test_what_a_killed_run_left_that_had_saved_nothing_is_in_nobodys_way(
-    model: TaskModel, data: Path, tmp_path: Path
-):
+def test_what_a_killed_run_left_that_had_saved_nothing_is_in_nobodys_way(model: TaskModel, data: Path, tmp_path: Path):
     (tmp_path / "out.running").mkdir()
     (tmp_path / "out.running/log.jsonl").write_text("{}\n")
     model.fit(data, output=tmp_path / "out", config=FAST)
@@ -510,8 +508,7 @@ def test_places_are_named_in_one_phrase():
 # Several processes
 
 TOGETHER = """
-import json, sys
-import torch
+import json, sys, time
 from pathlib import Path
 from headway.core.processes import processes
 from headway.core.training_config import TrainConfig
@@ -528,7 +525,7 @@ report = {
     "evaluation": model.evaluate(data).metrics,
 }
 (output.parent / f"report-{processes().rank}.json").write_text(json.dumps(report))
-torch.distributed.destroy_process_group()
+time.sleep(0.5)  # a thread of gloo may still be giving back the last exchange, which it cannot do at exit
 """
 
 
@@ -536,7 +533,7 @@ def test_two_processes_give_the_model_of_one(bert_folder: Path, data: Path, tmp_
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*launcher, str(script), str(bert_folder), str(data), str(tmp_path / "two")],
         capture_output=True, text=True, env=environment, cwd=tmp_path,

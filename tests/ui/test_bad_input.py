@@ -1,12 +1,13 @@
 """What people get wrong: one line on stderr that says what, where and what to do, exit code 2, and nothing written."""
 
 import json
-import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -321,33 +322,37 @@ def test_an_answers_file_needs_an_ending_that_says_its_form(refused, trained):
     assert ".jsonl, .csv or .tsv" in line
 
 
-def run_with_full_disk(limit: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a process that can write no file larger than so many bytes, which is a full disk to it."""
-    code = f"""
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-from headway.ui.cli import main
-sys.exit(main({[str(argument) for argument in arguments]!r}))
-"""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+@contextmanager
+def full_disk(bytes_left: int) -> Iterator[None]:
+    """No file can become larger than so many bytes, which is a full disk to whoever writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("limit", [100, 20_000])  # not even the log, and no checkpoint
-def test_a_full_disk_stops_training_and_leaves_nothing(folder, limit):
+@pytest.mark.parametrize(
+    ("bytes_left", "steps", "what"),
+    [(5_000, ("--max-steps", "100", "--save-steps", "1000"), "log.jsonl"), (20_000, (), "checkpoint-000001")],
+)
+def test_a_full_disk_stops_training_and_leaves_nothing(headway, folder, bytes_left, steps, what):
     before = snapshot(folder)
-    ran = run_with_full_disk(limit, *train("--output", "model"))
-    assert ran.returncode == 2
-    assert re.fullmatch(r"headway: model\.running.*: the disk is full .* Free some space .*\n", ran.stderr), ran.stderr
+    with full_disk(bytes_left):
+        ran = headway(*train("--output", "model", *steps))
+    assert ran.code == 2
+    assert re.fullmatch(rf"headway: model\.running/{what}: the disk is full .* Free some space .*\n", ran.err), ran.err
     assert snapshot(folder) == before
 
 
-def test_a_full_disk_stops_prediction_and_leaves_nothing(folder, trained):
+def test_a_full_disk_stops_prediction_and_leaves_nothing(headway, folder, trained):
     Path("many.jsonl").write_text('{"text": "a rather fine film"}\n' * 200)
     before = snapshot(folder)
-    ran = run_with_full_disk(4_000, "predict", trained, "--data", "many.jsonl", "--output", "answers.jsonl")
-    assert ran.returncode == 2
-    assert re.fullmatch(r"headway: answers\.jsonl: the disk is full .* Free some space .*\n", ran.stderr), ran.stderr
+    with full_disk(4_000):
+        ran = headway("predict", trained, "--data", "many.jsonl", "--output", "answers.jsonl")
+    assert ran.code == 2
+    assert re.fullmatch(r"headway: answers\.jsonl: the disk is full .* Free some space .*\n", ran.err), ran.err
     assert snapshot(folder) == before
 
 

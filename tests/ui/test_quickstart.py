@@ -50,7 +50,7 @@ def test_it_ends_well_and_in_time(first_run):
 
 def test_it_shows_the_data_and_its_check(first_run):
     assert "messages.csv: 445 rows" in first_run.out
-    assert all(re.search(rf"{label} \d\d", first_run.out) for label in LABELS)
+    assert all(re.search(rf"{label} \(\d\d\)", first_run.out) for label in LABELS)
     assert "tokens a text" in first_run.out
 
 
@@ -68,7 +68,7 @@ def test_it_shows_a_row_for_each_class_and_has_learnt_something(first_run):
 
 def test_it_answers_three_new_messages(first_run):
     for text in quickstart.NEW_TEXTS:
-        assert re.search(rf"^({'|'.join(LABELS)}) +0\.\d\d  {re.escape(text)}$", first_run.out, re.MULTILINE)
+        assert re.search(rf"^({'|'.join(LABELS)}) +0\.\d\d +{re.escape(text)}$", first_run.out, re.MULTILINE)
 
 
 def test_the_new_messages_are_not_in_the_data():
