@@ -163,6 +163,8 @@ def save_checkpoint(
         fields["problem_type"] = problem_type
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _write_safetensors(folder / "model.safetensors", tensors)
+    # safetensors lets only the owner read what it writes; the weights are for whoever may read the rest.
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -36,11 +36,15 @@ def disk_errors(destination: Path) -> Iterator[None]:
 def sync_folder(folder: Path) -> None:
     """Asks the operating system to bring every file in `folder`, and the folder itself, to the disk."""
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replace_folder(new: Path, destination: Path) -> None:
@@ -50,6 +54,7 @@ def replace_folder(new: Path, destination: Path) -> None:
     if destination.exists():
         destination.rename(old)
     new.rename(destination)
+    _sync(destination.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -86,9 +91,9 @@ def whole_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
         new = destination.with_name(f".{destination.name}.{os.getpid()}.new")
         try:
             yield new
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(new)
             new.replace(destination)
+            _sync(destination.parent)
         finally:
             new.unlink(missing_ok=True)
 

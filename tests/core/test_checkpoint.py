@@ -640,3 +640,9 @@ class TestFindingAModel:
         (repository / "refs" / "main").write_text("0" * 40)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         assert load_checkpoint("somebody/some-bert").labels == LABELS
+
+
+def test_whoever_may_read_the_configuration_may_read_the_weights(tmp_path):
+    save_checkpoint(tmp_path, Network(Bert(BertConfig(hidden_size=8, num_layers=1, num_heads=2, vocab_size=9))))
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
