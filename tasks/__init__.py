@@ -6,10 +6,22 @@ from .base import Task
 from .classification import TextClassification
 from .data import read_table
 from .model import TaskModel
+from .question_answering import QuestionAnswering
+from .tagging import TokenClassification
 
-__all__ = ["TASKS", "TaskModel", "TextClassification", "load", "read_table"]
+__all__ = [
+    "TASKS",
+    "QuestionAnswering",
+    "TaskModel",
+    "TextClassification",
+    "TokenClassification",
+    "load",
+    "read_table",
+]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (TextClassification,)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (TextClassification, TokenClassification, QuestionAnswering)
+}
 
 
 def load(model: str | Path) -> TaskModel:

@@ -45,6 +45,8 @@ class Example:
     row: int  # position in the table, from 0
     where: str  # "train.tsv, line 12", for messages
 
+    often_unlabelled: ClassVar[bool] = False  # whether having no label is nothing to be told of
+
     @property
     def texts(self) -> tuple[str, ...]:
         """The texts that the model reads, for the checks that every task shares."""
@@ -165,6 +167,7 @@ class Task:
     label_names: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
     per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
     higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
+    has_document: ClassVar[bool] = False  # whether `document` can be asked for
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -303,6 +306,14 @@ class Task:
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
         """Figures by their usual names; the first is the one that chooses the best weights."""
+        raise NotImplementedError
+
+    def document(self, found: "Iterable[tuple[Mapping[str, Any], Any]]") -> dict[str, Any]:
+        """Rows with their predictions as one JSON document, as the scripts read it that score the task elsewhere.
+
+        Raises:
+            HeadwayError: a row lacks what the document needs.
+        """
         raise NotImplementedError
 
     def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002

@@ -75,7 +75,7 @@ def about_labels(train: Sequence[Example], held_out: Sequence[Example], counts: 
     if common >= IMBALANCE * scarce and all(len(example.labels) == 1 for example in train):
         far = f"{most!r} has {common:,} examples and {least!r} {scarce:,}"
         yield Finding("imbalance", "note", f"{far}; with --class-weight balanced rare labels count for more.")
-    without = tuple(example.where for example in train if not example.labels)
+    without = tuple(example.where for example in train if not (example.labels or example.often_unlabelled))
     if without:
         rows = f"{_count(len(without), 'row')} {_have(without)} no label, which is read as none applies"
         yield Finding("unlabelled", "note", f"{rows}: {name_places(without)}.", without)

@@ -13,8 +13,9 @@ Shapes: B sequences in a packed batch, n tokens of a sequence, T tokens in all.
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -87,6 +88,12 @@ class AnswerPrediction(Prediction):
     alternatives: tuple[Span, ...]  # the likeliest spans, best first; the answer, if there is one, is the first
     unread_tokens: int = 0  # of question and context, because they are longer than what the model may read
 
+    @property
+    def brief(self) -> str:
+        """The answer on one line, and its probability."""
+        answer = "no answer" if self.answer is None else " ".join(self.answer.split())
+        return f"{answer}  {self.score:.2f}"
+
 
 @dataclass(frozen=True, eq=False)
 class _Place(Window):
@@ -131,6 +138,7 @@ class QuestionAnswering(Task):
     label_names: ClassVar[tuple[str, ...]] = ("answers", "answer", "answer_text", "answer_texts", "label")
     architecture: ClassVar[str] = "ForQuestionAnswering"
     per_token: ClassVar[bool] = True
+    has_document: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -320,6 +328,11 @@ class QuestionAnswering(Task):
         """SQuAD's figures as fractions: f1 and exact_match, over all questions and apart."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
 
+    def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
+        """SQuAD's file of predictions."""
+        rows, predictions = tee(found)
+        return squad_predictions((prediction for _, prediction in predictions), (row for row, _ in rows))
+
     def tune(
         self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]
     ) -> tuple[Self, list[AnswerPrediction]]:
@@ -355,7 +368,7 @@ class QuestionAnswering(Task):
 
 
 def squad_predictions(
-    predictions: Sequence[AnswerPrediction], asked: Sequence["QuestionExample | Mapping[str, Any]"]
+    predictions: Iterable[AnswerPrediction], asked: Iterable["QuestionExample | Mapping[str, Any]"]
 ) -> dict[str, str]:
     """What SQuAD's official script reads: the answer to each question by its id, "" for no answer.
 

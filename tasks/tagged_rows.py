@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core.errors import HeadwayError
 from .base import Example
@@ -27,6 +27,8 @@ TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", 
 @dataclass(frozen=True)
 class TaggedExample(Example):
     """A text, its words, and the entities among them."""
+
+    often_unlabelled: ClassVar[bool] = True  # most sentences name nobody
 
     text: str
     words: tuple[str, ...]

@@ -100,6 +100,12 @@ class EntitiesPrediction(Prediction):
     tags: tuple[str, ...]
     probabilities: tuple[float, ...]  # of each word's tag; 0 where the model has not seen the word
 
+    @property
+    def brief(self) -> str:
+        """The entities with their types and scores."""
+        found = [f"{one.label} {' '.join(one.text.split())} {one.score:.2f}" for one in self.entities]
+        return "   ".join(found) or "no entities"
+
 
 @dataclass(frozen=True)
 class _Window:

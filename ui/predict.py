@@ -17,7 +17,7 @@ from .options import HEADER, chosen_columns, column_options, flag, with_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..tasks.base import Field, Prediction
+    from ..tasks.base import Field, Prediction, Task
     from ..tasks.data import RowStream
 
     Answers = Iterator[tuple[dict[str, Any], Prediction]]
@@ -45,33 +45,36 @@ def predict(
 
     With --data, the options for columns name columns, and the file's own columns come back beside each answer.
     Without it they are texts: headway predict MODEL "one text" --pair "the other".
+
+    An --output that ends in .json is what the task's official scoring script reads, where there is one.
     """
     from ..tasks import load
     from ..tasks.data import stream_rows
     from .render import screen, speaks
 
-    if bool(texts) == (data is not None):
-        raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
     chosen = chosen_columns(columns)
+    if (texts and data is not None) or not (texts or chosen or data is not None):
+        raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
     opened = load(model)
     with ExitStack() as stack:
-        if texts:
+        if data is not None:
+            stream = stream_rows(_spooled(stack) if data == STDIN else data, header=header)
+        else:
+            texts = _texts_of(texts, chosen, opened.task.fields)
             lines = _lines_of(_spooled(stack)) if texts == [STDIN] else lambda: texts
             stream, chosen = _rows_of_texts(lines, chosen, opened.task.fields), {}
-        else:
-            stream = stream_rows(_spooled(stack) if data == STDIN else data, header=header)
         settled = opened.task.columns(stream, chosen, need_label=False)
         found = opened.predict_rows(stream, chosen)
         if not speaks():
             for _ in found:
                 pass  # several processes compute together, one writes
         elif output is not None:
-            _write(found, stream.columns, output, overwrite, json)
+            _write(found, opened.task, stream.columns, output, overwrite, json)
         elif json:
             _print_json(found)
         else:
             shown = [name for field in opened.task.fields if (name := settled.texts.get(field.name))]
-            _show(screen(), found, shown, alone=bool(texts) and len(texts) == 1 and texts != [STDIN])
+            _show(screen(), found, shown, alone=texts is not None and len(texts) == 1 and texts != [STDIN])
 
 
 # What is read.
@@ -90,6 +93,18 @@ def _lines_of(path: Path) -> Callable[[], Iterable[str]]:
 
     refuse_binary(path)
     return lambda: (text for line in read_lines(path) if (text := line.rstrip("\r\n")).strip())
+
+
+def _texts_of(texts: list[str] | None, chosen: dict[str, Any], fields: "Sequence[Field]") -> list[str]:
+    """The first texts that the model reads: typed by themselves, or else taken out of the options."""
+    first = fields[0].name
+    if texts and first in chosen:
+        raise HeadwayError(f"{flag(first)}: the {first} is given already ({texts[0]!r}). Leave one of them out.")
+    if texts:
+        return texts
+    if first not in chosen:
+        raise HeadwayError(f'The model reads {" and ".join(field.name for field in fields)}: add {flag(first)} "...".')
+    return [chosen.pop(first)]
 
 
 def _rows_of_texts(
@@ -117,7 +132,7 @@ def _rows_of_texts(
 # What is written.
 
 
-def _write(found: "Answers", columns: Sequence[str], output: Path, overwrite: bool, json: bool) -> None:
+def _write(found: "Answers", task: "Task", columns: Sequence[str], output: Path, overwrite: bool, json: bool) -> None:
     from rich.progress import Progress, TextColumn
 
     from ..tasks.data import RowWriter
@@ -132,16 +147,39 @@ def _write(found: "Answers", columns: Sequence[str], output: Path, overwrite: bo
     )
     counted = counter.add_task("", total=None, rate=0.0)
     began = time.monotonic()
-    with counter, RowWriter(output, columns, overwrite) as writer:
-        for row, prediction in found:
-            writer.write(row, prediction.to_json())
-            counter.update(counted, advance=1, rate=writer.written / (time.monotonic() - began))
+    written = 0
+
+    def told() -> "Answers":
+        nonlocal written
+        for answer in found:
+            yield answer
+            written += 1
+            counter.update(counted, advance=1, rate=written / (time.monotonic() - began))
+
+    with counter:
+        if task.has_document and output.suffix.lower() == ".json":
+            _write_document(task.document, told(), output, overwrite)
+        else:
+            with RowWriter(output, columns, overwrite) as writer:
+                for row, prediction in told():
+                    writer.write(row, prediction.to_json())
     seconds = time.monotonic() - began
     if json:
-        print_json({"output": str(output), "examples": writer.written, "seconds": seconds})
+        print_json({"output": str(output), "examples": written, "seconds": seconds})
     else:
-        rate = writer.written / max(seconds, 1e-9)
-        screen().print(f"{output}: {writer.written:,} answers ({rate:,.0f} a second)")
+        rate = written / max(seconds, 1e-9)
+        screen().print(f"{output}: {written:,} answers ({rate:,.0f} a second)")
+
+
+def _write_document(
+    document: "Callable[[Answers], dict[str, Any]]", found: "Answers", output: Path, overwrite: bool
+) -> None:
+    from json import dumps
+
+    from ..core.folders import whole_file
+
+    with whole_file(output.expanduser(), overwrite) as unfinished:
+        unfinished.write_text(dumps(document(found), ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _print_json(found: "Answers") -> None:

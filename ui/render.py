@@ -320,4 +320,4 @@ def ask(output: Path, fields: "Sequence[Field]") -> str:
     others = [
         part for field in fields[1:] if field.required for part in (f"--{field.name}", f"its {field.label.lower()}")
     ]
-    return command("predict", output, "a text of your own", *others)
+    return command("predict", output, f"a {fields[0].label.lower()} of your own", *others)

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import transformers
 from headway.core.training_config import TrainConfig
-from headway.tasks import TASKS, TaskModel, TextClassification, load
+from headway.tasks import TASKS, QuestionAnswering, TaskModel, TextClassification, TokenClassification, load
 from headway.tasks.base import Task, group_windows
 from headway.tasks.inference import pack, predictions_for
 
@@ -28,19 +29,45 @@ TEXTS = [
 PAIRS = [f"{text} today" if i % 2 else "the cat sat on the mat" for i, text in enumerate(TEXTS)]
 LABELS = ["post", "money", "post", "money", "other", "money", "other", "money"]
 
-# For each task (and each of its forms): the task, eight examples, and what a model is asked in their place.
-CASES: dict[str, tuple[Task, list[dict[str, Any]], list[Any]]] = {
-    "text-classification": (
+NAMES = {"Ada": "B-PER", "Lovelace": "I-PER", "London": "B-LOC", "parcel": "B-ITEM", "card": "B-ITEM"}
+SENTENCES = [text.replace(",", "") for text in TEXTS]
+QUESTIONS = [
+    ("who sat?", "the cat sat on the mat", "the cat"),
+    ("on what?", "the cat sat on the mat", "mat"),
+    ("who lived?", "Ada Lovelace lived in London", "Ada Lovelace"),
+    ("where?", "Ada Lovelace lived in London", "London"),
+    ("what jumps?", "the quick brown fox jumps", "fox"),
+    ("which card?", "the quick brown fox jumps", ""),
+    ("my what?", "send my card back", "card"),
+    ("who wrote?", "send my card back", ""),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task, eight examples, and what a model is asked in their place; then what sets the task apart."""
+
+    task: Task
+    rows: list[dict[str, Any]]
+    inputs: list[Any]
+    long: int = 0  # which of its texts may be a long one
+    wordless: bool = False  # whether there is nothing to say of a text without words
+    gpt2_end: str = ""  # what follows the texts for GPT-2
+
+
+# For each task, and each of its forms.
+CASES = {
+    "text-classification": Case(
         TextClassification(),
         [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)],
         TEXTS,
     ),
-    "text-classification, several labels": (
+    "text-classification, several labels": Case(
         TextClassification(),
         [{"text": t, "labels": [name for name in ("the", "my", "money") if name in t]} for t in TEXTS],
         TEXTS,
     ),
-    "text-classification, pairs": (
+    "text-classification, pairs": Case(
         TextClassification(),
         [
             {"sentence1": text, "sentence2": pair, "label": "yes" if i % 2 else "no"}
@@ -48,10 +75,23 @@ CASES: dict[str, tuple[Task, list[dict[str, Any]], list[Any]]] = {
         ],
         list(zip(TEXTS, PAIRS, strict=True)),
     ),
-    "text-classification, a number": (
+    "text-classification, a number": Case(
         TextClassification(),
         [{"text": text, "label": 100 + len(text) / 4} for text in TEXTS],
         TEXTS,
+    ),
+    "token-classification": Case(
+        TokenClassification(),
+        [{"tokens": text.split(), "tags": [NAMES.get(word, "O") for word in text.split()]} for text in SENTENCES],
+        SENTENCES,
+        wordless=True,
+    ),
+    "question-answering": Case(
+        QuestionAnswering(),
+        [{"question": asked, "context": context, "answers": answer} for asked, context, answer in QUESTIONS],
+        [(asked, context) for asked, context, _ in QUESTIONS],
+        long=1,
+        gpt2_end="<|endoftext|>",
     ),
 }
 ODD = {
@@ -75,7 +115,8 @@ class Fitted:
     """A task that has been fitted to its eight examples."""
 
     def __init__(self, case: str, folder: Path, output: Path) -> None:
-        self.task, self.rows, self.inputs = CASES[case]
+        self.case = CASES[case]
+        self.task, self.rows, self.inputs = self.case.task, self.case.rows, self.case.inputs
         self.rows_before = copy.deepcopy(self.rows)
         self.folder, self.output = folder, output
         self.model = self.task.on(folder)
@@ -133,7 +174,7 @@ def assert_same(found: list[Any], expected: list[Any], tolerance: float) -> None
 
 def test_every_task_has_a_case():
     assert {name.partition(",")[0] for name in CASES} == set(TASKS)
-    assert all(TASKS[task.name] is type(task) for task, _, _ in CASES.values())
+    assert all(TASKS[case.task.name] is type(case.task) for case in CASES.values())
 
 
 def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
@@ -218,7 +259,8 @@ def test_odd_inputs_survive(fitted: Fitted):
     odd = fitted.odd()
     predictions = fitted.model.predict(odd)
     assert len(predictions) == len(odd)
-    assert all(numbers(one) and torch.tensor(numbers(one)).isfinite().all() for one in predictions)
+    assert all(torch.tensor(numbers(one)).isfinite().all() for one in predictions)
+    assert fitted.case.wordless or all(numbers(one) for one in predictions)
     json.dumps([one.to_json() for one in predictions], allow_nan=False)
     few = [one for one in odd if len(str(one)) < 1000]
     assert_same([fitted.model.predict([one])[0] for one in few], fitted.model.predict(few), 1e-4)
@@ -228,10 +270,8 @@ def test_windows_cover_a_long_text(fitted: Fitted):
     """Every word of a long text is in some window: the words that the windows hold are all of them."""
     words = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
     long = " ".join(words)
-    inputs = [
-        (long,) if len(fitted.model.task.fields) == 1 else (long, *["the cat"] * (len(fitted.model.task.fields) - 1))
-    ]
-    (group,) = fitted.groups(inputs)
+    places = range(len(fitted.model.task.fields))
+    (group,) = fitted.groups([tuple(long if i == fitted.case.long else "the cat" for i in places)])
     assert len(group) > 1
     assert max(len(one.input_ids) for one in group) <= fitted.model.limit
     whole = fitted.model.tokenizer.encode(long).ids
@@ -247,14 +287,18 @@ def contains(ids: list[int], part: list[int]) -> bool:
 def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: Fitted):
     config = json.loads((fitted.output / "config.json").read_text())
     theirs = getattr(transformers, config["architectures"][0]).from_pretrained(fitted.output).eval()
-    assert theirs.config.id2label == {int(i): name for i, name in config["id2label"].items()}
+    if "id2label" in config:
+        assert theirs.config.id2label == {int(i): name for i, name in config["id2label"].items()}
     for group in fitted.groups(fitted.inputs):
         batch = pack(group)
         with torch.no_grad():
             given = {"input_ids": batch.input_ids[None]}
             if config["model_type"] == "bert":
                 given["token_type_ids"] = batch.segment_ids[None]
-            torch.testing.assert_close(fitted.model.network(batch), theirs(**given).logits, atol=1e-5, rtol=1e-5)
+            found = theirs(**given)
+            logits = found.logits if "logits" in found else torch.stack([found.start_logits, found.end_logits], dim=-1)
+            expected = logits[0] if fitted.task.per_token else logits
+            torch.testing.assert_close(fitted.model.network(batch), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_tokens_are_those_of_transformers(fitted: Fitted):
@@ -262,7 +306,7 @@ def test_the_tokens_are_those_of_transformers(fitted: Fitted):
     for given, group in zip(fitted.inputs, fitted.groups(fitted.inputs), strict=True):
         texts = (given,) if isinstance(given, str) else given
         if "bert" not in json.loads((fitted.output / "config.json").read_text())["model_type"]:
-            texts = ("<|endoftext|>".join(texts),)
+            texts = ("<|endoftext|>".join(texts) + fitted.case.gpt2_end,)
         assert theirs(*texts)["input_ids"] == group[0].input_ids
 
 

@@ -1,0 +1,133 @@
+"""Named entities and question answering through the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headway.tasks.question_answering import AnswerPrediction
+from headway.tasks.tagging import EntitiesPrediction, Entity
+from headway.ui.cli import main
+from headway.ui.render import screen, show_answer
+
+ENTITIES = Path(__file__).parents[2] / "tasks/samples/entities.conll"
+CONTEXT = "Ada Lovelace lived in London"
+ANSWERS = {"who": ("who lived?", "Ada Lovelace"), "where": ("where?", "London"), "when": ("when?", None)}
+FEW_STEPS = ("--max-steps", 3, "--eval-fraction", 0, "--precision", "fp32", "--device", "cpu")
+
+
+def train(task: str, data: Path, model: Path, output: Path) -> Path:
+    command = ["train", task, "--data", data, "--model", model, "--output", output, *FEW_STEPS]
+    assert main([str(part) for part in command]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train("token-classification", ENTITIES, tiny, tmp_path_factory.mktemp("tagger") / "model")
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three questions as SQuAD has them."""
+    asked = [
+        {"id": name, "question": question, "answers": [{"text": answer, "answer_start": CONTEXT.index(answer)}]}
+        if answer
+        else {"id": name, "question": question, "answers": [], "is_impossible": True}
+        for name, (question, answer) in ANSWERS.items()
+    ]
+    path = tmp_path_factory.mktemp("questions") / "questions.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": [{"paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def answerer(tiny: Path, questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train("question-answering", questions, tiny, tmp_path_factory.mktemp("answerer") / "model")
+
+
+def found(*entities: tuple[str, str, float]) -> EntitiesPrediction:
+    return EntitiesPrediction(tuple(Entity(text, kind, 0, 0, score) for text, kind, score in entities), (), (), ())
+
+
+@pytest.mark.parametrize(
+    ("prediction", "shown"),
+    [
+        (found(("Ada Lovelace", "PER", 0.98), ("London", "LOC", 0.951)), "PER Ada Lovelace 0.98   LOC London 0.95"),
+        (found(), "no entities"),
+        (AnswerPrediction("in\nLondon", 0, 9, 0.871, 0.1, ()), "in London  0.87"),
+        (AnswerPrediction(None, None, None, 0.634, 0.634, ()), "no answer  0.63"),
+    ],
+    ids=["entities", "no entities", "an answer", "no answer"],
+)
+def test_an_answer_is_shown_on_one_line_before_its_text(prediction: Any, shown: str, capsys):
+    show_answer(screen(), ["a text"], prediction)
+    assert capsys.readouterr().out == f"{shown.ljust(14)}  a text\n"
+    assert prediction.brief == shown
+
+
+def test_entities_are_learnt_and_found(headway, tagger):
+    answer = json.loads(headway("predict", tagger, CONTEXT, "--json").out)
+    assert answer["words"] == CONTEXT.split()
+    assert all(CONTEXT[one["start"] : one["end"]] == one["text"] for one in answer["entities"])
+    assert headway("predict", tagger, CONTEXT).out.rstrip().endswith(CONTEXT)
+
+
+def test_sentences_without_entities_are_no_finding(headway, folder):
+    sentences = ["Ada B-PER\nsat O\n", "the O\ncat O\nsat O\n"] * 6
+    Path("tags.conll").write_text("\n".join(sentences).replace(" ", "\t"))
+    ran = headway("check", "token-classification", "--data", "tags.conll", "--json")
+    assert ran.code == 0
+    assert "unlabelled" not in [finding["kind"] for finding in json.loads(ran.out)["findings"]]
+
+
+@pytest.mark.parametrize("question", [["who lived?"], ["--question", "who lived?"]], ids=["bare", "as an option"])
+def test_a_question_is_asked_about_a_context(headway, answerer, question):
+    answer = json.loads(headway("predict", answerer, *question, "--context", CONTEXT, "--json").out)
+    assert (answer["question"], answer["context"]) == ("who lived?", CONTEXT)
+    assert headway("predict", answerer, *question, "--context", CONTEXT).out.endswith(f"  who lived? / {CONTEXT}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["who?", "--question", "where?", "--context", CONTEXT], "--question: the question is given already ('who?')"),
+        (["--context", CONTEXT], 'add --question "..."'),
+        (["--question", "where?"], 'add --context "..."'),
+        (["where?", "--pair", "a"], "--pair: the model reads question and context only"),
+    ],
+)
+def test_texts_that_are_missing_or_too_many_are_named(headway, answerer, arguments, words):
+    ran = headway("predict", answerer, *arguments)
+    assert ran.code == 2
+    assert words in ran.err
+
+
+def test_answers_are_measured(headway, answerer, questions):
+    result = json.loads(headway("evaluate", answerer, "--data", questions, "--json").out)
+    assert result["examples"] == 3
+    assert list(result["metrics"])[:2] == ["f1", "exact_match"]
+
+
+def test_answers_are_written_as_squad_reads_them(headway, folder, answerer, questions):
+    ask = ["predict", answerer, "--data", questions, "--output"]
+    assert "predictions.json: 3 answers" in headway(*ask, "predictions.json").out
+    assert headway(*ask, "rows.jsonl").code == 0
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    assert json.loads(Path("predictions.json").read_text()) == {row["id"]: row["answer"] or "" for row in rows}
+    assert "predictions.json" in headway(*ask, "predictions.json").err  # it is there already
+    assert headway(*ask, "predictions.json", "--overwrite").code == 0
+
+
+def test_questions_without_ids_cannot_be_written_so(headway, folder, answerer):
+    Path("asked.csv").write_text(f"question,context\nwho?,{CONTEXT}\n")
+    ran = headway("predict", answerer, "--data", "asked.csv", "--output", "predictions.json")
+    assert ran.code == 2
+    assert "needs the id" in ran.err
+    assert [path.name for path in folder.iterdir()] == ["asked.csv"]
+
+
+def test_other_tasks_write_no_json_document(headway, folder, tagger):
+    ran = headway("predict", tagger, "--data", ENTITIES, "--output", "predictions.json")
+    assert ran.code == 2
+    assert "rows are written as .jsonl, .csv or .tsv" in ran.err
