@@ -7,9 +7,9 @@ Shapes: B sequences, T tokens in all, C hidden size, H heads, D head size (C / H
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -127,21 +127,51 @@ def _attend_by_run(
 
 
 SCORES_AT_ONCE = 2**20  # attention scores of one piece: with what is made from them, about a core's cache
+SHORT = 64  # tokens: below that a call costs more than its arithmetic, so that neighbours are joined even if padded
 
 
-def _pieces(batch: PackedBatch, heads: int) -> Iterator[tuple[slice, int, int]]:
-    """Neighbours of equal length whose scores fit in the cache, as (their tokens, how many, their length)."""
-    for start, count, length in batch.runs:
-        most = max(1, SCORES_AT_ONCE // (heads * length * length))
-        for first in range(0, count, most):
-            size = min(most, count - first)
-            begin = start + first * length
-            yield slice(begin, begin + size * length), size, length
+@dataclass(frozen=True)
+class _Piece:
+    """Neighbouring sequences whose attention is computed at once, as `count` sequences of `length` tokens."""
+
+    tokens: slice
+    count: int
+    length: int
+    places: Tensor | None  # where each token stands among count * length; None where the lengths are all equal
+    absent: Tensor | None  # (count, 1, 1, length): -inf at the keys that are not there
+
+    def by_head(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """(T, H, D) -> (count * H, length, D) of this piece."""
+        x = x[self.tokens].to(dtype)
+        if self.places is not None:
+            x = x.new_zeros(self.count * self.length, *x.shape[1:]).index_copy_(0, self.places, x)
+        return x.unflatten(0, (self.count, self.length)).transpose(1, 2).flatten(0, 1)
+
+    def put(self, whole: Tensor, x: Tensor) -> None:
+        """(count * H, length, D) -> the piece's part of (T, H, D)."""
+        x = x.unflatten(0, (self.count, -1)).transpose(1, 2).flatten(0, 1)
+        whole[self.tokens] = x if self.places is None else x[self.places]
 
 
-def _swap(x: Tensor, count: int) -> Tensor:
-    """(count * n, H, D) -> (count * H, n, D), and the other way round; a view if it can be."""
-    return x.unflatten(0, (count, -1)).transpose(1, 2).flatten(0, 1)
+@lru_cache(maxsize=4)  # of the last few batches: every layer asks, and asks again on the way back
+def _pieces(batch: PackedBatch, heads: int) -> tuple[_Piece, ...]:
+    """Cuts a batch into pieces whose scores fit in the cache: equal lengths, or short ones within a factor of two."""
+    pieces, first, start = [], 0, 0
+    while first < len(batch):
+        length = batch.lengths[first]
+        shortest = length // 2 if length <= SHORT else length
+        last, most = first + 1, first + max(1, SCORES_AT_ONCE // (heads * length * length))
+        while last < min(most, len(batch)) and shortest <= batch.lengths[last] <= length:
+            last += 1
+        lengths = batch.lengths[first:last]
+        places = absent = None
+        if min(lengths) < length:
+            places = torch.tensor([i * length + j for i, n in enumerate(lengths) for j in range(n)])
+            beyond = torch.arange(length) >= torch.tensor(lengths)[:, None]
+            absent = torch.zeros(len(lengths), length).masked_fill_(beyond, -math.inf)[:, None, None]
+        pieces.append(_Piece(slice(start, start + sum(lengths)), len(lengths), length, places, absent))
+        first, start = last, start + sum(lengths)
+    return tuple(pieces)
 
 
 class _TrainingAttention(torch.autograd.Function):
@@ -156,19 +186,23 @@ class _TrainingAttention(torch.autograd.Function):
     ) -> Tensor:
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
-        for tokens, count, n in _pieces(batch, q.shape[1]):
-            piece_q, piece_k, piece_v = (_swap(x[tokens], count) for x in (q, k, v))
+        for piece in _pieces(batch, q.shape[1]):
+            # oneDNN makes a new kernel for every new shape of a half-precision product: too dear for short sequences.
+            dtype = torch.promote_types(q.dtype, torch.float32) if piece.length <= SHORT else q.dtype
+            piece_q, piece_k, piece_v = (piece.by_head(x, dtype) for x in (q, k, v))
             scores = torch.bmm(piece_q * scale, piece_k.transpose(1, 2))
             if causal:
-                scores += scores.new_full((n, n), -math.inf).triu_(1)
+                scores += scores.new_full((piece.length, piece.length), -math.inf).triu_(1)
+            if piece.absent is not None:
+                scores.unflatten(0, (piece.count, -1)).add_(piece.absent)
             weights = scores.softmax(dim=-1)
             kept.append(weights)
             if dropout:
                 bits = keep_bits(weights.shape)
                 kept.append(bits)
-                weights = keep_mask(bits, dropout, q.dtype).mul_(weights)
+                weights = keep_mask(bits, dropout, dtype).mul_(weights)
                 piece_v = piece_v * (1 / (1 - dropout))
-            out[tokens] = _swap(torch.bmm(weights, piece_v), count)
+            piece.put(out, torch.bmm(weights, piece_v))
         ctx.save_for_backward(q, k, v, *kept)
         ctx.batch, ctx.dropout, ctx.scale = batch, dropout, scale
         return out
@@ -181,11 +215,11 @@ class _TrainingAttention(torch.autograd.Function):
         q, k, v, *kept = ctx.saved_tensors
         grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
         saved = iter(kept)
-        for tokens, count, _ in _pieces(ctx.batch, q.shape[1]):
-            piece_q, piece_k, piece_v, grad = (_swap(x[tokens], count) for x in (q, k, v, *grad_outputs))
+        for piece in _pieces(ctx.batch, q.shape[1]):
             weights = next(saved)
+            piece_q, piece_k, piece_v, grad = (piece.by_head(x, weights.dtype) for x in (q, k, v, *grad_outputs))
             if ctx.dropout:
-                mask = keep_mask(next(saved), ctx.dropout, q.dtype)
+                mask = keep_mask(next(saved), ctx.dropout, weights.dtype)
                 grad = grad * (1 / (1 - ctx.dropout))
                 grad_v = torch.bmm((weights * mask).transpose(1, 2), grad)
                 grad_weights = mask.mul_(torch.bmm(grad, piece_v.transpose(1, 2)))
@@ -195,8 +229,8 @@ class _TrainingAttention(torch.autograd.Function):
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             grad_q = torch.bmm(grad_scores, piece_k * ctx.scale)
             grad_k = torch.bmm(grad_scores.transpose(1, 2), piece_q * ctx.scale)
-            for whole, piece in zip(grads, (grad_q, grad_k, grad_v), strict=True):
-                whole[tokens] = _swap(piece, count)
+            for whole, part in zip(grads, (grad_q, grad_k, grad_v), strict=True):
+                piece.put(whole, part)
         return *grads, None, None, None, None
 
 
