@@ -57,7 +57,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(killed: Path, name: str):
 
 def test_the_killed_runs_had_something_to_lose(killed: Path):
     finished = json.loads((killed / "unbroken" / "report.json").read_text())["finished"]
-    assert finished["best_step"] == 8  # neither the first evaluation nor the last, so weights are put back
+    assert finished["best_step"] < 14  # not the last evaluation, so weights are put back
     log = (killed / "unbroken" / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in log].count("step") == 14
 

@@ -304,11 +304,17 @@ def test_an_interruption_before_the_first_checkpoint_leaves_nothing(headway, fol
     assert set(folder.iterdir()) == before
 
 
+def listen_to_ctrl_c():
+    """Tests may run in the background, where shells make programs deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_one_line(reviews, tiny):
     command = [sys.executable, "-m", "headway.ui.cli", "train", TASK, "--data", str(reviews), "--model", str(tiny)]
     with subprocess.Popen(
         [*command, "--output", "model", "--max-steps", "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=listen_to_ctrl_c,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
@@ -388,13 +394,14 @@ def test_without_an_output_the_answers_are_printed(headway, trained, reviews):
 
 @pytest.mark.parametrize("arguments", [("-",), ("--data", "-")])
 def test_texts_are_read_from_stdin(headway, trained, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a lovely film\na fine meal\n\na dull film\n")))
+    texts = b"it was a lovely film\nsuch a fine meal\n\nsuch a dull film\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(texts)))
     lines = headway("predict", trained, *arguments).out.splitlines()
     assert [line.split()[0] for line in lines] == ["good", "good", "bad"]
 
 
 def test_rows_of_json_are_read_from_stdin(headway, trained, monkeypatch):
-    rows = b'{"id": 1, "text": "a lovely film"}\n{"id": 2, "text": "a dull film"}\n'
+    rows = b'{"id": 1, "text": "it was a lovely film"}\n{"id": 2, "text": "such a dull film"}\n'
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows)))
     lines = headway("predict", trained, "--data", "-", "--json").out.splitlines()
     assert [(json.loads(line)["id"], json.loads(line)["label"]) for line in lines] == [(1, "good"), (2, "bad")]
