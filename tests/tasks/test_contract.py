@@ -53,6 +53,7 @@ class Case:
     long: int = 0  # which of its texts may be a long one
     wordless: bool = False  # whether there is nothing to say of a text without words
     gpt2_end: str = ""  # what follows the texts for GPT-2
+    steps: int = 150  # that eight examples are learnt in
 
 
 # For each task, and each of its forms.
@@ -92,6 +93,7 @@ CASES = {
         [(asked, context) for asked, context, _ in QUESTIONS],
         long=1,
         gpt2_end="<|endoftext|>",
+        steps=300,
     ),
 }
 ODD = {
@@ -120,7 +122,8 @@ class Fitted:
         self.rows_before = copy.deepcopy(self.rows)
         self.folder, self.output = folder, output
         self.model = self.task.on(folder)
-        self.trained = self.model.fit(self.rows, output=output, eval_fraction=0, config=CONFIG)
+        options = {"eval_fraction": 0, "config": CONFIG, "max_steps": CASES[case].steps}
+        self.trained = self.model.fit(self.rows, output=output, **options)
 
     def groups(self, inputs: list[Any]) -> list[Any]:
         names = [field.name for field in self.model.task.fields]
