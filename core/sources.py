@@ -4,7 +4,6 @@ Nothing here runs code from a file: safetensors are read directly, a `.bin` thro
 """
 
 import json
-import os
 import pickle
 import re
 from collections.abc import Iterable
@@ -60,34 +59,77 @@ def find_folder(name_or_path: str | Path) -> Path:
 
 
 def _from_hub(name: str, known: str) -> Path:
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HFValidationError,
         HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # httpx's or httpx2's, whichever this version uses
-        LocalEntryNotFoundError,
     )
 
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=[*CONFIG_FILES, *SAFETENSORS]))
-        if (folder / "config.json").exists() and not _weight_files(folder):
-            folder = Path(snapshot_download(name, allow_patterns=[*CONFIG_FILES, *PICKLES]))
+    from .config_file import read_config  # which reads its JSON with this module
+
+    def fetch(patterns: list[str], commit: str | None = None) -> Path:
+        try:
+            return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
+        except (HTTPError, HFValidationError, OSError, RuntimeError) as error:  # hf_xet raises Python's own errors
+            raise _hub_error(error, name, known) from error
+
+    folder = fetch(CONFIG_FILES)
+    if not (folder / "config.json").exists():
+        raise HeadwayError(
+            f"{name!r}, as the hub has it ({folder}), has no config.json: it is no BERT or GPT-2, or only part of it "
+            "was downloaded. Choose another model, or load it once with a connection."
+        )
+    read_config(folder)  # a model that Headway does not have is refused before its weights are downloaded
+    # The same commit again, even if the model is changed meanwhile; the hub's listing of it tells what belongs to it,
+    # also where an earlier download broke off between two shards.
+    folder = fetch(SAFETENSORS, folder.name)
+    if any((folder / file).exists() for file in SAFETENSORS[:2]):
         return folder
-    except LocalEntryNotFoundError as error:
-        # Another program may have downloaded just the files that are needed.
-        if isinstance(cached := try_to_load_from_cache(name, "config.json"), str):
-            return Path(cached).parent
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        why = "HF_HUB_OFFLINE is set" if offline else "the hub could not be reached"
-        raise HeadwayError(
-            f"There is no model {name!r}: no folder {Path(name).absolute()}, and {why} and it was not downloaded "
-            f"before.{known} Give the path of a model folder, or download it once with a connection."
-        ) from error
-    except (HTTPError, HFValidationError) as error:
-        why = str(error).strip().splitlines()[0].rstrip(".")
-        raise HeadwayError(
-            f"There is no model {name!r}: no folder {Path(name).absolute()}, and the hub says: {why}.{known} "
-            "Check the spelling; a private or gated model needs HF_TOKEN."
-        ) from error
+    return fetch(PICKLES, folder.name)
+
+
+def _hub_error(error: Exception, name: str, known: str) -> HeadwayError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    nowhere = f"There is no model {name!r}: no folder {Path(name).absolute()}, and"
+    page = f"{constants.ENDPOINT}/{name}"
+    # Of a model that is not here, or not whole, what the hub answered is in the cause.
+    answer = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+    why = next(iter(str(answer).strip().splitlines()), type(answer).__name__).rstrip(".")
+    if isinstance(answer, GatedRepoError):
+        return HeadwayError(
+            f"The model {name!r} is gated. Accept its conditions at {page}, then set HF_TOKEN or run `hf auth login`."
+        )
+    if isinstance(answer, RepositoryNotFoundError):
+        return HeadwayError(f"{nowhere} no {page}.{known} Check the spelling; a private model needs HF_TOKEN.")
+    if isinstance(answer, HfHubHTTPError) and answer.response.status_code in (401, 403):
+        return HeadwayError(f"{page} was refused: {why}. Check HF_TOKEN, or log in again with `hf auth login`.")
+    if isinstance(error, LocalEntryNotFoundError):
+        if constants.HF_HUB_OFFLINE:
+            why = "HF_HUB_OFFLINE is set"
+        else:
+            said = isinstance(answer, HfHubHTTPError)
+            why = f"{constants.ENDPOINT} {f'says: {why}' if said else 'could not be reached'}"
+        partly = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "snapshots").exists()
+        return HeadwayError(
+            f"{nowhere} {why} and it was {'only partly' if partly else 'not'} downloaded before.{known} "
+            "Give the path of a model folder, or download it once with a connection."
+        )
+    if isinstance(error, HFValidationError):
+        return HeadwayError(f"{nowhere} the hub says: {why}.{known} Check the spelling.")
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError | TimeoutError):
+        return HeadwayError(
+            f"The model {name!r} cannot be kept in {constants.HF_HUB_CACHE}: {error.strerror}. "
+            "Mend that, or set HF_HOME to another folder."
+        )
+    return HeadwayError(f"The download of {page} broke off: {why}. Try again; what came whole is kept.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

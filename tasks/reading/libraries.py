@@ -145,8 +145,10 @@ def _named(feature: Any, value: Any) -> Any:
 
 def open_hub(source: str) -> RowStream:
     """Opens "hub:NAME[:CONFIG][:SPLIT]" through `datasets`; without a split `train`, or the only one."""
-    from datasets import get_dataset_config_names, load_dataset
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import (
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # httpx's or httpx2's, whichever this version uses
+    )
 
     # The colons inside a slice, train[:100], separate nothing.
     name, *rest = re.split(r":(?![^\[]*\])", source.removeprefix("hub:"))
@@ -155,19 +157,57 @@ def open_hub(source: str) -> RowStream:
             f"{source}: not a data set's name. Write hub:NAME, hub:NAME:SPLIT or hub:NAME:CONFIG:SPLIT."
         )
     try:
-        if len(rest) == 2:
-            config, split = rest
-        elif rest and rest[0] in get_dataset_config_names(name):
-            config, split = rest[0], None
-        else:
-            config, split = None, rest[0] if rest else None
-        loaded = load_dataset(name, config, split=split)
+        loaded = _load(name, rest)
+    except (HTTPError, ConnectionError) as error:
+        raise _not_loaded(
+            source,
+            error,
+            "Check the name and try again with a connection, or with HF_TOKEN if the Hub refuses; "
+            "a data set that was loaded before comes from the cache.",
+        ) from error
+    except RuntimeError as error:
+        if "Dataset scripts" not in str(error):
+            raise
+        raise _not_loaded(
+            source, error, "It comes as a program, which is not run: choose a copy of it in Parquet, CSV or JSON."
+        ) from error
     except (OSError, ValueError, DatasetsError) as error:
-        raise HeadwayError(
-            f"{source}: cannot be loaded ({' '.join(str(error).split())}). Check the name, the configuration and "
-            "the split (hub:NAME:CONFIG:SPLIT), and that the Hub can be reached or the data set is in its cache."
+        raise _not_loaded(
+            source,
+            error,
+            "Check the name, the configuration and the split (hub:NAME:CONFIG:SPLIT); "
+            "a private or gated data set needs HF_TOKEN.",
         ) from error
     return _open_split(source, loaded, lambda split: f"{source}:{split}")
+
+
+def _load(name: str, rest: list[str]) -> Any:
+    """Loads a data set by its name and what comes after it: nothing, a configuration, a split, or both."""
+    from datasets import get_dataset_config_names, load_dataset
+
+    if len(rest) != 1:
+        config, split = rest or (None, None)
+        return load_dataset(name, config, split=split)
+    either = rest[0]
+    if either in get_dataset_config_names(name):
+        return load_dataset(name, either)
+    try:
+        return load_dataset(name, split=either)
+    except ValueError as error:
+        # Without the Hub the configurations are not known by name, but one may be in the cache.
+        try:
+            return load_dataset(name, either)
+        except ValueError:
+            raise error from None
+
+
+def _not_loaded(source: str, error: Exception, mend: str) -> HeadwayError:
+    from datasets.exceptions import DatasetGenerationError
+
+    # That one says only that something went wrong; what went wrong is its cause.
+    known = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+    why = " ".join(str(known).split()).rstrip(".") or type(known).__name__
+    return HeadwayError(f"{source}: cannot be loaded ({why}). {mend}")
 
 
 def open_saved(path: Path) -> RowStream:

@@ -1,0 +1,289 @@
+"""Models by their hub id, against a hub on this computer: what is downloaded, kept, refused and mended."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from fake_hub import FakeHub
+from headway.core.bert import Bert, BertConfig
+from headway.core.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.errors import HeadwayError
+from headway.core.heads import Network, TokenHead
+from headway.core.sources import find_folder
+from headway.core.tokenizer import Tokenizer
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+
+NAME = "someone/tiny-bert"
+LABELS = ["O", "B-PER", "I-PER"]
+TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json"}
+
+
+@pytest.fixture(scope="module")
+def model(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT that finds people, as someone publishes it."""
+    folder = tmp_path_factory.mktemp("tiny-ner")
+    shutil.copytree(wordpiece_folder, folder, dirs_exist_ok=True)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32, "max_positions": 32}
+    config = BertConfig(vocab_size=Tokenizer.load(folder).vocab_size, **sizes)
+    save_checkpoint(folder, Network(Bert(config), TokenHead(config, len(LABELS))), labels=LABELS)
+    return folder
+
+
+@pytest.fixture
+def files(model: Path) -> dict[str, bytes]:
+    """The model's files, to be changed."""
+    return {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+@pytest.fixture
+def patched_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeHub, pytest.MonkeyPatch]]:
+    monkeypatch.chdir(tmp_path)
+    with FakeHub() as hub, hub.used_here(tmp_path / "home") as patch:
+        yield hub, patch
+
+
+@pytest.fixture
+def hub(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]) -> FakeHub:
+    """An empty hub, which this process uses, with an empty cache."""
+    return patched_hub[0]
+
+
+@pytest.fixture
+def offline(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]):
+    """Call it, and the network is not to be used any more."""
+    return lambda: patched_hub[1].setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def refused(name: str, *parts: object) -> None:
+    """Loading ends in one line that holds every part."""
+    with pytest.raises(HeadwayError) as caught:
+        load_checkpoint(name)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert [part for part in parts if str(part) not in text] == [], text
+
+
+def is_loaded(name: str, model: Path) -> bool:
+    """Whether the hub's model has the weights of the one in the folder."""
+    loaded, expected = (load_checkpoint(one).network.state_dict() for one in (name, model))
+    return all(torch.equal(loaded[key], expected[key]) for key in expected)
+
+
+def in_shards(tensors: dict[str, torch.Tensor], folder: Path, suffix: str) -> dict[str, bytes]:
+    """The tensors in two files and their index, as large models are published."""
+    names = sorted(tensors)
+    stem = "model" if suffix == "safetensors" else "pytorch_model"
+    parts = {f"{stem}-0000{i + 1}-of-00002.{suffix}": names[i::2] for i in range(2)}
+    index = {"metadata": {}, "weight_map": {name: part for part, some in parts.items() for name in some}}
+    found = {f"{stem}.{suffix}.index.json": json.dumps(index).encode()}
+    for part, some in parts.items():
+        chosen = {name: tensors[name].clone() for name in some}
+        save_file(chosen, folder / part) if suffix == "safetensors" else torch.save(chosen, folder / part)
+        found[part] = (folder / part).read_bytes()
+    return found
+
+
+# What is downloaded
+
+
+def test_only_what_is_needed_is_downloaded(hub, model, files):
+    others = ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "onnx/model.onnx", "onnx/config.json"]
+    others += ["README.md", "training_args.bin", "coreml/model.safetensors", "optimizer.pt"]
+    hub.publish(NAME, files | dict.fromkeys(others, b"not for us"))
+    assert is_loaded(NAME, model)
+    assert hub.downloaded() == sorted({"config.json", "model.safetensors", *TOKENIZER_FILES})
+    assert load_checkpoint(NAME).labels == tuple(LABELS)
+
+
+def test_the_tokenizer_comes_along(hub, model, files):
+    hub.publish(NAME, files)
+    text = "Ada Lovelace lived in London"
+    assert Tokenizer.load(find_folder(NAME)).encode(text) == Tokenizer.load(model).encode(text)
+
+
+def test_an_old_model_has_only_a_vocabulary_and_a_bin(hub, model, files):
+    vocabulary = json.loads(files["tokenizer.json"])["model"]["vocab"]
+    tensors = load_file(model / "model.safetensors")
+    torch.save(tensors, hub_file := Path("pytorch_model.bin"))
+    old = {"vocab.txt": "\n".join(sorted(vocabulary, key=vocabulary.__getitem__)).encode()}
+    hub.publish(NAME, {"config.json": files["config.json"], "pytorch_model.bin": hub_file.read_bytes(), **old})
+    assert is_loaded(NAME, model)
+    hub.stop()
+    assert is_loaded(NAME, model)
+    assert Tokenizer.load(find_folder(NAME)).encode("the cat sat") == Tokenizer.load(model).encode("the cat sat")
+    hub.start()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_shards_come_together_even_after_a_download_that_broke_off_between_them(hub, model, files, tmp_path, suffix):
+    whole = load_file(model / "model.safetensors")
+    del files["model.safetensors"]
+    shards = in_shards(whole, tmp_path, suffix)
+    hub.publish(NAME, files | shards)
+    last = sorted(shards)[1]
+    hub.cuts[last] = len(shards[last]) // 2
+    refused(NAME, "broke off", f"{hub.url}/{NAME}", "Try again")
+    hub.cuts.clear()
+    hub.requests.clear()
+    assert is_loaded(NAME, model)
+    assert last in hub.downloaded()
+    assert "config.json" not in hub.downloaded()
+
+
+def test_a_model_of_another_kind_is_refused_before_its_weights_are_downloaded(hub, files):
+    hub.publish(NAME, files | {"config.json": b'{"model_type": "llama"}'})
+    refused(NAME, "config.json", "model_type 'llama'", "Choose a BERT or GPT-2 model")
+    assert "model.safetensors" not in hub.downloaded()
+
+
+def test_a_repository_without_a_configuration_is_no_model(hub, files):
+    del files["config.json"]
+    hub.publish(NAME, files)
+    refused(NAME, repr(NAME), "no config.json", "Choose another model")
+    assert "model.safetensors" not in hub.downloaded()
+
+
+# What is kept
+
+
+def test_what_was_downloaded_is_not_downloaded_again(hub, model, files):
+    hub.publish(NAME, files)
+    find_folder(NAME)
+    hub.requests.clear()
+    assert is_loaded(NAME, model)
+    assert hub.downloaded() == []
+
+
+@pytest.mark.parametrize("trouble", ["down", "offline", "out of order", "taken away"])
+def test_a_downloaded_model_loads_without_the_hub(hub, model, files, offline, trouble):
+    hub.publish(NAME, files)
+    find_folder(NAME)
+    if trouble == "down":
+        hub.stop()
+    elif trouble == "offline":
+        hub.requests.clear()
+        offline()
+    elif trouble == "out of order":
+        hub.broken = 503
+    else:
+        hub.repositories.clear()
+    assert is_loaded(NAME, model)
+    if trouble == "offline":
+        assert hub.requests == []
+    if trouble == "down":
+        hub.start()
+
+
+def test_the_newest_commit_is_taken_whole_and_kept(hub, model, files, tmp_path):
+    first = hub.publish(NAME, files)
+    assert find_folder(NAME).name == first
+    changed = {name: tensor + 1 for name, tensor in load_file(model / "model.safetensors").items()}
+    newer = shutil.copytree(model, tmp_path / "newer")
+    save_file(changed, newer / "model.safetensors")
+    second = hub.publish(NAME, newer)
+    hub.requests.clear()
+    assert find_folder(NAME).name == second
+    assert hub.downloaded() == ["model.safetensors"]  # the other files are the same
+    hub.stop()
+    assert find_folder(NAME).name == second
+    assert is_loaded(NAME, newer)
+    hub.start()
+
+
+# What is refused
+
+
+def test_a_name_that_the_hub_does_not_have_is_named(hub, tmp_path):
+    refused(NAME, repr(NAME), f"no folder {tmp_path / NAME}", f"no {hub.url}/{NAME}", "Check the spelling", "HF_TOKEN")
+
+
+def test_a_gated_model_says_where_to_ask(hub, model):
+    hub.publish(NAME, model, gated=True)
+    refused(NAME, repr(NAME), "gated", f"Accept its conditions at {hub.url}/{NAME}", "HF_TOKEN", "hf auth login")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_the_hub_does_not_take_is_said(hub, model, monkeypatch, status):
+    hub.publish(NAME, model)
+    hub.broken = status
+    refused(NAME, f"{hub.url}/{NAME}", str(status), "Check HF_TOKEN")
+
+
+def test_a_model_that_was_never_downloaded_needs_the_hub(hub, model, offline):
+    hub.publish(NAME, model)
+    hub.broken = 503
+    refused(NAME, repr(NAME), f"{hub.url} says: ", "503", "not downloaded before", "with a connection")
+    hub.stop()
+    refused(NAME, repr(NAME), f"{hub.url} could not be reached", "not downloaded before", "with a connection")
+    offline()
+    refused(NAME, repr(NAME), "HF_HUB_OFFLINE is set", "not downloaded before", "with a connection")
+    hub.start()
+
+
+@pytest.mark.parametrize("cut", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_nothing_of_a_broken_download_is_used_later(hub, model, files, tmp_path, monkeypatch, cut):
+    hub.publish(NAME, files)
+    hub.cuts[cut] = len(files[cut]) // 2
+    refused(NAME, "The download of", f"{hub.url}/{NAME}", "broke off", "Try again")
+    assert list(tmp_path.rglob("*.incomplete")) == []
+    assert all(path.resolve().read_bytes() == files[path.name] for path in tmp_path.glob("home/hub/*/snapshots/*/*"))
+    with monkeypatch.context() as now:
+        now.setattr(constants, "HF_HUB_OFFLINE", True)
+        refused(NAME, repr(NAME), "HF_HUB_OFFLINE is set", "downloaded before", "with a connection")
+    hub.cuts.clear()
+    assert is_loaded(NAME, model)
+
+
+def test_a_connection_that_breaks_once_is_taken_up_again(hub, model, files):
+    hub.publish(NAME, files)
+    hub.cuts["model.safetensors"] = 1000
+    hub.repair = True
+    assert is_loaded(NAME, model)
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub, model, tmp_path):
+    hub.publish(NAME, model)
+    (tmp_path / "home").write_text("no folder")
+    refused(NAME, repr(NAME), tmp_path / "home" / "hub", "HF_HOME")
+
+
+# In a program of its own, which reads the environment
+
+
+def test_the_command_line_predicts_with_a_model_of_the_hub(model, tmp_path):
+    with FakeHub() as hub:
+        hub.publish("someone/tiny-ner", model)
+        environment = hub.environment(tmp_path / "home") | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "headway.ui.cli", "predict", "someone/tiny-ner", "the cat sat", "--json"]
+        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert json.loads(ran.stdout)["text"] == "the cat sat"
+        assert hub.downloaded() == sorted({"config.json", "model.safetensors", *TOKENIZER_FILES})
+
+
+def test_the_command_line_refuses_in_one_line_and_loads_offline_what_is_in_the_cache(
+    hub, model, offline, tmp_path, capsys
+):
+    from headway.ui.cli import main
+
+    command = ["predict", "someone/tiny-ner", "the cat sat", "--json"]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("headway: There is no model 'someone/tiny-ner'")
+    assert said.err.count("\n") == 1
+    hub.publish("someone/tiny-ner", model)
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    hub.requests.clear()
+    offline()
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert hub.requests == []

@@ -1,0 +1,217 @@
+"""A Hugging Face hub on this computer: as much of its HTTP as huggingface_hub and `datasets` use to download.
+
+Listing a repository, one file's HEAD and GET (with Range, so that what was cut off can be resumed), and the refusals
+with the hub's X-Error-Code. Follows https://huggingface.co/docs/hub/api and what the hub's own client asks for.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+API = re.compile(
+    r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)(/(?P<what>[\w-]+)/(?P<rev>[^/]+)(/(?P<path>.*))?)?"
+)
+FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)")
+
+
+@dataclass
+class Repository:
+    """The files of every commit, the newest last."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    gated: bool = False
+
+
+class FakeHub:
+    """A hub at `url` that can be filled, watched, made to fail, stopped and started again."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.requests: list[str] = []  # "GET /someone/tiny-bert/resolve/COMMIT/config.json"
+        self.cuts: dict[str, int] = {}  # file name -> after how many of its bytes the connection breaks
+        self.repair = False  # whether a connection breaks only once
+        self.broken = 0  # a status that every request gets, 503 for example
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Listens, at the same address as before."""
+        self._server = _Server(("127.0.0.1", self._port), _Handler)
+        self._server.hub = self
+        self._port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuses connections from here on."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def publish(self, name: str, files: dict[str, bytes] | Path, kind: str = "models", gated: bool = False) -> str:
+        """Adds a commit that holds just these files (a folder's, if a path) and returns its hash."""
+        if isinstance(files, Path):
+            files = {
+                path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()
+            }
+        repository = self.repositories.setdefault(f"{kind}/{name}", Repository())
+        repository.gated = gated
+        commit = hashlib.sha1(f"{name} {len(repository.commits)}".encode()).hexdigest()
+        repository.commits[commit] = files
+        return commit
+
+    def downloaded(self) -> list[str]:
+        """The files that were sent, in order of their names."""
+        found = (FILE.fullmatch(request.removeprefix("GET ")) for request in self.requests)
+        return sorted({match["path"] for match in found if match})
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What a program of its own needs to use this hub, with everything it keeps under `home`."""
+        named = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+        return named | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+
+    @contextmanager
+    def used_here(self, home: Path) -> Iterator[pytest.MonkeyPatch]:
+        """Lets this process, whose libraries have read their environment already, use this hub, and retry at once.
+
+        Gives what undoes it, for more of the same.
+        """
+        from huggingface_hub import close_session, constants
+
+        no_wait = SimpleNamespace(sleep=lambda _: None)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
+                patch.delenv(name, raising=False)
+            patch.setenv("NO_PROXY", "127.0.0.1")
+            patch.setattr(constants, "HF_HUB_OFFLINE", False)
+            patch.setattr(constants, "ENDPOINT", self.url)
+            patch.setattr(
+                constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.url + "/{repo_id}/resolve/{revision}/{filename}"
+            )
+            patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+            patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+            patch.setattr("huggingface_hub.file_download.time", no_wait)
+            patch.setattr("huggingface_hub.utils._http.time", no_wait)
+            close_session()
+            yield patch
+            close_session()
+
+
+class _Server(ThreadingHTTPServer):
+    hub: FakeHub
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is nothing to report."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing: tests read `requests`."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _answer(self, body: bytes = b"") -> None:
+        hub, path = self.server.hub, unquote(urlsplit(self.path).path)
+        hub.requests.append(f"{self.command} {path}")
+        asked = API.fullmatch(path) or FILE.fullmatch(path)
+        repository = hub.repositories.get(f"{asked['kind'] or 'models'}/{asked['name']}") if asked else None
+        if hub.broken:
+            self._send(hub.broken, {"X-Error-Message": "Invalid credentials in Authorization header"})
+        elif asked is None:
+            self._send(404)
+        elif repository is None:
+            self._send(401, {"X-Error-Code": "RepoNotFound"})  # what the hub says to those who have not logged in
+        elif repository.gated and "resolve" in path:
+            self._send(401, {"X-Error-Code": "GatedRepo"})
+        else:
+            self._from_repository(repository, asked, body)
+
+    def _from_repository(self, repository: Repository, asked: re.Match[str], body: bytes) -> None:
+        commit = list(repository.commits)[-1] if asked["rev"] in (None, "main") else asked["rev"]
+        files = repository.commits.get(commit)
+        where = {"X-Repo-Commit": commit}
+        if files is None:
+            self._send(404, {"X-Error-Code": "RevisionNotFound"})
+        elif asked.re is FILE:
+            self._send_file(asked["path"], files, where)
+        elif asked["what"] == "tree":
+            self._send(
+                200, where, json.dumps(_tree(files, asked["path"] or "", "recursive=true" in self.path.lower()))
+            )
+        elif asked["what"] == "paths-info":
+            wanted = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
+            self._send(200, where, json.dumps([entry for entry in _tree(files, "", True) if entry["path"] in wanted]))
+        else:
+            siblings = [{"rfilename": name} for name in files]
+            self._send(200, where, json.dumps({"id": asked["name"], "sha": commit, "siblings": siblings}))
+
+    def _send_file(self, name: str, files: dict[str, bytes], where: dict[str, str]) -> None:
+        if name not in files:
+            self._send(404, where | {"X-Error-Code": "EntryNotFound"})
+            return
+        whole = files[name]
+        given = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(given[1]) if given else 0
+        ranged = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}"} if given else {}
+        where |= {"ETag": f'"{_git_id(whole)}"'} | ranged
+        cuts = self.server.hub.cuts
+        cut = cuts.get(name, len(whole))
+        if self.server.hub.repair and self.command == "GET":
+            cuts.pop(name, None)
+        self._send(206 if given else 200, where, whole[start:], whole[start:cut])
+
+    def _send(
+        self, status: int, headers: dict[str, str] | None = None, content: bytes | str = b"", sent: bytes | None = None
+    ) -> None:
+        """Sends `content`, or only the part of it that a connection which breaks lets through."""
+        content = content.encode() if isinstance(content, str) else content
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content if sent is None else sent)
+
+
+def _git_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _tree(files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, object]]:
+    below = {name: content for name, content in files.items() if name.startswith(f"{folder}/" if folder else "")}
+    folders = {str(parent) for name in below for parent in Path(name).parents} - {".", folder}
+    entries = {name: {"type": "directory", "oid": "0" * 40, "size": 0} for name in folders}
+    entries |= {name: {"type": "file", "oid": _git_id(one), "size": len(one)} for name, one in below.items()}
+    shown = [name for name in entries if recursive or str(Path(name).parent) == (folder or ".")]
+    return [{"path": name, **entries[name]} for name in shown]
