@@ -194,8 +194,9 @@ class MaskedLMHead(nn.Module):
         if config.tie_embeddings:
             self.lm_head.weight = token_embedding.weight
 
-    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:  # noqa: ARG002 - a head's signature
-        """Any tokens' vectors (N, C) -> logits (N, V)."""
+    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
+        """Any tokens' vectors (N, C) -> logits (N, V); of the batch's selected tokens alone where it has some."""
+        hidden = take_selected(hidden, batch)
         return self.lm_head(self.norm(self.activation(self.dense(hidden))))
 
 
@@ -211,7 +212,12 @@ class PretrainingHead(nn.Module):
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """(T, C) -> masked-word logits (T, V) and next-sentence logits (B, 2); 0 means that it followed."""
-        return self.masked_lm(hidden), self.next_sentence(self.pooler(hidden, batch))
+        return self.masked_lm(hidden, batch), self.next_sentence(self.pooler(hidden, batch))
+
+
+def take_selected(hidden: Tensor, batch: PackedBatch | None) -> Tensor:
+    """The vectors of the batch's selected tokens, (S, C); all of them where none are selected."""
+    return hidden if batch is None or batch.selected is None else hidden[batch.selected]
 
 
 def init_weights(module: nn.Module, std: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
-from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights
+from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights, take_selected
 from .errors import HeadwayError
 from .layers import Dropout, FeedForward, SelfAttention, Trace
 from .packing import PackedBatch
@@ -207,6 +207,6 @@ class LanguageModelHead(nn.Module):
         if config.tie_embeddings:
             self.lm_head.weight = token_embedding.weight
 
-    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:  # noqa: ARG002 - a head's signature
-        """Any tokens' vectors (N, C) -> logits (N, V)."""
-        return self.lm_head(hidden)
+    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
+        """Any tokens' vectors (N, C) -> logits (N, V); of the batch's selected tokens alone where it has some."""
+        return self.lm_head(take_selected(hidden, batch))

@@ -312,6 +312,15 @@ class SelfAttention(nn.Module):
         return self.out(out.flatten(-2))
 
 
+def set_dropout(network: nn.Module, dropout: float) -> None:
+    """Gives every dropout in a network this chance; its configuration keeps the model's own."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+        elif isinstance(module, SelfAttention):
+            module.dropout = dropout
+
+
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them, token by token.
 

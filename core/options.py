@@ -6,7 +6,10 @@ The command line, the file of a run and the browser's form are made from such fi
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
+
+# When an option can be set: before training, on a trained model (it changes nothing that was learnt), or always.
+When = Literal["before", "after", "always"]
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,22 @@ class Option:
     help: str
     choices: tuple[str, ...]
     file: str | None  # the option's own name where it is a text file that holds the values, a line each
+    when: When = "before"
 
 
-def option(default: Any, help: str, choices: Sequence[str] = (), file: str | None = None) -> Any:
+def option(
+    default: Any, help: str, choices: Sequence[str] = (), file: str | None = None, when: When = "before"
+) -> Any:
     """A dataclass field that a person sets; see `Option`."""
-    metadata = {"help": help, "choices": tuple(choices), "file": file}
+    metadata = {"help": help, "choices": tuple(choices), "file": file, "when": when}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def options_of(kind: type) -> list[Option]:
-    """The options among the fields of a dataclass, in their order."""
+def options_of(kind: type, when: When = "before") -> list[Option]:
+    """The options among the fields of a dataclass that can be set before or after training, in their order."""
     types = get_type_hints(kind)
     return [
         Option(field.name, types[field.name], field.default, **field.metadata)
         for field in dataclasses.fields(kind)
-        if field.metadata
+        if field.metadata and field.metadata["when"] in (when, "always")
     ]

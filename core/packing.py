@@ -25,6 +25,7 @@ class PackedBatch:
     segment_ids: Tensor  # (T,) int64, 0 or 1 in a pair of texts
     cu_seqlens: Tensor  # (B + 1,) int32, cumulative lengths: sequence i is tokens cu_seqlens[i] to cu_seqlens[i + 1]
     lengths: tuple[int, ...]  # the same as plain numbers, so that nobody waits for the device to read them
+    selected: Tensor | None = None  # (S,) int64, the tokens that a head over the vocabulary looks at; None: all
 
     @classmethod
     def pack(cls, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Self:
@@ -62,7 +63,17 @@ class PackedBatch:
             position_ids=self.position_ids.to(device, non_blocking=True),
             segment_ids=self.segment_ids.to(device, non_blocking=True),
             cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
+            selected=None if self.selected is None else self.selected.to(device, non_blocking=True),
         )
+
+    def select(self, positions: Sequence[Sequence[int]]) -> Self:
+        """The same batch with some tokens of each sequence selected, counted from 0 inside the sequence.
+
+        A head over the vocabulary is the dearest part of a small model: it is spared for all other tokens.
+        """
+        starts = accumulate(self.lengths, initial=0)
+        chosen = [start + i for start, inside in zip(starts, positions, strict=False) for i in inside]
+        return replace(self, selected=torch.tensor(chosen, dtype=torch.int64, device=self.input_ids.device))
 
     def __len__(self) -> int:
         return len(self.lengths)

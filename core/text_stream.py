@@ -66,8 +66,9 @@ def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
     if not tokenizer.decode([token]):
         return b""
     (spelling,) = tokenizer.tokens([token])
-    if tokenizer.kind == "wordpiece":
-        return (spelling[2:] if spelling.startswith("##") else f" {spelling}").encode()
+    if tokenizer.kind != "byte-level-bpe":
+        joined = tokenizer.kind == "wordpiece" and spelling.startswith("##")
+        return (spelling[2:] if joined else f" {spelling}").encode()
     alphabet = _byte_alphabet()
     if any(character not in alphabet for character in spelling):  # a token that was added is spelt as it is
         return spelling.encode()

@@ -2,7 +2,8 @@
 
 A thin layer over the tokenizers library, which transformers' fast tokenizers are made of: the ids are those of
 transformers' AutoTokenizer, without the two seconds that importing it takes.
-WordPiece is that of BERT (Devlin et al. 2019), byte-level BPE that of GPT-2 (Radford et al. 2019).
+WordPiece is that of BERT (Devlin et al. 2019), byte-level BPE that of GPT-2 (Radford et al. 2019); a vocabulary of
+whole words, split at white space, serves sequences that are no language.
 
 All offsets count code points of the untouched text.
 """
@@ -41,8 +42,13 @@ NORMALIZER_SWITCHES = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+# What is written as tokenizer_class.
+CLASSES = {"wordpiece": "BertTokenizer", "byte-level-bpe": "GPT2Tokenizer", "words": "PreTrainedTokenizerFast"}
 # The classes whose rules a vocab.txt alone can follow.
 PLAIN_BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", None)
+
+
+Kind = Literal["wordpiece", "byte-level-bpe", "words"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,7 @@ class Tokenizer:
         self._backend = backend
         self._config = dict(config)
         self._special = dict(special)
-        self.kind: Literal["wordpiece", "byte-level-bpe"] = (
-            "wordpiece" if isinstance(backend.model, models.WordPiece) else "byte-level-bpe"
-        )
+        self.kind: Kind = _kind_of(backend)
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.cls_id, self.sep_id, self.mask_id, self.unk_id, self.end_of_text_id = (
             backend.token_to_id(special[name]) if name in special else None
@@ -84,29 +88,28 @@ class Tokenizer:
         backend = _read_backend(folder, config)
         backend.no_truncation()
         backend.no_padding()
-        wordpiece = isinstance(backend.model, models.WordPiece)
+        kind = _kind_of(backend)
         named = {**_optional_json(folder / "special_tokens_map.json"), **config}
-        special = {**(WORDPIECE_TOKENS if wordpiece else BYTE_LEVEL_TOKENS), **_special_tokens(named)}
+        usual = {"wordpiece": WORDPIECE_TOKENS, "byte-level-bpe": BYTE_LEVEL_TOKENS, "words": {}}[kind]
+        special = {**usual, **_special_tokens(named)}
         _add_missing_tokens(backend, folder, config)
         known = [backend.token_to_id(token) is not None for token in special.values()]
         special = {name: token for (name, token), there in zip(special.items(), known, strict=True) if there}
         marked = {token.content for token in backend.get_added_tokens_decoder().values()}
         backend.add_special_tokens([t for t in dict.fromkeys(special.values()) if t not in marked])
-        if wordpiece:
+        if kind == "wordpiece":
             _set_up_wordpiece(backend, folder, config, special)
-        else:
+        elif kind == "byte-level-bpe":
             _set_up_byte_level(backend, folder, config)
         backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
         return cls(backend, config, special)
 
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, as transformers reads them, into a folder that exists."""
-        if self.kind == "wordpiece":
-            fields: dict[str, Any] = {"tokenizer_class": "BertTokenizer"}
-            if isinstance(normalizer := self._backend.normalizer, normalizers.BertNormalizer):
-                fields |= {name: getattr(normalizer, switch) for name, switch in NORMALIZER_SWITCHES.items()}
-        else:
-            fields = {"tokenizer_class": "GPT2Tokenizer"}
+        fields: dict[str, Any] = {"tokenizer_class": CLASSES[self.kind]}
+        normalizer = self._backend.normalizer
+        if self.kind == "wordpiece" and isinstance(normalizer, normalizers.BertNormalizer):
+            fields |= {name: getattr(normalizer, switch) for name, switch in NORMALIZER_SWITCHES.items()}
         # What the folder came with stays; the switches are those in force.
         fields = {"tokenizer_class": fields.pop("tokenizer_class"), **self._special, **self._config, **fields}
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
@@ -127,6 +130,11 @@ class Tokenizer:
         """Several texts at once, on all processor cores."""
         cleaned = [_encodable(text) for text in texts]
         return [_encoding(one) for one in self._backend.encode_batch(cleaned, add_special_tokens=False)]
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids alone of several texts, on all processor cores: for texts of which nothing else is asked."""
+        cleaned = [_encodable(text) for text in texts]
+        return [one.ids for one in self._backend.encode_batch_fast(cleaned, add_special_tokens=False)]
 
     def encode_words(self, words: Sequence[str]) -> Encoding:
         """A text that is split into words already: word ids are positions in `words`, offsets count inside the word.
@@ -163,8 +171,7 @@ class Tokenizer:
         Raises:
             HeadwayError: GPT-2's vocabulary has no end-of-text token, and one is needed.
         """
-        if self.kind == "wordpiece":
-            assert self.cls_id is not None
+        if self.cls_id is not None:
             assert self.sep_id is not None
             head = [self.cls_id, *first, self.sep_id]
             tail = [] if second is None else [*second, self.sep_id]
@@ -181,7 +188,7 @@ class Tokenizer:
 
     def num_special(self, pair: bool) -> int:
         """How many tokens `join` adds to a text, or to a pair of texts."""
-        return (3 if pair else 2) if self.kind == "wordpiece" else int(pair)
+        return (3 if pair else 2) if self.cls_id is not None else int(pair)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -193,6 +200,12 @@ class Tokenizer:
         copy = tokenizers.Tokenizer.from_str(self._backend.to_str())
         copy.encode_special_tokens = False
         return copy
+
+
+def _kind_of(backend: tokenizers.Tokenizer) -> Kind:
+    if isinstance(backend.model, models.WordPiece):
+        return "wordpiece"
+    return "words" if isinstance(backend.model, models.WordLevel) else "byte-level-bpe"
 
 
 def _encoding(encoding: tokenizers.Encoding) -> Encoding:

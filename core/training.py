@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .devices import accelerator_for
 from .errors import HeadwayError
+from .layers import set_dropout
 from .optimization import adamw, apply_gradients, learning_rate
 from .packing import BatchPlan
 from .processes import from_main, gather_in_order, processes, shard
@@ -230,6 +231,8 @@ class _Run:
         found = from_main(found)
 
         self.network.to(self.device).train()
+        if config.dropout is not None:
+            set_dropout(self.network, config.dropout)
         self.optimizer = adamw(self.network, config)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         torch.manual_seed(config.seed + self.ours.rank)

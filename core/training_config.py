@@ -37,6 +37,7 @@ class TrainConfig:
     adam_beta2: float = option(0.999, "AdamW's decay of the mean of squared gradients.")
     adam_epsilon: float = option(1e-8, "What AdamW adds to the root in the denominator.")
     max_grad_norm: float | None = option(1.0, "Gradients are scaled down to this norm; none: as they are.")
+    dropout: float | None = option(None, "Dropout everywhere while training; none: the model's own.")
     precision: str = option("auto", "Arithmetic; auto: what the hardware does fast.", ("auto", "fp32", "bf16", "fp16"))
     seed: int = option(0, "Of everything that is random.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
@@ -60,6 +61,8 @@ class TrainConfig:
             self._need(name, _number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self._need("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
         self._need("warmup_ratio", _number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
+        within = _number(self.dropout) and 0 <= self.dropout < 1  # pyright: ignore[reportOptionalOperand]
+        self._need("dropout", within, "at least 0 and below 1", optional=True)
         for name in ("schedule", "precision", "keep"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             self._need(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")

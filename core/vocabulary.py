@@ -1,6 +1,6 @@
-"""Vocabularies learnt from texts, in the published layouts: WordPiece for BERT, byte-level BPE for GPT-2.
+"""Vocabularies learnt from texts, in the published layouts: WordPiece for BERT, byte-level BPE for GPT-2, or words.
 
-Both grow by joining the pair of pieces that occurs most often (Sennrich et al. 2016,
+The first two grow by joining the pair of pieces that occurs most often (Sennrich et al. 2016,
 https://arxiv.org/abs/1508.07909); the tokenizers library does the counting. The same texts give the same vocabulary,
 in whatever order they come.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from .errors import HeadwayError
 from .tokenizer import Tokenizer
@@ -87,6 +87,42 @@ def learn_byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     learner.train_from_iterator(texts, trainer)
     learner.add_special_tokens([END_OF_TEXT])  # the last one, as published
     return _as_published(learner, {"tokenizer_class": "GPT2Tokenizer", "eos_token": END_OF_TEXT})
+
+
+def learn_words(texts: Iterable[str], vocab_size: int, *, bert: bool) -> Tokenizer:
+    """A vocabulary of whole words between white space, for sequences that need not be language: events, notes, codes.
+
+    Args:
+        texts: are read once; only their distinct words are held in memory.
+        vocab_size: tokens at most, special ones included: the commonest words; the others are read as "[UNK]".
+        bert: whether it has BERT's special tokens, or GPT-2's end of text.
+
+    Raises:
+        HeadwayError: the texts hold no word, or the vocabulary has room for none.
+    """
+    special = WORDPIECE_SPECIAL if bert else ("[UNK]", END_OF_TEXT)
+    words = Counter(word for text in texts for word in text.split())
+    for token in special:
+        del words[token]
+    if not words:
+        raise HeadwayError("There are no words in the texts to learn a vocabulary from. Give texts that have some.")
+    if vocab_size <= len(special):
+        raise HeadwayError(
+            f"A vocabulary of {vocab_size} has no room beside {len(special)} special tokens. Take a larger one."
+        )
+    ranked = sorted(words, key=lambda word: (-words[word], word))[: vocab_size - len(special)]
+    known = {token: i for i, token in enumerate([*special, *ranked])}
+    whole = tokenizers.Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    whole.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    whole.add_special_tokens(list(special))
+    named = {f"{token.strip('[]').lower()}_token": token for token in special if token != END_OF_TEXT}
+    ends = {} if bert else {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    if bert:
+        ids = [(token, known[token]) for token in ("[CLS]", "[SEP]")]
+        whole.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
+        )
+    return _as_published(whole, {"tokenizer_class": "PreTrainedTokenizerFast", **named, **ends})
 
 
 def _check_room(alphabet: list[str], vocab_size: int, special: tuple[str, ...]) -> None:

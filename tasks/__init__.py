@@ -1,33 +1,43 @@
 """First floor: what is plugged onto a model, and the one list of tasks."""
 
 from pathlib import Path
+from typing import Any
 
 from .base import Task
 from .classification import TextClassification
 from .data import read_table
+from .language_modeling import FillMask, TextGeneration
 from .model import TaskModel
 from .question_answering import QuestionAnswering
 from .tagging import TokenClassification
 
 __all__ = [
     "TASKS",
+    "FillMask",
     "QuestionAnswering",
     "TaskModel",
     "TextClassification",
+    "TextGeneration",
     "TokenClassification",
     "load",
     "read_table",
 ]
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (TextClassification, TokenClassification, QuestionAnswering)
+    task.name: task for task in (TextClassification, TokenClassification, QuestionAnswering, FillMask, TextGeneration)
 }
 
 
-def load(model: str | Path) -> TaskModel:
+def load(model: str | Path, **options: Any) -> TaskModel:
     """A model that predicts: a folder that Headway saved, or a published checkpoint with its own head.
 
+    Args:
+        model: the folder, or a hub id.
+        **options: of its task, in place of the stored ones (`TaskModel.set_options`).
+
     Raises:
-        HeadwayError: there is no such model, it cannot be read, or it has no head of a known task.
+        HeadwayError: there is no such model, it cannot be read, it has no head of a known task, or no such option.
     """
-    return TaskModel.load(model, TASKS)
+    opened = TaskModel.load(model, TASKS)
+    opened.set_options(**options)
+    return opened

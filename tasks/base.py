@@ -7,7 +7,7 @@ Shapes: B sequences in a packed batch, T tokens in all, N outputs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from ..core.errors import HeadwayError
-from ..core.options import option
+from ..core.options import option, options_of
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
-    from ..core.heads import Config, Network
+    from ..core.heads import Backbone, Config, Network
+    from ..core.packing import PackedBatch
     from ..core.tokenizer import Tokenizer
     from .card import CardText
     from .columns import Columns
@@ -65,6 +66,11 @@ class Example:
     @property
     def stratum(self) -> str | None:
         """What a split keeps in proportion; None where there is nothing to keep."""
+        return None
+
+    @property
+    def group(self) -> str | None:
+        """What it has in common with other examples that must be on the same side of a split; None: nothing."""
         return None
 
 
@@ -163,7 +169,10 @@ class Task:
     name: ClassVar[str]  # the Hub's pipeline tag
     title: ClassVar[str]  # a few words for lists and forms
     inputs: ClassVar[tuple[Field, ...]]
-    architecture: ClassVar[str]  # what the published classes of such a head end in: "ForSequenceClassification"
+    # What the published classes of such a head end in: "ForSequenceClassification"; several where heads differ.
+    architecture: ClassVar[str | tuple[str, ...]]
+    models: ClassVar[tuple[str, ...]] = ("bert", "gpt2")  # that it can be plugged onto
+    of_texts: ClassVar[bool] = False  # learns from texts without labels, read as a corpus that may exceed the memory
     label_names: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
     per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
     higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
@@ -280,9 +289,23 @@ class Task:
         """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
         return ()
 
-    def head(self, config: "Config") -> nn.Module:
+    def head(self, backbone: "Backbone") -> nn.Module:
         """What is plugged onto the backbone, with fresh weights."""
         raise NotImplementedError
+
+    def tokens_at_once(self, config: "Config") -> int | None:  # noqa: ARG002
+        """How many tokens the memory is safe to compute at once in training; None: as many as fit any model."""
+        return None
+
+    def pack(self, features: Sequence[Features]) -> "PackedBatch":
+        """The sequences as the network reads them."""
+        from .inference import pack
+
+        return pack(features)
+
+    def corrupt(self, features: Sequence[Features]) -> Sequence[Features]:
+        """The sequences as a training step sees them, drawn anew each time from torch's random state."""
+        return features
 
     def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
         """The SUM of the losses of a packed batch, and the number of labels in it.
@@ -294,6 +317,17 @@ class Task:
         raise NotImplementedError
 
     # -- outputs -> answers -> figures
+
+    def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+        """One prediction an example, in the order of `features`: the network's outputs, decoded.
+
+        Args:
+            network: in eval mode.
+            features: all windows of an example are neighbours.
+        """
+        from .inference import outputs
+
+        return self.decode(outputs(self, network, features), features)
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
         """One prediction an example, in the order of `features`, whose windows are joined.
@@ -351,6 +385,20 @@ class Task:
     def card(self, network: "Network", name: str) -> "CardText":
         """What the card of a model folder of this name says about it."""
         raise NotImplementedError
+
+    def with_options(self, given: Mapping[str, Any]) -> Self:
+        """A copy in which options have other values that may be changed on a trained model.
+
+        Raises:
+            HeadwayError: it has no such option, or the value is not possible.
+        """
+        known = [f"--{found.name.replace('_', '-')}" for found in options_of(type(self), "after")]
+        for name in given:
+            typed = f"--{name.replace('_', '-')}"
+            if typed not in known:
+                has = f"What can be set on one: {', '.join(known)}." if known else "Leave it out."
+                raise HeadwayError(f"{typed} cannot be set on a trained model for {self.name}. {has}")
+        return replace(self, **given)
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain JSON types."""

@@ -96,9 +96,10 @@ def _origin(network: Network, info: Mapping[str, Any]) -> str:
     config = network.config
     size = _short(sum(parameter.numel() for parameter in network.parameters()))
     how = "fine-tuned from" if info.get("training") else "a copy of"
+    began = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} `{info['base']}`"
     return (
         f"It is a {MODELS[model_of(config)]} with {config.num_layers} layers of {config.hidden_size} and {size} "
-        f"parameters, {how} `{info['base']}` with Headway {info['headway']}."
+        f"parameters, {began} with Headway {info['headway']}."
     )
 
 
@@ -149,6 +150,9 @@ def _training(info: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _described(data: Mapping[str, Any]) -> str:
+    if "tokens" in data:
+        part = f"{data['examples']:,} documents, {data['tokens']:,} tokens,"
+        return f"{part} of `{data['source']}` (fingerprint `{data['fingerprint']}`)"
     part = (
         f"{data['examples']:,} of the {data['rows']:,} rows"
         if data["examples"] < data["rows"]

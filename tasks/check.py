@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HeadwayError
 from .base import Example, Features, Task, group_windows
@@ -22,8 +22,12 @@ from .findings import (
     long_texts,
     short_texts,
     similar_labels,
+    unknown_share,
     unknown_tokens,
 )
+
+if TYPE_CHECKING:
+    from .corpus import Corpus
 
 FIRST_SHOWN = 3  # examples
 
@@ -101,6 +105,18 @@ def check_examples(
         lengths=_measure(lengths, "tokens" if groups else "characters") if lengths else None,
         findings=_by_level(findings),
         first=tuple(train[:FIRST_SHOWN]),
+    )
+
+
+def check_corpus(train: "Corpus", held_out: "Corpus | None") -> Report:
+    """Looks over texts without labels: how much there is, how it is cut, and whether the vocabulary fits it."""
+    findings = unknown_share(train.num_unknown, train.num_tokens)
+    return Report(
+        examples=train.num_documents,
+        eval_examples=held_out.num_documents if held_out else 0,
+        label_counts={},
+        lengths=_measure(train.lengths, "tokens"),
+        findings=tuple(findings),
     )
 
 

@@ -43,7 +43,7 @@ from .windows import windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
-    from ..core.heads import Config, Network
+    from ..core.heads import Backbone, Network
     from ..core.tokenizer import Tokenizer
 
 FORMS = {ONE: "one label", SEVERAL: "any number of labels", NUMBER: "a number"}
@@ -330,9 +330,9 @@ class TextClassification(Task):
             return [float(name in label) for name in self.labels]
         return (label - self.target_mean) / self.target_std
 
-    def head(self, config: "Config") -> nn.Module:
+    def head(self, backbone: "Backbone") -> nn.Module:
         """A linear layer on the summary of a sequence."""
-        return SequenceHead(config, 1 if self.problem_type == NUMBER else len(self.labels))
+        return SequenceHead(backbone.config, 1 if self.problem_type == NUMBER else len(self.labels))
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """Cross-entropy over the labels, binary cross-entropy for each, or the squared error.

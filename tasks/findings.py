@@ -169,6 +169,11 @@ def unknown_tokens(groups: Sequence[list[Features]], unknown: int | None) -> Ite
     """A vocabulary that does not know the texts' words."""
     tokens = sum(len(one.input_ids) for group in groups for one in group)
     strange = 0 if unknown is None else sum(one.input_ids.count(unknown) for group in groups for one in group)
+    yield from unknown_share(strange, tokens)
+
+
+def unknown_share(strange: int, tokens: int) -> Iterator[Finding]:
+    """Too large a part of all tokens that the vocabulary does not know."""
     if strange > UNKNOWN_SHARE * tokens:
         yield Finding(
             "unknown",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.packing import BatchPlan, PackedBatch
 from ..core.processes import gather_in_order, shard
 from .base import Features, Task
+from .corpus import Corpus
 
 TOKENS_AT_ONCE = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
 
@@ -26,29 +27,34 @@ def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Featur
     """
     found: dict[int, Any] = {}
     if groups:
-        plan = BatchPlan([count_tokens(group) for group in groups], batch_tokens=TOKENS_AT_ONCE)
+        plan = BatchPlan(lengths_of(groups), batch_tokens=TOKENS_AT_ONCE)
         for indices in shard(plan.by_length()):
             chosen = [features for i in indices for features in groups[i]]
-            found.update(zip(indices, task.decode(_outputs(task, network, chosen), chosen), strict=True))
+            found.update(zip(indices, task.answer(network, chosen), strict=True))
     return gather_in_order(found)
 
 
 @torch.inference_mode()
-def _outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> list[Tensor]:
+def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> list[Tensor]:
     """What the network gives each sequence, on the CPU in fp32; a text longer than a pass takes several."""
     device = next(network.parameters()).device
-    outputs: list[Tensor] = []
+    found: list[Tensor] = []
     plan = BatchPlan([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
     for indices in plan.in_order():
-        batch = pack([features[i] for i in indices]).to(device)
+        batch = task.pack([features[i] for i in indices]).to(device)
         result = network(batch).float().cpu()  # (B, N) or (T, N)
-        outputs += batch.split(result) if task.per_token else result.unbind()
-    return outputs
+        found += batch.split(result) if task.per_token else result.unbind()
+    return found
 
 
 def pack(features: Sequence[Features]) -> PackedBatch:
     """The sequences laid end to end."""
     return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
+
+
+def lengths_of(groups: Sequence[list[Features]]) -> list[int]:
+    """The tokens that the network sees of each example; a corpus knows them without reading."""
+    return groups.lengths if isinstance(groups, Corpus) else [count_tokens(group) for group in groups]
 
 
 def count_tokens(windows: Sequence[Features]) -> int:

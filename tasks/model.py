@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -25,11 +27,12 @@ from ..core.training_config import TrainConfig
 from ..core.training_events import Event, Finished, Started
 from ..core.training_state import newest_checkpoint
 from .base import Example, Features, Prediction, Remark, Task, cut_tokens, group_windows
-from .check import Report, check_examples
+from .check import Report, check_corpus, check_examples
 from .columns import Columns
+from .corpus import Corpus, Documents, Piece, open_documents
 from .data import RowStream, Table, fingerprint, read_table, split_rows
 from .findings import about_remarks, collect_remarks
-from .inference import count_tokens, pack, predictions_for
+from .inference import lengths_of, predictions_for
 from .model_folder import name_base, read_info, refuse_replacing, stored_task, write_model
 
 EXAMPLES_AT_ONCE = 4096  # in prediction: enough to be sorted by length, few enough for any memory
@@ -74,7 +77,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     per_label: list[dict[str, Any]]
-    examples: list[Example]
+    examples: Sequence[Any]  # numbers that stand for the documents where a task is of texts without labels
     predictions: list[Any]
     notes: tuple[str, ...]
 
@@ -100,6 +103,31 @@ class _Data:
             "examples": len(self.examples),
             "rows": len(self.table),  # more than the examples where a part of one file is held out
             "fingerprint": fingerprint(self.table),
+        }
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """One side of texts without labels, ready."""
+
+    source: str
+    groups: Corpus
+
+    @property
+    def examples(self) -> Sequence[int]:
+        """Stand for the documents, which are not kept."""
+        return range(self.groups.num_documents)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the model folder says about it."""
+        corpus = self.groups
+        return {
+            "source": self.source if self.source.startswith("hub:") else Path(self.source).name,
+            "examples": corpus.num_documents,
+            "tokens": corpus.num_tokens,
+            "bytes": corpus.num_bytes,
+            "fingerprint": corpus.fingerprint,
         }
 
 
@@ -139,6 +167,10 @@ class TaskModel:
         """
         folder = find_folder(name)
         raw, config = read_config(folder)
+        if model_of(config) not in task.models:
+            kinds = {"bert": "a BERT", "gpt2": "a GPT-2"}
+            is_one, needed = kinds[model_of(config)], kinds[task.models[0]]
+            raise HeadwayError(f"{name} is {is_one}, and {task.name} needs {needed}. Name another model.")
         has_head = published_class(folder, raw, model_of(config)).endswith(task.architecture)
         checkpoint = load_checkpoint(folder, head="published" if has_head else None)
         found = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
@@ -176,6 +208,14 @@ class TaskModel:
     def limit(self) -> int:
         """The longest sequence in tokens, special tokens included."""
         return self.task.limit(self.network.config.max_positions, self.base)
+
+    def set_options(self, **options: Any) -> None:
+        """Gives other values to options of the task that change nothing that was learnt, such as how it decodes.
+
+        Raises:
+            HeadwayError: the task has no such option, or the value is not possible.
+        """
+        self.task, self._asked = self.task.with_options(options), self._asked.with_options(options)
 
     # -- training
 
@@ -227,17 +267,30 @@ class TaskModel:
         """
         config = replace(config or TrainConfig(), **options)
         output = Path(output)
-        run_folder = output.with_name(f"{output.name}.running")
-        _refuse_used(output, run_folder, overwrite, resume)
-        train, held_out, notes = self._prepare(data, eval_data, columns or {}, eval_fraction, config.seed, header)
+        refuse_used(output, overwrite=overwrite, resume=resume)
+        with self._scratch(output) as scratch:
+            if self._asked.of_texts:
+                prepared = self._prepare_texts(
+                    scratch, data, eval_data, columns or {}, eval_fraction, config.seed, header
+                )
+            else:
+                prepared = self._prepare(data, eval_data, columns or {}, eval_fraction, config.seed, header)
+            yield from self._train(*prepared, config, output, overwrite, resume, settings)
+
+    def _train(
+        self,
+        train: "_Data | _Texts",
+        held_out: "_Data | _Texts | None",
+        notes: list[str],
+        report: Report,
+        config: TrainConfig,
+        output: Path,
+        overwrite: bool,
+        resume: bool,
+        settings: Mapping[str, Any] | None,
+    ) -> Iterator[Event]:
+        run_folder = _run_folder(output)
         eval_examples = held_out.examples if held_out else []
-        more = [
-            finding
-            for data in (train, held_out)
-            if data
-            for finding in about_remarks(collect_remarks(self.task, data.examples, data.groups), len(data.examples))
-        ]
-        report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
         yield Prepared(self.task.name, self.base, tuple(notes), report, len(train.examples), len(eval_examples))
 
         if processes().main and run_folder.exists() and not resume:
@@ -283,7 +336,7 @@ class TaskModel:
 
     def _prepare(
         self, data: Any, eval_data: Any, chosen: Mapping[str, Any], fraction: float, seed: int, header: bool | None
-    ) -> tuple[_Data, _Data | None, list[str]]:
+    ) -> tuple[_Data, _Data | None, list[str], Report]:
         """Reads and checks both sides of the data, learns the labels, plugs the head on and makes tokens."""
         if not 0 <= fraction < 1:
             raise HeadwayError(f"--eval-fraction {fraction}: a part of the rows, from 0 to below 1.")
@@ -301,15 +354,87 @@ class TaskModel:
             notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
             held_out = (eval_table, task.examples(eval_table, eval_columns))
         elif fraction and len(examples) >= FEWEST_TO_SPLIT:
-            kept, out = split_rows([example.stratum for example in examples], fraction, seed)
-            held_out = (table, [examples[i] for i in out])
-            examples = [examples[i] for i in kept]
-            notes.append(f"{len(out)} rows are held out for evaluation (--eval-fraction {fraction:g}, seed {seed})")
-        else:
+            strata, groups = [example.stratum for example in examples], [example.group for example in examples]
+            kept, out = split_rows(strata, fraction, seed, groups)
+            if out:
+                held_out = (table, [examples[i] for i in out])
+                examples = [examples[i] for i in kept]
+                how = f"--eval-fraction {fraction:g}, seed {seed}"
+                notes.append(f"{len(out)} rows are held out for evaluation ({how})")
+        if not held_out:
             notes.append("nothing is held out: the last weights are kept and nothing is measured")
         notes.append(self._begin(task, seed, goes_on=adopted is not None))
         train = _Data(table, examples, self._encode(examples))
-        return train, held_out and _Data(*held_out, self._encode(held_out[1])), notes
+        evaluated = held_out and _Data(*held_out, self._encode(held_out[1]))
+        more = [
+            finding
+            for data in (train, evaluated)
+            if data
+            for finding in about_remarks(collect_remarks(self.task, data.examples, data.groups), len(data.examples))
+        ]
+        eval_examples = evaluated.examples if evaluated else []
+        report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
+        return train, evaluated, notes, report
+
+    @contextmanager
+    def _scratch(self, output: Path) -> Iterator[Path]:
+        """A folder beside the output for what is too large for the memory; it goes when the block ends."""
+        folder = output.with_name(f".{output.name}.tokens-{processes().rank}")
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _prepare_texts(
+        self,
+        scratch: Path,
+        data: Any,
+        eval_data: Any,
+        chosen: Mapping[str, Any],
+        fraction: float,
+        seed: int,
+        header: bool | None,
+    ) -> tuple[_Texts, _Texts | None, list[str], Report]:
+        """Turns texts without labels into tokens, which are kept in files, and readies the head."""
+        if not 0 <= fraction < 1:
+            raise HeadwayError(f"--eval-fraction {fraction}: a part of the texts, from 0 to below 1.")
+        texts = self._open_texts(data, chosen, header)
+        notes = [*texts.notes]
+        part = 0.0 if eval_data is not None else fraction
+        train = self._write_texts(scratch / "train", texts, texts.part(part, seed, held_out=False), held_out=False)
+        held_out = None
+        if eval_data is not None:
+            others = self._open_texts(eval_data, chosen, header)
+            notes += others.notes
+            held_out = self._write_texts(scratch / "held-out", others, others.read(), held_out=True)
+        elif part:
+            found = self._write_texts(
+                scratch / "held-out", texts, texts.part(part, seed, held_out=True), held_out=True
+            )
+            held_out = found if len(found.groups) else None
+        for side, name in ((train, "to learn from"), (held_out, "held out")):
+            if side is not None:
+                corpus = side.groups
+                notes.append(
+                    f"{side.source}: {corpus.num_documents:,} documents {name}, {corpus.num_tokens:,} tokens in "
+                    f"{len(corpus):,} sequences of at most {self.limit}"
+                )
+        if held_out is None:
+            notes.append("nothing is held out: the last weights are kept and nothing is measured")
+        if not len(train.groups):
+            raise HeadwayError(f"{train.source}: there is no text in it to learn from. Give one with words.")
+        notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.adopt(self._found))))
+        return train, held_out, notes, check_corpus(train.groups, held_out and held_out.groups)
+
+    def _open_texts(self, data: Any, chosen: Mapping[str, Any], header: bool | None) -> Documents:
+        return open_documents(data, chosen, self._asked, header=header)  # pyright: ignore[reportArgumentType]
+
+    def _write_texts(self, path: Path, texts: Documents, pieces: Iterable[Piece], *, held_out: bool) -> _Texts:
+        task: Any = self._asked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut = partial(task.cut, limit=self.limit, held_out=held_out)
+        return _Texts(texts.source, Corpus.write(path, pieces, task, self.tokenizer, cut))
 
     def _begin(self, task: Task, seed: int, *, goes_on: bool) -> str:
         """Puts the model as it was opened in place, with its own head or a new one; says which."""
@@ -323,7 +448,7 @@ class TaskModel:
             self.task = task.unsettle(self._found, self.network)
             return f"the head that {self.base} has is trained further"
         torch.manual_seed(seed)
-        self.network = Network(self.network.backbone, task.head(self.network.config))
+        self.network = Network(self.network.backbone, task.head(self.network.backbone))
         report = load_head(self.network, self._checkpoint.folder)
         self.task = task
         return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"
@@ -340,15 +465,22 @@ class TaskModel:
         return groups
 
     def _run(
-        self, train: _Data, held_out: _Data | None, config: TrainConfig, run_folder: Path, resume: bool
+        self,
+        train: _Data | _Texts,
+        held_out: _Data | _Texts | None,
+        config: TrainConfig,
+        run_folder: Path,
+        resume: bool,
     ) -> Generator[Event, None, tuple[Started, Finished]]:
         """The training loop over the prepared data."""
         task = self.task
         groups = task.training_groups(train.groups)
+        if config.tokens_at_once is None:
+            config = replace(config, tokens_at_once=task.tokens_at_once(self.network.config))
 
         def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
-            chosen = [features for i in indices for features in groups[i]]
-            batch = pack(chosen).to(device)
+            chosen = task.corrupt([features for i in indices for features in groups[i]])
+            batch = task.pack(chosen).to(device)
             total, count = task.loss(network(batch), chosen)
             return total, count, batch.num_tokens
 
@@ -360,7 +492,7 @@ class TaskModel:
         seen = []
         for event in fit(
             self.network,
-            config.plan([count_tokens(group) for group in groups]),
+            config.plan(lengths_of(groups)),
             loss,
             config,
             run_folder=run_folder,
@@ -461,6 +593,8 @@ class TaskModel:
             HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
         """
         self._need_training()
+        if self.task.of_texts:
+            return self._evaluate_texts(data, columns or {}, header)
         table = read_table(data, header=header)
         settled = self.task.columns(table, columns or {}, need_label=True)
         examples = self.task.examples(table, settled)
@@ -477,6 +611,18 @@ class TaskModel:
             predictions,
             notes,
         )
+
+    def _evaluate_texts(self, data: Any, chosen: Mapping[str, Any], header: bool | None) -> Evaluation:
+        with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+            texts = self._open_texts(data, chosen, header)
+            held_out = self._write_texts(Path(folder) / "tokens", texts, texts.read(), held_out=True)
+            if not len(held_out.groups):
+                raise HeadwayError(f"{texts.source}: there is no text in it to measure. Give one with words.")
+            predictions = predictions_for(self.task, self.network, held_out.groups)
+        corpus = held_out.groups
+        counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
+        metrics = self.task.score(predictions, held_out.examples)
+        return Evaluation(metrics, [], held_out.examples, predictions, (*texts.notes, counts))
 
     def save(self, output: str | Path, *, overwrite: bool = False) -> None:
         """Writes a model folder that Headway and transformers open.
@@ -506,7 +652,7 @@ class TaskModel:
         wait_for_all()
 
 
-def _tune(task: Task, network: nn.Module, data: _Data) -> tuple[Task, list[Any]]:
+def _tune(task: Task, network: nn.Module, data: _Data | _Texts) -> tuple[Task, list[Any]]:
     """The task as it is tuned to held-out data, and its predictions there."""
     return task.tune(predictions_for(task, network, data.groups), data.examples)
 
@@ -518,8 +664,18 @@ def _is_text(given: Any, as_words: bool) -> bool:
     return isinstance(given, str | None)
 
 
-def _refuse_used(output: Path, run_folder: Path, overwrite: bool, resume: bool) -> None:
-    """Nothing is overwritten, and no interrupted run is lost, without a word from the person."""
+def _run_folder(output: Path) -> Path:
+    """Where a run keeps what it needs until the model folder is whole."""
+    return output.with_name(f"{output.name}.running")
+
+
+def refuse_used(output: Path, *, overwrite: bool, resume: bool) -> None:
+    """Nothing is overwritten, and no interrupted run is lost, without a word from the person.
+
+    Raises:
+        HeadwayError: a model or an interrupted run is there.
+    """
+    run_folder = _run_folder(output)
     interrupted = newest_checkpoint(run_folder) is not None
     if resume and overwrite:
         raise HeadwayError("--resume goes on with a run and --overwrite starts anew: say one of them.")
@@ -539,7 +695,7 @@ def _same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> 
     return {**columns.texts, "label": columns.label} if there else chosen
 
 
-def _identify(task: Task, base: str, train: _Data, held_out: _Data | None) -> str:
+def _identify(task: Task, base: str, train: _Data | _Texts, held_out: _Data | _Texts | None) -> str:
     """What a run that goes on must have in common with the one that was interrupted, in a few letters."""
     facts = [task.to_json(), base, train.facts, held_out and held_out.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -115,6 +115,8 @@ def name_base(model: str) -> dict[str, str]:
     """What headway.json says of the model that training started from, without the path to it on this machine."""
     if model in BUILT_IN:
         return {"base": model, "base_from": "built-in"}
+    if model.startswith("random weights"):
+        return {"base": model, "base_from": "scratch"}
     path = Path(model).expanduser()
     return (
         {"base": path.resolve().name, "base_from": "folder"} if path.exists() else {"base": model, "base_from": "hub"}

@@ -27,53 +27,26 @@ from ..core.errors import HeadwayError
 from ..core.heads import SpanHead
 from ..core.options import option
 from .answer_spans import Passage, Span, Window, best_spans
-from .answers import MOVED, Answer, place_answer, read_answers
-from .base import Example, Features, Field, Prediction, Remark, Task, group_windows
+from .answers import MOVED, Answer
+from .base import Features, Field, Prediction, Remark, Task, group_windows
 from .card import CardText
 from .columns import Columns, plain
 from .data import Table
 from .labels import readable
 from .question_answering_card import card_text
+from .question_rows import ID_NAMES, QuestionExample, answers_reader, question_reader
 from .reading.lines import shorten
 from .squad_scores import answer_scores, best_threshold, squad_scores
 from .windows import windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
-    from ..core.heads import Config, Network
+    from ..core.heads import Backbone, Network
     from ..core.tokenizer import Tokenizer
     from .reading.tables import RowStream
 
-ID_NAMES = ("id", "qid", "question_id", "guid", "uid")
-START_NAMES = ("answer_start", "answer_starts", "answers_start", "start")
 FEWEST_TO_TUNE = 5  # held-out questions of each kind, with an answer and without, for the threshold
 TEXTS_AT_ONCE = 250  # to the tokenizer, which returns more than is kept
-
-
-@dataclass(frozen=True)
-class QuestionExample(Example):
-    """A question about a context, and the answers that are right."""
-
-    id: str
-    question: str
-    context: str
-    answers: tuple[Answer, ...] | None = None  # none where the context has no answer; None: nobody has said
-    repeated: bool = False  # whether an earlier row has the same id
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The question and its context."""
-        return self.question, self.context
-
-    @property
-    def gold(self) -> tuple[str, ...] | None:
-        """The texts of the answers that are right."""
-        return None if self.answers is None else tuple(answer.text for answer in self.answers)
-
-    @property
-    def stratum(self) -> str | None:
-        """Whether there is an answer."""
-        return None if self.answers is None else "answer" if self.answers else "no answer"
 
 
 @dataclass(frozen=True)
@@ -113,20 +86,23 @@ class QuestionAnswering(Task):
 
     Args:
         says_none: whether the model may say that there is no answer.
-        threshold: how much surer (as log-odds) the model must be of no answer than of its best answer to say so; in
-            SQuAD's scripts the null score's difference.
         knows_none: whether the head was trained with a "no answer" where this task has it.
     """
 
-    n_best: int = option(5, "How many of the likeliest answers are given, the best among them.")
-    max_answer_length: int = option(30, "The longest answer that is given, in tokens.")
+    n_best: int = option(5, "How many of the likeliest answers are given, the best among them.", when="always")
+    max_answer_length: int = option(30, "The longest answer that is given, in tokens.", when="always")
     unanswerable: str | None = option(
         None,
         "Whether the model may say that there is no answer; learnt from the data if left out.",
         choices=("yes", "no"),
     )
+    threshold: float = option(
+        0.0,
+        "How much surer (as log-odds) than of its best answer the model must be of no answer to say so; fitted to "
+        "held-out data in training.",
+        when="after",
+    )
     says_none: bool = False
-    threshold: float = 0.0
     knows_none: bool = True
 
     name: ClassVar[str] = "question-answering"
@@ -145,6 +121,8 @@ class QuestionAnswering(Task):
         for name in ("n_best", "max_answer_length"):
             if getattr(self, name) < 1:
                 raise HeadwayError(f"--{name.replace('_', '-')} {getattr(self, name)}: a whole number above 0.")
+        if math.isnan(self.threshold):
+            raise HeadwayError("--threshold nan: a number, in log-odds; 0 says no answer where it is likelier.")
         if self.unanswerable not in (None, "yes", "no"):
             raise HeadwayError(f"--unanswerable {self.unanswerable}: say yes or no, or leave it out.")
 
@@ -167,7 +145,7 @@ class QuestionAnswering(Task):
 
     def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
         """Whether there are questions without an answer."""
-        found = [bool(answers) for answers in readable(_answers_reader(table, columns), table.rows)]
+        found = [bool(answers) for answers in readable(answers_reader(table, columns), table.rows)]
         without = found.count(False)
         if found and without == len(found):
             raise HeadwayError(
@@ -186,25 +164,7 @@ class QuestionAnswering(Task):
 
     def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], QuestionExample]:
         """How to read a row: the question, its context, its id (else the row's number) and the answers."""
-        question, context = columns.texts["question"], columns.texts["context"]
-        id_column = _column(table, columns, ID_NAMES)
-        read_answers_of = _answers_reader(table, columns) if labelled else None
-        seen: set[str] = set()
-
-        def read(row: int) -> QuestionExample:
-            cells = table.rows[row]
-            asked = _read_text(cells.get(question), question, "question", labelled)
-            text = _read_text(cells.get(context), context, "context", labelled)
-            answers = read_answers_of and tuple(place_answer(*one, text) for one in read_answers_of(cells))
-            named = None if id_column is None else cells.get(id_column)
-            where = table.where(row)
-            if named in (None, ""):
-                return QuestionExample(row, where, str(table.places[row]), asked, text, answers)
-            repeated = str(named) in seen
-            seen.add(str(named))
-            return QuestionExample(row, f"{table.source}, id {named}", str(named), asked, text, answers, repeated)
-
-        return read
+        return question_reader(table, columns, labelled=labelled)
 
     # -- examples -> the model
 
@@ -287,9 +247,9 @@ class QuestionAnswering(Task):
             if place.missed:
                 yield Remark(place.missed)
 
-    def head(self, config: "Config") -> nn.Module:
+    def head(self, backbone: "Backbone") -> nn.Module:
         """A linear layer on every token."""
-        return SpanHead(config)
+        return SpanHead(backbone.config)
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """The mean of the cross-entropies of start and end over a window's tokens, summed over the windows.
@@ -406,43 +366,6 @@ def _difference(spans: Sequence[Span], none: float) -> float:
     """How much surer than of its best answer the model is of no answer, as log-odds."""
     smallest = 5e-324  # a probability too small for a number is still above none
     return math.log(max(none, smallest)) - math.log(max(spans[0].score, smallest))
-
-
-def _column(table: Table, columns: Columns, names: Sequence[str]) -> str | None:
-    """The column that has one of these names, and is nothing else already."""
-    taken = {*columns.texts.values(), columns.label}
-    free = {plain(column): column for column in table.columns if column not in taken}
-    return next((free[plain(name)] for name in names if plain(name) in free), None)
-
-
-def _answers_reader(table: Table, columns: Columns) -> Callable[[Mapping[str, Any]], list[tuple[str, int | None]]]:
-    """How to read the answers in a row; where the row says that it is impossible to answer, there are none."""
-    label, start = str(columns.label), _column(table, columns, START_NAMES)
-    impossible = _column(table, columns, ("is_impossible",))
-
-    def read(cells: Mapping[str, Any]) -> list[tuple[str, int | None]]:
-        if impossible is not None and str(cells.get(impossible)).lower() in ("true", "1"):
-            return []
-        try:
-            return read_answers(cells.get(label), None if start is None else cells.get(start))
-        except HeadwayError as error:
-            raise HeadwayError(f'column "{label}": {error}') from error
-
-    return read
-
-
-def _read_text(value: Any, column: str, field: str, labelled: bool) -> str:
-    """A cell as a text; an empty one is refused in data that somebody labelled, and taken as it is elsewhere."""
-    if isinstance(value, list | dict):
-        raise HeadwayError(
-            f'column "{column}" holds a {type(value).__name__}, not a text. '
-            f"Name the column of the {field} with --{field}."
-        )
-    text = "" if value is None else str(value)
-    if labelled and not text.strip():
-        what = "holds only spaces" if text else "is empty"
-        raise HeadwayError(f'column "{column}" (the {field}) {what}. Fill it in, or delete the row.')
-    return text
 
 
 class _Tokens(NamedTuple):

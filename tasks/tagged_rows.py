@@ -5,20 +5,23 @@ list of character offsets in the raw text (character_spans.py).
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar
 
 from ..core.errors import HeadwayError
 from .base import Example
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
-from .columns import SAMPLE_ROWS, plain
+from .columns import SAMPLE_ROWS, Columns, plain
 from .data import RowStream, Table
-from .entities import Chunk, find_chunks
+from .entities import Chunk, find_chunks, is_prefixed
+from .labels import readable
 from .reading.lines import shorten
 from .words import Splitter
 
+REJECTED = ("reject", "ignore")  # as Prodigy marks rows whose spans are not right
+MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake
 # Columns that hold words, and that hold tags or spans, as published data sets and annotation tools name them.
 WORD_COLUMNS = ("tokens", "words", "token", "word")
 TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", "label", "word_labels", "annotations")
@@ -205,3 +208,94 @@ def annotation_of_spans(cell: Any, words: Worded) -> Annotation:
         HeadwayError: the spans cannot be read, or do not fit the text.
     """
     return fit_spans(read_spans(cell, words.text), words.text, words.places)
+
+
+def tagged_reader(
+    table: Table,
+    columns: Columns,
+    *,
+    labelled: bool,
+    splitter: Splitter,
+    strip_digits: bool,
+    names: Sequence[str],
+    types: Sequence[str],
+) -> Callable[[int], TaggedExample]:
+    """How to read the row at a position; as `Task.row_reader`.
+
+    Args:
+        table: the rows.
+        columns: of the text and the annotation.
+        labelled: whether the annotation is read.
+        splitter: how raw text is cut into words.
+        strip_digits: whether each word that is given loses a digit at its end.
+        names: as `read_tags` takes them.
+        types: of entities that are known; all are where there are none.
+    """
+    text, label = columns.texts["text"], columns.label
+    known = set(types)
+    prefixed = labelled and is_prefixed(tag for tags in _all_tags(table, text, label, names) for tag in tags)
+
+    def read(row: int) -> TaggedExample:
+        given, cell = table.rows[row].get(text), table.rows[row].get(str(label))
+        tagged = labelled and holds_tags(given, cell)
+        if tagged and not isinstance(given, list):
+            words = words_at_spaces(given, text)
+        else:
+            words = read_words(given, text, splitter, strip_digits=strip_digits, labelled=labelled)
+        example = TaggedExample(row, table.where(row), words.text, words.words, words.starts)
+        if not labelled:
+            return example
+        if not tagged and (verdict := table.rows[row].get("answer")) in REJECTED:
+            raise HeadwayError(f'its annotation is not to be used: its answer is "{verdict}". Delete the row.')
+        if not tagged and isinstance(given, list):
+            raise HeadwayError(
+                f'column "{label}" holds no tags, and column "{text}" a list of words. Give each word a tag; '
+                "character spans need a column with the raw text (--text)."
+            )
+        found = annotation_of_tags(cell, words, prefixed, names) if tagged else annotation_of_spans(cell, words)
+        unknown = next((chunk.label for chunk in found.chunks if known and chunk.label not in known), None)
+        if unknown is not None:
+            listed = ", ".join(types[:12]) + (", ..." if len(types) > 12 else "")
+            raise HeadwayError(
+                f"the entity type {unknown!r} is none of the {len(types)} that are known ({listed}). "
+                "Correct it, delete the row, or train with such entities in the training data."
+            )
+        return replace(example, chunks=found.chunks, widened=found.widened, dropped=found.dropped)
+
+    return read
+
+
+def _all_tags(table: Table, text: str, label: Any, names: Sequence[str]) -> list[list[str]]:
+    cells = [(row.get(text), row.get(label)) for row in table.rows]
+    tagged = [cell for words, cell in cells if holds_tags(words, cell)]
+    return list(readable(lambda cell: read_tags(cell, names), tagged))
+
+
+def refuse_no_tags(
+    source: str, column: str, tags: Sequence[Sequence[str]], counts: Mapping[str, int], scheme: str
+) -> None:
+    """Refuses what looks like tags and is something else.
+
+    Args:
+        source: of the data, for the message.
+        column: that holds the tags.
+        tags: of each row.
+        counts: how many entities of each type they say.
+        scheme: that they are written in.
+
+    Raises:
+        HeadwayError: each row is a single word, or the tags hardly repeat.
+    """
+    words = sum(map(len, tags))
+    if words < MANY_WORDS:
+        return
+    if words == len(tags):
+        raise HeadwayError(
+            f"{source}: every row is a single word, which says nothing about the words around it. Give a row for "
+            "each sentence, or CoNLL: a word, a TAB and its tag on each line, and an empty line after a sentence."
+        )
+    if scheme == "IO" and 5 * len(counts) > words:
+        raise HeadwayError(
+            f'{source}: column "{column}" holds {len(counts)} different values for {words} words '
+            f"({next(iter(counts))!r}, ...), which are no tags. Name another with --label."
+        )

@@ -35,7 +35,6 @@ from .entities import (
     best_legal_tags,
     detect_scheme,
     find_chunks,
-    is_prefixed,
     plain_labels,
     positions_of_tags,
     scheme_of,
@@ -49,28 +48,24 @@ from .tagged_rows import (
     TAG_COLUMNS,
     WORD_COLUMNS,
     TaggedExample,
-    annotation_of_spans,
-    annotation_of_tags,
     column_named,
     has_tags_beside,
     holds_tags,
     read_tags,
-    read_words,
-    words_at_spaces,
+    refuse_no_tags,
+    tagged_reader,
 )
 from .windows import best_window, windows
 from .words import UNITS, Splitter, ends_in_digits, learn_splitter
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
-    from ..core.heads import Config, Network
+    from ..core.heads import Backbone, Network
     from ..core.tokenizer import Tokenizer
     from .card import CardText
 
-REJECTED = ("reject", "ignore")  # as Prodigy marks rows whose spans are not right
 CUT_AT = {"words": "at spaces and signs", "spaces": "at spaces", "characters": "into single characters"}
 MISFITS = 0.2  # of the character spans: if more of them cut a word, a text is better cut into characters
-MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake
 MOST_NAMED = 8  # types in one sentence
 UNREAD = -100  # as the target of a word: the loss leaves it out (PyTorch's ignore_index)
 
@@ -132,9 +127,11 @@ class TokenClassification(Task):
         "File with the names of the labels, one a line; the data may then give a label's line, from 0.",
         file="label_names",
     )
-    viterbi: bool = option(False, "Let no tag follow one that it may not follow (constrained Viterbi).")
+    viterbi: bool = option(False, "Let no tag follow one that it may not follow (constrained Viterbi).", when="always")
     strip_digits: bool = option(
-        False, "Take the digit off the end of each word that is given, as the Weibo files have it (口0)."
+        False,
+        "Take the digit off the end of each word that is given, as the Weibo files have it (口0).",
+        when="always",
     )
     units: str | None = option(
         None, "What raw text is cut into; told from the training data if left out.", choices=UNITS
@@ -204,7 +201,9 @@ class TokenClassification(Task):
         tags = [read_tags(table.rows[one.row].get(label), said._names) for one in tagged]
         scheme, broken = detect_scheme(tags) if tags else ("IOB2", [])
         learnt = said if said.labels else replace(said, scheme=scheme, labels=_in_order(counts, scheme, tags))
-        learnt._check(table.source, label, counts, tags)
+        if learnt.scheme != "IO" and OUTSIDE not in learnt.labels:
+            raise HeadwayError("--label-names: there is no O among the names. Add it, for words outside of entities.")
+        refuse_no_tags(table.source, label, tags, counts, learnt.scheme)
         words = [word for one in tagged for word in one.words]
         learnt = learnt._learn_units(words) if words else learnt._learn_units_from_spans(table, columns, examples)
         notes = _describe(scheme if tags else None, counts, [tagged[i].where for i in broken])
@@ -216,24 +215,6 @@ class TokenClassification(Task):
     def _names(self) -> tuple[str, ...]:
         """What numbers in the place of tags stand for."""
         return self.labels if self.numbered else ()
-
-    def _check(self, source: str, column: str, counts: Mapping[str, int], tags: Sequence[Sequence[str]]) -> None:
-        """Refuses data from which nothing can be learnt."""
-        if self.scheme != "IO" and OUTSIDE not in self.labels:
-            raise HeadwayError("--label-names: there is no O among the names. Add it, for words outside of entities.")
-        words = sum(map(len, tags))
-        if words < MANY_WORDS:
-            return
-        if words == len(tags):
-            raise HeadwayError(
-                f"{source}: every row is a single word, which says nothing about the words around it. Give a row for "
-                "each sentence, or CoNLL: a word, a TAB and its tag on each line, and an empty line after a sentence."
-            )
-        if self.scheme == "IO" and 5 * len(counts) > words:
-            raise HeadwayError(
-                f'{source}: column "{column}" holds {len(counts)} different values for {words} words '
-                f"({next(iter(counts))!r}, ...), which are no tags. Name another with --label."
-            )
 
     def _learn_units(self, words: Sequence[str]) -> Self:
         """How to cut raw text, from the words that were given."""
@@ -264,49 +245,15 @@ class TokenClassification(Task):
 
     def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], TaggedExample]:
         """How to read a row: its words, and the entities among them."""
-        text, label = columns.texts["text"], columns.label
-        known = set(self.types)
-        prefixed = labelled and is_prefixed(tag for tags in self._all_tags(table, text, label) for tag in tags)
-
-        def read(row: int) -> TaggedExample:
-            given, cell = table.rows[row].get(text), table.rows[row].get(str(label))
-            tagged = labelled and holds_tags(given, cell)
-            if tagged and not isinstance(given, list):
-                words = words_at_spaces(given, text)
-            else:
-                words = read_words(given, text, self.splitter, strip_digits=self.strip_digits, labelled=labelled)
-            example = TaggedExample(row, table.where(row), words.text, words.words, words.starts)
-            if not labelled:
-                return example
-            if not tagged and (verdict := table.rows[row].get("answer")) in REJECTED:
-                raise HeadwayError(f'its annotation is not to be used: its answer is "{verdict}". Delete the row.')
-            if not tagged and isinstance(given, list):
-                raise HeadwayError(
-                    f'column "{label}" holds no tags, and column "{text}" a list of words. Give each word a tag; '
-                    "character spans need a column with the raw text (--text)."
-                )
-            if tagged:
-                found = annotation_of_tags(cell, words, prefixed, self._names)
-            else:
-                found = annotation_of_spans(cell, words)
-            self._refuse_unknown([chunk.label for chunk in found.chunks], known)
-            return replace(example, chunks=found.chunks, widened=found.widened, dropped=found.dropped)
-
-        return read
-
-    def _all_tags(self, table: Table, text: str, label: Any) -> list[list[str]]:
-        cells = [(row.get(text), row.get(label)) for row in table.rows]
-        tagged = [cell for words, cell in cells if holds_tags(words, cell)]
-        return list(readable(lambda cell: read_tags(cell, self._names), tagged))
-
-    def _refuse_unknown(self, labels: Sequence[str], known: set[str]) -> None:
-        unknown = next((label for label in labels if known and label not in known), None)
-        if unknown is not None:
-            listed = ", ".join(self.types[:12]) + (", ..." if len(known) > 12 else "")
-            raise HeadwayError(
-                f"the entity type {unknown!r} is none of the {len(known)} that are known ({listed}). "
-                "Correct it, delete the row, or train with such entities in the training data."
-            )
+        return tagged_reader(
+            table,
+            columns,
+            labelled=labelled,
+            splitter=self.splitter,
+            strip_digits=self.strip_digits,
+            names=self._names,
+            types=self.types,
+        )
 
     def remarks(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[Remark]:
         """Spans that do not fit the words, words that the vocabulary does not show, and entities beyond a cut."""
@@ -364,9 +311,9 @@ class TokenClassification(Task):
             return [range(room)]
         return windows(length, room, room // 8 if self.overlap is None else min(self.overlap, room // 2))
 
-    def head(self, config: "Config") -> nn.Module:
+    def head(self, backbone: "Backbone") -> nn.Module:
         """A linear layer on every token."""
-        return TokenHead(config, len(self.labels))
+        return TokenHead(backbone.config, len(self.labels))
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """Cross-entropy at the first piece of every word, once a word.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import HEADER, JSON, chosen_columns, column_options, with_options
+from .options import HEADER, JSON, chosen_columns, chosen_options, column_options, task_options, with_options
 
 
 def evaluate(
@@ -17,13 +17,14 @@ def evaluate(
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     """Measure a model on labelled data."""
     from ..tasks import load
     from .render import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
-    found = load(model).evaluate(data, columns=chosen_columns(columns), header=header)
+    found = load(model, **chosen_options(options)).evaluate(data, columns=chosen_columns(columns), header=header)
     section(console, "Data", *found.notes)
     show_evaluation(console, found.metrics, found.per_label, len(found.examples), f"examples of {data}")
     if json:
@@ -32,4 +33,4 @@ def evaluate(
 
 def evaluate_command() -> Callable[..., None]:
     """The command with all its options."""
-    return with_options(evaluate, columns=column_options())
+    return with_options(evaluate, columns=column_options(), options=task_options("after"))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from ..core.errors import HeadwayError
-from ..core.options import Option, options_of
+from ..core.options import Option, When, options_of
 
 # What people are used to from transformers' and other trainers' command lines, and short forms -> ours.
 ALIASES = {
@@ -36,7 +36,14 @@ ALIASES = {
     "regression": "problem-type=regression",
 }
 PER_DEVICE = "per-device-train-batch-size"  # as many as ours only where there is one process
-PANELS = {"columns": "Columns of the data", "task_options": "The task", "training": "Training"}
+PANELS = {
+    "columns": "Columns of the data",
+    "task_options": "The task",
+    "options": "The task (left out: as the model folder says)",
+    "training": "Training",
+    "generation": "How the text goes on",
+    "prompting": "The prompt",
+}
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 KINDS = {int: "a whole number", float: "a number"}
 NOT_IN_A_FILE = {"config", "debug", "help"}
@@ -79,11 +86,11 @@ def training_options() -> list[Option]:
     return options_of(TrainConfig)
 
 
-def task_options() -> list[Option]:
-    """What any task lets people set; a task refuses what it does not have (`make_task`)."""
+def task_options(when: When = "before") -> list[Option]:
+    """What any task lets people set before or after training; a task refuses what it does not have."""
     from ..tasks import TASKS
 
-    return list({found.name: found for task in TASKS.values() for found in options_of(task)}.values())
+    return list({found.name: found for task in TASKS.values() for found in options_of(task, when)}.values())
 
 
 def column_options(*, label: bool = True) -> list[Option]:
@@ -126,9 +133,7 @@ def make_task(name: str, given: Mapping[str, Any]) -> Any:
         raise HeadwayError(f"There is no task {name!r}.{meant} The tasks are: {', '.join(TASKS)}.")
     known = options_of(TASKS[name])
     chosen: dict[str, Any] = {}
-    for field, value in given.items():
-        if value in (None, ()):
-            continue
+    for field, value in chosen_options(given).items():
         match = next((found for found in known if found.name == field), None)
         if match is None:
             has = ", ".join(flag(found.file or found.name) for found in known)
@@ -149,9 +154,14 @@ def read_lines_file(path: str) -> tuple[str, ...]:
     return tuple(str(next(iter(row.values()))).strip() for row in table.rows)
 
 
+def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a task that were given a value."""
+    return {name: value for name, value in given.items() if value not in (None, ())}
+
+
 def chosen_columns(given: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that were named, as the tasks take them."""
-    chosen = {name: value for name, value in given.items() if value not in (None, ())}
+    chosen = chosen_options(given)
     if "label" in chosen:
         chosen["label"] = [part.strip() for one in chosen["label"] for part in one.split(",")]
     return chosen
@@ -213,7 +223,11 @@ def _made_of(option: Option, group: str) -> inspect.Parameter:
     # What one task has another may not have, so that a task's options have no value unless one is given.
     default = option.default if group == "training" else None
     column = group == "columns"
-    info = partial(typer.Option, help=_help(option, with_default=default is None), rich_help_panel=PANELS[group])
+    info = partial(
+        typer.Option,
+        help=_help(option, with_default=default is None and group != "options"),
+        rich_help_panel=PANELS[group],
+    )
     if option.file:
         return _keyword(name, str | None, default, info(metavar="FILE"))
     if _is_list(option):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import HeadwayError
-from .options import HEADER, chosen_columns, column_options, flag, with_options
+from .options import HEADER, chosen_columns, chosen_options, column_options, flag, task_options, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,7 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each text.")] = False,
     *,
     columns: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     """Ask a model about texts, or about every row of a file.
 
@@ -55,7 +56,7 @@ def predict(
     chosen = chosen_columns(columns)
     if (texts and data is not None) or not (texts or chosen or data is not None):
         raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
-    opened = load(model)
+    opened = load(model, **chosen_options(options))
     with ExitStack() as stack:
         if data is not None:
             stream = stream_rows(_spooled(stack) if data == STDIN else data, header=header)
@@ -201,4 +202,4 @@ def _show(console: "Console", found: "Answers", shown: Sequence[str], *, alone: 
 
 def predict_command() -> Callable[..., None]:
     """The command with all its options."""
-    return with_options(predict, columns=column_options(label=False))
+    return with_options(predict, columns=column_options(label=False), options=task_options("after"))

@@ -1,5 +1,6 @@
 """headway train: from a labelled file to a model folder."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,13 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..tasks import TaskModel
     from .render import TrainingView
 
-DEFAULT_MODEL = "mini-bert"
+DEFAULT_MODELS = {"bert": "mini-bert", "gpt2": "mini-gpt2"}
+DEFAULT_MODEL = DEFAULT_MODELS["bert"]
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+SCRATCH: dict[str, Any] = {"rich_help_panel": "From scratch (fill-mask, text-generation)"}
 PATHS = ("data", "eval-data", "model", "label-names")
 NOT_OF_THE_RUN = ("output", "resume", "overwrite", "json", "debug", "offline", "config")
 
@@ -46,6 +50,36 @@ def train(
     header: Annotated[bool | None, HEADER] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that is there.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Begin with random weights of this size: tiny, mini, ..., base or 124M.", **SCRATCH
+        ),
+    ] = None,
+    learn_tokenizer: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=read_value("learn_tokenizer", int, optional=True),
+            help="Learn a vocabulary of so many tokens from the data; left out with --size: that of --model.",
+            **SCRATCH,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND", help="What a token is: pieces of words, or words between white space.", **SCRATCH
+        ),
+    ] = "pieces",
+    max_positions: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=read_value("max_positions", int),
+            help="Longest sequence of a new model.",
+            **SCRATCH,
+        ),
+    ] = 512,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -61,16 +95,39 @@ def train(
     from ..core.sources import BUILT_IN
     from ..core.training_config import TrainConfig
     from ..tasks import TaskModel
+    from ..tasks.model import refuse_used
     from .render import TrainingView, ask, command, print_json, screen, show_next
 
     config = TrainConfig(**training)
     plugged = make_task(task, task_options)
-    if model is None and DEFAULT_MODEL not in BUILT_IN:
+    console = screen(to_stderr=json)
+    begun = output.with_name(f"{output.name}.begun")
+    default = DEFAULT_MODELS[plugged.models[0]]
+    if size is not None:
+        refuse_used(output, overwrite=overwrite, resume=resume)
+        task_model = _from_scratch(
+            plugged,
+            data,
+            folder=begun,
+            size=size,
+            vocab_size=learn_tokenizer,
+            tokenizer_of=model,
+            vocabulary=vocabulary,
+            max_positions=max_positions,
+            columns=chosen_columns(columns),
+            eval_fraction=0.0 if eval_data else eval_fraction,
+            header=header,
+            seed=config.seed,
+            keep=resume,
+        )
+    elif learn_tokenizer is not None:
+        raise HeadwayError("--learn-tokenizer is for a model from scratch. Say its --size, for example mini.")
+    elif model is None and default not in BUILT_IN:
         raise HeadwayError(
             "--model is missing. Give the folder of a BERT or GPT-2, or a name on the Hub such as bert-base-uncased."
         )
-    console = screen(to_stderr=json)
-    task_model = TaskModel.plug(plugged, model or DEFAULT_MODEL)
+    else:
+        task_model = TaskModel.plug(plugged, model or default)
     with TrainingView(console) as view:
         events = task_model.train(
             data,
@@ -82,7 +139,7 @@ def train(
             overwrite=overwrite,
             resume=resume,
             header=header,
-            settings=_settings({"model": DEFAULT_MODEL, **given}),
+            settings=_settings(given if size or model else {"model": default, **given}),
         )
         try:
             trained = view.follow(events)
@@ -90,9 +147,20 @@ def train(
             view.close()
             print(f"headway: {_explain_interruption(view)}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from interruption
+    shutil.rmtree(begun, ignore_errors=True)
     show_next(console, ask(output, task_model.task.fields), command("evaluate", output, "--data", "FILE"))
     if json:
         print_json({name: value for name, value in trained.to_json().items() if name != "event"})
+
+
+def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
+    from ..tasks.from_scratch import plug_from_scratch
+
+    if not task.of_texts:
+        raise HeadwayError(
+            f"--size begins with random weights, from which {task.name} learns too little. Say --model."
+        )
+    return plug_from_scratch(task, data, **options)
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

@@ -981,6 +981,42 @@ def test_a_label_seen_once_stays_in_train_unless_labels_are_measured_numbers():
     assert max(held_out) > 60
 
 
+@relaxed
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 12)), min_size=2, max_size=60),
+    st.floats(0.01, 0.9),
+    st.integers(0, 9),
+)
+def test_rows_of_a_group_stay_on_one_side_of_a_split(rows, fraction, seed):
+    labels, groups = [label for label, _ in rows], [group or None for _, group in rows]
+    train, held_out = split_rows(labels, fraction, seed, groups)
+    assert sorted(train + held_out) == list(range(len(rows)))
+    assert not {groups[row] for row in train} & {groups[row] for row in held_out} - {None}
+    assert {labels[row] for row in train} >= {label for label in ("a", "b") if labels.count(label) > 1}
+    assert split_rows(labels, fraction, seed, groups) == (train, held_out)
+
+
+def test_a_split_of_groups_keeps_the_shares_of_the_labels():
+    chance = random.Random(0)
+    groups = [f"text {chance.randrange(400)}" for _ in range(4000)]
+    labels = [chance.choice("aaab") for _ in groups]
+    _, held_out = split_rows(labels, 0.1, 3, groups)
+    counts, all_of = Counter(labels[row] for row in held_out), Counter(labels)
+    assert {label: counts[label] / all_of[label] for label in "ab"} == pytest.approx({"a": 0.1, "b": 0.1}, abs=0.01)
+    assert split_rows(labels, 0.1, 4, groups)[1] != held_out
+
+
+def test_the_smallest_group_is_held_out_where_all_are_too_large_and_none_where_there_is_one():
+    labels, groups = ["a", "b"] * 12, ["long"] * 14 + ["short"] * 10
+    assert split_rows(labels, 0.05, 0, groups)[1] == list(range(14, 24))
+    assert split_rows(labels, 0.05, 0, ["one"] * 24) == (list(range(24)), [])
+
+
+def test_groups_of_one_are_split_as_without_groups():
+    labels = ["a"] * 30 + ["b"] * 10
+    assert split_rows(labels, 0.2, 5, list(range(40))) == split_rows(labels, 0.2, 5)
+
+
 def test_one_row_cannot_be_split():
     message(lambda: split_rows(["a"], 0.5, 0), "One row", "--eval-data")
     with pytest.raises(ValueError, match="fraction"):

@@ -13,7 +13,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
-from headway.tasks import TaskModel
+from headway.tasks import TaskModel, load
 from headway.tasks.answer_spans import Passage, Window, best_spans
 from headway.tasks.answers import ABSENT, MOVED, SEVERAL, UNCLEAR, Answer, place_answer, read_answers
 from headway.tasks.base import group_windows
@@ -749,10 +749,43 @@ class TestPublishedModels:
 def test_the_sample_data_is_read_and_split_by_kind(bert_folder, tmp_path):
     model = QuestionAnswering().on(bert_folder)
     prepared = next(model.train(SAMPLE, output=tmp_path / "out", seed=1))
-    assert prepared.examples == 251
-    assert prepared.eval_examples == 28
+    assert prepared.examples + prepared.eval_examples == 279
+    assert 23 <= prepared.eval_examples <= 33
     found = [finding.message for finding in prepared.report.findings if finding.kind == "remark"]
     assert all("longer" in one or "whole" in one for one in found)  # than the tiny model reads; none is misplaced
+
+
+def test_questions_about_one_context_are_learnt_or_held_out_together(bert_folder, tmp_path):
+    """All questions about a text share what there is to know about it."""
+    asked = [{"question": "who?", "context": f"Ada lived here {i % 10}", "answer": "Ada"} for i in range(40)]
+    assert [one.group for one in examples_of(table_of(*asked))] == [row["context"] for row in asked]
+    model = QuestionAnswering().on(bert_folder)
+    prepared = next(model.train(asked, output=tmp_path / "out"))
+    assert (prepared.examples, prepared.eval_examples) == (36, 4)
+    about_one = [{**row, "context": "Ada lived here"} for row in asked]
+    prepared = next(model.train(about_one, output=tmp_path / "out"))
+    assert (prepared.examples, prepared.eval_examples) == (40, 0)
+    assert any(note.startswith("nothing is held out") for note in prepared.notes)
+
+
+def test_how_answers_are_chosen_can_be_changed_on_a_trained_model(bert_folder, tmp_path):
+    model = QuestionAnswering(max_length=40).on(bert_folder)
+    model.fit(SAMPLE, output=tmp_path / "out", config=CONFIG, max_steps=2)
+    asked = ("who sat?", "the cat sat on the mat")
+    given = load(tmp_path / "out", n_best=2, max_answer_length=1, threshold=1e9).predict(asked)
+    assert len(given.alternatives) == 2
+    assert all(" " not in span.text for span in given.alternatives)
+    assert given.answer == given.alternatives[0].text
+    model.set_options(threshold=-1e9)
+    assert model.predict(asked).answer is None
+    for options, says in (
+        ({"viterbi": True}, r"--viterbi cannot be set on a trained model for question-answering.*--threshold"),
+        ({"max_length": 8}, "--max-length cannot be set"),
+        ({"n_best": 0}, "--n-best 0"),
+        ({"threshold": float("nan")}, "--threshold nan"),
+    ):
+        with pytest.raises(HeadwayError, match=says):
+            model.set_options(**options)
 
 
 def test_the_threshold_is_fitted_in_training_and_stored(bert_folder, tmp_path):

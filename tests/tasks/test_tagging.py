@@ -336,6 +336,23 @@ def test_viterbi_lets_no_tag_stand_where_it_may_not(tokenizer: Tokenizer):
         assert changed > 5
 
 
+def test_viterbi_can_be_asked_for_when_a_model_is_used(fitted: Fitted):
+    greedy, legal = load(fitted.output), load(fitted.output)
+    legal.set_options(viterbi=True)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for model in (greedy, legal):
+            model.network.head.classifier.weight.zero_()
+            model.network.head.classifier.bias.zero_()[model.task.labels.index("I-PER")] = 1.0
+    assert greedy.predict("Ada sat").tags == ("I-PER", "I-PER")
+    assert legal.predict("Ada sat").tags == ("B-PER", "I-PER")
+    legal.set_options(viterbi=False)
+    assert legal.predict("Ada sat").tags == ("I-PER", "I-PER")
+    assert not load(fitted.output).task.viterbi
+    with pytest.raises(HeadwayError, match=r"--labels cannot be set on a trained model for token-classification"):
+        legal.set_options(labels=("O",))
+
+
 PIECES = [
     *(
         "Ada",

@@ -1,0 +1,67 @@
+"""A model that begins from nothing: random weights, and a vocabulary that is learnt from the texts it will read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from . import bert, gpt2
+from .checkpoint import save_checkpoint
+from .errors import HeadwayError
+from .folders import whole_folder
+from .heads import Network, new_backbone
+from .tokenizer import Tokenizer
+from .vocabulary import learn_byte_level_bpe, learn_wordpiece, learn_words
+
+SIZES = {"bert": bert.SIZES, "gpt2": gpt2.SIZES}
+CONFIGS = {"bert": bert.BertConfig, "gpt2": gpt2.GPT2Config}
+VOCABULARIES = ("pieces", "words")
+
+
+def learn_tokenizer(
+    texts: Iterable[str], model: Literal["bert", "gpt2"], vocab_size: int, vocabulary: str = "pieces"
+) -> Tokenizer:
+    """A vocabulary of so many tokens, as the model has it: WordPiece for BERT, byte-level BPE for GPT-2, or words.
+
+    Raises:
+        HeadwayError: there is no such kind of vocabulary, or the texts cannot give one.
+    """
+    if vocabulary not in VOCABULARIES:
+        raise HeadwayError(f"--vocabulary {vocabulary}: say {' or '.join(VOCABULARIES)}.")
+    if vocabulary == "words":
+        return learn_words(texts, vocab_size, bert=model == "bert")
+    return learn_wordpiece(texts, vocab_size) if model == "bert" else learn_byte_level_bpe(texts, vocab_size)
+
+
+def write_new_model(
+    folder: Path,
+    model: Literal["bert", "gpt2"],
+    size: str,
+    tokenizer: Tokenizer,
+    *,
+    max_positions: int = 512,
+    seed: int = 0,
+) -> None:
+    """Writes a model folder with random weights.
+
+    Args:
+        folder: where to; it must not exist.
+        model: BERT or GPT-2.
+        size: one of the published sizes of the model, e.g. "mini".
+        tokenizer: whose tokens it is to read.
+        max_positions: the longest sequence in tokens.
+        seed: of the weights.
+
+    Raises:
+        HeadwayError: there is no such size, the folder exists, or the disk is full.
+    """
+    if size not in SIZES[model]:
+        raise HeadwayError(f"--size {size}: say {', '.join(SIZES[model])}.")
+    if max_positions < 8:
+        raise HeadwayError(f"--max-positions {max_positions}: at least 8 tokens are needed.")
+    config = CONFIGS[model].named(size, vocab_size=tokenizer.vocab_size, max_positions=max_positions)
+    torch.manual_seed(seed)
+    with whole_folder(folder) as unfinished:
+        save_checkpoint(unfinished, Network(new_backbone(config)))
+        tokenizer.save(unfinished)

@@ -1,0 +1,417 @@
+"""Language modelling: losses against transformers', masks, windows, figures, and models that begin from nothing."""
+
+import gzip
+import json
+import lzma
+import math
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from headway.core.errors import HeadwayError
+from headway.core.packing import PackedBatch
+from headway.core.tokenizer import Tokenizer
+from headway.core.training_config import TrainConfig
+from headway.core.training_events import Saved
+from headway.tasks import FillMask, TextGeneration, load
+from headway.tasks.corpus import Corpus, open_documents
+from headway.tasks.distillation import TaughtHead, Teacher
+from headway.tasks.from_scratch import plug_from_scratch
+
+SENTENCE = "the cat sat on mat dog my parcel has not arrived Ada Lovelace lived in London quick brown fox card money"
+WORDS = SENTENCE.split(" ")
+CONFIG = TrainConfig(precision="fp32", device="cpu", save_steps=1000, learning_rate=2e-3, batch_size=8)
+
+
+def texts(count: int, seed: int = 0, longest: int = 120) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(1, longest))) for _ in range(count)]
+
+
+def write_corpus(
+    task: Any, given: Any, tokenizer: Tokenizer, limit: int, path: Path, *, held_out: bool = False
+) -> Corpus:
+    documents = open_documents(given, {}, task, header=None)
+    cut = partial(task.cut, limit=limit, held_out=held_out)
+    return Corpus.write(path, documents.read(), task, tokenizer, cut)
+
+
+# The losses are those of transformers.
+
+
+@pytest.mark.parametrize("next_sentence", [False, True])
+def test_the_masked_loss_is_that_of_transformers(bert_folder: Path, tmp_path: Path, next_sentence: bool):
+    task = FillMask(next_sentence=next_sentence)
+    model = task.on(bert_folder)
+    model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=2)
+    corpus = write_corpus(task, texts(12, seed=1), model.tokenizer, model.limit, tmp_path / "tokens")
+    torch.manual_seed(0)
+    features = task.corrupt([one for group in corpus for one in group])
+    total, count = task.loss(model.network(task.pack(features)), features)
+    name = "BertForPreTraining" if next_sentence else "BertForMaskedLM"
+    theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()
+    expected = 0.0
+    for one in features:
+        labels = torch.full((1, len(one.input_ids)), -100)
+        labels[0, one.target.positions] = torch.tensor(one.target.ids)
+        given = {"input_ids": torch.tensor([one.input_ids]), "token_type_ids": torch.tensor([one.segment_ids])}
+        if next_sentence:
+            given["next_sentence_label"] = torch.tensor([0 if one.target.follows else 1])
+        with torch.no_grad():
+            expected += theirs(**given, labels=labels).loss.item() * len(one.target.ids)
+    assert count == sum(len(one.target.ids) for one in features)
+    assert total.item() / count == pytest.approx(expected / count, abs=1e-5)
+
+
+def test_the_causal_loss_is_that_of_transformers(gpt2_folder: Path, tmp_path: Path):
+    task = TextGeneration()
+    model = task.on(gpt2_folder)
+    model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=2)
+    given = texts(10, seed=2, longest=12)
+    corpus = write_corpus(task, given, model.tokenizer, model.limit, tmp_path / "tokens")
+    features = [one for group in corpus for one in group]
+    total, count = task.loss(model.network(task.pack(features)), features)
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
+    end = model.tokenizer.end_of_text_id
+    expected = tokens = 0
+    for text in given:
+        ids = torch.tensor([[end, *model.tokenizer.encode(text).ids, end]])
+        with torch.no_grad():
+            expected += theirs(ids, labels=ids).loss.item() * (ids.shape[1] - 1)
+        tokens += ids.shape[1] - 1
+    assert count == tokens
+    assert total.item() / count == pytest.approx(expected / tokens, abs=1e-5)
+
+
+@pytest.mark.parametrize("stride", [None, 1, 7, 48])
+def test_evaluation_scores_every_token_once_with_the_context_of_the_stride(
+    gpt2_folder: Path, tmp_path: Path, stride: int | None
+):
+    model = TextGeneration(stride=stride).on(gpt2_folder)
+    model.fit(texts(4), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=1)
+    given = texts(3, seed=3, longest=150)
+    found = model.evaluate(given).metrics
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
+    end, limit = model.tokenizer.end_of_text_id, model.limit
+    step = stride or limit // 2
+    total, count = 0.0, 0
+    for text in given:
+        ids = [end, *model.tokenizer.encode(text).ids, end]
+        scored = 0  # targets so far
+        while scored < len(ids) - 1:
+            stop = min(limit if scored == 0 else scored + step, len(ids) - 1)
+            window = torch.tensor([ids[max(0, stop - limit) : stop + 1]])
+            with torch.no_grad():
+                logits = theirs(window[:, :-1]).logits[0]
+            losses = torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="none")
+            total += losses[-(stop - scored) :].sum().item()
+            count += stop - scored
+            scored = stop
+    assert found["loss"] == pytest.approx(total / count, abs=1e-5)
+    assert found["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
+    size = sum(len(text.encode()) for text in given)
+    assert found["bits_per_byte"] == pytest.approx(total / math.log(2) / size, abs=1e-5)
+
+
+def test_filled_masks_are_the_likeliest_tokens_of_transformers(bert_folder: Path, tmp_path: Path):
+    model = FillMask(top=4).on(bert_folder)
+    model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=5)
+    theirs = transformers.BertForMaskedLM.from_pretrained(tmp_path / "model").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    for text in ("the [MASK] sat on the [MASK]", "[MASK]", "my parcel has [MASK]."):
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            probabilities = theirs(**inputs).logits[0].softmax(dim=-1)
+        places = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
+        found = model.predict(text)
+        assert len(found.masks) == len(places)
+        for words, place in zip(found.masks, places, strict=True):
+            best = probabilities[place].topk(4)
+            assert [one.word for one in words] == tokenizer.convert_ids_to_tokens(best.indices.tolist())
+            assert [one.score for one in words] == pytest.approx(best.values.tolist(), abs=1e-5)
+
+
+def test_every_mask_of_a_long_text_is_filled(bert_folder: Path, tmp_path: Path):
+    model = FillMask().on(bert_folder)
+    model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=1)
+    found = model.predict("the cat [MASK] on " * 60)
+    assert len(found.masks) == 60
+    assert "[MASK]" not in found.text
+    assert model.predict("no mask in it").masks == ()
+
+
+# Masks.
+
+
+def test_masks_are_drawn_as_published(bert_folder: Path, tmp_path: Path):
+    task = FillMask()
+    tokenizer = Tokenizer.load(bert_folder)
+    corpus = write_corpus(task, texts(300), tokenizer, 48, tmp_path / "tokens")
+    torch.manual_seed(0)
+    before = [one for group in corpus for one in group]
+    after = task.corrupt(before)
+    hidden = kept = 0
+    for one, masked in zip(before, after, strict=True):
+        chosen = set(masked.target.positions)
+        inner = len(one.input_ids) - 2
+        assert len(chosen) == max(1, round(0.15 * inner))
+        assert not chosen & {0, len(one.input_ids) - 1}, "special tokens are never masked"
+        for place, (old, new) in enumerate(zip(one.input_ids, masked.input_ids, strict=True)):
+            assert place in chosen or old == new
+        assert masked.target.ids == [one.input_ids[place] for place in masked.target.positions]
+        hidden += sum(masked.input_ids[place] == tokenizer.mask_id for place in chosen)
+        kept += sum(masked.input_ids[place] == one.input_ids[place] for place in chosen)
+    total = sum(len(one.target.ids) for one in after)
+    assert hidden / total == pytest.approx(0.8, abs=0.04)
+    assert kept / total == pytest.approx(0.1, abs=0.03)
+    again = task.corrupt(before)
+    assert [one.input_ids for one in again] != [one.input_ids for one in after], "drawn anew each time"
+
+
+def test_whole_words_are_masked_whole(bert_folder: Path, tmp_path: Path):
+    task = FillMask(whole_words=True)
+    tokenizer = Tokenizer.load(bert_folder)
+    corpus = write_corpus(task, ["parcelization dogmatic unlived catsat " * 8], tokenizer, 48, tmp_path / "tokens")
+    torch.manual_seed(0)
+    pieces = 0
+    for group in corpus:
+        (one,) = group
+        spelt = tokenizer.tokens(one.input_ids)
+        for _ in range(20):
+            (masked,) = task.corrupt(group)
+            chosen = set(masked.target.positions)
+            for place in range(2, len(spelt) - 1):
+                if spelt[place].startswith("##"):
+                    assert (place in chosen) == (place - 1 in chosen)
+                    pieces += place in chosen
+    assert pieces
+
+
+def test_half_of_the_second_segments_come_from_another_document(bert_folder: Path, tmp_path: Path):
+    task = FillMask(next_sentence=True)
+    tokenizer = Tokenizer.load(bert_folder)
+    given = ["the cat sat on the mat " * 6, "my parcel has not arrived " * 6, "quick brown fox " * 9]
+    corpus = write_corpus(task, given, tokenizer, 48, tmp_path / "tokens")
+    torch.manual_seed(0)
+    followed = 0
+    for _ in range(60):
+        for group in corpus:
+            (one,) = task.corrupt(group)
+            ids = list(one.input_ids)
+            for place, token in zip(one.target.positions, one.target.ids, strict=True):
+                ids[place] = token
+            middle = one.segment_ids.index(1)
+            first, second = tokenizer.decode(ids[:middle]), tokenizer.decode(ids[middle:])
+            same = any(first.split()[0] in text and second.split()[-1] in text for text in given)
+            assert same == one.target.follows
+            followed += one.target.follows
+    assert followed / (60 * len(corpus)) == pytest.approx(0.5, abs=0.1)
+
+
+# Documents.
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_training_sees_every_token_once_and_no_sequence_leaves_its_document(
+    kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path
+):
+    task: Any = FillMask() if kind == "bert" else TextGeneration()
+    tokenizer = Tokenizer.load(bert_folder if kind == "bert" else gpt2_folder)
+    given = texts(20, seed=5)
+    corpus = write_corpus(task, given, tokenizer, 32, tmp_path / "tokens")
+    seen: dict[int, list[int]] = {}
+    for i in range(len(corpus)):
+        (one,) = corpus[i]
+        assert len(one.input_ids) <= 32
+        assert corpus.lengths[i] == len(one.input_ids)
+        ids = one.target.ids if kind == "gpt2" else one.input_ids[1:-1]
+        seen.setdefault(corpus.document_of(i), []).extend(ids)
+    end = [tokenizer.end_of_text_id] if kind == "gpt2" else []
+    assert list(seen.values()) == [[*tokenizer.encode(text).ids, *end] for text in given]
+    assert corpus.num_bytes == sum(len(text.encode()) for text in given)
+
+
+def test_a_plain_file_is_read_as_said(gpt2_folder: Path, tmp_path: Path):
+    tokenizer = Tokenizer.load(gpt2_folder)
+    lines = [f"{text}\n" + "\n" * (i % 3 == 0) + "  \n" * (i % 7 == 0) for i, text in enumerate(texts(400, seed=6))]
+    whole = "".join(lines)
+    path = tmp_path / "book.txt"
+    path.write_text(whole)
+    for name, opener in (("book.txt.gz", gzip.open), ("book.txt.xz", lzma.open)):
+        with opener(tmp_path / name, "wt") as file:
+            file.write(whole)
+    counts = {"file": 1, "lines": 400, "paragraphs": None}
+    for documents, count in counts.items():
+        corpora = [
+            write_corpus(TextGeneration(documents=documents), str(tmp_path / name), tokenizer, 48, tmp_path / "tokens")
+            for name in ("book.txt", "book.txt.gz", "book.txt.xz")
+        ]
+        assert len({corpus.fingerprint for corpus in corpora}) == 1
+        assert count is None or corpora[0].num_documents == count
+    corpus = write_corpus(TextGeneration(), str(path), tokenizer, 48, tmp_path / "tokens")
+    ids = [token for group in corpus for token in group[0].target.ids]
+    assert ids == [*tokenizer.encode(whole).ids, tokenizer.end_of_text_id], "read in pieces, as if read at once"
+
+
+def test_json_lines_and_tables_give_a_document_a_row(gpt2_folder: Path, tmp_path: Path):
+    tokenizer = Tokenizer.load(gpt2_folder)
+    given = texts(30, seed=7)
+    path = tmp_path / "texts.jsonl.xz"
+    with lzma.open(path, "wt") as file:
+        file.writelines(json.dumps({"title": f"t{i}", "text": text}) + "\n" for i, text in enumerate(given))
+    corpora = [
+        write_corpus(TextGeneration(), source, tokenizer, 48, tmp_path / f"tokens-{i}")
+        for i, source in enumerate((path, given, [{"text": text} for text in given]))
+    ]
+    assert [corpus.num_documents for corpus in corpora] == [30, 30, 30]
+    assert len({corpus.fingerprint for corpus in corpora}) == 1
+
+
+def test_what_is_held_out_is_not_learnt_from(gpt2_folder: Path, tmp_path: Path):
+    given = [f"{text} {i}" for i, text in enumerate(texts(200, seed=8, longest=8))]
+    documents = open_documents(given, {}, TextGeneration(), header=None)
+    kept = [piece.text for piece in documents.part(0.2, 0, held_out=False)]
+    out = [piece.text for piece in documents.part(0.2, 0, held_out=True)]
+    assert sorted(kept + out) == sorted(given)
+    assert 20 <= len(out) <= 60
+    assert out != [piece.text for piece in documents.part(0.2, 1, held_out=True)]
+
+
+# Training.
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_run_that_is_resumed_ends_as_the_unbroken_one(
+    kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path
+):
+    task: Any = FillMask(next_sentence=True) if kind == "bert" else TextGeneration()
+    folder = bert_folder if kind == "bert" else gpt2_folder
+    options = {"config": CONFIG, "max_steps": 9, "save_steps": 3, "eval_fraction": 0.2}
+    given = texts(60, seed=9)
+    task.on(folder).fit(given, output=tmp_path / "whole", **options)
+    for event in task.on(folder).train(given, output=tmp_path / "broken", **options):
+        if isinstance(event, Saved) and event.step == 6:
+            break
+    task.on(folder).fit(given, output=tmp_path / "broken", resume=True, **options)
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
+
+
+def test_what_is_learnt_lowers_the_loss_of_held_out_text(bert_folder: Path, tmp_path: Path):
+    given, held_out = texts(200, seed=10, longest=30), texts(40, seed=11, longest=30)
+    model = FillMask().on(bert_folder)
+    model.fit(given, output=tmp_path / "first", eval_fraction=0, config=CONFIG, max_steps=1)
+    before = model.evaluate(held_out).metrics["loss"]
+    model.fit(given, output=tmp_path / "second", eval_fraction=0, config=CONFIG, max_steps=60)
+    assert model.evaluate(held_out).metrics["loss"] < before - 0.5
+    assert model.evaluate(held_out).metrics == load(tmp_path / "second").evaluate(held_out).metrics
+
+
+def test_the_dropout_of_training_is_not_the_models_own(bert_folder: Path, tmp_path: Path):
+    model = FillMask().on(bert_folder)
+    model.fit(texts(20), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=1, dropout=0.0)
+    assert json.loads((tmp_path / "model/config.json").read_text())["hidden_dropout_prob"] == 0.1
+    assert all(part.p == 0 for part in model.network.modules() if isinstance(part, torch.nn.Dropout))
+
+
+def test_a_teachers_vector_of_a_word_is_the_mean_of_its_pieces(bert_folder: Path):
+    teacher = Teacher(bert_folder)
+    words = ["the", "parcelization", "dog"]
+    ids = [teacher.tokenizer.encode(word).ids for word in words]
+    assert len(ids[1]) > 1
+    flat = teacher.tokenizer.join([token for word in ids for token in word])[0]
+    hidden = teacher.model(PackedBatch.pack([flat]))[1:-1]
+    expected = [part.mean(dim=0) for part in hidden.split([len(word) for word in ids])]
+    (found,) = teacher.read([words], torch.device("cpu"))
+    torch.testing.assert_close(found, torch.nn.functional.normalize(torch.stack(expected), dim=-1))
+
+
+def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(bert_folder: Path, tmp_path: Path):
+    task = FillMask(teacher=str(bert_folder))
+    model = plug_from_scratch(task, texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=bert_folder)
+    losses = [
+        event.loss
+        for event in model.train(texts(100), output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=30)
+        if hasattr(event, "loss")
+    ]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert not isinstance(model.network.head, TaughtHead)
+    assert type(load(tmp_path / "out").network.head).__name__ == "MaskedLMHead"
+    assert str(bert_folder) not in (tmp_path / "out/headway.json").read_text()
+
+
+# From scratch.
+
+
+def test_events_that_are_no_language_are_learnt_and_written(tmp_path: Path):
+    melody = ["C4:1 E4:1 G4:2 <rest>:2 " * 12] * 20
+    model = plug_from_scratch(
+        TextGeneration(max_new_tokens=6), melody, folder=tmp_path / "new", size="tiny", vocab_size=20,
+        vocabulary="words", max_positions=64,
+    )  # fmt: skip
+    model.fit(melody, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=80)
+    found = load(tmp_path / "out").predict("C4:1 E4:1 G4:2 <rest>:2 C4:1 E4:1")
+    assert found.continuation == "G4:2 <rest>:2 C4:1 E4:1 G4:2 <rest>:2"
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs("C4:1 nothing E4:1")["input_ids"] == model.tokenizer.encode("C4:1 nothing E4:1").ids
+
+
+def test_masked_events_are_filled(tmp_path: Path):
+    melody = ["C4:1 E4:1 G4:2 E4:1 C4:1 rest " * 6] * 20
+    model = plug_from_scratch(
+        FillMask(), melody, folder=tmp_path / "new", size="tiny", vocab_size=20, vocabulary="words", max_positions=64
+    )
+    model.fit(melody, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=150)
+    assert model.predict("C4:1 E4:1 [MASK] E4:1 C4:1 rest").masks[0][0].word == "G4:2"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "--learn-tokenizer N, or --model"),
+        ({"vocab_size": 100, "size": "huge"}, "--size huge: say tiny"),
+        ({"vocab_size": 100, "vocabulary": "letters"}, "--vocabulary letters: say pieces or words"),
+        ({"vocab_size": 8}, "has no room for"),
+        ({"vocab_size": 100, "max_positions": 4}, "--max-positions 4"),
+    ],
+)
+def test_a_model_that_cannot_begin_says_why(tmp_path: Path, options: dict[str, Any], says: str):
+    with pytest.raises(HeadwayError, match=says):
+        plug_from_scratch(FillMask(), texts(5), folder=tmp_path / "new", **{"size": "tiny", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mask_probability": 1.5}, "--mask-probability 1.5"),
+        ({"documents": "pages"}, "--documents pages: say file, paragraphs or lines"),
+        ({"top": 0}, "--top 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], says: str):
+    with pytest.raises(HeadwayError, match=says):
+        FillMask(**options)
+
+
+def test_a_task_on_the_wrong_model_is_refused(bert_folder: Path, gpt2_folder: Path):
+    with pytest.raises(HeadwayError, match="fill-mask needs a BERT"):
+        FillMask().on(gpt2_folder)
+    with pytest.raises(HeadwayError, match="text-generation needs a GPT-2"):
+        TextGeneration().on(bert_folder)
+    with pytest.raises(HeadwayError, match="--stride 400: at most"):
+        TextGeneration(stride=400).on(gpt2_folder)
+
+
+def test_text_that_cannot_be_learnt_from_is_refused(bert_folder: Path, tmp_path: Path):
+    model = FillMask().on(bert_folder)
+    with pytest.raises(HeadwayError, match="no text in it to learn from"):
+        model.fit([{"text": " "}, {"text": ""}], output=tmp_path / "out", config=CONFIG)
+    with pytest.raises(HeadwayError, match="a int where a text belongs"):
+        model.fit([{"text": "the cat"}, {"text": 7}], output=tmp_path / "out", config=CONFIG)
+    assert list(tmp_path.iterdir()) == []
