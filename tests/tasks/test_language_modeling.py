@@ -5,6 +5,8 @@ import json
 import lzma
 import math
 import random
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -415,3 +417,33 @@ def test_text_that_cannot_be_learnt_from_is_refused(bert_folder: Path, tmp_path:
     with pytest.raises(HeadwayError, match="a int where a text belongs"):
         model.fit([{"text": "the cat"}, {"text": 7}], output=tmp_path / "out", config=CONFIG)
     assert list(tmp_path.iterdir()) == []
+
+
+MEMORY = """
+import resource, sys
+from headway.core.training_config import TrainConfig
+from headway.tasks import TextGeneration
+
+small, large, model, output = sys.argv[1:]
+config = TrainConfig(precision="fp32", device="cpu", max_steps=2, batch_size=2, save_steps=10)
+peaks = []
+for number, path in enumerate((small, large)):
+    TextGeneration().on(model).fit(path, output=f"{output}-{number}", eval_fraction=0, config=config)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] - peaks[0])
+"""
+
+
+@pytest.mark.slow
+def test_a_corpus_of_ten_times_the_memory_trains(gpt2_folder: Path, tmp_path: Path):
+    tokenizer = Tokenizer.load(gpt2_folder)
+    plug_from_scratch(TextGeneration(), texts(3), folder=tmp_path / "model", size="tiny", tokenizer_of=gpt2_folder)
+    assert tokenizer.end_of_text_id is not None
+    block = "".join(f"{text}.\n" for text in texts(4000, seed=12))
+    (tmp_path / "small.txt").write_text(block * 8)
+    with (tmp_path / "large.txt").open("w") as file:
+        while file.tell() < 100_000_000:
+            file.write(block)
+    arguments = [str(tmp_path / name) for name in ("small.txt", "large.txt", "model", "output")]
+    done = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 10_000, "KiB of memory for 100 MB of text"
