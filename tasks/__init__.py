@@ -8,12 +8,14 @@ from .classification import TextClassification
 from .data import read_table
 from .language_modeling import FillMask, TextGeneration
 from .model import TaskModel
+from .prompting import Prompt
 from .question_answering import QuestionAnswering
 from .tagging import TokenClassification
 
 __all__ = [
     "TASKS",
     "FillMask",
+    "Prompt",
     "QuestionAnswering",
     "TaskModel",
     "TextClassification",

@@ -25,6 +25,8 @@ COMMANDS = {
     "train": ("train", "Train a model on your labelled file."),
     "evaluate": ("evaluate", "Measure a model on labelled data."),
     "predict": ("predict", "Ask a model about texts, or about every row of a file."),
+    "prompt": ("prompt", "Ask GPT-2 with a few worked examples, without training."),
+    "generate": ("generate", "Let GPT-2 go on with your text."),
     "check": ("check", "Look a data file over before training on it."),
     "tasks": ("lists", "What can be trained."),
     "models": ("lists", "Which models can be used."),

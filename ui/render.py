@@ -17,10 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..core.generation import Generation, TokenStep
     from ..core.training_events import Evaluated, Event, Saved, Started, Step
     from ..tasks.base import Field, Prediction
     from ..tasks.check import Report
     from ..tasks.model import Prepared, Trained
+    from ..tasks.prompt_evaluation import PromptEvaluation
 
 UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
 LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in
@@ -33,6 +35,12 @@ FEWEST_COLUMNS = 20  # of a text
 BAR = 24
 FEWEST_MILLIONS = 100_000  # of parameters, from where they are counted in millions
 CURVE = 48
+# The measures of a prompt by the first of them: of one label, of several, of written answers.
+PROMPT_MEASURES = {
+    "accuracy": ("accuracy", "macro-F1"),
+    "f1": ("micro-F1", "macro-F1"),
+    "exact_match": ("exact match", "F1 of words"),
+}
 INDENT = (0, 0, 0, 2)
 BARS = "▁▂▃▄▅▆▇█"
 SECONDS_BETWEEN_REFRESHES = 0.1
@@ -118,7 +126,18 @@ def show_scores(console: Console, scores: Mapping[str, float]) -> None:
     likeliest = sorted(scores.items(), key=lambda item: -item[1])[:MOST_SCORES]
     rows = [{"label": label, "score": score, " ": "█" * round(BAR * score) or "▏"} for label, score in likeliest]
     console.print()
-    console.print(Padding(table(rows), INDENT))
+    console.print(Padding(table(rows), INDENT, expand=False))
+
+
+def show_calibrated(console: Console, scores: Mapping[str, float], uncalibrated: Mapping[str, float]) -> None:
+    """The likeliest labels as bars, with what they were before calibration beside them."""
+    likeliest = sorted(scores.items(), key=lambda item: -item[1])[:MOST_SCORES]
+    rows = [
+        {"label": label, "score": score, " ": "█" * round(BAR * score) or "▏", "uncalibrated": uncalibrated[label]}
+        for label, score in likeliest
+    ]
+    console.print()
+    console.print(Padding(table(rows), INDENT, expand=False))
 
 
 def command(*words: object) -> str:
@@ -178,6 +197,58 @@ def show_evaluation(
 ) -> None:
     """How good a model is."""
     section(console, f"On {examples:,} {what}", *([table(per_label), ""] if per_label else []), figures(metrics))
+
+
+def show_prompt_evaluation(console: Console, found: "PromptEvaluation", what: str) -> None:
+    """How good a prompt is, with its intervals, and what to make of it."""
+    rows = []
+    for answers, measures in found.figures.items():
+        row: dict[str, Any] = {"answers": answers}
+        for shown, one in zip(PROMPT_MEASURES[next(iter(measures))], measures.values(), strict=True):
+            row[shown] = one.mean
+            row[f"{shown}, 95 %"] = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
+            row[f"{shown}, runs"] = "" if one.worst == one.best else f"{one.worst:.3f} to {one.best:.3f}"
+        rows.append(row)
+    section(console, f"On {len(found.examples):,} {what}", table(rows))
+    section(console, "What to make of it", *found.verdict)
+
+
+# Continued texts.
+
+
+def show_continued(console: Console, prompt: str, found: "Sequence[Generation]", *, scored: bool) -> None:
+    """A prompt, dimmed, and each of the texts that go on from it."""
+    for one in found:
+        console.print(Text.assemble((prompt, "dim"), one.text), soft_wrap=True)
+        show_ending(console, one, scored=scored)
+
+
+def show_ending(console: Console, found: "Generation", *, scored: bool) -> None:
+    """Why a text ends, where that is worth a word, and how likely it is."""
+    parts = [f"score {found.score:.2f}, ended by {found.finish_reason}"] if scored else []
+    if found.finish_reason == "context":
+        parts.append("the model's context is full: --context slide goes on")
+    if parts:
+        console.print(f"  ({'; '.join(parts)})", style="dim")
+
+
+def show_steps(console: Console, steps: "Sequence[TokenStep]") -> None:
+    """Token by token what was chosen, and what else was likely."""
+    rows = [
+        {
+            "token": quoted(step.token),
+            "probability": step.probability,
+            "likeliest": "   ".join(f"{quoted(one.token)} {one.probability:.3f}" for one in step.likeliest),
+        }
+        for step in steps
+    ]
+    console.print()
+    console.print(Padding(table(rows), INDENT, expand=False))
+
+
+def quoted(token: str) -> str:
+    """A token in quotation marks, so that its spaces and line breaks are seen."""
+    return json.dumps(token, ensure_ascii=False)
 
 
 class TrainingView:

@@ -1,0 +1,265 @@
+"""Few-shot prompting beside plain scoring with transformers; and what a given model makes of it.
+
+    python tests/benchmarks/prompting.py speed      # texts a second, the same probabilities, peak memory
+    python tests/benchmarks/prompting.py table      # zero to eight shots, raw and calibrated, over five seeds
+
+Speed: GPT-2 in the shape of 124 million parameters with random weights, in fp32, 16 worked examples. Transformers
+reads the whole prompt once for every text and label, the labels of a text as one padded batch, and makes logits of the
+labels' positions only; since that is slow, it does so for the first texts alone and its rate is taken from those.
+Headway answers all texts in one call, from reading the examples to the predictions. Each side is a process of its own.
+
+Needs the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the published gpt2
+vocabulary beside them. Prints a table either way, and `speed` exits with 1 when a goal is missed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
+
+import torch
+from headway.core.gpt2 import GPT2Config
+from headway.tasks import Prompt
+from headway.tasks.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
+
+DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SHOTS = 16
+RATIO_GOAL = 15
+APART_GOAL = 1e-3  # of a probability, relative
+SLACK = 200  # MB beyond the stated bound, for the allocator and the tokenizer
+WARM_UP = 2  # texts
+
+
+@dataclass(frozen=True)
+class Work:
+    """A set of labelled texts, and how it is asked about."""
+
+    name: str
+    part: str  # what is asked about
+    template: str
+    labels: tuple[str, ...]
+
+
+SPEED = (
+    Work("sst2", "dev", "sentiment", ("0", "1")),
+    Work("trec", "test", "question-type", ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")),
+)
+TABLE = (SPEED[0], SPEED[1])
+TABLE_SHOTS = (0, 1, 4, 8)
+
+
+def rows_of(name: str, part: str) -> list[dict[str, str]]:
+    """Rows with text and label, read in the plainest way."""
+    folder = DATA / name
+    if name == "sst2":
+        lines = (folder / f"{part}.tsv").read_text(encoding="utf-8").splitlines()
+        return [dict(zip(("text", "label"), line.split("\t"), strict=True)) for line in lines]
+    lines = (folder / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+    return [{"text": line.split(" ", 1)[1], "label": line.split(":", 1)[0]} for line in lines]
+
+
+def chosen_rows(work: Work, count: int) -> list[dict[str, str]]:
+    """The same rows every time."""
+    rows = rows_of(work.name, work.part)
+    return random.Random(12345).sample(rows, min(count, len(rows)))
+
+
+def asked(work: Work) -> Prompt:
+    """How both sides ask; without calibration, which the peer does not have."""
+    return Prompt(labels=work.labels, template=work.template, shots=SHOTS, calibration="none")
+
+
+# -- one side, in a process of its own
+
+
+def write_model(folder: Path, tiny: bool) -> None:
+    """A model with random weights and the published vocabulary."""
+    from transformers import GPT2Config as PublishedConfig
+    from transformers import GPT2LMHeadModel, GPT2TokenizerFast
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 128} if tiny else {}
+    GPT2LMHeadModel(PublishedConfig(**GPT2Config.named("124M", **sizes).to_hf())).save_pretrained(folder)
+    GPT2TokenizerFast.from_pretrained(DATA.parent / "tokenizers" / "gpt2").save_pretrained(folder)
+
+
+def run_ours(work: Work, folder: Path, count: int) -> dict[str, Any]:
+    """Headway, from rows to predictions; leaves the prompts for the other side."""
+    model, texts = asked(work).on(folder), [row["text"] for row in chosen_rows(work, count)]
+    examples = rows_of(work.name, "train")
+    model.predict(texts[:WARM_UP], examples[: SHOTS + 1])
+    before = resident()
+    start = time.perf_counter()
+    predictions = model.predict(texts, examples)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    ready = model.ask(examples)
+    prompts = [model.shown(ready, [text]) for text in model.texts(texts, ready)]
+    return {
+        "seconds": seconds,
+        "texts": len(texts),
+        "shares": [list(one.scores.values()) for one in predictions],
+        "memory": peak - before,
+        "bound": memory_bound(model.network.config) + SLACK,
+        "prompts": prompts,
+        "words": list(ready.questions.words.values()),
+        "left_out": sum(model.left_out),
+    }
+
+
+def resident() -> float:
+    """MB that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def memory_bound(config: Any) -> float:
+    """MB: keys and values of contexts, texts and labels, one forward pass, and logits with what is made from them."""
+    kept = 3 * TOKENS_AT_ONCE * 2 * config.num_layers * config.hidden_size
+    passing = TOKENS_AT_ONCE * (2 * config.intermediate_size + 8 * config.hidden_size)
+    return 4 * (kept + passing + 3 * LOGITS_AT_ONCE) / 2**20
+
+
+def run_peer(prompts: list[str], words: list[str], folder: Path) -> dict[str, Any]:
+    """Transformers, as a person would write it: one padded batch a text, a row for each label."""
+    from transformers import AutoTokenizer, GPT2LMHeadModel
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.eos_token
+    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+
+    @torch.inference_mode()
+    def shares(prompt: str) -> list[float]:
+        batch = tokenizer([f"{prompt} {word}" for word in words], return_tensors="pt", padding=True)
+        start, width = len(tokenizer(prompt)["input_ids"]), batch["input_ids"].shape[1]
+        logits = model(**batch, logits_to_keep=width - start + 1).logits[:, :-1].log_softmax(-1)
+        tokens, real = batch["input_ids"][:, start:], batch["attention_mask"][:, start:]
+        found = (logits.gather(-1, tokens[..., None])[..., 0] * real).sum(-1)
+        return found.softmax(-1).tolist()
+
+    shares(prompts[0])  # warm up
+    start = time.perf_counter()
+    found = [shares(prompt) for prompt in prompts]
+    return {"seconds": time.perf_counter() - start, "texts": len(prompts), "shares": found}
+
+
+def start(*words: object, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Runs one side in a fresh process and returns what it measured."""
+    command = [sys.executable, __file__, "run", *map(str, words)]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# -- the tables
+
+
+def speed(texts: int, peer_texts: int, tiny: bool) -> bool:
+    """Texts a second of both sides, whether they say the same, and the memory of ours."""
+    print(
+        f"{SHOTS} worked examples; transformers' rate is that of its first {peer_texts} texts, Headway's of {texts}\n"
+        "| data | labels | tokens a prompt | transformers texts/s | Headway texts/s | ratio | goal | apart "
+        "| memory, MB | bound |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
+    met = True
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder), tiny)
+        from headway.core.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(Path(folder))
+        for work in SPEED:
+            ours = start("ours", work.name, folder, texts)
+            prompts = ours["prompts"][:peer_texts]
+            peer = start("peer", work.name, folder, given={"prompts": prompts, "words": ours["words"]})
+            rates = [side["texts"] / side["seconds"] for side in (peer, ours)]
+            pairs = zip(torch.tensor(peer["shares"]), torch.tensor(ours["shares"]), strict=False)  # the first texts
+            apart = max(float(((one - other).abs() / one).max()) for one, other in pairs)
+            fine = rates[1] / rates[0] >= RATIO_GOAL and apart <= APART_GOAL and ours["memory"] <= ours["bound"]
+            fine &= ours["left_out"] == 0
+            met &= fine
+            length = sum(len(tokenizer.encode(prompt).ids) for prompt in prompts) / len(prompts)
+            print(
+                f"| {work.name} | {len(work.labels)} | {length:.0f} | {rates[0]:.2f} | {rates[1]:.1f} "
+                f"| {rates[1] / rates[0]:.1f} | {RATIO_GOAL} | {apart:.1e} | {ours['memory']:.0f} "
+                f"| {ours['bound']:.0f} |{'' if fine else ' MISSED'}",
+                flush=True,
+            )
+    return met
+
+
+def table(model: str, texts: int, seeds: int) -> None:
+    """Accuracy and macro-F1 by number of shots, raw and calibrated."""
+    print(f"{model}: {texts} fixed test texts, means of {seeds} seeds with 95 % intervals")
+    print("| data | shots | accuracy, uncalibrated | calibrated | macro-F1, uncalibrated | calibrated |")
+    print("|---|---|---|---|---|---|")
+    for work in TABLE:
+        test = chosen_rows(Work(work.name, "test", work.template, work.labels), texts)
+        train = rows_of(work.name, "train")
+        commonest = None
+        for shots in TABLE_SHOTS:
+            prompted = Prompt(labels=work.labels, template=work.template, shots=shots).on(model)
+            figures = prompted.evaluate(test, train, seeds=seeds).figures
+            cells = [
+                shown(figures[row][name]) for name in ("accuracy", "f1") for row in ("uncalibrated", "calibrated")
+            ]
+            print(f"| {work.name} | {shots} | {' | '.join(cells)} |", flush=True)
+            (row,) = (row for row in figures if row.startswith("always "))
+            commonest = (row, figures[row])
+        if commonest is not None:
+            row, measures = commonest
+            label = asked(work).on(model).ask().questions.words[row.removeprefix("always ")]
+            accuracy, f1 = measures["accuracy"].mean, measures["f1"].mean
+            print(f"| {work.name} | always {label} | {accuracy:.3f} | | {f1:.3f} | |", flush=True)
+
+
+def shown(figure: Any) -> str:
+    """A mean with its interval."""
+    interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
+    return f"{figure.mean:.3f}{interval}"
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "table", "run"])
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="mini-gpt2", help="table: the model that is asked")
+    parser.add_argument("--seeds", type=int, default=5, help="table: choices of worked examples")
+    parser.add_argument("--texts", type=int, default=200, help=argparse.SUPPRESS)
+    parser.add_argument("--peer-texts", type=int, default=10, help=argparse.SUPPRESS)
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.what == "run":
+        side, name, folder, *count = given.rest
+        work = next(work for work in SPEED if work.name == name)
+        content = json.load(sys.stdin)
+        if side == "ours":
+            found = run_ours(work, Path(folder), int(count[0]))
+        else:
+            found = run_peer(content["prompts"], content["words"], Path(folder))
+        print("\n" + json.dumps(found))
+        return
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "headway"))
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, fp32")
+    if given.what == "table":
+        table(given.model, given.texts, given.seeds)
+        return
+    sys.exit(0 if speed(given.texts, given.peer_texts, given.tiny) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,544 @@
+"""A prompt answers as a plain loop over transformers would, shows what it promises, and says what is wrong."""
+
+import csv
+import dataclasses
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from headway.core.errors import HeadwayError
+from headway.core.tokenizer import Tokenizer
+from headway.tasks import Prompt
+from headway.tasks.base import Prediction
+from headway.tasks.calibration import CONTENT_FREE
+from headway.tasks.classification import LabelPrediction, LabelsPrediction, TextExample
+from headway.tasks.demonstrations import choose, mean_vectors, orders
+from headway.tasks.prompt_answers import WrittenAnswer
+from headway.tasks.templates import BUILT_IN, Encoder, Template, find_template
+
+# fmt: off
+WORDS = ["the", "quick", "brown", "fox", "don't", "mind", "café", "my", "card", "猫", "London,", "3", "money;",
+         "jumps", "over", "naïve", "program!"]
+# fmt: on
+POOL = [
+    ("the quick brown fox", "good"),
+    ("my parcel has not arrived", "bad"),
+    ("thank you for the money", "good"),
+    ("where is it?", "bad"),
+    ("the lazy dog", "so so"),
+    ("naïve café owners", "so so"),
+]
+LABELS = ["good", "bad", "so so"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, byte_level_folder):
+    """A tiny GPT-2 with strong opinions, over the tiny byte-level vocabulary."""
+    tokenizer = Tokenizer.load(byte_level_folder)
+    sizes = {"vocab_size": tokenizer.vocab_size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 320}
+    end = tokenizer.end_of_text_id
+    config = transformers.GPT2Config(**sizes, bos_token_id=end, eos_token_id=end, attn_implementation="eager")
+    model = transformers.GPT2LMHeadModel(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.2, generator=generator)
+    folder = tmp_path_factory.mktemp("gpt2")
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(folder):
+    return transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return Tokenizer.load(folder)
+
+
+@torch.inference_mode()
+def plain_shares(theirs, tokenizer, before, words, normalize=False):
+    """Each label's part, by reading every whole prompt with its label as one text, without any cache."""
+    whole = [tokenizer.encode(before + word) for word in words]
+    inside = min(sum(end <= len(before) for _, end in one.offsets) for one in whole)
+    same = (len(set(column)) == 1 for column in zip(*(one.ids[:inside] for one in whole), strict=True))
+    start = next((i for i, alike in enumerate(same) if not alike), inside)
+    scores = []
+    for one in whole:
+        found = theirs(torch.tensor([one.ids])).logits[0].log_softmax(-1)
+        parts = [float(found[i - 1, one.ids[i]]) for i in range(start, len(one.ids))]
+        scores.append(sum(parts) / (len(parts) if normalize else 1))
+    shares = np.exp(np.array(scores) - max(scores))
+    return shares / shares.sum()
+
+
+def words_of(generator, most):
+    return " ".join(generator.choice(WORDS) for _ in range(generator.randint(1, most)))
+
+
+TEMPLATES = [
+    "Text: {text}\nLabel: {label}",
+    "Text: {text}\nLabel:\n{label}\n",
+    "{text} =>{label}.",
+    "Is '{text}' ({label})",
+    "{text}, so it is{label}",
+    "{text}",
+    "a\n\n{text}\n\n  {label}",
+]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("seed", range(4))
+def test_probabilities_are_those_of_a_plain_loop_over_whole_prompts(folder, theirs, tokenizer, template, seed):
+    generator = random.Random(seed)
+    words = list(dict.fromkeys(words_of(generator, 3) for _ in range(4)))
+    labels = words + ([f"{words[0]} more"] if seed % 2 else [])  # a label that begins as another one
+    texts = [words_of(generator, 8) for _ in range(4)]
+    examples = [(words_of(generator, 5), generator.choice(labels)) for _ in range(generator.randint(0, 4))]
+    description = generator.choice(["", "Say what it is."])
+    normalize = seed == 3
+    prompt = Prompt(
+        labels=labels, template=template, description=description, choice="first", calibration="none",
+        normalize=normalize,
+    )  # fmt: skip
+    found = prompt.on(folder).predict(texts, examples)
+    head, _, tail = (template if "{label}" in template else f"{template} {{label}}").partition("{label}")
+    shown = [f"{head.replace('{text}', text)}{label}{tail}".rstrip() for text, label in examples]
+    for text, prediction in zip(texts, found, strict=True):
+        before = "\n\n".join([part for part in (description, *shown) if part] + [head.replace("{text}", text)])
+        expected = plain_shares(theirs, tokenizer, before, labels, normalize)
+        assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_tokens_are_those_of_the_whole_prompt_read_as_one(template, tokenizer):
+    asks = Template.parse(template)
+    for seed in range(20):
+        generator = random.Random(seed)
+        labels = {f"{i}": f"{words_of(generator, 2)} {i}" for i in range(3)}
+        blocks = [asks.demonstration(words_of(generator, 4), None, words_of(generator, 2)) for _ in range(3)]
+        question = asks.question(generator.choice(["", " x ", words_of(generator, 6)]))
+        encoder = Encoder(tokenizer, labels)
+        (choice,) = encoder.choices([question], first=False)
+        before = tuple(token for i, block in enumerate(blocks) for token in encoder.block(block, first=not i))
+        for label, word in zip(choice.labels, labels.values(), strict=True):
+            whole = "\n\n".join([*blocks, question]) + word
+            assert before + choice.input_ids + label == tuple(tokenizer.encode(whole).ids)
+
+
+def test_the_space_before_a_label_is_part_of_the_label(tokenizer):
+    (choice,) = Encoder(tokenizer, {"a": "cat", "b": "dog"}).choices(["the mat: "], first=True)
+    assert tokenizer.tokens(choice.labels[0])[0].startswith("Ġ")
+    assert tokenizer.decode(choice.input_ids) == "the mat:"
+
+
+# -- calibration
+
+
+def test_contextual_calibration_divides_by_what_is_said_of_texts_without_content(folder):
+    texts = [text for text, _ in POOL]
+    raw = Prompt(labels=LABELS, calibration="none").on(folder)
+    plain, free = raw.predict(texts, POOL), raw.predict(list(CONTENT_FREE), POOL)
+    prior = np.mean([list(one.scores.values()) for one in free], axis=0)
+    for one, found in zip(plain, Prompt(labels=LABELS).on(folder).predict(texts, POOL), strict=True):
+        weighed = np.array(list(one.scores.values())) / prior
+        assert list(found.scores.values()) == pytest.approx(weighed / weighed.sum(), abs=1e-5)
+        assert found.uncalibrated == pytest.approx(one.scores, abs=1e-5)
+        assert found.label == LABELS[int(np.argmax(weighed))]
+        assert one.uncalibrated is None
+
+
+def test_batch_calibration_divides_by_the_mean_over_unlabelled_texts_or_those_asked_about(folder):
+    texts, others = ["the dog", "my cat", "a mat"], ["London", "the fox", "café", "it"]
+    raw = Prompt(labels=LABELS, calibration="none").on(folder)
+    plain = np.array([list(one.scores.values()) for one in raw.predict(texts, POOL)])
+    elsewhere = np.array([list(one.scores.values()) for one in raw.predict(others, POOL)])
+    model = Prompt(labels=LABELS, calibration="batch").on(folder)
+    for found, prior in [
+        (model.predict(texts, POOL), plain.mean(0)),
+        (model.predict(texts, POOL, unlabelled=others), elsewhere.mean(0)),
+        (model.predict(texts, POOL, unlabelled=[{"text": text} for text in others]), elsewhere.mean(0)),
+    ]:
+        weighed = plain / prior
+        expected = weighed / weighed.sum(-1, keepdims=True)
+        assert np.array([list(one.scores.values()) for one in found]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_orders_are_averaged_and_their_spread_is_told(folder):
+    asked = {"labels": LABELS, "choice": "first", "calibration": "none"}
+    averaged = Prompt(**asked, orders=4, seed=3).on(folder).predict("the dog", POOL[:3])
+    alone = Prompt(**asked).on(folder)
+    runs = [list(alone.predict("the dog", [POOL[i] for i in order]).scores.values()) for order in orders(3, 4, seed=3)]
+    assert list(averaged.scores.values()) == pytest.approx(np.mean(runs, axis=0), abs=1e-5)
+    best = LABELS.index(averaged.label)
+    assert averaged.spread == pytest.approx(np.std(runs, axis=0)[best], abs=1e-5)
+    assert alone.predict("the dog", POOL).spread is None
+
+
+# -- what is shown
+
+
+@pytest.mark.parametrize("how", ["first", "random", "balanced"])
+@pytest.mark.parametrize("shots", [0, 1, 4, 99])
+def test_examples_are_chosen_without_repeating_one_the_same_for_the_same_seed(how, shots):
+    labels = ["a"] * 8 + ["b"] * 2 + ["c"]
+    found = choose(labels, shots, how, seed=5)
+    assert len(found) == len(set(found)) == min(shots, 11)
+    assert found == choose(labels, shots, how, seed=5)
+    if how == "first":
+        assert found == list(range(min(shots, 11)))
+    if how == "balanced" and shots == 4:
+        assert {labels[i] for i in found} == {"a", "b", "c"}
+        assert any(choose(labels, shots, how, seed=seed) != found for seed in range(6, 12))
+
+
+def test_orders_are_different_and_begin_with_the_one_there_is():
+    for count in range(5):
+        found = orders(count, 6, seed=1)
+        assert found[0] == list(range(count))
+        assert len({tuple(order) for order in found}) == len(found) == min(6, [1, 1, 2, 6, 24][count])
+
+
+def test_the_nearest_examples_are_those_of_the_largest_cosine_and_the_nearest_stands_last(folder, theirs, tokenizer):
+    texts = ["the quick dog", "where is my money?"]
+    pool = [words_of(random.Random(seed), 6) for seed in range(12)]
+    model = Prompt(labels=LABELS, choice="nearest", shots=3).on(folder)
+    asked = model.ask([(text, "good") for text in pool])
+    found = asked.questions.chosen(model.texts(texts, asked), seed=0)
+    for text, rows in zip(texts, found, strict=True):
+        with torch.inference_mode():
+            read = [theirs.transformer(torch.tensor([tokenizer.encode(one).ids])) for one in [text, *pool]]
+        first, *others = (one.last_hidden_state[0].mean(0) for one in read)
+        nearness = [float(torch.cosine_similarity(first, other, dim=0)) for other in others]
+        assert rows == sorted(np.argsort(nearness)[-3:].tolist(), key=lambda row: nearness[row])
+
+
+def test_a_bert_may_say_what_is_near_and_each_text_has_its_own_examples(folder, bert_folder):
+    texts = ["the cat sat on the mat", "please send the money back"]
+    pool = [("the dog sat on the cat", "good"), ("send money to my card", "bad"), ("London", "so so")]
+    model = Prompt(labels=LABELS, choice="nearest", shots=1, nearest_by=str(bert_folder), calibration="none").on(
+        folder
+    )
+    found = model.predict(texts, pool)
+    asked = model.ask(pool)
+    rows = asked.questions.chosen(model.texts(texts, asked), seed=0)
+    for text, (row,), prediction in zip(texts, rows, found, strict=True):
+        alone = Prompt(labels=LABELS, calibration="none").on(folder).predict(text, [pool[row]])
+        assert prediction.scores == pytest.approx(alone.scores, abs=1e-5)
+
+
+def test_mean_vectors_do_not_depend_on_the_batch_and_long_texts_are_cut(folder):
+    network = Prompt(labels=LABELS).on(folder).network
+    tokenizer = Tokenizer.load(folder)
+    texts = ["the cat", "", "the dog " * 400, "mat"]
+    together = mean_vectors(network.backbone, tokenizer, texts)
+    for text, vector in zip(texts, together, strict=True):
+        torch.testing.assert_close(mean_vectors(network.backbone, tokenizer, [text])[0], vector, rtol=1e-4, atol=1e-5)
+
+
+def test_worked_examples_that_do_not_fit_are_left_out_whole_from_the_front_and_it_is_said(folder, tokenizer):
+    model = Prompt(labels=LABELS, choice="first", shots=6, calibration="none").on(folder)
+    long = "the cat sat on the mat " * 9
+    examples = [(f"{long}{i}", "good") for i in range(6)]
+    asked = model.ask(examples)
+    texts = model.texts(["the dog", long * 3], asked)
+    prompts, left_out = asked.questions.prompts(texts, 0, 2)
+    for prompt, left, text in zip(prompts, left_out, texts, strict=True):
+        assert prompt.endswith(f"Text: {text.text}\nLabel:")
+        assert [f"mat {i}\n" in prompt for i in range(6)] == [i >= left for i in range(6)]
+        assert len(tokenizer.encode(prompt).ids) + 2 <= 320 < len(tokenizer.encode(f"Text: {long}0\nLabel: good\n\n{prompt}").ids) + 2  # fmt: skip  # noqa: E501
+    assert left_out[1] > left_out[0] > 0
+    model.predict(["the dog", "a cat"], examples)
+    (remark,) = model.remarks
+    assert "before 2 of 2 texts" in remark
+    assert "did not fit into the 320 tokens" in remark
+
+
+def test_answers_with_fewer_examples_are_those_of_asking_with_fewer(folder):
+    long = "the cat sat on the mat " * 9
+    examples = [(f"{long}{i}", LABELS[i % 3]) for i in range(6)]
+    asking = Prompt(labels=LABELS, choice="first", calibration="none")
+    model = asking.on(folder)
+    found = model.predict(["the dog", long], examples)
+    for text, prediction, left in zip(["the dog", long], found, list(model.left_out), strict=True):
+        fewer = asking.on(folder).predict(text, examples[left:])
+        assert prediction.scores == pytest.approx(fewer.scores, abs=1e-5)
+
+
+def test_a_prompt_of_nothing_but_the_text_may_lose_all_its_examples(folder):
+    examples = [("the cat sat on the mat " * 40, "good"), ("the dog " * 200, "bad")]
+    asking = Prompt(labels=LABELS, choice="first")
+    found = asking.on(folder).predict("the dog", examples)
+    assert found.scores == pytest.approx(asking.on(folder).predict("the dog").scores, abs=1e-5)
+
+
+# -- predictions
+
+
+def test_predictions_are_those_of_a_classifier_and_plain_json(folder):
+    model = Prompt(labels=LABELS, orders=2).on(folder)
+    one = model.predict("the dog", POOL)
+    assert isinstance(one, LabelPrediction)
+    assert one.score == max(one.scores.values()) == one.scores[one.label]
+    assert sum(one.scores.values()) == pytest.approx(1)
+    assert json.loads(json.dumps(one.to_json()))["uncalibrated"].keys() == set(LABELS)
+    assert "uncalibrated" in one.brief
+    several = Prompt(labels=LABELS, problem_type="multi_label_classification").on(folder).predict(["a", "b"])
+    assert all(isinstance(prediction, LabelsPrediction) for prediction in several)
+    for prediction in several:
+        assert prediction.labels == tuple(label for label in LABELS if prediction.scores[label] >= 0.5)
+    assert model.predict([], POOL) == []
+
+
+def test_several_labels_are_found_in_the_examples_and_joined_in_the_prompt(folder):
+    model = Prompt().on(folder)
+    examples = [{"text": "a", "label": "joy;anger"}, {"text": "b", "label": "joy"}, {"text": "c", "label": "anger"}]
+    asked = model.ask(examples)
+    assert asked.labels == ("anger", "joy")
+    assert "Label: joy, anger" in model.shown(asked, model.texts(["x"], asked))
+    assert isinstance(model.predict("x", examples), LabelsPrediction)
+
+
+def test_labels_are_said_in_other_words_and_answered_by_their_own_names(folder):
+    examples = [("a", "0"), ("b", "1"), ("c", "0")]
+    model = Prompt(verbalize={"0": "very bad", "1": "good"}).on(folder)
+    asked = model.ask(examples)
+    assert "Label: very bad" in model.shown(asked, model.texts(["x"], asked))
+    found = model.predict("x", examples)
+    assert found.scores.keys() == {"0", "1"}
+    words = Prompt(labels=["very bad", "good"]).on(folder).predict("x", [("a", "0"), ("b", "1"), ("c", "very bad")])
+    assert list(found.scores.values()) == pytest.approx(list(words.scores.values()))
+
+
+def test_built_in_templates_say_labels_as_they_know_them_if_they_know_all(folder):
+    model = Prompt(labels=["0", "1"], template="sentiment").on(folder)
+    asked = model.ask()
+    assert asked.questions.words == {"0": "negative", "1": "positive"}
+    assert "labels are said as: 0 = negative, 1 = positive" in asked.notes
+    stars = Prompt(labels=["0", "1", "2"], template="sentiment").on(folder).ask()
+    assert stars.questions.words == {"0": "0", "1": "1", "2": "2"}
+    for name, template in BUILT_IN.items():
+        assert find_template(name) is template
+        assert Template.parse(template.text).before == template.before
+        given = Prompt(template=name) if template.writes else Prompt(template=name, labels=["yes", "no"])
+        found = given.on(folder).predict(("the cat", "a dog") if template.paired else "the cat")
+        assert isinstance(found, Prediction)
+
+
+def test_pairs_are_asked_about_with_their_own_template(folder):
+    model = Prompt(labels=["yes", "no"]).on(folder)
+    examples = [("the cat sat", "a cat sat", "yes"), ("the dog", "the cat", "no")]
+    asked = model.ask(examples, paired=True)
+    prompt = model.shown(asked, model.texts([("one", "two")], asked))
+    assert prompt.endswith("First text: one\nSecond text: two\nLabel:")
+    first = model.predict([("the cat", "the dog"), ("the dog", "the cat")], examples)
+    assert first[0].scores != first[1].scores
+    assert model.predict({"text": "the cat", "pair": "the dog"}, examples).scores == pytest.approx(first[0].scores)
+
+
+def test_an_answer_is_written_up_to_the_end_of_the_line(folder, theirs, tokenizer):
+    model = Prompt(template="translation", max_new_tokens=12, stop=["\n", "."]).on(folder)
+    examples = [("the dog", "le chien"), ("the cat", "le chat")]
+    asked = model.ask(examples)
+    texts = ["my card", "the mat"]
+    for text, found in zip(texts, model.predict(texts, examples), strict=True):
+        assert isinstance(found, WrittenAnswer)
+        prompt = model.shown(asked, model.texts([text], asked))
+        assert prompt.endswith(f"English: {text}\nFrench:")
+        assert "English: the cat\nFrench: le chat" in prompt
+        ids = torch.tensor([tokenizer.encode(prompt).ids])
+        options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+        written = theirs.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, ids.shape[1] :].tolist()
+        expected = tokenizer.decode(written)
+        cut = min((place for stop in ("\n", ".") if (place := expected.find(stop)) >= 0), default=len(expected))
+        assert found.answer == expected[:cut].strip()
+
+
+def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
+    from headway.tasks import prompt_model
+    from headway.tasks.data import stream_rows
+
+    path = tmp_path / "texts.csv"
+    path.write_text("id,text\n" + "".join(f"{i},{text}\n" for i, (text, _) in enumerate(POOL)))
+    model = Prompt(labels=LABELS).on(folder)
+    together = model.predict([text for text, _ in POOL], POOL)
+    monkeypatch.setattr(prompt_model, "TEXTS_AT_ONCE", 4)
+    stream = stream_rows(path)
+    found = list(model.predict_rows(stream, model.ask(POOL), model.columns(stream, {}, None, need_label=False)))
+    assert [row["id"] for row, _ in found] == [str(i) for i in range(len(POOL))]
+    for (_, one), other in zip(found, together, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+# -- evaluation
+
+
+def write(path, rows):
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """(test rows, examples): what the words are decides the label."""
+    rows = [(f"{words_of(random.Random(i), 3)} number {i}", "good" if i % 3 else "bad") for i in range(40)]
+    return write(tmp_path / "test.csv", rows[:24]), write(tmp_path / "train.csv", rows[20:])
+
+
+def test_an_evaluation_has_its_intervals_its_baseline_and_its_verdict(folder, files):
+    model = Prompt(shots=4, orders=2).on(folder)
+    found = model.evaluate(*files, seeds=3)
+    rows = list(found.figures)
+    assert rows == ["mean of 2 orders", "calibrated", "uncalibrated", "always good"]
+    assert any("4 examples are not used, because their texts are asked about" in note for note in found.notes)
+    assert len(found.runs) == 3 * (1 + 2 + 2)
+    for row in rows[:3]:
+        values = [
+            [run["accuracy"] for run in found.runs if (run["answers"], run["seed"]) == (row, s)] for s in (0, 1, 2)
+        ]
+        means = np.mean(values, axis=1)
+        figure = found.figures[row]["accuracy"]
+        assert figure.mean == pytest.approx(means.mean())
+        half = 4.302652729911275 * means.std(ddof=1) / 3**0.5  # Student's t, two degrees of freedom
+        assert figure.high == pytest.approx(min(1, means.mean() + half))
+        assert figure.low == pytest.approx(max(0, means.mean() - half))
+        assert (figure.worst, figure.best) == (np.min(values), np.max(values))
+    commonest = [example.label for example in found.examples].count("good") / len(found.examples)
+    assert found.figures["always good"]["accuracy"].mean == pytest.approx(commonest)
+    right = np.mean([p.label == e.label for p, e in zip(found.predictions, found.examples, strict=True)])
+    assert found.figures["mean of 2 orders"]["accuracy"].worst <= right <= found.figures["mean of 2 orders"]["accuracy"].best  # fmt: skip  # noqa: E501
+    assert "no better than always answering good" in found.verdict[0]
+    assert "fine-tuning" in found.verdict[1]
+    assert json.loads(json.dumps(found.to_json()))["figures"]["calibrated"]["f1"].keys() == {"mean", "low", "high", "worst", "best"}  # fmt: skip  # noqa: E501
+
+
+def test_what_is_measured_is_what_is_predicted(folder, files):
+    model = Prompt(shots=4, seed=7).on(folder)
+    found = model.evaluate(*files, seeds=1)
+    examples = [(e.text, e.label) for e in found.examples]
+    pool = [one for one in csv_rows(files[1]) if one[0] not in {text for text, _ in examples}]
+    predictions = model.predict([text for text, _ in examples], pool)
+    assert [one.label for one in found.predictions] == [one.label for one in predictions]
+    figure = found.figures["calibrated"]["accuracy"]
+    assert (figure.low, figure.high) == (None, None)
+
+
+def csv_rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return [tuple(row) for row in list(csv.reader(file))[1:]]
+
+
+def test_a_prompt_that_knows_the_answers_beats_the_commonest_one(folder, files, monkeypatch):
+    model = Prompt(labels=["good", "bad"], shots=0, calibration="none").on(folder)
+    answers = dict(csv_rows(files[0]))
+
+    def shares(asked, texts, _):
+        return np.array([[[float(answers[text.text] == label) for label in asked.labels] for text in texts]]), None
+
+    monkeypatch.setattr(model, "shares", shares)
+    found = model.evaluate(files[0])
+    assert found.figures["uncalibrated"]["accuracy"].mean == 1
+    assert "beats always answering good" in found.verdict[0]
+    assert "One run says little" in found.verdict[0]
+
+
+def test_several_labels_and_written_answers_are_measured_by_their_own_figures(folder):
+    rows = [{"text": f"a {i}", "label": ["joy", "anger"][: i % 2 + 1]} for i in range(8)]
+    found = Prompt(shots=2).on(folder).evaluate(rows[:4], rows[4:], seeds=2)
+    assert found.figures["calibrated"].keys() == {"f1", "f1_macro"}
+    pairs = [{"text": f"the dog {i}", "label": f"le chien {i % 2}"} for i in range(6)]
+    found = (
+        Prompt(template="translation", shots=2, max_new_tokens=4).on(folder).evaluate(pairs[:3], pairs[3:], seeds=2)
+    )
+    assert list(found.figures) == ["written", "always le chien 0"]
+    assert found.figures["always le chien 0"]["exact_match"].mean == pytest.approx(2 / 3)
+
+
+# -- what people get wrong
+
+BAD_PROMPTS = [
+    ({"template": "Label: {label}"}, r"no \{text\}.*Add it.*sentiment"),
+    ({"template": "sentimant"}, r"no \{text\}.*sentiment"),
+    ({"template": "{txt}: {label}"}, r"\{txt\}.*Did you mean \{text\}"),
+    ({"template": "{text} {label} {label}"}, "more than once"),
+    ({"template": "{label}: {text}"}, r"no \{text\}|after \{label\}"),
+    ({"template": "{text} {label} {pair}"}, r"\{pair\} after \{label\}"),
+    ({"labels": ["good"]}, "at least two"),
+    ({"labels": ["good", "good"]}, "each of them once"),
+    ({"labels": ["good", " "]}, "one of them is empty"),
+    ({"verbalize": ["good"]}, "--verbalize good: say LABEL=WORDS"),
+    ({"shots": -1}, "--shots -1.*0 or more"),
+    ({"orders": 0}, "--orders 0.*1 or more"),
+    ({"max_new_tokens": 0}, "--max-new-tokens 0"),
+    ({"choice": "best"}, "--choice best: one of balanced"),
+    ({"calibration": "magic"}, "--calibration magic: one of contextual, batch, none"),
+    ({"problem_type": "regression"}, "--problem-type regression"),
+    ({"nearest_by": "x"}, "--nearest-by.*--choice nearest"),
+    ({"write": True, "labels": ["a", "b"]}, "--labels are for choosing"),
+    ({"template": "translation", "orders": 2}, "--orders 2"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), BAD_PROMPTS, ids=lambda value: str(value)[:40])
+def test_options_that_cannot_be_are_refused_by_name(options, said):
+    with pytest.raises(HeadwayError, match=said):
+        Prompt(**options)
+
+
+def test_a_prompt_is_frozen_and_takes_lists():
+    prompt = Prompt(labels=["a", "b"], verbalize={"a": "x"})
+    assert prompt == Prompt(labels=("a", "b"), verbalize=("a=x",))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prompt.shots = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
+    asking = Prompt(labels=LABELS)
+    model = asking.on(folder)
+    cases = [
+        (lambda: asking.on(bert_folder), "is a BERT.*needs a GPT-2"),
+        (lambda: Prompt().on(folder).predict("a"), "--labels are missing"),
+        (lambda: model.predict("a", [("b", "great")]), "'great' is none of the 3"),
+        (lambda: model.predict("a", [("b", "good"), ("c",)]), "example 2"),
+        (lambda: model.predict("a", ["b"]), "dict"),
+        (lambda: model.predict(["a", 3]), "input 2.*single texts"),
+        (lambda: Prompt(labels=LABELS, template="{text} {pair} {label}").on(folder).predict("a"), "input 1.*pairs"),
+        (lambda: Prompt(labels=LABELS, verbalize={"god": "x"}).on(folder).predict("a"), "no label 'god'.*good"),
+        (lambda: Prompt(labels=["a", "b"], verbalize={"a": "b"}).on(folder).predict("x"), "both said as 'b'"),
+        (lambda: model.predict("the dog " * 500), "the texts given, row 1.*tokens.*320 at most"),
+        (lambda: Prompt(template="translation").on(folder).predict("the dog " * 500), "room for the answer included"),
+        (lambda: model.predict("a", unlabelled=["b"]), "--calibration batch"),
+        (lambda: Prompt().on(folder).predict("a", [("b", "1.5"), ("c", "2.25")]), "labels are numbers"),
+        (lambda: model.evaluate([{"text": "a", "label": "good"}], seeds=0), "--seeds 0"),
+        (lambda: model.evaluate([{"text": "a", "label": "good"}], [("a", "good")]), "All examples are among"),
+    ]
+    for wrong, said in cases:
+        with pytest.raises(HeadwayError, match=said):
+            wrong()
+    empty = tmp_path / "empty.csv"
+    for content in ("", "text,label\n"):
+        empty.write_text(content)
+        with pytest.raises(HeadwayError, match=r"empty\.csv"):
+            model.predict("a", empty)
+
+
+def test_no_examples_is_asking_without_any(folder):
+    model = Prompt(labels=LABELS).on(folder)
+    assert model.predict("a", []) == model.predict("a")
+    zero = Prompt(labels=LABELS, shots=0).on(folder)
+    assert zero.predict("a", POOL).scores == pytest.approx(model.predict("a").scores)
+
+
+def test_texts_are_never_changed_by_what_stands_in_them(folder):
+    model = Prompt(labels=LABELS).on(folder)
+    asked = model.ask()
+    (example,) = model.texts(["{label} {text}  \n"], asked)
+    assert isinstance(example, TextExample)
+    assert model.shown(asked, [example]) == "Text: {label} {text}  \n\nLabel:"

@@ -1,0 +1,160 @@
+"""headway generate: what comes out on the terminal and as JSON is what core.generation gives."""
+
+import csv
+import io
+import json
+
+import pytest
+from headway.core import sources
+from headway.core.generation import GenerationConfig, generate, next_tokens
+from headway.core.options import options_of
+from headway.tasks.language_model import load_language_model
+from tiny_gpt2 import make_gpt2
+
+SHORT = ("--max-new-tokens", "6")
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory, byte_level_folder):
+    return make_gpt2(byte_level_folder, tmp_path_factory.mktemp("gpt2"))
+
+
+def continued(folder, prompts, **options):
+    network, tokenizer = load_language_model(folder)
+    return [
+        [one.text for one in texts] for texts in generate(network, tokenizer, prompts, GenerationConfig(**options))
+    ]
+
+
+def last_json(text):
+    return json.loads(text.splitlines()[-1])
+
+
+def test_texts_are_continued_on_the_terminal(headway, gpt2):
+    ran = headway("generate", gpt2, "the quick", "my card", *SHORT)
+    (first,), (second,) = continued(gpt2, ["the quick", "my card"], max_new_tokens=6)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"the quick{first}\nmy card{second}\n"
+
+
+def test_json_is_one_object_with_every_text(headway, gpt2):
+    ran = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "3", "--top-k", "5", "--json")
+    found = last_json(ran.out)
+    expected = continued(gpt2, ["the quick", "my card"], max_new_tokens=6, samples=3, top_k=5)
+    assert found["model"] == str(gpt2)
+    assert [[one["text"] for one in result["texts"]] for result in found["results"]] == expected
+    assert {"text", "token_ids", "score", "finish_reason"} == found["results"][0]["texts"][0].keys()
+    assert len(ran.out.splitlines()) == 1
+    assert "score" in ran.err
+
+
+def test_streaming_shows_the_same_text(headway, gpt2):
+    whole = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "2")
+    streamed = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "2", "--stream")
+    assert streamed.code == 0
+    assert streamed.out == whole.out
+
+
+def test_probabilities_show_the_ten_likeliest_tokens_at_every_step(headway, gpt2):
+    ran = headway("generate", gpt2, "the quick", *SHORT, "--show-probabilities", "--json")
+    network, tokenizer = load_language_model(gpt2)
+    steps = list(next_tokens(network, tokenizer, "the quick", GenerationConfig(max_new_tokens=6)))
+    (result,) = last_json(ran.out)["results"]
+    assert len(result["steps"]) == len(steps)
+    for shown, step in zip(result["steps"], steps, strict=True):
+        assert shown["token"] == step.token
+        assert len(shown["likeliest"]) == 10
+        assert shown["likeliest"][0]["probability"] == pytest.approx(step.likeliest[0].probability)
+        assert (
+            f"{json.dumps(step.likeliest[0].token, ensure_ascii=False)} {step.likeliest[0].probability:.3f}" in ran.err
+        )
+
+
+def test_stop_strings_may_be_typed_with_a_backslash(headway, gpt2):
+    (whole,) = continued(gpt2, ["the quick"], max_new_tokens=30)
+    stop = whole[0][2:4]
+    ran = headway("generate", gpt2, "the quick", "--max-new-tokens", "30", "--stop", stop, "--stop", r"\n")
+    assert ran.out == f"the quick{whole[0][: whole[0].index(stop)]}\n"
+
+
+def test_beams_and_a_full_context_are_told(headway, gpt2):
+    ran = headway("generate", gpt2, "the quick", *SHORT, "--beams", "3", "--samples", "2")
+    assert ran.out.count("ended by length") == 2
+    ran = headway("generate", gpt2, "the quick", "--max-new-tokens", "200")
+    assert "the model's context is full" in ran.out
+
+
+def test_without_a_text_it_starts_from_nothing(headway, gpt2):
+    ran = headway("generate", gpt2, *SHORT)
+    assert ran.out == f"{continued(gpt2, [''], max_new_tokens=6)[0][0]}\n"
+
+
+def test_the_built_in_model_is_asked_where_none_is_given(headway, gpt2, monkeypatch):
+    ran = headway("generate", "the quick fox", *SHORT)
+    if "mini-gpt2" not in sources.BUILT_IN:
+        assert ran.code == 2
+        assert "The model is missing" in ran.err
+    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    expected = headway("generate", gpt2, "the quick fox", *SHORT)
+    assert headway("generate", "the quick fox", *SHORT) == expected
+    assert headway("generate", "mini-gpt2", "the quick fox", *SHORT) == expected
+
+
+def test_lines_of_stdin_are_texts(headway, gpt2, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("the quick\n\nmy card\n"))
+    ran = headway("generate", gpt2, "-", *SHORT)
+    assert ran == headway("generate", gpt2, "the quick", "my card", *SHORT)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert "stdin holds no text" in headway("generate", gpt2, "-").err
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_rows_of_a_file_get_a_column_with_what_follows(headway, gpt2, folder, samples):
+    (folder / "begin.csv").write_text("id,start\n1,the quick\n2,my card\n3,\n")
+    texts = continued(gpt2, ["the quick", "my card", ""], max_new_tokens=6, samples=samples)
+    command = ["generate", gpt2, "--data", "begin.csv", "--text", "start", *SHORT, "--samples", samples]
+    ran = headway(*command, "--output", "out.jsonl")
+    assert (ran.code, ran.err) == (0, "")
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
+    name, expected = ("continuation", [one[0] for one in texts]) if samples == 1 else ("continuations", texts)
+    assert [row[name] for row in rows] == expected
+    assert headway(*command, "--output", "out.jsonl").code == 2
+    ran = headway(*command, "--output", "out.csv", "--json")
+    assert last_json(ran.out) == {"output": "out.csv", "rows": 3}
+    with (folder / "out.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 4
+
+
+def test_every_option_of_generation_is_an_option_with_its_help(headway, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    out = headway("generate", "--help").out
+    for option in options_of(GenerationConfig):
+        assert f"--{option.name.replace('_', '-')} " in out
+        assert option.help[:60] in out
+
+
+BAD = [
+    (("GPT2", "a", "--stream", "--show-probabilities"), "--stream shows the text"),
+    (("GPT2", "a", "--data", "x.csv", "--output", "y.csv"), "leave the texts out"),
+    (("GPT2", "--stream", "--data", "x.csv", "--output", "y.csv"), "leave --stream out"),
+    (("GPT2", "--data", "x.csv"), "--data and --output go together"),
+    (("GPT2", "a", "--output", "y.csv"), "--data and --output go together"),
+    (("GPT2", "--data", "x.csv", "--output", "y.csv"), "x.csv: no such file"),
+    (("GPT2", "a", "--temperature", "-1"), "temperature=-1"),
+    (("GPT2", "a", "--beams", "2", "--stream"), "beams=2"),
+    (("GPT2", "a", "--context", "grow"), "context='grow'"),
+    (("GPT2", "the dog " * 200), "The prompt has"),
+    (("nowhere/model", "a"), "There is no model"),
+    (("BERT", "a"), "is a BERT"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[said for _, said in BAD])
+def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, arguments, said):
+    named = {"GPT2": gpt2, "BERT": tiny}
+    ran = headway("generate", *(named.get(argument, argument) for argument in arguments))
+    assert ran.code == 2
+    assert ran.out == ""
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
