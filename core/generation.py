@@ -14,7 +14,6 @@ from .decoding import FinishReason, Generation, Row, check_prompts, decode, lang
 from .errors import HeadwayError
 from .generation_config import GenerationConfig
 from .heads import Network
-from .packing import BatchPlan
 from .text_stream import token_bytes
 from .tokenizer import Tokenizer
 
@@ -222,9 +221,14 @@ def _generate(
 
 
 def _batches(prompts: Sequence[Sequence[int]], more: int, budget: int) -> list[list[int]]:
-    """Which prompts are continued together, when each may get so many more tokens."""
-    tokens = [len(prompt) + more for prompt in prompts]
-    return BatchPlan(tokens, batch_tokens=budget).by_length()
+    """Which prompts are continued together, when each may get so many more tokens: a cache's rows are equally long."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
+        longest = len(prompts[batches[-1][0]]) + more if batches else 0
+        if not batches or (len(batches[-1]) + 1) * longest > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
 
 
 def _decode_text(

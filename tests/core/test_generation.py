@@ -509,3 +509,11 @@ def test_what_does_not_go_together_is_refused(with_text, pairs, wordpiece_folder
         generate(network, Tokenizer.load(wordpiece_folder), [""])
     with pytest.raises(HeadwayError, match="belongs to another model"):
         generate(pairs[0][1], tokenizer, ["the quick brown fox"])
+
+
+def test_one_long_prompt_does_not_make_the_cache_of_many_short_ones_long():
+    prompts = [[0] * 1000, *([0] * 5 for _ in range(300))]
+    batches = generation._batches(prompts, more=10, budget=2000)
+    assert sorted(i for batch in batches for i in batch) == list(range(301))
+    assert all(len(batch) == 1 or len(batch) * (max(len(prompts[i]) for i in batch) + 10) <= 2000 for batch in batches)
+    assert len(batches) < 6
