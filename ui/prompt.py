@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..tasks.base import Prediction
     from ..tasks.data import RowStream
-    from ..tasks.prompt_model import Asked, PromptModel
+    from ..tasks.prompting.model import Asked, PromptModel
 
 COLUMNS = ("text", "pair", "label")
 JOINED = ("labels", "verbalize")  # options whose values may be joined by commas

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..tasks.base import Field, Prediction
     from ..tasks.check import Report
     from ..tasks.model import Prepared, Trained
-    from ..tasks.prompt_evaluation import PromptEvaluation
+    from ..tasks.prompting.evaluation import PromptEvaluation
 
 UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
 LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in

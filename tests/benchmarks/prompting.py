@@ -32,7 +32,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 import torch
 from headway.core.gpt2 import GPT2Config
 from headway.tasks import Prompt
-from headway.tasks.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
+from headway.tasks.prompting.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 
 DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SHOTS = 16

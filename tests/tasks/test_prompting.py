@@ -13,11 +13,11 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Prompt
 from headway.tasks.base import Prediction
-from headway.tasks.calibration import CONTENT_FREE
 from headway.tasks.classification import LabelPrediction, LabelsPrediction, TextExample
-from headway.tasks.demonstrations import choose, mean_vectors, orders
-from headway.tasks.prompt_answers import WrittenAnswer
-from headway.tasks.templates import BUILT_IN, Encoder, Template, find_template
+from headway.tasks.prompting.answers import WrittenAnswer
+from headway.tasks.prompting.calibration import CONTENT_FREE
+from headway.tasks.prompting.demonstrations import choose, mean_vectors, orders
+from headway.tasks.prompting.templates import BUILT_IN, Encoder, Template, find_template
 
 # fmt: off
 WORDS = ["the", "quick", "brown", "fox", "don't", "mind", "café", "my", "card", "猫", "London,", "3", "money;",
@@ -362,8 +362,8 @@ def test_an_answer_is_written_up_to_the_end_of_the_line(folder, theirs, tokenize
 
 
 def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
-    from headway.tasks import prompt_model
     from headway.tasks.data import stream_rows
+    from headway.tasks.prompting import model as prompt_model
 
     path = tmp_path / "texts.csv"
     path.write_text("id,text\n" + "".join(f"{i},{text}\n" for i, (text, _) in enumerate(POOL)))

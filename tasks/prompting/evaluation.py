@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HeadwayError
-from . import scores
-from .classification import LabelPrediction, LabelsPrediction, TextExample
-from .data import read_table
+from ...core.errors import HeadwayError
+from .. import scores
+from ..classification import LabelPrediction, LabelsPrediction, TextExample
+from ..data import read_table
+from ..labels import SEVERAL
+from ..squad_scores import squad_scores
+from .answers import WrittenAnswer, one_label, several_labels
 from .demonstrations import BALANCED, RANDOM
-from .labels import SEVERAL
-from .prompt_answers import WrittenAnswer, one_label, several_labels
-from .prompt_model import Asked, PromptModel
-from .squad_scores import squad_scores
+from .model import Asked, PromptModel
 
 CONFIDENCE = 0.95
 ENOUGH_TO_TRAIN = 100  # labelled examples, from where fine-tuning as a rule does better than a prompt

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import HeadwayError
-from ..core.options import option
+from ...core.errors import HeadwayError
+from ...core.options import option
+from ..labels import ONE, SEVERAL
+from ..language_model import load_language_model
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST
-from .labels import ONE, SEVERAL
-from .language_model import load_language_model
 from .templates import Template, find_template
 
 if TYPE_CHECKING:
-    from .prompt_model import PromptModel
+    from .model import PromptModel
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,6 @@ class Prompt:
         Raises:
             HeadwayError: there is no such model, it cannot be read, or it is no GPT-2.
         """
-        from .prompt_model import PromptModel
+        from .model import PromptModel
 
         return PromptModel(self, *load_language_model(model), str(model))

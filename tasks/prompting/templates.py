@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from ..core.errors import HeadwayError
-from ..core.tokenizer import Tokenizer
+from ...core.errors import HeadwayError
+from ...core.tokenizer import Tokenizer
 from .label_scores import Choice, Label
 
 SEPARATOR = "\n\n"

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import HeadwayError
-from ..core.generation import GenerationConfig, generate
-from ..core.heads import Backbone, Network
-from ..core.tokenizer import Tokenizer
-from .base import Field, Prediction
+from ...core.errors import HeadwayError
+from ...core.generation import GenerationConfig, generate
+from ...core.heads import Backbone, Network
+from ...core.tokenizer import Tokenizer
+from ..base import Field, Prediction
+from ..classification import TextClassification, TextExample
+from ..columns import LABEL_NAMES, Columns, settle_columns
+from ..data import RowStream, Table, read_table
+from ..labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
+from .answers import WrittenAnswer, one_label, several_labels
 from .calibration import BATCH, CONTEXTUAL
-from .classification import TextClassification, TextExample
-from .columns import LABEL_NAMES, Columns, settle_columns
-from .data import RowStream, Table, read_table
 from .demonstrations import load_vectors
-from .labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
-from .prompt_answers import WrittenAnswer, one_label, several_labels
-from .prompt_runs import Questions
+from .runs import Questions
 from .templates import DEFAULT, DEFAULT_PAIR, Template
 
 if TYPE_CHECKING:
-    from .prompt_evaluation import PromptEvaluation
-    from .prompting import Prompt
+    from .evaluation import PromptEvaluation
+    from .prompt import Prompt
 
 TEXTS_AT_ONCE = 4096  # of a file: enough to be sorted by length, few enough for any memory
 ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_NAMES)
@@ -115,7 +115,7 @@ class PromptModel:
         Raises:
             HeadwayError: the data cannot be read, or has a label that is not among the prompt's.
         """
-        from .prompt_evaluation import evaluate_prompt
+        from .evaluation import evaluate_prompt
 
         return evaluate_prompt(self, data, examples, seeds, columns or {}, unlabelled, header)
 

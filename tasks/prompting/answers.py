@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import Prediction
+from ..base import Prediction
+from ..classification import LabelPrediction, LabelsPrediction
 from .calibration import calibrate, own_probabilities
-from .classification import LabelPrediction, LabelsPrediction
 
 THRESHOLD = 0.5  # of a label's own probability, from which it is given where several may apply
 

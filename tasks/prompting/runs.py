@@ -11,11 +11,11 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from ..core.errors import HeadwayError
-from ..core.heads import Backbone, Network
-from ..core.tokenizer import Tokenizer
+from ...core.errors import HeadwayError
+from ...core.heads import Backbone, Network
+from ...core.tokenizer import Tokenizer
+from ..classification import TextExample
 from .calibration import CONTENT_FREE, probabilities
-from .classification import TextExample
 from .demonstrations import NEAREST, choose, mean_vectors, nearest, orders
 from .label_scores import Choice, Context, label_log_likelihoods
 from .templates import SEPARATOR, Encoder, Template
