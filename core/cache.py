@@ -17,7 +17,7 @@ Shapes: L layers, H heads, D head size, T new tokens in all.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -118,15 +118,16 @@ class KVCache:
     @classmethod
     def of(cls, model: "GPT2", *, rows: int, room: int) -> Self:
         """An empty cache for a model."""
-        config, weight = model.config, model.token_embedding.weight
+        config = model.config
+        makes_keys: Any = model.get_submodule("blocks.0.attn.qkv")  # linear, or packed in another precision
         return cls(
             config.num_layers,
             config.num_heads,
             config.hidden_size // config.num_heads,
             rows=rows,
             room=room,
-            dtype=weight.dtype,
-            device=weight.device,
+            dtype=makes_keys.weight.dtype,
+            device=model.token_embedding.weight.device,
         )
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
 from ..core.gpt2 import GPT2Config, LanguageModelHead
 from ..core.heads import Network, language_model_head
+from ..core.inference import ready
 from ..core.names import model_of
 from ..core.processes import wants_cpu
 from ..core.tokenizer import Tokenizer
@@ -51,4 +52,4 @@ def load_language_model(name: str | Path) -> tuple[Network, Tokenizer]:
         )
     if torch.accelerator.is_available() and not wants_cpu():
         network.to(torch.accelerator.current_accelerator())
-    return network, tokenizer
+    return ready(network), tokenizer

@@ -19,6 +19,7 @@ from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint, load_hea
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
 from ..core.heads import Network
+from ..core.inference import ready
 from ..core.names import model_of
 from ..core.processes import processes, wait_for_all, wants_cpu
 from ..core.tokenizer import Tokenizer
@@ -153,6 +154,8 @@ class TaskModel:
         self.base = name
         self.info: dict[str, Any] = {}  # what headway.json says besides the task
         self.trained = False  # whether the network has a trained head for the task
+        self.precision = "fp32"  # of predictions: fp32 or bf16
+        self._packed: tuple[str, Network] | None = None
         self._asked = asked
         self._found = found
         self._checkpoint = checkpoint
@@ -301,6 +304,7 @@ class TaskModel:
             if processes().main and newest_checkpoint(run_folder) is None:
                 shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
         self.task = self.task.settle(self.network)
+        self._packed = None
         metrics: dict[str, float] = {}
         per_label: list[dict[str, Any]] = []
         if held_out:
@@ -441,7 +445,7 @@ class TaskModel:
         if self._changed:
             head = "published" if self._found else None
             self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
-        self._changed, self.trained = True, False
+        self._changed, self.trained, self._packed = True, False, None
         self.network = self._checkpoint.network
         if goes_on:
             assert self._found is not None
@@ -549,17 +553,23 @@ class TaskModel:
             raise HeadwayError(f"input {position + 1}: the model reads {reads} (strings){lists}. Correct the input.")
         return dict(row)
 
+    @property
+    def _for_inference(self) -> Network:
+        """The network with its weights packed; packed anew after training, and in another precision."""
+        if self._packed is None or self._packed[0] != self.precision:
+            self._packed = self.precision, ready(self.network.eval(), self.precision)
+        return self._packed[1]
+
     def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:
         """A prediction for each example, in bounded memory; how many of them were cut, and the task's remarks."""
         self._need_training()
-        self.network.eval()
         predictions: list[Any] = []
         cut = 0
         remarks: dict[Remark, list[str]] = {}
         for start in range(0, len(examples), EXAMPLES_AT_ONCE):
             part = examples[start : start + EXAMPLES_AT_ONCE]
             groups = self._encode(part)
-            predictions += predictions_for(self.task, self.network, groups)
+            predictions += predictions_for(self.task, self._for_inference, groups)
             cut += sum(cut_tokens(group) > 0 for group in groups)
             for remark, places in collect_remarks(self.task, part, groups).items():
                 remarks.setdefault(remark, []).extend(places)
@@ -618,7 +628,7 @@ class TaskModel:
             held_out = self._write_texts(Path(folder) / "tokens", texts, texts.read(), held_out=True)
             if not len(held_out.groups):
                 raise HeadwayError(f"{texts.source}: there is no text in it to measure. Give one with words.")
-            predictions = predictions_for(self.task, self.network, held_out.groups)
+            predictions = predictions_for(self.task, self._for_inference, held_out.groups)
         corpus = held_out.groups
         counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
         metrics = self.task.score(predictions, held_out.examples)

@@ -1,0 +1,72 @@
+"""Models readied for inference: the same outputs, faster, and the model they were made from untouched."""
+
+import pytest
+import torch
+from headway.core.bert import Bert, BertConfig
+from headway.core.cache import KVCache
+from headway.core.errors import HeadwayError
+from headway.core.generation import GenerationConfig, generate_ids
+from headway.core.gpt2 import GPT2, GPT2Config
+from headway.core.heads import Network, SequenceHead, language_model_head
+from headway.core.inference import PackedLinear, ready
+from headway.core.packing import PackedBatch
+
+SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
+
+
+def network(kind: str, activation: str) -> Network:
+    torch.manual_seed(0)
+    if kind == "bert":
+        backbone = Bert(BertConfig(**SIZES, max_positions=40, activation=activation))
+        return Network(backbone, SequenceHead(backbone.config, 3)).eval()
+    backbone = GPT2(GPT2Config(**SIZES, max_positions=40, activation=activation))
+    return Network(backbone, language_model_head(backbone)).eval()
+
+
+def batch() -> PackedBatch:
+    draw = torch.Generator().manual_seed(1)
+    return PackedBatch.pack([torch.randint(60, (n,), generator=draw).tolist() for n in (1, 7, 7, 30, 40)])
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_the_outputs_are_those_of_the_plain_network(kind: str, activation: str, precision: str, apart: float):
+    plain = network(kind, activation)
+    with torch.inference_mode():
+        expected = plain(batch())
+        found = ready(plain, precision)(batch())
+    torch.testing.assert_close(found.float(), expected, atol=apart, rtol=apart)
+
+
+def test_the_plain_network_stays_as_it_was():
+    plain = network("bert", "gelu")
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    made = ready(plain, "bf16")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in plain.state_dict().items())
+    assert not any(isinstance(part, PackedLinear) for part in plain.modules())
+    assert any(isinstance(part, PackedLinear) for part in made.modules())
+    assert made.backbone.token_embedding.weight is plain.backbone.token_embedding.weight, "not held twice"
+    plain(batch()).sum().backward()  # and can still be trained
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_readied_gpt2_generates(precision: str):
+    made = ready(network("gpt2", "gelu_tanh"), precision)
+    config = GenerationConfig(max_new_tokens=6)
+    together = generate_ids(made, [[1, 2, 3], [4]], config)
+    alone = [generate_ids(made, [prompt], config)[0] for prompt in ([1, 2, 3], [4])]
+    assert [one[0].token_ids for one in together] == [one[0].token_ids for one in alone]
+    assert isinstance(made.backbone, GPT2)
+    kept = KVCache.of(made.backbone, rows=1, room=4).keys.dtype
+    assert kept == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def test_no_rows_are_no_matter():
+    layer = PackedLinear(torch.nn.Linear(8, 4), "gelu", torch.float32)
+    assert layer(torch.zeros(0, 8)).shape == (0, 4)
+
+
+def test_a_precision_that_is_none_is_refused():
+    with pytest.raises(HeadwayError, match="--precision int4: say fp32 or bf16"):
+        ready(network("bert", "gelu"), "int4")
