@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
 PLAIN_ENDINGS = ("", ".txt", ".text", ".md")
-PIECE = 10_000  # characters of plain text that are read, and held out, at once
+PIECE = 2_000  # characters of plain text that are read, and held out, at once
 ENCODED_AT_ONCE = 2**18  # characters: enough for all cores, little in memory
 
 

@@ -13,6 +13,7 @@ from headway.core.heads import Network
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import samples
 from headway.ui.cli import main
+from tiny_gpt2 import make_gpt2
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
@@ -21,7 +22,9 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
 @pytest.fixture
-def place(tmp_path: Path, wordpiece_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(
+    tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A folder with the files that the README speaks of."""
     with Path(str(samples.__file__)).with_name("messages.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
@@ -35,6 +38,9 @@ def place(tmp_path: Path, wordpiece_folder: Path, monkeypatch: pytest.MonkeyPatc
     network = Network(Bert(BertConfig(vocab_size=tokenizer.vocab_size, **sizes)))
     save_checkpoint(tmp_path / "bert-base-uncased", network)
     tokenizer.save(tmp_path / "bert-base-uncased")
+    (tmp_path / "gpt2").mkdir()
+    make_gpt2(byte_level_folder, tmp_path / "gpt2", max_positions=1024)
+    (tmp_path / "corpus.txt").write_text("".join(f"{row[0]}\n" for row in rows[:200]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,10 +59,12 @@ def test_the_commands_for_ones_own_file_work():
 
 
 def test_the_lines_of_python_work(place: Path, capsys: pytest.CaptureFixture[str]):
-    assert len(PYTHON) == 1
-    exec(compile(PYTHON[0], str(README), "exec"), {})
+    training, prompting = PYTHON
+    exec(compile(training, str(README), "exec"), {})
     assert (place / "runs/messages/model.safetensors").exists()
     assert capsys.readouterr().out.strip() in {"account", "billing", "delivery", "praise", "refund", "technical"}
+    exec(compile(prompting, str(README), "exec"), {})
+    assert capsys.readouterr().out.strip() in {"good", "bad"}
 
 
 def test_every_file_of_the_tree_is_there():
