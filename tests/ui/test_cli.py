@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from headway import tasks
-from headway.core.options import option
+from headway.core.options import option, options_of
 from headway.core.training_config import TrainConfig
 from headway.tasks import TextClassification
 from headway.ui import cli
@@ -79,13 +79,13 @@ def test_every_option_of_training_is_an_option_of_train_with_its_help(headway, m
         assert field.metadata["help"] in out
 
 
-def test_every_option_of_every_task_is_an_option_of_train(headway, monkeypatch):
+@pytest.mark.parametrize(("command", "when"), [("train", "before"), ("predict", "after"), ("evaluate", "after")])
+def test_every_option_of_every_task_is_an_option_of_a_command(headway, monkeypatch, command, when):
     monkeypatch.setenv("COLUMNS", "300")
-    out = headway("train", "--help").out
+    out = headway(command, "--help").out
     for task in tasks.TASKS.values():
-        for field in fields(task):
-            if field.metadata:
-                assert f"--{(field.metadata['file'] or field.name).replace('_', '-')} " in out
+        for found in options_of(task, when):
+            assert f"--{(found.file or found.name).replace('_', '-')} " in out
         for text in task.inputs:
             assert f"--{text.name} " in out
 

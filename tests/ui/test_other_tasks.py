@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headway.tasks.entities import is_legal, parse_tag
 from headway.tasks.question_answering import AnswerPrediction
 from headway.tasks.tagging import EntitiesPrediction, Entity
 from headway.ui.cli import main
@@ -101,6 +102,26 @@ def test_texts_that_are_missing_or_too_many_are_named(headway, answerer, argumen
     ran = headway("predict", answerer, *arguments)
     assert ran.code == 2
     assert words in ran.err
+
+
+def test_how_a_model_decodes_can_be_said_when_it_is_used(headway, tagger, answerer, questions):
+    ask = ["predict", answerer, "who lived?", "--context", CONTEXT, "--json"]
+    answer = json.loads(headway(*ask, "--n-best", 2, "--threshold", 1e9).out)
+    assert len(answer["alternatives"]) == 2
+    assert answer["answer"] == answer["alternatives"][0]["text"]
+    assert json.loads(headway(*ask, "--threshold=-1e9").out)["answer"] is None
+    figures = json.loads(headway("evaluate", answerer, "--data", questions, "--threshold=-1e9", "--json").out)
+    assert figures["metrics"]["no_answer_f1"] == 1.0
+    tags = json.loads(headway("predict", tagger, CONTEXT, "--viterbi", "--json").out)["tags"]
+    assert is_legal([parse_tag(tag, prefixed=True) for tag in tags], "IOB2")
+    assert headway("evaluate", tagger, "--data", ENTITIES, "--no-viterbi").code == 0
+
+
+def test_an_option_of_another_task_is_refused_when_a_model_is_used(headway, tagger):
+    ran = headway("predict", tagger, CONTEXT, "--threshold", 1)
+    assert ran.code == 2
+    assert "--threshold cannot be set on a trained model for token-classification" in ran.err
+    assert "--viterbi" in ran.err
 
 
 def test_answers_are_measured(headway, answerer, questions):
