@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import HEADER, JSON, chosen_columns, chosen_options, column_options, task_options, with_options
+from .options import (
+    HEADER,
+    JSON,
+    PRECISION,
+    chosen_columns,
+    chosen_options,
+    column_options,
+    task_options,
+    with_options,
+)
 
 
 def evaluate(
@@ -14,6 +23,7 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option(metavar="FILE", help="Labelled rows, as for training.")],
     header: Annotated[bool | None, HEADER] = None,
+    precision: Annotated[str, PRECISION] = "fp32",
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -24,7 +34,9 @@ def evaluate(
     from .render import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
-    found = load(model, **chosen_options(options)).evaluate(data, columns=chosen_columns(columns), header=header)
+    opened = load(model, **chosen_options(options))
+    opened.precision = precision
+    found = opened.evaluate(data, columns=chosen_columns(columns), header=header)
     section(console, "Data", *found.notes)
     show_evaluation(console, found.metrics, found.per_label, len(found.examples), f"examples of {data}")
     if json:

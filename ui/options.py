@@ -10,12 +10,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
 from ..core.errors import HeadwayError
 from ..core.options import Option, When, options_of
+
+if TYPE_CHECKING:
+    from ..tasks.base import Field
 
 # What people are used to from transformers' and other trainers' command lines, and short forms -> ours.
 ALIASES = {
@@ -43,12 +46,14 @@ PANELS = {
     "training": "Training",
     "generation": "How the text goes on",
     "prompting": "The prompt",
+    "embedding": "The vectors (a sentence-transformers folder says itself how)",
 }
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 KINDS = {int: "a whole number", float: "a number"}
 NOT_IN_A_FILE = {"config", "debug", "help"}
 
 HEADER = typer.Option("--header/--no-header", help="Whether the first row names the columns. Left out: it is told.")
+PRECISION = typer.Option(metavar="NAME", help="Arithmetic: fp32, or bf16, which is faster and a little less exact.")
 JSON = typer.Option("--json", help="Print one line of JSON on stdout, and everything else on stderr.")
 
 
@@ -97,7 +102,9 @@ def column_options(*, label: bool = True) -> list[Option]:
     """Which column holds what: for every text that any task reads, and for the label if there is one."""
     from ..tasks import TASKS
 
-    fields = {field.name: field for task in TASKS.values() for field in task.inputs}
+    fields: dict[str, Field] = {}
+    for field in (field for task in TASKS.values() for field in task.inputs):
+        fields.setdefault(field.name, field)  # what several tasks read is described as the first of them has it
     found = [
         Option(
             name,

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import HeadwayError
-from .options import HEADER, chosen_columns, chosen_options, column_options, flag, task_options, with_options
+from .options import (
+    HEADER,
+    PRECISION,
+    chosen_columns,
+    chosen_options,
+    column_options,
+    flag,
+    task_options,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +45,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="Where the rows and their answers go: .jsonl, .csv or .tsv.")
     ] = None,
     header: Annotated[bool | None, HEADER] = None,
+    precision: Annotated[str, PRECISION] = "fp32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each text.")] = False,
     *,
@@ -57,6 +67,7 @@ def predict(
     if (texts and data is not None) or not (texts or chosen or data is not None):
         raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
     opened = load(model, **chosen_options(options))
+    opened.precision = precision
     with ExitStack() as stack:
         if data is not None:
             stream = stream_rows(_spooled(stack) if data == STDIN else data, header=header)

@@ -538,3 +538,12 @@ def test_two_processes_train_one_model_and_one_speaks(reviews, tiny):
     assert run.returncode == 0, run.stderr
     assert only_json(run.stdout)["steps"] == 2
     assert run.stderr.count("Learning curve") <= 1
+
+
+def test_predictions_in_half_precision_are_nearly_the_same(headway, trained, reviews):
+    asked = ["evaluate", trained, "--data", reviews, "--json"]
+    full, half = (json.loads(headway(*asked, "--precision", name).out.splitlines()[-1]) for name in ("fp32", "bf16"))
+    assert half["metrics"]["accuracy"] == pytest.approx(full["metrics"]["accuracy"], abs=0.05)
+    ran = headway("predict", trained, "a text", "--precision", "int3")
+    assert ran.code == 2
+    assert "--precision int3: say fp32 or bf16." in ran.err
