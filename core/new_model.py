@@ -1,10 +1,11 @@
 """A model that begins from nothing: random weights, and a vocabulary that is learnt from the texts it will read."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from . import bert, gpt2
 from .checkpoint import save_checkpoint
@@ -42,6 +43,7 @@ def write_new_model(
     *,
     max_positions: int = 512,
     seed: int = 0,
+    embeddings: Callable[[int], Tensor] | None = None,
 ) -> None:
     """Writes a model folder with random weights.
 
@@ -52,6 +54,7 @@ def write_new_model(
         tokenizer: whose tokens it is to read.
         max_positions: the longest sequence in tokens.
         seed: of the weights.
+        embeddings: gives the token embedding, (V, C), for a hidden size C; random as well if left out.
 
     Raises:
         HeadwayError: there is no such size, the folder exists, or the disk is full.
@@ -62,6 +65,10 @@ def write_new_model(
         raise HeadwayError(f"--max-positions {max_positions}: at least 8 tokens are needed.")
     config = CONFIGS[model].named(size, vocab_size=tokenizer.vocab_size, max_positions=max_positions)
     torch.manual_seed(seed)
+    backbone = new_backbone(config)
+    if embeddings is not None:
+        with torch.no_grad():
+            backbone.token_embedding.weight.copy_(embeddings(config.hidden_size))
     with whole_folder(folder) as unfinished:
-        save_checkpoint(unfinished, Network(new_backbone(config)))
+        save_checkpoint(unfinished, Network(backbone))
         tokenizer.save(unfinished)

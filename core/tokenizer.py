@@ -161,6 +161,10 @@ class Tokenizer:
         """The tokens as the vocabulary writes them; "" for an id beyond it."""
         return [self._backend.id_to_token(i) or "" for i in ids]
 
+    def id_of(self, token: str) -> int | None:
+        """The id of a token as the vocabulary writes it; None where it has no such token."""
+        return self._backend.token_to_id(token)
+
     def join(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
         """One sequence for the model from one text or two: (input ids, segment ids).
 

@@ -3,7 +3,8 @@
 Each token's vector of the small model (the student), through a linear layer, is to point where the vector of the same
 word in the large one (the teacher) points, as in the hidden-state losses of Jiao et al. 2020
 (https://arxiv.org/abs/1909.10351) and Sanh et al. 2019 (https://arxiv.org/abs/1910.01108). The two may have different
-vocabularies: what both cut at the same places are words, and a word's first token stands for it.
+vocabularies: what both cut at the same places are words, and a word's first token stands for it. A student that begins
+from nothing takes over what the teacher's token embedding says of its tokens.
 
 Shapes: T tokens of the student, W words, C the student's hidden size, D the teacher's.
 """
@@ -92,6 +93,32 @@ class Teacher:
             total = vectors.new_zeros(count, self.size).index_add_(0, index, vectors[1:-1])
             found.append(F.normalize(total, dim=-1))
         return found
+
+    def embeddings_of(self, tokenizer: Tokenizer, size: int) -> Tensor:
+        """What the teacher knows of another vocabulary's tokens before it has read them, (V, size).
+
+        A token's vector is the mean of its pieces' in the teacher's token embedding, brought down to `size` numbers
+        along the directions in which the tokens differ most (principal components).
+
+        Raises:
+            HeadwayError: the teacher's own vectors are shorter than that.
+        """
+        if size > self.size:
+            raise HeadwayError(
+                f"the teacher's vectors have {self.size} numbers and the new model's {size}: it has to be the smaller "
+                "one. Choose another --size or another --teacher."
+            )
+        table = self.model.token_embedding.weight.detach().cpu()
+        known = self.tokenizer.id_of
+        rows = []
+        for token in tokenizer.tokens(range(tokenizer.vocab_size)):
+            number = known(token)
+            pieces = self._pieces_of(token.removeprefix("##")) if number is None else [number]
+            rows.append(table[pieces].mean(dim=0))
+        vectors = torch.stack(rows)
+        centred = vectors - vectors.mean(dim=0)
+        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)  # those of the largest spread first
+        return centred @ directions[:, :size]
 
     def _pieces_of(self, word: str) -> list[int]:
         if word not in self._pieces:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from ..core.processes import processes, wait_for_all
 from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
 from .corpus import open_documents
-from .language_modeling import LanguageTask
+from .distillation import find_teacher
+from .language_modeling import FillMask, LanguageTask
 from .model import TaskModel
 
 
@@ -32,6 +34,8 @@ def plug_from_scratch(
     keep: bool = False,
 ) -> TaskModel:
     """The task on a new model with random weights, which is written to a folder of its own.
+
+    A task with a teacher takes over its token embedding, as far as the new model's size holds it.
 
     Args:
         task: fill-mask or text-generation.
@@ -64,7 +68,10 @@ def plug_from_scratch(
             texts = open_documents(data, columns or {}, task, header=header).part(eval_fraction, seed, held_out=False)
             tokenizer = learn_tokenizer((piece.text for piece in texts), kind, vocab_size, vocabulary)
         shutil.rmtree(folder, ignore_errors=True)
-        write_new_model(folder, kind, size, tokenizer, max_positions=max_positions, seed=seed)
+        embeddings = None
+        if isinstance(task, FillMask) and task.teacher is not None:
+            embeddings = partial(find_teacher(task.teacher).embeddings_of, tokenizer)
+        write_new_model(folder, kind, size, tokenizer, max_positions=max_positions, seed=seed, embeddings=embeddings)
     wait_for_all()
     model = TaskModel.plug(task, folder)
     model.base = f"random weights ({size})"

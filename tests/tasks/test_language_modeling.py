@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from headway.core.bert import Bert, BertConfig
+from headway.core.checkpoint import load_backbone, save_checkpoint
 from headway.core.errors import HeadwayError
+from headway.core.heads import Network
 from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
 from headway.core.training_events import Saved
+from headway.core.vocabulary import learn_wordpiece
 from headway.tasks import FillMask, TextGeneration, load
 from headway.tasks.corpus import Corpus, open_documents
 from headway.tasks.distillation import TaughtHead, Teacher
@@ -333,9 +337,22 @@ def test_a_teachers_vector_of_a_word_is_the_mean_of_its_pieces(bert_folder: Path
     torch.testing.assert_close(found, torch.nn.functional.normalize(torch.stack(expected), dim=-1))
 
 
-def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(bert_folder: Path, tmp_path: Path):
-    task = FillMask(teacher=str(bert_folder))
-    model = plug_from_scratch(task, texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=bert_folder)
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """A BERT as wide as the smallest new model."""
+    tokenizer = learn_wordpiece(texts(50), 60)
+    torch.manual_seed(0)
+    backbone = Bert(BertConfig(vocab_size=tokenizer.vocab_size, hidden_size=128, num_layers=1, num_heads=2))
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    save_checkpoint(folder, Network(backbone))
+    tokenizer.save(folder)
+    return folder
+
+
+def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(teacher: Path, tmp_path: Path):
+    task = FillMask(teacher=str(teacher))
+    model = plug_from_scratch(task, texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
     losses = [
         event.loss
         for event in model.train(texts(100), output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=30)
@@ -344,7 +361,23 @@ def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(be
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert not isinstance(model.network.head, TaughtHead)
     assert type(load(tmp_path / "out").network.head).__name__ == "MaskedLMHead"
-    assert str(bert_folder) not in (tmp_path / "out/headway.json").read_text()
+    assert str(teacher) not in (tmp_path / "out/headway.json").read_text()
+
+
+def test_a_student_begins_with_what_its_teacher_knows_of_its_tokens(teacher: Path, tmp_path: Path):
+    task = FillMask(teacher=str(teacher))
+    model = plug_from_scratch(task, texts(50), folder=tmp_path / "new", size="tiny", vocab_size=45)
+    found = model.network.backbone.token_embedding.weight
+    known, tokenizer = load_backbone(teacher).network.backbone.token_embedding.weight, Tokenizer.load(teacher)
+    tokens = model.tokenizer.tokens(range(model.tokenizer.vocab_size))
+    ours = [i for i, token in enumerate(tokens) if tokenizer.id_of(token) is not None]
+    theirs = [tokenizer.id_of(tokens[i]) for i in ours]
+    assert len(ours) > 30
+    # As many directions as the teacher has: no distance is lost.
+    distances = [torch.cdist(table, table) for table in (found[ours], known[theirs])]
+    torch.testing.assert_close(*distances, atol=1e-3, rtol=1e-3)
+    with pytest.raises(HeadwayError, match="the teacher's vectors have 128 numbers and the new model's 256"):
+        plug_from_scratch(task, texts(50), folder=tmp_path / "wide", size="mini", vocab_size=45)
 
 
 # From scratch.
