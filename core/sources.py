@@ -30,6 +30,10 @@ CONFIG_FILES = [
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "modules.json",  # and what sentence-transformers writes beside it
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*_*/config.json",
 ]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]

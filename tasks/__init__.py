@@ -6,17 +6,21 @@ from typing import Any
 from .base import Task
 from .classification import TextClassification
 from .data import read_table
+from .embedding import Embedder
 from .language_modeling import FillMask, TextGeneration
 from .model import TaskModel
 from .prompting import Prompt
 from .question_answering import QuestionAnswering
+from .similarity import SentenceSimilarity
 from .tagging import TokenClassification
 
 __all__ = [
     "TASKS",
+    "Embedder",
     "FillMask",
     "Prompt",
     "QuestionAnswering",
+    "SentenceSimilarity",
     "TaskModel",
     "TextClassification",
     "TextGeneration",
@@ -26,7 +30,15 @@ __all__ = [
 ]
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (TextClassification, TokenClassification, QuestionAnswering, FillMask, TextGeneration)
+    task.name: task
+    for task in (
+        TextClassification,
+        TokenClassification,
+        QuestionAnswering,
+        SentenceSimilarity,
+        FillMask,
+        TextGeneration,
+    )
 }
 
 

@@ -6,7 +6,7 @@ window of a long text) -> the model's outputs -> a `Prediction` (plain Python) -
 Shapes: B sequences in a packed batch, T tokens in all, N outputs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..core.heads import Backbone, Config, Network
     from ..core.packing import PackedBatch
     from ..core.tokenizer import Tokenizer
+    from ..core.training_config import TrainConfig
+    from ..core.training_events import Event
     from .card import CardText
     from .columns import Columns
     from .data import RowStream, Table
@@ -177,6 +179,7 @@ class Task:
     per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
     higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
     has_document: ClassVar[bool] = False  # whether `document` can be asked for
+    headless: ClassVar[bool] = False  # reads the hidden states themselves: nothing is plugged on
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -289,8 +292,8 @@ class Task:
         """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
         return ()
 
-    def head(self, backbone: "Backbone") -> nn.Module:
-        """What is plugged onto the backbone, with fresh weights."""
+    def head(self, backbone: "Backbone") -> nn.Module | None:
+        """What is plugged onto the backbone, with fresh weights; None where it is `headless`."""
         raise NotImplementedError
 
     def tokens_at_once(self, config: "Config") -> int | None:  # noqa: ARG002
@@ -315,6 +318,15 @@ class Task:
             features: the B sequences, in order; all windows of an example are neighbours.
         """
         raise NotImplementedError
+
+    def solve(
+        self,
+        network: "Network",  # noqa: ARG002
+        groups: Sequence[list[Features]],  # noqa: ARG002
+        config: "TrainConfig",  # noqa: ARG002
+    ) -> "Iterator[Event] | None":
+        """Trains the head in a way of the task's own, as the events of a run; None: the training loop does it."""
+        return None
 
     # -- outputs -> answers -> figures
 
@@ -373,6 +385,11 @@ class Task:
     # -- model folders
 
     @classmethod
+    def is_published(cls, checkpoint: "Checkpoint") -> bool:
+        """Whether a published checkpoint has a head of this task."""
+        return checkpoint.architecture.endswith(cls.architecture) and checkpoint.network.head is not None
+
+    @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """The task of a published checkpoint with such a head."""
         raise NotImplementedError
@@ -385,6 +402,9 @@ class Task:
     def card(self, network: "Network", name: str) -> "CardText":
         """What the card of a model folder of this name says about it."""
         raise NotImplementedError
+
+    def publish(self, folder: Path, network: "Network") -> None:
+        """Writes what other libraries read besides the weights into a model folder; nothing for most tasks."""
 
     def with_options(self, given: Mapping[str, Any]) -> Self:
         """A copy in which options have other values that may be changed on a trained model.

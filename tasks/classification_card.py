@@ -79,6 +79,11 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
         "Plain transformers cannot read it: cut it there."
     )
     limits = [long]
+    if task.frozen:
+        limits.append(
+            "Only the classifier was fitted, by logistic regression on the vectors that the model had already; "
+            "training all of it takes longer and mostly makes it better."
+        )
     if task.temperature != 1:
         limits.append(
             f"Headway divides the logits by a temperature of {task.temperature:.3f}; plain transformers does not, so "

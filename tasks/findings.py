@@ -142,9 +142,10 @@ def short_texts(train: Sequence[Example]) -> Iterator[Finding]:
 
 def long_texts(train: Sequence[Example], groups: Sequence[list[Features]], limit: int) -> Iterator[Finding]:
     """Texts that are longer than a sequence may be, and what becomes of them."""
-    windowed = tuple(example.where for example, group in zip(train, groups, strict=True) if len(group) > 1)
+    cut_up = [len(group) > 1 and any(one.length > limit for one in group) for group in groups]
+    windowed = tuple(example.where for example, several in zip(train, cut_up, strict=True) if several)
     if windowed:
-        windows = sum(len(group) for group in groups if len(group) > 1)
+        windows = sum(len(group) for group, several in zip(groups, cut_up, strict=True) if several)
         yield Finding(
             "long",
             "note",

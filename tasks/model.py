@@ -155,7 +155,7 @@ class TaskModel:
         self.info: dict[str, Any] = {}  # what headway.json says besides the task
         self.trained = False  # whether the network has a trained head for the task
         self.precision = "fp32"  # of predictions: fp32 or bf16
-        self._packed: tuple[str, Network] | None = None
+        self._packed: tuple[Any, Network] | None = None
         self._asked = asked
         self._found = found
         self._checkpoint = checkpoint
@@ -175,7 +175,7 @@ class TaskModel:
             is_one, needed = kinds[model_of(config)], kinds[task.models[0]]
             raise HeadwayError(f"{name} is {is_one}, and {task.name} needs {needed}. Name another model.")
         has_head = published_class(folder, raw, model_of(config)).endswith(task.architecture)
-        checkpoint = load_checkpoint(folder, head="published" if has_head else None)
+        checkpoint = load_checkpoint(folder, head="published" if has_head and not task.headless else None)
         found = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
         model = cls(task, found, checkpoint, Tokenizer.load(folder), str(name))
         _ = model.limit  # a --max-length that the model cannot have is refused before any data is read
@@ -198,8 +198,11 @@ class TaskModel:
         if task is None:
             raise HeadwayError(
                 f"{name} is a {checkpoint.architecture}: it has no head that answers anything yet. Train one on it "
-                f"(headway train TASK --model {name} --data FILE --output FOLDER)."
+                f"(headway train TASK --model {name} --data FILE --output FOLDER), or make vectors with it "
+                "(headway embed)."
             )
+        if task.headless:
+            checkpoint.network.head = None  # a pooler, which takes no part
         model = cls(task.forget(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
         if torch.accelerator.is_available() and not wants_cpu():
@@ -304,7 +307,6 @@ class TaskModel:
             if processes().main and newest_checkpoint(run_folder) is None:
                 shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
         self.task = self.task.settle(self.network)
-        self._packed = None
         metrics: dict[str, float] = {}
         per_label: list[dict[str, Any]] = []
         if held_out:
@@ -312,19 +314,21 @@ class TaskModel:
             metrics = self.task.score(predictions, eval_examples)
             per_label = self.task.per_label(predictions, eval_examples)
         self.trained = True
+        log = run_folder / "log.jsonl"
+        used = asdict(config) if log.exists() else {"seed": config.seed}  # a task that solves keeps no log
         self.info = {
             **name_base(self.base),
             "metrics": metrics,
             "per_label": per_label,
             "data": {"train": train.facts, "eval": held_out.facts if held_out else None},
-            "training": {**asdict(config), "precision": started.precision, "device": started.device},
+            "training": {**used, "precision": started.precision, "device": started.device},
             "steps": finished.steps,
             "best_step": finished.best_step,
             "seconds": finished.seconds,
         }
-        self._write(output, overwrite or resume, settings, run_folder / "log.jsonl")
+        self._write(output, overwrite or resume, settings, log if log.exists() else None)
         if processes().main:
-            shutil.rmtree(run_folder)
+            shutil.rmtree(run_folder, ignore_errors=True)
         yield Trained(
             output=output,
             metrics=metrics,
@@ -443,18 +447,21 @@ class TaskModel:
     def _begin(self, task: Task, seed: int, *, goes_on: bool) -> str:
         """Puts the model as it was opened in place, with its own head or a new one; says which."""
         if self._changed:
-            head = "published" if self._found else None
+            head = "published" if self._found and not self._found.headless else None
             self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
         self._changed, self.trained, self._packed = True, False, None
         self.network = self._checkpoint.network
         if goes_on:
             assert self._found is not None
             self.task = task.unsettle(self._found, self.network)
-            return f"the head that {self.base} has is trained further"
+            what = f"{self.base} itself" if task.headless else f"the head that {self.base} has"
+            return f"{what} is trained further"
         torch.manual_seed(seed)
         self.network = Network(self.network.backbone, task.head(self.network.backbone))
         report = load_head(self.network, self._checkpoint.folder)
         self.task = task
+        if task.headless:
+            return f"there is no head: {self.base} itself is trained"
         return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"
 
     def _encode(self, examples: Sequence[Example]) -> list[list[Features]]:
@@ -493,8 +500,7 @@ class TaskModel:
             _, predictions = _tune(task, network, held_out)
             return task.score(predictions, held_out.examples)
 
-        seen = []
-        for event in fit(
+        events = task.solve(self.network, groups, config) or fit(
             self.network,
             config.plan(lengths_of(groups)),
             loss,
@@ -504,7 +510,9 @@ class TaskModel:
             evaluate=evaluate if held_out else None,
             higher_is_better=task.higher_is_better,
             data_fingerprint=_identify(task, self.base, train, held_out),
-        ):
+        )
+        seen = []
+        for event in events:
             if isinstance(event, Started | Finished):
                 seen.append(event)
             yield event
@@ -555,9 +563,10 @@ class TaskModel:
 
     @property
     def _for_inference(self) -> Network:
-        """The network with its weights packed; packed anew after training, and in another precision."""
-        if self._packed is None or self._packed[0] != self.precision:
-            self._packed = self.precision, ready(self.network.eval(), self.precision)
+        """The network with its weights packed; packed anew in another precision, and when weights have changed."""
+        state = (self.precision, *(parameter._version for parameter in self.network.parameters()))
+        if self._packed is None or self._packed[0] != state:
+            self._packed = state, ready(self.network.eval(), self.precision)
         return self._packed[1]
 
     def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:

@@ -59,6 +59,7 @@ def write_model(
     }
     with whole_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
+        task.publish(folder, network)
         tokenizer.save(folder)
         _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
         _write_text(folder / "README.md", model_card(task, network, info, output.name))
@@ -87,8 +88,8 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task
     """
     info = read_info(checkpoint.folder)
     if not info:
-        fitting = (task for task in tasks.values() if checkpoint.architecture.endswith(task.architecture))
-        return next((task.from_published(checkpoint) for task in fitting if checkpoint.network.head is not None), None)
+        fitting = (task for task in tasks.values() if task.is_published(checkpoint))
+        return next((task.from_published(checkpoint) for task in fitting), None)
     name = str(info.get("task"))
     if name not in tasks:
         return None

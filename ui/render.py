@@ -4,7 +4,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..tasks.check import Report
     from ..tasks.model import Prepared, Trained
     from ..tasks.prompting.evaluation import PromptEvaluation
+    from ..tasks.word_vectors import InContext, Neighbour
 
 UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
 LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in
@@ -183,10 +185,11 @@ def show_report(console: Console, report: "Report") -> None:
 
 def _example_row(console: Console, example: Any) -> dict[str, str]:
     gold = example.gold
-    label = ", ".join(gold) if isinstance(gold, tuple) else figure(gold, 2) if isinstance(gold, float) else str(gold)
+    shown = ", ".join(gold) if isinstance(gold, tuple) else figure(gold, 2) if isinstance(gold, float) else str(gold)
     width = max(20, (console.width - 24) // len(example.texts)) if console.is_terminal else 80
     names = ["text", "second text"] if len(example.texts) > 1 else ["text"]
-    return {"label": label, **{name: shorten(text, width) for name, text in zip(names, example.texts, strict=False)}}
+    label = {} if gold is None else {"label": shown}
+    return {**label, **{name: shorten(text, width) for name, text in zip(names, example.texts, strict=False)}}
 
 
 # Figures.
@@ -249,6 +252,82 @@ def show_steps(console: Console, steps: "Sequence[TokenStep]") -> None:
 def quoted(token: str) -> str:
     """A token in quotation marks, so that its spaces and line breaks are seen."""
     return json.dumps(token, ensure_ascii=False)
+
+
+# Vectors.
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Counts on a terminal what is written to a file: call what it gives with how many more there are."""
+    console = screen(to_stderr=True)
+    counter = Progress(
+        TextColumn(f"  {{task.completed:,.0f}} {what}   {{task.fields[rate]:,.0f}} a second", style="dim"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    counted = counter.add_task("", total=None, rate=0.0)
+    began = time.monotonic()
+
+    def told(more: int) -> None:
+        counter.update(counted, advance=more)
+        counter.update(counted, rate=counter.tasks[0].completed / (time.monotonic() - began))
+
+    with counter:
+        yield told
+
+
+def show_vector(console: Console, vector: Sequence[float]) -> None:
+    """The numbers of one vector."""
+    console.print(" ".join(f"{number:.4f}" for number in vector), soft_wrap=True)
+
+
+def show_similarities(console: Console, texts: Sequence[str], similarities: Sequence[Sequence[float]]) -> None:
+    """How near each text is to every other."""
+    rows = [
+        {
+            "": i,
+            **{str(j): similarity for j, similarity in enumerate(row, start=1)},
+            "text": shorten(text, _room(console)),
+        }
+        for i, (text, row) in enumerate(zip(texts, similarities, strict=True), start=1)
+    ]
+    section(console, "Similarity", table(rows))
+
+
+def show_hits(console: Console, hits: Sequence[tuple[float, str]]) -> None:
+    """Texts that were found, with their scores."""
+    for score, text in hits:
+        line = Text.assemble((f"{score:6.3f}", "bold"), "  ", shorten(text, _room(console)))
+        console.print(line, soft_wrap=True)
+
+
+def show_neighbours(console: Console, expression: str, neighbours: "Sequence[Neighbour]") -> None:
+    """The words nearest to a word, or to a sum of words."""
+    rows = [{"word": one.word, "similarity": one.score} for one in neighbours]
+    section(console, expression, *([table(rows)] if rows else []))
+
+
+def show_in_context(console: Console, found: "InContext") -> None:
+    """A word at several places: how near it is to itself elsewhere, and to its one vector in the table."""
+    rows = []
+    for i, (place, row) in enumerate(zip(found.places, found.cosines.tolist(), strict=True), start=1):
+        marked = f"{place.sentence[: place.start]}[{place.sentence[place.start : place.end]}]"
+        rows.append(
+            {
+                "": i,
+                **{str(j): similarity for j, similarity in enumerate(row, start=1)},
+                "static": float(found.to_static[i - 1]),
+                "where": shorten(marked + place.sentence[place.end :], _room(console)),
+            }
+        )
+    section(console, "Similarity of the word in its sentences, and to its static vector", table(rows))
+
+
+def _room(console: Console) -> int:
+    """For a text beside figures."""
+    return max(console.width // 2, FEWEST_COLUMNS) if console.is_terminal else UNLIMITED
 
 
 class TrainingView:

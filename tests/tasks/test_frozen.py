@@ -1,0 +1,175 @@
+"""Frozen features and logistic regression: a folder like any other, whose classifier is the regression's."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from headway.core.errors import HeadwayError
+from headway.core.heads import SequenceHead
+from headway.tasks import TextClassification, load
+from headway.tasks.frozen import LINEAR, STRENGTHS
+from sklearn.linear_model import LogisticRegression
+
+THINGS = ["cat", "dog", "parcel", "money", "card", "mat", "program", "fox"]
+STARTS = ["the", "my", "where is the", "send the", "please send my", "the quick brown", "a lazy", "your"]
+ROWS = [
+    {"text": f"{start} {thing}", "label": "animal" if thing in ("cat", "dog", "fox") else "thing"}
+    for start in STARTS
+    for thing in THINGS
+]
+LONG = "the cat sat on the mat " * 30
+
+
+def fit(folder: Path, output: Path, rows=None, **options):
+    """A frozen model, its events, and what training said at the end."""
+    model = TextClassification(frozen=True, **options).on(folder)
+    before = {name: value.clone() for name, value in model.network.backbone.state_dict().items()}
+    events = list(model.train(rows or ROWS, output=output, eval_fraction=0, device="cpu"))
+    for name, value in model.network.backbone.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    return model, events
+
+
+def test_a_classifier_is_learnt_and_the_rest_stays_as_it_is(tiny_model, tmp_path):
+    model, events = fit(tiny_model, tmp_path / "model")
+    assert [type(event).__name__ for event in events] == ["Prepared", "Started", "Step", "Finished", "Trained"]
+    assert model.evaluate(ROWS).metrics["accuracy"] > 0.85
+    texts = [row["text"] for row in ROWS[:5]]
+    assert load(tmp_path / "model").predict(texts) == model.predict(texts)
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_the_pooler_passes_the_vector_on(bert_folder, tmp_path):
+    model, _ = fit(bert_folder, tmp_path / "model")
+    head = model.network.head
+    assert isinstance(head, SequenceHead)
+    groups = model._encode(model.task.examples(*settled(model, ROWS)))
+    with torch.no_grad():
+        cls, pooled = [], []
+        for (one,) in groups:
+            batch = model.task.pack([one])
+            hidden = model.network.backbone(batch)
+            cls.append(hidden[0])
+            pooled.append(head.pooler(hidden, batch)[0])
+    cls, pooled = torch.stack(cls), torch.stack(pooled)
+    even = (cls - cls.mean(0)) / cls.std(0, correction=0)
+    torch.testing.assert_close(pooled, torch.tanh(LINEAR * even), atol=1e-4, rtol=1e-3)
+
+
+def settled(model, rows):
+    from headway.tasks import read_table
+
+    table = read_table(rows)
+    return table, model.task.columns(table, {}, need_label=True)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_the_classifier_is_that_of_scikit_learn(bert_folder, tmp_path, labels):
+    rows = [{**row, "label": f"{THINGS.index(row['text'].split()[-1]) % labels}"} for row in ROWS]
+    model, _ = fit(bert_folder, tmp_path / "model", rows)
+    groups = model._encode(model.task.examples(*settled(model, rows)))
+    head = model.network.head
+    assert isinstance(head, SequenceHead)
+    with torch.no_grad():
+        batches = [model.task.pack(group) for group in groups]
+        inputs = torch.cat([head.pooler(model.network.backbone(batch), batch) for batch in batches]).numpy()
+        found = torch.cat([model.network(batch) for batch in batches]).softmax(-1).numpy()
+    even = (inputs - inputs.mean(0)) / inputs.std(0)
+    gold = [row["label"] for row in rows]
+    apart = [
+        np.abs(LogisticRegression(C=strength, max_iter=20000).fit(even, gold).predict_proba(even) - found).max()
+        for strength in STRENGTHS
+    ]
+    assert min(apart) < 2e-2
+
+
+FORMS = {
+    "several labels": [
+        {"text": row["text"], "labels": [t for t in ("cat", "my", "the") if t in row["text"]]} for row in ROWS
+    ],
+    "a number": [{"text": row["text"], "label": len(row["text"]) / 4} for row in ROWS],
+    "pairs": [{"sentence1": r["text"], "sentence2": "the cat", "label": r["label"]} for r in ROWS],
+    "long texts": [{"text": LONG + row["text"], "label": row["label"]} for row in ROWS[:24]],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_target_is_learnt(tiny_model, tmp_path, form):
+    rows = FORMS[form]
+    model, _ = fit(tiny_model, tmp_path / "model", rows)
+    figures = model.evaluate(rows).metrics
+    assert next(iter(figures.values())) > (0.4 if form == "several labels" else 0.5)
+    texts = [tuple(row[name] for name in ("sentence1", "sentence2") if name in row) or row["text"] for row in rows[:3]]
+    assert load(tmp_path / "model").predict(texts) == model.predict(texts)
+
+
+@pytest.mark.parametrize("kind", ["minilm", "gpt2_folder"])
+def test_the_folder_opens_in_transformers_with_equal_outputs(request, tmp_path, kind):
+    model, _ = fit(request.getfixturevalue(kind), tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    theirs = getattr(transformers, config["architectures"][0]).from_pretrained(tmp_path / "model").eval()
+    for group in model._encode(model.task.examples(*settled(model, ROWS[:6]))):
+        batch = model.task.pack(group)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                model.network(batch), theirs(input_ids=batch.input_ids[None]).logits, atol=1e-5, rtol=1e-5
+            )
+
+
+def test_the_same_text_is_read_once(bert_folder, tmp_path, monkeypatch):
+    from headway.core.packing import PackedBatch
+    from headway.tasks import frozen
+
+    seen = []
+
+    def counted(features) -> PackedBatch:
+        seen.extend(features)
+        return pack(features)
+
+    pack = frozen.pack
+    monkeypatch.setattr(frozen, "pack", counted)
+    fit(bert_folder, tmp_path / "model", ROWS * 3)
+    assert len(seen) == len(ROWS)
+
+
+def test_rare_labels_count_for_more_if_asked(bert_folder, tmp_path):
+    rows = [{"text": f"{start} {thing}", "label": "rare" if thing == "cat" else "common"}
+            for start in STARTS for thing in THINGS]  # fmt: skip
+    plain, _ = fit(bert_folder, tmp_path / "plain", rows)
+    even, _ = fit(bert_folder, tmp_path / "even", rows, class_weight="balanced")
+    rare = [[one.scores["rare"] for one in model.predict([row["text"] for row in rows])] for model in (plain, even)]
+    assert math.fsum(rare[1]) > math.fsum(rare[0])
+
+
+def test_a_label_without_examples_is_refused(bert_folder, tmp_path):
+    with pytest.raises(HeadwayError, match="no example has the label 'plant'"):
+        fit(bert_folder, tmp_path / "model", labels=("animal", "thing", "plant"))
+    rows = [{"text": row["text"], "labels": ["text", row["label"]]} for row in ROWS]
+    with pytest.raises(HeadwayError, match="every example has the label 'text'"):
+        fit(bert_folder, tmp_path / "model", rows)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_same_seed_gives_the_same_classifier(bert_folder, tmp_path):
+    fit(bert_folder, tmp_path / "one")
+    fit(bert_folder, tmp_path / "two")
+    assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
+
+
+def test_training_can_go_on_with_the_whole_model(bert_folder, tmp_path):
+    fit(bert_folder, tmp_path / "model")
+    further = TextClassification().on(tmp_path / "model")
+    trained = further.fit(ROWS, output=tmp_path / "further", eval_fraction=0, max_steps=2, precision="fp32")
+    assert trained.steps == 2
+    assert not further.task.frozen
+
+
+def test_the_card_says_what_was_fitted(bert_folder, tmp_path):
+    fit(bert_folder, tmp_path / "model")
+    card = (tmp_path / "model/README.md").read_text()
+    assert "Only the classifier was fitted" in card
+    assert "learning rate" not in card

@@ -1,0 +1,456 @@
+"""Looking inside: attention, lens, attributions, switches and counts equal what is computed directly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from headway.core.bert import Bert, BertConfig
+from headway.core.checkpoint import save_checkpoint
+from headway.core.errors import HeadwayError
+from headway.core.gpt2 import GPT2, GPT2Config
+from headway.core.heads import (
+    Network,
+    SequenceHead,
+    SpanHead,
+    TokenHead,
+    language_model_head,
+    new_backbone,
+)
+from headway.core.packing import PackedBatch
+from headway.core.tokenizer import Tokenizer
+from headway.tasks import TextClassification, load
+from headway.tasks.inspection import (
+    Inspected,
+    Ranking,
+    Switch,
+    choose_output,
+    count_parameters,
+    integrated_gradients,
+    leave_one_out,
+    open_model,
+    outputs_of,
+    rank_switches,
+    switched_off,
+    view_attention,
+    view_lens,
+    view_next_tokens,
+)
+from headway.tasks.inspection.attribution import TOLERANCE
+from headway.tasks.inspection.parameters import estimate_activations
+from torch import Tensor, nn
+
+SIZES = {"hidden_size": 32, "num_layers": 3, "num_heads": 4, "intermediate_size": 64, "max_positions": 48}
+TEXT = "Please send the money back to my card, naïve café owner 🙂"
+PAIR = "the cat sat on the mat"
+LABELS = {
+    "classifier": ("post", "money", "other"),
+    "tagger": ("O", "B-PER", "I-PER"),
+}
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+Make = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="session")
+def make(wordpiece_folder: Path, byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A folder with a tiny model of a kind and a head, its weights far from where initialisation put them."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make_one(kind: str, head: str) -> Path:
+        if (kind, head) in made:
+            return made[kind, head]
+        tokenizer = Tokenizer.load(wordpiece_folder if kind == "bert" else byte_level_folder)
+        torch.manual_seed(0)
+        config = (BertConfig if kind == "bert" else GPT2Config)(vocab_size=tokenizer.vocab_size, **SIZES)
+        backbone = new_backbone(config)
+        heads: dict[str, Callable[[], nn.Module | None]] = {
+            "none": lambda: None,
+            "vocabulary": lambda: language_model_head(backbone),
+            "classifier": lambda: SequenceHead(config, 3),
+            "tagger": lambda: TokenHead(config, 3),
+            "answerer": lambda: SpanHead(config),
+        }
+        network = Network(backbone, heads[head]())
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+        folder = tmp_path_factory.mktemp(f"{kind}-{head}")
+        save_checkpoint(folder, network, labels=LABELS.get(head))
+        tokenizer.save(folder)
+        made[kind, head] = folder
+        return folder
+
+    return make_one
+
+
+@pytest.fixture(params=["bert", "gpt2"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def reference(folder: Path, name: str = "AutoModel") -> nn.Module:
+    return getattr(transformers, name).from_pretrained(folder, attn_implementation="eager").eval()
+
+
+def asked(inspected: Inspected, reading) -> dict[str, Tensor]:
+    """A sequence as transformers takes it."""
+    inputs = {"input_ids": torch.tensor([reading.input_ids])}
+    if not inspected.causal:
+        inputs["token_type_ids"] = torch.tensor([reading.features.segment_ids])
+    return inputs
+
+
+# The sequence.
+
+
+@pytest.mark.parametrize("head", ["none", "vocabulary", "classifier", "tagger", "answerer"])
+def test_every_token_knows_its_place_in_the_text(make, kind, head):
+    inspected = open_model(make(kind, head))
+    texts = (TEXT, PAIR) if head in ("none", "vocabulary", "classifier", "answerer") else (TEXT,)
+    reading = inspected.read(*texts)
+    for word in reading.words:
+        assert word.text == texts[word.part][word.start : word.end]
+        assert {reading.tokens[i].word for i in word.tokens} == {reading.words.index(word)}
+    shown = ["".join(word.text for word in reading.words if word.part == part) for part in range(len(texts))]
+    assert shown == ["".join(text.split()) for text in texts]
+    placed = [i for i, token in enumerate(reading.tokens) if token.start is not None]
+    assert sorted(i for word in reading.words for i in word.tokens) == placed
+    special = 3 - (len(texts) == 1) if kind == "bert" else (len(texts) - 1) + (head == "answerer")
+    assert len(reading.tokens) - len(placed) == special
+
+
+def test_the_beginning_of_a_long_text_is_read(make, kind):
+    for head in ("none", "classifier", "tagger"):
+        reading = open_model(make(kind, head)).read("the cat " * 100)
+        assert len(reading.input_ids) == SIZES["max_positions"]
+        assert reading.unread > 100
+    reading = open_model(make(kind, "answerer")).read("where is it?", "the cat " * 100)
+    assert len(reading.input_ids) == SIZES["max_positions"]
+    assert reading.unread > 100
+
+
+def test_a_text_that_is_missing_or_too_many_is_named(make):
+    with pytest.raises(HeadwayError, match="reads question and context; given: question"):
+        open_model(make("bert", "answerer")).read("where?")
+    with pytest.raises(HeadwayError, match="reads text; given"):
+        open_model(make("bert", "tagger")).read("one", "two")
+
+
+# Attention.
+
+
+@pytest.mark.parametrize("head", ["none", "classifier"])
+def test_attention_is_that_of_transformers(make, kind, head):
+    folder = make(kind, head)
+    inspected = open_model(folder)
+    for texts in ((TEXT,), (TEXT, PAIR)):
+        reading = inspected.read(*texts)
+        view = view_attention(inspected, reading)
+        with torch.no_grad():
+            found = reference(folder)(**asked(inspected, reading), output_attentions=True).attentions
+        torch.testing.assert_close(view.weights, torch.stack([one[0] for one in found]), **CLOSE)
+        assert view.causal == (kind == "gpt2")
+
+
+def test_gpt2_never_looks_ahead(make):
+    inspected = open_model(make("gpt2", "none"))
+    weights = view_attention(inspected, inspected.read(TEXT)).weights
+    assert weights.triu(1).abs().max() == 0
+
+
+def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
+    inspected = open_model(make(kind, "none"))
+    reading = inspected.read(TEXT, PAIR)
+    view = view_attention(inspected, reading)
+    count = len(reading.tokens)
+    for figures in view.heads:
+        weights = view.weights[figures.layer - 1, figures.head - 1].tolist()
+        pairs = [(i, j, weights[i][j]) for i in range(count) for j in range(count)]
+        expected = {
+            "to_itself": sum(w for i, j, w in pairs if i == j) / count,
+            "to_previous": sum(w for i, j, w in pairs if j == i - 1) / count,
+            "to_next": sum(w for i, j, w in pairs if j == i + 1) / count,
+            "to_special": sum(w for _, j, w in pairs if reading.tokens[j].start is None) / count,
+            "distance": sum(w * abs(i - j) for i, j, w in pairs) / count,
+        }
+        for name, value in expected.items():
+            assert getattr(figures, name) == pytest.approx(value, abs=1e-5), name
+        assert 0 <= figures.entropy <= torch.tensor(float(count)).log2()
+
+
+def test_a_single_token_can_be_looked_at(make, kind):
+    inspected = open_model(make(kind, "vocabulary"))
+    reading = inspected.read("")
+    assert view_attention(inspected, reading).weights.shape[-1] == len(reading.tokens) == (2 if kind == "bert" else 1)
+    assert len(view_lens(inspected, reading).layers) == SIZES["num_layers"] + 1
+
+
+# The lens.
+
+
+def test_gpt2s_lens_is_its_norm_and_head_on_every_layer(make):
+    folder = make("gpt2", "vocabulary")
+    inspected = open_model(folder)
+    reading = inspected.read(TEXT)
+    model = reference(folder, "AutoModelForCausalLM")
+    with torch.no_grad():
+        states = model(**asked(inspected, reading), output_hidden_states=True).hidden_states
+        layers = [model.lm_head(model.transformer.ln_f(state[0])) for state in states[:-1]]
+        layers.append(model.lm_head(states[-1][0]))  # normed already
+    check_lens(view_lens(inspected, reading), layers)
+
+
+def test_berts_lens_is_its_masked_word_head_on_every_layer(make):
+    folder = make("bert", "vocabulary")
+    inspected = open_model(folder)
+    reading = inspected.read("the [MASK] sat on the mat")
+    assert [token.text for token in reading.tokens].count("[MASK]") == 1
+    model = reference(folder, "AutoModelForMaskedLM")
+    with torch.no_grad():
+        states = model(**asked(inspected, reading), output_hidden_states=True).hidden_states
+        layers = [model.cls(state)[0] for state in states]
+    check_lens(view_lens(inspected, reading), layers)
+
+
+def check_lens(view, layers: list[Tensor]) -> None:
+    assert len(view.layers) == len(layers) == SIZES["num_layers"] + 1
+    for says, logits in zip(view.layers, layers, strict=True):
+        best = logits.softmax(-1).topk(5)
+        found = torch.tensor([[one.probability for one in row] for row in says.candidates])
+        torch.testing.assert_close(found, best.values, **CLOSE)
+        assert [[one.token_id for one in row] for row in says.candidates] == best.indices.tolist()
+
+
+def test_a_fine_tuned_gpt2_still_speaks_and_a_fine_tuned_bert_does_not(make):
+    gpt2, bert = open_model(make("gpt2", "classifier")), open_model(make("bert", "classifier"))
+    assert len(view_lens(gpt2, gpt2.read(TEXT)).layers) == SIZES["num_layers"] + 1
+    with pytest.raises(HeadwayError, match="no head over the vocabulary"):
+        view_lens(bert, bert.read(TEXT))
+
+
+def test_the_next_tokens_come_with_what_else_was_likely(make):
+    folder = make("gpt2", "vocabulary")
+    inspected = open_model(folder)
+    steps = view_next_tokens(inspected, "the cat", steps=4)
+    ids = inspected.read("the cat").input_ids
+    model = reference(folder, "AutoModelForCausalLM")
+    for step in steps:
+        with torch.no_grad():
+            best = model(torch.tensor([ids])).logits[0, -1].softmax(-1).topk(10)
+        assert [one.token_id for one in step.likeliest] == best.indices.tolist()
+        assert [one.probability for one in step.likeliest] == pytest.approx(best.values.tolist(), abs=1e-5)
+        ids.append(step.token_id)
+    assert view_next_tokens(inspected, "the cat " * 50) == ()  # there is no room
+    assert view_next_tokens(open_model(make("bert", "vocabulary")), "the cat") == ()
+
+
+# Attributions.
+
+CASES = [("classifier", (TEXT,)), ("classifier", (TEXT, PAIR)), ("tagger", (TEXT,)), ("answerer", ("who sat?", PAIR))]
+
+
+@pytest.mark.parametrize(("head", "texts"), CASES)
+def test_the_shares_add_up_to_what_the_text_makes_of_a_blank_one(make, kind, head, texts):
+    inspected = open_model(make(kind, head))
+    reading = inspected.read(*texts)
+    for output in outputs_of(inspected, reading)[:2]:
+        found = integrated_gradients(inspected, reading, output)
+        change = found.value - found.blank
+        assert sum(found.by_token) == pytest.approx(change + found.gap, abs=1e-5)
+        assert abs(found.gap) <= TOLERANCE * max(abs(change), 0.1)
+        assert sum(found.by_word) == pytest.approx(sum(found.by_token), abs=1e-5)  # special tokens have no share
+
+
+def direct_gradients(model, inputs: dict[str, Tensor], blank: Tensor, measure, points: int) -> tuple[Tensor, Tensor]:
+    """Integrated gradients by the midpoint rule, with transformers' own model."""
+    whole = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
+    total = torch.zeros_like(whole)
+    for i in range(points):
+        x = (blank + (i + 0.5) / points * (whole - blank)).requires_grad_()
+        total += torch.autograd.grad(measure(model(inputs_embeds=x, **inputs).logits[0]), x)[0] / points
+    return (total * (whole - blank))[0].sum(-1), whole
+
+
+def test_integrated_gradients_equal_a_direct_computation(make, kind):
+    folder = make(kind, "classifier")
+    inspected = open_model(folder)
+    reading = inspected.read(TEXT)
+    model = reference(folder, "AutoModelForSequenceClassification")
+    if kind == "gpt2":
+        model.config.pad_token_id = 0
+    output = choose_output(outputs_of(inspected, reading), "money")
+    found = integrated_gradients(inspected, reading, output)
+    inputs = asked(inspected, reading)
+    table = model.get_input_embeddings().weight.detach()
+    blank = table[inputs["input_ids"]].clone()
+    text = torch.tensor([token.start is not None for token in reading.tokens])
+    blank[0, text] = table[0] if kind == "bert" else 0.0  # [PAD] is the first token of this vocabulary
+    assert kind == "gpt2" or inspected.tokenizer.tokens([0]) == ["[PAD]"]
+    expected, _ = direct_gradients(model, inputs, blank, lambda logits: logits.softmax(-1)[1], 60)
+    torch.testing.assert_close(torch.tensor(found.by_token), expected, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(("head", "texts"), CASES)
+def test_a_word_left_out_is_a_sequence_without_it(make, kind, head, texts):
+    inspected = open_model(make(kind, head))
+    reading = inspected.read(*texts)
+    output = outputs_of(inspected, reading)[0]
+    found = leave_one_out(inspected, reading, output)
+    assert len(found.by_word) == len(reading.words)
+    for word, share in zip(reading.words, found.by_word, strict=True):
+        assert (share is None) == bool(set(word.tokens) & set(output.tokens))
+        if share is None:
+            continue
+        kept = [i for i in range(len(reading.tokens)) if i not in word.tokens]
+        ids, segments = reading.input_ids, reading.features.segment_ids
+        with torch.no_grad():
+            batch = PackedBatch.pack([[ids[i] for i in kept]], [[segments[i] for i in kept]])
+            outputs = inspected.network(batch)
+        number = output.measure(outputs if inspected.task.per_token else outputs[0], kept).item()
+        assert share == pytest.approx(found.value - number, abs=1e-5)
+
+
+def test_the_models_own_answer_is_explained_first(make, kind):
+    classifier, tagger, answerer = (open_model(make(kind, head)) for head in ("classifier", "tagger", "answerer"))
+    reading = classifier.read(TEXT)
+    outputs, prediction = outputs_of(classifier, reading), classifier.predict(reading)
+    assert [one.name for one in outputs] == sorted(prediction.scores, key=lambda name: -prediction.scores[name])
+    assert leave_one_out(classifier, reading, outputs[0]).value == pytest.approx(prediction.score, abs=1e-5)
+    reading = tagger.read(TEXT)
+    prediction = tagger.predict(reading)
+    outputs = outputs_of(tagger, reading)
+    for entity, output in zip(prediction.entities, outputs, strict=False):
+        assert output.name == f"{entity.label}: {entity.text}"
+        assert leave_one_out(tagger, reading, output).value == pytest.approx(entity.score, abs=1e-5)
+    assert [one.name for one in outputs[len(prediction.entities) :]] == [
+        f"{tag}: {word}" for tag, word in zip(prediction.tags, prediction.words, strict=True)
+    ]
+    reading = answerer.read("who sat?", PAIR)
+    prediction = answerer.predict(reading)
+    assert outputs_of(answerer, reading)[0].name == (prediction.answer or "no answer")
+
+
+def test_what_cannot_be_explained_is_named(make):
+    inspected = open_model(make("bert", "classifier"))
+    outputs = outputs_of(inspected, inspected.read(TEXT))
+    with pytest.raises(HeadwayError, match=r"--explain good: .*There is: .*money"):
+        choose_output(outputs, "good")
+    bare = open_model(make("bert", "vocabulary"))
+    with pytest.raises(HeadwayError, match="no head for text-classification"):
+        outputs_of(bare, bare.read(TEXT))
+
+
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_several_labels_and_numbers_are_explained(make, kind, problem_type):
+    inspected = open_model(make(kind, "classifier"))
+    number = problem_type == "regression"
+    task = TextClassification(labels=() if number else LABELS["classifier"], problem_type=problem_type)
+    inspected.model.task = replace(task, target_mean=3.0, target_std=2.0)
+    reading = inspected.read(TEXT)
+    output = outputs_of(inspected, reading)[0]
+    found = integrated_gradients(inspected, reading, output)
+    logits = inspected.network(inspected.pack([reading]))[0]
+    expected = logits[0] * 2 + 3 if number else logits.sigmoid().max()
+    assert found.value == pytest.approx(expected.item(), abs=1e-5)
+    assert (found.output, found.unit) == (("the number", "value") if number else (output.name, "probability"))
+
+
+# Switches.
+
+
+def test_a_head_that_is_off_adds_nothing(make, kind):
+    folder = make(kind, "classifier")
+    inspected, changed = open_model(folder), open_model(folder)
+    size = SIZES["hidden_size"] // SIZES["num_heads"]
+    with torch.no_grad():  # the columns of the output matrix that read the third head
+        changed.network.backbone.blocks[1].attn.out.weight[:, 2 * size : 3 * size] = 0
+    batch = inspected.pack([inspected.read(TEXT), inspected.read(PAIR)])
+    with torch.no_grad():
+        before = inspected.network(batch)
+        with switched_off(inspected.network.backbone, [Switch(2, 3)]):
+            off = inspected.network(batch)
+        torch.testing.assert_close(off, changed.network(batch), **CLOSE)
+        assert not torch.allclose(off, before)
+        assert torch.equal(inspected.network(batch), before)  # on again
+
+
+def test_a_layer_that_is_off_hands_on_what_it_is_given(make, kind):
+    folder = make(kind, "classifier")
+    inspected, changed = open_model(folder), open_model(folder)
+    del changed.network.backbone.blocks[1]
+    batch = inspected.pack([inspected.read(TEXT)])
+    with torch.no_grad(), switched_off(inspected.network.backbone, [Switch(2)]):
+        assert torch.equal(inspected.network(batch), changed.network(batch))
+
+
+def test_heads_and_layers_are_ranked_by_the_score_without_them(make, kind):
+    model = load(make(kind, "classifier"))
+    texts = [TEXT, PAIR, "my parcel has not arrived", "where is my money", "Ada lived in London"] * 4
+    found = [one.label for one in model.predict(texts)]
+    rows = [{"text": text, "label": label} for text, label in zip(texts, found, strict=True)]
+    *switches, ranking = rank_switches(model, rows)
+    assert isinstance(ranking, Ranking)
+    assert (ranking.metric, ranking.score, ranking.examples) == ("accuracy", 1.0, 20)
+    assert len(switches) == len(ranking.rows) == SIZES["num_layers"] * (SIZES["num_heads"] + 1)
+    changes = [row.change for row in ranking.rows]
+    assert changes == sorted(changes)
+    worst = ranking.rows[0]
+    with switched_off(model.network.backbone, [worst.switch]):
+        assert model.evaluate(rows).metrics["accuracy"] == worst.score
+    assert worst.score == pytest.approx(1 + worst.change)
+    *_, fewer = rank_switches(model, rows, most=10)
+    assert fewer.examples == 10
+    assert "10 of 20 examples, drawn with seed 0" in fewer.notes[-1]
+
+
+# Counts.
+
+
+def test_gpt2_has_124_million_parameters_matrix_by_matrix():
+    with torch.device("meta"):
+        backbone = GPT2(GPT2Config())
+        network = Network(backbone, language_model_head(backbone))
+        published = transformers.GPT2LMHeadModel(transformers.GPT2Config())
+    found = count_parameters(network)
+    assert (
+        found.total == sum(one.parameters for one in found.matrices) == sum(p.numel() for p in published.parameters())
+    )
+    assert round(found.total / 1e6) == 124
+    needs = {need.what: need.bytes for need in found.memory}
+    assert needs["weights, fp32"] == 4 * found.total
+    assert needs["training with AdamW, fp32"] == 16 * found.total
+    assert needs["cache of one full context, fp32"] == 2 * 12 * 768 * 4 * 1024
+    qkv = next(one for one in found.matrices if "qkv.weight" in one.name)
+    assert (qkv.name, qkv.shape, qkv.times) == ("backbone.blocks.{i}.attn.qkv.weight", (2304, 768), 12)
+
+
+def test_berts_parameters_add_up():
+    with torch.device("meta"):
+        network = Network(Bert(BertConfig()))
+        published = transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False)
+    found = count_parameters(network)
+    assert found.total == sum(p.numel() for p in published.parameters())
+    assert all("cache" not in need.what for need in found.memory)
+
+
+@pytest.mark.parametrize("config", [BertConfig.named("mini"), GPT2Config.named("mini")])
+def test_the_estimate_of_activations_is_near_what_is_kept(config):
+    lengths = [64] * 4
+    backbone = new_backbone(config).train()
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in backbone.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = backbone(PackedBatch.pack([list(range(5, 5 + n)) for n in lengths]))
+        measured = sum(size for place, size in kept.items() if place not in weights)
+    del out
+    estimated = estimate_activations(config, sum(lengths), lengths[0], vocabulary=False)
+    assert estimated / 1.6 < measured < estimated * 1.6

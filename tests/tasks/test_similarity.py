@@ -1,0 +1,267 @@
+"""Sentence similarity: what is learnt from, the two losses, the figures, and folders that others open."""
+
+import json
+import math
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from headway.core.errors import HeadwayError
+from headway.tasks import Embedder, SentenceSimilarity, load
+from headway.tasks.base import Features
+from headway.tasks.data import read_table
+from headway.tasks.inference import pack
+from headway.tasks.similarity import PairExample, SimilarityPrediction
+from scipy.stats import pearsonr, spearmanr
+
+SCORED = [
+    {"sentence1": "the cat sat", "sentence2": "a cat sat", "score": 4.5},
+    {"sentence1": "my parcel", "sentence2": "the dog", "score": 0.5},
+    {"sentence1": "the cat sat", "sentence2": "the money", "score": 2.5},
+]
+TOGETHER = [
+    {"anchor": "where is my cat", "positive": "the cat sat on the mat"},
+    {"anchor": "my parcel", "positive": "the parcel has arrived"},
+    {"anchor": "who lived in London", "positive": "Ada Lovelace"},
+]
+
+
+def learn(rows, task=None, **chosen):
+    table = read_table(rows)
+    task = task or SentenceSimilarity()
+    columns = task.columns(table, chosen, need_label=True)
+    learnt, notes = task.learn(table, columns)
+    return learnt, columns, notes, table
+
+
+def features_of(task, folder, rows):
+    model = task.on(folder)
+    learnt, columns, _, table = learn(rows, task)
+    return learnt, model, learnt.encode(learnt.examples(table, columns), model.tokenizer, model.limit)
+
+
+@pytest.mark.parametrize(
+    ("rows", "objective", "label"),
+    [
+        (SCORED, "scores", "score"),
+        (TOGETHER, "pairs", None),
+        ([{**row, "id": i} for i, row in enumerate(TOGETHER)], "pairs", None),
+        ([{**row, "genre": "news"} for row in TOGETHER], "pairs", None),
+        ([{"a": "the cat", "b": "the dog", "near": i % 5 / 2} for i in range(30)], "scores", "near"),
+    ],
+    ids=["scores", "pairs", "numbered pairs", "pairs of a genre", "a column of numbers"],
+)
+def test_what_is_learnt_from_is_told_from_the_columns(rows, objective, label):
+    texts = {"text": "a", "pair": "b"} if "a" in rows[0] else {}
+    learnt, columns, _, _ = learn(rows, **texts)
+    assert (learnt.objective, columns.label) == (objective, label)
+
+
+def test_a_file_without_a_header_is_read(tmp_path):
+    lines = [f"a man is eating food {i},a man eats {i} of something,{i % 11 / 2}" for i in range(40)]
+    (tmp_path / "sts.csv").write_text("\n".join(lines) + "\n")
+    learnt, columns, _, _ = learn(tmp_path / "sts.csv")
+    assert (columns.texts, columns.label) == ({"text": "0", "pair": "1"}, "2")
+    assert (learnt.lowest, learnt.highest) == (0.0, 5.0)
+
+
+def test_what_is_learnt_from_can_be_said():
+    learnt, columns, _, _ = learn(SCORED, SentenceSimilarity(objective="pairs"))
+    assert (learnt.objective, columns.label) == ("pairs", None)
+    with pytest.raises(HeadwayError, match="leave --label out"):
+        learn(SCORED, SentenceSimilarity(objective="pairs"), label="score")
+    with pytest.raises(HeadwayError, match="label"):
+        learn(TOGETHER, SentenceSimilarity(objective="scores"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{**row, "score": 3} for row in SCORED], "every score is 3"),
+        ([{**row, "score": "near"} for row in SCORED], "no score in column"),
+        ([*SCORED, {"sentence1": "a", "sentence2": "b", "score": None}], "there is no label"),
+        ([*SCORED, {"sentence1": "", "sentence2": "b", "score": 1}], '"sentence1" is empty'),
+        ([*SCORED, {"sentence1": ["a"], "sentence2": "b", "score": 1}], "a list, not a text"),
+    ],
+)
+def test_data_that_cannot_be_learnt_from_is_refused(rows, words):
+    def read():
+        learnt, columns, _, table = learn(rows)
+        learnt.examples(table, columns)
+
+    with pytest.raises(HeadwayError, match=words):
+        read()
+
+
+@pytest.mark.parametrize(("given", "words"), [({"objective": "rank"}, "rank"), ({"pooling": "median"}, "median")])
+def test_an_option_that_is_not_possible_is_refused(given, words):
+    with pytest.raises(HeadwayError, match=words):
+        SentenceSimilarity(**given)
+
+
+def vectors_by_hand(model, rows, names):
+    """The mean of each text's tokens, of length 1, text by text."""
+    found = []
+    for name in names:
+        side = []
+        for row in rows:
+            ids, segments = model.tokenizer.join(model.tokenizer.encode(row[name]).ids)
+            batch = pack([Features(0, ids, segments, len(ids))])
+            side.append(model.network(batch).mean(0))
+        found.append(torch.nn.functional.normalize(torch.stack(side), dim=-1))
+    return found
+
+
+def test_the_loss_of_scores_is_the_squared_error_of_the_cosine(tiny_model):
+    task, model, features = features_of(SentenceSimilarity(), tiny_model, SCORED)
+    with torch.no_grad():
+        loss, count = task.loss(model.network(pack(features)), features)
+        first, second = vectors_by_hand(model, SCORED, ("sentence1", "sentence2"))
+    wanted = torch.tensor([1.0, 0.0, 0.5])  # 4.5, 0.5 and 2.5 of 0.5 to 4.5
+    expected = (((first * second).sum(-1) - wanted) ** 2).sum()
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    assert count == 3
+
+
+def test_the_loss_of_pairs_holds_each_against_the_others(tiny_model):
+    task, model, features = features_of(SentenceSimilarity(), tiny_model, TOGETHER)
+    with torch.no_grad():
+        loss, count = task.loss(model.network(pack(features)), features)
+        anchors, positives = vectors_by_hand(model, TOGETHER, ("anchor", "positive"))
+    logits = 20 * anchors @ positives.T
+    expected = sum(math.log(logits[i].exp().sum()) - logits[i, i] for i in range(3))
+    torch.testing.assert_close(loss, torch.as_tensor(expected), atol=1e-4, rtol=1e-5)
+    assert count == 3
+
+
+def test_a_pair_is_not_held_against_one_with_a_text_in_common(bert_folder):
+    rows = [*TOGETHER[:2], {"anchor": "a dog", "positive": TOGETHER[0]["positive"]}]
+    task, model, features = features_of(SentenceSimilarity(), bert_folder, rows)
+    with torch.no_grad():
+        loss, _ = task.loss(model.network(pack(features)), features)
+        anchors, positives = vectors_by_hand(model, rows, ("anchor", "positive"))
+    logits = 20 * anchors @ positives.T
+    logits[0, 2] = logits[2, 0] = -math.inf
+    expected = sum(math.log(logits[i].exp().sum()) - logits[i, i] for i in range(3))
+    torch.testing.assert_close(loss, torch.as_tensor(expected), atol=1e-4, rtol=1e-5)
+
+
+def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_remark(bert_folder):
+    rows = [{"anchor": "the cat sat on the mat " * 30, "positive": "the cat"}, *TOGETHER]
+    task, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
+    assert sum(one.example == 0 and one.context == 0 for one in features) > 3
+    cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
+    assert sum(one.example == 0 for one in features) == 2
+    examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]
+    assert [remark.what for remark in cut.remarks(examples[0], features[:2])] == [
+        "a text is cut: only its beginning is read"
+    ]
+    assert not list(task.remarks(examples[0], features[2:4]))
+    assert len(features[0].input_ids) == model.limit
+
+
+def test_the_figures_are_those_of_scipy():
+    draw = np.random.default_rng(0)
+    vector = np.zeros(2, dtype=np.float32)
+    found = [SimilarityPrediction(float(x), (vector, vector)) for x in draw.random(50)]
+    gold = [round(5 * one.similarity + float(draw.normal())) for one in found]
+    examples = [PairExample(i, "", "a", "b", float(score)) for i, score in enumerate(gold)]
+    figures = SentenceSimilarity().score(found, examples)
+    assert list(figures) == ["spearman", "pearson"]
+    similarities = [one.similarity for one in found]
+    assert figures["spearman"] == pytest.approx(spearmanr(similarities, gold).statistic)
+    assert figures["pearson"] == pytest.approx(pearsonr(similarities, gold).statistic)
+
+
+def test_pairs_are_measured_by_where_their_own_text_is_found():
+    first = np.eye(4, dtype=np.float32)
+    second = first[[0, 2, 1, 3]]  # the second and third are swapped
+    second[1] += 0.5 * first[1]
+    found = [SimilarityPrediction(0.0, pair) for pair in zip(first, second, strict=True)]
+    figures = SentenceSimilarity().score(found, [PairExample(i, "", "a", "b") for i in range(4)])
+    assert figures == {"accuracy": 0.5, "mrr": pytest.approx((1 + 1 / 2 + 1 / 2 + 1) / 4)}
+
+
+def test_a_sentence_transformers_folder_is_a_model_for_similarity(minilm):
+    model = load(minilm)
+    assert isinstance(model.task, SentenceSimilarity)
+    assert (model.task.max_length, model.task.long_texts) == (256, "cut")
+    pairs = [("A man is eating.", "Someone has a meal."), ("A man is eating.", "The train is late.")]
+    embedder = Embedder(minilm)
+    assert [one.similarity for one in model.predict(pairs)] == pytest.approx(
+        [embedder.similarity(*pair) for pair in pairs], abs=1e-5
+    )
+
+
+def test_a_base_model_is_none(bert_folder):
+    with pytest.raises(HeadwayError, match="no head that answers"):
+        load(bert_folder)
+
+
+@pytest.fixture(scope="module", params=["bert", "gpt2"])
+def trained(request, bert_folder, gpt2_folder, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("similar") / "model"
+    options = {"max_steps": 2, "precision": "fp32", "eval_fraction": 0}
+    SentenceSimilarity(pooling="max", max_length=20).on({"bert": bert_folder, "gpt2": gpt2_folder}[request.param]).fit(
+        SCORED, output=output, **options
+    )
+    return output
+
+
+def test_the_embedder_reads_the_folder_as_it_was_trained(trained):
+    pairs = [(row["sentence1"], row["sentence2"]) for row in SCORED]
+    embedder = Embedder(trained)
+    assert (embedder.config.pooling, embedder.limit, embedder.config.long_texts) == ("max", 20, "windows")
+    assert [embedder.similarity(*pair) for pair in pairs] == pytest.approx(
+        [one.similarity for one in load(trained).predict(pairs)], abs=1e-5
+    )
+
+
+def test_training_goes_on_from_such_a_folder_in_its_own_way(trained, tmp_path):
+    model = SentenceSimilarity().on(trained)
+    model.fit(TOGETHER, output=tmp_path / "again", max_steps=1, precision="fp32", eval_fraction=0)
+    assert (model.task.pooling, model.task.max_length, model.task.objective) == ("max", 20, "pairs")
+    assert load(tmp_path / "again").task == model.task
+
+
+def test_a_published_poolers_weights_take_no_part(bert_folder, tmp_path):
+    import transformers
+
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    transformers.BertModel.from_pretrained(folder).save_pretrained(folder)  # with a new pooler
+    with_pooler = SentenceSimilarity().on(folder)
+    with_pooler.fit(TOGETHER, output=tmp_path / "tuned", max_steps=1, precision="fp32", eval_fraction=0)
+    assert with_pooler.network.head is None
+    assert not any("pooler" in name for name in load(tmp_path / "tuned").network.state_dict())
+
+
+def test_a_model_learns_which_texts_belong_together(bert_folder, tmp_path):
+    things = ["cat", "dog", "parcel", "money", "card", "mat", "program", "fox"]
+    chance = random.Random(0)
+    rows = [
+        {"anchor": f"{chance.choice(['where is my', 'send the'])} {thing}", "positive": f"the {thing} has arrived"}
+        for _ in range(30)
+        for thing in things
+    ]
+    trained = (
+        SentenceSimilarity()
+        .on(bert_folder)
+        .fit(rows, rows[:8], output=tmp_path / "model", learning_rate=3e-3, epochs=5, batch_size=32, precision="fp32")
+    )
+    assert trained.metrics["accuracy"] == 1.0
+
+
+def test_the_folder_says_how_it_was_made(trained):
+    card = (trained / "README.md").read_text()
+    assert "from sentence_transformers import SentenceTransformer" in card
+    assert "0.5 stands for a cosine of 0, 4.5 for 1" in card
+    assert json.loads((trained / "config.json").read_text())["architectures"][0] in ("BertModel", "GPT2Model")
+
+
+@pytest.mark.realdata
+def test_minilm_is_good_at_sts_b(minilm, data_folder):
+    figures = load(minilm).evaluate(data_folder / "stsb/test.csv").metrics
+    assert figures["spearman"] > 0.8
