@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import HeadwayError
-from .layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace
+from .layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace, pad_rows
 from .packing import PackedBatch
 
 # Published name of an activation -> ours (ACTIVATIONS in layers.py).
@@ -159,13 +159,15 @@ class Bert(nn.Module):
     def forward(self, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
         """The hidden states of the last layer, (T, C)."""
         x = self.embed(batch)
-        if trace is not None:
+        if trace is None:
+            x = pad_rows(x)
+        else:
             trace.hidden_states.append(x)
         for block in self.blocks:
             x = block(x, batch, trace)
             if trace is not None:
                 trace.hidden_states.append(x)
-        return x
+        return x[: batch.num_tokens]
 
 
 class BertPooler(nn.Module):

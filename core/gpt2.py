@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights, take_selected
 from .errors import HeadwayError
-from .layers import Dropout, FeedForward, SelfAttention, Trace
+from .layers import Dropout, FeedForward, SelfAttention, Trace, pad_rows
 from .packing import PackedBatch
 
 if TYPE_CHECKING:
@@ -179,11 +179,13 @@ class GPT2(nn.Module):
             cache: what came before the tokens.
         """
         x = self.embed(batch)
+        if trace is None and cache is None:
+            x = pad_rows(x)
         for i, block in enumerate(self.blocks):
             if trace is not None:
                 trace.hidden_states.append(x)
             x = block(x, batch, trace, None if cache is None else cache[i])
-        x = self.final_norm(x)
+        x = self.final_norm(x)[: batch.num_tokens]
         if trace is not None:
             trace.hidden_states.append(x)
         return x

@@ -83,18 +83,31 @@ class Dropout(nn.Dropout):
         return super().forward(input)
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float
-) -> Tensor:
-    """Scaled dot-product attention of every sequence with itself, (T, H, D) each -> (T, H, D).
+ROWS = 32
 
-    On the CPU, one call for each run of sequences of equal length. On CUDA in half precision and without dropout,
-    the variable-length kernel; elsewhere the sequences are padded in here and nowhere else.
+
+def pad_rows(x: Tensor) -> Tensor:
+    """(T, C) -> (T', C): zeros below, up to a multiple of 32, where training in half precision on the CPU.
+
+    There oneDNN keeps kernels for every number of rows it meets: 1400 MB of memory against 940 after 60 short batches.
     """
-    if q.device.type == "cpu":
-        if q.requires_grad and torch.is_grad_enabled():
-            out = _TrainingAttention.apply(q, k, v, batch, causal, dropout, scale)
-            return out  # pyright: ignore[reportReturnType]
+    half = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return F.pad(x, (0, 0, 0, -len(x) % ROWS)) if half and x.requires_grad else x
+
+
+def attend(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """Scaled dot-product attention of every sequence with itself, (T, 3, H, D) -> (T, H, D).
+
+    On the CPU, one call for each run of sequences of equal length; in training of about equal length, and there may
+    be more rows than tokens. On CUDA in half precision and without dropout, the variable-length kernel; elsewhere the
+    sequences are padded in here and nowhere else.
+    """
+    on_cpu = qkv.device.type == "cpu"
+    if on_cpu and qkv.requires_grad and torch.is_grad_enabled():
+        with torch.autocast("cpu", enabled=False):  # it would cast every small product back and forth
+            return _TrainingAttention.apply(qkv, batch, causal, dropout, scale)  # pyright: ignore[reportReturnType]
+    q, k, v = qkv.unbind(-3)
+    if on_cpu:
         return _attend_by_run(q, k, v, batch, causal, dropout, scale)
     half = q.dtype in (torch.bfloat16, torch.float16)
     if q.device.type == "cuda" and half and dropout == 0 and (varlen := _variable_length_kernel()):
@@ -126,52 +139,78 @@ def _attend_by_run(
     return torch.cat(outputs)
 
 
-SCORES_AT_ONCE = 2**20  # attention scores of one piece: with what is made from them, about a core's cache
-SHORT = 64  # tokens: below that a call costs more than its arithmetic, so that neighbours are joined even if padded
+SCORES_AT_ONCE = 2**18  # attention scores of one piece: with what is made from them, about a core's cache
+VECTOR = 16  # lengths are rounded up to it: softmax over 12 numbers takes 7 times as long as over 16
+SHORT = 64  # tokens: below that oneDNN's kernel for every new shape in half precision costs more than it saves
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Neighbouring sequences whose attention is computed at once, as `count` sequences of `length` tokens."""
+    """Neighbouring sequences whose attention is computed at once, as if all were of one length."""
 
-    tokens: slice
-    count: int
+    start: int  # where its rows stand in a layout with one row for each token and head
+    stop: int
     length: int
-    places: Tensor | None  # where each token stands among count * length; None where the lengths are all equal
-    absent: Tensor | None  # (count, 1, 1, length): -inf at the keys that are not there
+    mask: Tensor  # added to the scores: -inf at the keys that are not seen
 
-    def by_head(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """(T, H, D) -> (count * H, length, D) of this piece."""
-        x = x[self.tokens].to(dtype)
-        if self.places is not None:
-            x = x.new_zeros(self.count * self.length, *x.shape[1:]).index_copy_(0, self.places, x)
-        return x.unflatten(0, (self.count, self.length)).transpose(1, 2).flatten(0, 1)
+    def of(self, laid: Tensor, parts: int = 1) -> Tensor:
+        """The piece's rows of a layout with so many for each token and head, (parts * count * H, length, D)."""
+        return laid[parts * self.start : parts * self.stop].view(-1, self.length, laid.shape[-1])
 
-    def put(self, whole: Tensor, x: Tensor) -> None:
-        """(count * H, length, D) -> the piece's part of (T, H, D)."""
-        x = x.unflatten(0, (self.count, -1)).transpose(1, 2).flatten(0, 1)
-        whole[self.tokens] = x if self.places is None else x[self.places]
+    def qkv(self, laid: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, (count * H, length, D) each."""
+        part = self.of(laid, 3)
+        dtype = torch.promote_types(part.dtype, torch.float32) if self.length <= SHORT else part.dtype
+        return part.to(dtype).chunk(3)
 
 
-@lru_cache(maxsize=4)  # of the last few batches: every layer asks, and asks again on the way back
-def _pieces(batch: PackedBatch, heads: int) -> tuple[_Piece, ...]:
-    """Cuts a batch into pieces whose scores fit in the cache: equal lengths, or short ones within a factor of two."""
-    pieces, first, start = [], 0, 0
+@dataclass(frozen=True)
+class _Layout:
+    """Where rows of D numbers stand when the pieces lie one after another, with the heads before the tokens."""
+
+    pieces: tuple[_Piece, ...]
+    rows: Tensor  # which of the T * H rows stands where; a row that is too much takes the one after the last
+    places: Tensor  # where each of the T * H rows stands; one that no sequence owns is after the last
+    qkv_rows: Tensor  # the same for T * 3 * H rows, a piece's queries before its keys before its values
+    qkv_places: Tensor
+
+
+@lru_cache(maxsize=4)  # of the last few batches: every layer asks
+def _layout(batch: PackedBatch, tokens: int, heads: int, causal: bool) -> _Layout:
+    """Cuts a batch into pieces of neighbours of about equal length whose scores fit in the cache."""
+    pieces, rows, qkv_rows, first, start = [], [], [], 0, 0
+    head, part = torch.arange(heads)[:, None], torch.arange(3)[:, None, None, None]
+    rounded = [-(-length // VECTOR) * VECTOR for length in batch.lengths]
     while first < len(batch):
-        length = batch.lengths[first]
-        shortest = length // 2 if length <= SHORT else length
+        length = rounded[first]
         last, most = first + 1, first + max(1, SCORES_AT_ONCE // (heads * length * length))
-        while last < min(most, len(batch)) and shortest <= batch.lengths[last] <= length:
+        while last < min(most, len(batch)) and rounded[last] == length:
             last += 1
-        lengths = batch.lengths[first:last]
-        places = absent = None
-        if min(lengths) < length:
-            places = torch.tensor([i * length + j for i, n in enumerate(lengths) for j in range(n)])
-            beyond = torch.arange(length) >= torch.tensor(lengths)[:, None]
-            absent = torch.zeros(len(lengths), length).masked_fill_(beyond, -math.inf)[:, None, None]
-        pieces.append(_Piece(slice(start, start + sum(lengths)), len(lengths), length, places, absent))
-        first, start = last, start + sum(lengths)
-    return tuple(pieces)
+        inside = torch.arange(length)
+        beyond = inside >= torch.tensor(batch.lengths[first:last])[:, None]  # (count, length)
+        token = (batch.cu_seqlens[first:last, None] + inside).masked_fill_(beyond, tokens)[:, None]
+        rows.append((token * heads + head).clamp_(max=tokens * heads).flatten())
+        qkv_rows.append(((token * 3 + part) * heads + head).clamp_(max=tokens * 3 * heads).flatten())
+        unseen = beyond.repeat_interleave(heads, dim=0)[:, None]
+        if causal:  # what is beyond the end comes after every token
+            unseen = torch.ones(length, length, dtype=torch.bool).triu_(1)
+        stop = start + len(rows[-1])
+        pieces.append(_Piece(start, stop, length, torch.zeros(unseen.shape).masked_fill_(unseen, -math.inf)))
+        first, start = last, stop
+    of_one, of_three = torch.cat(rows), torch.cat(qkv_rows)
+    return _Layout(
+        tuple(pieces), of_one, _places(of_one, tokens * heads), of_three, _places(of_three, tokens * 3 * heads)
+    )
+
+
+def _places(rows: Tensor, count: int) -> Tensor:
+    """Where each of `count` rows stands among `rows`; after the last if nowhere."""
+    return torch.full((count + 1,), len(rows)).index_copy_(0, rows, torch.arange(len(rows)))[:-1]
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows by index; the one after the last is zero."""
+    return F.pad(rows, (0, 0, 0, 1)).index_select(0, index)
 
 
 class _TrainingAttention(torch.autograd.Function):
@@ -181,57 +220,54 @@ class _TrainingAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float
-    ) -> Tensor:
-        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    def forward(ctx: Any, qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float) -> Tensor:
+        tokens, _, heads, size = qkv.shape
+        layout = _layout(batch, tokens, heads, causal)
+        laid = _take(qkv.reshape(-1, size), layout.qkv_rows)
+        out = laid.new_zeros(len(layout.rows) + 1, size)
         kept: list[Tensor] = []
-        for piece in _pieces(batch, q.shape[1]):
-            # oneDNN makes a new kernel for every new shape of a half-precision product: too dear for short sequences.
-            dtype = torch.promote_types(q.dtype, torch.float32) if piece.length <= SHORT else q.dtype
-            piece_q, piece_k, piece_v = (piece.by_head(x, dtype) for x in (q, k, v))
-            scores = torch.bmm(piece_q * scale, piece_k.transpose(1, 2))
-            if causal:
-                scores += scores.new_full((piece.length, piece.length), -math.inf).triu_(1)
-            if piece.absent is not None:
-                scores.unflatten(0, (piece.count, -1)).add_(piece.absent)
-            weights = scores.softmax(dim=-1)
+        for piece in layout.pieces:
+            q, k, v = piece.qkv(laid)
+            weights = torch.baddbmm(piece.mask.to(q.dtype), q, k.transpose(1, 2), alpha=scale).softmax(dim=-1)
             kept.append(weights)
             if dropout:
                 bits = keep_bits(weights.shape)
                 kept.append(bits)
-                weights = keep_mask(bits, dropout, dtype).mul_(weights)
-                piece_v = piece_v * (1 / (1 - dropout))
-            piece.put(out, torch.bmm(weights, piece_v))
-        ctx.save_for_backward(q, k, v, *kept)
-        ctx.batch, ctx.dropout, ctx.scale = batch, dropout, scale
-        return out
+                weights = keep_mask(bits, dropout, weights.dtype).mul_(weights)
+                v = v * (1 / (1 - dropout))
+            piece.of(out).copy_(torch.bmm(weights, v))
+        ctx.save_for_backward(laid, *kept)
+        ctx.layout, ctx.shape, ctx.dropout, ctx.scale = layout, qkv.shape, dropout, scale
+        return out.index_select(0, layout.places).view(tokens, heads, size)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        q, k, v, *kept = ctx.saved_tensors
-        grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+        laid, *kept = ctx.saved_tensors
+        layout, size = ctx.layout, laid.shape[-1]
+        grad_out = _take(grad_outputs[0].reshape(-1, size), layout.rows)
+        grad_laid = laid.new_zeros(len(laid) + 1, size)
         saved = iter(kept)
-        for piece in _pieces(ctx.batch, q.shape[1]):
+        for piece in layout.pieces:
             weights = next(saved)
-            piece_q, piece_k, piece_v, grad = (piece.by_head(x, weights.dtype) for x in (q, k, v, *grad_outputs))
+            q, k, v = piece.qkv(laid)
+            grad = piece.of(grad_out).to(weights.dtype)
             if ctx.dropout:
                 mask = keep_mask(next(saved), ctx.dropout, weights.dtype)
                 grad = grad * (1 / (1 - ctx.dropout))
                 grad_v = torch.bmm((weights * mask).transpose(1, 2), grad)
-                grad_weights = mask.mul_(torch.bmm(grad, piece_v.transpose(1, 2)))
+                grad_weights = mask.mul_(torch.bmm(grad, v.transpose(1, 2)))
             else:
                 grad_v = torch.bmm(weights.transpose(1, 2), grad)
-                grad_weights = torch.bmm(grad, piece_v.transpose(1, 2))
+                grad_weights = torch.bmm(grad, v.transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            grad_q = torch.bmm(grad_scores, piece_k * ctx.scale)
-            grad_k = torch.bmm(grad_scores.transpose(1, 2), piece_q * ctx.scale)
-            for whole, part in zip(grads, (grad_q, grad_k, grad_v), strict=True):
-                piece.put(whole, part)
-        return *grads, None, None, None, None
+            grad_q = torch.bmm(grad_scores, k * ctx.scale)
+            grad_k = torch.bmm(grad_scores.transpose(1, 2), q * ctx.scale)
+            for whole, part in zip(piece.of(grad_laid, 3).chunk(3), (grad_q, grad_k, grad_v), strict=True):
+                whole.copy_(part)
+        return grad_laid.index_select(0, layout.qkv_places).view(ctx.shape), None, None, None, None
 
 
 def _attend_padded(
@@ -291,13 +327,15 @@ class SelfAttention(nn.Module):
 
         With a cache every token sees what its row of the cache holds too, and there is neither trace nor dropout.
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)  # (T, H, D) each
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (T, 3, H, D)
         dropout = self.dropout if self.training else 0.0
         if cache is not None:
+            q, k, v = qkv.unbind(-3)
             out = cache.attend(q, k, v, self.scale)
         elif trace is None:
-            out = attend(q, k, v, batch, causal=self.causal, dropout=dropout, scale=self.scale)
+            out = attend(qkv, batch, causal=self.causal, dropout=dropout, scale=self.scale)
         else:
+            q, k, v = qkv.unbind(-3)
             weights = tuple(
                 attention_weights(one_q, one_k, causal=self.causal, scale=self.scale)
                 for one_q, one_k in zip(batch.split(q), batch.split(k), strict=True)

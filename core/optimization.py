@@ -26,6 +26,18 @@ def adamw(network: nn.Module, config: TrainConfig) -> AdamW:
     return AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
 
 
+def add_rows_alone(network: nn.Module, wanted: bool) -> None:
+    """Lets a batch add to an embedding's gradient the rows of its own tokens alone; the gradient then has to stay.
+
+    Otherwise every batch makes a matrix of zeros: 22 ms for 30,522 tokens at 384 on one core, against 2 ms to clear
+    the one that is there.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Embedding) and module.weight.requires_grad:
+            module.sparse = wanted
+            module.weight.grad = torch.zeros_like(module.weight) if wanted else None
+
+
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     """The rate of the step after `step` others."""
     warmup = config.warmup_for(total_steps)
@@ -40,7 +52,12 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
 
 
 def apply_gradients(
-    optimizer: AdamW, scaler: torch.amp.GradScaler | None, totals: Tensor, world: int, max_norm: float | None
+    optimizer: AdamW,
+    scaler: torch.amp.GradScaler | None,
+    totals: Tensor,
+    world: int,
+    max_norm: float | None,
+    keep: bool = False,
 ) -> Tensor:
     """Makes one step with the mean gradient over the step's labels, clipped, and forgets the gradients.
 
@@ -52,6 +69,7 @@ def apply_gradients(
         totals: the step's summed loss and number of labels over all processes, (2 or more,).
         world: processes.
         max_norm: what the gradients' norm is clipped to.
+        keep: sets the gradients to zero where they are, instead of freeing them.
 
     Returns:
         The norm of the mean gradient before clipping, ().
@@ -72,5 +90,5 @@ def apply_gradients(
     else:
         scaler.step(optimizer)
         scaler.update()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=not keep)
     return norm

@@ -101,6 +101,8 @@ class Tokenizer:
             _set_up_wordpiece(backend, folder, config, special)
         elif kind == "byte-level-bpe":
             _set_up_byte_level(backend, folder, config)
+        elif "WhitespaceSplit" not in str(backend.pre_tokenizer):
+            raise _another_kind(backend, folder)
         backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
         return cls(backend, config, special)
 
@@ -332,12 +334,16 @@ def _set_up_wordpiece(
         )
 
 
+def _another_kind(backend: tokenizers.Tokenizer, folder: Path) -> HeadwayError:
+    return HeadwayError(
+        f"{folder}: the tokenizer is a {type(backend.model).__name__}; Headway reads WordPiece (BERT), byte-level BPE "
+        "(GPT-2) and whole words between white space only. Choose another model."
+    )
+
+
 def _set_up_byte_level(backend: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(backend.model, models.BPE) or "ByteLevel" not in str(backend.pre_tokenizer):
-        raise HeadwayError(
-            f"{folder}: the tokenizer is a {type(backend.model).__name__}; Headway reads WordPiece (BERT) and "
-            "byte-level BPE (GPT-2) only."
-        )
+        raise _another_kind(backend, folder)
     if backend.num_special_tokens_to_add(False) or config.get("add_bos_token"):
         raise HeadwayError(
             f"{folder}: the tokenizer puts special tokens of its own around a text, which Headway does for BERT's "

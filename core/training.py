@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .devices import accelerator_for
 from .errors import HeadwayError
 from .layers import set_dropout
-from .optimization import adamw, apply_gradients, learning_rate
+from .optimization import adamw, add_rows_alone, apply_gradients, learning_rate
 from .packing import BatchPlan
 from .processes import from_main, gather_in_order, processes, shard
 from .training_config import TrainConfig
@@ -165,6 +165,8 @@ class _Run:
         self.ours = processes()
         self.device = accelerator.device
         self.precision = "fp32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
+        # Several processes average whole gradients, and a GPU clears memory in no time.
+        self.rows_alone = self.device.type == "cpu" and not self.ours.several
         self.steps_between_reads = 1 if self.device.type == "cpu" else STEPS_BETWEEN_READS
         self.progress = Progress()
         self.log = Log(None)
@@ -233,6 +235,7 @@ class _Run:
         self.network.to(self.device).train()
         if config.dropout is not None:
             set_dropout(self.network, config.dropout)
+        add_rows_alone(self.network, self.rows_alone)
         self.optimizer = adamw(self.network, config)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         torch.manual_seed(config.seed + self.ours.rank)
@@ -277,7 +280,9 @@ class _Run:
             group["lr"] = rate
 
         totals = self._gradients(step_batches)  # loss, labels, tokens of all processes
-        norm = apply_gradients(self.optimizer, scaler, totals, self.ours.world, config.max_grad_norm)
+        norm = apply_gradients(
+            self.optimizer, scaler, totals, self.ours.world, config.max_grad_norm, keep=self.rows_alone
+        )
         progress.step += 1
         progress.position += 1
         figures = torch.cat([totals, norm[None]])
@@ -412,6 +417,8 @@ class _Run:
 
     def close(self) -> None:
         """Closes the log and the trackers, and lets the network go."""
+        add_rows_alone(self.network, False)
+        self.network.zero_grad()
         self.log.close()
         for tracker in self.accelerator.trackers:
             tracker.finish()

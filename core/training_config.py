@@ -61,7 +61,7 @@ class TrainConfig:
             self._need(name, _number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self._need("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
         self._need("warmup_ratio", _number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
-        within = _number(self.dropout) and 0 <= self.dropout < 1  # pyright: ignore[reportOptionalOperand]
+        within = self.dropout is None or (_number(self.dropout) and 0 <= self.dropout < 1)
         self._need("dropout", within, "at least 0 and below 1", optional=True)
         for name in ("schedule", "precision", "keep"):
             choices = self.__dataclass_fields__[name].metadata["choices"]

@@ -13,7 +13,13 @@ def make_gpt2(tokenizer_folder: Path, folder: Path, max_positions: int = 128) ->
     """A model folder with a language-model head, its texts strange but not all the same."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "max_positions": max_positions}
+    sizes = {
+        "hidden_size": 32,
+        "num_layers": 1,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "max_positions": max_positions,
+    }
     backbone = GPT2(GPT2Config(vocab_size=tokenizer.vocab_size, **sizes))
     torch.nn.init.normal_(backbone.token_embedding.weight, std=0.5)
     save_checkpoint(folder, Network(backbone, language_model_head(backbone)))

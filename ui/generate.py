@@ -213,7 +213,8 @@ def model_and_texts(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
     from ..core.sources import BUILT_IN
 
     given = list(arguments or ())
-    if given and given[0] != STDIN and (MODEL_NAME.fullmatch(given[0]) or Path(given[0]).expanduser().is_dir()):
+    first = given[0] if given and given[0] != STDIN else ""  # which, as a path, would be the folder one is in
+    if first and (MODEL_NAME.fullmatch(first) or Path(first).expanduser().is_dir()):
         name, texts = given[0], given[1:]
     elif DEFAULT_MODEL in BUILT_IN:
         name, texts = DEFAULT_MODEL, given

@@ -3,6 +3,9 @@
 import pytest
 import torch
 from headway.core import layers
+from headway.core.bert import BertConfig
+from headway.core.gpt2 import GPT2Config
+from headway.core.heads import new_backbone
 from headway.core.layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace, attend, attention_weights
 from headway.core.packing import PackedBatch
 
@@ -49,7 +52,7 @@ def test_every_form_of_attention_is_the_definition(lengths, causal):
     expected = plain_attention(q, k, v, batch, causal, scale)
     for form in (layers._attend_by_run, layers._attend_padded):
         torch.testing.assert_close(form(q, k, v, batch, causal, 0.0, scale), expected, **CLOSE)
-    found = attend(q, k, v, batch, causal=causal, dropout=0.0, scale=scale)
+    found = attend(torch.stack([q, k, v], dim=1), batch, causal=causal, dropout=0.0, scale=scale)
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
@@ -61,7 +64,7 @@ def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, ca
         lambda q, k, v: plain_attention(q, k, v, batch, causal, scale),
         lambda q, k, v: layers._attend_by_run(q, k, v, batch, causal, 0.0, scale),
         lambda q, k, v: layers._attend_padded(q, k, v, batch, causal, 0.0, scale),
-        lambda q, k, v: attend(q, k, v, batch, causal=causal, dropout=0.0, scale=scale),
+        lambda *qkv: attend(torch.stack(qkv, dim=1), batch, causal=causal, dropout=0.0, scale=scale),
     ]
     gradients = []
     for form in forms:
@@ -71,6 +74,50 @@ def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, ca
         gradients.append([x.grad for x in inputs])
     for found in gradients[1:]:
         torch.testing.assert_close(found, gradients[0], **CLOSE)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_rows_that_no_sequence_owns_stay_out_of_attention(causal):
+    batch = batch_of(LENGTHS["mixed"])
+    exact, longer = torch.stack(qkv(batch), dim=1), torch.randn(batch.num_tokens + 5, 3, HEADS, SIZE)
+    longer[: batch.num_tokens] = exact
+    found = []
+    for inputs in (exact.requires_grad_(), longer.requires_grad_()):
+        out = attend(inputs, batch, causal=causal, dropout=0.0, scale=0.3)
+        (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
+        found.append((out, inputs.grad))
+    for one, more in zip(*found, strict=True):
+        assert torch.equal(one, more[: batch.num_tokens])
+        assert not more[batch.num_tokens :].any()
+
+
+def test_rows_are_added_in_training_in_half_precision_alone():
+    x = torch.randn(37, 4, requires_grad=True)
+    assert layers.pad_rows(x) is x
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layers.pad_rows(x).shape == (64, 4)
+        assert layers.pad_rows(x.detach()).shape == (37, 4)
+
+
+SIZES = {"hidden_size": 12, "num_layers": 2, "num_heads": 3, "intermediate_size": 24, "vocab_size": 50}
+
+
+@pytest.mark.parametrize("config", [BertConfig, GPT2Config])
+def test_the_rows_that_are_added_change_neither_vectors_nor_gradients(config, monkeypatch):
+    torch.manual_seed(0)
+    backbone = new_backbone(config(**SIZES)).eval()
+    batch = PackedBatch.pack([[1, 2, 3, 4], [5], [6, 7, 8, 9, 10, 11, 12]])
+    found = []
+    for rows in (1, 32):
+        monkeypatch.setattr(layers, "ROWS", rows)
+        backbone.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = backbone(batch)
+        hidden.float().pow(3).sum().backward()
+        found.append([hidden, *(parameter.grad for parameter in backbone.parameters())])
+    assert found[1][0].shape == (batch.num_tokens, 12)
+    for one, more in zip(*found, strict=True):
+        torch.testing.assert_close(more, one, rtol=1e-2, atol=1e-2 * one.abs().max().item())
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -101,7 +148,8 @@ def test_dropped_attention_is_right_on_average_in_value_and_gradient():
     expected = plain_attention(*expected_inputs, batch, False, 0.4)
     expected.sum().backward()
     inputs = qkv(batch, requires_grad=True)
-    total = sum(attend(*inputs, batch, causal=False, dropout=0.25, scale=0.4) for _ in range(rounds)) / rounds
+    together = torch.stack(inputs, dim=1)
+    total = sum(attend(together, batch, causal=False, dropout=0.25, scale=0.4) for _ in range(rounds)) / rounds
     total.sum().backward()
     torch.testing.assert_close(total, expected, rtol=0, atol=0.1)
     torch.testing.assert_close(inputs[2].grad, expected_inputs[2].grad, rtol=0, atol=0.1)
@@ -112,7 +160,7 @@ def test_dropped_attention_has_the_gradient_of_what_it_computed():
 
     def dropped(*inputs):
         torch.manual_seed(5)  # the same weights dropped in every call
-        return attend(*inputs, batch, causal=True, dropout=0.3, scale=0.4)
+        return attend(torch.stack(inputs, dim=1), batch, causal=True, dropout=0.3, scale=0.4)
 
     inputs = [x.detach().double().requires_grad_() for x in qkv(batch)]
     assert torch.autograd.gradcheck(dropped, inputs)
@@ -175,8 +223,7 @@ def test_dropout_repeats_with_the_seed_and_sleeps_outside_training():
 def test_attention_on_a_gpu_is_that_of_the_cpu(causal, dtype, tolerance):
     batch = batch_of(LENGTHS["mixed"])
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(batch.num_tokens, HEADS, 64, generator=generator) for _ in range(3))
-    expected = attend(q, k, v, batch, causal=causal, dropout=0.0, scale=0.125)
-    on_gpu = [x.to("cuda", dtype) for x in (q, k, v)]
-    found = attend(*on_gpu, batch.to("cuda"), causal=causal, dropout=0.0, scale=0.125)
+    qkv = torch.randn(batch.num_tokens, 3, HEADS, 64, generator=generator)
+    expected = attend(qkv, batch, causal=causal, dropout=0.0, scale=0.125)
+    found = attend(qkv.to("cuda", dtype), batch.to("cuda"), causal=causal, dropout=0.0, scale=0.125)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=tolerance, atol=tolerance)

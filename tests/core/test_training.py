@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from headway.core.bert import MaskedLMHead
 from headway.core.devices import choose_precision
 from headway.core.errors import HeadwayError
-from headway.core.optimization import adamw, learning_rate
+from headway.core.heads import Network
+from headway.core.optimization import adamw, add_rows_alone, learning_rate
+from headway.core.packing import PackedBatch
 from headway.core.training import Evaluated, Finished, Saved, Started, Step, TrainConfig, fit
 from torch import nn
 from train_worker import Data, tiny_bert, weights
@@ -177,6 +180,27 @@ def test_batches_may_be_filled_by_tokens():
     _, events = train(replace(CONFIG, batch_tokens=50))
     assert all(step.tokens <= 50 for step in steps_of(events))
     assert sum(step.tokens for step in steps_of(events)) == 2 * sum(DATA.lengths)
+
+
+def test_an_embedding_gathers_the_gradient_that_it_would_have_had():
+    gradients = []
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        backbone = tiny_bert().backbone
+        network = Network(backbone, MaskedLMHead(backbone.config, backbone.token_embedding))  # which uses it too
+        add_rows_alone(network, wanted)
+        for sequences in ([[3, 7, 3], [4]], [[7, 9]]):  # added up over two batches
+            network(PackedBatch.pack(sequences)).pow(2).sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for plain, kept in zip(*gradients, strict=True):
+        assert kept.layout == torch.strided
+        torch.testing.assert_close(kept, plain)
+
+
+def test_the_network_is_left_without_gradients_and_as_it_was():
+    network, _ = train()
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module.sparse for module in network.modules() if isinstance(module, nn.Embedding))
 
 
 # ---- how long, and what is told ----

@@ -158,3 +158,9 @@ def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, 
     assert ran.out == ""
     assert said in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+def test_an_empty_text_is_no_model(headway, gpt2, monkeypatch):
+    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    ran = headway("generate", "", "--max-new-tokens", "3", "--json")
+    assert ran.code == 0, ran.err
