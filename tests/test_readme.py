@@ -22,9 +22,7 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
 @pytest.fixture
-def place(
-    tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def place(tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the README speaks of."""
     with Path(str(samples.__file__)).with_name("messages.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)

@@ -1,6 +1,5 @@
 """The first thing that a newcomer types: it works without the internet, soon, and says what comes next."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from headway.core import sources
 from headway.ui import quickstart
 from safetensors.torch import load_file
 
@@ -63,7 +61,7 @@ def test_it_shows_a_row_for_each_class_and_has_learnt_something(first_run):
     rows = re.findall(r"^  (\w+)((?: +\d\.\d{3}){3}) +\d+$", first_run.out, re.MULTILINE)
     assert tuple(label for label, _ in rows) == LABELS
     accuracy = float(re.findall(r"^  accuracy (\d\.\d+)", first_run.out, re.MULTILINE)[-1])
-    assert accuracy > 2 / len(LABELS) - 0.03  # about twice as good as guessing, from random weights
+    assert accuracy > 0.5  # one in six is chance
 
 
 def test_it_answers_three_new_messages(first_run):
@@ -81,10 +79,6 @@ def test_the_new_messages_are_not_in_the_data():
 def test_it_says_what_to_type_next(first_run):
     assert 'headway predict headway-quickstart "' in first_run.out
     assert "headway train text-classification --data YOUR-FILE.csv" in first_run.out
-
-
-def test_random_weights_are_owned_up_to(first_run):
-    assert quickstart.DEFAULT_MODEL in sources.BUILT_IN or "random weights" in first_run.out
 
 
 def test_its_model_opens_in_transformers(first_run):
@@ -108,8 +102,7 @@ def test_it_leaves_a_model_folder_and_nothing_else(first_run):
 @pytest.fixture
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """As little training as possible."""
-    monkeypatch.setattr(quickstart, "FRESH_TRAINING", {"max_steps": 2, "eval_steps": 1, "precision": "fp32"})
-    monkeypatch.delitem(sources.BUILT_IN, quickstart.DEFAULT_MODEL, raising=False)
+    monkeypatch.setattr(quickstart, "TRAINING", {"max_steps": 2, "eval_steps": 1, "precision": "fp32"})
 
 
 @pytest.mark.usefixtures("_short")
@@ -139,13 +132,3 @@ def test_a_folder_that_was_asked_for_is_not_replaced_by_accident(headway):
     ran = headway("quickstart", "--output", "mine")
     assert ran.code == 2
     assert "mine exists already" in ran.err
-
-
-@pytest.mark.usefixtures("_short")
-def test_a_built_in_model_is_used_where_there_is_one(headway, tiny, monkeypatch):
-    monkeypatch.setitem(sources.BUILT_IN, quickstart.DEFAULT_MODEL, tiny)
-    monkeypatch.setattr(quickstart, "PRETRAINED_TRAINING", {"max_steps": 1, "precision": "fp32"})
-    ran = headway("quickstart")
-    assert ran.code == 0
-    assert "random weights" not in ran.out
-    assert json.loads(Path("headway-quickstart/headway.json").read_text())["base"] == quickstart.DEFAULT_MODEL
