@@ -4,14 +4,17 @@
 and lists the rows that cannot be used, all of them, instead of stopping at the first.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HeadwayError
 from .base import Example, Features, Task, group_windows
+from .corpus import Corpus, open_documents
 from .findings import (
     Finding,
     about_labels,
@@ -27,7 +30,7 @@ from .findings import (
 )
 
 if TYPE_CHECKING:
-    from .corpus import Corpus
+    from ..core.tokenizer import Tokenizer
 
 FIRST_SHOWN = 3  # examples
 
@@ -108,7 +111,7 @@ def check_examples(
     )
 
 
-def check_corpus(train: "Corpus", held_out: "Corpus | None") -> Report:
+def check_corpus(train: Corpus, held_out: Corpus | None) -> Report:
     """Looks over texts without labels: how much there is, how it is cut, and whether the vocabulary fits it."""
     findings = unknown_share(train.num_unknown, train.num_tokens)
     return Report(
@@ -144,6 +147,8 @@ def check_data(
     """
     from .data import read_table
 
+    if task.of_texts:
+        return _check_texts(task, data, eval_data, columns or {}, header, model)
     table = read_table(data, header=header)
     settled = task.columns(table, columns or {}, need_label=True)
     notes = [f"{table.source}: {len(table)} rows, {table.kind}", *settled.notes]
@@ -170,17 +175,48 @@ def check_data(
     return replace(report, findings=_by_level([*findings, *report.findings]), notes=tuple(notes))
 
 
-def _encode(
-    task: Task, examples: Sequence[Any], model: str | Path
-) -> tuple[list[list[Features]], int | None, int | None]:
-    """The examples as a model's tokenizer makes them, the model's limit and its unknown token; no weights are read."""
+def _check_texts(
+    task: Any, data: Any, eval_data: Any, columns: Mapping[str, Any], header: bool | None, model: str | Path | None
+) -> Report:
+    """Texts without labels: how many there are and how long, in a model's tokens if one is named."""
+    sides = [open_documents(one, columns, task, header=header) for one in (data, eval_data) if one is not None]
+    lengths: list[list[int]] = []
+    for side in sides:
+        found: list[int] = []
+        for piece in side.read():
+            if piece.begins:
+                found.append(0)
+            found[-1] += len(piece.text)
+        if not found:
+            raise HeadwayError(f"{side.source}: there is no text in it. Give one with words.")
+        lengths.append(found)
+    notes = tuple(note for side in sides for note in side.notes)
+    report = Report(len(lengths[0]), sum(map(len, lengths[1:])), {}, _measure(lengths[0], "characters"), (), (), notes)
+    if model is None:
+        return report
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        tokenizer, limit = _tokenizer_of(task, model)
+        cut = partial(task.cut, limit=limit, held_out=False)
+        corpus = Corpus.write(Path(folder) / "tokens", sides[0].read(), task, tokenizer, cut)
+        measured = check_corpus(corpus, None)
+    return replace(report, lengths=measured.lengths, findings=measured.findings)
+
+
+def _tokenizer_of(task: Task, model: str | Path) -> "tuple[Tokenizer, int]":
+    """A model's tokenizer and how many tokens the task may give it; no weights are read."""
     from ..core.config_file import read_config
     from ..core.sources import find_folder
     from ..core.tokenizer import Tokenizer
 
     folder = find_folder(model)
-    tokenizer = Tokenizer.load(folder)
-    limit = task.limit(read_config(folder)[1].max_positions, str(model))
+    return Tokenizer.load(folder), task.limit(read_config(folder)[1].max_positions, str(model))
+
+
+def _encode(
+    task: Task, examples: Sequence[Any], model: str | Path
+) -> tuple[list[list[Features]], int | None, int | None]:
+    """The examples as a model's tokenizer makes them, the model's limit and its unknown token; no weights are read."""
+    tokenizer, limit = _tokenizer_of(task, model)
     return group_windows(task.encode(examples, tokenizer, limit)), limit, tokenizer.unk_id
 
 

@@ -382,6 +382,8 @@ class TextGeneration(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_documents(self.documents)
+        if self.overlap is not None or self.long_texts != "windows":
+            raise HeadwayError(f"--overlap and --long-texts mean nothing to {self.name}. Say --stride.")
         for name, value in (("--stride", self.stride), ("--max-new-tokens", self.max_new_tokens)):
             if value is not None and value < 1:
                 raise HeadwayError(f"{name} {value}: a whole number above 0.")

@@ -25,6 +25,7 @@ from headway.core.checkpoint import load_checkpoint
 from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.gpt2 import GPT2Config
 from headway.core.heads import Network
+from headway.core.inference import ready
 
 PROMPT = 64
 NEW = 64
@@ -40,7 +41,7 @@ def models(folder: Path) -> tuple[Any, Network]:
     torch.manual_seed(0)
     fields = GPT2Config.named("124M").to_hf()
     GPT2LMHeadModel(PublishedConfig(**fields)).save_pretrained(folder)
-    return GPT2LMHeadModel.from_pretrained(folder).eval(), load_checkpoint(folder).network
+    return GPT2LMHeadModel.from_pretrained(folder).eval(), ready(load_checkpoint(folder).network)
 
 
 def theirs(model: Any, prompts: list[list[int]], new: int) -> list[list[int]]:

@@ -84,3 +84,13 @@ def test_what_cannot_be_is_said_in_a_line_and_nothing_is_left(headway, corpus, a
     assert says in ran.err
     assert len(ran.err.strip().splitlines()) == 1
     assert [path.name for path in Path().iterdir()] == ["corpus.txt"]
+
+
+def test_texts_are_looked_over_before_training(headway, corpus, tiny):
+    ran = headway("check", "fill-mask", "--data", corpus)
+    assert ran.code == 0, ran.err
+    assert "characters a text" in ran.out
+    assert "the file is one document" in ran.out
+    ran = headway("check", "fill-mask", "--data", corpus, "--model", tiny)
+    assert ran.code == 0, ran.err
+    assert "tokens a text" in ran.out
