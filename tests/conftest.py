@@ -49,16 +49,27 @@ def minilm() -> Path:
 
 @pytest.fixture(scope="session")
 def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny uncased WordPiece tokenizer, as a model folder holds it."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """A tiny uncased WordPiece tokenizer, as a model folder holds it.
 
-    tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(
-        SENTENCES, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    )
+    Its vocabulary is written down instead of learnt: the trainer breaks ties in another order at each run. Short words
+    are whole, longer ones are in halves, and all else is spelt.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    normalised = [normalizer.normalize_str(sentence) for sentence in SENTENCES]
+    words = sorted({word for text in normalised for word, _ in splitter.pre_tokenize_str(text)})
+    letters = sorted({letter for word in words for letter in word})
+    halves = [
+        half for word in words if len(word) > 6 for half in (word[: len(word) // 2], "##" + word[len(word) // 2 :])
+    ]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters)]
+    pieces += [word for word in words if len(word) <= 6] + halves
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     folder = tmp_path_factory.mktemp("wordpiece")
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}

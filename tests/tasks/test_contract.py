@@ -71,6 +71,7 @@ class Case:
     wordless: bool = False  # whether there is nothing to say of a text without words
     gpt2_end: str = ""  # what follows the texts for GPT-2
     steps: int = 150  # that eight examples are learnt in
+    learning_rate: float = 5e-3
     worst_loss: float | None = None  # after that, where the first figure is a loss
     reads_all: bool = True  # whether every token of a long text is in some window
     apart: bool = False  # whether its texts are sequences of their own
@@ -116,6 +117,7 @@ CASES = {
         long=1,
         gpt2_end="<|endoftext|>",
         steps=300,
+        learning_rate=2e-3,
     ),
     "sentence-similarity": Case(
         SentenceSimilarity(),
@@ -174,9 +176,7 @@ ODD = {
     "controls": "\x01\x7f\u200b\ufeff",
 }
 # Eight examples are one step an epoch: a checkpoint after each would take longer than all the steps.
-CONFIG = TrainConfig(
-    max_steps=100, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000, weight_decay=0.0
-)
+CONFIG = TrainConfig(batch_size=8, precision="fp32", device="cpu", save_steps=1000, weight_decay=0.0)
 
 
 class Fitted:
@@ -188,7 +188,8 @@ class Fitted:
         self.rows_before = copy.deepcopy(self.rows)
         self.folder, self.output = folder, output
         self.model = self.task.on(folder)
-        options = {"eval_fraction": 0, "config": CONFIG, "max_steps": CASES[case].steps}
+        length = {"max_steps": self.case.steps, "learning_rate": self.case.learning_rate}
+        options = {"eval_fraction": 0, "config": CONFIG, **length}
         self.trained = self.model.fit(self.rows, output=output, **options)
 
     def groups(self, inputs: list[Any]) -> list[Any]:
