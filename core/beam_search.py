@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .cache import KVCache
 from .decoding import (
     FinishReason,
     Generation,
     finish_reason,
     language_model,
     next_logits,
+    read_prompts,
     room_after,
     seen_tokens,
 )
@@ -135,8 +135,7 @@ def beam_search(
     """
     model = language_model(network)
     searches = [Search(room_after(prompt, model), config, end_of_text_id, tokenizer) for prompt in prompts]
-    cache = KVCache.of(model, rows=len(prompts), room=max(map(len, prompts)))
-    logits = next_logits(network, cache, prompts)
+    cache, logits = read_prompts(network, prompts, room=0)
     seen = seen_tokens(prompts, logits) if config.repetition_penalty != 1 else None
     running, forked = searches, False
     while True:

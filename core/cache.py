@@ -120,13 +120,14 @@ class KVCache:
         """An empty cache for a model."""
         config = model.config
         makes_keys: Any = model.get_submodule("blocks.0.attn.qkv")  # linear, or packed in another precision
+        dtype = makes_keys.weight.dtype
         return cls(
             config.num_layers,
             config.num_heads,
             config.hidden_size // config.num_heads,
             rows=rows,
             room=room,
-            dtype=makes_keys.weight.dtype,
+            dtype=dtype if dtype.is_floating_point else torch.float32,
             device=model.token_embedding.weight.device,
         )
 

@@ -23,6 +23,8 @@ from .sampling import draw, limit, penalize
 from .text_stream import TextStream
 from .tokenizer import Tokenizer
 
+FEWEST_SHARED = 64  # tokens that prompts begin alike with, from which attention over them together is worth while
+
 FinishReason = Literal["end-of-text", "stop", "length", "context"]
 
 
@@ -172,7 +174,7 @@ def decode(
             rows.append(Row(i, room_after(prompt, model), list(prompt), text, random))
     window = model.config.max_positions
     slides = any(row.room < config.max_new_tokens for row in rows) and config.context == "slide"
-    cache, logits = _read(network, model, rows, config, shared=len(samples) > 1 and not slides)
+    cache, logits = _read(network, model, rows, config, slides=slides)
     seen = None
     if config.repetition_penalty != 1:
         seen = seen_tokens([prompts[row.prompt] for row in rows], logits)
@@ -194,23 +196,53 @@ def decode(
         logits = next_logits(network, cache, [row.fresh for row in rows])
 
 
+def read_prompts(network: Network, prompts: Sequence[Sequence[int]], *, room: int) -> tuple[KVCache, Tensor]:
+    """Reads prompts, and what all of them begin with once; gives the logits of what comes next, (R, V) in fp32.
+
+    Args:
+        network: GPT-2 with its language-model head.
+        prompts: R sequences of tokens.
+        room: how many tokens each row of the cache can take after its prompt.
+    """
+    model = language_model(network)
+    begin = _begin_alike(prompts)
+    if begin < FEWEST_SHARED:
+        cache = KVCache.of(model, rows=len(prompts), room=max(map(len, prompts)) + room)
+        return cache, next_logits(network, cache, prompts)
+    prefix = KVCache.of(model, rows=1, room=begin)
+    model(prefix.extend([prompts[0][:begin]]), cache=prefix)
+    rest = [prompt[begin:] for prompt in prompts]
+    cache = prefix.fork([len(prompts)], room=max(map(len, rest)) + room)
+    return cache, next_logits(network, cache, rest)
+
+
+def _begin_alike(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of several prompts begin with, leaving each one token at least."""
+    if len(prompts) == 1:
+        return 0
+    # In the order of numbers all others lie between the two.
+    least, most = min(map(list, prompts)), max(map(list, prompts))
+    length = min(map(len, prompts)) - 1
+    return next((i for i in range(length) if least[i] != most[i]), length)
+
+
 def _read(
-    network: Network, model: GPT2, rows: list[Row], config: GenerationConfig, *, shared: bool
+    network: Network, model: GPT2, rows: list[Row], config: GenerationConfig, *, slides: bool
 ) -> tuple[KVCache, Tensor]:
     """Reads the rows' prompts, each once if rows of one prompt share it, and makes room for what follows."""
-    window = model.config.max_positions
     more = config.max_new_tokens - 1  # the last token is not read
-    if not shared:
+    if slides:
+        window = model.config.max_positions
         prompts = [row.fresh[-window:] for row in rows]
-        longest = max(min(window, len(prompt) + more) for prompt in prompts)
-        cache = KVCache.of(model, rows=len(rows), room=longest)
+        cache = KVCache.of(model, rows=len(rows), room=max(min(window, len(prompt) + more) for prompt in prompts))
         return cache, next_logits(network, cache, prompts)
     firsts = {row.prompt: row.fresh for row in rows}
     count = len(rows) // len(firsts)
-    read = KVCache.of(model, rows=len(firsts), room=max(map(len, firsts.values())))
-    logits = next_logits(network, read, list(firsts.values())).repeat_interleave(count, dim=0)
     room = max(1, min(more, max(row.room for row in rows) - 1))
-    return read.fork([count] * len(firsts), room=room), logits
+    cache, logits = read_prompts(network, list(firsts.values()), room=room if count == 1 else 0)
+    if count == 1:
+        return cache, logits
+    return cache.fork([count] * len(firsts), room=room), logits.repeat_interleave(count, dim=0)
 
 
 def _append(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .cores import use_available_cores
 from .errors import HeadwayError
 from .processes import wants_cpu
 from .training_config import TrainConfig
@@ -36,6 +37,8 @@ def accelerator_for(config: TrainConfig, run_folder: Path | None) -> "Accelerato
     GradientState._reset_state()
     _select_device(config.device)
     device = torch.device(str(PartialState(cpu=wants_cpu(config.device)).device))
+    if device.type == "cpu":
+        use_available_cores()
     precision = choose_precision(config.precision, device)
     accelerator = Accelerator(
         cpu=wants_cpu(config.device),

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 import torch
 import transformers
-from headway.core import generation
+from headway.core import decoding, generation
 from headway.core.bert import Bert, BertConfig
+from headway.core.cache import KVCache
 from headway.core.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
 from headway.core.generation import (
@@ -177,6 +178,37 @@ def test_drawn_tokens_are_those_of_transformers_given_the_same_numbers(pairs, mo
         same_numbers(monkeypatch, seed, samples)
         expected = their_ids(theirs, prompt, do_sample=True, num_return_sequences=samples, **theirs_options)
         assert texts == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"beams": 3, "samples": 2}, {"temperature": 0.9, "samples": 3}])
+@pytest.mark.parametrize("alike", [6, 5])
+def test_what_prompts_begin_with_alike_is_read_once_without_a_difference(pairs, monkeypatch, options, alike):
+    prompts = [[*range(1, alike + 1), *rest] for rest in ([7], [8, 9, 10], [7, 3], [7])]
+    config = GenerationConfig(max_new_tokens=NEW, **options)
+    read = []
+    extend = KVCache.extend
+
+    def counted(cache, sequences):
+        read.append(sum(map(len, sequences)))
+        return extend(cache, sequences)
+
+    monkeypatch.setattr(KVCache, "extend", counted)
+    for _, network in pairs:
+        apart = generate_ids(network, prompts, config)
+        counts = [read[0]]
+        monkeypatch.setattr(decoding, "FEWEST_SHARED", 6)
+        read.clear()
+        together = generate_ids(network, prompts, config)
+        counts.append(sum(read[:2]))
+        monkeypatch.undo()
+        monkeypatch.setattr(KVCache, "extend", counted)
+        read.clear()
+        for one, other in zip(together, apart, strict=True):
+            assert [text.token_ids for text in one] == [text.token_ids for text in other]
+            assert [text.score for text in one] == pytest.approx([text.score for text in other], abs=1e-4)
+        assert counts[0] == sum(map(len, prompts))
+        if alike == 6:
+            assert counts[1] == counts[0] - 3 * alike
 
 
 def test_a_sample_depends_on_its_prompt_its_number_and_the_seed_alone(pairs):

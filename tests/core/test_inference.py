@@ -8,7 +8,7 @@ from headway.core.errors import HeadwayError
 from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, language_model_head
-from headway.core.inference import PackedLinear, ready
+from headway.core.inference import Int8Linear, PackedLinear, ready
 from headway.core.packing import PackedBatch
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
@@ -30,7 +30,7 @@ def batch() -> PackedBatch:
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
-@pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-5), ("bf16", 0.05)])
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-5), ("bf16", 0.05), ("int8", 0.1)])
 def test_the_outputs_are_those_of_the_plain_network(kind: str, activation: str, precision: str, apart: float):
     plain = network(kind, activation)
     with torch.inference_mode():
@@ -50,7 +50,7 @@ def test_the_plain_network_stays_as_it_was():
     plain(batch()).sum().backward()  # and can still be trained
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_readied_gpt2_generates(precision: str):
     made = ready(network("gpt2", "gelu_tanh"), precision)
     config = GenerationConfig(max_new_tokens=6)
@@ -62,11 +62,37 @@ def test_a_readied_gpt2_generates(precision: str):
     assert kept == (torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
-def test_no_rows_are_no_matter():
-    layer = PackedLinear(torch.nn.Linear(8, 4), "gelu", torch.float32)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_no_rows_are_no_matter(precision: str):
+    linear = torch.nn.Linear(8, 4)
+    layer = Int8Linear(linear, "gelu") if precision == "int8" else PackedLinear(linear, "gelu", torch.float32)
     assert layer(torch.zeros(0, 8)).shape == (0, 4)
 
 
+def test_int8_is_the_product_of_rounded_weights_and_rows():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(32, 48)
+    x = torch.randn(1100, 32)  # more rows than are computed at once
+    x[3] *= 1000  # whose scale is no other row's
+    x[4] = 0
+
+    def rounded(values: torch.Tensor) -> torch.Tensor:
+        scale = (values.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
+        return (values / scale).round() * scale
+
+    expected = rounded(x) @ rounded(linear.weight).T + linear.bias
+    # Where a value lies between two numbers, either may be taken: one step of one weight's product.
+    step = x.abs().amax(dim=1, keepdim=True).clamp_min(1e-3) / 127 * linear.weight.abs().max()
+    assert ((Int8Linear(linear, "none")(x) - expected).abs() <= 1.01 * step).all()
+
+
+def test_int8_without_its_instructions_computes_in_fp32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    plain = network("bert", "gelu")
+    with torch.inference_mode():
+        torch.testing.assert_close(ready(plain, "int8")(batch()), plain(batch()), atol=1e-5, rtol=1e-5)
+
+
 def test_a_precision_that_is_none_is_refused():
-    with pytest.raises(HeadwayError, match="--precision int4: say fp32 or bf16"):
+    with pytest.raises(HeadwayError, match="--precision int4: say fp32, bf16 or int8"):
         ready(network("bert", "gelu"), "int4")
