@@ -17,7 +17,7 @@ Shapes: L layers, H heads, D head size, T new tokens in all.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -117,18 +117,20 @@ class KVCache:
 
     @classmethod
     def of(cls, model: "GPT2", *, rows: int, room: int) -> Self:
-        """An empty cache for a model."""
-        config = model.config
-        makes_keys: Any = model.get_submodule("blocks.0.attn.qkv")  # linear, or packed in another precision
-        dtype = makes_keys.weight.dtype
+        """An empty cache for a model.
+
+        On the CPU it is in fp32 whatever the weights are in: for a single query a row, torch's attention in bf16
+        takes five times as long.
+        """
+        config, weight = model.config, model.token_embedding.weight
         return cls(
             config.num_layers,
             config.num_heads,
             config.hidden_size // config.num_heads,
             rows=rows,
             room=room,
-            dtype=dtype if dtype.is_floating_point else torch.float32,
-            device=model.token_embedding.weight.device,
+            dtype=torch.float32 if weight.device.type == "cpu" else weight.dtype,
+            device=weight.device,
         )
 
     def __len__(self) -> int:

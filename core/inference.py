@@ -139,7 +139,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., N) in fp32."""
-        scale = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True).div_(127).clamp_min_(SMALLEST)
+        scale = x.abs().amax(dim=-1, keepdim=True).div_(127).clamp_min_(SMALLEST)
         # The kernels want rows without signs: 128 stands for 0, and the half makes of cutting off rounding.
         rows = (x / scale).add_(128.5).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(

@@ -330,7 +330,7 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (T, 3, H, D)
         dropout = self.dropout if self.training else 0.0
         if cache is not None:
-            q, k, v = qkv.unbind(-3)
+            q, k, v = qkv.to(cache.keys.dtype).unbind(-3)
             out = cache.attend(q, k, v, self.scale)
         elif trace is None:
             out = attend(qkv, batch, causal=self.causal, dropout=dropout, scale=self.scale)

@@ -98,6 +98,7 @@ def fit(
     evaluate: Callable[[nn.Module], Metrics] | None = None,
     higher_is_better: bool = True,
     data_fingerprint: str = "",
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Event]:
     """Trains `network` in place, step by step as the events are drawn.
 
@@ -116,8 +117,10 @@ def fit(
         evaluate: called on every process with the network in eval mode; the first figure chooses the best weights.
         higher_is_better: whether a larger first figure is better.
         data_fingerprint: stands for the data's content; a checkpoint of other data is refused.
+        stop: asked after every step; when it says yes a checkpoint is saved and the run is interrupted.
 
     Raises:
+        KeyboardInterrupt: `stop` said yes; `resume` goes on from that very step.
         HeadwayError: the folder holds a run already or another one, an option does not fit this machine, the loss
             is not finite, the disk is full, or the GPU's memory is.
         ValueError: there is nothing to resume from without a folder.
@@ -125,7 +128,7 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
     run = _Run(
-        network, plan, loss, config, accelerator_for(config, run_folder), run_folder, evaluate, higher_is_better
+        network, plan, loss, config, accelerator_for(config, run_folder), run_folder, evaluate, higher_is_better, stop
     )
     try:
         yield run.start(resume, data_fingerprint)
@@ -152,6 +155,7 @@ class _Run:
         run_folder: Path | None,
         evaluate: Callable[[nn.Module], Metrics] | None,
         higher_is_better: bool,
+        stop: Callable[[], bool] | None,
     ) -> None:
         self.network = network
         self.wrapped = network  # what the loss calls
@@ -162,6 +166,7 @@ class _Run:
         self.run_folder = run_folder
         self.evaluate = evaluate
         self.higher_is_better = higher_is_better
+        self.stop = stop
         self.ours = processes()
         self.device = accelerator.device
         self.precision = "fp32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
@@ -183,7 +188,8 @@ class _Run:
                 last = progress.step == self.total_steps
                 boundary = last or progress.position == len(steps)
                 evaluating = self.evaluate is not None and (last or self._due(self.config.eval_steps, boundary))
-                saving = last or self._due(self.config.save_steps, boundary or evaluating)
+                stopping = not last and self.stop is not None and from_main(self.stop())
+                saving = last or stopping or self._due(self.config.save_steps, boundary or evaluating)
                 if evaluating or saving or len(self.unread) >= self.steps_between_reads:
                     yield from self._read_steps()
                 if progress.position == len(steps):
@@ -192,6 +198,8 @@ class _Run:
                     yield self._evaluated(len(steps))
                 if self.run_folder is not None and (saving or self._stopped_early):
                     yield self._saved(self.run_folder)
+                if stopping and not self._stopped_early:
+                    raise KeyboardInterrupt
                 if last or self._stopped_early:
                     break
         yield self._finished()

@@ -208,12 +208,12 @@ def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):
             torch.testing.assert_close(fork[1].attend(q, keys, values, 0.3), expected, **TOLERANCE)
 
 
-def test_a_cache_has_the_precision_of_its_model(model):
+def test_a_model_in_half_precision_keeps_its_cache_in_fp32_on_the_cpu(model):
     half = GPT2(model.config).eval().bfloat16()
     half.load_state_dict(model.state_dict())
     rows = sequences([5, 3], VOCAB)
     cache = KVCache.of(half, rows=2, room=5)
-    assert cache.keys.dtype == torch.bfloat16
+    assert cache.keys.dtype == torch.float32
     read(half, cache, rows)
     found = read(half, cache.fork([1, 2], room=2), [[4], [5, 6], [7]])
     joined = whole(model, [[*rows[0], 4], [*rows[1], 5, 6], [*rows[1], 7]])
