@@ -331,7 +331,7 @@ class SelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         if cache is not None:
             q, k, v = qkv.to(cache.keys.dtype).unbind(-3)
-            out = cache.attend(q, k, v, self.scale)
+            out = cache.attend(q, k, v, self.scale).to(qkv.dtype)
         elif trace is None:
             out = attend(qkv, batch, causal=self.causal, dropout=dropout, scale=self.scale)
         else:
