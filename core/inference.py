@@ -13,6 +13,7 @@ Shapes: T rows, C inputs, N outputs.
 """
 
 import copy
+import warnings
 from typing import Literal, cast
 
 import torch
@@ -75,7 +76,11 @@ def _ready(module: nn.Module, precision: Precision) -> nn.Module:
 
 
 def _packed(linear: nn.Linear, activation: str, precision: Precision) -> nn.Module:
-    if precision == "int8" and torch.cpu._is_vnni_supported():
+    if (
+        precision == "int8"
+        and "fbgemm" in torch.backends.quantized.supported_engines
+        and torch.cpu._is_vnni_supported()
+    ):
         return Int8Linear(linear, activation)
     if torch.backends.mkldnn.is_available():
         return PackedLinear(linear, activation, torch.bfloat16 if precision == "bf16" else torch.float32)
@@ -130,22 +135,29 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear, activation: str) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        self.scale = (weight.abs().amax(dim=1) / 127).clamp_min(SMALLEST)
-        self.weight = torch.ops.onednn.qlinear_prepack((weight / self.scale[:, None]).round().to(torch.int8), None)
-        self.zero = torch.zeros(len(weight), dtype=torch.long)  # weights are symmetric
+        scale = (weight.abs().amax(dim=1) / 127).clamp_min(SMALLEST)
+        rounded = (weight / scale[:, None]).round().to(torch.int8)
+        with warnings.catch_warnings():  # of a later torch, which pyproject.toml leaves out
+            warnings.filterwarnings("ignore", message=".*quantized tensor creation functions", category=UserWarning)
+            zeros = torch.zeros(len(scale), dtype=torch.long)
+            made = torch._make_per_channel_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
+            quantized = made(rounded, scale.double(), zeros, 0)
+        self.weight = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias = None if linear.bias is None else linear.bias.detach().float()
         self.activation = None if activation == "none" else ACTIVATIONS[activation]
         self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., N) in fp32."""
-        scale = x.abs().amax(dim=-1, keepdim=True).div_(127).clamp_min_(SMALLEST)
-        # The kernels want rows without signs: 128 stands for 0, and the half makes of cutting off rounding.
-        rows = (x / scale).add_(128.5).to(torch.uint8)
-        y = torch.ops.onednn.qlinear_pointwise(
-            rows, 1.0, 128, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
-        )
-        y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale)
+        rows = x.numel() // self.in_features
+        if rows == 1:
+            y = torch.ops.quantized.linear_dynamic(x, self.weight)
+            y = y if self.bias is None else y.add_(self.bias)
+        else:
+            # The operator has one scale for all that it is given: rows that all reach 1 share it well.
+            scale = x.abs().amax(dim=-1, keepdim=True).clamp_min_(SMALLEST)
+            y = torch.ops.quantized.linear_dynamic(x / scale, self.weight)
+            y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale)
         return y if self.activation is None else self.activation(y)
 
 
