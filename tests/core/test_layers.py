@@ -50,10 +50,25 @@ def test_every_form_of_attention_is_the_definition(lengths, causal):
     batch, scale = batch_of(lengths), 0.3
     q, k, v = qkv(batch)
     expected = plain_attention(q, k, v, batch, causal, scale)
-    for form in (layers._attend_by_run, layers._attend_padded):
-        torch.testing.assert_close(form(q, k, v, batch, causal, 0.0, scale), expected, **CLOSE)
-    found = attend(torch.stack([q, k, v], dim=1), batch, causal=causal, dropout=0.0, scale=scale)
-    torch.testing.assert_close(found, expected, **CLOSE)
+    together = torch.stack([q, k, v], dim=1)
+    for found in (
+        layers._attend_by_run(together, batch, causal, 0.0, scale),
+        layers._attend_padded(q, k, v, batch, causal, 0.0, scale),
+        attend(together, batch, causal=causal, dropout=0.0, scale=scale),
+    ):
+        torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("length", [layers.SHORT - 1, layers.SHORT, 300])
+def test_attention_in_half_precision_is_nearly_the_definition(monkeypatch, length, causal):
+    monkeypatch.setattr(layers, "PRODUCT_SCORES", 3 * length**2)  # several parts, the last one smaller
+    batch = batch_of([length] * 2 + [5])
+    inputs = torch.stack(qkv(batch), dim=1).bfloat16()
+    expected = plain_attention(*inputs.float().unbind(1), batch, causal, 0.3)
+    found = layers._attend_by_run(inputs, batch, causal, 0.0, 0.3)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -62,7 +77,7 @@ def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, ca
     batch, scale = batch_of(lengths), 0.3
     forms = [
         lambda q, k, v: plain_attention(q, k, v, batch, causal, scale),
-        lambda q, k, v: layers._attend_by_run(q, k, v, batch, causal, 0.0, scale),
+        lambda *qkv: layers._attend_by_run(torch.stack(qkv, dim=1), batch, causal, 0.0, scale),
         lambda q, k, v: layers._attend_padded(q, k, v, batch, causal, 0.0, scale),
         lambda *qkv: attend(torch.stack(qkv, dim=1), batch, causal=causal, dropout=0.0, scale=scale),
     ]
