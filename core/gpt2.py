@@ -179,7 +179,7 @@ class GPT2(nn.Module):
             cache: what came before the tokens.
         """
         x = self.embed(batch)
-        if trace is None and cache is None:
+        if trace is None:
             x = pad_rows(x)
         for i, block in enumerate(self.blocks):
             if trace is not None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .cores import use_available_cores
 from .errors import HeadwayError
 from .heads import Network
-from .layers import ACTIVATIONS, FeedForward
+from .layers import ACTIVATIONS, FeedForward, pad_rows
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -119,9 +119,9 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., N) in the layer's dtype."""
-        return torch.ops.mkldnn._linear_pointwise(
-            x.to(self.dtype), self.weight, self.bias, self.attribute, [], self.algorithm
-        )
+        rows = pad_rows(x.to(self.dtype)) if x.dim() == 2 else x.to(self.dtype)
+        y = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, self.attribute, [], self.algorithm)
+        return y[: len(x)]
 
 
 class Int8Linear(nn.Module):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from headway.core import layers
 from headway.core.bert import Bert, BertConfig
 from headway.core.errors import HeadwayError
 from headway.core.generation import GenerationConfig, generate_ids
@@ -96,3 +97,24 @@ def test_int8_without_its_instructions_computes_in_fp32(monkeypatch):
 def test_a_precision_that_is_none_is_refused():
     with pytest.raises(HeadwayError, match="--precision int4: say fp32, bf16 or int8"):
         ready(network("bert", "gelu"), "int4")
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_rows_that_are_added_for_the_kernels_change_nothing(kind: str, precision: str, monkeypatch):
+    made = ready(network(kind, "gelu"), precision)
+    with torch.inference_mode():
+        padded = made(batch())  # 85 tokens: 128 rows
+        monkeypatch.setattr(layers, "ROWS", 1)
+        exact = made(batch())
+    assert padded.shape == exact.shape
+    torch.testing.assert_close(padded, exact, atol=1e-5 if precision == "fp32" else 0.05, rtol=1e-3)
+
+
+def test_a_long_prompt_is_read_as_without_added_rows(monkeypatch):
+    made = ready(network("gpt2", "gelu_tanh"), "fp32")
+    config = GenerationConfig(max_new_tokens=3)
+    prompts = [[5, 6, 7] * 12, [8] * 33]  # 69 tokens at once
+    padded = generate_ids(made, prompts, config)
+    monkeypatch.setattr(layers, "ROWS", 1)
+    assert [one[0].token_ids for one in padded] == [one[0].token_ids for one in generate_ids(made, prompts, config)]

@@ -106,12 +106,15 @@ def test_rows_that_no_sequence_owns_stay_out_of_attention(causal):
         assert not more[batch.num_tokens :].any()
 
 
-def test_rows_are_added_in_training_in_half_precision_alone():
+def test_rows_are_added_in_training_in_half_precision_and_to_many_in_prediction():
     x = torch.randn(37, 4, requires_grad=True)
     assert layers.pad_rows(x) is x
     with torch.autocast("cpu", torch.bfloat16):
         assert layers.pad_rows(x).shape == (64, 4)
         assert layers.pad_rows(x.detach()).shape == (37, 4)
+    assert layers.pad_rows(x).shape == (37, 4)
+    assert layers.pad_rows(torch.ones(70, 4)).shape == (128, 4)
+    assert layers.pad_rows(torch.ones(128, 4)).shape == (128, 4)
 
 
 SIZES = {"hidden_size": 12, "num_layers": 2, "num_heads": 3, "intermediate_size": 24, "vocab_size": 50}
@@ -124,7 +127,7 @@ def test_the_rows_that_are_added_change_neither_vectors_nor_gradients(config, mo
     batch = PackedBatch.pack([[1, 2, 3, 4], [5], [6, 7, 8, 9, 10, 11, 12]])
     found = []
     for rows in (1, 32):
-        monkeypatch.setattr(layers, "ROWS", rows)
+        monkeypatch.setattr(layers, "TRAINING_ROWS", rows)
         backbone.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             hidden = backbone(batch)
