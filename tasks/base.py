@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import HeadwayError
 from ..core.options import option, options_of
+from .views import Bar, Bars, Statement, View
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
@@ -140,9 +141,31 @@ class Prediction:
         first = next(iter(vars(self).values()))
         return ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
 
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+        """What there is to see of it: in a few words, and its numbers by name, where a task says nothing better.
+
+        Args:
+            texts: that it is about, by the names of the task's fields.
+        """
+        named = [value for value in vars(self).values() if isinstance(value, dict)]
+        numbers = [one for one in named if one and all(isinstance(value, float) for value in one.values())]
+        bars = (Bars(tuple(Bar(str(name), value) for name, value in one.items())) for one in numbers)
+        return (Statement(self.brief), *bars)
+
     def to_json(self) -> dict[str, Any]:
         """The prediction as plain JSON types, field by field."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A labelled example whose answer is not the right one."""
+
+    where: str  # "dev.tsv, line 12"
+    texts: tuple[str, ...]
+    right: str  # in words, for people
+    predicted: str
+    size: float  # how wrong it is, above 0; comparable within a task
 
 
 @dataclass(frozen=True)
@@ -185,6 +208,16 @@ class Task:
     def fields(self) -> tuple[Field, ...]:
         """The texts that this very task reads: fewer than `inputs` once its data has shown which there are."""
         return self.inputs
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its answers choose among, if anything: labels, types of entities."""
+        return ()
+
+    @property
+    def sample(self) -> str | None:
+        """The file in tasks/samples whose texts show what it is asked; None where there is none."""
+        return None
 
     def __post_init__(self) -> None:
         if self.long_texts not in ("windows", "cut"):
@@ -350,6 +383,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def views(self, prediction: Any, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """What there is to see of a prediction about some texts, given by the names of `fields`."""
+        return prediction.views(texts)
+
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
         """Figures by their usual names; the first is the one that chooses the best weights."""
         raise NotImplementedError
@@ -365,6 +402,14 @@ class Task:
     def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
         """A table with a row a label, where that means something."""
         return []
+
+    def confused(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[tuple[str, str]]:  # noqa: ARG002
+        """The right label and the predicted one of everything that has one of each; empty where nothing has."""
+        return []
+
+    def mistake(self, prediction: Any, example: Any) -> Mistake | None:  # noqa: ARG002
+        """What is wrong with a prediction; None: nothing, or the task cannot say."""
+        return None
 
     def tune(self, predictions: Sequence[Any], examples: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
         """A copy whose thresholds and the like are fitted to held-out data, and the predictions as it makes them."""

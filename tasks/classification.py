@@ -21,7 +21,7 @@ from ..core.errors import HeadwayError
 from ..core.heads import SequenceHead
 from ..core.options import option
 from . import scores
-from .base import Example, Features, Field, Prediction, Task, group_windows
+from .base import Example, Features, Field, Mistake, Prediction, Task, group_windows
 from .card import CardText
 from .classification_card import card_text
 from .columns import Columns
@@ -39,6 +39,7 @@ from .labels import (
     raw_label,
     readable,
 )
+from .views import Bar, Bars, Statement, View
 from .windows import windows
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ class LabelPrediction(Prediction):
         """The label, as wide as the longest one, and its probability."""
         return f"{self.label.ljust(max(map(len, self.scores)))}  {self.score:.2f}"
 
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+        """The label, and every label's probability, the likeliest first."""
+        ordered = sorted(self.scores.items(), key=lambda item: -item[1])
+        bars = tuple(Bar(label, score, chosen=label == self.label) for label, score in ordered)
+        return Statement(self.label), Bars(bars)
+
 
 @dataclass(frozen=True)
 class LabelsPrediction(Prediction):
@@ -112,6 +119,12 @@ class LabelsPrediction(Prediction):
         """The labels with their probabilities."""
         return ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels) or "-"
 
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+        """The labels, and every label's own probability, the likeliest first."""
+        ordered = sorted(self.scores.items(), key=lambda item: -item[1])
+        bars = tuple(Bar(label, score, chosen=label in self.labels) for label, score in ordered)
+        return Statement(", ".join(self.labels) or "none of the labels"), Bars(bars)
+
 
 @dataclass(frozen=True)
 class NumberPrediction(Prediction):
@@ -123,6 +136,10 @@ class NumberPrediction(Prediction):
     def brief(self) -> str:
         """The number."""
         return f"{self.value:.2f}"
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+        """The number."""
+        return (Statement(self.brief),)
 
 
 @dataclass(frozen=True)
@@ -201,6 +218,16 @@ class TextClassification(Task):
         if self.paired is None:
             return self.inputs
         return (text, replace(pair, required=True)) if self.paired else (text,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
+
+    @property
+    def sample(self) -> str:
+        """Pairs, or single texts."""
+        return "pairs.csv" if self.paired else "messages.csv"
 
     def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
         """The form of the target, the labels and their weights."""
@@ -397,6 +424,19 @@ class TextClassification(Task):
             dict(zip(self.labels, probabilities, strict=True)),
         )
 
+    def views(self, prediction: Any, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """As the prediction says; of several labels each with its threshold."""
+        shown = prediction.views(texts)
+        if self.problem_type != SEVERAL:
+            return shown
+        limits = dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))
+        return tuple(
+            replace(one, bars=tuple(replace(bar, threshold=limits[bar.name]) for bar in one.bars))
+            if isinstance(one, Bars)
+            else one
+            for one in shown
+        )
+
     def score(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> dict[str, float]:
         """One label: accuracy, macro-F1, ...; several: micro-F1, ...; a number: Pearson's correlation, ..."""
         gold = [example.label for example in examples]
@@ -414,6 +454,29 @@ class TextClassification(Task):
         found = [prediction.labels if several else (prediction.label,) for prediction in predictions]
         gold = [example.label if several else (example.label,) for example in examples]
         return scores.by_label(found, gold, self.labels)
+
+    def confused(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[tuple[str, str]]:
+        """Of one label, the right one and the predicted one of each example."""
+        if self.problem_type != ONE:
+            return []
+        return [(str(example.label), one.label) for one, example in zip(predictions, examples, strict=True)]
+
+    def mistake(self, prediction: Any, example: TextExample) -> Mistake | None:
+        """One label: the worse, the less probable the right one was held; several: by the worst of them; a number:
+        by how far it is off.
+        """
+        gold = example.label
+        if isinstance(gold, str):
+            size = 1 - prediction.scores[gold] if prediction.label != gold else 0.0
+            told = gold, f"{prediction.label} ({prediction.score:.2f})"
+        elif isinstance(gold, tuple):
+            wrong = {*gold} ^ {*prediction.labels}
+            size = max((abs((label in gold) - prediction.scores[label]) for label in wrong), default=0.0)
+            told = ", ".join(gold) or "none", prediction.brief
+        else:
+            size = abs(prediction.value - float(gold or 0.0))
+            told = f"{gold:g}", prediction.brief
+        return Mistake(example.where, example.texts, *told, size) if size else None
 
     def tune(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
         """A temperature for the probabilities of one label; a threshold for each of several."""

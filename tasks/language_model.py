@@ -13,18 +13,22 @@ from ..core.inference import ready
 from ..core.names import model_of
 from ..core.processes import wants_cpu
 from ..core.tokenizer import Tokenizer
+from .model_folder import read_info
+from .precision import AUTO, choose_precision
 
 
-def load_language_model(name: str | Path) -> tuple[Network, Tokenizer]:
+def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Network, Tokenizer]:
     """GPT-2 with its language-model head, in eval mode and on the accelerator if there is one, and its tokenizer.
 
     The head is part of every GPT-2 whose output matrix is its token embedding, whatever it was published with.
 
     Args:
         name: a folder, a built-in name or a hub id.
+        precision: one of `precision.CHOICES`.
 
     Raises:
-        HeadwayError: there is no such model, it is no GPT-2, it cannot be read, or it has no output matrix.
+        HeadwayError: there is no such model, it is no GPT-2, it cannot be read, or it has no output matrix; or there
+            is no such precision.
     """
     folder = find_folder(name)
     raw, config = read_config(folder)
@@ -52,4 +56,5 @@ def load_language_model(name: str | Path) -> tuple[Network, Tokenizer]:
         )
     if torch.accelerator.is_available() and not wants_cpu():
         network.to(torch.accelerator.current_accelerator())
-    return ready(network), tokenizer
+    device = next(network.parameters()).device.type
+    return ready(network, choose_precision(precision, read_info(folder), device)), tokenizer

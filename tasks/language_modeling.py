@@ -11,7 +11,7 @@ Shapes: B sequences in a packed batch, T tokens in all, S of them selected, V vo
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -31,6 +31,7 @@ from .corpus import DOCUMENTS, Corpus, Window
 from .data import Table
 from .distillation import WEIGHT, TaughtHead, find_teacher, taught_loss, words_of
 from .inference import TOKENS_AT_ONCE, pack
+from .views import Bar, Bars, Mark, Marked, Statement, View
 from .windows import best_window, windows
 
 if TYPE_CHECKING:
@@ -92,6 +93,26 @@ class FilledMasks(Prediction):
             return f"no {MASK} in the text"
         return " | ".join(", ".join(f"{one.word} {one.score:.2f}" for one in words) for words in self.masks)
 
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The text with its masks filled, and the likeliest words of each."""
+        if not self.masks:
+            return (Statement(self.brief, f"Write {MASK} where a word is missing."),)
+        first, *rest = texts.get("text", "").split(MASK)
+        filled, marks = first, []
+        for words, following in zip(self.masks, rest, strict=False):
+            word = words[0].word.removeprefix("##")
+            marks.append(Mark(len(filled), len(filled) + len(word)))
+            filled += word + following
+        filled += "".join(MASK + following for following in rest[len(self.masks) :])
+        bars = [
+            Bars(
+                tuple(Bar(one.word, one.score, chosen=not place) for place, one in enumerate(words)),
+                f"Gap {number}" if len(self.masks) > 1 else "",
+            )
+            for number, words in enumerate(self.masks, start=1)
+        ]
+        return Marked(filled, tuple(marks)), *bars
+
 
 @dataclass(frozen=True)
 class Continuation(Prediction):
@@ -99,6 +120,11 @@ class Continuation(Prediction):
 
     continuation: str
     finished: bool  # the model ended the text by itself
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The text with what follows it."""
+        text = texts.get("text", "")
+        return (Marked(text + self.continuation, (Mark(len(text), len(text + self.continuation)),)),)
 
 
 @dataclass(frozen=True)
@@ -152,6 +178,11 @@ class FillMask(Task):
             raise HeadwayError(f"--mask-probability {self.mask_probability}: a number between 0 and 1.")
         if self.top < 1:
             raise HeadwayError(f"--top {self.top}: at least 1 word.")
+
+    @property
+    def sample(self) -> str:
+        """Sentences with gaps."""
+        return "gaps.csv"
 
     def forget(self) -> Self:
         """Nothing is learnt from data but the weights."""
@@ -394,6 +425,11 @@ class TextGeneration(Task):
         if self.stride is not None and self.stride > limit:
             raise HeadwayError(f"--stride {self.stride}: at most a window of {limit} tokens is possible.")
         return limit
+
+    @property
+    def sample(self) -> str:
+        """How texts begin."""
+        return "beginnings.csv"
 
     def forget(self) -> Self:
         """Nothing is learnt from data but the weights."""

@@ -4,10 +4,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -30,14 +29,15 @@ from ..core.training_state import newest_checkpoint
 from .base import Example, Features, Prediction, Remark, Task, cut_tokens, group_windows
 from .check import Report, check_corpus, check_examples
 from .columns import Columns
-from .corpus import Corpus, Documents, Piece, open_documents
-from .data import RowStream, Table, fingerprint, read_table, split_rows
+from .corpus import open_documents
+from .data import RowStream, Table, read_table
 from .findings import about_remarks, collect_remarks
 from .inference import lengths_of, predictions_for
 from .model_folder import name_base, read_info, refuse_replacing, stored_task, write_model
+from .precision import AUTO, choose_precision, worth_measuring
+from .training_data import CorpusData, LabelledData, read_labelled, write_corpora, write_corpus
 
 EXAMPLES_AT_ONCE = 4096  # in prediction: enough to be sorted by length, few enough for any memory
-FEWEST_TO_SPLIT = 20  # rows; a tenth of fewer would say nothing
 
 
 @dataclass(frozen=True)
@@ -87,51 +87,6 @@ class Evaluation:
         return {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
 
 
-@dataclass(frozen=True)
-class _Data:
-    """One side of the data, ready: the examples, and the sequences of each."""
-
-    table: Table
-    examples: list[Any]
-    groups: list[list[Features]]
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What the model folder says about it."""
-        source = self.table.source
-        return {
-            "source": source if source.startswith("hub:") else Path(source).name,
-            "examples": len(self.examples),
-            "rows": len(self.table),  # more than the examples where a part of one file is held out
-            "fingerprint": fingerprint(self.table),
-        }
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """One side of texts without labels, ready."""
-
-    source: str
-    groups: Corpus
-
-    @property
-    def examples(self) -> Sequence[int]:
-        """Stand for the documents, which are not kept."""
-        return range(self.groups.num_documents)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the model folder says about it."""
-        corpus = self.groups
-        return {
-            "source": self.source if self.source.startswith("hub:") else Path(self.source).name,
-            "examples": corpus.num_documents,
-            "tokens": corpus.num_tokens,
-            "bytes": corpus.num_bytes,
-            "fingerprint": corpus.fingerprint,
-        }
-
-
 class TaskModel:
     """A task plugged onto a backbone.
 
@@ -154,7 +109,8 @@ class TaskModel:
         self.base = name
         self.info: dict[str, Any] = {}  # what headway.json says besides the task
         self.trained = False  # whether the network has a trained head for the task
-        self.precision = "fp32"  # of predictions: fp32 or bf16
+        self.held_out: Evaluation | None = None  # after training: the kept weights on the evaluation data
+        self.precision = AUTO  # of predictions: one of precision.CHOICES
         self._packed: tuple[Any, Network] | None = None
         self._asked = asked
         self._found = found
@@ -248,6 +204,7 @@ class TaskModel:
         resume: bool = False,
         header: bool | None = None,
         settings: Mapping[str, Any] | None = None,
+        stop: Callable[[], bool] | None = None,
         **options: Any,
     ) -> Iterator[Event]:
         """Trains step by step, as the events are drawn: Prepared, those of the training loop, Trained.
@@ -266,27 +223,35 @@ class TaskModel:
             resume: go on with the run towards `output` that was interrupted.
             header: whether a table's first row names its columns; told from the rows if left out.
             settings: saved as run.yaml beside the model, so that the run can be repeated.
+            stop: asked after every step of the training loop; when it says yes a checkpoint is saved and the run is
+                interrupted, to be gone on with by `resume`.
             **options: fields of TrainConfig, which win over `config`.
 
         Raises:
+            KeyboardInterrupt: `stop` said yes.
             HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
         """
         config = replace(config or TrainConfig(), **options)
         output = Path(output)
         refuse_used(output, overwrite=overwrite, resume=resume)
+        options_of_data: dict[str, Any] = {
+            "data": data,
+            "eval_data": eval_data,
+            "chosen": columns or {},
+            "fraction": eval_fraction,
+            "header": header,
+        }
         with self._scratch(output) as scratch:
             if self._asked.of_texts:
-                prepared = self._prepare_texts(
-                    scratch, data, eval_data, columns or {}, eval_fraction, config.seed, header
-                )
+                prepared = self._prepare_texts(scratch, config.seed, **options_of_data)
             else:
-                prepared = self._prepare(data, eval_data, columns or {}, eval_fraction, config.seed, header)
-            yield from self._train(*prepared, config, output, overwrite, resume, settings)
+                prepared = self._prepare(config.seed, **options_of_data)
+            yield from self._train(*prepared, config, output, overwrite, resume, settings, stop)
 
     def _train(
         self,
-        train: "_Data | _Texts",
-        held_out: "_Data | _Texts | None",
+        train: "LabelledData | CorpusData",
+        held_out: "LabelledData | CorpusData | None",
         notes: list[str],
         report: Report,
         config: TrainConfig,
@@ -294,6 +259,7 @@ class TaskModel:
         overwrite: bool,
         resume: bool,
         settings: Mapping[str, Any] | None,
+        stop: Callable[[], bool] | None,
     ) -> Iterator[Event]:
         run_folder = _run_folder(output)
         eval_examples = held_out.examples if held_out else []
@@ -302,17 +268,24 @@ class TaskModel:
         if processes().main and run_folder.exists() and not resume:
             shutil.rmtree(run_folder)
         try:
-            started, finished = yield from self._run(train, held_out, config, run_folder, resume)
+            started, finished = yield from self._run(train, held_out, config, run_folder, resume, stop)
         finally:
             if processes().main and newest_checkpoint(run_folder) is None:
                 shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
         self.task = self.task.settle(self.network)
         metrics: dict[str, float] = {}
         per_label: list[dict[str, Any]] = []
+        by_precision: dict[str, float] = {}
+        self.held_out = None
         if held_out:
             self.task, predictions = _tune(self.task, self.network, held_out)
             metrics = self.task.score(predictions, eval_examples)
             per_label = self.task.per_label(predictions, eval_examples)
+            if worth_measuring(len(eval_examples), started.device):
+                rounded = predictions_for(self.task, ready(self.network, "bf16"), held_out.groups)
+                first, figure = next(iter(metrics.items()))
+                by_precision = {"fp32": figure, "bf16": self.task.score(rounded, eval_examples)[first]}
+            self.held_out = Evaluation(metrics, per_label, eval_examples, predictions, ())
         self.trained = True
         log = run_folder / "log.jsonl"
         used = asdict(config) if log.exists() else {"seed": config.seed}  # a task that solves keeps no log
@@ -320,6 +293,7 @@ class TaskModel:
             **name_base(self.base),
             "metrics": metrics,
             "per_label": per_label,
+            "score_by_precision": by_precision,
             "data": {"train": train.facts, "eval": held_out.facts if held_out else None},
             "training": {**used, "precision": started.precision, "device": started.device},
             "steps": finished.steps,
@@ -342,38 +316,12 @@ class TaskModel:
             stopped_early=finished.stopped_early,
         )
 
-    def _prepare(
-        self, data: Any, eval_data: Any, chosen: Mapping[str, Any], fraction: float, seed: int, header: bool | None
-    ) -> tuple[_Data, _Data | None, list[str], Report]:
+    def _prepare(self, seed: int, **options: Any) -> tuple[LabelledData, LabelledData | None, list[str], Report]:
         """Reads and checks both sides of the data, learns the labels, plugs the head on and makes tokens."""
-        if not 0 <= fraction < 1:
-            raise HeadwayError(f"--eval-fraction {fraction}: a part of the rows, from 0 to below 1.")
-        table = read_table(data, header=header)
-        columns = self._asked.columns(table, chosen, need_label=True)
-        learnt, decided = self._asked.learn(table, columns)
-        adopted = self._found and learnt.adopt(self._found)
-        task = adopted or learnt
-        notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *decided]
-        examples = task.examples(table, columns)
-        held_out = None
-        if eval_data is not None:
-            eval_table = read_table(eval_data, header=header)
-            eval_columns = task.columns(eval_table, _same_columns(columns, eval_table, chosen), need_label=True)
-            notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
-            held_out = (eval_table, task.examples(eval_table, eval_columns))
-        elif fraction and len(examples) >= FEWEST_TO_SPLIT:
-            strata, groups = [example.stratum for example in examples], [example.group for example in examples]
-            kept, out = split_rows(strata, fraction, seed, groups)
-            if out:
-                held_out = (table, [examples[i] for i in out])
-                examples = [examples[i] for i in kept]
-                how = f"--eval-fraction {fraction:g}, seed {seed}"
-                notes.append(f"{len(out)} rows are held out for evaluation ({how})")
-        if not held_out:
-            notes.append("nothing is held out: the last weights are kept and nothing is measured")
-        notes.append(self._begin(task, seed, goes_on=adopted is not None))
-        train = _Data(table, examples, self._encode(examples))
-        evaluated = held_out and _Data(*held_out, self._encode(held_out[1]))
+        rows = read_labelled(self._asked, self._found, seed=seed, **options)
+        notes = [*rows.notes, self._begin(rows.task, seed, goes_on=rows.adopted)]
+        train = LabelledData(rows.table, rows.examples, self._encode(rows.examples))
+        evaluated = rows.held_out and LabelledData(*rows.held_out, self._encode(rows.held_out[1]))
         more = [
             finding
             for data in (train, evaluated)
@@ -384,6 +332,14 @@ class TaskModel:
         report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
         return train, evaluated, notes, report
 
+    def _prepare_texts(
+        self, scratch: Path, seed: int, **options: Any
+    ) -> tuple[CorpusData, CorpusData | None, list[str], Report]:
+        """Turns texts without labels into tokens, which are kept in files, and readies the head."""
+        train, held_out, notes = write_corpora(self._asked, self.tokenizer, self.limit, scratch, seed=seed, **options)
+        notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.adopt(self._found))))
+        return train, held_out, notes, check_corpus(train.groups, held_out and held_out.groups)
+
     @contextmanager
     def _scratch(self, output: Path) -> Iterator[Path]:
         """A folder beside the output for what is too large for the memory; it goes when the block ends."""
@@ -393,56 +349,6 @@ class TaskModel:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _prepare_texts(
-        self,
-        scratch: Path,
-        data: Any,
-        eval_data: Any,
-        chosen: Mapping[str, Any],
-        fraction: float,
-        seed: int,
-        header: bool | None,
-    ) -> tuple[_Texts, _Texts | None, list[str], Report]:
-        """Turns texts without labels into tokens, which are kept in files, and readies the head."""
-        if not 0 <= fraction < 1:
-            raise HeadwayError(f"--eval-fraction {fraction}: a part of the texts, from 0 to below 1.")
-        texts = self._open_texts(data, chosen, header)
-        notes = [*texts.notes]
-        part = 0.0 if eval_data is not None else fraction
-        train = self._write_texts(scratch / "train", texts, texts.part(part, seed, held_out=False), held_out=False)
-        held_out = None
-        if eval_data is not None:
-            others = self._open_texts(eval_data, chosen, header)
-            notes += others.notes
-            held_out = self._write_texts(scratch / "held-out", others, others.read(), held_out=True)
-        elif part:
-            found = self._write_texts(
-                scratch / "held-out", texts, texts.part(part, seed, held_out=True), held_out=True
-            )
-            held_out = found if len(found.groups) else None
-        for side, name in ((train, "to learn from"), (held_out, "held out")):
-            if side is not None:
-                corpus = side.groups
-                notes.append(
-                    f"{side.source}: {corpus.num_documents:,} documents {name}, {corpus.num_tokens:,} tokens in "
-                    f"{len(corpus):,} sequences of at most {self.limit}"
-                )
-        if held_out is None:
-            notes.append("nothing is held out: the last weights are kept and nothing is measured")
-        if not len(train.groups):
-            raise HeadwayError(f"{train.source}: there is no text in it to learn from. Give one with words.")
-        notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.adopt(self._found))))
-        return train, held_out, notes, check_corpus(train.groups, held_out and held_out.groups)
-
-    def _open_texts(self, data: Any, chosen: Mapping[str, Any], header: bool | None) -> Documents:
-        return open_documents(data, chosen, self._asked, header=header)  # pyright: ignore[reportArgumentType]
-
-    def _write_texts(self, path: Path, texts: Documents, pieces: Iterable[Piece], *, held_out: bool) -> _Texts:
-        task: Any = self._asked
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cut = partial(task.cut, limit=self.limit, held_out=held_out)
-        return _Texts(texts.source, Corpus.write(path, pieces, task, self.tokenizer, cut))
 
     def _begin(self, task: Task, seed: int, *, goes_on: bool) -> str:
         """Puts the model as it was opened in place, with its own head or a new one; says which."""
@@ -477,11 +383,12 @@ class TaskModel:
 
     def _run(
         self,
-        train: _Data | _Texts,
-        held_out: _Data | _Texts | None,
+        train: LabelledData | CorpusData,
+        held_out: LabelledData | CorpusData | None,
         config: TrainConfig,
         run_folder: Path,
         resume: bool,
+        stop: Callable[[], bool] | None,
     ) -> Generator[Event, None, tuple[Started, Finished]]:
         """The training loop over the prepared data."""
         task = self.task
@@ -510,6 +417,7 @@ class TaskModel:
             evaluate=evaluate if held_out else None,
             higher_is_better=task.higher_is_better,
             data_fingerprint=_identify(task, self.base, train, held_out),
+            stop=stop,
         )
         seen = []
         for event in events:
@@ -564,9 +472,11 @@ class TaskModel:
     @property
     def _for_inference(self) -> Network:
         """The network with its weights packed; packed anew in another precision, and when weights have changed."""
-        state = (self.precision, *(parameter._version for parameter in self.network.parameters()))
+        parameters = list(self.network.parameters())
+        precision = choose_precision(self.precision, self.info, parameters[0].device.type)
+        state = (precision, *(parameter._version for parameter in parameters))
         if self._packed is None or self._packed[0] != state:
-            self._packed = state, ready(self.network.eval(), self.precision)
+            self._packed = state, ready(self.network.eval(), precision)
         return self._packed[1]
 
     def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:
@@ -592,12 +502,18 @@ class TaskModel:
             )
 
     def predict_rows(
-        self, stream: RowStream, chosen: Mapping[str, Any] | None = None
+        self, stream: RowStream, chosen: Mapping[str, Any] | None = None, *, at_once: int = EXAMPLES_AT_ONCE
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
-        """Predictions for a file as it is read, in its order and in bounded memory: (row, prediction)."""
+        """Predictions for a file as it is read, in its order and in bounded memory: (row, prediction).
+
+        Args:
+            stream: the rows.
+            chosen: which column holds what, where the guess is to be overruled.
+            at_once: rows that are computed before the first of them is given.
+        """
         columns = self.task.columns(stream, chosen or {}, need_label=False)
         rows = iter(stream)
-        while part := list(islice(rows, EXAMPLES_AT_ONCE)):
+        while part := list(islice(rows, at_once)):
             places, values = [place for place, _ in part], [row for _, row in part]
             table = Table(stream.source, stream.kind, stream.columns, stream.header, values, places)
             predictions, *_ = self._predict(self.task.examples(table, columns, labelled=False))
@@ -633,8 +549,10 @@ class TaskModel:
 
     def _evaluate_texts(self, data: Any, chosen: Mapping[str, Any], header: bool | None) -> Evaluation:
         with tempfile.TemporaryDirectory(prefix="headway-") as folder:
-            texts = self._open_texts(data, chosen, header)
-            held_out = self._write_texts(Path(folder) / "tokens", texts, texts.read(), held_out=True)
+            task: Any = self._asked
+            texts = open_documents(data, chosen, task, header=header)
+            path, pieces = Path(folder) / "tokens", texts.read()
+            held_out = write_corpus(task, self.tokenizer, self.limit, path, texts, pieces, held_out=True)
             if not len(held_out.groups):
                 raise HeadwayError(f"{texts.source}: there is no text in it to measure. Give one with words.")
             predictions = predictions_for(self.task, self._for_inference, held_out.groups)
@@ -671,7 +589,7 @@ class TaskModel:
         wait_for_all()
 
 
-def _tune(task: Task, network: nn.Module, data: _Data | _Texts) -> tuple[Task, list[Any]]:
+def _tune(task: Task, network: nn.Module, data: LabelledData | CorpusData) -> tuple[Task, list[Any]]:
     """The task as it is tuned to held-out data, and its predictions there."""
     return task.tune(predictions_for(task, network, data.groups), data.examples)
 
@@ -707,14 +625,9 @@ def refuse_used(output: Path, *, overwrite: bool, resume: bool) -> None:
     refuse_replacing(output, overwrite or resume)
 
 
-def _same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The columns of the training data, where the evaluation data has columns of these names as well."""
-    labels = [columns.label] if isinstance(columns.label, str) else list(columns.label or ())
-    there = {*columns.texts.values(), *labels} <= set(table.columns)
-    return {**columns.texts, "label": columns.label} if there else chosen
-
-
-def _identify(task: Task, base: str, train: _Data | _Texts, held_out: _Data | _Texts | None) -> str:
+def _identify(
+    task: Task, base: str, train: LabelledData | CorpusData, held_out: LabelledData | CorpusData | None
+) -> str:
     """What a run that goes on must have in common with the one that was interrupted, in a few letters."""
     facts = [task.to_json(), base, train.facts, held_out and held_out.facts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -28,7 +28,7 @@ from ..core.heads import SpanHead
 from ..core.options import option
 from .answer_spans import Passage, Span, Window, best_spans
 from .answers import MOVED, Answer
-from .base import Features, Field, Prediction, Remark, Task, group_windows
+from .base import Features, Field, Mistake, Prediction, Remark, Task, group_windows
 from .card import CardText
 from .columns import Columns, plain
 from .data import Table
@@ -37,6 +37,7 @@ from .question_answering_card import card_text
 from .question_rows import ID_NAMES, QuestionExample, answers_reader, question_reader
 from .reading.lines import shorten
 from .squad_scores import answer_scores, best_threshold, squad_scores
+from .views import Bar, Bars, Mark, Marked, Statement, View
 from .windows import windows
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .reading.tables import RowStream
 
 FEWEST_TO_TUNE = 5  # held-out questions of each kind, with an answer and without, for the threshold
+LEAST_SHOWN = 0.01  # the probability of a next best answer, from which it is marked in its context
 TEXTS_AT_ONCE = 250  # to the tokenizer, which returns more than is kept
 
 
@@ -66,6 +68,19 @@ class AnswerPrediction(Prediction):
         """The answer on one line, and its probability."""
         answer = "no answer" if self.answer is None else " ".join(self.answer.split())
         return f"{answer}  {self.score:.2f}"
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The answer, where in its context it and the next best ones stand, and how likely each is."""
+        said = Statement("no answer" if self.answer is None else self.answer, _unread(self.unread_tokens))
+        marks = tuple(
+            Mark(one.start, one.end, "", one.score, faint=bool(place) or self.answer is None)
+            for place, one in enumerate(self.alternatives)
+            if one.score >= LEAST_SHOWN or (one.start, one.end) == (self.start, self.end)
+        )
+        bars = [Bar(one.text, one.score, (one.start, one.end) == (self.start, self.end)) for one in self.alternatives]
+        bars.append(Bar("no answer", self.no_answer_score, chosen=self.answer is None))
+        bars.sort(key=lambda bar: -bar.value)
+        return said, Marked(texts.get("context", ""), marks), Bars(tuple(bars))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +140,11 @@ class QuestionAnswering(Task):
             raise HeadwayError("--threshold nan: a number, in log-odds; 0 says no answer where it is likelier.")
         if self.unanswerable not in (None, "yes", "no"):
             raise HeadwayError(f"--unanswerable {self.unanswerable}: say yes or no, or leave it out.")
+
+    @property
+    def sample(self) -> str:
+        """Questions, some without an answer."""
+        return "questions.json"
 
     # -- people's data -> examples
 
@@ -288,6 +308,14 @@ class QuestionAnswering(Task):
         """SQuAD's figures as fractions: f1 and exact_match, over all questions and apart."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
 
+    def mistake(self, prediction: AnswerPrediction, example: QuestionExample) -> Mistake | None:
+        """By how few words it has in common with a right answer, and how probable it was held."""
+        gold = example.gold or ()
+        exact, f1 = answer_scores(prediction.answer, gold)
+        right = " / ".join(dict.fromkeys(gold)) or "no answer"
+        size = 1 - f1 + prediction.score
+        return None if exact else Mistake(example.where, example.texts, right, prediction.brief, size)
+
     def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
         """SQuAD's file of predictions."""
         rows, predictions = tee(found)
@@ -360,6 +388,10 @@ def _id_of(row: Mapping[str, Any]) -> str:
             "or let the name of the output end in .jsonl."
         )
     return str(found)
+
+
+def _unread(tokens: int) -> str:
+    return f"{tokens:,} tokens are beyond what the model may read" if tokens else ""
 
 
 def _difference(spans: Sequence[Span], none: float) -> float:

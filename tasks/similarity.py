@@ -31,6 +31,7 @@ from .inference import pack
 from .labels import is_missing, parse_number, raw_label, readable
 from .pooling import MODES, Pooling, PublishedPooling
 from .similarity_card import card_text
+from .views import Bar, Bars, Statement, View
 from .windows import windows
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class SimilarityPrediction(Prediction):
     def brief(self) -> str:
         """The cosine."""
         return f"{self.similarity:.3f}"
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+        """The cosine; below 0 the bar is empty."""
+        return Statement(self.brief), Bars((Bar("similarity", self.similarity, chosen=True),))
 
     def to_json(self) -> dict[str, Any]:
         """The cosine; `headway embed` gives the vectors."""
@@ -140,6 +145,11 @@ class SentenceSimilarity(Task):
         """How tokens become a vector."""
         modes = tuple(mode.strip() for mode in (self.pooling or MODES[0]).split(","))
         return Pooling(modes, normalize=self.normalize)
+
+    @property
+    def sample(self) -> str:
+        """Pairs of questions."""
+        return "pairs.csv"
 
     # -- people's data -> examples
 

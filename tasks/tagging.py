@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from ..core.errors import HeadwayError
 from ..core.heads import TokenHead
 from ..core.options import option
-from .base import Features, Field, Prediction, Remark, Task, cut_tokens, group_windows, name_places
+from .base import Features, Field, Mistake, Prediction, Remark, Task, cut_tokens, group_windows, name_places
 from .columns import Columns
 from .data import RowStream, Table
 from .entities import (
@@ -55,6 +55,7 @@ from .tagged_rows import (
     refuse_no_tags,
     tagged_reader,
 )
+from .views import Mark, Marked, Statement, View
 from .windows import best_window, windows
 from .words import UNITS, Splitter, ends_in_digits, learn_splitter
 
@@ -69,6 +70,7 @@ MISFITS = 0.2  # of the character spans: if more of them cut a word, a text is b
 MOST_NAMED = 8  # types in one sentence
 UNREAD = -100  # as the target of a word: the loss leaves it out (PyTorch's ignore_index)
 
+NO_ENTITY = "no entity"
 WIDENED = "a character span cuts a word and is widened to the whole of it"
 DROPPED = "a character span is left out, because a word has one tag only"
 WITHOUT_TOKENS = "a word has no token in this vocabulary and is always O"
@@ -100,6 +102,12 @@ class EntitiesPrediction(Prediction):
         """The entities with their types and scores."""
         found = [f"{one.label} {' '.join(one.text.split())} {one.score:.2f}" for one in self.entities]
         return "   ".join(found) or "no entities"
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The entities in their text."""
+        text = next(iter(texts.values()), "")
+        marks = tuple(Mark(one.start, one.end, one.label, one.score) for one in self.entities)
+        return (*([] if marks else [Statement("no entities")]), Marked(text, marks))
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,16 @@ class TokenClassification(Task):
     def types(self) -> tuple[str, ...]:
         """The types of entities that the labels tell apart."""
         return types_of(self.labels, self.scheme)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The types."""
+        return self.types
+
+    @property
+    def sample(self) -> str:
+        """Sentences with names in them."""
+        return "entities.conll"
 
     @property
     def splitter(self) -> Splitter:
@@ -395,6 +413,30 @@ class TokenClassification(Task):
     ) -> list[dict[str, Any]]:
         """Precision, recall, F1 and number of entities of each type."""
         return entity_figures_by_label(*self._sides(predictions, examples), self.types)
+
+    def confused(
+        self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
+    ) -> list[tuple[str, str]]:
+        """The type of each word's entity and the predicted one, of words that are in one on either side."""
+        pairs = []
+        for prediction, found, gold in zip(predictions, *self._sides(predictions, examples), strict=True):
+            sides = []
+            for chunks in (gold, found):
+                types = [NO_ENTITY] * len(prediction.words)
+                for chunk in chunks:
+                    types[chunk.start : chunk.stop] = [chunk.label] * (chunk.stop - chunk.start)
+                sides.append(types)
+            pairs += [pair for pair in zip(*sides, strict=True) if pair != (NO_ENTITY, NO_ENTITY)]
+        return pairs
+
+    def mistake(self, prediction: EntitiesPrediction, example: TaggedExample) -> Mistake | None:
+        """By how many entities are missed or made up."""
+        found = tuple(f"{one.label}: {one.text}" for one in prediction.entities)
+        gold = example.gold or ()
+        places = {(one.start, one.end, one.label) for one in prediction.entities}
+        wrong = places ^ {(*example.place(chunk), chunk.label) for chunk in example.chunks or ()}
+        told = "; ".join(gold) or NO_ENTITY, "; ".join(found) or NO_ENTITY
+        return Mistake(example.where, example.texts, *told, float(len(wrong))) if wrong else None
 
     def _sides(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]

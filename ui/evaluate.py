@@ -23,7 +23,7 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option(metavar="FILE", help="Labelled rows, as for training.")],
     header: Annotated[bool | None, HEADER] = None,
-    precision: Annotated[str, PRECISION] = "fp32",
+    precision: Annotated[str, PRECISION] = "auto",
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],

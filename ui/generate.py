@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import HeadwayError
-from .options import HEADER, chosen_columns, chosen_options, column_options, with_options
+from .options import HEADER, PRECISION, chosen_columns, chosen_options, column_options, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def generate(
     show_probabilities: Annotated[
         bool, typer.Option("--show-probabilities", help="Show the ten likeliest tokens at every step.")
     ] = False,
+    precision: Annotated[str, PRECISION] = "auto",
     header: Annotated[bool | None, HEADER] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     json: Annotated[
@@ -71,7 +72,7 @@ def generate(
         raise HeadwayError("--data and --output go together: rows are read from one file and written to another.")
     if stream and show_probabilities:
         raise HeadwayError("--stream shows the text and --show-probabilities the tokens: leave one of them out.")
-    network, tokenizer = load_language_model(name)
+    network, tokenizer = load_language_model(name, precision)
     if data is not None and output is not None:
         _continue_rows(network, tokenizer, config, data, output, chosen_columns(columns), header, overwrite, json)
         return

@@ -47,13 +47,18 @@ PANELS = {
     "generation": "How the text goes on",
     "prompting": "The prompt",
     "embedding": "The vectors (a sentence-transformers folder says itself how)",
+    "limits": "How much is taken",
 }
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 KINDS = {int: "a whole number", float: "a number"}
 NOT_IN_A_FILE = {"config", "debug", "help"}
 
 HEADER = typer.Option("--header/--no-header", help="Whether the first row names the columns. Left out: it is told.")
-PRECISION = typer.Option(metavar="NAME", help="Arithmetic: fp32, or bf16, which is faster and a little less exact.")
+PRECISION = typer.Option(
+    metavar="NAME",
+    help="Arithmetic: fp32; bf16 or int8, faster and a little less exact; auto takes bf16 where it is fast and moved "
+    "no score when the model was trained.",
+)
 JSON = typer.Option("--json", help="Print one line of JSON on stdout, and everything else on stderr.")
 
 

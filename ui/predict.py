@@ -45,7 +45,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="Where the rows and their answers go: .jsonl, .csv or .tsv.")
     ] = None,
     header: Annotated[bool | None, HEADER] = None,
-    precision: Annotated[str, PRECISION] = "fp32",
+    precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each text.")] = False,
     *,

@@ -9,7 +9,7 @@ import typer
 
 from ..core.errors import HeadwayError
 from .generate import ARGUMENTS, model_and_texts, unescaped
-from .options import HEADER, chosen_columns, chosen_options, column_options, with_options
+from .options import HEADER, PRECISION, chosen_columns, chosen_options, column_options, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,7 @@ def prompt(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where rows and answers go: .jsonl, .csv or .tsv.")
     ] = None,
+    precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     header: Annotated[bool | None, HEADER] = None,
     json: Annotated[
@@ -61,7 +62,7 @@ def prompt(
     name, texts = model_and_texts(arguments)
     _check(texts, data, output, evaluate)
     console = screen(to_stderr=json)
-    model = asking.on(name)
+    model = asking.on(name, precision)
     if evaluate:
         found = model.evaluate(data, examples, seeds=seeds, columns=chosen, unlabelled=unlabelled, header=header)
         section(console, "Data", *found.notes)

@@ -202,8 +202,8 @@ def show_evaluation(
     section(console, f"On {examples:,} {what}", *([table(per_label), ""] if per_label else []), figures(metrics))
 
 
-def show_prompt_evaluation(console: Console, found: "PromptEvaluation", what: str) -> None:
-    """How good a prompt is, with its intervals, and what to make of it."""
+def prompt_figures(found: "PromptEvaluation") -> list[dict[str, Any]]:
+    """How good a prompt is, a row for each kind of answers, with the intervals."""
     rows = []
     for answers, measures in found.figures.items():
         row: dict[str, Any] = {"answers": answers}
@@ -212,7 +212,12 @@ def show_prompt_evaluation(console: Console, found: "PromptEvaluation", what: st
             row[f"{shown}, 95 %"] = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
             row[f"{shown}, runs"] = "" if one.worst == one.best else f"{one.worst:.3f} to {one.best:.3f}"
         rows.append(row)
-    section(console, f"On {len(found.examples):,} {what}", table(rows))
+    return rows
+
+
+def show_prompt_evaluation(console: Console, found: "PromptEvaluation", what: str) -> None:
+    """How good a prompt is, with its intervals, and what to make of it."""
+    section(console, f"On {len(found.examples):,} {what}", table(prompt_figures(found)))
     section(console, "What to make of it", *found.verdict)
 
 

@@ -3,13 +3,14 @@
 Shapes: O orders of the worked examples, E texts, L labels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..base import Prediction
 from ..classification import LabelPrediction, LabelsPrediction
+from ..views import Bar, Bars, Statement, View
 from .calibration import calibrate, own_probabilities
 
 THRESHOLD = 0.5  # of a label's own probability, from which it is given where several may apply
@@ -31,6 +32,14 @@ class PromptedLabel(LabelPrediction):
         likeliest = max(self.uncalibrated, key=self.uncalibrated.__getitem__)
         return f"{super().brief}{spread}  (uncalibrated: {likeliest} {self.uncalibrated[likeliest]:.2f})"
 
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The label, and the probabilities after calibration and before it, in the same order."""
+        spread = "" if self.spread is None else f"± {self.spread:.2f} over the orders of the examples"
+        _, calibrated = super().views(texts)
+        return _side_by_side(
+            Statement(self.label, spread), calibrated, self.uncalibrated, {_likeliest(self.uncalibrated)}
+        )
+
 
 @dataclass(frozen=True)
 class PromptedLabels(LabelsPrediction):
@@ -38,6 +47,12 @@ class PromptedLabels(LabelsPrediction):
 
     uncalibrated: dict[str, float] | None
     spread: dict[str, float] | None
+
+    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+        """The labels, and the probabilities after calibration and before it, in the same order."""
+        said, calibrated = super().views(texts)
+        raw = self.uncalibrated or {}
+        return _side_by_side(said, calibrated, raw, {label for label, score in raw.items() if score >= THRESHOLD})
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,20 @@ class WrittenAnswer(Prediction):
     answer: str
     log_probability: float
     finish_reason: str  # "stop", "end-of-text", "length" or "context"
+
+
+def _side_by_side(
+    said: View, calibrated: View, uncalibrated: Mapping[str, float] | None, chosen: set[str | None]
+) -> tuple[View, ...]:
+    assert isinstance(calibrated, Bars)
+    if not uncalibrated:
+        return said, calibrated
+    raw = tuple(Bar(one.name, uncalibrated[one.name], one.name in chosen) for one in calibrated.bars)
+    return said, replace(calibrated, title="Calibrated"), Bars(raw, "As the model has it")
+
+
+def _likeliest(scores: Mapping[str, float] | None) -> str | None:
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
 def one_label(labels: Sequence[str], shares: np.ndarray, prior: np.ndarray | None) -> list[PromptedLabel]:

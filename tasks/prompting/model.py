@@ -121,9 +121,13 @@ class PromptModel:
 
     def shown(self, asked: Asked, texts: Sequence[TextExample]) -> str:
         """The whole prompt for the first of some texts, as the model reads it up to where the answer begins."""
+        return self.fitted(asked, texts)[0]
+
+    def fitted(self, asked: Asked, texts: Sequence[TextExample]) -> tuple[str, int]:
+        """The same, and how many worked examples did not fit into it."""
         room = self.prompt.max_new_tokens if self.prompt.writes else 1
-        (prompt,), _ = asked.questions.prompts(texts[:1], self.prompt.seed, room)
-        return prompt
+        (prompt,), (left_out,) = asked.questions.prompts(texts[:1], self.prompt.seed, room)
+        return prompt, left_out
 
     @property
     def remarks(self) -> tuple[str, ...]:

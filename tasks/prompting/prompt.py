@@ -15,6 +15,7 @@ from ...core.errors import HeadwayError
 from ...core.options import option
 from ..labels import ONE, SEVERAL
 from ..language_model import load_language_model
+from ..precision import AUTO
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST
 from .templates import Template, find_template
@@ -114,12 +115,16 @@ class Prompt:
         """Whether answers are written instead of chosen."""
         return self.write or (self.layout is not None and self.layout.writes)
 
-    def on(self, model: str | Path) -> "PromptModel":
+    def on(self, model: str | Path, precision: str = AUTO) -> "PromptModel":
         """Puts the prompt to a GPT-2: a folder, a built-in name or a hub id.
 
+        Args:
+            model: which.
+            precision: one of `headway.tasks.precision.CHOICES`.
+
         Raises:
-            HeadwayError: there is no such model, it cannot be read, or it is no GPT-2.
+            HeadwayError: there is no such model or precision, it cannot be read, or it is no GPT-2.
         """
         from .model import PromptModel
 
-        return PromptModel(self, *load_language_model(model), str(model))
+        return PromptModel(self, *load_language_model(model, precision), str(model))

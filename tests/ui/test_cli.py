@@ -546,4 +546,4 @@ def test_predictions_in_half_precision_are_nearly_the_same(headway, trained, rev
     assert half["metrics"]["accuracy"] == pytest.approx(full["metrics"]["accuracy"], abs=0.05)
     ran = headway("predict", trained, "a text", "--precision", "int3")
     assert ran.code == 2
-    assert "--precision int3: say fp32 or bf16." in ran.err
+    assert "--precision int3: say fp32, bf16 or int8." in ran.err

@@ -424,7 +424,12 @@ for (const [id, there, start] of [
   if (!there) continue;
   const section = find(id);
   section.hidden = false;
-  find("contents").append(make("a", { href: "#" + id }, section.dataset.title));
+  const link = make("a", { href: "#" + id }, section.dataset.title);
+  link.addEventListener("click", (event) => {
+    event.preventDefault(); // in a frame of another page the address would be that page's
+    section.scrollIntoView();
+  });
+  find("contents").append(link);
   redraw.push(start());
 }
 const again = () => redraw.forEach((draw) => draw?.());

@@ -1,0 +1,76 @@
+"""Which task a person's file is for, told from its columns: a guess that is said, and that the person corrects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..core.errors import HeadwayError
+from . import TASKS
+from .base import Task
+from .columns import Columns, plain
+from .data import Table
+from .labels import NUMBER
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A task, and why it is taken to be the one."""
+
+    task: str
+    why: str  # a clause
+
+
+def guess_task(table: Table) -> Guess:
+    """The task that a table is probably for, from the most particular shape to the plainest."""
+    for name, why, fits in SHAPES:
+        task = TASKS[name]()
+        try:
+            columns = task.columns(table, {}, need_label=not task.of_texts)
+            if fits(task, table, columns):
+                return Guess(name, why)
+        except HeadwayError:
+            continue  # it has not the columns of this task
+    return Guess("text-classification", "what most tables are for")
+
+
+def _asks(task: Task, table: Table, columns: Columns) -> bool:  # noqa: ARG001
+    """Questions and contexts under their names; what merely looks like them is something else."""
+    names = {plain(column) for column in columns.texts.values()}
+    known = [{plain(one) for one in (field.name, *field.aliases)} for field in task.inputs]
+    return all(names & aliases for aliases in known)
+
+
+def _tags(task: Task, table: Table, columns: Columns) -> bool:
+    learnt, _ = task.learn(table, columns)
+    examples, _ = learnt.read(table, columns)
+    # A label beside a text of one word reads like a tag.
+    tagged = any(example.labels and " " in example.texts[0].strip() for example in examples)
+    return tagged and 2 * len(examples) > len(table)
+
+
+def _rates_pairs(task: Task, table: Table, columns: Columns) -> bool:
+    if "pair" not in columns.texts:
+        return False
+    labelled = TASKS["text-classification"]()
+    try:
+        learnt, _ = labelled.learn(table, labelled.columns(table, {}, need_label=True))
+    except HeadwayError:  # pairs without labels
+        return bool(task.learn(table, columns))
+    return learnt.published["problem_type"] == NUMBER
+
+
+def _is_labelled(task: Task, table: Table, columns: Columns) -> bool:
+    return bool(task.learn(table, columns))
+
+
+def _is_text(task: Task, table: Table, columns: Columns) -> bool:  # noqa: ARG001
+    return True
+
+
+SHAPES: tuple[tuple[str, str, Callable[[Task, Table, Columns], bool]], ...] = (
+    ("question-answering", "it has questions, and texts that they are about", _asks),
+    ("token-classification", "words or parts of its texts are marked", _tags),
+    ("sentence-similarity", "it has pairs of texts, without labels or with a number for how alike they are",
+     _rates_pairs),
+    ("text-classification", "it has texts and a column with few different values or numbers", _is_labelled),
+    ("fill-mask", "it has texts and nothing else", _is_text),
+)  # fmt: skip

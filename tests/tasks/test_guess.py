@@ -1,0 +1,43 @@
+"""The guess which task a file is for."""
+
+import pytest
+from headway.tasks import read_table
+from headway.tasks.guess import guess_task
+from headway.tasks.samples import FOLDER
+
+TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("messages.csv", "text-classification"),
+        ("topics.csv", "text-classification"),
+        ("pairs.csv", "text-classification"),
+        ("entities.conll", "token-classification"),
+        ("questions.json", "question-answering"),
+        ("gaps.csv", "fill-mask"),
+    ],
+)
+def test_each_sample_is_for_its_task(name, task):
+    guess = guess_task(read_table(FOLDER / name))
+    assert guess.task == task
+    assert guess.why
+
+
+@pytest.mark.parametrize(
+    ("columns", "task"),
+    [
+        ({"text": TEXTS * 5, "label": ["good", "bad"] * 10}, "text-classification"),
+        ({"word": ["carp", "oak", "pike", "elm"] * 5, "label": ["fish", "tree"] * 10}, "text-classification"),
+        ({"text": TEXTS * 5, "stars": [1, 2, 3, 4] * 5}, "text-classification"),
+        ({"sentence1": TEXTS, "sentence2": TEXTS[::-1], "score": [0.5, 1.5, 2.2, 4.7]}, "sentence-similarity"),
+        ({"sentence1": TEXTS, "sentence2": TEXTS[::-1]}, "sentence-similarity"),
+        ({"text": ["Ada wrote"] * 9, "entities": [[[0, 3, "PER"]]] * 9}, "token-classification"),
+        ({"tokens": [["Ada", "wrote"]] * 9, "ner_tags": [["B-PER", "O"]] * 9}, "token-classification"),
+        ({"text": TEXTS}, "fill-mask"),
+        ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # nothing fits; somebody will say what is meant
+    ],
+)
+def test_a_task_is_told_from_the_columns(columns, task):
+    assert guess_task(read_table(columns)).task == task

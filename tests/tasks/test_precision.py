@@ -1,0 +1,96 @@
+"""Which precision a model predicts with: bf16 by itself only where it was measured that no score moves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from headway.core.errors import HeadwayError
+from headway.core.inference import PackedLinear
+from headway.tasks import Embedder, TextClassification, load, precision
+from headway.tasks.language_model import load_language_model
+from headway.tasks.precision import choose_precision, worth_measuring
+
+OPTIONS = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32", "save_steps": 1000}
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [
+        {"text": f"my {'parcel' if i % 2 else 'money'} {i}", "label": "post" if i % 2 else "bank"}
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def fast_bf16(monkeypatch):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: True)
+
+
+@pytest.fixture(scope="module")
+def folder(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trained") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_fast_bf16", lambda: True)
+        TextClassification().on(bert_folder).fit(rows(40), rows(100), output=output, **OPTIONS)
+    return output
+
+
+def dtype_of(model) -> str:
+    kept = [part for part in model.modules() if isinstance(part, PackedLinear)]
+    return str(kept[0].dtype)
+
+
+def test_the_end_of_training_measures_both(folder: Path, fast_bf16):
+    measured = json.loads((folder / "headway.json").read_text())["score_by_precision"]
+    model = load(folder)
+    for name, figure in measured.items():
+        model.precision = name
+        assert model.evaluate(rows(100)).metrics["accuracy"] == figure
+    assert measured.keys() == {"fp32", "bf16"}
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(0.0, "torch.bfloat16"), (0.02, "torch.float32")])
+def test_bf16_is_chosen_where_no_score_moved(folder: Path, fast_bf16, moved: float, expected: str):
+    model = load(folder)
+    model.info["score_by_precision"] = {"fp32": 0.9, "bf16": 0.9 - moved}
+    model.predict("my parcel")
+    assert dtype_of(model._for_inference) == expected
+    model.precision = "fp32"
+    model.predict("my parcel")
+    assert dtype_of(model._for_inference) == "torch.float32"
+
+
+def test_vectors_follow_what_was_measured(folder: Path, fast_bf16):
+    info = json.loads((folder / "headway.json").read_text())
+    assert (
+        dtype_of(Embedder(folder).backbone)
+        == f"torch.{'bfloat16' if choose_precision('auto', info, 'cpu') == 'bf16' else 'float32'}"
+    )
+
+
+def test_nothing_is_chosen_that_was_not_measured(fast_bf16):
+    measured = {"score_by_precision": {"fp32": 0.9, "bf16": 0.9}}
+    assert choose_precision("auto", measured, "cpu") == "bf16"
+    assert choose_precision("auto", {}, "cpu") == "fp32"
+    assert choose_precision("auto", {"score_by_precision": {}}, "cpu") == "fp32"
+    assert choose_precision("auto", measured, "cuda") == "fp32"
+    assert choose_precision("int8", measured, "cpu") == "int8"
+    assert not worth_measuring(99, "cpu")
+    assert not worth_measuring(100, "cuda")
+
+
+def test_a_loss_may_move_by_a_thousandth_of_itself(fast_bf16):
+    assert choose_precision("auto", {"score_by_precision": {"fp32": 60.0, "bf16": 60.05}}, "cpu") == "bf16"
+    assert choose_precision("auto", {"score_by_precision": {"fp32": 60.0, "bf16": 60.2}}, "cpu") == "fp32"
+
+
+def test_a_processor_without_it_stays_with_fp32(monkeypatch):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
+    assert choose_precision("auto", {"score_by_precision": {"fp32": 0.9, "bf16": 0.9}}, "cpu") == "fp32"
+    assert not worth_measuring(1000, "cpu")
+
+
+def test_a_precision_that_is_none_is_refused(gpt2_folder: Path, bert_folder: Path):
+    with pytest.raises(HeadwayError, match="--precision int4: say fp32, bf16 or int8"):
+        load_language_model(gpt2_folder, "int4")
+    with pytest.raises(HeadwayError, match="int4"):
+        Embedder(bert_folder, precision="int4")
