@@ -12,15 +12,7 @@ from headway.core.checkpoint import save_checkpoint
 from headway.core.heads import Network
 from headway.core.vocabulary import learn_wordpiece
 from headway.ui.cli import main
-
-ADJECTIVES = {"good": ["good", "great", "lovely", "fine"], "bad": ["bad", "awful", "poor", "dull"]}
-THINGS = ["film", "book", "meal", "room", "play", "song", "walk", "game"]
-REVIEWS = [
-    (f"{start} {adjective} {thing}", label)
-    for thing in THINGS
-    for label, adjectives in ADJECTIVES.items()
-    for adjective, start in zip(adjectives, ["what a", "a really", "it was a", "such a"], strict=True)
-]
+from reviews import REVIEWS, write_reviews
 
 
 @dataclass(frozen=True)
@@ -76,12 +68,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(folder, Network(Bert(BertConfig(vocab_size=tokenizer.vocab_size, dropout=0.1, **sizes))))
     tokenizer.save(folder)
     return folder
-
-
-def write_reviews(path: Path, header: str = "text,label") -> Path:
-    """64 reviews in two classes."""
-    path.write_text("\n".join([header, *(f"{text},{label}" for text, label in REVIEWS)]) + "\n", encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,238 @@
+"""The tab Train in a real browser: from a file to a prediction; stopped, gone on with, closed, come back to."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headway.ui.jobs import Jobs
+from reviews import REVIEWS
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<img src=x onerror=alert(1)> {{value}} ${alert(2)} `${alert(3)}` <script>alert(4)</script> \U0001f600"
+PATIENCE = 60_000  # milliseconds
+MOST_UPLOADED = 1  # MB
+
+
+@dataclass
+class Site:
+    """A server, and what the browser has complained of."""
+
+    address: str
+    home: Path  # with the folders of runs and of uploads
+    folder: Path
+    context: Any
+    told: list[str] = field(default_factory=list)
+
+    def open(self) -> Any:
+        """The tab Train on a new page."""
+        page = self.context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: self.told.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.told.append(str(error)))
+        page.on("dialog", lambda dialog: (self.told.append(dialog.message), dialog.dismiss()))
+        page.on("request", self._see)
+        page.goto(self.address)
+        page.get_by_role("tab", name="Train").click()
+        return page
+
+    def _see(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.told.append(request.url)
+
+    def write(self, name: str, lines: list[str]) -> Path:
+        path = self.folder / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import expect, sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def served(tiny: Path, home: Path) -> Iterator[str]:
+    """The address of `headway ui` in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "headway.ui.cli", "ui", tiny, "--runs", home / "runs", "--port", port]
+    command += ["--no-open", "--max-upload", MOST_UPLOADED]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(home / "uploads"), "OMP_NUM_THREADS": "1"}
+    with (
+        (home / "server.log").open("wb") as log,
+        subprocess.Popen([str(word) for word in command], env=environment, stdout=log, stderr=log) as process,
+    ):
+        until(lambda: answers(port) or process.poll() is not None)
+        assert process.poll() is None, (home / "server.log").read_text()
+        yield f"http://127.0.0.1:{port}/"
+        process.terminate()
+        process.wait(60)
+    with Jobs(home / "runs") as jobs:
+        for job in jobs.all():
+            jobs.kill(job)
+        until(lambda: not any(job.alive for job in jobs.all()))
+    assert "Traceback" not in (home / "server.log").read_text()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as opened:
+        return opened.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(true: Callable[[], Any]) -> None:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < PATIENCE / 1000
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def site(served: str, home: Path, chromium: Any, folder: Path) -> Iterator[Site]:
+    context = chromium.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    found = Site(served, home, folder, context)
+    yield found
+    context.close()
+
+
+def fill(page: Any, tiny: Path, name: str, epochs: int) -> None:
+    """Fills in what makes the tiny model learn."""
+    base = page.get_by_label("Begin from")
+    base.click()
+    page.get_by_role("option", name=tiny.name, exact=True).click()
+    for label, value in (("Name", name), ("Epochs", epochs), ("Learning rate", 0.005), ("Batch size", 8)):
+        page.get_by_label(re.compile(rf"^\s*{label}\b")).fill(str(value))
+
+
+def upload(page: Any, path: Path) -> None:
+    page.locator("#data input[type=file]").set_input_files(path)
+
+
+def test_from_an_uploaded_file_to_a_prediction(site, tiny, expect_of):
+    lines = [f'"{text}",{label},"{HOSTILE}"' for text, label in REVIEWS]
+    data = site.write(
+        "my <b>reviews <img src=x>.csv", ["text,label,<b>note</b>", *lines, f'"a poor {HOSTILE} film",bad,']
+    )
+    page = site.open()
+    upload(page, data)
+    expect_of(page.locator("#first-rows")).to_contain_text("<img src=x onerror=alert(1)> {{value}} ${alert(2)}")
+    expect_of(page.locator("#first-rows em")).to_have_text(["Text", "Label"])
+    expect_of(page.get_by_label("Task")).to_have_value("Text classification")
+    expect_of(page.locator("#report")).to_contain_text("65 examples can be used")
+    fill(page, tiny, "../my reviews", 12)
+    page.get_by_role("button", name="Start training").click()
+    head = page.locator("#run-head")
+    expect_of(head).to_contain_text("my-reviews")
+    expect_of(head).to_contain_text("finished")
+    expect_of(page.locator("#curves svg")).to_have_count(2)
+    expect_of(page.locator("#results .hw-confusion td.hw-right")).to_have_count(2)
+    assert sorted(path.name for path in (site.home / "runs").iterdir()) == [".jobs", "my-reviews"]
+
+    with page.expect_download() as downloaded:
+        page.get_by_role("button", name="Download").click()
+    with zipfile.ZipFile(downloaded.value.path()) as archive:
+        assert archive.testzip() is None
+        assert {"my-reviews/config.json", "my-reviews/model.safetensors"} <= set(archive.namelist())
+
+    page.get_by_role("button", name="Try it").click()
+    expect_of(page.get_by_role("tab", name="Try", exact=True)).to_have_attribute("aria-selected", "true")
+    expect_of(page.locator("#model input")).to_have_value("my-reviews")
+    expect_of(page.locator(".hw-facts").filter(has_text="bad, good")).to_be_visible()
+    page.get_by_label("Text", exact=True).and_(page.locator("textarea:visible")).fill("what a lovely song")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect_of(page.locator("#answer")).to_contain_text("good")
+    assert page.locator("#first-rows img, #first-rows script, #report img").count() == 0
+    assert site.told == []
+
+
+def test_a_run_is_stopped_closed_come_back_to_and_gone_on_with(site, tiny, expect_of):
+    page = site.open()
+    upload(page, site.write("long.csv", ["text,label", *(f"{text},{label}" for text, label in REVIEWS)]))
+    expect_of(page.locator("#report")).to_contain_text("64 examples")
+    fill(page, tiny, "long", 400)
+    page.get_by_role("button", name="Start training").click()
+    expect_of(page.locator("#run-head")).to_contain_text("long")
+    expect_of(page.locator("#run-head")).to_contain_text("left, ")
+    page.close()
+
+    page = site.open()
+    head = page.locator("#run-head")
+    expect_of(head).to_contain_text("running")
+    expect_of(page.get_by_label("long (running)")).to_be_checked()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect_of(head).to_contain_text("stopped")
+    expect_of(head).to_contain_text("It can go on from step")
+    page.get_by_role("button", name="Resume from step").click()
+    expect_of(head).to_contain_text("left, ")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect_of(head).to_contain_text("stopped")
+    page.get_by_role("button", name="Remove from the list").click()
+    expect_of(page.get_by_label("long (stopped)")).to_have_count(0)
+    assert "long" not in " ".join(path.name for path in (site.home / "runs").iterdir())
+    assert site.told == []
+
+
+def test_a_broken_file_is_explained_in_the_page(site, expect_of):
+    page = site.open()
+    upload(page, site.write("broken.csv", ["text,label", "a good film,good", 'a "bad" film,bad,oh,no']))
+    first = page.locator("#first-rows")
+    expect_of(first).to_contain_text("broken.csv, line 3")
+    expect_of(first.get_by_role("alert")).to_be_visible()
+    assert str(site.folder) not in first.inner_text()
+    assert "/" not in first.inner_text()
+
+    page.get_by_label("Clear").first.click()
+    upload(page, site.write("one.csv", ["text,label", *(f"a film {i},good" for i in range(9))]))
+    expect_of(page.locator("#report")).to_contain_text("every row has the label 'good'")
+    assert site.told == []
+
+
+def test_a_column_that_was_guessed_wrongly_is_corrected(site, expect_of):
+    page = site.open()
+    lines = [f"{text},{label},{i % 3}" for i, (text, label) in enumerate(REVIEWS)]
+    upload(page, site.write("columns.csv", ["text,label,stars", *lines]))
+    expect_of(page.locator("#report")).to_contain_text("good")
+    label = page.locator("#column-label")
+    label.get_by_role("button", name="Remove").first.click()
+    label.locator("input").click()
+    page.get_by_role("option", name="stars", exact=True).click()
+    expect_of(page.locator("#report .hw-name")).to_have_text(["0", "1", "2"])
+    expect_of(page.locator("#first-rows th").filter(has_text="stars")).to_contain_text("Label")
+    assert site.told == []
+
+
+def test_a_file_over_the_limit_is_refused_early(site, expect_of):
+    page = site.open()
+    upload(page, site.write("large.csv", ["text,label", *("a good film,good" for _ in range(80_000))]))
+    expect_of(page.locator("body")).to_contain_text("maximum allowed size")
+    expect_of(page.locator("#first-rows")).to_contain_text("appear here")
+    assert not list((site.home / "uploads").rglob("large.csv"))
+
+
+@pytest.fixture
+def expect_of() -> Callable[..., Any]:
+    from playwright.sync_api import expect
+
+    return expect
