@@ -152,7 +152,7 @@ CASES = {
         [text.replace("my", "[MASK]").replace("the", "[MASK]") for text in TEXTS],
         wordless=True,
         steps=400,
-        worst_loss=2.0,
+        worst_loss=2.5,
     ),
     "text-generation": Case(
         TextGeneration(max_new_tokens=5),

@@ -1,0 +1,225 @@
+"""A model folder as files for other runtimes: the graph with its head, and what one needs beside it to use it.
+
+The layout is that of optimum and transformers.js: onnx/model.onnx beside config.json and the tokenizer.
+
+Shapes: B sequences, n tokens of the longest of them, C hidden size, D size of a vector.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.bert import Bert
+from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint
+from ..core.config_file import read_config
+from ..core.errors import HeadwayError
+from ..core.folders import refuse_existing, whole_file, whole_folder
+from ..core.gpt2 import GPT2Config
+from ..core.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
+from ..core.packing import PackedBatch
+from ..core.tokenizer import Tokenizer
+from .model_folder import read_info, refuse_replacing
+from .pooling import Pooling, PublishedPooling
+
+FORMATS = ("onnx",)
+SUFFIX = ".onnx"
+# What a task may have tuned after its logits -> what it is where it has not.
+TUNED: dict[str, Any] = {"temperature": 1.0, "thresholds": [], "threshold": 0.0}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was checked."""
+
+    output: Path
+    file: OnnxFile
+    size: int  # bytes of the graph with its weights
+    notes: tuple[str, ...]  # what the graph leaves to those who use it, a sentence each
+
+    def to_json(self) -> dict[str, Any]:
+        """As a program reads it."""
+        return {
+            "output": str(self.output),
+            "opset": self.file.opset,
+            "inputs": list(self.file.inputs),
+            "outputs": list(self.file.outputs),
+            "bytes": self.size,
+            "checked_with": self.file.checked_with,
+            "apart": self.file.apart,
+            "notes": list(self.notes),
+        }
+
+
+class PaddedPooling(nn.Module):
+    """A pooling over batches that are padded on the right; `Pooling.pool` and `finish` do the same to packed ones."""
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, n, C) and 1 for tokens, 0 for padding, (B, n) -> (B, D)."""
+        return self.pooling.finish(torch.cat([_pool(hidden, mask, mode) for mode in self.pooling.modes], dim=-1))
+
+
+def _pool(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
+    """(B, n, C) -> (B, C)."""
+    if mode == "first":
+        return hidden[:, 0]
+    if mode == "last":
+        last = mask.sum(1) - 1
+        return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[-1]))[:, 0]
+    if mode == "max":
+        return (hidden + (1 - mask[..., None].to(hidden.dtype)) * torch.finfo(hidden.dtype).min).amax(1)
+    weights = mask[..., None].to(hidden.dtype)
+    if mode == "weighted_mean":  # the later a token, the more it counts
+        weights = weights * torch.arange(1, hidden.shape[1] + 1, dtype=hidden.dtype)[:, None]
+    divisor = weights.sum(1)
+    return (hidden * weights).sum(1) / (divisor.sqrt() if mode == "mean_sqrt" else divisor)
+
+
+def export(
+    model: str | Path,
+    output: str | Path,
+    *,
+    format: str = "onnx",
+    pooling: str | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Writes a BERT with its head as ONNX; what it gives is checked against the model itself.
+
+    Args:
+        model: a model folder, a built-in model or a hub id. A sentence-transformers folder, as Headway writes one
+            for sentence similarity, becomes a graph that gives vectors with the folder's own pooling.
+        output: a file NAME.onnx, or a folder with onnx/model.onnx, config.json, the tokenizer and a note on it all.
+        format: "onnx".
+        pooling: make vectors with this pooling instead, whatever the head.
+        overwrite: replace what is at `output`.
+
+    Raises:
+        HeadwayError: the model cannot be read or is no BERT, `output` exists, a package is missing, or what was
+            written gives other numbers than the model.
+    """
+    if format not in FORMATS:
+        raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
+    output, folder = Path(output).expanduser(), find_folder(model)
+    if isinstance(read_config(folder)[1], GPT2Config):
+        raise HeadwayError(
+            f"{model} is a GPT-2; only BERT models can be exported. Use it with headway generate, prompt or predict."
+        )
+    alone = output.suffix.lower() == SUFFIX
+    _refuse(output, folder, alone=alone, overwrite=overwrite)
+    refuse_without_exporter()
+
+    published = None if pooling else PublishedPooling.read(folder)
+    if pooling:
+        published = PublishedPooling(Pooling(tuple(mode.strip() for mode in pooling.split(","))))
+    checkpoint = load_checkpoint(folder, head=None if published else "published")
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > checkpoint.network.config.vocab_size:
+        raise HeadwayError(
+            f"{model}: the tokenizer has {tokenizer.vocab_size} tokens and the model "
+            f"{checkpoint.network.config.vocab_size}: they do not belong together. Copy the model folder again."
+        )
+    vectors = published and _vectors(published.pooling)
+    notes = _notes(checkpoint, published)
+    if alone:
+        if (size := sum(one.nbytes for one in checkpoint.network.parameters())) > LARGEST:
+            raise HeadwayError(
+                f"{output}: the weights take {size / 1e9:.1f} GB, and an ONNX file holds 2. Name a folder as --output."
+            )
+        with whole_file(output, overwrite) as unfinished:
+            written = write_onnx(checkpoint.network, unfinished, vectors)
+            size = unfinished.stat().st_size
+        return Exported(output, written, size, notes)
+    with whole_folder(output, overwrite) as unfinished:
+        (unfinished / "onnx").mkdir()
+        written = write_onnx(checkpoint.network, unfinished / "onnx" / "model.onnx", vectors)
+        size = sum(file.stat().st_size for file in (unfinished / "onnx").iterdir())
+        _write_beside(unfinished, checkpoint, tokenizer, published)
+        (unfinished / "README.md").write_text(_readme(output.name, written, notes), encoding="utf-8")
+    return Exported(output, written, size, notes)
+
+
+def _refuse(output: Path, folder: Path, *, alone: bool, overwrite: bool) -> None:
+    """What is there is not replaced without a word, and never the model that is exported."""
+    if output.exists() and output.resolve() == folder.resolve():
+        raise HeadwayError(f"{output} is the model itself, which the export would replace. Choose another --output.")
+    if not alone:
+        refuse_replacing(output, overwrite)
+    elif output.is_dir():
+        raise HeadwayError(f"{output} is a folder, and its name is that of a file. Choose another --output.")
+    else:
+        refuse_existing(output, overwrite)
+
+
+def _vectors(pooling: Pooling) -> Vectors:
+    def packed(hidden: Tensor, batch: PackedBatch) -> Tensor:
+        return pooling.finish(pooling.pool(hidden, batch))
+
+    return Vectors(PaddedPooling(pooling).eval(), packed)
+
+
+def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[str, ...]:
+    most = checkpoint.network.config.max_positions
+    limit = min(most, published.max_length or most) if published else most
+    beyond = "longer texts must be cut or split" if limit == most else f"the model was made for {limit}"
+    notes = [f"the graph reads at most {most} tokens: {beyond}"]
+    if published and published.lower_case:
+        notes.append("texts must be in lower case before the tokenizer reads them")
+    if published and published.prompt:
+        notes.append(f"texts must have {published.prompt!r} put before them")
+    options = read_info(checkpoint.folder).get("options", {})
+    if tuned := [name for name in TUNED if options.get(name, TUNED[name]) != TUNED[name]]:
+        notes.append(f"the graph gives plain logits: apply the {' and '.join(tuned)} of headway.json to them")
+    return tuple(notes)
+
+
+def _write_beside(
+    folder: Path, checkpoint: Checkpoint, tokenizer: Tokenizer, published: PublishedPooling | None
+) -> None:
+    network = checkpoint.network
+    assert isinstance(network.backbone, Bert)
+    fields = {
+        **network.backbone.config.to_hf(),
+        **checkpoint.config,
+        "architectures": [checkpoint.architecture if published is None else "BertModel"],
+    }
+    (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    tokenizer.save(folder)
+    if published is not None:
+        published.write(folder, network.config.hidden_size)
+    if (info := checkpoint.folder / "headway.json").exists():
+        shutil.copy(info, folder / info.name)
+
+
+def _readme(name: str, written: OnnxFile, notes: tuple[str, ...]) -> str:
+    about = "\n".join(f"- {note}" for note in notes)
+    return f"""# {name}
+
+`onnx/model.onnx` (opset {written.opset}) reads {", ".join(f"`{one}`" for one in written.inputs)}: int64, a row for
+each text, padded on the right. It gives {", ".join(f"`{one}`" for one in written.outputs)}.
+
+{about}
+
+```python
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_padding()
+texts = tokenizer.encode_batch(["a text", "another, longer text"])
+session = onnxruntime.InferenceSession("onnx/model.onnx")
+found = session.run(None, {{
+    "input_ids": np.array([text.ids for text in texts]),
+    "attention_mask": np.array([text.attention_mask for text in texts]),
+    "token_type_ids": np.array([text.type_ids for text in texts]),
+}})
+```
+"""

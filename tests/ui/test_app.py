@@ -1,0 +1,759 @@
+"""The browser app without a browser: what its tabs answer, that hostile text stays text, and what it serves."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import gradio as gr
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from gradio.utils import get_upload_folder
+from headway.core.errors import HeadwayError
+from headway.tasks import TASKS, FillMask, TextClassification, load
+from headway.tasks.answer_spans import Span
+from headway.tasks.base import Field, Prediction, Task
+from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction
+from headway.tasks.language_modeling import Continuation, FilledMasks, Word
+from headway.tasks.question_answering import AnswerPrediction
+from headway.tasks.samples import sample_prompt, sample_texts
+from headway.tasks.tagging import EntitiesPrediction, Entity
+from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
+from headway.tasks.writing import Writer
+from headway.ui.app import POLICY, build_app, has_screen, serve_app
+from headway.ui.drawing import (
+    COLOURS,
+    draw_choices,
+    draw_code,
+    draw_frame,
+    draw_marked,
+    draw_progress,
+    draw_table,
+    draw_token_bars,
+    draw_views,
+    facts,
+    hint,
+    note,
+    quiet,
+)
+from headway.ui.events import explained, told
+from headway.ui.jobs import Jobs
+from headway.ui.shelf import Shelf
+from headway.ui.tabs import look_inside, prompt, try_it, write
+from tiny_gpt2 import make_gpt2
+
+HOSTILE = "</iframe></script><script>alert(1)</script> <img src=x onerror=alert(2)> \"' & ${alert(3)} {{x}} ` ]]> 🙂"
+
+
+class Page(HTMLParser):
+    """What a piece of HTML holds: its elements, its text, and the text of its attributes."""
+
+    def __init__(self, drawn: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(drawn)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="session")
+def gpt2(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "writer"
+    folder.mkdir()
+    return make_gpt2(byte_level_folder, folder)
+
+
+@pytest.fixture(scope="session")
+def masked(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT that fills gaps, with random weights."""
+    from headway.core.bert import Bert, BertConfig
+    from headway.core.checkpoint import save_checkpoint
+    from headway.core.heads import Network, language_model_head
+    from headway.core.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "max_positions": 64}
+    backbone = Bert(BertConfig(vocab_size=tokenizer.vocab_size, **sizes))
+    folder = tmp_path_factory.mktemp("models") / "gaps"
+    folder.mkdir()
+    save_checkpoint(folder, Network(backbone, language_model_head(backbone)))
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shelf(trained_once: Path, gpt2: Path, masked: Path) -> Shelf:
+    return Shelf([trained_once, gpt2, masked], built_in=False)
+
+
+def clicked(choice: int) -> gr.EventData:
+    return gr.EventData(None, {"choice": choice})
+
+
+# What is drawn.
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        draw_views([Statement(HOSTILE, HOSTILE)]),
+        draw_views([Bars((Bar(HOSTILE, 0.5, True, 0.4),), HOSTILE)]),
+        draw_views([Marked(HOSTILE, (Mark(2, 30, HOSTILE, 0.5), Mark(40, 50, faint=True)), HOSTILE)]),
+        draw_choices([HOSTILE, HOSTILE], HOSTILE),
+        draw_choices([HOSTILE], long=True),
+        draw_token_bars([(HOSTILE, 0.5, True), (HOSTILE, 0.1, False)]),
+        draw_table([{HOSTILE: HOSTILE, "n": 1}], HOSTILE),
+        draw_progress(1, 2, HOSTILE),
+        draw_code(HOSTILE),
+        draw_frame(HOSTILE, HOSTILE),
+        facts({HOSTILE: HOSTILE}),
+        note(HOSTILE),
+        hint(HOSTILE),
+        quiet(HOSTILE),
+    ],
+)
+def test_hostile_text_is_shown_and_never_becomes_an_element(drawn):
+    page = Page(drawn)
+    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "img"})
+    assert all(not name.startswith("on") for _, attributes in page.elements for name in attributes)
+    whole = page.text + " ".join(value or "" for _, attributes in page.elements for value in attributes.values())
+    assert "<script>alert(1)</script>" in whole
+    assert "🙂" in whole
+
+
+def test_marks_are_cut_at_code_points_and_the_first_of_two_that_overlap_is_seen():
+    text = "😀 Ada Lovelace in Århus 🇩🇰"
+    marks = (Mark(2, 14, "PER", 0.9), Mark(6, 20, "ORG", 0.8), Mark(18, 23, "LOC", 0.7))
+    drawn = draw_marked(Marked(text, marks))
+    assert ">Ada Lovelace<small>PER</small></mark>" in drawn
+    assert ">Århus<small>LOC</small></mark>" in drawn
+    assert "ORG" not in drawn
+    assert Page(drawn).text.replace("PER", "").replace("LOC", "") == text
+
+
+def test_labels_keep_their_colours_whatever_their_order():
+    first = draw_marked(Marked("ab", (Mark(0, 1, "x"), Mark(1, 2, "y"))))
+    second = draw_marked(Marked("ab", (Mark(1, 2, "y"), Mark(0, 1, "x"))))
+    assert first == second
+    many = tuple(Mark(i, i + 1, str(i)) for i in range(20))
+    assert f"hw-c{COLOURS}" not in draw_marked(Marked("a" * 20, many))
+
+
+def test_numbers_that_are_no_share_do_not_leave_their_bar():
+    drawn = draw_views([Bars((Bar("a", -0.5), Bar("b", 2.0), Bar("c", float("nan"))))])
+    assert [one for one in ("width:0.0%", "width:100.0%") if one in drawn] == ["width:0.0%", "width:100.0%"]
+
+
+def test_many_bars_are_folded_away():
+    page = Page(draw_views([Bars(tuple(Bar(f"label {i}", 0.01) for i in range(150)))]))
+    assert "138 more" in page.text
+    assert len(page.named("details")) == 1
+
+
+# What predictions say of themselves.
+
+
+def test_a_label_is_shown_with_the_bars_of_all_the_likeliest_first():
+    said, bars = TextClassification(labels=("a", "b")).views(LabelPrediction("b", 0.9, {"a": 0.1, "b": 0.9}), {})
+    assert said == Statement("b")
+    assert bars == Bars((Bar("b", 0.9, True), Bar("a", 0.1)))
+
+
+def test_several_labels_are_shown_with_their_thresholds():
+    task = TextClassification(labels=("a", "b"), problem_type="multi_label_classification", thresholds=(0.3, 0.7))
+    said, bars = task.views(LabelsPrediction(("a",), {"a": 0.4, "b": 0.6}), {})
+    assert said == Statement("a")
+    assert bars == Bars((Bar("b", 0.6, False, 0.7), Bar("a", 0.4, True, 0.3)))
+    none, _ = task.views(LabelsPrediction((), {"a": 0.1, "b": 0.1}), {})
+    assert none == Statement("none of the labels")
+
+
+def test_a_number_is_a_statement():
+    assert NumberPrediction(3.14159).views({}) == (Statement("3.14"),)
+
+
+def test_entities_are_marked_in_their_text():
+    text = "😀 Ada lives in Aarhus"
+    entities = (Entity("Ada", "PER", 2, 5, 0.9), Entity("Aarhus", "LOC", 15, 21, 0.8))
+    (marked,) = EntitiesPrediction(entities, (), (), ()).views({"text": text})
+    assert [text[mark.start : mark.end] for mark in marked.marks] == ["Ada", "Aarhus"]
+    assert EntitiesPrediction((), (), (), ()).views({"text": text})[0] == Statement("no entities")
+
+
+def test_an_answer_is_marked_in_its_context_and_no_answer_is_said():
+    context = "Ada lived in London."
+    spans = (Span("London", 13, 19, 0.6), Span("in London", 10, 19, 0.2), Span("Ada", 0, 3, 0.001))
+    found = AnswerPrediction("London", 13, 19, 0.6, 0.1, spans)
+    said, marked, bars = found.views({"question": "where?", "context": context})
+    assert said == Statement("London")
+    assert [(mark.start, mark.faint) for mark in marked.marks] == [(13, False), (10, True)]
+    assert [(bar.name, bar.chosen) for bar in bars.bars][:3] == [
+        ("London", True), ("in London", False), ("no answer", False)
+    ]  # fmt: skip
+    none = AnswerPrediction(None, None, None, 0.9, 0.9, spans, unread_tokens=1200)
+    said, marked, bars = none.views({"question": "why?", "context": context})
+    assert said == Statement("no answer", "1,200 tokens are beyond what the model may read")
+    assert all(mark.faint for mark in marked.marks)
+    assert bars.bars[0] == Bar("no answer", 0.9, True)
+
+
+def test_filled_gaps_are_marked_where_they_were():
+    found = FilledMasks("the cat sat", ((Word("cat", 0.5), Word("dog", 0.2)), (Word("##s", 0.9),)))
+    marked, first, second = found.views({"text": "the [MASK] sat[MASK] 🙂 [MASK]"})
+    assert marked.text == "the cat sats 🙂 [MASK]"
+    assert [marked.text[mark.start : mark.end] for mark in marked.marks] == ["cat", "s"]
+    assert (first.title, second.title) == ("Gap 1", "Gap 2")
+    (said,) = FilledMasks("no gap", ()).views({"text": "no gap"})
+    assert "[MASK]" in said.detail
+
+
+def test_a_continuation_is_marked_after_its_text():
+    (marked,) = Continuation(" a time", True).views({"text": "Once upon"})
+    assert marked == Marked("Once upon a time", (Mark(9, 16),))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_samples_for_the_texts_that_it_reads(name):
+    task = TASKS[name]()
+    samples = sample_texts(task)
+    assert len(samples) == 4
+    required = {field.name for field in task.fields if field.required}
+    assert all(required <= sample.keys() and all(sample.values()) for sample in samples)
+
+
+# A task that nobody has drawn anything for.
+
+
+@dataclass(frozen=True)
+class Verdict(Prediction):
+    verdict: str
+    reasons: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judging(Task):
+    name: ClassVar[str] = "judging"
+    title: ClassVar[str] = "Judging"
+    inputs: ClassVar[tuple[Field, ...]] = (
+        Field("claim", "The claim"), Field("defence", "The defence"), Field("law", "The law", required=False)
+    )  # fmt: skip
+
+
+class Judge:
+    """Stands for a model with such a task."""
+
+    task = Judging()
+    network = SimpleNamespace(config=SimpleNamespace(num_layers=1, hidden_size=32))
+    info: ClassVar[dict[str, Any]] = {}
+
+    def predict(self, given: Mapping[str, str]) -> Verdict:
+        return Verdict(f"{given['claim']} against {given['defence']}, by {given.get('law')}", {"doubt": 0.25})
+
+
+def test_a_new_task_has_a_usable_form_without_any_code_of_its_own(monkeypatch, shelf, tmp_path):
+    monkeypatch.setitem(TASKS, "judging", Judging)
+    monkeypatch.setattr(shelf, "task_model", lambda _: Judge())
+    with Jobs(tmp_path) as jobs:
+        page = build_app(shelf, jobs)
+    boxes = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
+    assert len(boxes) >= 3
+    about, *texts, examples, _ = try_it.choose(shelf, 3, "judge")
+    assert "Judging" in about
+    assert [(box.label, box.visible) for box in texts] == [
+        ("The claim", True), ("The defence", True), ("The law (may be empty)", True)
+    ]  # fmt: skip
+    assert examples == ""
+    drawn = Page(try_it.ask_model(shelf, "judge", "a", "b", " "))
+    assert "a against b, by None" in drawn.text
+    assert "doubt0.25" in drawn.text
+    with pytest.raises(HeadwayError, match="The defence is empty"):
+        try_it.ask_model(shelf, "judge", "a", "", "c")
+
+
+# Try.
+
+
+def test_a_model_is_asked_and_its_answer_drawn(shelf):
+    drawn = Page(try_it.ask_model(shelf, "model", "a really good film 🙂 <b>"))
+    expected = shelf.task_model("model").predict("a really good film 🙂 <b>")
+    assert drawn.text.startswith(expected.label)
+    assert f"{expected.score:.2f}" in drawn.text
+
+
+def test_the_form_is_that_of_the_chosen_model(shelf):
+    about, text, second, examples, _ = try_it.choose(shelf, 2, "model")
+    assert "accuracy" in about
+    assert "bad, good" in about
+    assert (text.label, text.visible, second.visible) == ("Text", True, False)
+    assert len(Page(examples).named("button")) == 4
+    assert try_it.pick(shelf, 2, "model", clicked(0)) == (sample_texts(TextClassification())[0]["text"], "")
+
+
+def test_models_without_a_known_head_are_not_offered(tiny, trained_once):
+    assert try_it.model_names(Shelf([tiny, trained_once], built_in=False)) == ["model"]
+
+
+def last(steps: Iterator[Any]) -> Any:
+    *_, final = steps
+    return final
+
+
+def test_a_file_comes_back_as_predict_writes_it(shelf, headway, reviews, trained, folder):
+    columns = try_it.look_at(shelf, 1, "model", str(reviews.absolute()))
+    assert (columns[0].value, columns[0].choices[0][0]) == ("text", "text")
+    for output, ending in try_it.OUTPUTS.items():
+        steps = list(consume(try_it.ask_about_rows(shelf, "model", str(reviews.absolute()), output, "text")))
+        name, content = steps[-1]
+        assert name == f"reviews-answers{ending}"
+        assert headway("predict", trained, "--data", reviews, "--output", f"cli{ending}").code == 0
+        assert content == (folder / f"cli{ending}").read_bytes()
+    assert not list(Path(folder).glob("*answers*"))
+
+
+def consume(steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[str, bytes]]:
+    """The files that are offered, read while they are."""
+    for _, _, _, download in steps:
+        if isinstance(download, gr.DownloadButton) and download.visible:
+            yield offered(download).name, offered(download).read_bytes()
+
+
+def offered(download: gr.DownloadButton) -> Path:
+    """The file that a button was made with, before it is copied to where it can be downloaded from."""
+    return Path(download._constructor_args[0]["value"])
+
+
+def test_a_file_is_computed_in_parts_so_that_it_is_told_how_far_it_is(shelf, folder, monkeypatch):
+    data = folder / "many.csv"
+    data.write_text("text\n" + "a good film\n" * 40, encoding="utf-8")
+    monkeypatch.setattr(try_it, "ROWS_AT_ONCE", 8)
+    times = iter(range(0, 10000, 1))
+    monkeypatch.setattr(try_it.time, "monotonic", lambda: next(times))
+    told_steps = [step[0] for step in try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text")]
+    assert any("of 40 rows" in one for one in told_steps)
+    assert "40 rows in" in told_steps[-1]
+
+
+def test_a_stopped_file_leaves_nothing(shelf, reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(try_it.tempfile, "tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    steps = try_it.ask_about_rows(shelf, "model", str(reviews.absolute()), "CSV", "text")
+    next(steps)
+    steps.close()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_broken_file_is_explained_before_anything_is_computed(shelf, folder):
+    data = folder / "broken.csv"
+    data.write_text('text,label\n"a good film",good\n"a bad film,bad\n', encoding="utf-8")
+    with pytest.raises(HeadwayError, match=r"broken\.csv"):
+        list(try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text"))
+    good = folder / "good.csv"
+    good.write_text("text\na film\n", encoding="utf-8")
+    with pytest.raises(HeadwayError, match="nothing"):
+        list(try_it.ask_about_rows(shelf, "model", str(good), "CSV", "nothing"))
+
+
+def test_columns_that_cannot_be_told_are_asked_for(shelf, folder):
+    data = folder / "odd.csv"
+    data.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    column, start, shown, _ = try_it.look_at(shelf, 1, "model", str(data))
+    assert column.value is None
+    assert start.interactive
+    assert "cannot be told" in shown
+
+
+def test_similar_sentences_are_found_by_the_vectors(shelf):
+    drawn = Page(try_it.find_similar(shelf, "model", "a good film", "an awful meal\n\na good film\nsuch a dull song"))
+    names = [one["title"] for one in drawn.named("span") if one.get("class") == "hw-name"]
+    assert names[0] == "a good film"
+    assert len(names) == 3
+    with pytest.raises(HeadwayError, match="missing"):
+        try_it.find_similar(shelf, "model", " ", "a")
+
+
+# Write.
+
+
+def test_a_text_grows_as_greedy_generation_has_it(shelf):
+    network, tokenizer = shelf.language_model("writer")
+    from headway.core.generation import GenerationConfig, generate
+
+    ((expected,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=12))
+    text, before = last(write.write_on(shelf, "writer", "the cat", ["x"], 0.0, 40, 0.9, 12))
+    assert text == "the cat" + expected.text
+    assert before == ["x", "the cat"]
+    assert write.take_back(text, before) == ("the cat", ["x"])
+    assert write.take_back("as it is", []) == ("as it is", [])
+
+
+def test_drawn_texts_differ_and_a_long_text_goes_on_by_its_end(shelf):
+    texts = {last(write.write_on(shelf, "writer", "the cat", [], 1.5, 0, 1.0, 20))[0] for _ in range(4)}
+    assert len(texts) > 1
+    long = "the cat sat on the mat, " * 100
+    text, _ = last(write.write_on(shelf, "writer", long, [], 0.0, 0, 1.0, 5))
+    assert text.startswith(long)
+    assert len(text) > len(long)
+    assert len(Writer(*shelf.language_model("writer")).alternatives(long, 2, 5)) == 2
+
+
+def test_the_likeliest_tokens_can_be_appended(shelf):
+    drawn, tokens, ways, offered = write.look_ahead(shelf, "writer", "the cat")
+    buttons = Page(drawn).named("button")
+    assert len(buttons) == len(tokens) == 10
+    assert (ways, offered) == ("", [])
+    assert [("disabled" in one) for one in buttons] == [token is None for token in tokens]
+    place = next(i for i, token in enumerate(tokens) if token)
+    assert write.append("the cat", [], tokens, clicked(place)) == ("the cat" + tokens[place], ["the cat"])
+    assert write.append("the cat", [], tokens, clicked(99)) == ("the cat", [])
+    assert write.append("the cat", [], [None], clicked(0)) == ("the cat", [])
+
+
+def test_probabilities_of_next_tokens_are_the_models_own(shelf):
+    writer = Writer(*shelf.language_model("writer"))
+    found = writer.likeliest("the cat", 5)
+    from headway.core.generation import next_tokens
+
+    step = next(next_tokens(writer.network, writer.tokenizer, "the cat", likeliest=5))
+    assert [one.probability for one in found] == [one.probability for one in step.likeliest]
+
+
+def test_several_ways_on_are_offered_and_one_can_be_taken(shelf):
+    drawn, offered = write.several_ways(shelf, "writer", "the cat", 3)
+    assert len(Page(drawn).named("button")) == len(offered) == 3
+    text, _ = write.append("the cat", [], offered, clicked(1))
+    assert text == "the cat" + offered[1]
+
+
+def test_a_bert_cannot_write(shelf):
+    assert write.language_models(shelf) == ["writer"]
+    with pytest.raises(HeadwayError, match="BERT"):
+        write.look_ahead(shelf, "model", "the cat")
+
+
+# Prompt.
+
+
+def form(shots: int = 2, **said: Any) -> list[Any]:
+    values = {
+        "model": "writer",
+        "description": "Say how it is.",
+        "kind": prompt.CHOOSE,
+        "labels": "",
+        "rows": [["the cat", "good"], ["the dog", "bad"], ["half a row", ""]],
+        "layout": "Text: {text}\nLabel: {label}",
+        "shots": shots,
+        "choice": "first",
+        "orders": 1,
+        "calibrate": True,
+        "length": 5,
+    }
+    return list({**values, **said}.values())
+
+
+@pytest.mark.parametrize(("shots", "blocks"), [(0, 0), (1, 1), (2, 2), (8, 2)])
+def test_the_prompt_is_shown_as_it_is_sent(shelf, shots, blocks):
+    shown = Page(prompt.preview(shelf, "the <b>mat", "", *form(shots))).text
+    assert shown.startswith("Say how it is.")
+    assert shown.endswith("Text: the <b>mat\nLabel:")
+    assert shown.count("Text: ") == blocks + 1
+    assert "half a row" not in shown
+
+
+def test_worked_examples_that_do_not_fit_are_told(shelf):
+    rows = [[f"the cat sat on the mat {i} " * 4, "good" if i % 2 else "bad"] for i in range(8)]
+    shown = Page(prompt.preview(shelf, "the mat", "", *form(8, rows=rows))).text
+    assert f"{8 - shown.count('Text:') + 1} more would not fit" in shown
+
+
+def test_probabilities_stand_calibrated_and_raw_side_by_side(shelf):
+    drawn = Page(prompt.answer_one(shelf, "the mat", "", *form()))
+    assert [text for text in ("Calibrated", "As the model has it") if text in drawn.text] == [
+        "Calibrated", "As the model has it"
+    ]  # fmt: skip
+    raw = Page(prompt.answer_one(shelf, "the mat", "", *form(calibrate=False)))
+    assert "Calibrated" not in raw.text
+
+
+def test_labels_can_be_said_in_other_words(shelf):
+    shown = prompt.preview(shelf, "the mat", "", *form(labels="good=fine, bad=awful"))
+    assert "Label: fine" in Page(shown).text
+    drawn = Page(prompt.answer_one(shelf, "the mat", "", *form(labels="good=fine, bad=awful")))
+    assert drawn.text.startswith(("good", "bad"))
+
+
+def test_an_answer_can_be_written(shelf):
+    drawn = prompt.answer_one(shelf, "the mat", "", *form(kind=prompt.WRITE, rows=[]))
+    assert Page(drawn).elements
+
+
+def test_what_is_missing_in_a_prompt_is_said(shelf):
+    assert "There are no labels" in prompt.preview(shelf, "the mat", "", *form(rows=[]))
+    assert "{text}" in prompt.preview(shelf, "the mat", "", *form(layout="Label: {label}"))
+    with pytest.raises(HeadwayError, match="Your text is empty"):
+        prompt.answer_one(shelf, " ", "", *form())
+
+
+def test_a_prompt_about_pairs_has_a_table_with_two_texts(shelf):
+    table, second = prompt.match_layout("{text} {pair} {label}", [["a", "x"]])
+    assert (table.value["data"], second.visible) == ([["a", "", "x"]], True)
+    back, second = prompt.match_layout("{text} {label}", [["a", "b", "x"]])
+    assert (back.value["data"], second.visible) == ([["a", "x"]], False)
+    rows = [["the cat", "the mat", "yes"], ["the dog", "the cat", "no"]]
+    layout = "A: {text}\nB: {pair}\nSame? {label}"
+    shown = Page(prompt.preview(shelf, "one", "two", *form(rows=rows, layout=layout))).text
+    assert shown.endswith("A: one\nB: two\nSame?")
+
+
+@pytest.mark.parametrize("name", prompt.BUILT_IN)
+def test_every_built_in_template_comes_with_examples_and_a_text(name):
+    begun = prompt.start_from(name)
+    known, asked = sample_prompt(name)
+    assert len(begun.rows) == len(known) >= 3
+    assert asked["text"]
+    assert bool(asked["pair"]) == begun.paired
+    assert all(len(row) == len(prompt.HEADERS[begun.paired]) and all(row) for row in begun.rows)
+    prompt.show_start(name)
+    assert prompt.add_row(begun.rows)[-1] == [""] * len(begun.rows[0])
+
+
+def test_a_prompt_is_scored_on_a_file_with_intervals_and_a_verdict(shelf, folder):
+    data = folder / "scored.csv"
+    data.write_text("text,label\n" + "the mat,good\nthe fox,bad\nmy card,good\n" * 4, encoding="utf-8")
+    rows = [["the cat", "good"], ["the dog", "bad"], ["a dog", "bad"]]
+    drawn = Page(prompt.score_file(shelf, str(data), 200, *form(rows=rows, choice="balanced")))
+    assert "On 12 rows" in drawn.text
+    assert "always good" in drawn.text
+    assert "95 %" in drawn.text
+    with pytest.raises(HeadwayError, match="Upload a file"):
+        prompt.score_file(shelf, None, 200, *form())
+
+
+# Look inside.
+
+
+def test_a_look_inside_is_a_page_in_a_frame_that_can_do_nothing_else(shelf):
+    steps = look_inside.look_at(shelf, "model", look_inside.OWN, f"a good film {HOSTILE}"[:80], None)
+    frame, download, outputs = next(steps)
+    (attributes,) = Page(frame).named("iframe")
+    assert attributes["sandbox"] == "allow-scripts"
+    assert (attributes["srcdoc"] or "").startswith("<!doctype html>")
+    path = offered(download)
+    assert path.read_text(encoding="utf-8") == attributes["srcdoc"]
+    assert path.name == "model-inside.html"
+    assert [value for _, value in outputs.choices] == [look_inside.OWN, "good", "bad"]
+    steps.close()
+    assert not path.exists()
+    ((_, _, explained_one),) = list(look_inside.look_at(shelf, "model", "bad", "a good film"))
+    assert explained_one.value == "bad"
+
+
+def test_a_model_without_an_answer_can_be_looked_into(shelf):
+    for name in ("writer", "gaps"):
+        about, _, *_ = look_inside.choose(shelf, 2, name)
+        assert "layers" in about
+        ((frame, _, outputs),) = list(look_inside.look_at(shelf, name, None, "the cat"))
+        assert "iframe" in frame
+        assert not outputs.visible
+    text = look_inside.pick(shelf, 2, "gaps", clicked(0))[0]
+    assert text == sample_texts(FillMask())[0]["text"]
+    with pytest.raises(HeadwayError, match="Text is empty"):
+        list(look_inside.look_at(shelf, "model", None, " "))
+
+
+# Events.
+
+
+def test_an_error_that_a_person_can_mend_is_shown_as_its_sentence():
+    def fails(text: str) -> tuple[str, str]:
+        raise HeadwayError(f"<b>{text}</b> is wrong. Mend it.")
+
+    *skipped, shown = explained(fails, 2)("it")
+    assert skipped == [gr.skip(), gr.skip()]
+    assert Page(shown).text == "<b>it</b> is wrong. Mend it."
+    assert explained(lambda text: text.upper(), 1)("fine") == ("FINE", "")
+    assert explained(lambda: None, 0)() == ("",)
+
+    def goes_on() -> Iterator[str]:
+        yield "one"
+        raise HeadwayError("Then it broke.")
+
+    first, second = explained(goes_on, 1)()
+    assert first == ("one", "")
+    assert "Then it broke." in second[-1]
+
+
+def test_an_error_of_our_own_is_not_hidden():
+    def broken() -> str:
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        explained(broken, 1)()
+
+
+def test_an_upload_goes_by_its_name_and_not_by_where_it_is_kept():
+    path = Path(get_upload_folder()) / "0123456789abcdef" / "my file.csv"
+    assert told(HeadwayError(f"{path}, line 3: wrong.")) == "my file.csv, line 3: wrong."
+
+
+# The whole.
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def client(shelf, runs) -> Iterator[TestClient]:
+    app = serve_app(shelf, Jobs(runs), most_uploaded=1)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_the_page_and_the_api_are_served_side_by_side(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"] == POLICY
+    assert "Headway" in page.text
+    assert "fonts.googleapis" not in page.text + client.get("/theme.css").text
+    health = client.get("/api/health")
+    assert health.status_code == 200
+    assert "content-security-policy" not in health.headers or "unsafe-eval" not in str(health.headers)
+    answer = client.post("/api/predict", json={"model": "model", "inputs": ["a good film"]})
+    assert answer.json()["predictions"][0]["label"] in ("good", "bad")
+    assert client.get("/docs").status_code == 404
+
+
+def test_every_event_waits_in_a_queue_of_its_kind(shelf, tmp_path):
+    with Jobs(tmp_path) as jobs:
+        page = build_app(shelf, jobs)
+    computing = [fn for fn in page.fns.values() if fn.concurrency_id in ("questions", "files")]
+    assert len(computing) > 15
+    assert all(fn.concurrency_limit == 1 for fn in computing)
+    assert all(fn.api_visibility == "private" for fn in page.fns.values() if fn.fn is not None)
+
+
+def test_nothing_but_uploads_and_results_is_ever_served(client, runs, tmp_path, shelf):
+    secret = runs / "secret.txt"
+    secret.write_text("a secret", encoding="utf-8")
+    folder = shelf.find("model").folder
+    for path in (secret, "/etc/passwd", folder / "config.json", Path.cwd() / "config.json", f"{tmp_path}/../x"):
+        answer = client.get(f"/gradio_api/file={path}")
+        assert answer.status_code in (403, 404)
+        assert "a secret" not in answer.text
+    for address in ("http://example.com/", "https://example.com/x"):
+        assert client.get(f"/gradio_api/file={address}").status_code == 404
+    assert client.get("/gradio_api/proxy=https://x.hf.space/").status_code == 404
+
+
+def test_a_path_in_the_place_of_an_upload_is_refused(client, tmp_path):
+    config = client.get("/config").json()
+    secret = tmp_path / "secret.csv"
+    secret.write_text("text\na secret\n", encoding="utf-8")
+    (file,) = [
+        one["targets"][0][0] for one in config["dependencies"] if one["targets"] and one["targets"][0][1] == "upload"
+        and len(one["inputs"]) == 2
+    ]  # fmt: skip
+    event = next(one for one in config["dependencies"] if [file, "upload"] in one["targets"])
+    for path in (str(secret), "/etc/passwd", "http://127.0.0.1:9/x"):
+        given = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = {"data": ["model", given], "fn_index": event["id"], "session_hash": "x"}
+        answer = client.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code >= 400
+        assert "a secret" not in answer.text
+
+
+def test_an_upload_beyond_the_limit_is_refused(client):
+    fine = client.post("/gradio_api/upload", files={"files": ("a.csv", b"text\na film\n")})
+    assert fine.status_code == 200
+    too_large = client.post("/gradio_api/upload", files={"files": ("a.csv", b"x" * 1_200_000)})
+    assert too_large.status_code == 413
+
+
+def test_a_key_keeps_others_out_of_both(shelf, tmp_path):
+    app = serve_app(shelf, Jobs(tmp_path / "runs"), key="sesame")
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert client.get("/config").status_code == 401
+        assert client.post("/api/predict", json={"model": "model", "inputs": ["a"]}).status_code == 401
+        assert client.post("/login", data={"username": "me", "password": "wrong"}).status_code == 400
+        assert client.post("/login", data={"username": "me", "password": "sesame"}).status_code == 200
+        assert client.get("/config").status_code == 200
+
+
+def test_it_works_behind_a_proxy_that_gives_it_a_path(shelf, tmp_path):
+    app = serve_app(shelf, Jobs(tmp_path / "runs"), root_path="/headway")
+    headers = {"host": "example.org", "x-forwarded-proto": "https", "x-forwarded-host": "example.org"}
+    with TestClient(app, raise_server_exceptions=False, root_path="/headway") as client:
+        page = client.get("/headway/", headers=headers)  # the server puts back what a proxy has taken off
+        assert page.status_code == 200
+        root = json.loads(client.get("/headway/config", headers=headers).text)["root"]
+        assert root == "https://example.org/headway"
+        assert client.get("/headway/api/health").status_code == 200
+        whole = client.get("/headway/headway/config", headers=headers)  # and what it has left on, as well
+        assert whole.status_code == 200
+        assert whole.json()["root"] == root
+
+
+# The command.
+
+
+@pytest.fixture
+def served(monkeypatch) -> list[Any]:
+    """What would be served, without serving it."""
+    import uvicorn
+
+    found: list[Any] = []
+
+    def run(self: uvicorn.Server, sockets: list[Any]) -> None:
+        found.append((self.config, sockets[0].getsockname()))
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    return found
+
+
+def test_the_command_serves_this_machine_alone_at_the_next_free_port(headway, served, trained):
+    first = headway("ui", trained, "--no-open")
+    assert first.code == 0, first.err
+    (_, (host, port)) = served[0]
+    assert host == "127.0.0.1"
+    assert port >= 7860
+
+
+def test_the_command_tells_what_is_wrong(headway, served, trained):
+    assert "--port" in headway("ui", trained, "--port", 99999).err
+    assert "There is no model folder" in headway("ui", "./no/such folder", "--no-open").err
+    assert "is empty" in headway("ui", trained, "--key", " ", "--no-open").err
+    ran = headway("ui", trained, "--host", "0.0.0.0", "--no-open")
+    assert "can use it" in ran.out
+    assert "can use it" not in headway("ui", trained, "--host", "0.0.0.0", "--key", "x", "--no-open").out
+
+
+def test_a_browser_is_opened_only_where_it_can_be_seen(monkeypatch):
+    if os.name == "posix" and os.uname().sysname != "Darwin":
+        monkeypatch.delenv("DISPLAY", raising=False)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        assert not has_screen()
+        monkeypatch.setenv("DISPLAY", ":0")
+        assert has_screen()
+
+
+def test_opened_models_are_those_that_predict(shelf, trained_once):
+    texts = ["a good film", "an awful meal"]
+    assert [shelf.task_model("model").predict(text).label for text in texts] == [
+        one.label for one in load(trained_once).predict(texts)
+    ]

@@ -1,0 +1,187 @@
+"""headway export: a folder that other programs open, the same answers from it, and nothing half-written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from headway.core import onnx_export
+from headway.core.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.gpt2 import GPT2, GPT2Config
+from headway.core.heads import Network
+from headway.core.tokenizer import Tokenizer
+from headway.tasks import Embedder, load
+from headway.tasks.pooling import Pooling, PublishedPooling
+
+TEXTS = ["a really great film", "dull", "such a poor meal, and it was a poor room"]
+
+
+def run(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
+    """What another program does with the folder: transformers' tokenizer, padding, onnxruntime."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, dict(tokenizer(texts, padding=True, return_tensors="np")))
+    return dict(zip([one.name for one in session.get_outputs()], found, strict=True))
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter writes a few bytes, and what they give is wrong: the slow part is spared."""
+
+    def write(module, inputs, path):
+        path.write_bytes(b"graph")
+
+    def ran(path, inputs, outputs):
+        return "a runtime", {name: torch.zeros(5, 2) for name in outputs}
+
+    monkeypatch.setattr(onnx_export, "write_graph", write)
+    monkeypatch.setattr(onnx_export, "run_onnx", ran)
+
+
+def test_a_classifier_gives_the_same_answers_elsewhere(headway, trained, folder):
+    from transformers import AutoConfig
+
+    ran = headway("export", trained, "--output", "reviews-onnx", "--json")
+    assert ran.code == 0
+    said = json.loads(ran.out)
+    assert (said["outputs"], said["opset"], said["output"]) == (["logits"], 18, "reviews-onnx")
+    assert said["checked_with"].startswith("onnxruntime")
+    assert said["apart"] < 1e-4
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json", "headway.json", "onnx"} <= set(
+        left_behind(folder / "reviews-onnx")
+    )
+    logits = run(folder / "reviews-onnx", TEXTS)["logits"]
+    names = AutoConfig.from_pretrained(folder / "reviews-onnx").id2label
+    model = load(trained)
+    shares = torch.tensor(logits / model.task.temperature).softmax(-1)
+    for answer, found in zip(model.predict(TEXTS), shares.tolist(), strict=True):
+        for label, share in enumerate(found):
+            assert answer.scores[names[label]] == pytest.approx(share, abs=1e-4)
+
+
+def test_a_sentence_model_gives_its_vectors(headway, tiny, folder):
+    said = PublishedPooling(Pooling(("max", "mean"), normalize=True), max_length=20, lower_case=True, prompt="about: ")
+    model = folder / "sentences"
+    model.mkdir()
+    save_checkpoint(model, load_checkpoint(tiny).network)
+    Tokenizer.load(tiny).save(model)
+    said.write(model, 32)
+    ran = headway("export", model, "--output", "made/vectors")
+    assert ran.code == 0
+    assert "gives last_hidden_state, sentence_embedding" in ran.out
+    assert "at most 32 tokens: the model was made for 20" in ran.out
+    assert "'about: ' put before them" in ran.out
+    found = run(folder / "made" / "vectors", [said.prompt + text.lower() for text in TEXTS])
+    np.testing.assert_allclose(found["sentence_embedding"], Embedder(model).embed(TEXTS), atol=1e-4)
+    assert PublishedPooling.read(folder / "made" / "vectors") == said
+
+
+@pytest.mark.slow
+def test_a_file_stands_alone_and_is_the_same_as_in_a_folder(headway, tiny, folder):
+    ran = headway("export", tiny, "--output", "bert.onnx", "--pooling", "first")
+    assert ran.code == 0
+    assert left_behind(folder) == ["bert.onnx"]
+    session = onnxruntime.InferenceSession(folder / "bert.onnx", providers=["CPUExecutionProvider"])
+    ids = np.array([[2, 7, 9, 3]])
+    hidden, vectors = session.run(
+        ["last_hidden_state", "sentence_embedding"],
+        {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)},
+    )
+    np.testing.assert_allclose(vectors, hidden[:, 0])
+
+
+def test_a_gpt2_is_refused(headway, folder):
+    config = GPT2Config(vocab_size=10, hidden_size=8, num_layers=1, num_heads=1, intermediate_size=8, max_positions=8)
+    (folder / "gpt2").mkdir()
+    save_checkpoint(folder / "gpt2", Network(GPT2(config)))
+    ran = headway("export", "gpt2", "--output", "out")
+    assert ran.code == 2
+    assert ran.err == (
+        "headway: gpt2 is a GPT-2; only BERT models can be exported. "
+        "Use it with headway generate, prompt or predict.\n"
+    )
+    assert left_behind(folder) == ["gpt2"]
+
+
+def test_an_outcome_that_differs_leaves_nothing_there(headway, trained, folder, stubbed):
+    before = left_behind(folder)
+    for output in ("out", "out.onnx"):
+        ran = headway("export", trained, "--output", output)
+        assert ran.code == 2
+        assert "a runtime computes logits up to" in ran.err
+        assert left_behind(folder) == before
+
+
+def test_what_is_there_stays_unless_one_says_overwrite(headway, trained, folder, stubbed):
+    (folder / "out.onnx").write_text("mine")
+    assert "exists already" in headway("export", trained, "--output", "out.onnx").err
+    assert headway("export", trained, "--output", "out.onnx", "--overwrite").code == 2, "the outcome differs"
+    assert (folder / "out.onnx").read_text() == "mine"
+    (folder / "notes").mkdir()
+    (folder / "notes" / "mine.txt").write_text("mine")
+    ran = headway("export", trained, "--output", "notes", "--overwrite")
+    assert "is not a model folder, so it is not replaced" in ran.err
+    assert (folder / "notes" / "mine.txt").exists()
+
+
+def test_the_model_itself_is_never_replaced(headway, trained):
+    ran = headway("export", trained, "--output", trained, "--overwrite")
+    assert ran.code == 2
+    assert "is the model itself" in ran.err
+    assert (trained / "model.safetensors").exists()
+
+
+def test_what_cannot_be_is_said_before_any_work(headway, trained, folder, monkeypatch):
+    monkeypatch.setattr(onnx_export, "write_graph", lambda *_: pytest.fail("it was begun"))
+    (folder / "folder.onnx").mkdir()
+    for arguments, said in [
+        (("--output", "out", "--format", "torchscript"), "--format torchscript: say onnx."),
+        (("--output", "folder.onnx", "--overwrite"), "folder.onnx is a folder, and its name is that of a file."),
+        (("--output", "out", "--pooling", "middle"), "--pooling middle: one of mean, first, last, max."),
+        ((), "Missing option '--output'"),
+    ]:
+        ran = headway("export", trained, *arguments)
+        assert ran.code == 2
+        assert said in ran.err
+    assert "There is no model folder nowhere" in headway("export", "nowhere/at/all", "--output", "out").err
+    assert left_behind(folder) == ["folder.onnx", "model"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(headway, trained, folder, monkeypatch):
+    def write(module, inputs, path):
+        path.write_bytes(b"gra")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx_export, "write_graph", write)
+    before = left_behind(folder)
+    for output in ("out", "out.onnx"):
+        ran = headway("export", trained, "--output", output)
+        assert ran.code == 2
+        assert "the disk is full" in ran.err
+        assert left_behind(folder) == before
+
+
+def test_weights_that_need_several_files_need_a_folder(headway, trained, folder, monkeypatch):
+    from headway.tasks import export
+
+    monkeypatch.setattr(export, "LARGEST", 1000)
+    ran = headway("export", trained, "--output", "out.onnx")
+    assert ran.code == 2
+    assert "an ONNX file holds 2. Name a folder as --output." in ran.err
+
+
+@pytest.mark.slow
+def test_a_published_sentence_model_gives_its_vectors(headway, minilm, folder):
+    said = json.loads(headway("export", minilm, "--output", "vectors", "--json").out)
+    assert said["outputs"] == ["last_hidden_state", "sentence_embedding"]
+    texts = ["a film", "The parcel has not arrived yet; where is it, and who can tell me?", "naïve café"]
+    found = run(folder / "vectors", texts)["sentence_embedding"]
+    np.testing.assert_allclose(found, Embedder(minilm).embed(texts), atol=1e-4)

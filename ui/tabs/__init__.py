@@ -1,0 +1,1 @@
+"""The tabs of the browser app, one a file."""
