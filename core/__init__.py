@@ -2,6 +2,6 @@
 
 import os
 
-# Weights in pages of 2 MB instead of 4 KB, where Linux lets programs choose: one prompt is continued a seventh faster.
-# torch looks when it first takes memory for something large.
+# Weights in pages of 2 MB instead of 4 KB, where Linux lets programs choose: continuing a prompt reads all of them for
+# every token. torch looks when it first takes memory for something large.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -131,9 +131,10 @@ class BertBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
-        """(T, C) -> (T, C)."""
-        x = self.norm1(x + self.dropout(self.attn(x, batch, trace)))
+    def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
+        """(T, C) -> (T, C), or the rows `only`."""
+        attended = self.attn(x, batch, trace, only=only)
+        x = self.norm1((x if only is None else x[only]) + self.dropout(attended))
         return self.norm2(x + self.dropout(self.mlp(x)))
 
 
@@ -156,15 +157,15 @@ class Bert(nn.Module):
         x = self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids)
         return self.dropout(self.embedding_norm(x + self.segment_embedding(batch.segment_ids)))
 
-    def forward(self, batch: PackedBatch, trace: Trace | None = None) -> Tensor:
-        """The hidden states of the last layer, (T, C)."""
+    def forward(self, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
+        """The hidden states of the last layer, (T, C), or those of the tokens `only`, without a trace."""
         x = self.embed(batch)
         if trace is None:
             x = pad_rows(x)
         else:
             trace.hidden_states.append(x)
         for block in self.blocks:
-            x = block(x, batch, trace)
+            x = block(x, batch, trace, only if block is self.blocks[-1] else None)
             if trace is not None:
                 trace.hidden_states.append(x)
         return x[: batch.num_tokens]

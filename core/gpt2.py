@@ -142,10 +142,16 @@ class GPT2Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, cache: "LayerCache | None" = None
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        trace: Trace | None = None,
+        cache: "LayerCache | None" = None,
+        only: Tensor | None = None,
     ) -> Tensor:
-        """(T, C) -> (T, C)."""
-        x = x + self.dropout(self.attn(self.norm1(x), batch, trace, cache))
+        """(T, C) -> (T, C), or the rows `only`."""
+        attended = self.attn(self.norm1(x), batch, trace, cache, only)
+        x = (x if only is None else x[only]) + self.dropout(attended)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -170,13 +176,20 @@ class GPT2(nn.Module):
         """What enters the first block, (T, C)."""
         return self.dropout(self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids))
 
-    def forward(self, batch: PackedBatch, trace: Trace | None = None, cache: "KVCache | None" = None) -> Tensor:
+    def forward(
+        self,
+        batch: PackedBatch,
+        trace: Trace | None = None,
+        cache: "KVCache | None" = None,
+        only: Tensor | None = None,
+    ) -> Tensor:
         """The hidden states after the final norm, (T, C).
 
         Args:
             batch: the tokens; with a cache, what its `extend` has packed.
             trace: keeps the hidden states and, without a cache, the attention weights.
             cache: what came before the tokens.
+            only: the tokens whose vectors are wanted, all if left out; not with a trace.
         """
         x = self.embed(batch)
         if trace is None:
@@ -184,7 +197,8 @@ class GPT2(nn.Module):
         for i, block in enumerate(self.blocks):
             if trace is not None:
                 trace.hidden_states.append(x)
-            x = block(x, batch, trace, None if cache is None else cache[i])
+            last = block is self.blocks[-1]
+            x = block(x, batch, trace, None if cache is None else cache[i], only if last else None)
         x = self.final_norm(x)[: batch.num_tokens]
         if trace is not None:
             trace.hidden_states.append(x)

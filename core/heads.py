@@ -29,6 +29,10 @@ class SequenceHead(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, num_outputs, bias=bert)
         init_weights(self.classifier, config.init_std)
 
+    def reads(self, batch: PackedBatch) -> Tensor:
+        """The one token of each sequence that the head looks at, (B,)."""
+        return batch.last if isinstance(self.pooler, LastToken) else batch.first
+
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """(T, C) -> (B, N)."""
         return self.classifier(self.dropout(self.pooler(hidden, batch)))
@@ -76,6 +80,10 @@ class Network(nn.Module):
 
     def forward(self, batch: PackedBatch, trace: Trace | None = None) -> Tensor | tuple[Tensor, ...]:
         """What the head makes of the hidden states; the hidden states (T, C) where there is no head."""
+        if trace is None and isinstance(self.head, SequenceHead):
+            # Of the last layer most is spared for all other tokens.
+            only = self.head.reads(batch)
+            return self.head(self.backbone(batch, only=only), batch.alone(only))
         hidden = self.backbone(batch, trace)
         return hidden if self.head is None else self.head(hidden, batch)
 

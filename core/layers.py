@@ -349,9 +349,14 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(hidden_size, hidden_size)
 
     def forward(
-        self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, cache: "LayerCache | None" = None
+        self,
+        x: Tensor,
+        batch: PackedBatch,
+        trace: Trace | None = None,
+        cache: "LayerCache | None" = None,
+        only: Tensor | None = None,
     ) -> Tensor:
-        """(T, C) -> (T, C); with a trace the weights are computed in the open and kept there.
+        """(T, C) -> (T, C), or the rows `only`; with a trace the weights are computed in the open and kept there.
 
         With a cache every token sees what its row of the cache holds too, and there is neither trace nor dropout.
         """
@@ -376,7 +381,8 @@ class SelfAttention(nn.Module):
                     for one, one_v in zip(weights, batch.split(v), strict=True)
                 ]
             )
-        return self.out(out.flatten(-2))
+        out = out.flatten(-2)
+        return self.out(out if only is None else out[only])
 
 
 def set_dropout(network: nn.Module, dropout: float) -> None:

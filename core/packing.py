@@ -75,6 +75,18 @@ class PackedBatch:
         chosen = [start + i for start, inside in zip(starts, positions, strict=False) for i in inside]
         return replace(self, selected=torch.tensor(chosen, dtype=torch.int64, device=self.input_ids.device))
 
+    def alone(self, rows: Tensor) -> Self:
+        """One token of each sequence, (B,), as sequences of their own: what a head then finds first and last."""
+        ones = torch.arange(len(self) + 1, dtype=torch.int32, device=rows.device)
+        return replace(
+            self,
+            input_ids=self.input_ids[rows],
+            position_ids=self.position_ids[rows],
+            segment_ids=self.segment_ids[rows],
+            cu_seqlens=ones,
+            lengths=(1,) * len(self),
+        )
+
     def __len__(self) -> int:
         return len(self.lengths)
 

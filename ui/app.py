@@ -276,7 +276,7 @@ def ui(
     most_uploaded: Annotated[
         int, typer.Option("--max-upload", metavar="MB", min=1, help="The largest file that people may upload.")
     ] = MOST_UPLOADED,
-    precision: Annotated[str, PRECISION] = "fp32",
+    precision: Annotated[str, PRECISION] = "auto",
 ) -> None:
     """Open all this in your browser: use models, train them, ask with a prompt, write, look inside.
 

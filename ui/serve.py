@@ -57,12 +57,9 @@ def serve(
     """
     for name, value in KERNELS_KEPT.items():
         os.environ.setdefault(name, value)  # read when torch is imported
-    from ..tasks.precision import CHOICES
     from .api_gate import Limits
     from .shelf import KEPT, Shelf
 
-    if precision not in CHOICES:
-        raise HeadwayError(f"--precision {precision}: say {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
     chosen = Limits(**chosen_options(limits))
     if key is not None and not key.strip():
         raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")

@@ -49,7 +49,7 @@ class Shelf:
         kept: how many opened models are kept.
 
     Raises:
-        HeadwayError: one of `models` does not exist or is neither a BERT nor a GPT-2.
+        HeadwayError: one of `models` does not exist or is neither a BERT nor a GPT-2; there is no such precision.
     """
 
     def __init__(
@@ -59,11 +59,14 @@ class Shelf:
         runs: Path | None = None,
         built_in: bool = True,
         hub: bool = False,
-        precision: str = "fp32",
+        precision: str = "auto",
         kept: int = KEPT,
     ) -> None:
         from ..core.sources import BUILT_IN, find_folder
+        from ..tasks.precision import CHOICES
 
+        if precision not in CHOICES:
+            raise HeadwayError(f"--precision {precision}: say {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
         self.runs, self.hub, self.precision, self.kept = runs, hub, precision, kept
         self._named: dict[str, Entry] = {}
         self._opened: OrderedDict[tuple[str, str], tuple[Path, float, Any]] = OrderedDict()
@@ -152,7 +155,7 @@ class Shelf:
         def opened(entry: Entry) -> "tuple[Network, Tokenizer]":
             from ..tasks.language_model import load_language_model
 
-            return load_language_model(entry.folder)
+            return load_language_model(entry.folder, self.precision)
 
         return self._open("language model", name, opened)
 

@@ -245,3 +245,15 @@ def test_attention_on_a_gpu_is_that_of_the_cpu(causal, dtype, tolerance):
     expected = attend(qkv, batch, causal=causal, dropout=0.0, scale=0.125)
     found = attend(qkv.to("cuda", dtype), batch.to("cuda"), causal=causal, dropout=0.0, scale=0.125)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("config", [BertConfig, GPT2Config])
+def test_the_vectors_of_some_tokens_are_those_among_all(config):
+    torch.manual_seed(0)
+    backbone = new_backbone(config(**SIZES)).eval()
+    batch = PackedBatch.pack([[1, 2, 3, 4], [5], [6, 7, 8, 9, 10, 11, 12]])
+    for only in (batch.first, batch.last):
+        torch.testing.assert_close(backbone(batch, only=only), backbone(batch)[only], **CLOSE)
+        alone = batch.alone(only)
+        assert alone.input_ids.tolist() == batch.input_ids[only].tolist()
+        assert alone.first.tolist() == alone.last.tolist() == [0, 1, 2]
