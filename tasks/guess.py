@@ -59,7 +59,9 @@ def _rates_pairs(task: Task, table: Table, columns: Columns) -> bool:
 
 
 def _is_labelled(task: Task, table: Table, columns: Columns) -> bool:
-    return bool(task.learn(table, columns))
+    """A column called a label is one, even where nothing can be learnt from it: that is for the check to say."""
+    named = task.columns(table, {}, need_label=False).label is not None
+    return named or bool(task.learn(table, columns))
 
 
 def _is_text(task: Task, table: Table, columns: Columns) -> bool:  # noqa: ARG001

@@ -18,6 +18,7 @@ from ..core.errors import HeadwayError
 from .drawing import note
 
 QUESTIONS, FILES = "questions", "files"  # queues
+PRESSED = {"click", "submit"}  # a second press while the first is answered is a slip; whatever else happens is news
 
 
 def bind(
@@ -41,7 +42,14 @@ def bind(
         told_in: where the sentence of a HeadwayError goes; emptied by whatever goes well.
         queue: QUESTIONS or FILES; None for what computes nothing.
         **options: of gradio's events.
+
+    What a press starts is done once, however often it is pressed meanwhile. Everything else (a value that changed,
+    an event that follows another) is done again with the latest values when the one under way is over: Gradio would
+    drop it, and the page would go on showing what was true before.
     """
+    first = triggers[0] if isinstance(triggers, list) else triggers
+    pressed = getattr(first, "event_name", None) in PRESSED  # what follows another event has no name
+    options.setdefault("trigger_mode", "once" if pressed else "always_last")
     turn = {"concurrency_id": queue, "concurrency_limit": 1} if queue else {"concurrency_limit": None}
     if outputs and options.get("show_progress") != "hidden":
         options.setdefault("show_progress_on", outputs[0])  # where the place in the queue is seen, and the time

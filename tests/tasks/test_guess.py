@@ -35,6 +35,10 @@ def test_each_sample_is_for_its_task(name, task):
         ({"sentence1": TEXTS, "sentence2": TEXTS[::-1]}, "sentence-similarity"),
         ({"text": ["Ada wrote"] * 9, "entities": [[[0, 3, "PER"]]] * 9}, "token-classification"),
         ({"tokens": [["Ada", "wrote"]] * 9, "ner_tags": [["B-PER", "O"]] * 9}, "token-classification"),
+        (
+            {"text": TEXTS * 3, "label": ["good"] * 12},
+            "text-classification",
+        ),  # the check says that one label is too few
         ({"text": TEXTS}, "fill-mask"),
         ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # nothing fits; somebody will say what is meant
     ],

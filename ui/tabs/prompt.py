@@ -164,7 +164,6 @@ def draw(desk: Desk) -> None:
         [sent],
         failing,
         show_progress="hidden",
-        trigger_mode="always_last",
     )
     bind(layout.blur, match_layout, [layout, rows], [rows, pair], failing, queue=None, show_progress="hidden")
     bind([ask.click, text.submit], partial(answer_one, shelf), [text, pair, *setup], [answer], failing)

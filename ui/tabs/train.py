@@ -4,6 +4,7 @@ The form is made of what tasks and the training loop declare. Training runs in p
 page only looks at them, so that it can be closed and opened again at any time.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -247,7 +248,9 @@ def _bind_form(desk: Desk, form: Form, told: gr.HTML, looks: dict[str, Any]) -> 
     picked = [column.input for column in form.columns.values()]
     look(bind(picked, redraw, form.inputs, [looks["first"]], told, queue=FILES, **quick))
     look(bind([form.held_out.change], lambda: (), [], [], told, queue=None, **quick))
-    look(bind(form.model.input, suggest, [form.model], settings, told, queue=None, **quick))
+    # In the page itself, without asking the server: an answer that came later would undo what was typed meanwhile.
+    suggested = form.model.input(None, form.model, settings, js=suggest_in_page(), show_progress="hidden", queue=False)
+    look(suggested)
     desk.page.load(
         lambda task: gr.Dropdown(choices=list(model_names(shelf, task))),
         form.task,
@@ -408,6 +411,12 @@ def suggest(model: str | None) -> tuple[Any, ...]:
     """Settings that suit a model: the small ones that are built in learn faster than published ones may."""
     defaults = {option.name: option.default for option in training_options()}
     return tuple({**defaults, **(FOR_BUILT_IN if model in BUILT_IN else {})}[name] for name in MAIN)
+
+
+def suggest_in_page() -> str:
+    """`suggest` as a function of Javascript."""
+    known = [(model, suggest(model)) for model in BUILT_IN]
+    return f"model => new Map({json.dumps(known)}).get(model) ?? {json.dumps(suggest(None))}"
 
 
 def model_to_open(shelf: "Shelf", name: str) -> str:
