@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from headway.core.heads import Network
 from headway.core.vocabulary import learn_wordpiece
 from headway.ui.cli import main
 from reviews import REVIEWS, write_reviews
+
+PATIENCE = 60_000  # milliseconds that a page is waited for: two browsers and two servers may share two cores
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,19 @@ def headway(capfd: pytest.CaptureFixture[str]) -> Headway:
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser."""
+    from playwright.sync_api import expect, sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The browser app without a browser: what its tabs answer, that hostile text stays text, and what it serves."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,7 @@ from headway.ui.drawing import (
     note,
     quiet,
 )
-from headway.ui.events import explained, told
+from headway.ui.events import bind, explained, told
 from headway.ui.jobs import Jobs
 from headway.ui.shelf import Shelf
 from headway.ui.tabs import look_inside, prompt, try_it, write
@@ -603,6 +604,19 @@ def test_an_error_of_our_own_is_not_hidden():
 
     with pytest.raises(ValueError, match="a fault"):
         explained(broken, 1)()
+
+
+def test_a_press_counts_once_and_no_change_is_dropped():
+    async def drawn() -> gr.Blocks:
+        with gr.Blocks() as page:
+            told_in, box, button = gr.HTML(), gr.Textbox(), gr.Button()
+            pressed = bind([button.click, box.submit], lambda: None, [], [], told_in)
+            bind(pressed.success, lambda: None, [], [], told_in)
+            bind([box.change], lambda: None, [], [], told_in)
+            bind(box.blur, lambda: None, [], [], told_in)
+        return page
+
+    assert [one.trigger_mode for one in asyncio.run(drawn()).fns.values()] == ["once", *["always_last"] * 3]
 
 
 def test_an_upload_goes_by_its_name_and_not_by_where_it_is_kept():

@@ -96,18 +96,6 @@ def served(models: list[Path], tmp_path_factory: Any) -> Iterator[str]:
         process.wait(timeout=30)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import expect, sync_playwright
-
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        expect.set_options(timeout=PATIENCE)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[(1200, "light"), (390, "dark")], ids=["wide", "narrow"], scope="module")
 def context(request: Any, chromium: Any) -> Iterator[Any]:
     width, scheme = request.param
