@@ -152,6 +152,7 @@ class TextClassification(Task):
             person said what the names are, and for published models.
         paired: whether there are two texts; settled by the training data's columns if left out.
         weights: the weight of each label that came of `class_weight`.
+        shares: for several labels, the part of the training rows that have each.
         thresholds: for several labels, the probability from which a label is given; 0.5 each if left empty.
         temperature: what logits are divided by before they become probabilities (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
@@ -170,6 +171,7 @@ class TextClassification(Task):
     paired: bool | None = None
     class_weight: str | None = option(None, "balanced: rare labels count for more.", choices=("balanced",))
     weights: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
     target_mean: float = 0.0
@@ -251,7 +253,10 @@ class TextClassification(Task):
         labels = self.labels or (columns.label if isinstance(columns.label, tuple) else in_order(counts))
         learnt = replace(learnt, labels=labels, numbered=bool(self.labels))
         weights = learnt._balance(counts, len(found)) if self.class_weight else ()
-        return replace(learnt, weights=weights), [note]
+        several = problem_type == SEVERAL
+        # Half a row more on either side: what is never there, or always, still has a logit.
+        shares = tuple((counts[label] + 0.5) / (len(found) + 1) for label in labels) if several else ()
+        return replace(learnt, weights=weights, shares=shares), [note]
 
     def _learn_scale(self, source: str, values: Sequence[Any]) -> Self:
         """What numbers are scaled by, so that the network learns ones of about size 1."""
@@ -366,8 +371,18 @@ class TextClassification(Task):
         return (label - self.target_mean) / self.target_std
 
     def head(self, backbone: "Backbone") -> nn.Module:
-        """A linear layer on the summary of a sequence."""
-        return SequenceHead(backbone.config, 1 if self.problem_type == NUMBER else len(self.labels))
+        """A linear layer on the summary of a sequence.
+
+        Of several labels most are rare. With biases of zero each would begin as likely as not, and on the way down
+        from there the vectors of all texts become one. So the biases begin where each label is as likely as it is
+        common (Lin et al. 2017, section 3.3, https://arxiv.org/abs/1708.02002), weighted as the loss is.
+        """
+        head = SequenceHead(backbone.config, 1 if self.problem_type == NUMBER else len(self.labels))
+        if self.shares and head.classifier.bias is not None:
+            weights = torch.tensor(self.weights or (1.0,) * len(self.shares))
+            with torch.no_grad():
+                head.classifier.bias.copy_(torch.logit(torch.tensor(self.shares)) + weights.log())
+        return head
 
     def solve(
         self, network: "Network", groups: Sequence[list[Features]], config: "TrainConfig"
@@ -527,7 +542,7 @@ class TextClassification(Task):
         weight = dict(zip(self.labels, self.weights, strict=bool(self.weights)))
         absent = 0.0 if self.problem_type == ONE else 1.0
         weights = tuple(weight.get(label, absent) for label in before.labels) if weight else ()
-        return replace(self, labels=before.labels, numbered=before.numbered, weights=weights)
+        return replace(self, labels=before.labels, numbered=before.numbered, weights=weights, shares=())
 
     def unsettle(self, before: Task, network: nn.Module) -> Self:
         """Scales the last layer, so that a head that gives people's numbers learns ones of about size 1."""

@@ -108,6 +108,11 @@ def weights(run: Run) -> None:
     else:
         tokenizer = AutoTokenizer.from_pretrained(minilm())
         model = BertForSequenceClassification.from_pretrained(minilm(), **options)
+    if problem_type(name) == "multi_label_classification":
+        rows = fixed_part(rows_of(name, "train"), run.work.rows)
+        counts = torch.tensor([sum(i in row["label"] for row in rows) for i in range(label_count(name))])
+        with torch.no_grad():  # where Headway begins: every label as likely as it is common
+            model.classifier.bias.copy_(torch.logit((counts + 0.5) / (len(rows) + 1)))
     model.save_pretrained(run.folder)
     tokenizer.save_pretrained(run.folder)
 

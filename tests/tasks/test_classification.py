@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from headway.core.bert import Bert, BertConfig
 from headway.core.errors import HeadwayError
+from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
@@ -95,6 +97,25 @@ def test_pairs_are_read_where_there_are_two_columns():
     assert [field.required for field in task.fields] == [True, True]
     with pytest.raises(HeadwayError, match="pair"):
         examples([{"text": "alone", "label": "x"}], task)
+
+
+def test_the_head_for_several_labels_begins_where_each_is_as_likely_as_it_is_common():
+    bert = Bert(BertConfig(vocab_size=9, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8))
+    data = rows([["a"], ["a", "b"], ["a"], [], ["a"], ["a"], [], [], []])
+    task = learnt(data)
+    assert task.shares == pytest.approx((5.5 / 10, 1.5 / 10))
+    bias = task.head(bert).classifier.bias
+    assert bias.sigmoid().tolist() == pytest.approx(task.shares)
+    # No constant answer is better, weighted or not: the gradient of the loss is all but zero.
+    for options in ({}, {"class_weight": "balanced"}):
+        task = learnt(data * 100, TextClassification(**options))
+        bias = task.head(bert).classifier.bias
+        targets = [row.label for row in examples(data * 100, task)]
+        loss, count = task.loss(bias.expand(len(targets), -1), features_of(task, targets))
+        (slope,) = torch.autograd.grad(loss / count, bias)
+        assert slope.abs().max() < 1e-3
+    gpt2 = GPT2(GPT2Config(vocab_size=9, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8))
+    assert task.head(gpt2).classifier.bias is None
 
 
 def test_a_model_of_single_texts_leaves_a_second_column_alone():
