@@ -117,20 +117,16 @@ class KVCache:
 
     @classmethod
     def of(cls, model: "GPT2", *, rows: int, room: int) -> Self:
-        """An empty cache for a model.
-
-        On the CPU it is in fp32 whatever the weights are in: for a single query a row, torch's attention in bf16
-        takes five times as long.
-        """
-        config, weight = model.config, model.token_embedding.weight
+        """An empty cache for a model."""
+        config = model.config
         return cls(
             config.num_layers,
             config.num_heads,
             config.hidden_size // config.num_heads,
             rows=rows,
             room=room,
-            dtype=torch.float32 if weight.device.type == "cpu" else weight.dtype,
-            device=weight.device,
+            dtype=cache_dtype(model),
+            device=model.token_embedding.weight.device,
         )
 
     def __len__(self) -> int:
@@ -255,6 +251,16 @@ class KVCache:
             work = [(queries, cache._slots[row], cache.lengths[row]) for row, queries in folded]
             levels.append(_pieces(work, cache.keys, causal=False))
         return levels
+
+
+def cache_dtype(model: "GPT2") -> torch.dtype:
+    """What the cache of a model is kept in.
+
+    On the CPU that is fp32 whatever the weights are in: for a single query a row, torch's attention in bf16 takes
+    five times as long.
+    """
+    weight = model.token_embedding.weight
+    return torch.float32 if weight.device.type == "cpu" else weight.dtype
 
 
 def _pieces(work: Iterable[tuple[int, int, int]], kept: Tensor, *, causal: bool) -> list[_Piece]:

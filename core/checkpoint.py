@@ -19,12 +19,13 @@ from .errors import HeadwayError
 from .heads import Backbone, Network, new_backbone
 from .names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, architecture_of, build_head, expand, model_of
 from .sources import BUILT_IN, find_folder
-from .tensors import PublishedTensors, published_tensors
+from .tensors import PublishedTensors, StoredParameter, Weights, published_tensors
 
 __all__ = [
     "BUILT_IN",
     "Checkpoint",
     "HeadReport",
+    "fill",
     "find_folder",
     "load_backbone",
     "load_checkpoint",
@@ -38,6 +39,7 @@ class Checkpoint:
     """What a model folder holds."""
 
     network: Network  # in eval mode; its head is None where the folder has none, or none was asked for
+    weights: Weights  # of the network, in the folder's files
     architecture: str  # the published class, e.g. "BertForSequenceClassification"
     labels: tuple[str, ...] | None  # in the order of the head's outputs; None where they are no labels
     problem_type: str | None
@@ -54,12 +56,16 @@ class HeadReport:
     new: tuple[str, ...]
 
 
-def load_checkpoint(name_or_path: str | Path, *, head: Literal["published"] | None = "published") -> Checkpoint:
+def load_checkpoint(
+    name_or_path: str | Path, *, head: Literal["published"] | None = "published", filled: bool = True
+) -> Checkpoint:
     """Reads a model. Its weights are fp32 and on the CPU, its network is in eval mode.
 
     Args:
         name_or_path: a folder, a built-in name or a hub id.
         head: the head that the folder was published with, or None for the backbone alone, whatever head there is.
+        filled: False leaves the weights in their files, checked as far as that goes without reading them, and the
+            network without any: for `inference.ready`, which reads them one by one, or for `fill`.
 
     Raises:
         HeadwayError: there is no such model, or something in its folder is missing, damaged or not supported.
@@ -69,7 +75,8 @@ def load_checkpoint(name_or_path: str | Path, *, head: Literal["published"] | No
     tensors = PublishedTensors(folder, model_of(config))
     with torch.device("meta"):
         backbone = new_backbone(config)
-    _fill(backbone, tensors.read(backbone, expand(BACKBONES[tensors.model], config.num_layers)))
+    table = expand(BACKBONES[tensors.model], config.num_layers)
+    weights = {f"backbone.{name}": stored for name, stored in tensors.find(backbone, table).items()}
     published = published_class(folder, raw, tensors.model)
     module, labels, problem_type = None, None, None
     if head is not None:
@@ -79,12 +86,27 @@ def load_checkpoint(name_or_path: str | Path, *, head: Literal["published"] | No
                 f"{folder / 'config.json'}: Headway does not know the class {published!r} (only {known}). "
                 "Choose one of those, or plug a new head on its backbone."
             )
-        module = _published_head(published, backbone, tensors)
+        module, of_head = _published_head(published, backbone, tensors, weights["backbone.token_embedding.weight"])
+        weights |= {f"head.{name}": stored for name, stored in of_head.items()}
         problem_type = raw.get("problem_type")
         if module is not None and ARCHITECTURES[published].labelled:
             labels = read_labels(folder, raw, num_outputs(module))
     unused = tensors.leftovers(strict=head is not None)
-    return Checkpoint(Network(backbone, module).eval(), published, labels, problem_type, raw, folder, unused)
+    network = Network(backbone, module).eval()
+    if filled:
+        fill(network, weights)
+    return Checkpoint(network, weights, published, labels, problem_type, raw, folder, unused)
+
+
+def fill(network: Network, weights: Weights) -> None:
+    """Gives a network without weights its own, as far as it has a place for them; a tied one stays one.
+
+    Raises:
+        HeadwayError: a file is not the one any more that was opened.
+    """
+    wanted = {name: weights[name] for name in network.state_dict()}
+    parameters = {stored: nn.Parameter(stored.read()) for stored in dict.fromkeys(wanted.values())}
+    network.load_state_dict({name: parameters[stored] for name, stored in wanted.items()}, strict=True, assign=True)
 
 
 def load_backbone(name_or_path: str | Path) -> Checkpoint:
@@ -120,8 +142,8 @@ def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
         if not (architecture.labelled and name.startswith("classifier."))
     }
     with torch.no_grad():
-        for name, value in tensors.read(network.head, there).items():
-            parameters[name].copy_(value)
+        for name, stored in tensors.find(network.head, there).items():
+            parameters[name].copy_(stored.read())
     return HeadReport(tuple(there), tuple(name for name in parameters if name not in there))
 
 
@@ -167,29 +189,25 @@ def save_checkpoint(
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Gives a module made on the meta device its weights; strict both ways, so no parameter is left without."""
-    module.load_state_dict(state, strict=True, assign=True)
-
-
-def _published_head(published: str, backbone: Backbone, tensors: PublishedTensors) -> nn.Module | None:
+def _published_head(
+    published: str, backbone: Backbone, tensors: PublishedTensors, embedding: StoredParameter
+) -> tuple[nn.Module | None, dict[str, StoredParameter]]:
+    """The head of a published class, without weights, and where those are."""
     table = expand(ARCHITECTURES[published].table)
     if published == BASE_ARCHITECTURES[tensors.model] and not tensors.has_any(table.values()):
-        return None  # BERT's base model may be published without its pooler
+        return None, {}  # BERT's base model may be published without its pooler
     outputs = 1
     if (classifier := table.get("classifier.weight")) and tensors.has(classifier):
         outputs = tensors.values[classifier.names[0]].shape[0]
     with torch.device("meta"):
         head = build_head(published, backbone, outputs)
     if head is None:
-        return None
-    embedding = backbone.token_embedding.weight
+        return None, {}
     tied = {name: source for name, source in table.items() if source.tied and backbone.config.tie_embeddings}
     for source in tied.values():
         tensors.check_tied(source, embedding)
-    state = tensors.read(head, {name: source for name, source in table.items() if name not in tied})
-    _fill(head, {**state, **dict.fromkeys(tied, embedding)})
-    return head
+    found = tensors.find(head, {name: source for name, source in table.items() if name not in tied})
+    return head, {**found, **dict.fromkeys(tied, embedding)}
 
 
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .beam_search import beam_search
+from .cache import cache_dtype
 from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model
 from .errors import HeadwayError
 from .generation_config import GenerationConfig
@@ -188,8 +189,8 @@ def _generate(
 ) -> list[tuple[Generation, ...]]:
     model = language_model(network)
     check_prompts(prompts, model, config)
-    size, weight = model.config, model.token_embedding.weight
-    budget = max(1, CACHE_BYTES // (2 * size.num_layers * size.hidden_size * weight.element_size()))  # in tokens
+    size = model.config
+    budget = max(1, CACHE_BYTES // (2 * size.num_layers * size.hidden_size * cache_dtype(model).itemsize))  # in tokens
     each = min(config.max_new_tokens, size.max_positions)
     results: list[list[Generation]] = [[] for _ in prompts]
     if config.beams > 1:

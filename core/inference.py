@@ -14,15 +14,17 @@ Shapes: T rows, C inputs, N outputs.
 
 import copy
 import warnings
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import Checkpoint, fill
 from .cores import use_available_cores
 from .errors import HeadwayError
 from .heads import Network
 from .layers import ACTIVATIONS, FeedForward, pad_rows
+from .tensors import Weights
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -33,25 +35,40 @@ SMALLEST = 1e-12  # scale: a row of zeros stays one
 INT8_ROWS = 512  # at once: what is computed between two products then stays in the processor's cache
 
 
-def ready(network: Network, precision: str = "fp32") -> Network:
+def ready(network: Network, precision: str = "fp32", weights: Weights | None = None) -> Network:
     """The network for inference; it shares what is not packed with the one given, which stays as it is.
 
     Args:
         network: in eval mode.
         precision: fp32, the same numbers but for the order of sums; bf16, faster and a little less exact; or int8,
             a quarter of the memory and less exact still.
+        weights: of a network that has none yet (`load_checkpoint(..., filled=False)`), on the CPU. Each is read,
+            packed and let go, so that memory holds the packed ones and no more; embeddings stay in the file, of which
+            the rows that texts ask for are read.
 
     Raises:
-        HeadwayError: there is no such precision.
+        HeadwayError: there is no such precision, or a file of weights is not the one any more that was opened.
     """
     if precision not in PRECISIONS:
         raise HeadwayError(f"--precision {precision}: say {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
-    if next(network.parameters()).device.type == "cpu":
+    if weights is not None or next(network.parameters()).device.type == "cpu":
         use_available_cores()
-        return cast("Network", _ready(network, cast("Precision", precision)))
+        return cast("Network", _ready(network, cast("Precision", precision), weights))
     if precision == "int8":
         raise HeadwayError("--precision int8 is for the CPU. Say bf16 on an accelerator.")
     return network if precision == "fp32" else copy.deepcopy(network).to(torch.bfloat16)
+
+
+def open_ready(checkpoint: Checkpoint, precision: str, device: torch.device) -> Network:
+    """The network of a checkpoint whose weights are still in their files, for inference on a device.
+
+    Raises:
+        HeadwayError: as `ready`.
+    """
+    if device.type == "cpu":
+        return ready(checkpoint.network, precision, checkpoint.weights)
+    fill(checkpoint.network, checkpoint.weights)
+    return ready(cast("Network", checkpoint.network.to(device)), precision)
 
 
 def has_fast_bf16() -> bool:
@@ -59,20 +76,61 @@ def has_fast_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _ready(module: nn.Module, precision: Precision) -> nn.Module:
-    """A shallow copy of a module with packed layers in place of its linear ones."""
+def _ready(module: nn.Module, precision: Precision, weights: Weights | None, path: str = "") -> nn.Module:
+    """A shallow copy of a module with packed layers in place of its linear ones.
+
+    Args:
+        module: a part of the network.
+        precision: of the packed weights.
+        weights: where the module has none itself.
+        path: what the names of the module's weights begin with.
+    """
     if isinstance(module, nn.Linear):
-        return _packed(module, "none", precision)
-    made = copy.copy(module)
-    made._modules = {name: None if part is None else _ready(part, precision) for name, part in module._modules.items()}
+        return _packed(_filled(module, weights, path), "none", precision)
+    if isinstance(module, nn.Embedding):
+        return module if weights is None else MappedEmbedding(weights[f"{path}weight"].mapped())
+    made = _filled(module, weights, path)
+    made._modules = dict(module._modules)
+    fused = set()
     if isinstance(module, FeedForward) and isinstance(made, FeedForward):
         name = next(name for name, function in ACTIVATIONS.items() if function is module.activation)
         if name in FUSED:
-            made.up = cast("nn.Linear", _packed(module.up, name, precision))
+            made.up = cast("nn.Linear", _packed(_filled(module.up, weights, f"{path}up."), name, precision))
             made.activation = nn.Identity()
-        if precision == "int8":
-            return _InParts(made)
+            fused = {"up"}
+    # The last first: a matrix over the vocabulary is read while there is little else yet.
+    for name, part in reversed(module._modules.items()):
+        if part is not None and name not in fused:
+            made._modules[name] = _ready(part, precision, weights, f"{path}{name}.")
+    return _InParts(made) if isinstance(made, FeedForward) and precision == "int8" else made
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def _filled(module: Module, weights: Weights | None, path: str) -> Module:
+    """A shallow copy of a module, with parameters of its own where it has none."""
+    made = copy.copy(module)
+    if weights is not None:
+        names = [name for name, parameter in module._parameters.items() if parameter is not None]
+        read = {name: nn.Parameter(weights[f"{path}{name}"].read(), requires_grad=False) for name in names}
+        made._parameters = {**module._parameters, **read}
     return made
+
+
+class MappedEmbedding(nn.Embedding):
+    """An embedding whose table stays in its file, in the file's precision.
+
+    Args:
+        table: (V, C), mapped from the file.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__(len(table), table.shape[1], _weight=table, _freeze=True)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Ids of any shape -> their vectors in fp32, (..., C)."""
+        return super().forward(input).float()
 
 
 def _packed(linear: nn.Linear, activation: str, precision: Precision) -> nn.Module:

@@ -66,11 +66,17 @@ def _outlive_last_message() -> None:
 
 def wants_cpu(device: str = "auto") -> bool:
     """Whether `device` means the CPU: said outright, said to the launcher, or the only one there is."""
-    if device != "auto":
-        return device == "cpu"
+    if device != "auto" or not torch.accelerator.is_available():
+        return device in ("cpu", "auto")
     from accelerate.utils import parse_flag_from_env
 
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+def inference_device() -> torch.device:
+    """Where predictions are computed: on the accelerator, unless there is none or the launch wants the CPU."""
+    cpu = torch.device("cpu")
+    return cpu if wants_cpu() else torch.accelerator.current_accelerator() or cpu
 
 
 def shard(batches: Sequence[T]) -> list[T]:

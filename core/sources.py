@@ -6,14 +6,16 @@ Nothing here runs code from a file: safetensors are read directly, a `.bin` thro
 import json
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import HeadwayError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # The models that come with the package.
@@ -157,11 +159,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A tensor of a file, not in memory yet where it comes from safetensors."""
+
+    shape: tuple[int, ...]
+    dtype: "torch.dtype"
+    read: "Callable[[], Tensor]"  # raises HeadwayError where the file is not the one any more that was opened
+
+
 @dataclass(frozen=True)
 class WeightFiles:
-    """The tensors of a model folder by their published names; what comes from safetensors is not in memory yet."""
+    """The tensors of a model folder by their published names."""
 
-    values: "dict[str, Tensor]"
+    values: dict[str, StoredTensor]
     files: dict[str, Path]  # which file holds the tensor
     where: Path  # what to name when a tensor is in none of them
 
@@ -178,7 +189,7 @@ def read_tensors(folder: Path) -> WeightFiles:
             f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin. "
             "Copy the missing file into it (TensorFlow and Flax weights are not read)."
         )
-    values: dict[str, Tensor] = {}
+    values: dict[str, StoredTensor] = {}
     files: dict[str, Path] = {}
     for path in paths:
         tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
@@ -210,17 +221,34 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def _read_safetensors(path: Path) -> "dict[str, Tensor]":
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    from safetensors import SafetensorError, safe_open
+
+    def read(name: str) -> "Tensor":
+        # The file is opened for each tensor: what is mapped stays in memory until it is closed.
+        if not path.exists() or _identity(path) != identity:
+            raise HeadwayError(f"{path} was replaced or removed after it was opened. Open the model again.")
+        with safe_open(path, "pt") as file:
+            return file.get_tensor(name)
 
     try:
-        return load_file(path)
+        identity = _identity(path)
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - mapped, and not read
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
+    return {
+        name: StoredTensor(tuple(value.shape), value.dtype, partial(read, name)) for name, value in tensors.items()
+    }
 
 
-def _read_bin(path: Path) -> "dict[str, Tensor]":
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What changes when somebody else's file takes a file's place, or other contents do."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read_bin(path: Path) -> dict[str, StoredTensor]:
     import torch
 
     try:
@@ -236,7 +264,13 @@ def _read_bin(path: Path) -> "dict[str, Tensor]":
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is empty") from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise HeadwayError(f"{path} holds no plain table of tensors. Use a version with model.safetensors.")
-    return content
+    return {
+        name: StoredTensor(tuple(value.shape), value.dtype, partial(_itself, value)) for name, value in content.items()
+    }
+
+
+def _itself(value: "Tensor") -> "Tensor":
+    return value
 
 
 def _is_pointer(path: Path) -> bool:

@@ -4,6 +4,7 @@ Every tensor of a file is used, belongs to another published head, or is an erro
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,9 +24,38 @@ from .names import (
     plain_name,
     prefixed,
 )
-from .sources import read_tensors
+from .sources import StoredTensor, read_tensors
 
 APART = "config.json and the weights do not belong together: copy or download both again."
+
+
+@dataclass(frozen=True, eq=False)
+class StoredParameter:
+    """A parameter of ours in published files, not in memory yet."""
+
+    shape: tuple[int, ...]
+    parts: tuple[StoredTensor, ...]  # laid on top of one another along the first dimension
+    transpose: bool
+
+    def read(self) -> Tensor:
+        """The parameter as a new fp32 tensor."""
+        ours = torch.empty(self.shape, dtype=torch.float32)
+        for part, stored in zip(ours.chunk(len(self.parts)), self.parts, strict=True):
+            value = stored.read()
+            part.copy_(value.t() if self.transpose else value)
+        return ours
+
+    def mapped(self) -> Tensor:
+        """The parameter as it lies in the file, in the file's precision: what is looked at is read, and no more.
+
+        Only of a parameter that is one tensor there, laid as ours is.
+        """
+        (stored,) = self.parts
+        assert not self.transpose
+        return stored.read()
+
+
+Weights = Mapping[str, StoredParameter]  # by the names of a network's state dict
 
 
 class PublishedTensors:
@@ -54,8 +84,8 @@ class PublishedTensors:
         """Whether one of several parameters can be put together."""
         return any(self.has(source) for source in sources)
 
-    def read(self, module: nn.Module, table: Mapping[str, Source]) -> dict[str, Tensor]:
-        """Parameters of a module (the keys of the table) as new fp32 tensors.
+    def find(self, module: nn.Module, table: Mapping[str, Source]) -> dict[str, StoredParameter]:
+        """Where the parameters of a module are (the keys of the table).
 
         Raises:
             HeadwayError: a tensor is missing, has another shape or does not hold floating-point numbers.
@@ -66,16 +96,16 @@ class PublishedTensors:
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise HeadwayError(f"{self._where}: the tensor {self._called(missing[0])!r} is missing{more}. {APART}")
-        return {name: self._read_one(source, shapes[name]) for name, source in table.items()}
+        return {name: self._find_one(source, shapes[name]) for name, source in table.items()}
 
-    def check_tied(self, source: Source, embedding: Tensor) -> None:
+    def check_tied(self, source: Source, embedding: StoredParameter) -> None:
         """A tied output matrix may stand in the file once more.
 
         Raises:
             HeadwayError: it is there, but differs from the embedding.
         """
         (name,) = source.names
-        if name in self.values and not torch.equal(self.values[name].to(embedding.dtype), embedding):
+        if name in self.values and not torch.equal(self.values[name].read().float(), embedding.mapped().float()):
             raise HeadwayError(
                 f"{self._place(name)} differs from the token embedding, though config.json says that they are one. "
                 'Put "tie_word_embeddings": false into config.json if they are meant to differ.'
@@ -103,24 +133,23 @@ class PublishedTensors:
                 )
         return tuple(self._called(name) for name in left)
 
-    def _read_one(self, source: Source, shape: tuple[int, ...]) -> Tensor:
+    def _find_one(self, source: Source, shape: tuple[int, ...]) -> StoredParameter:
         names = source.names if source.copy not in self.values else (source.copy,)
         self._used.update(source.names, names)
-        ours = torch.empty(shape, dtype=torch.float32)
         expected = source.shape(shape)
-        for part, name in zip(ours.chunk(len(names)), names, strict=True):
+        for name in names:
             value = self.values[name]
-            if tuple(value.shape) != expected:
+            if value.shape != expected:
                 raise HeadwayError(
-                    f"{self._place(name)} has the shape {tuple(value.shape)}; config.json means {expected}. {APART}"
+                    f"{self._place(name)} has the shape {value.shape}; config.json means {expected}. {APART}"
                 )
-            if not value.is_floating_point():
+            if not value.dtype.is_floating_point:
                 raise HeadwayError(
                     f"{self._place(name)} holds {value.dtype} numbers: quantised weights are not read. "
                     "Use the model as it was before that."
                 )
-            part.copy_(value.t() if source.transpose and value.dim() == 2 else value)
-        return ours
+        parts = tuple(self.values[name] for name in names)
+        return StoredParameter(shape, parts, source.transpose and len(shape) == 2)
 
     def _called(self, name: str) -> str:
         """What a tensor is called in these files, or would be."""

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import find_folder, load_backbone
+from ..core.checkpoint import find_folder, load_checkpoint
 from ..core.errors import HeadwayError
-from ..core.inference import ready
+from ..core.inference import open_ready
 from ..core.options import option
 from ..core.packing import BatchPlan, PackedBatch
-from ..core.processes import wants_cpu
+from ..core.processes import inference_device
 from ..core.tokenizer import Tokenizer
 from .classification import TextClassification
 from .columns import settle_columns
@@ -125,7 +125,8 @@ class Embedder:
         self.config = EmbeddingConfig(**{**published_options(folder, options), **options})
         self.pooling = self.config.pooled()
         self.tokenizer = Tokenizer.load(folder)
-        network = load_backbone(folder).network
+        checkpoint = load_checkpoint(folder, head=None, filled=False)
+        network = checkpoint.network
         most = network.config.max_positions
         self.limit = self.config.max_length or most
         if not 3 <= self.limit <= most:
@@ -135,11 +136,9 @@ class Embedder:
                 f"{model}: the tokenizer has {self.tokenizer.vocab_size} tokens and the model "
                 f"{network.config.vocab_size}: they do not belong together. Copy the model folder again."
             )
-        self.device = torch.device("cpu")
-        if torch.accelerator.is_available() and not wants_cpu():
-            self.device = torch.accelerator.current_accelerator() or self.device
+        self.device = inference_device()
         precision = choose_precision(self.config.precision, read_info(folder), self.device.type)
-        self.backbone = ready(network.to(self.device), precision).backbone
+        self.backbone = open_ready(checkpoint, precision, self.device).backbone
         self.num_texts = self.num_cut = 0  # seen so far, and of these how many were cut
 
     @property

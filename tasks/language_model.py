@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-import torch
-
 from ..core.checkpoint import find_folder, load_backbone, load_checkpoint, load_head
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
 from ..core.gpt2 import GPT2Config, LanguageModelHead
 from ..core.heads import Network, language_model_head
-from ..core.inference import ready
+from ..core.inference import open_ready, ready
 from ..core.names import model_of
-from ..core.processes import wants_cpu
+from ..core.processes import inference_device
 from ..core.tokenizer import Tokenizer
 from .model_folder import read_info
 from .precision import AUTO, choose_precision
@@ -37,8 +35,10 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
             f"{name} is a BERT, which fills gaps and cannot tell what comes next; this needs a GPT-2. "
             "Give the folder of one, or a name on the Hub such as gpt2."
         )
+    device = inference_device()
+    precision = choose_precision(precision, read_info(folder), device.type)
     if published_class(folder, raw, model_of(config)) == "GPT2LMHeadModel":
-        network = load_checkpoint(folder).network
+        network = open_ready(load_checkpoint(folder, filled=False), precision, device)
     else:
         backbone = load_backbone(folder).network.backbone
         network = Network(backbone, language_model_head(backbone)).eval()
@@ -47,6 +47,7 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
                 f"{name} has no language-model head, and its token embedding does not stand in for one "
                 "(tie_word_embeddings is false in config.json). Choose another model."
             )
+        network = ready(network.to(device), precision)
     assert isinstance(network.head, LanguageModelHead)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:
@@ -54,7 +55,4 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
             f"{name}: the tokenizer has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: they do not "
             "belong together. Copy the model folder again from where it came."
         )
-    if torch.accelerator.is_available() and not wants_cpu():
-        network.to(torch.accelerator.current_accelerator())
-    device = next(network.parameters()).device.type
-    return ready(network, choose_precision(precision, read_info(folder), device)), tokenizer
+    return network, tokenizer

@@ -14,13 +14,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint, load_head
+from ..core.checkpoint import Checkpoint, fill, find_folder, load_checkpoint, load_head
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
 from ..core.heads import Network
 from ..core.inference import ready
 from ..core.names import model_of
-from ..core.processes import processes, wait_for_all, wants_cpu
+from ..core.processes import inference_device, processes, wait_for_all, wants_cpu
 from ..core.tokenizer import Tokenizer
 from ..core.training import fit
 from ..core.training_config import TrainConfig
@@ -104,7 +104,6 @@ class TaskModel:
         self, asked: Task, found: Task | None, checkpoint: Checkpoint, tokenizer: Tokenizer, name: str
     ) -> None:
         self.task = asked
-        self.network = checkpoint.network
         self.tokenizer = tokenizer
         self.base = name
         self.info: dict[str, Any] = {}  # what headway.json says besides the task
@@ -116,6 +115,7 @@ class TaskModel:
         self._found = found
         self._checkpoint = checkpoint
         self._changed = False  # whether training has touched the checkpoint's weights
+        self._network = checkpoint.network
 
     @classmethod
     def plug(cls, task: Task, name: str | Path) -> Self:
@@ -145,7 +145,7 @@ class TaskModel:
             HeadwayError: there is no such model, it cannot be read, or it has no head of a known task.
         """
         folder = find_folder(name)
-        checkpoint = load_checkpoint(folder)
+        checkpoint = load_checkpoint(folder, filled=False)
         task, info = stored_task(checkpoint, tasks), read_info(folder)
         if task is None and info:
             raise HeadwayError(
@@ -161,15 +161,33 @@ class TaskModel:
             checkpoint.network.head = None  # a pooler, which takes no part
         model = cls(task.forget(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
-        if torch.accelerator.is_available() and not wants_cpu():
+        if not wants_cpu():
             processes()  # gives each process of a launch a device of its own
-            model.network.to(torch.accelerator.current_accelerator())
+            model.network.to(inference_device())
         return model
+
+    @property
+    def network(self) -> Network:
+        """What is trained and looked into, with plain fp32 weights, which are read when it is first asked for.
+
+        Predictions on the CPU never ask for it: they have packed weights of their own.
+        """
+        if self._unread:
+            fill(self._network, self._checkpoint.weights)
+        return self._network
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._network = network
+
+    @property
+    def _unread(self) -> bool:
+        return next(self._network.parameters()).is_meta
 
     @property
     def limit(self) -> int:
         """The longest sequence in tokens, special tokens included."""
-        return self.task.limit(self.network.config.max_positions, self.base)
+        return self.task.limit(self._network.config.max_positions, self.base)
 
     def set_options(self, **options: Any) -> None:
         """Gives other values to options of the task that change nothing that was learnt, such as how it decodes.
@@ -372,7 +390,7 @@ class TaskModel:
 
     def _encode(self, examples: Sequence[Example]) -> list[list[Features]]:
         groups = group_windows(self.task.encode(examples, self.tokenizer, self.limit))
-        vocab_size = self.network.config.vocab_size
+        vocab_size = self._network.config.vocab_size
         most = max((max(one.input_ids) for group in groups for one in group), default=0)
         if most >= vocab_size:
             raise HeadwayError(
@@ -472,11 +490,14 @@ class TaskModel:
     @property
     def _for_inference(self) -> Network:
         """The network with its weights packed; packed anew in another precision, and when weights have changed."""
-        parameters = list(self.network.parameters())
-        precision = choose_precision(self.precision, self.info, parameters[0].device.type)
+        parameters = list(self._network.parameters())
+        device = torch.device("cpu") if self._unread else parameters[0].device
+        precision = choose_precision(self.precision, self.info, device.type)
         state = (precision, *(parameter._version for parameter in parameters))
         if self._packed is None or self._packed[0] != state:
-            self._packed = state, ready(self.network.eval(), precision)
+            self._packed = None  # before the next one takes memory
+            weights = self._checkpoint.weights if self._unread else None
+            self._packed = state, ready(self._network.eval(), precision, weights)
         return self._packed[1]
 
     def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:

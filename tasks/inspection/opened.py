@@ -24,7 +24,7 @@ from ...core.heads import Network, language_model_head
 from ...core.layers import Trace
 from ...core.names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
 from ...core.packing import PackedBatch
-from ...core.processes import wants_cpu
+from ...core.processes import inference_device
 from ...core.text_stream import token_bytes
 from ...core.tokenizer import Tokenizer
 from ..base import Features, Field, Task
@@ -252,11 +252,10 @@ def open_model(name: str | Path) -> Inspected:
     else:
         network = load_checkpoint(folder, head="published" if published in ARCHITECTURES else None).network
     vocabulary_head = _vocabulary_head(network, folder)
-    if torch.accelerator.is_available() and not wants_cpu():
-        accelerator = torch.accelerator.current_accelerator()
-        network.to(accelerator)
-        if vocabulary_head is not None:
-            vocabulary_head.to(accelerator)
+    device = inference_device()
+    network.to(device)
+    if vocabulary_head is not None:
+        vocabulary_head.to(device)
     return Inspected(str(name), network.eval(), tokenizer, model, vocabulary_head)
 
 

@@ -26,7 +26,7 @@ from ...core.errors import HeadwayError
 from ...core.gpt2 import GPT2
 from ...core.heads import Backbone
 from ...core.packing import BatchPlan, PackedBatch
-from ...core.processes import wants_cpu
+from ...core.processes import inference_device
 from ...core.tokenizer import Tokenizer
 from ..base import Features, Task, cut_tokens, group_windows
 from ..classification import LabelPrediction, TextClassification
@@ -126,8 +126,7 @@ def probe(
     task, examples, notes = _examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)
     backbone, tokenizer = checkpoint.network.backbone, Tokenizer.load(checkpoint.folder)
-    if torch.accelerator.is_available() and not wants_cpu():
-        backbone.to(torch.accelerator.current_accelerator())
+    backbone.to(inference_device())
     groups = group_windows(task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name))))
     if cut := sum(cut_tokens(group) > 0 for group in groups):
         notes.append(f"{cut} of {len(examples)} texts are cut")

@@ -1,14 +1,19 @@
 """Models readied for inference: the same outputs, faster, and the model they were made from untouched."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from headway.core import layers
 from headway.core.bert import Bert, BertConfig
+from headway.core.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.errors import HeadwayError
 from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, language_model_head
-from headway.core.inference import Int8Linear, PackedLinear, ready
+from headway.core.inference import Int8Linear, MappedEmbedding, PackedLinear, open_ready, ready
 from headway.core.packing import PackedBatch
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
@@ -118,3 +123,76 @@ def test_a_long_prompt_is_read_as_without_added_rows(monkeypatch):
     padded = generate_ids(made, prompts, config)
     monkeypatch.setattr(layers, "ROWS", 1)
     assert [one[0].token_ids for one in padded] == [one[0].token_ids for one in generate_ids(made, prompts, config)]
+
+
+# Weights that are read while they are packed.
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+def test_weights_in_their_files_give_what_weights_in_memory_give(kind, precision, stored, tmp_path: Path):
+    save_checkpoint(tmp_path, network(kind, "gelu"), dtype=stored)
+    checkpoint = load_checkpoint(tmp_path, filled=False)
+    assert all(parameter.is_meta for parameter in checkpoint.network.parameters())
+    made = open_ready(checkpoint, precision, torch.device("cpu"))
+    assert isinstance(made.backbone.token_embedding, MappedEmbedding)
+    assert made.backbone.token_embedding.weight.dtype == stored
+    with torch.inference_mode():
+        expected = ready(load_checkpoint(tmp_path).network, precision)(batch())
+        assert torch.equal(made(batch()), expected)
+    if kind == "gpt2":
+        (found,) = generate_ids(made, [[1, 2, 3]], GenerationConfig(max_new_tokens=4))
+        (same,) = generate_ids(load_checkpoint(tmp_path).network, [[1, 2, 3]], GenerationConfig(max_new_tokens=4))
+        assert precision != "fp32" or found[0].token_ids == same[0].token_ids
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "written over"])
+def test_weights_of_another_file_are_never_mixed_in(change, tmp_path: Path):
+    save_checkpoint(tmp_path, network("bert", "gelu"))
+    checkpoint = load_checkpoint(tmp_path, filled=False)
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    if change == "written over":
+        path.write_bytes(content + b" ")
+    else:
+        path.rename(tmp_path / "old")
+        if change == "replaced":
+            path.write_bytes(content)
+    with pytest.raises(HeadwayError, match=r"model\.safetensors was replaced or removed .* Open the model again"):
+        ready(checkpoint.network, "fp32", checkpoint.weights)
+
+
+def test_a_table_that_was_mapped_outlives_its_files_name(tmp_path: Path):
+    plain = network("bert", "gelu")
+    save_checkpoint(tmp_path, plain)
+    made = open_ready(load_checkpoint(tmp_path, filled=False), "fp32", torch.device("cpu"))
+    (tmp_path / "model.safetensors").unlink()
+    with torch.inference_mode():
+        torch.testing.assert_close(made(batch()), plain(batch()), atol=1e-5, rtol=1e-5)
+
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from headway.core.checkpoint import load_checkpoint
+from headway.core.inference import PackedLinear, open_ready
+from headway.core.packing import PackedBatch
+PackedLinear(torch.nn.Linear(64, 64), "none", torch.float32)(torch.zeros(64, 64))  # starts the threads
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+made = open_ready(load_checkpoint(Path(sys.argv[1]), filled=False), sys.argv[2], torch.device("cpu"))
+made(PackedBatch.pack([[1, 2, 3]]))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
+def test_a_model_is_readied_in_little_more_memory_than_its_packed_weights_take(precision, size, tmp_path: Path):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 20_000, "hidden_size": 768, "num_layers": 6, "num_heads": 12, "intermediate_size": 3072}
+    made = Network(Bert(BertConfig(**sizes)))
+    save_checkpoint(tmp_path, made)
+    command = [sys.executable, "-c", PEAK, str(tmp_path), precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    weights = size * sum(parameter.numel() for parameter in made.parameters())  # 58 million
+    assert int(done.stdout) < 1.3 * weights
