@@ -39,14 +39,9 @@ class _Piece:
     causal: bool
     mask: Tensor | None  # (queries, keys), 0 or -inf, where some of a row's tokens were there before the batch
 
-
-@dataclass(frozen=True)
-class _Plan:
-    """Where the tokens of one batch go and what they look at; the same in every layer."""
-
-    slots: Tensor  # (T,)
-    places: Tensor  # (T,), in the slot
-    levels: list[list[_Piece]]  # the rows' own tokens, then their prefix, its prefix, ...
+    def by_row(self, x: Tensor) -> Tensor:
+        """What the piece has of all tokens', (T, H, D) -> (rows, H, queries, D), a view."""
+        return x[self.tokens].unflatten(0, (self.slots.stop - self.slots.start, -1)).transpose(1, 2)
 
 
 class LayerCache:
@@ -60,14 +55,15 @@ class LayerCache:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """Keeps the new tokens' keys and values, and attends to all that their rows hold, (T, H, D) -> (T, H, D)."""
-        plan = self.cache.plan
-        self.keys[plan.slots, :, plan.places] = k
-        self.values[plan.slots, :, plan.places] = v
+        levels = self.cache.levels
+        for piece in levels[0]:
+            for kept, new in ((self.keys, piece.by_row(k)), (self.values, piece.by_row(v))):
+                kept[piece.slots, :, piece.keys - new.shape[2] : piece.keys] = new
         if self.prefix is None:
-            return _attend(q, self, plan.levels[0], scale)
+            return _attend(q, self, levels[0], scale)
         level: LayerCache | None = self
         outputs, sums = [], []
-        for pieces in plan.levels:
+        for pieces in levels:
             assert level is not None
             out, log_sum_exp = _attend_with_sums(q, level, pieces, scale)
             outputs.append(out)
@@ -113,7 +109,8 @@ class KVCache:
         self.prefix = prefix
         self._parents = list(parents) or [0] * rows
         self._slots = list(range(rows))  # where in the tensors each row lies: dropping a row moves nothing
-        self._plan: _Plan | None = None
+        # What the tokens of the last `extend` look at, in every layer: the rows' own, then their prefix, its prefix...
+        self.levels: list[list[_Piece]] = []
 
     @classmethod
     def of(cls, model: "GPT2", *, rows: int, room: int) -> Self:
@@ -134,12 +131,6 @@ class KVCache:
 
     def __getitem__(self, layer: int) -> LayerCache:
         return LayerCache(self, layer)  # made anew: kept here, the two would hold each other's memory
-
-    @property
-    def plan(self) -> _Plan:
-        """Where the tokens of the last `extend` go."""
-        assert self._plan is not None, "extend the cache before the forward pass"
-        return self._plan
 
     @property
     def total_lengths(self) -> list[int]:
@@ -167,13 +158,10 @@ class KVCache:
             raise ValueError(f"a row of {max(lengths)} tokens does not fit into a room for {self.room}")
         self.lengths = lengths
         ids = [token for sequence in sequences for token in sequence]
-        slots = [slot for slot, count in zip(self._slots, counts, strict=True) for _ in range(count)]
-        places = [first + i for first, count in zip(held, counts, strict=True) for i in range(count)]
         positions = [first + i for first, count in zip(starts, counts, strict=True) for i in range(count)]
         # One tensor: one copy to the device.
-        numbers = torch.tensor([ids, slots, places, positions], device=self.keys.device)
-        input_ids, slot_ids, place_ids, position_ids = numbers.unbind()
-        self._plan = _Plan(slot_ids, place_ids, self._levels(counts))
+        input_ids, position_ids = torch.tensor([ids, positions], device=self.keys.device).unbind()
+        self.levels = self._levels(counts)
         return PackedBatch(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -282,8 +270,7 @@ def _pieces(work: Iterable[tuple[int, int, int]], kept: Tensor, *, causal: bool)
 
 def _meet(q: Tensor, cache: LayerCache, piece: _Piece) -> tuple[Tensor, Tensor, Tensor]:
     """A piece's queries (rows, H, queries, D), keys and values (rows, H, keys, D); all of them views."""
-    queries = q[piece.tokens].unflatten(0, (piece.slots.stop - piece.slots.start, -1)).transpose(1, 2)
-    return queries, cache.keys[piece.slots, :, : piece.keys], cache.values[piece.slots, :, : piece.keys]
+    return piece.by_row(q), cache.keys[piece.slots, :, : piece.keys], cache.values[piece.slots, :, : piece.keys]
 
 
 def _attend(q: Tensor, cache: LayerCache, pieces: list[_Piece], scale: float) -> Tensor:

@@ -20,7 +20,7 @@ import typer
 
 from ..core.errors import HeadwayError
 from .options import PRECISION, with_options
-from .serve import KEY, ROOT_PATH, is_loopback, listen
+from .serve import KEY, ROOT_PATH, is_loopback, keep_few_kernels, listen
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -282,6 +282,7 @@ def ui(
 
     It is served to this machine alone unless --host says otherwise, and needs no internet.
     """
+    keep_few_kernels()
     import uvicorn
 
     from .jobs import Jobs

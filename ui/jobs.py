@@ -22,6 +22,7 @@ from typing import Self
 from ..core.errors import HeadwayError
 from ..core.folders import disk_errors, whole_folder
 from .job import History, Job, Request, Status
+from .serve import KERNELS_KEPT
 
 SECONDS_BETWEEN_LOOKS = 0.5  # while something is under way
 LONGEST_NAME = 120  # bytes; file systems take 255, and the folders beside it have longer names
@@ -241,7 +242,8 @@ class Jobs:
             job.end("failed", f"The training process could not be started ({error}). Free some memory and try again.")
 
     def _launch(self, job: Job) -> "subprocess.Popen[bytes]":
-        environment = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
+        not_its = (*LAUNCHERS, *KERNELS_KEPT)  # training is faster with all kernels that it has use for
+        environment = {name: value for name, value in os.environ.items() if name not in not_its}
         with (job.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
                 # -P: modules are never looked for in the folder that the process is in, where files come from outside.

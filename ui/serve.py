@@ -55,8 +55,7 @@ def serve(
     What it can do is told at /docs. Requests that arrive together are computed together, whatever their lengths.
     SIGTERM or Ctrl+C lets it finish what it has taken.
     """
-    for name, value in KERNELS_KEPT.items():
-        os.environ.setdefault(name, value)  # read when torch is imported
+    keep_few_kernels()
     from .api_gate import Limits
     from .shelf import KEPT, Shelf
 
@@ -106,6 +105,12 @@ def listen(host: str, port: int | None, first: int = FIRST_PORT) -> socket.socke
             raise HeadwayError(f"--host {host} --port {candidate}: {why}. Say others.") from error
         return listener
     raise HeadwayError(f"The ports {ports[0]} to {ports[-1]} are all taken. Name one with --port.")
+
+
+def keep_few_kernels() -> None:
+    """Lets this process, which only predicts, keep few kernels; torch reads it when it is imported."""
+    for name, value in KERNELS_KEPT.items():
+        os.environ.setdefault(name, value)
 
 
 def is_loopback(listener: socket.socket) -> bool:

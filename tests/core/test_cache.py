@@ -180,11 +180,11 @@ def test_equal_rows_are_attended_to_in_one_call(model):
     cache = KVCache.of(model, rows=6, room=8)
     cache.extend(sequences([3, 3, 3, 2, 2, 2], VOCAB))
     cache.extend([[1]] * 6)
-    assert [piece.slots for piece in cache.plan.levels[0]] == [slice(0, 3), slice(3, 6)]
+    assert [piece.slots for piece in cache.levels[0]] == [slice(0, 3), slice(3, 6)]
     fork = cache.fork([2] * 6, room=1)
     fork.extend([[1]] * 12)
-    assert [piece.slots for piece in fork.plan.levels[0]] == [slice(0, 12)]
-    assert [piece.tokens for piece in fork.plan.levels[1]] == [slice(0, 6), slice(6, 12)]
+    assert [piece.slots for piece in fork.levels[0]] == [slice(0, 12)]
+    assert [piece.tokens for piece in fork.levels[1]] == [slice(0, 6), slice(6, 12)]
 
 
 def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from headway.core.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
 from headway.core.training_config import TrainConfig
 from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
@@ -408,6 +409,23 @@ def test_a_tokenizer_of_another_model_is_noticed(trained_folder: Path, gpt2_fold
     assert model.tokenizer.vocab_size > vocabulary
     text = model.tokenizer.decode(range(vocabulary, model.tokenizer.vocab_size))
     message(lambda: model.predict(text), "do not belong together")
+
+
+def test_plain_weights_are_read_when_somebody_needs_them(trained_folder: Path, data: Path, tmp_path: Path):
+    model = load(trained_folder)
+    expected = model.predict("my parcel")
+    assert all(parameter.is_meta for parameter in model._network.parameters())
+    stored = load_checkpoint(trained_folder).network.state_dict()
+    assert all(torch.equal(value, stored[name]) for name, value in model.network.state_dict().items())
+    assert model.predict("my parcel").score == pytest.approx(expected.score, abs=1e-6)
+    load(trained_folder).save(tmp_path / "saved")
+    assert load(tmp_path / "saved").predict("my parcel") == expected
+    asked, again = load(trained_folder), load(trained_folder)
+    asked.predict("my parcel")
+    trained = [one.fit(data, output=tmp_path / name, config=FAST) for one, name in ((asked, "one"), (again, "two"))]
+    assert trained[0].metrics == trained[1].metrics
+    ours, same = (load(tmp_path / name).network.state_dict() for name in ("one", "two"))
+    assert all(torch.equal(value, same[name]) for name, value in ours.items())
 
 
 # Asking
