@@ -70,11 +70,13 @@ def test_the_lines_of_python_work(place: Path, capsys: pytest.CaptureFixture[str
 def test_every_file_of_the_tree_is_there():
     tree = next(block for language, block in BLOCKS if language == "text")
     root = README.parent
-    named = [line.split()[0] for line in tree.splitlines() if line.strip()]
-    assert len(named) > 30
-    folder = ""
-    for line, name in zip((line for line in tree.splitlines() if line.strip()), named, strict=True):
-        if not line.startswith(" "):
-            folder = name if name.endswith("/") else ""
-        path = root / name if not line.startswith(" ") else root / folder / name
+    lines = [line for line in tree.splitlines() if line.strip()]
+    assert len(lines) > 30
+    folders: list[str] = []
+    for line in lines:
+        name = line.split()[0]
+        del folders[(len(line) - len(line.lstrip())) // 2 :]  # each folder's files stand two further to the right
+        path = root.joinpath(*folders, name)
+        if name.endswith("/"):
+            folders.append(name)
         assert path.exists(), path

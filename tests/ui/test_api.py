@@ -24,9 +24,9 @@ from headway.core.generation import GenerationConfig, generate
 from headway.tasks import TASKS, Embedder, load
 from headway.tasks.language_model import load_language_model
 from headway.tasks.model import TaskModel
-from headway.ui.api import create_api
-from headway.ui.api_gate import Limits
 from headway.ui.cli import main
+from headway.ui.http.api import create_api
+from headway.ui.http.gate import Limits
 from headway.ui.shelf import Shelf
 from tiny_gpt2 import make_gpt2
 

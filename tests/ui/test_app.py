@@ -26,8 +26,8 @@ from headway.tasks.samples import sample_prompt, sample_texts
 from headway.tasks.tagging import EntitiesPrediction, Entity
 from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.writing import Writer
-from headway.ui.app import POLICY, build_app, has_screen, serve_app
-from headway.ui.drawing import (
+from headway.ui.browser.app import POLICY, build_app, has_screen, serve_app
+from headway.ui.browser.drawing import (
     COLOURS,
     draw_choices,
     draw_code,
@@ -42,10 +42,10 @@ from headway.ui.drawing import (
     note,
     quiet,
 )
-from headway.ui.events import bind, explained, told
-from headway.ui.jobs import Jobs
+from headway.ui.browser.events import bind, explained, told
+from headway.ui.browser.tabs import look_inside, prompt, try_it, write
+from headway.ui.runs.jobs import Jobs
 from headway.ui.shelf import Shelf
-from headway.ui.tabs import look_inside, prompt, try_it, write
 from tiny_gpt2 import make_gpt2
 
 HOSTILE = "</iframe></script><script>alert(1)</script> <img src=x onerror=alert(2)> \"' & ${alert(3)} {{x}} ` ]]> 🙂"

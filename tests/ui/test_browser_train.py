@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.ui.jobs import Jobs
+from headway.ui.runs.jobs import Jobs
 from reviews import REVIEWS
 
 pytestmark = pytest.mark.browser

@@ -14,8 +14,8 @@ from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, language_model_head
 from headway.core.tokenizer import Tokenizer
 from headway.tasks.inspection import open_model, view_attention
-from headway.ui.inspect import look
-from headway.ui.inspect_page import MOST_BYTES, as_json, page_data, pool, render_page
+from headway.ui.commands.inspect import look
+from headway.ui.commands.inspect_page import MOST_BYTES, as_json, page_data, pool, render_page
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> & \u2028 ]]> <!-- {{data}} \ud83d"
 REVIEW = "what a lovely film, a really good walk, such a great song 🙂"
@@ -108,7 +108,7 @@ def test_tokens_taken_together_keep_the_sum_of_a_row():
 
 
 def test_a_long_text_keeps_the_page_small(gpt2, monkeypatch):
-    monkeypatch.setattr("headway.ui.inspect_page.MOST_BYTES", 10_000)
+    monkeypatch.setattr("headway.ui.commands.inspect_page.MOST_BYTES", 10_000)
     found = page_data(look(open_model(gpt2), {"text": "the cat sat " * 200}))
     assert MOST_BYTES > 10_000
     units, together = found["attention"]["units"], found["attention"]["tokens_a_unit"]

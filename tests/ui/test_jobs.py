@@ -19,9 +19,9 @@ import torch
 from headway.core.errors import HeadwayError
 from headway.core.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.ui import job_process
-from headway.ui.job import History, Job, Request
-from headway.ui.jobs import Jobs, safe_name
+from headway.ui.runs import job_process
+from headway.ui.runs.job import History, Job, Request
+from headway.ui.runs.jobs import Jobs, safe_name
 from headway.ui.shelf import Shelf
 from reviews import write_reviews
 from safetensors.torch import load_file
@@ -67,7 +67,7 @@ class QuickJobs(Jobs):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.ui.jobs.SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setattr("headway.ui.runs.jobs.SECONDS_BETWEEN_LOOKS", 0.02)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.setenv("COLUMNS", "200")

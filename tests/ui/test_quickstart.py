@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from headway.ui import quickstart
+from headway.ui.commands import quickstart
 from safetensors.torch import load_file
 
 LABELS = ("account", "billing", "delivery", "praise", "refund", "technical")

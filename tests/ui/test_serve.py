@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.ui.serve import FIRST_PORT, is_loopback, listen
+from headway.ui.http.serve import FIRST_PORT, is_loopback, listen
 from tiny_gpt2 import make_gpt2
 
 READY = re.compile(r"http://([\d.]+):(\d+)/docs")
@@ -175,7 +175,7 @@ def test_a_model_that_cannot_be_opened_is_told_before_anything_is_served(headway
 
 
 def test_whoever_opens_it_to_others_without_a_key_is_warned(headway, trained, monkeypatch):
-    from headway.ui import serve
+    from headway.ui.http import serve
 
     ran_with: list[Any] = []
     monkeypatch.setattr(serve, "run", lambda *given: ran_with.append(given))

@@ -13,11 +13,8 @@ from headway.core.sources import BUILT_IN
 from headway.core.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.check import check_data
-from headway.ui.form import draw_option, read_options
-from headway.ui.job import History, Status
-from headway.ui.jobs import Jobs
-from headway.ui.options import column_options, task_options, training_options
-from headway.ui.run_drawing import (
+from headway.ui.browser.form import draw_option, read_options
+from headway.ui.browser.run_drawing import (
     draw_curves,
     draw_data,
     draw_head,
@@ -26,10 +23,13 @@ from headway.ui.run_drawing import (
     draw_rows,
     spoken,
 )
-from headway.ui.runs_panel import look
+from headway.ui.browser.runs_panel import look
+from headway.ui.browser.tabs import train
+from headway.ui.browser.tabs.train import NOT_HERE, begin, check, choose_task, model_to_open, read_file, suggest
+from headway.ui.options import column_options, task_options, training_options
+from headway.ui.runs.job import History, Status
+from headway.ui.runs.jobs import Jobs
 from headway.ui.shelf import Shelf
-from headway.ui.tabs import train
-from headway.ui.tabs.train import NOT_HERE, begin, check, choose_task, model_to_open, read_file, suggest
 from reviews import write_reviews
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)> \"' & 🙂"

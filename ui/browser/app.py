@@ -1,0 +1,334 @@
+"""headway ui: all of it in a browser, for people who do not program; and the HTTP API beside it, under /api.
+
+The page is Gradio's, drawn by tabs/, one file a tab. It asks nothing of the internet: system fonts, no analytics,
+and a policy by which the browser refuses every request to another machine.
+"""
+
+import asyncio
+import hmac
+import json
+import os
+import re
+import webbrowser
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...core.errors import HeadwayError
+from ..http.serve import KEY, ROOT_PATH, is_loopback, keep_few_kernels, listen
+from ..options import PRECISION, with_options
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from ..runs.jobs import Jobs
+    from ..shelf import Shelf
+
+LOOPBACK = "127.0.0.1"
+FIRST_PORT = 7860  # Gradio's own
+RUNS = Path("runs")
+MOST_UPLOADED = 200  # MB of a file
+MOST_WAITING = 200  # events in the queue
+MOST_SENT = 2**24  # bytes of a form
+HOUR = 3600  # seconds
+SECONDS_TO_END = 3  # for what is under way when the server ends
+PAGES = Path(__file__).parents[1] / "pages"
+# Gradio's page builds functions from templates (unsafe-eval) and has scripts and styles in it; all else is from here.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
+)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+def build_app(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
+    """The page with its tabs.
+
+    Args:
+        shelf: the models.
+        jobs: the training runs.
+    """
+    return _in_loop(partial(_drawn, shelf, jobs))
+
+
+def _in_loop(function: Callable[[], Any]) -> Any:
+    """Calls a function of Gradio's while an event loop runs: without one it makes many, and closes none."""
+
+    async def called() -> Any:
+        return function()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(called())
+    return function()
+
+
+def _drawn(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
+    import gradio as gr
+
+    from .desk import Desk
+    from .tabs import look_inside, prompt, train, try_it, write
+
+    tabs = {"try": try_it, "train": train, "prompt": prompt, "write": write, "inside": look_inside}
+    with gr.Blocks(title="Headway", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
+        gr.HTML('<header class="hw-head"><h1>Headway</h1><p>BERT and GPT-2 on your texts</p></header>')
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as drawn:
+            model = gr.Dropdown(label="Model", allow_custom_value=True, render=False, elem_id="model")
+            desk = Desk(shelf, jobs, drawn, model, app)
+            for name, tab in tabs.items():
+                with gr.Tab(tab.TITLE, id=name):
+                    tab.draw(desk)
+    return app.queue(max_size=MOST_WAITING, default_concurrency_limit=8)
+
+
+def serve_app(
+    shelf: "Shelf",
+    jobs: "Jobs",
+    *,
+    key: str | None = None,
+    root_path: str = "",
+    most_uploaded: int = MOST_UPLOADED,
+    ready: Callable[[], None] = lambda: None,
+) -> "FastAPI":
+    """The page at `/` and the HTTP API at `/api`, for a server to run.
+
+    Args:
+        shelf: the models.
+        jobs: the training runs.
+        key: what people must say to use either; None: nothing.
+        root_path: where a proxy has put the whole.
+        most_uploaded: MB of a file.
+        ready: called when all is about to be served.
+    """
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from ..http.api import create_api
+    from .theme import FRAME, app_theme
+
+    api = create_api(shelf, key=key)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with api.router.lifespan_context(api):  # those of mounted apps are not run by themselves
+            ready()
+            yield
+        jobs.close()
+
+    whole = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    whole.mount("/api", api)
+    whole.add_middleware(StayHome)
+    page = build_app(shelf, jobs)
+
+    def is_key(_: str, said: str) -> bool:
+        return key is not None and hmac.compare_digest(said.encode(), key.encode())
+
+    mount = partial(
+        gr.mount_gradio_app,
+        whole,
+        page,
+        path="/",
+        auth=None if key is None else is_key,
+        auth_message="Any user name will do; the password is the key that was set when the program was started.",
+        root_path=root_path or None,
+        show_error=False,
+        max_file_size=f"{most_uploaded}mb",
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        run_history=False,
+        footer_links=[],
+        pwa=False,
+        theme=app_theme(),
+        head=FRAME,
+        css_paths=[PAGES / "app.css"],
+        favicon_path=str(PAGES / "icon.svg"),
+    )
+    page.has_launched = (
+        True  # from when on Gradio refuses paths of files that were not uploaded; a mount leaves it out
+    )
+    return _in_loop(mount)
+
+
+class StayHome:
+    """Keeps the page from asking anything of another machine, and this one from doing so on a page's behalf.
+
+    Gradio would fetch addresses that are given to it in the place of files.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """An ASGI call."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        root: str = scope.get("root_path", "")
+        if root and scope["path"].startswith(f"{root}{root}/"):  # a proxy has left it on, and the server put it there
+            scope = {**scope, "path": scope["path"].removeprefix(root)}
+        path: str = scope["path"].removeprefix(root)
+        if path.startswith("/api/"):
+            await self.app(scope, receive, send)
+            return
+        if "/file=http:" in path or "/file=https:" in path or "/proxy=" in path:
+            await _refuse(send, 404)
+            return
+        if scope["method"] == "POST" and path.startswith("/gradio_api/") and not path.startswith("/gradio_api/upload"):
+            body = await _read(receive)
+            if body is None or names_address(body):
+                await _refuse(send, 413 if body is None else 400)
+                return
+            receive = _again(body, receive)
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [
+                    (b"content-security-policy", POLICY.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+                message["headers"] = [*message.get("headers", []), *added]
+            await send(message)
+
+        await self.app(scope, receive, with_policy)
+
+
+async def _refuse(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """What a page has sent; None where it is more than texts are."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MOST_SENT:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, and then what comes."""
+    given = False
+
+    async def next_message() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return next_message
+
+
+def names_address(body: bytes) -> bool:
+    """Whether an address of the web stands in the place of a file."""
+    try:
+        waiting = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False  # which Gradio refuses by itself
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if re.match(r"\s*https?:", str(one.get("path", "")), re.IGNORECASE):
+                return True
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return False
+
+
+# The command.
+
+
+def ui(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL", help="Models to begin with: folders, or names on the Hub.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help=f"Where it is served. Left out: {LOOPBACK}, this machine only."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=65535, help=f"Left out: the first free one from {FIRST_PORT}."),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where what is trained in the browser goes.")] = RUNS,
+    root_path: Annotated[str, ROOT_PATH] = "",
+    key: Annotated[str | None, KEY] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="Let people use models of the Hub by their names.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    most_uploaded: Annotated[
+        int, typer.Option("--max-upload", metavar="MB", min=1, help="The largest file that people may upload.")
+    ] = MOST_UPLOADED,
+    precision: Annotated[str, PRECISION] = "auto",
+) -> None:
+    """Open all this in your browser: use models, train them, ask with a prompt, write, look inside.
+
+    It is served to this machine alone unless --host says otherwise, and needs no internet.
+    """
+    keep_few_kernels()
+    import uvicorn
+
+    from ..render import screen
+    from ..runs.jobs import Jobs
+    from ..shelf import Shelf
+
+    if key is not None and not key.strip():
+        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")
+    console = screen()
+    host = host or os.environ.get("GRADIO_SERVER_NAME") or LOOPBACK
+    port = port or _port_of(os.environ.get("GRADIO_SERVER_PORT"))
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    shelf = Shelf(models or (), runs=runs, hub=hub, precision=precision)
+    with listen(host, port, FIRST_PORT) as listener:
+        alone = is_loopback(listener)
+        address = f"http://{'localhost' if alone else host}:{listener.getsockname()[1]}"
+
+        def ready() -> None:
+            console.print(f"Headway is at {address}{root_path}   (Ctrl+C ends it)")
+            if not no_open and has_screen():
+                webbrowser.open(address)
+
+        if not alone and key is None:
+            console.print(f"Whoever can reach {host} can use it, upload files and train. Say --key to ask for a key.")
+        app = serve_app(shelf, Jobs(runs), key=key, root_path=root_path, most_uploaded=most_uploaded, ready=ready)
+        config = uvicorn.Config(
+            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SECONDS_TO_END
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _port_of(said: str | None) -> int | None:
+    if said is None:
+        return None
+    if not said.isdecimal() or not 0 < int(said) < 65536:
+        raise HeadwayError(f"GRADIO_SERVER_PORT is {said!r}; it must be a number from 1 to 65535.")
+    return int(said)
+
+
+def has_screen() -> bool:
+    """Whether a browser could be seen here: not on a server without a display."""
+    return (
+        os.name == "nt" or os.uname().sysname == "Darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+    )
+
+
+def ui_command() -> Callable[..., None]:
+    """The command with all its options."""
+    return with_options(ui)

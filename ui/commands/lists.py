@@ -1,0 +1,54 @@
+"""headway tasks, headway models: what there is."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from ..options import JSON, with_options
+
+
+def tasks(json: Annotated[bool, JSON] = False) -> None:
+    """What can be trained."""
+    from ...tasks import TASKS
+    from ..render import print_json, screen, section, show_next, table
+
+    rows = [
+        {"task": name, "reads": ", ".join(f.label.lower() + " (or none)" * (not f.required) for f in task.inputs)}
+        for name, task in TASKS.items()
+    ]
+    console = screen(to_stderr=json)
+    section(console, "Tasks", table(rows))
+    show_next(console, f"headway train {next(iter(TASKS))} --data FILE --output FOLDER")
+    if json:
+        print_json({"tasks": rows})
+
+
+def models(json: Annotated[bool, JSON] = False) -> None:
+    """Which models can be used."""
+    from ...core.sources import BUILT_IN, read_json
+    from ..render import print_json, screen, section, table
+
+    rows = []
+    for name, folder in BUILT_IN.items():
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        rows.append({"model": name, "kind": read_json(folder / "config.json")["model_type"], "MB": round(size / 1e6)})
+    console = screen(to_stderr=json)
+    if rows:
+        section(console, "Built in", table(rows))
+    others = [
+        {"model": "FOLDER", "": "a BERT or GPT-2 on your disk: config.json, the weights and the vocabulary"},
+        {"model": "NAME", "": "a BERT or GPT-2 of the Hugging Face Hub, such as bert-base-uncased or gpt2"},
+        {"model": "", "": "(downloaded once; --offline uses only what is there already)"},
+    ]
+    section(console, "Or give --model", table(others))
+    if json:
+        print_json({"built_in": rows})
+
+
+def tasks_command() -> Callable[..., None]:
+    """The command with all its options."""
+    return with_options(tasks)
+
+
+def models_command() -> Callable[..., None]:
+    """The command with all its options."""
+    return with_options(models)

@@ -1,0 +1,1 @@
+"""`headway serve` and the HTTP API."""
