@@ -132,7 +132,7 @@ class BertBlock(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
-        """(T, C) -> (T, C), or the rows `only`."""
+        """(T, C) -> (T, C); (B, C) with `only`, one token of each sequence."""
         attended = self.attn(x, batch, trace, only=only)
         x = self.norm1((x if only is None else x[only]) + self.dropout(attended))
         return self.norm2(x + self.dropout(self.mlp(x)))
@@ -158,7 +158,7 @@ class Bert(nn.Module):
         return self.dropout(self.embedding_norm(x + self.segment_embedding(batch.segment_ids)))
 
     def forward(self, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
-        """The hidden states of the last layer, (T, C), or those of the tokens `only`, without a trace."""
+        """The last layer's hidden states, (T, C); (B, C) with `only`, one token of each sequence, and no trace."""
         x = self.embed(batch)
         if trace is None:
             x = pad_rows(x)

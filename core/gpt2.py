@@ -149,7 +149,7 @@ class GPT2Block(nn.Module):
         cache: "LayerCache | None" = None,
         only: Tensor | None = None,
     ) -> Tensor:
-        """(T, C) -> (T, C), or the rows `only`."""
+        """(T, C) -> (T, C); (B, C) with `only`, the last token of each sequence."""
         attended = self.attn(self.norm1(x), batch, trace, cache, only)
         x = (x if only is None else x[only]) + self.dropout(attended)
         return x + self.dropout(self.mlp(self.norm2(x)))
@@ -189,7 +189,7 @@ class GPT2(nn.Module):
             batch: the tokens; with a cache, what its `extend` has packed.
             trace: keeps the hidden states and, without a cache, the attention weights.
             cache: what came before the tokens.
-            only: the tokens whose vectors are wanted, all if left out; not with a trace.
+            only: the last token of each sequence, (B,), where no other vectors are wanted; not with a trace.
         """
         x = self.embed(batch)
         if trace is None:

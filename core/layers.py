@@ -124,6 +124,26 @@ def attend(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, sca
     return _attend_padded(q, k, v, batch, causal, dropout, scale)
 
 
+def attend_alone(qkv: Tensor, batch: PackedBatch, only: Tensor, *, scale: float) -> Tensor:
+    """Attention of one token of each sequence, which sees all of it, without gradients; (T, 3, H, D) -> (B, H, D).
+
+    Args:
+        qkv: of all tokens, and perhaps of rows below that no sequence owns.
+        batch: the sequences.
+        only: the token of each, (B,).
+        scale: what the dot products are multiplied by.
+    """
+    # For a single query torch's kernel for the CPU takes five times as long in half precision.
+    q = qkv[only, 0].float()[:, :, None]  # (B, H, 1, D)
+    outputs, first = [], 0
+    for start, count, length in batch.runs:
+        keys_and_values = qkv[start : start + count * length, 1:].float().unflatten(0, (count, length))
+        k, v = keys_and_values.transpose(1, 3).unbind(2)  # (count, H, n, D)
+        outputs.append(F.scaled_dot_product_attention(q[first : first + count], k, v, scale=scale))
+        first += count
+    return torch.cat(outputs)[:, :, 0].to(qkv.dtype)
+
+
 @cache
 def _variable_length_kernel() -> Callable[..., Any] | None:
     """Torch's kernel for packed sequences, where this version's takes the options that we need."""
@@ -356,7 +376,9 @@ class SelfAttention(nn.Module):
         cache: "LayerCache | None" = None,
         only: Tensor | None = None,
     ) -> Tensor:
-        """(T, C) -> (T, C), or the rows `only`; with a trace the weights are computed in the open and kept there.
+        """(T, C) -> (T, C); with a trace the weights are computed in the open and kept there.
+
+        With `only`, one token of each sequence that sees all of it, (B, C) for these.
 
         With a cache every token sees what its row of the cache holds too, and there is neither trace nor dropout.
         """
@@ -366,6 +388,8 @@ class SelfAttention(nn.Module):
             q, k, v = qkv[: batch.num_tokens].to(cache.keys.dtype).unbind(-3)
             out = cache.attend(q, k, v, self.scale).to(qkv.dtype)
             out = F.pad(out, (0, 0, 0, 0, 0, len(x) - len(out))) if len(x) > len(out) else out
+        elif only is not None and not self.training and not torch.is_grad_enabled() and x.device.type == "cpu":
+            return self.out(attend_alone(qkv, batch, only, scale=self.scale).flatten(-2))
         elif trace is None:
             out = attend(qkv, batch, causal=self.causal, dropout=dropout, scale=self.scale)
         else:
