@@ -15,7 +15,8 @@ from headway.core.heads import Network, language_model_head
 from headway.core.tokenizer import Tokenizer
 from headway.tasks.inspection import open_model, view_attention
 from headway.ui.commands.inspect import look
-from headway.ui.commands.inspect_page import MOST_BYTES, as_json, page_data, pool, render_page
+from headway.ui.commands.inspect_page import MOST_BYTES, page_data, pool, render_page
+from headway.ui.standalone import as_json
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> & \u2028 ]]> <!-- {{data}} \ud83d"
 REVIEW = "what a lovely film, a really good walk, such a great song 🙂"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..http.serve import KEY, ROOT_PATH, is_loopback, keep_few_kernels, listen
+from ..http.serve import KEY, ROOT_PATH, is_loopback, listen
+from ..kernels import keep_few_kernels
 from ..options import PRECISION, with_options
 
 if TYPE_CHECKING:

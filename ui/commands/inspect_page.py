@@ -1,9 +1,5 @@
 """A look inside a model as one HTML file that opens without the internet.
 
-pages/inspect.html is its frame, with inspect.css and inspect.js; everything that comes from the model or the person is
-in it as JSON, which the script puts on the page as text. The page's own policy lets nothing else run and nothing
-load.
-
 Attention is packed: a byte is 255 times a weight's square root, a layer's heads are deflated together, and
 neighbouring tokens of a long text are taken together.
 
@@ -11,15 +7,12 @@ Shapes: L layers, H heads, n tokens, m units of neighbouring tokens.
 """
 
 import base64
-import hashlib
-import html
-import json
-import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..standalone import draw_page
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +20,6 @@ if TYPE_CHECKING:
     from ...core.generation import TokenStep
     from ...tasks.inspection import AttentionView, Attribution, LensView, Parameters, Reading
 
-PAGES = Path(__file__).parents[1] / "pages"
 MOST_BYTES = 24_000_000  # of attention, before it is deflated
 
 
@@ -48,30 +40,8 @@ class Inspection:
 
 def render_page(found: Inspection) -> str:
     """The page, whole."""
-    style, script = (_read(name) for name in ("inspect.css", "inspect.js"))
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_hash(script)}'"
-    fillings = {
-        "policy": policy,
-        "title": html.escape(f"{found.model}: a look inside"),
-        "style": style,
-        "data": as_json(page_data(found)),
-        "script": script,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: fillings[match[1]], _read("inspect.html"))
-
-
-def _read(name: str) -> str:
-    return (PAGES / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def as_json(content: Any) -> str:
-    """JSON that can stand in a script element: in ASCII, and no sign in it can end the element or begin another."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+    page, _ = draw_page("inspect", f"{found.model}: a look inside", page_data(found))
+    return page
 
 
 def page_data(found: Inspection) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import errno
 import ipaddress
-import os
 import signal
 import socket
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
+from ..kernels import keep_few_kernels
 from ..options import PRECISION, chosen_options, with_options
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ PORTS = 100  # that are tried where none is named
 BACKLOG = 2048  # connections that wait to be accepted
 USES = 3  # that one model may be opened in
 SWITCH_SECONDS = 5e-4  # after which a thread may have Python's lock; 5e-3 keeps a batch waiting for each of its layers
-# oneDNN and torch each keep 1024 kernels, one for every number of tokens that a batch ever had: hundreds of megabytes.
-KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 MODELS = typer.Argument(
     metavar="MODEL", help="Folders of models, or their names on the Hub; the built-in models if there is none."
@@ -105,12 +103,6 @@ def listen(host: str, port: int | None, first: int = FIRST_PORT) -> socket.socke
             raise HeadwayError(f"--host {host} --port {candidate}: {why}. Say others.") from error
         return listener
     raise HeadwayError(f"The ports {ports[0]} to {ports[-1]} are all taken. Name one with --port.")
-
-
-def keep_few_kernels() -> None:
-    """Lets this process, which only predicts, keep few kernels; torch reads it when it is imported."""
-    for name, value in KERNELS_KEPT.items():
-        os.environ.setdefault(name, value)
 
 
 def is_loopback(listener: socket.socket) -> bool:

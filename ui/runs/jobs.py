@@ -21,7 +21,7 @@ from typing import Self
 
 from ...core.errors import HeadwayError
 from ...core.folders import disk_errors, whole_folder
-from ..http.serve import KERNELS_KEPT
+from ..kernels import KERNELS_KEPT
 from .job import History, Job, Request, Status
 
 SECONDS_BETWEEN_LOOKS = 0.5  # while something is under way
