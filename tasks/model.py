@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..core.checkpoint import Checkpoint, fill, find_folder, load_checkpoint, load_head
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
-from ..core.heads import Network
+from ..core.heads import Config, Network
 from ..core.inference import ready
 from ..core.names import model_of
 from ..core.processes import inference_device, processes, wait_for_all, wants_cpu
@@ -185,9 +185,14 @@ class TaskModel:
         return next(self._network.parameters()).is_meta
 
     @property
+    def config(self) -> Config:
+        """The backbone's configuration."""
+        return self._network.config
+
+    @property
     def limit(self) -> int:
         """The longest sequence in tokens, special tokens included."""
-        return self.task.limit(self._network.config.max_positions, self.base)
+        return self.task.limit(self.config.max_positions, self.base)
 
     def set_options(self, **options: Any) -> None:
         """Gives other values to options of the task that change nothing that was learnt, such as how it decodes.
@@ -390,7 +395,7 @@ class TaskModel:
 
     def _encode(self, examples: Sequence[Example]) -> list[list[Features]]:
         groups = group_windows(self.task.encode(examples, self.tokenizer, self.limit))
-        vocab_size = self._network.config.vocab_size
+        vocab_size = self.config.vocab_size
         most = max((max(one.input_ids) for group in groups for one in group), default=0)
         if most >= vocab_size:
             raise HeadwayError(

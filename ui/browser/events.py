@@ -59,6 +59,27 @@ def bind(
     return triggers(*bound, api_visibility="private", **turn, **options)
 
 
+def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], *opened: Any) -> None:
+    """Lists the models that there are by now when the place of a list or the list itself is opened.
+
+    The former chooses the first one where none is. The latter leaves the choice alone: an answer that comes late would
+    take back what was chosen meanwhile.
+
+    Args:
+        model: the list.
+        names: of the models.
+        opened: triggers that tell when the place is opened.
+    """
+
+    def first(chosen: str | None) -> gr.Dropdown:
+        found = list(names())
+        return gr.Dropdown(choices=found) if chosen else gr.Dropdown(choices=found, value=next(iter(found), None))
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    gr.on(list(opened), first, model, model, **quiet)
+    model.focus(lambda: gr.Dropdown(choices=list(names())), None, model, **quiet)
+
+
 def this_tab() -> gr.Tab:
     """The tab that is being drawn, whose `select` is when a person opens it: not before should a model be."""
     tab = get_render_context()

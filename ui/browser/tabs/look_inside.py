@@ -19,7 +19,7 @@ from ...commands.inspect import describe, look
 from ...commands.inspect_page import render_page
 from ..desk import Desk
 from ..drawing import PICK, draw_choices, draw_frame, facts, hint
-from ..events import bind, this_tab
+from ..events import bind, keep_listed, this_tab
 
 if TYPE_CHECKING:
     from ....tasks.inspection import Inspected
@@ -62,20 +62,7 @@ def draw(desk: Desk) -> None:
     bind([start.click, texts[0].submit], partial(look_at, shelf), [model, explained, *texts], seen, told)
     picked = bind(examples.click, partial(pick, shelf, most), [model], texts, told, show_progress="hidden")
     bind(picked.success, partial(look_at, shelf), [model, explained, *texts], seen, told)
-    gr.on(
-        [tab.select, model.focus],
-        partial(_models, shelf),
-        model,
-        model,
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
-    )
-
-
-def _models(shelf: "Shelf", name: str | None) -> Any:
-    names = [entry.name for entry in shelf.entries()]
-    return gr.Dropdown(choices=list(names), value=name or next(iter(names), None))
+    keep_listed(model, lambda: [entry.name for entry in shelf.entries()], tab.select)
 
 
 def choose(shelf: "Shelf", most: int, name: str | None) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from ....tasks.samples import sample_prompt
 from ...render import prompt_figures
 from ..desk import Desk
 from ..drawing import draw_code, draw_table, draw_views, hint, note, quiet
-from ..events import FILES, bind, this_tab, told
+from ..events import FILES, bind, keep_listed, this_tab, told
 from .write import language_models
 
 if TYPE_CHECKING:
@@ -168,15 +168,7 @@ def draw(desk: Desk) -> None:
     bind(layout.blur, match_layout, [layout, rows], [rows, pair], failing, queue=None, show_progress="hidden")
     bind([ask.click, text.submit], partial(answer_one, shelf), [text, pair, *setup], [answer], failing)
     bind(score.click, partial(score_file, shelf), [file, most, *setup], [figures], failed, queue=FILES)
-    gr.on(
-        [tab.select, model.focus],
-        lambda name: gr.Dropdown(choices=language_models(shelf), value=name or next(iter(names), None)),
-        model,
-        model,
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
-    )
+    keep_listed(model, partial(language_models, shelf), tab.select)
 
 
 # The form.

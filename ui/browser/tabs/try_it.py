@@ -21,7 +21,7 @@ from ....tasks.views import Bar, Bars
 from ...render import duration, figure
 from ..desk import Desk
 from ..drawing import PICK, draw_bars, draw_choices, draw_progress, draw_table, draw_views, facts, hint, note, quiet
-from ..events import FILES, bind
+from ..events import FILES, bind, keep_listed
 
 if TYPE_CHECKING:
     from ....tasks import TaskModel
@@ -62,25 +62,7 @@ def draw(desk: Desk) -> None:
     bind([ask.click, texts[0].submit], partial(ask_model, shelf), [desk.model, *texts], [answer], told)
     picked = bind(examples.click, partial(pick, shelf, most), [desk.model], texts, told, show_progress="hidden")
     bind(picked.success, partial(ask_model, shelf), [desk.model, *texts], [answer], told)
-    _keep_fresh(desk)
-
-
-def _keep_fresh(desk: Desk) -> None:
-    """What has been trained since is on the list whenever the page is opened or the list is looked at."""
-
-    def models(name: str | None) -> Any:
-        names = model_names(desk.shelf)
-        return gr.Dropdown(choices=list(names), value=name or next(iter(names), None))
-
-    gr.on(
-        [desk.page.load, desk.model.focus],
-        models,
-        desk.model,
-        desk.model,
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
-    )
+    keep_listed(desk.model, partial(model_names, shelf), desk.page.load)
 
 
 def model_names(shelf: "Shelf") -> list[str]:
@@ -112,7 +94,7 @@ def _label(field: "Field") -> str:
 
 def describe(opened: "TaskModel") -> str:
     """What a model does, in a line."""
-    task, config = opened.task, opened.network.config
+    task, config = opened.task, opened.config
     named = {task.title: f"{config.num_layers} layers of {config.hidden_size:,}, {_kind(opened)}"}
     if task.names:
         more = f" and {len(task.names) - MOST_NAMES:,} more" if len(task.names) > MOST_NAMES else ""
@@ -123,7 +105,7 @@ def describe(opened: "TaskModel") -> str:
 
 
 def _kind(opened: "TaskModel") -> str:
-    return "GPT-2" if type(opened.network.config).__name__.startswith("GPT2") else "BERT"
+    return "GPT-2" if type(opened.config).__name__.startswith("GPT2") else "BERT"
 
 
 def pick(shelf: "Shelf", most: int, name: str, event: gr.EventData) -> Any:

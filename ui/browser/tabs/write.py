@@ -13,7 +13,7 @@ from ....tasks.samples import sample_texts
 from ....tasks.writing import Writer
 from ..desk import Desk
 from ..drawing import PICK, draw_choices, draw_token_bars, hint, quiet
-from ..events import bind, this_tab
+from ..events import bind, keep_listed, this_tab
 
 if TYPE_CHECKING:
     from ...shelf import Shelf
@@ -85,15 +85,7 @@ def draw(desk: Desk) -> None:
     returned = bind(back.click, take_back, [text, before], [text, before], told, queue=None, show_progress="hidden")
     bind(returned.then, *look, show_progress="hidden")
     stop.click(lambda: None, None, None, cancels=[writing], queue=False, api_visibility="private")
-    gr.on(
-        [tab.select, model.focus],
-        lambda name: gr.Dropdown(choices=language_models(shelf), value=name or next(iter(names), None)),
-        model,
-        model,
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
-    )
+    keep_listed(model, partial(language_models, shelf), tab.select)
 
 
 def language_models(shelf: "Shelf") -> list[str]:
