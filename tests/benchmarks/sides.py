@@ -48,7 +48,6 @@ class Work:
     steps: int = 0  # of a run of speed; 0: all epochs
     ratio: float = 0.0  # the goal of speed
     loss_apart: float = 0.03  # how far the mean losses of a run of speed may be apart: dropout differs
-    tokens_apart: float = 0.0  # and the tokens, as a part of all
 
 
 @dataclass(frozen=True)
@@ -232,8 +231,7 @@ def compare_speed(script: str, works: Sequence[Work], precisions: Sequence[str],
             peer, ours = runs[0]
             ratio = statistics.median(b["tokens_per_second"] / a["tokens_per_second"] for a, b in runs)
             memory = ours["memory"] / peer["memory"]
-            more = abs(ours["tokens"] - peer["tokens"])
-            assert more <= work.tokens_apart * peer["tokens"], "the sides did not see the same tokens"
+            assert ours["tokens"] == peer["tokens"], "the sides did not see the same tokens"
             # Dropout differs between the sides, so single steps do too; the curves are compared by their means.
             apart = abs(statistics.mean(peer["losses"]) - statistics.mean(ours["losses"]))
             fine = ratio >= work.ratio and memory <= MEMORY_GOAL and apart < work.loss_apart
