@@ -155,12 +155,13 @@ def _variable_length_kernel() -> Callable[..., Any] | None:
 
 def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float) -> Tensor:
     half = qkv.dtype in (torch.bfloat16, torch.float16)
+    by_products = half and not causal and dropout == 0 and not _has_matrix_tiles()
     outputs = []
     more = len(qkv) - batch.num_tokens  # rows that no sequence owns
     *runs, rest = qkv.split([*(count * length for _, count, length in batch.runs), more])
     for (_, count, length), run in zip(batch.runs, runs, strict=True):
         run = run.unflatten(0, (count, length))  # (count, n, 3, H, D)
-        if half and length >= SHORT and not causal and dropout == 0:
+        if by_products and length >= SHORT:
             out = _attend_by_products(run, scale)
         else:
             q, k, v = run.transpose(1, 3).unbind(2)  # (count, H, n, D)
@@ -169,11 +170,17 @@ def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float
     return torch.cat([*outputs, torch.zeros_like(rest[:, 0])])
 
 
+@cache
+def _has_matrix_tiles() -> bool:
+    return torch.cpu._is_amx_tile_supported()
+
+
 def _attend_by_products(run: Tensor, scale: float) -> Tensor:
     """Attention as two products and a softmax, (count, n, 3, H, D) -> (count, H, n, D).
 
     In half precision oneDNN's products take two thirds of the time of torch's fused kernel, as long as the scores
-    between them stay in the processor's cache and the sequences are not short.
+    between them stay in the processor's cache and the sequences are not short. Not so on a processor with tiles for
+    products of matrices (AMX), which the fused kernel uses too: there it takes half to two thirds of the time.
     """
     count, length, _, heads, size = run.shape
     q, k, v = run.permute(2, 0, 3, 1, 4).reshape(3, count * heads, length, size)
