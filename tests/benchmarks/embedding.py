@@ -16,14 +16,12 @@ import argparse
 import csv
 import json
 import os
-import platform
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from headway.tasks.data import stream_rows
 from headway.tasks.embedding import cosines, unit
 from headway.tasks.scores import numbers
 from headway.tasks.vectors_file import VectorsWriter
+from machine import describe_machine
 from sides import DATA, minilm
 
 BATCH = 32
@@ -206,9 +205,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="speed: how often, the sides in turn")
     parser.add_argument("--epochs", type=float, default=1.0, help="learning: of fine-tuning")
     given = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    packages = ["torch", "transformers", "headway", *(["sentence-transformers"] if given.what == "speed" else [])]
-    print(", ".join(f"{name} {version(name)}" for name in packages))
+    print(describe_machine("transformers", *(["sentence-transformers"] if given.what == "speed" else [])))
     met = {
         "speed": lambda: speed(given.rows or 1000, given.rounds),
         "learning": lambda: learning(given.rows or 10_000, given.epochs),

@@ -9,12 +9,10 @@ that the tokens are the same, and exits with 1 when a goal is missed.
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.gpt2 import GPT2Config
 from headway.core.heads import Network
 from headway.core.inference import ready
+from machine import describe_machine
 
 PROMPT = 64
 NEW = 64
@@ -93,9 +92,7 @@ def compare(model: Any, network: Network, size: int) -> bool:
 def main() -> None:
     """Prints the table."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "headway"))
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, fp32")
+    print(f"{describe_machine('transformers')}, fp32")
     with tempfile.TemporaryDirectory() as folder:
         model, network = models(Path(folder))
     print("| batch | transformers tokens/s | Headway tokens/s | ratio | goal |\n|---|---|---|---|---|")

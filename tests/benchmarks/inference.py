@@ -25,7 +25,6 @@ Prints the tables either way, and exits with 1 when a goal is missed.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,7 +32,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -41,8 +39,8 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 
 import numpy as np
-import torch
 from inference_sides import BATCH, LIMIT, Job
+from machine import describe_machine
 
 SIDES = Path(__file__).with_name("inference_sides.py")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -343,9 +341,7 @@ def main() -> None:
     needed = [name for part in parts for name in NEEDED[part]]
     if missing := [name for name in needed if find_spec(name) is None]:
         raise SystemExit(f"The package {missing[0]} is missing: pip install 'headway[bench]'")
-    names = ["torch", "transformers", "headway", *(name.replace("_", "-") for name in dict.fromkeys(needed))]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(", ".join(f"{name} {version(name)}" for name in names))
+    print(describe_machine("transformers", *(name.replace("_", "-") for name in dict.fromkeys(needed))))
     with tempfile.TemporaryDirectory() as scratch:
         cache = (given.cache or Path(scratch) / "models").absolute()
         if given.rows:

@@ -15,7 +15,6 @@ vocabulary beside them. Prints a table either way, and `speed` exits with 1 when
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ import torch
 from headway.core.gpt2 import GPT2Config
 from headway.tasks import Prompt
 from headway.tasks.prompting.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
+from machine import describe_machine
 
 DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SHOTS = 16
@@ -252,9 +251,7 @@ def main() -> None:
             found = run_peer(content["prompts"], content["words"], Path(folder))
         print("\n" + json.dumps(found))
         return
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "headway"))
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, fp32")
+    print(f"{describe_machine('transformers')}, fp32")
     if given.what == "table":
         table(given.model, given.texts, given.seeds)
         return

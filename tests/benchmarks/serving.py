@@ -21,7 +21,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import re
 import signal
 import socket
@@ -34,7 +33,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -43,6 +41,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 
 import numpy as np
+from machine import describe_machine
 from sides import DATA, minilm
 
 CLIENTS = 64
@@ -328,9 +327,7 @@ def main() -> None:
     if given.rest:
         run_clients(int(given.rest[1]), given.rest[2])
         return
-    packages = ("torch", "fastapi", "uvicorn", "sentence-transformers", "headway")
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(", ".join(f"{name} {version(name)}" for name in packages))
+    print(describe_machine("fastapi", "uvicorn", "sentence-transformers"))
     texts = mixed_texts(given.requests, given.reviews)
     print(f"{len(texts)} requests of {CLIENTS} clients, {given.reviews:.0%} of the texts are movie reviews")
     sys.exit(0 if compare(texts, given.rounds, given.precision, given.task or ["classify", "embed"]) else 1)

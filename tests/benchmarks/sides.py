@@ -8,7 +8,6 @@ are, and gives three functions that are run in processes of their own: `weights`
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -17,12 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe_machine
 
 DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SEEDS = (0, 1, 2)
@@ -316,8 +315,7 @@ def compare(
         trial["steps"] = given.steps
     works = speed if given.what == "speed" else learning
     works = [replace(work, **trial) for work in works if not given.data or work.name in given.data]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate", "headway")))
+    print(describe_machine("transformers", "accelerate"))
     if given.what == "speed":
         met = compare_speed(script, works, given.precision or ["fp32", "bf16"], given.rounds)
     else:
