@@ -362,22 +362,21 @@ def remember(job: Job) -> dict[str, Any]:
     """MB at most while a model is opened, readied and asked once, beyond what the imports took."""
     from headway.core.checkpoint import load_checkpoint
     from headway.core.generation import GenerationConfig, generate_ids
-    from headway.core.inference import PackedLinear, ready
+    from headway.core.inference import PackedLinear, open_ready
     from headway.tasks import load
 
     folder = Path(job.cache) / job.work
     PackedLinear(torch.nn.Linear(64, 64), "none", torch.float32)(torch.zeros(64, 64))  # starts the threads
     before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, held()
+    checkpoint = load_checkpoint(folder, filled=False)
+    count = sum(parameter.numel() for parameter in checkpoint.network.parameters())
     if job.work == "gpt2":
-        network = load_checkpoint(folder).network
-        count = sum(parameter.numel() for parameter in network.parameters())
-        network = ready(network, job.precision)
+        network = open_ready(checkpoint, job.precision, torch.device("cpu"))
         generate_ids(network, prompts_of(1), GenerationConfig(max_new_tokens=4))
     else:
         model = load(folder)
         model.precision = job.precision
         model.predict("a lovely film")
-        count = sum(parameter.numel() for parameter in model.network.parameters())
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return {"peak": peak, "held": held() - held_before, "weights": count * BYTES[job.precision] / 2**20}
 
