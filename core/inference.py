@@ -119,10 +119,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def _filled(module: Module, weights: Weights | None, path: str) -> Module:
     """A shallow copy of a module, with parameters of its own where it has none."""
-    made = copy.copy(module)
+    made, read = copy.copy(module), {}
     if weights is not None:
-        names = [name for name, parameter in module._parameters.items() if parameter is not None]
-        read = {name: nn.Parameter(weights[f"{path}{name}"].read(), requires_grad=False) for name in names}
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                stored = weights[f"{path}{name}"]
+                packed_at_once = isinstance(module, nn.Linear) and name == "weight"
+                read[name] = nn.Parameter(stored.peek() if packed_at_once else stored.read(), requires_grad=False)
         made._parameters = {**module._parameters, **read}
     return made
 
@@ -226,8 +229,11 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear, activation: str) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        scale = (weight.abs().amax(dim=1) / 127).clamp_min(SMALLEST)
-        rounded = (weight / scale[:, None]).round().to(torch.int8)
+        scale, rounded = torch.empty(len(weight)), torch.empty(weight.shape, dtype=torch.int8)
+        for some in torch.arange(len(weight)).split(INT8_ROWS):  # what is in between is four times as large
+            rows = weight[some[0] : some[-1] + 1]
+            scale[some] = (rows.abs().amax(dim=1) / 127).clamp_min(SMALLEST)
+            rounded[some] = (rows / scale[some, None]).round().to(torch.int8)
         with warnings.catch_warnings():  # of a later torch, which pyproject.toml leaves out
             warnings.filterwarnings("ignore", message=".*quantized tensor creation functions", category=UserWarning)
             zeros = torch.zeros(len(scale), dtype=torch.long)

@@ -45,6 +45,10 @@ class StoredParameter:
             part.copy_(value.t() if self.transpose else value)
         return ours
 
+    def peek(self) -> Tensor:
+        """The parameter in fp32 for a moment, without a copy where the file has it so."""
+        return self.read() if self.transpose or len(self.parts) > 1 else self.mapped().float()
+
     def mapped(self) -> Tensor:
         """The parameter as it lies in the file, in the file's precision: what is looked at is read, and no more.
 
