@@ -259,7 +259,7 @@ class Judge:
     """Stands for a model with such a task."""
 
     task = Judging()
-    network = SimpleNamespace(config=SimpleNamespace(num_layers=1, hidden_size=32))
+    config = SimpleNamespace(num_layers=1, hidden_size=32)
     info: ClassVar[dict[str, Any]] = {}
 
     def predict(self, given: Mapping[str, str]) -> Verdict:
