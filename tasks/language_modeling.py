@@ -234,8 +234,15 @@ class FillMask(Task):
 
     def head(self, backbone: "Backbone") -> nn.Module:
         """BERT's own head over the vocabulary, tied to the token embedding; with a teacher, one on top of it."""
-        own = language_model_head(backbone, self.next_sentence)
+        return self._taught(backbone, language_model_head(backbone, self.next_sentence))
+
+    def _taught(self, backbone: "Backbone", own: nn.Module) -> nn.Module:
         return own if self.teacher is None else TaughtHead(backbone, own, find_teacher(self.teacher).size)
+
+    def unsettle(self, before: Task, network: nn.Module) -> Self:  # noqa: ARG002
+        """What is for the teacher alone stands on the head that the model has."""
+        network.head = self._taught(network.backbone, network.head)  # pyright: ignore[reportArgumentType] - a Network's
+        return self
 
     def settle(self, network: nn.Module) -> Self:
         """What was for the teacher alone is dropped."""

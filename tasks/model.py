@@ -380,12 +380,12 @@ class TaskModel:
             self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
         self._changed, self.trained, self._packed = True, False, None
         self.network = self._checkpoint.network
+        torch.manual_seed(seed)
         if goes_on:
             assert self._found is not None
             self.task = task.unsettle(self._found, self.network)
             what = f"{self.base} itself" if task.headless else f"the head that {self.base} has"
             return f"{what} is trained further"
-        torch.manual_seed(seed)
         self.network = Network(self.network.backbone, task.head(self.network.backbone))
         report = load_head(self.network, self._checkpoint.folder)
         self.task = task

@@ -364,6 +364,19 @@ def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(te
     assert str(teacher) not in (tmp_path / "out/headway.json").read_text()
 
 
+def test_a_model_that_can_fill_masks_already_can_be_taught_further(teacher: Path, tmp_path: Path):
+    plug_from_scratch(FillMask(), texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
+    config = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-4)
+    FillMask().on(tmp_path / "new").fit(texts(20), eval_fraction=0, output=tmp_path / "before", config=config)
+    found = []
+    for again in range(2):
+        model = FillMask(teacher=str(teacher)).on(tmp_path / "before")
+        model.fit(texts(20), eval_fraction=0, output=tmp_path / f"after-{again}", config=config)
+        assert not isinstance(model.network.head, TaughtHead)
+        found.append((tmp_path / f"after-{again}/model.safetensors").read_bytes())
+    assert found[0] == found[1] != (tmp_path / "before/model.safetensors").read_bytes()
+
+
 def test_a_student_begins_with_what_its_teacher_knows_of_its_tokens(teacher: Path, tmp_path: Path):
     task = FillMask(teacher=str(teacher))
     model = plug_from_scratch(task, texts(50), folder=tmp_path / "new", size="tiny", vocab_size=45)
