@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -26,7 +28,7 @@ from headway.tasks.samples import sample_prompt, sample_texts
 from headway.tasks.tagging import EntitiesPrediction, Entity
 from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.writing import Writer
-from headway.ui.browser.app import POLICY, build_app, has_screen, serve_app
+from headway.ui.browser.app import build_app, has_screen, serve_app
 from headway.ui.browser.drawing import (
     COLOURS,
     draw_choices,
@@ -43,6 +45,7 @@ from headway.ui.browser.drawing import (
     quiet,
 )
 from headway.ui.browser.events import bind, explained, told
+from headway.ui.browser.requests import AFTER, POLICY, AfterTheLast
 from headway.ui.browser.tabs import look_inside, prompt, try_it, write
 from headway.ui.runs.jobs import Jobs
 from headway.ui.shelf import Shelf
@@ -653,6 +656,18 @@ def test_the_page_and_the_api_are_served_side_by_side(client):
     assert client.get("/docs").status_code == 404
 
 
+def test_what_is_done_again_is_the_only_thing_that_its_event_does(shelf, tmp_path):
+    with Jobs(tmp_path) as jobs:
+        page = build_app(shelf, jobs)
+    bound = defaultdict(list)
+    for fn in page.fns.values():
+        for component, event in fn.targets:
+            if event not in ("then", "success"):  # of a component
+                bound[component, event].append(fn.trigger_mode)
+    assert len(bound) > 50
+    assert [who for who, modes in bound.items() if len(modes) > 1 and "always_last" in modes] == []
+
+
 def test_every_event_waits_in_a_queue_of_its_kind(shelf, tmp_path):
     with Jobs(tmp_path) as jobs:
         page = build_app(shelf, jobs)
@@ -690,6 +705,42 @@ def test_a_path_in_the_place_of_an_upload_is_refused(client, tmp_path):
         answer = client.post("/gradio_api/run/predict", json=body)
         assert answer.status_code >= 400
         assert "a secret" not in answer.text
+
+
+def test_a_page_sees_the_end_of_a_stream_before_it_is_told_of_a_new_event():
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = b'data: {"event_id":null,"msg":"close_stream"}' if scope["method"] == "GET" else b'{"event_id":"e"}'
+        if scope["method"] == "POST":
+            assert json.loads((await receive())["body"])["session_hash"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    whole, told = AfterTheLast(app), []
+
+    async def asked(method: str, what: str, session: str) -> None:
+        query = f"session_hash={session}".encode()
+        scope = {"type": "http", "method": method, "path": f"/gradio_api/queue/{what}", "query_string": query}
+        body = {"type": "http.request", "body": json.dumps({"session_hash": session}).encode()}
+
+        async def send(message: Any) -> None:
+            if "body" in message:
+                told.append((method, session, time.monotonic()))
+
+        async def receive() -> Any:
+            return body
+
+        await whole(scope, receive, send)
+
+    async def run() -> None:
+        await asked("GET", "data", "mine")
+        await asyncio.gather(asked("POST", "join", "mine"), asked("POST", "join", "another's"))
+        await asked("POST", "join", "mine")
+
+    asyncio.run(run())
+    (_, _, ended), (_, first, at_once), (_, second, later), (_, _, last) = told
+    assert (first, second) == ("another's", "mine")
+    assert at_once - ended < AFTER <= later - ended + 0.001
+    assert last - later < AFTER
 
 
 def test_an_upload_beyond_the_limit_is_refused(client):

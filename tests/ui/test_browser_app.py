@@ -39,13 +39,11 @@ class Site:
 
     def choose(self, name: str) -> None:
         """A model of the tab Try."""
-        expect(self.page.locator(".hw-facts").first).to_be_visible()  # the form of the first model is there
         box = self.page.locator("#model input")
         box.click()
         box.fill(name)
         self.page.get_by_role("option", name=name, exact=True).click()
         expect(box).to_have_value(name)
-        self.page.wait_for_timeout(1000)  # whatever else follows a choice; then the page is still
 
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=re.compile(rf"^{re.escape(name)}\b")).locator("visible=true").first

@@ -6,11 +6,9 @@ and a policy by which the browser refuses every request to another machine.
 
 import asyncio
 import hmac
-import json
 import os
-import re
 import webbrowser
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -35,21 +33,9 @@ FIRST_PORT = 7860  # Gradio's own
 RUNS = Path("runs")
 MOST_UPLOADED = 200  # MB of a file
 MOST_WAITING = 200  # events in the queue
-MOST_SENT = 2**24  # bytes of a form
 HOUR = 3600  # seconds
 SECONDS_TO_END = 3  # for what is under way when the server ends
 PAGES = Path(__file__).parents[1] / "pages"
-# Gradio's page builds functions from templates (unsafe-eval) and has scripts and styles in it; all else is from here.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
-)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def build_app(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
@@ -116,6 +102,7 @@ def serve_app(
     from fastapi import FastAPI
 
     from ..http.api import create_api
+    from .requests import AfterTheLast, StayHome
     from .theme import FRAME, app_theme
 
     api = create_api(shelf, key=key)
@@ -130,6 +117,7 @@ def serve_app(
     whole = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     whole.mount("/api", api)
     whole.add_middleware(StayHome)
+    whole.add_middleware(AfterTheLast)
     page = build_app(shelf, jobs)
 
     def is_key(_: str, said: str) -> bool:
@@ -160,98 +148,6 @@ def serve_app(
         True  # from when on Gradio refuses paths of files that were not uploaded; a mount leaves it out
     )
     return _in_loop(mount)
-
-
-class StayHome:
-    """Keeps the page from asking anything of another machine, and this one from doing so on a page's behalf.
-
-    Gradio would fetch addresses that are given to it in the place of files.
-    """
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """An ASGI call."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        root: str = scope.get("root_path", "")
-        if root and scope["path"].startswith(f"{root}{root}/"):  # a proxy has left it on, and the server put it there
-            scope = {**scope, "path": scope["path"].removeprefix(root)}
-        path: str = scope["path"].removeprefix(root)
-        if path.startswith("/api/"):
-            await self.app(scope, receive, send)
-            return
-        if "/file=http:" in path or "/file=https:" in path or "/proxy=" in path:
-            await _refuse(send, 404)
-            return
-        if scope["method"] == "POST" and path.startswith("/gradio_api/") and not path.startswith("/gradio_api/upload"):
-            body = await _read(receive)
-            if body is None or names_address(body):
-                await _refuse(send, 413 if body is None else 400)
-                return
-            receive = _again(body, receive)
-
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
-                message["headers"] = [*message.get("headers", []), *added]
-            await send(message)
-
-        await self.app(scope, receive, with_policy)
-
-
-async def _refuse(send: Send, status: int) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """What a page has sent; None where it is more than texts are."""
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MOST_SENT:
-            return None
-        if not message.get("more_body"):
-            return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then what comes."""
-    given = False
-
-    async def next_message() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return next_message
-
-
-def names_address(body: bytes) -> bool:
-    """Whether an address of the web stands in the place of a file."""
-    try:
-        waiting = [json.loads(body)]
-    except (ValueError, RecursionError):
-        return False  # which Gradio refuses by itself
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if re.match(r"\s*https?:", str(one.get("path", "")), re.IGNORECASE):
-                return True
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
-    return False
 
 
 # The command.

@@ -46,6 +46,10 @@ def bind(
     What a press starts is done once, however often it is pressed meanwhile. Everything else (a value that changed,
     an event that follows another) is done again with the latest values when the one under way is over: Gradio would
     drop it, and the page would go on showing what was true before.
+
+    Such an event of a component is bound once, and what else follows it is bound to `bound.then`: the page repeats an
+    event for every function that is bound to it, also for those that had been done, whose answers would come again
+    after what a person did meanwhile.
     """
     first = triggers[0] if isinstance(triggers, list) else triggers
     pressed = getattr(first, "event_name", None) in PRESSED  # what follows another event has no name
@@ -59,7 +63,7 @@ def bind(
     return triggers(*bound, api_visibility="private", **turn, **options)
 
 
-def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], *opened: Any) -> None:
+def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], opened: Any) -> Any:
     """Lists the models that there are by now when the place of a list or the list itself is opened.
 
     The former chooses the first one where none is. The latter leaves the choice alone: an answer that comes late would
@@ -68,7 +72,10 @@ def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], *opened:
     Args:
         model: the list.
         names: of the models.
-        opened: triggers that tell when the place is opened.
+        opened: the trigger that tells when the place is opened.
+
+    Returns:
+        The event at that trigger, whose `then` is for what else follows.
     """
 
     def first(chosen: str | None) -> gr.Dropdown:
@@ -76,8 +83,8 @@ def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], *opened:
         return gr.Dropdown(choices=found) if chosen else gr.Dropdown(choices=found, value=next(iter(found), None))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    gr.on(list(opened), first, model, model, **quiet)
     model.focus(lambda: gr.Dropdown(choices=list(names())), None, model, **quiet)
+    return opened(first, model, model, **quiet)
 
 
 def this_tab() -> gr.Tab:

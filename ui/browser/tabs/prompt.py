@@ -157,18 +157,12 @@ def draw(desk: Desk) -> None:
         show_progress="hidden",
     )
     bind(add.click, add_row, [rows], [rows], failing, queue=None, show_progress="hidden")
-    bind(
-        [tab.select, *(one.change for one in (*setup, text, pair))],
-        partial(preview, shelf),
-        [text, pair, *setup],
-        [sent],
-        failing,
-        show_progress="hidden",
-    )
+    opened = keep_listed(model, partial(language_models, shelf), tab.select)
+    for trigger in (opened.then, [one.change for one in (*setup, text, pair)]):
+        bind(trigger, partial(preview, shelf), [text, pair, *setup], [sent], failing, show_progress="hidden")
     bind(layout.blur, match_layout, [layout, rows], [rows, pair], failing, queue=None, show_progress="hidden")
     bind([ask.click, text.submit], partial(answer_one, shelf), [text, pair, *setup], [answer], failing)
     bind(score.click, partial(score_file, shelf), [file, most, *setup], [figures], failed, queue=FILES)
-    keep_listed(model, partial(language_models, shelf), tab.select)
 
 
 # The form.

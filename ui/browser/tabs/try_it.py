@@ -51,14 +51,13 @@ def draw(desk: Desk) -> None:
         with gr.Column(min_width=300):
             told = gr.HTML()
             answer = gr.HTML(hint(EMPTY), elem_id="answer", min_height=120)
+    form = [about, *texts, examples, answer]
+    chosen = bind(desk.model.change, partial(choose, shelf, most), [desk.model], form, told, show_progress="hidden")
     with gr.Accordion("A whole file", open=False):
-        _draw_file(shelf, desk.model, most)
+        _draw_file(shelf, desk.model, chosen, most)
     with gr.Accordion("Similar sentences", open=False):
         _draw_similar(shelf, desk.model)
 
-    form = [about, *texts, examples, answer]
-    chosen = desk.model.change
-    bind(chosen, partial(choose, shelf, most), [desk.model], form, told, show_progress="hidden")
     bind([ask.click, texts[0].submit], partial(ask_model, shelf), [desk.model, *texts], [answer], told)
     picked = bind(examples.click, partial(pick, shelf, most), [desk.model], texts, told, show_progress="hidden")
     bind(picked.success, partial(ask_model, shelf), [desk.model, *texts], [answer], told)
@@ -142,7 +141,7 @@ def _given(task: "Task", texts: Sequence[str | None]) -> dict[str, str]:
 # A file.
 
 
-def _draw_file(shelf: "Shelf", model: gr.Dropdown, most: int) -> None:
+def _draw_file(shelf: "Shelf", model: gr.Dropdown, chosen: Any, most: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             file = gr.File(label="CSV, TSV, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
@@ -156,15 +155,9 @@ def _draw_file(shelf: "Shelf", model: gr.Dropdown, most: int) -> None:
             shown = gr.HTML(hint("The rows come back as they were, with the answers beside them."), elem_id="rows")
             download = gr.DownloadButton("Download", visible=False, variant="primary")
     looked = [*columns, start, shown, download]
-    bind(
-        [file.upload, file.clear, model.change],
-        partial(look_at, shelf, most),
-        [model, file],
-        looked,
-        told,
-        queue=FILES,
-        show_progress="hidden",
-    )
+    for trigger in ([file.upload, file.clear], chosen.then):
+        look = partial(look_at, shelf, most)
+        bind(trigger, look, [model, file], looked, told, queue=FILES, show_progress="hidden")
     started = bind(
         start.click,
         partial(ask_about_rows, shelf),
