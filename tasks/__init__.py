@@ -7,12 +7,13 @@ from .base import Task
 from .classification import TextClassification
 from .data import read_table
 from .embedding import Embedder
-from .language_modeling import FillMask, TextGeneration
+from .fill_mask import FillMask
 from .model import TaskModel
 from .prompting import Prompt
 from .question_answering import QuestionAnswering
 from .similarity import SentenceSimilarity
 from .tagging import TokenClassification
+from .text_generation import TextGeneration
 
 __all__ = [
     "TASKS",

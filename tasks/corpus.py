@@ -25,7 +25,10 @@ from .data import stream_rows
 from .reading.lines import find_file, read_lines, refuse_binary
 
 if TYPE_CHECKING:
-    from .language_modeling import LanguageTask
+    from .fill_mask import FillMask
+    from .text_generation import TextGeneration
+
+    LanguageTask = FillMask | TextGeneration
 
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
 PLAIN_ENDINGS = ("", ".txt", ".text", ".md")

@@ -13,12 +13,13 @@ from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
 from .corpus import open_documents
 from .distillation import find_teacher
-from .language_modeling import FillMask, LanguageTask
+from .fill_mask import FillMask
 from .model import TaskModel
+from .text_generation import TextGeneration
 
 
 def plug_from_scratch(
-    task: LanguageTask,
+    task: FillMask | TextGeneration,
     data: Any,
     *,
     folder: Path,

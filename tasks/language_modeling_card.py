@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .card import CardText
 
 if TYPE_CHECKING:
-    from .language_modeling import FillMask
+    from .fill_mask import FillMask
 
 MASKED = "The parcel has not [MASK] yet."
 BEGINNING = "It was late in the evening when"

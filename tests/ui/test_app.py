@@ -22,10 +22,11 @@ from headway.tasks import TASKS, FillMask, TextClassification, load
 from headway.tasks.answer_spans import Span
 from headway.tasks.base import Field, Prediction, Task
 from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction
-from headway.tasks.language_modeling import Continuation, FilledMasks, Word
+from headway.tasks.fill_mask import FilledMasks, Word
 from headway.tasks.question_answering import AnswerPrediction
 from headway.tasks.samples import sample_prompt, sample_texts
 from headway.tasks.tagging import EntitiesPrediction, Entity
+from headway.tasks.text_generation import Continuation
 from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.writing import Writer
 from headway.ui.browser.app import build_app, has_screen, serve_app
