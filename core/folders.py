@@ -26,7 +26,7 @@ def disk_errors(destination: Path) -> Iterator[None]:
                 f"{destination}: the disk is full ({error.strerror}). Nothing half-written was left there. "
                 "Free some space or choose another place, then try again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise HeadwayError(
                 f"{destination}: cannot be written ({error.strerror}). Choose a folder you may write to."
             ) from error

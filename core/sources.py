@@ -185,10 +185,10 @@ def read_tensors(folder: Path) -> WeightFiles:
     """
     paths = _weight_files(folder)
     if not paths:
-        raise HeadwayError(
-            f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin. "
-            "Copy the missing file into it (TensorFlow and Flax weights are not read)."
-        )
+        what_to_do = "Copy the missing file into it (TensorFlow and Flax weights are not read)."
+        if any(folder.glob("*.onnx")):
+            what_to_do = "It is an export for other programs (ONNX). Name the model folder that it was made from."
+        raise HeadwayError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin. {what_to_do}")
     values: dict[str, StoredTensor] = {}
     files: dict[str, Path] = {}
     for path in paths:

@@ -20,7 +20,7 @@ from headway.core.checkpoint import (
     save_checkpoint,
 )
 from headway.core.errors import HeadwayError
-from headway.core.folders import whole_folder
+from headway.core.folders import whole_file, whole_folder
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
 from headway.core.names import ARCHITECTURES, BACKBONES, build_head, expand
@@ -477,6 +477,7 @@ BROKEN = {
     ),
     "labels without numbers": (lambda f: change(f, id2label={"a": "b"}), "must map numbers to names"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights"),
+    "an export": (lambda f: (f / "model.safetensors").rename(f / "model.onnx"), "It is an export for other programs"),
     "missing tensor": (lambda f: retensor(f, lambda t: t.pop(QUERY)), f"model.safetensors: .*'{QUERY}' is missing"),
     "missing head": (lambda f: retensor(f, lambda t: t.pop("classifier.bias")), "'classifier.bias' is missing"),
     "misshapen tensor": (
@@ -593,6 +594,14 @@ def test_a_full_disk_is_said_and_leaves_the_old_model_in_place(tmp_path):
     assert "the disk is full" in run.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_a_file_in_the_place_of_a_folder_is_said(whole, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for below in ("model", "deeper/model"):
+        with pytest.raises(HeadwayError, match="cannot be written"), whole(tmp_path / "notes" / below):
+            pytest.fail("it was begun")
 
 
 class TestFindingAModel:
