@@ -96,6 +96,8 @@ def _ready(module: nn.Module, pack: Pack, weights: Weights | None, path: str = "
     """
     if isinstance(module, nn.Linear):
         return pack(_filled(module, weights, path), "none")
+    if isinstance(module, nn.Dropout):
+        return nn.Identity()
     if isinstance(module, nn.Embedding):
         return module if weights is None else MappedEmbedding(weights[f"{path}weight"].mapped())
     made = _filled(module, weights, path)
