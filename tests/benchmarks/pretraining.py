@@ -170,7 +170,8 @@ def finetune(model: str, only: list[str]) -> bool:
         met &= fine
         shown = [f"{statistics.mean(v):.3f} ({', '.join(f'{one:.3f}' for one in v)})" for v in scores.values()]
         print(
-            f"| {name} | {epochs} | {metric} | {' | '.join(shown)} | {after - before:+.3f} |{'' if fine else ' MISSED'}",
+            f"| {name} | {epochs} | {metric} | {' | '.join(shown)} | {after - before:+.3f} "
+            f"|{'' if fine else ' MISSED'}",
             flush=True,
         )
     return met
