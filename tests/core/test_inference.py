@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,18 @@ from headway.core.errors import HeadwayError
 from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, language_model_head
-from headway.core.inference import Int8Linear, MappedEmbedding, PackedLinear, open_ready, ready
+from headway.core.inference import (
+    Int8Linear,
+    MappedEmbedding,
+    PackedLinear,
+    TiledInt8Linear,
+    open_ready,
+    ready,
+)
 from headway.core.packing import PackedBatch
 
+TILES = torch.cpu._is_amx_tile_supported()
+TILED = pytest.param(TiledInt8Linear, marks=pytest.mark.skipif(not TILES, reason="the processor has no such tiles"))
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
 
 
@@ -65,14 +76,13 @@ def test_a_readied_gpt2_generates(precision: str):
     assert isinstance(made.backbone, GPT2)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_no_rows_are_no_matter(precision: str):
-    linear = torch.nn.Linear(8, 4)
-    layer = Int8Linear(linear, "gelu") if precision == "int8" else PackedLinear(linear, "gelu", torch.float32)
-    assert layer(torch.zeros(0, 8)).shape == (0, 4)
+@pytest.mark.parametrize("kind", [Int8Linear, TILED, partial(PackedLinear, dtype=torch.float32)])
+def test_no_rows_are_no_matter(kind: Callable[..., torch.nn.Module]):
+    assert kind(torch.nn.Linear(8, 4), "gelu")(torch.zeros(0, 8)).shape == (0, 4)
 
 
-def test_int8_is_the_product_of_rounded_weights_and_rows():
+@pytest.mark.parametrize("kind", [Int8Linear, TILED])
+def test_int8_is_the_product_of_rounded_weights_and_rows(kind: Callable[..., torch.nn.Module]):
     torch.manual_seed(0)
     linear = torch.nn.Linear(32, 48)
     x = torch.randn(1100, 32)  # more rows than are computed at once
@@ -82,7 +92,7 @@ def test_int8_is_the_product_of_rounded_weights_and_rows():
     weight = linear.weight.detach()
     scale = weight.abs().amax(dim=1, keepdim=True) / 127
     weight = (weight / scale).round() * scale
-    layer = Int8Linear(linear, "none")
+    layer = kind(linear, "none")
     # Each number of a row is off by half a step at most, of 255 that its row's smallest and largest are apart.
     step = (2 * x.abs().amax(dim=1, keepdim=True) / 255).clamp_min(1e-5)
     most = 0.51 * step * weight.abs().sum(dim=1)
@@ -92,8 +102,16 @@ def test_int8_is_the_product_of_rounded_weights_and_rows():
     assert ((alone - expected[:9]).abs() <= most[:9]).all()
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_tiles_serve_many_rows_and_no_single_ones(kind: str):
+    made = ready(network(kind, "gelu"), "int8")
+    tiled = any(isinstance(part, TiledInt8Linear) for part in made.modules())
+    assert tiled == (TILES and kind == "bert")
+
+
 def test_int8_without_its_instructions_computes_in_fp32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     plain = network("bert", "gelu")
     with torch.inference_mode():
         torch.testing.assert_close(ready(plain, "int8")(batch()), plain(batch()), atol=1e-5, rtol=1e-5)
