@@ -44,6 +44,7 @@ FINETUNE = {  # and for how many epochs
 }
 SETTINGS = TrainConfig(batch_size=32, learning_rate=2e-4, keep="last")
 ADAPT_STEPS = 60
+HELD_OUT = {"mini-bert": FillMask(whole_words=False), "mini-gpt2": TextGeneration()}
 
 
 # -- held-out text
@@ -105,9 +106,8 @@ def held_out(train: Path, test: Path, only: str | None) -> bool:
     """Losses in nats a token of the built-in models, the same models before training, and counting."""
     print("| model | tokens | unigram | trigram | untrained | trained | bits a byte |\n|---|---|---|---|---|---|---|")
     met = True
-    tasks = {"mini-bert": FillMask(whole_words=False), "mini-gpt2": TextGeneration()}
-    for name in [only] if only else tasks:
-        task, model = tasks[name], load(name)
+    for name in [only] if only else HELD_OUT:
+        task, model = HELD_OUT[name], load(name)
         limit, tokenizer, backbone = model.limit, model.tokenizer, model.network.backbone
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
@@ -147,13 +147,14 @@ def random_copy(model: str, folder: Path, seed: int) -> Path:
     return folder
 
 
-def finetune(model: str, only: list[str]) -> bool:
+def finetune(model: str, only: list[str], epochs_instead: int | None) -> bool:
     """Scores from the pretrained and from random weights, over seeds."""
     print(f"batch 32, rate {SETTINGS.learning_rate:g}, three seeds")
     print("| data | epochs | score | random weights | pretrained | gain |\n|---|---|---|---|---|---|")
     met = True
     for name in only:
         *files, epochs = FINETUNE[name]
+        epochs = epochs_instead or epochs
         train, test = (DATA / name / part for part in files)
         scores: dict[str, list[float]] = {"random": [], "pretrained": []}
         metric = "f1" if name == "mrpc" else "accuracy"
@@ -213,14 +214,17 @@ def main() -> None:
     parser.add_argument("--train", type=Path)
     parser.add_argument("--held-out", type=Path)
     parser.add_argument("--model", help="held-out: only this built-in one; finetune: instead of mini-bert")
+    parser.add_argument("--epochs", type=int, help="finetune: instead of the script's own")
     parser.add_argument("--data", action="append", choices=list(FINETUNE), help="only this one; may be repeated")
     given = parser.parse_args()
     if given.what == "held-out":
         if given.train is None or given.held_out is None:
             parser.error("held-out needs --train and --held-out")
+        if given.model not in (None, *HELD_OUT):
+            parser.error(f"held-out is for {' and '.join(HELD_OUT)}")
         met = held_out(given.train, given.held_out, given.model)
     elif given.what == "finetune":
-        met = finetune(given.model or "mini-bert", given.data or list(FINETUNE))
+        met = finetune(given.model or "mini-bert", given.data or list(FINETUNE), given.epochs)
     else:
         met = adapt()
     sys.exit(0 if met else 1)
