@@ -7,7 +7,7 @@ best others go on, and a finished text's score is its log-probability divided by
 Shapes: R rows (the beams of all prompts), V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,8 +127,8 @@ def beam_search(
     *,
     end_of_text_id: int | None,
     tokenizer: Tokenizer | None,
-) -> list[list[Generation]]:
-    """The best `config.samples` texts for each prompt, the best first.
+) -> Generator[None, None, list[list[Generation]]]:
+    """Looks a token further at each step; gives the best `config.samples` texts for each prompt, the best first.
 
     Raises:
         HeadwayError: the network cannot generate.
@@ -159,6 +159,7 @@ def beam_search(
         if seen is not None:
             seen = seen[rows]
             seen[range(len(rows)), newest] = True
+        yield
         logits = next_logits(network, cache, [[token] for token in newest])
 
 

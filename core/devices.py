@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .cores import use_available_cores
+from .cores import has_fast_bf16, use_available_cores
 from .errors import HeadwayError
 from .processes import wants_cpu
 from .training_config import TrainConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FP16_FIRST_SCALE = 2.0**11
 
 
-def accelerator_for(config: TrainConfig, run_folder: Path | None) -> "Accelerator":
+def accelerator_for(config: TrainConfig, tracker_folder: Path | None) -> "Accelerator":
     """Accelerate, readied for the device, the precision and the launch.
 
     Raises:
@@ -46,7 +46,7 @@ def accelerator_for(config: TrainConfig, run_folder: Path | None) -> "Accelerato
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # counted here, by labels
         kwargs_handlers=[GradScalerKwargs(init_scale=FP16_FIRST_SCALE)] if precision == "fp16" else None,
         log_with=list(config.trackers) or None,
-        project_dir=run_folder if config.trackers else None,
+        project_dir=tracker_folder if config.trackers else None,
     )
     kind = str(accelerator.distributed_type.value)
     if kind != "NO" and not kind.startswith("MULTI_"):
@@ -95,8 +95,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu":
         if precision == "fp16":
             raise HeadwayError("precision='fp16' needs a GPU. On the CPU use bf16 or fp32, or auto.")
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return ("bf16" if fast else "fp32") if precision == "auto" else precision
+        return ("bf16" if has_fast_bf16() else "fp32") if precision == "auto" else precision
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "bf16" and not has_bf16:

@@ -8,11 +8,38 @@ import errno
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import HeadwayError
+
+LONGEST_NAME = 255  # bytes; the same on all common file systems
+
+
+def user_path(given: str | Path) -> Path:
+    """The path that a person gave, with their home folder in place of a tilde.
+
+    Raises:
+        HeadwayError: a name in it is longer than a file's can be: a whole text, perhaps, given in a path's place.
+    """
+    path = Path(os.path.expanduser(given))  # Path's own raises RuntimeError where nobody has the name after a tilde
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise HeadwayError(f"{str(given)[:60]}...: no file or folder has so long a name. Give a path there.")
+    return path
+
+
+def new_path(given: str | Path) -> Path:
+    """As `user_path`, where something new is to stand.
+
+    Raises:
+        HeadwayError: the path ends without a name, as "." does.
+    """
+    path = user_path(given)
+    if not path.name or path.name == "..":
+        raise HeadwayError(f"{path} has no name of its own. Name what is to be written: --output {path / 'NAME'}.")
+    return path
 
 
 @contextmanager
@@ -50,10 +77,16 @@ def _sync(path: Path) -> None:
 def replace_folder(new: Path, destination: Path) -> None:
     """Puts the whole folder `new` in the place of `destination`, which stays usable until the last moment."""
     old = destination.with_name(f".{destination.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if destination.exists():
+    if not destination.exists():  # then an old one, of a process that died in here, is the only copy still
+        new.rename(destination)
+    else:
+        shutil.rmtree(old, ignore_errors=True)
         destination.rename(old)
-    new.rename(destination)
+        try:
+            new.rename(destination)
+        except OSError:
+            old.rename(destination)
+            raise
     _sync(destination.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -67,6 +100,7 @@ def whole_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
+        destination = destination.resolve()  # of a link, what it points to is replaced
         destination.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".new", dir=destination.parent))
         try:
@@ -88,7 +122,8 @@ def whole_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        new = destination.with_name(f".{destination.name}.{os.getpid()}.new")
+        # A name for each call: threads may write the same file.
+        new = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.new")
         try:
             yield new
             _sync(new)

@@ -4,14 +4,14 @@ How the next token is chosen is in sampling.py and beam_search.py, the options i
 decoding.py. A text without a prompt starts from the end-of-text token, as every text did in GPT-2's training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from .beam_search import beam_search
 from .cache import cache_dtype
-from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model
+from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model, room_after
 from .errors import HeadwayError
 from .generation_config import GenerationConfig
 from .heads import Network
@@ -26,6 +26,7 @@ __all__ = [
     "TokenStep",
     "generate",
     "generate_ids",
+    "generate_in_steps",
     "next_tokens",
     "stream",
 ]
@@ -105,6 +106,34 @@ def generate_ids(
     if config.stop:
         raise HeadwayError(f"stop={config.stop!r} needs a tokenizer, and token ids alone are given. Leave it out.")
     return _generate(network, prompts, config, end_of_text_id, None)
+
+
+def generate_in_steps(
+    network: Network,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerationConfig | None = None,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+) -> Iterator[tuple[Generation, ...] | None]:
+    """Continues one text as `generate` does, and yields None at each step on the way; its texts come last.
+
+    Whoever has several texts to write can so let each have its turn, and leave off when nobody waits for one.
+
+    Args:
+        network: GPT-2 with its language-model head, in eval mode.
+        tokenizer: the model's.
+        prompt: a text.
+        config: the options; greedy if left out.
+        cache_bytes: what the keys and values of the samples that are computed at once may take.
+
+    Raises:
+        HeadwayError: as generate.
+    """
+    config = config or GenerationConfig()
+    prompts = [prompt_ids(tokenizer, prompt)]
+    (found,) = yield from _steps(network, prompts, config, tokenizer.end_of_text_id, tokenizer, cache_bytes)
+    yield found
 
 
 def stream(
@@ -187,16 +216,37 @@ def _generate(
     end_of_text_id: int | None,
     tokenizer: Tokenizer | None,
 ) -> list[tuple[Generation, ...]]:
+    steps = _steps(network, prompts, config, end_of_text_id, tokenizer, CACHE_BYTES)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _steps(
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    end_of_text_id: int | None,
+    tokenizer: Tokenizer | None,
+    cache_bytes: int,
+) -> Generator[None, None, list[tuple[Generation, ...]]]:
+    """Computes a token at each step, of as many texts as the cache may hold; gives all texts at the end."""
     model = language_model(network)
     check_prompts(prompts, model, config)
     size = model.config
-    budget = max(1, CACHE_BYTES // (2 * size.num_layers * size.hidden_size * cache_dtype(model).itemsize))  # in tokens
-    each = min(config.max_new_tokens, size.max_positions)
+    window = size.max_positions
+    budget = max(1, cache_bytes // (2 * size.num_layers * size.hidden_size * cache_dtype(model).itemsize))  # in tokens
+    # Samples of a prompt share its part of the cache, unless the context slides.
+    slides = config.context == "slide" and any(room_after(p, model) < config.max_new_tokens for p in prompts)
+    each = window if slides else min(config.max_new_tokens, window)
     results: list[list[Generation]] = [[] for _ in prompts]
     if config.beams > 1:
         for batch in _batches(prompts, config.beams * each, budget):
             members = [prompts[i] for i in batch]
-            found = beam_search(network, members, config, end_of_text_id=end_of_text_id, tokenizer=tokenizer)
+            search = beam_search(network, members, config, end_of_text_id=end_of_text_id, tokenizer=tokenizer)
+            found = yield from search
             for i, texts in zip(batch, found, strict=True):
                 results[i] = texts
     else:
@@ -204,10 +254,9 @@ def _generate(
         for first in range(0, config.samples, at_once):
             samples = range(first, min(first + at_once, config.samples))
             for batch in _batches(prompts, len(samples) * each, budget):
-                members = [prompts[i] for i in batch]
                 steps = decode(
                     network,
-                    members,
+                    [prompts[i] for i in batch],
                     config,
                     end_of_text_id=end_of_text_id,
                     tokenizer=tokenizer,
@@ -215,7 +264,7 @@ def _generate(
                 )
                 rows, _ = next(steps)
                 for _ in steps:
-                    pass
+                    yield
                 for row in rows:
                     results[batch[row.prompt]].append(row.generation())
     return [tuple(texts) for texts in results]

@@ -1,11 +1,9 @@
 """The options of generation: the command line's flags and the browser's form are made from these fields."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from .errors import HeadwayError
-from .options import option
+from .options import is_number, is_whole, need, option
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,23 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "samples", "beams"):
-            self._need(name, _whole(getattr(self, name), 1), "a whole number above 0")
-        self._need("top_k", _whole(self.top_k, 1), "a whole number above 0", optional=True)
-        self._need("seed", _whole(self.seed, 0), "a whole number, 0 or more")
+            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0")
+        need(self, "top_k", is_whole(self.top_k, 1), "a whole number above 0", optional=True)
+        need(self, "seed", is_whole(self.seed, 0), "a whole number, 0 or more")
         # Divided by less, logits leave the range of fp32.
         warmth = self.temperature
-        fine = warmth is None or (_number(warmth) and (warmth == 0 or warmth >= 1e-3))
-        self._need("temperature", fine, "0, or at least 0.001, or none")
+        fine = warmth is None or (is_number(warmth) and (warmth == 0 or warmth >= 1e-3))
+        need(self, "temperature", fine, "0, or at least 0.001, or none")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
-            self._need(name, _number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
-        self._need("repetition_penalty", _number(self.repetition_penalty) and self.repetition_penalty > 0, "above 0")
-        self._need("length_penalty", _number(self.length_penalty), "a number")
+            need(self, name, is_number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
+        need(self, "repetition_penalty", is_number(self.repetition_penalty) and self.repetition_penalty > 0, "above 0")
+        need(self, "length_penalty", is_number(self.length_penalty), "a number")
         for name in ("early_stopping", "context"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
-            self._need(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+            need(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
-        self._need("stop", texts, "a tuple of texts, none of them empty")
+        need(self, "stop", texts, "a tuple of texts, none of them empty")
         self._need_agreement()
 
     @property
@@ -76,11 +74,6 @@ class GenerationConfig:
         return [
             f"{name}={value}" for name in ("top_k", "top_p", "min_p") if (value := getattr(self, name)) is not None
         ]
-
-    def _need(self, name: str, fine: bool, allowed: str, optional: bool = False) -> None:
-        value = getattr(self, name)
-        if not fine and not (optional and value is None):
-            raise HeadwayError(f"{name}={value!r} is not possible; it must be {allowed}{' or none' * optional}.")
 
     def _need_agreement(self) -> None:
         drawing = [f"temperature={self.temperature}"] if self.temperature else []
@@ -103,11 +96,3 @@ class GenerationConfig:
             raise HeadwayError(
                 f"temperature=0 always takes the likeliest token, {drawing[0]} draws at random. Leave out one."
             )
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, fill
-from .cores import use_available_cores
+from .cores import has_matrix_tiles, use_available_cores
 from .errors import HeadwayError
 from .gpt2 import GPT2
 from .heads import Network
@@ -60,7 +60,7 @@ def ready(network: Network, precision: str = "fp32", weights: Weights | None = N
         row_by_row = isinstance(network.backbone, GPT2)  # of a text that is continued there is one row at a time
         if precision == "fp32" and row_by_row:
             pack = RowLinear
-        if precision == "int8" and not row_by_row and _has_int8_tiles():
+        if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_matrix_tiles():
             pack = TiledInt8Linear
         return cast("Network", _ready(network, pack, weights))
     if precision == "int8":
@@ -78,15 +78,6 @@ def open_ready(checkpoint: Checkpoint, precision: str, device: torch.device) -> 
         return ready(checkpoint.network, precision, checkpoint.weights)
     fill(checkpoint.network, checkpoint.weights)
     return ready(cast("Network", checkpoint.network.to(device)), precision)
-
-
-def _has_int8_tiles() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
-
-
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies matrices of bf16 by instructions of its own."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 Pack = Callable[[nn.Linear, str], nn.Module]  # from a linear layer and the activation behind it

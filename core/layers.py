@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .cores import has_matrix_tiles
 from .packing import PackedBatch
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _variable_length_kernel() -> Callable[..., Any] | None:
 
 def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float) -> Tensor:
     half = qkv.dtype in (torch.bfloat16, torch.float16)
-    by_products = half and not causal and dropout == 0 and not _has_matrix_tiles()
+    by_products = half and not causal and dropout == 0 and not has_matrix_tiles()
     outputs = []
     more = len(qkv) - batch.num_tokens  # rows that no sequence owns
     *runs, rest = qkv.split([*(count * length for _, count, length in batch.runs), more])
@@ -168,11 +169,6 @@ def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat([*outputs, torch.zeros_like(rest[:, 0])])
-
-
-@cache
-def _has_matrix_tiles() -> bool:
-    return torch.cpu._is_amx_tile_supported()
 
 
 def _attend_by_products(run: Tensor, scale: float) -> Tensor:

@@ -4,9 +4,12 @@ The command line, the file of a run and the browser's form are made from such fi
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
+
+from .errors import HeadwayError
 
 # When an option can be set: before training, on a trained model (it changes nothing that was learnt), or always.
 When = Literal["before", "after", "always"]
@@ -41,3 +44,20 @@ def options_of(kind: type, when: When = "before") -> list[Option]:
         for field in dataclasses.fields(kind)
         if field.metadata and field.metadata["when"] in (when, "always")
     ]
+
+
+def need(owner: object, name: str, fine: bool, allowed: str, optional: bool = False) -> None:
+    """Raises HeadwayError unless an option's value is fine, or is None where that is possible."""
+    value = getattr(owner, name)
+    if not fine and not (optional and value is None):
+        raise HeadwayError(f"{name}={value!r} is not possible; it must be {allowed}{' or none' * optional}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a value is a whole number, `least` or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import HeadwayError
+from .folders import user_path
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def find_folder(name_or_path: str | Path) -> Path:
     Raises:
         HeadwayError: there is no such model, or the hub cannot be reached.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.is_dir():
         return path
     if path.is_file():
@@ -147,7 +148,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise HeadwayError(f"{path} cannot be read ({error.strerror}). Check the file and who may read it.") from error
+        raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise HeadwayError(f"{path} is not a text file. Copy the model folder again from where it came.") from error
     except json.JSONDecodeError as error:
@@ -211,7 +212,12 @@ def _shards(index: Path) -> list[Path]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise HeadwayError(f"{index} has no weight_map, so its files cannot be found. Copy it again.")
-    shards = [index.parent / str(name) for name in dict.fromkeys(weight_map.values())]
+    names = [str(name) for name in dict.fromkeys(weight_map.values())]
+    if elsewhere := [name for name in names if Path(name).name != name]:
+        raise HeadwayError(
+            f"{index} lists {_some(elsewhere)}, but a model's files stand beside each other. Copy it again."
+        )
+    shards = [index.parent / name for name in names]
     missing = [shard.name for shard in shards if not shard.exists()]
     if missing:
         raise HeadwayError(
@@ -237,6 +243,8 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - mapped, and not read
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return {
         name: StoredTensor(tuple(value.shape), value.dtype, partial(read, name)) for name, value in tensors.items()
     }
@@ -260,6 +268,8 @@ def _read_bin(path: Path) -> dict[str, StoredTensor]:
             f"{path} holds more than tensors (or is damaged), and reading it could run code that someone hid in it, "
             "so it is refused. Use a version of the model with model.safetensors."
         ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (RuntimeError, EOFError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is empty") from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -271,6 +281,11 @@ def _read_bin(path: Path) -> dict[str, StoredTensor]:
 
 def _itself(value: "Tensor") -> "Tensor":
     return value
+
+
+def _unreadable(path: Path, error: OSError) -> HeadwayError:
+    why = error.strerror or str(error)
+    return HeadwayError(f"{path} cannot be read ({why}). Check the file and who may read it.")
 
 
 def _is_pointer(path: Path) -> bool:

@@ -73,6 +73,8 @@ class Tokenizer:
             backend.token_to_id(special[name]) if name in special else None
             for name in ("cls_token", "sep_token", "mask_token", "unk_token", "eos_token")
         )
+        if self.kind == "byte-level-bpe":  # whatever such tokens a GPT-2 has, its texts are not framed by them
+            self.cls_id = self.sep_id = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -99,6 +99,7 @@ def fit(
     higher_is_better: bool = True,
     data_fingerprint: str = "",
     stop: Callable[[], bool] | None = None,
+    tracker_folder: Path | None = None,
 ) -> Iterator[Event]:
     """Trains `network` in place, step by step as the events are drawn.
 
@@ -118,6 +119,7 @@ def fit(
         higher_is_better: whether a larger first figure is better.
         data_fingerprint: stands for the data's content; a checkpoint of other data is refused.
         stop: asked after every step; when it says yes a checkpoint is saved and the run is interrupted.
+        tracker_folder: where trackers that write files write them; `run_folder` if left out.
 
     Raises:
         KeyboardInterrupt: `stop` said yes; `resume` goes on from that very step.
@@ -127,16 +129,16 @@ def fit(
     """
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
-    run = _Run(
-        network, plan, loss, config, accelerator_for(config, run_folder), run_folder, evaluate, higher_is_better, stop
-    )
+    accelerator = accelerator_for(config, tracker_folder or run_folder)
+    run = _Run(network, plan, loss, config, accelerator, run_folder, evaluate, higher_is_better, stop)
     try:
         yield run.start(resume, data_fingerprint)
         yield from run.events()
     except torch.OutOfMemoryError as error:
         raise HeadwayError(
             f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "
-            "smaller --tokens-at-once (the result stays the same), or a smaller --max-length."
+            "smaller --tokens-at-once, with which --resume goes on from the last checkpoint, or start anew with a "
+            "smaller --max-length."
         ) from error
     finally:
         run.close()
@@ -221,7 +223,8 @@ class _Run:
             return self.config.max_steps
         part, whole = math.modf(self.config.epochs)
         steps = sum(len(self._steps_of(epoch)) for epoch in range(int(whole)))
-        return steps + (math.ceil(part * len(self._steps_of(int(whole)))) if part else 0)
+        # Rounded: 2.1 epochs of 10 steps are 21, and not what is one 1e-15 above it.
+        return steps + (math.ceil(round(part * len(self._steps_of(int(whole))), 9)) if part else 0)
 
     def start(self, resume: bool, data_fingerprint: str) -> Started:
         """Readies everything, and goes back to where the newest checkpoint is if that is wanted."""
@@ -268,7 +271,8 @@ class _Run:
 
     def _settings(self, data_fingerprint: str) -> dict[str, Any]:
         """What a checkpoint must have been made with to be gone on from."""
-        options = {name: value for name, value in asdict(self.config).items() if name != "trackers"}
+        free = ("trackers", "tokens_at_once")  # which change nothing that is learnt, but for rounding
+        options = {name: value for name, value in asdict(self.config).items() if name not in free}
         content = json.dumps([data_fingerprint, *self.plan.lengths])
         return {
             **options,

@@ -1,13 +1,11 @@
 """The options of a training run: the command line's flags and the browser's form are made from these fields."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from typing import Any
 
-from .errors import HeadwayError
-from .options import option
+from .options import is_number, is_whole, need, option
 from .packing import BatchPlan
 
 
@@ -24,7 +22,9 @@ class TrainConfig:
     batch_size: int = option(32, "Examples a batch, over all processes.")
     batch_tokens: int | None = option(None, "Tokens a batch at most, instead of a number of examples.")
     tokens_at_once: int | None = option(
-        None, "Tokens computed at once, to bound the memory of a large batch (same result); none: as fits the device."
+        None,
+        "Tokens computed at once, to bound the memory of a large batch (the same result but for rounding; similarity "
+        "holds a pair against those computed with it); none: as fits the device.",
     )
     gradient_accumulation_steps: int = option(1, "Batches an optimizer step.")
     learning_rate: float = option(5e-5, "The highest learning rate, reached after the warm-up.")
@@ -45,37 +45,33 @@ class TrainConfig:
     patience: int | None = option(None, "Stop after so many evaluations in a row without a new best.")
     save_steps: int | None = option(None, "Steps between checkpoints; none: after each evaluation and epoch.")
     keep: str = option("best", "The weights to end with.", ("best", "last"))
-    trackers: tuple[str, ...] = option((), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...")
+    trackers: tuple[str, ...] = option(
+        (), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...; their files go to OUTPUT.trackers."
+    )
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_tokens", "tokens_at_once", "eval_steps", "patience", "save_steps"):
-            self._need(name, _whole(getattr(self, name), 1), "a whole number above 0", optional=True)
+            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0", optional=True)
         for name in ("batch_size", "gradient_accumulation_steps"):
-            self._need(name, _whole(getattr(self, name), 1), "a whole number above 0")
-        self._need("warmup_steps", _whole(self.warmup_steps, 0), "a whole number, 0 or more", optional=True)
-        self._need("seed", _whole(self.seed, 0), "a whole number, 0 or more")
+            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0")
+        need(self, "warmup_steps", is_whole(self.warmup_steps, 0), "a whole number, 0 or more", optional=True)
+        need(self, "seed", is_whole(self.seed, 0) and self.seed < 2**32, "a whole number from 0 to 4294967295")
         for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):
             optional = name == "max_grad_norm"
-            self._need(name, _number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0", optional)
+            need(self, name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0", optional)
         for name in ("adam_beta1", "adam_beta2"):
-            self._need(name, _number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        self._need("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
-        self._need("warmup_ratio", _number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
-        within = self.dropout is None or (_number(self.dropout) and 0 <= self.dropout < 1)
-        self._need("dropout", within, "at least 0 and below 1", optional=True)
+            need(self, name, is_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        need(self, "weight_decay", is_number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
+        need(self, "warmup_ratio", is_number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
+        within = self.dropout is None or (is_number(self.dropout) and 0 <= self.dropout < 1)
+        need(self, "dropout", within, "at least 0 and below 1", optional=True)
         for name in ("schedule", "precision", "keep"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
-            self._need(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        kinds = ("auto", "cpu", "cuda", "cuda:[0-9]*", "mps", "xpu", "xpu:[0-9]*")
-        known = any(fnmatch(str(self.device), kind) for kind in kinds)
-        self._need("device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
+            need(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        known = re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", str(self.device)) is not None
+        need(self, "device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
-        self._need("trackers", names, "a tuple of names")
-
-    def _need(self, name: str, fine: bool, allowed: str, optional: bool = False) -> None:
-        value = getattr(self, name)
-        if not fine and not (optional and value is None):
-            raise HeadwayError(f"{name}={value!r} is not possible; it must be {allowed}{' or none' * optional}.")
+        need(self, "trackers", names, "a tuple of names")
 
     def plan(self, lengths: Sequence[int]) -> BatchPlan:
         """The batches of this run, over examples of these many tokens."""
@@ -83,13 +79,7 @@ class TrainConfig:
         return BatchPlan(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)
 
     def warmup_for(self, total_steps: int) -> int:
-        """Steps of warm-up in a run of so many."""
-        return math.ceil(total_steps * self.warmup_ratio) if self.warmup_steps is None else self.warmup_steps
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        """Steps of warm-up in a run of so many; as a part of them, never all: the first step has a rate of zero."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return min(math.ceil(total_steps * self.warmup_ratio), total_steps - 1)

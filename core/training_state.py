@@ -28,6 +28,8 @@ from .folders import disk_errors, whole_file, whole_folder
 from .processes import from_main, gather_in_order, processes, tensors_from_main, wait_for_all
 
 Metrics = dict[str, float]
+# What a run writes, whole or not yet; a person's copy of it under a name of its own is none of these.
+OURS = re.compile(r"checkpoint-\d+|best-\d+\.safetensors|\.(checkpoint|best)-\d.*\.(new|old)")
 
 
 @dataclass
@@ -164,10 +166,9 @@ def refuse_used(run_folder: Path) -> None:
 def tidy(run_folder: Path, checkpoint: Path | None, best_step: int | None) -> None:
     """Deletes what stands in no relation to `checkpoint`: older ones, other weights, leftovers of a killed process."""
     keep = {checkpoint, best_path(run_folder, best_step) if best_step is not None else None}
-    for pattern in ("checkpoint-[0-9]*", "best-[0-9]*.safetensors", ".checkpoint-[0-9]*", ".best-[0-9]*"):
-        for path in run_folder.glob(pattern):
-            if path not in keep:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in run_folder.iterdir() if run_folder.is_dir() else ():
+        if OURS.fullmatch(path.name) and path not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def save_checkpoint(

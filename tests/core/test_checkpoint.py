@@ -511,6 +511,18 @@ BROKEN = {
         lambda f: shards(f, "model-00002-of-00002.safetensors"),
         "index.json lists model-00002-of-00002.safetensors, which is not in the folder",
     ),
+    "shard somewhere else": (
+        lambda f: shards(f, "../other/model.safetensors"),
+        "lists ../other/model.safetensors, but",
+    ),
+    "weights that are a folder": (
+        lambda f: ((f / "model.safetensors").unlink(), (f / "model.safetensors").mkdir()),
+        "model.safetensors cannot be read",
+    ),
+    "bin that is a folder": (
+        lambda f: ((f / "model.safetensors").unlink(), (f / "pytorch_model.bin").mkdir()),
+        "pytorch_model.bin cannot be read .Is a directory",
+    ),
     "index without names": (
         lambda f: (shards(f, "x"), (f / "model.safetensors.index.json").write_text("{}")),
         "has no weight_map",
@@ -609,6 +621,10 @@ class TestFindingAModel:
         assert find_folder(tmp_path) == tmp_path
         monkeypatch.setenv("HOME", str(tmp_path.parent))
         assert find_folder(f"~/{tmp_path.name}") == tmp_path
+
+    def test_a_text_in_its_place_is_said(self):
+        with pytest.raises(HeadwayError, match="so long a name"):
+            find_folder("a lovely film, " * 20)
 
     def test_a_built_in_name_is_its_folder(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sources.BUILT_IN, "headway-tiny", tmp_path)

@@ -236,6 +236,33 @@ def test_many_prompts_are_continued_in_batches_without_a_difference(pairs, monke
     assert ids_of(generate_ids(network, prompts, config, end_of_text_id=END)) == together
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"samples": 3, "seed": 1}, {"beams": 3, "samples": 2}, {"samples": 20, "max_new_tokens": 60, "context": "slide"}],
+    ids=str,
+)
+def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeypatch, options):
+    _, network, tokenizer = with_text
+    config = GenerationConfig(**{"max_new_tokens": NEW, **options})
+    (expected,) = generate(network, tokenizer, ["the cat"], config)
+    rooms = []
+    allocate = KVCache.__init__
+
+    def watched(cache, *sizes, rows, room, **more):
+        rooms.append(rows * room)
+        allocate(cache, *sizes, rows=rows, room=room, **more)
+
+    monkeypatch.setattr(KVCache, "__init__", watched)
+    size = network.config
+    a_token = 2 * size.num_layers * size.hidden_size * 4
+    *steps, found = generation.generate_in_steps(network, tokenizer, "the cat", config, cache_bytes=100 * a_token)
+    assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-5)
+    assert steps.count(None) == len(steps) >= max(len(one.token_ids) for one in found) - 1
+    assert max(rooms) <= max(100, size.max_positions)
+
+
 # -- beam search
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,23 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict
     with pytest.raises(HeadwayError, match=named):
         next(events(tmp_path, replace(CONFIG, **changes), resume=True))
     assert (tmp_path / "checkpoint-000003").is_dir()
+
+
+def test_a_run_whose_memory_was_too_small_goes_on_in_smaller_parts(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    seen = list(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True))
+    assert seen[0][0].resumed_from == 3
+    assert isinstance(seen[-1][0], Finished)
+
+
+def test_a_copy_of_a_checkpoint_under_another_name_is_left_alone(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    mine = tmp_path / "checkpoint-000003-mine"
+    shutil.copytree(tmp_path / "checkpoint-000003", mine)
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    list(events(tmp_path, CONFIG, resume=True))
+    assert not (tmp_path / "checkpoint-000003").exists()
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):

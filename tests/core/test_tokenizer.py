@@ -324,6 +324,15 @@ def test_gpt2_joins_with_end_of_text_and_never_gives_nothing(byte_level):
     assert byte_level.join([], [8]) == ([end, 8], [0, 1])
 
 
+def test_gpt2_frames_no_text_whatever_special_tokens_somebody_gave_it(byte_level_folder, tmp_path):
+    copy(byte_level_folder, tmp_path, "tokenizer.json", cls_token="[CLS]", sep_token="[SEP]")
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.join([7, 8]) == ([7, 8], [0, 0])
+    assert tokenizer.num_special(False) == 0
+    copy(byte_level_folder, tmp_path, "tokenizer.json", cls_token="[CLS]")
+    assert Tokenizer.load(tmp_path).join([7, 8]) == ([7, 8], [0, 0])
+
+
 @pytest.mark.parametrize("second", [None, [5], [5, 6]])
 def test_num_special_is_what_joining_adds(tokenizer, second):
     joined, kinds = tokenizer.join([3, 4], second)

@@ -103,6 +103,24 @@ def test_the_schedule_is_the_published_one(schedule: str, warmup: int):
         scheduler.step()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_short_run_learns_something(steps: int):
+    for ratio in (0.1, 1.0):
+        config = replace(CONFIG, max_steps=steps, epochs=1, warmup_ratio=ratio)
+        assert config.warmup_for(steps) < steps
+    before = tiny_bert()
+    network, _ = train(replace(CONFIG, max_steps=steps, warmup_ratio=0.1))
+    assert not same(network, before, atol=1e-5)
+
+
+def test_parts_of_an_epoch_are_counted_as_they_are_written():
+    config = replace(CONFIG, batch_size=math.ceil(len(DATA.lengths) / 10))
+    assert len(config.plan(DATA.lengths).epoch(0)) == 10
+    for tenths in (1, 3, 11, 21, 29):  # as a float 2.1 is a little more than 21 tenths
+        _, events = train(replace(config, epochs=tenths / 10))
+        assert events[0].total_steps == tenths
+
+
 def test_accumulating_equals_a_big_batch():
     big, whole = train(replace(CONFIG, batch_size=32))
     small, parts = train(replace(CONFIG, batch_size=16, gradient_accumulation_steps=2))
@@ -389,7 +407,8 @@ def test_data_without_examples_is_refused():
         ("batch_tokens", -1), ("gradient_accumulation_steps", 0), ("learning_rate", 0.0), ("learning_rate", "5e-5"),
         ("learning_rate", math.nan), ("schedule", "step"), ("warmup_ratio", 1.5), ("warmup_steps", -1),
         ("weight_decay", -0.1), ("adam_beta1", 1.0), ("adam_epsilon", 0), ("max_grad_norm", 0), ("precision", "fp8"),
-        ("seed", -1), ("device", "gpu"), ("eval_steps", 0), ("patience", 0), ("save_steps", 0), ("keep", "all"),
+        ("seed", -1), ("seed", 2**32), ("device", "gpu"), ("device", "cuda:0,1"), ("device", "cuda:"), ("eval_steps", 0),
+        ("patience", 0), ("save_steps", 0), ("keep", "all"),
         ("trackers", "wandb"),
     ],
 )  # fmt: skip
@@ -473,6 +492,31 @@ def test_a_tracker_is_told_every_step_and_evaluation(tmp_path: Path, monkeypatch
     assert told[-1] == ("finished", None, None)
     assert [step for kind, step, _ in told if kind == "log"] == [*range(1, 8), 7, *range(8, 15), 14]
     assert told[2][2]["loss"] == steps_of(events)[0].loss
+
+
+def test_what_a_tracker_writes_goes_to_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from accelerate import tracking
+
+    class Writer(tracking.GeneralTracker):
+        name = "writer"
+        requires_logging_directory = True
+        tracker = None
+
+        def __init__(self, run_name: str, logging_dir: str):
+            super().__init__()
+            self.file = Path(logging_dir, run_name)
+            self.file.parent.mkdir(exist_ok=True)
+
+        def store_init_configuration(self, values):
+            pass
+
+        def log(self, values, step):
+            self.file.write_text(f"{step} {sorted(values)}")
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "writer", Writer)
+    train(replace(CONFIG, trackers=("writer",)), run_folder=tmp_path / "run", tracker_folder=tmp_path / "trackers")
+    assert (tmp_path / "trackers/headway").read_text().startswith("14 ['")
+    assert not (tmp_path / "run/headway").exists()
 
 
 # ---- on a GPU ----
