@@ -87,11 +87,17 @@ class Features:
     length: int  # tokens of the whole example with its special ones, before it was windowed or cut
     target: Any = None  # what the task's loss compares with; None in prediction
     context: Any = None  # what the task's decode needs to find its way back to the text
+    side: int = 0  # which of the example's texts it was made from, where each has sequences of its own
 
 
 def group_windows(features: Sequence[Features]) -> list[list[Features]]:
     """The features example by example: the windows of a long text are neighbours."""
     return [list(windows) for _, windows in groupby(features, key=lambda one: one.example)]
+
+
+def whole_length(windows: Sequence[Features]) -> int:
+    """The tokens of all texts of an example, before they were windowed or cut."""
+    return sum({one.side: one.length for one in windows}.values())
 
 
 def cut_tokens(windows: Sequence[Features]) -> int:

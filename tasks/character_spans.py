@@ -35,6 +35,7 @@ class Annotation:
     chunks: tuple[Chunk, ...]  # in order, without overlaps
     widened: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    uncounted: tuple[int, ...] = ()  # words of which it says nothing
 
 
 def holds_spans(cell: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HeadwayError
-from .base import Example, Features, Task, group_windows
+from .base import Example, Features, Task, group_windows, whole_length
 from .corpus import Corpus, open_documents
 from .findings import (
     Finding,
@@ -28,6 +28,7 @@ from .findings import (
     unknown_share,
     unknown_tokens,
 )
+from .training_data import same_columns
 
 if TYPE_CHECKING:
     from ..core.tokenizer import Tokenizer
@@ -100,7 +101,7 @@ def check_examples(
     ]
     if groups and limit is not None:
         findings += [*long_texts(train, groups, limit), *unknown_tokens(groups, unknown)]
-    lengths = [windows[0].length for windows in groups] or [sum(map(len, example.texts)) for example in train]
+    lengths = [whole_length(windows) for windows in groups] or [sum(map(len, example.texts)) for example in train]
     return Report(
         examples=len(train),
         eval_examples=len(held_out),
@@ -165,7 +166,8 @@ def check_data(
     if eval_data is not None:
         eval_table = read_table(eval_data, header=header)
         notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
-        held_out, more = learnt.read(eval_table, learnt.columns(eval_table, columns or {}, need_label=True))
+        said = same_columns(settled, eval_table, columns or {})
+        held_out, more = learnt.read(eval_table, learnt.columns(eval_table, said, need_label=True))
         problems += more
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
     groups, limit, unknown = _encode(learnt, examples, model) if model and can_learn else ([], None, None)

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -24,7 +23,7 @@ from . import scores
 from .base import Example, Features, Field, Mistake, Prediction, Task, group_windows
 from .card import CardText
 from .classification_card import card_text
-from .columns import Columns
+from .columns import Columns, read_text
 from .data import Table
 from .labels import (
     NUMBER,
@@ -38,9 +37,10 @@ from .labels import (
     parse_number,
     raw_label,
     readable,
+    verdict_reader,
 )
 from .views import Bar, Bars, Statement, View
-from .windows import windows
+from .windows import in_step, windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
@@ -310,13 +310,16 @@ class TextClassification(Task):
         """How to read a row: its text, its pair if there is one, and its label."""
         text, pair = columns.texts["text"], columns.texts.get("pair")
         read_label = self._label_reader(table, columns) if labelled else None
+        read_verdict = verdict_reader(table.rows, columns.taken)
 
         def read(row: int) -> TextExample:
             cells = table.rows[row]
-            first = _read_text(cells.get(text), text, labelled)
+            if labelled:
+                read_verdict(cells)
+            first = read_text(cells.get(text), text, "text", labelled=labelled)
             # A published model may have been made for either: a row without a second text is then no pair.
             alone = pair is None or (self.paired is None and cells.get(pair) is None)
-            second = None if pair is None or alone else _read_text(cells.get(pair), pair, labelled)
+            second = None if pair is None or alone else read_text(cells.get(pair), pair, "pair", labelled=labelled)
             return TextExample(row, table.where(row), first, second, read_label(cells) if read_label else None)
 
         return read
@@ -332,7 +335,7 @@ class TextClassification(Task):
     # -- examples -> the model
 
     def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """One sequence an example, or one for each window of a long text (each pair of windows, of two texts)."""
+        """One sequence an example, or one for each window of a long text; those of two long texts are in step."""
         first = _token_ids(tokenizer, [example.text for example in examples])
         second = iter(_token_ids(tokenizer, [example.pair for example in examples if example.pair is not None]))
         features = []
@@ -351,11 +354,11 @@ class TextClassification(Task):
         size_a = room - size_b
         if self.long_texts == "cut":
             return [(a[:size_a], None if b is None else b[:size_b])]
-        parts_a = [a[part.start : part.stop] for part in windows(len(a), size_a, self._overlap(size_a))]
+        parts_a = windows(len(a), size_a, self._overlap(size_a))
         if b is None:
-            return [(part, None) for part in parts_a]
-        parts_b = [b[part.start : part.stop] for part in windows(len(b), size_b, self._overlap(size_b))]
-        return list(product(parts_a, parts_b))
+            return [(a[one.start : one.stop], None) for one in parts_a]
+        parts_b = windows(len(b), size_b, self._overlap(size_b))
+        return [(a[one.start : one.stop], b[two.start : two.stop]) for one, two in in_step(parts_a, parts_b)]
 
     def _overlap(self, size: int) -> int:
         return size // 8 if self.overlap is None else min(self.overlap, size // 2)
@@ -593,19 +596,6 @@ def join_windows(outputs: Tensor, features: Sequence[Features]) -> Tensor:
     if len(counts) == len(features):
         return outputs
     return torch.stack([part.mean(0) for part in outputs.split(counts)])
-
-
-def _read_text(value: Any, column: str, labelled: bool) -> str:
-    """A cell as a text; an empty one is refused in data that somebody labelled, and taken as it is elsewhere."""
-    if isinstance(value, list | dict):
-        raise HeadwayError(
-            f'column "{column}" holds a {type(value).__name__}, not a text. Name the column of the text with --text.'
-        )
-    text = "" if value is None else str(value)
-    if labelled and not text.strip():
-        what = "holds only spaces" if text else "is empty"
-        raise HeadwayError(f'column "{column}" {what}. Fill it in, or delete the row.')
-    return text
 
 
 def _token_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HeadwayError
 from .reading.contents import Content
@@ -48,6 +48,12 @@ class Columns:
     label: str | tuple[str, ...] | None  # several: one 0/1 column per label
     notes: tuple[str, ...]
 
+    @property
+    def taken(self) -> set[str]:
+        """All columns that hold something."""
+        labels = (self.label,) if isinstance(self.label, str) else self.label or ()
+        return {*self.texts.values(), *labels}
+
 
 def plain(name: str) -> str:
     """A column name with its case, spaces and joining signs taken off: how names are compared."""
@@ -55,6 +61,30 @@ def plain(name: str) -> str:
 
 
 KNOWN_NAMES = frozenset(plain(name) for name in (*LABEL_NAMES, *COMMON_NAMES))
+
+
+def read_text(value: Any, column: str, field: str, *, labelled: bool) -> str:
+    """A cell as a text; an empty one is refused in data that somebody labelled, and taken as it is elsewhere.
+
+    Args:
+        value: of the cell.
+        column: that it is in, for messages.
+        field: the text that the task wants of it.
+        labelled: whether somebody did.
+
+    Raises:
+        HeadwayError: it holds something else, or nothing.
+    """
+    if isinstance(value, list | dict):
+        raise HeadwayError(
+            f'column "{column}" holds a {type(value).__name__}, not a text. '
+            f"Name the column of the {field} with --{field}."
+        )
+    text = "" if value is None else str(value)
+    if labelled and not text.strip():
+        what = "holds only spaces" if text else "is empty"
+        raise HeadwayError(f'column "{column}" {what}. Fill it in, or delete the row.')
+    return text
 
 
 def settle_columns(
@@ -113,8 +143,7 @@ class _Search:
 
     @property
     def taken(self) -> set[str]:
-        labels = (self.label,) if isinstance(self.label, str) else self.label or ()
-        return {*self.texts.values(), *labels}
+        return Columns(self.texts, self.label, ()).taken
 
     def free(self) -> list[str]:
         return [name for name in self.columns if name not in self.taken]

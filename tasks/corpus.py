@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..core.errors import HeadwayError
-from ..core.folders import disk_errors
+from ..core.folders import disk_errors, user_path
 from ..core.tokenizer import Tokenizer
 from .base import Features
 from .columns import settle_columns
@@ -68,8 +68,8 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: "LanguageTask", *
     Raises:
         HeadwayError: there is no such source, it holds no text, or its column of texts cannot be told.
     """
-    if isinstance(data, str | Path) and _is_plain(Path(data)):
-        return _open_plain(Path(data).expanduser(), task.documents)
+    if isinstance(data, str | Path) and _is_plain(path := user_path(data)):
+        return _open_plain(path, task.documents)
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
         return Documents("the texts given", (), lambda: (Piece(text, True) for text in data if text.strip()))
     stream = stream_rows(data, header=header)
@@ -95,7 +95,8 @@ def _is_plain(path: Path) -> bool:
     endings = [ending.lower() for ending in path.suffixes]
     if endings and endings[-1] in (".gz", ".xz"):
         endings.pop()
-    return not path.name.startswith("hub:") and not path.is_dir() and (endings[-1] if endings else "") in PLAIN_ENDINGS
+    ending = endings[-1] if endings else ""
+    return not str(path).startswith("hub:") and not path.is_dir() and ending in PLAIN_ENDINGS
 
 
 def _open_plain(path: Path, documents: str) -> Documents:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..core.errors import HeadwayError
-from ..core.folders import whole_file
+from ..core.folders import new_path, user_path, whole_file
 from .reading.json_files import LINES_ENDINGS, looks_like_json, open_json
 from .reading.libraries import open_hub, open_object, open_parquet, open_saved
 from .reading.lines import find_file, name_place, refuse_binary, take_sample
@@ -73,7 +73,7 @@ def read_table(source: Any, *, header: bool | None = None, limit: int | None = N
         raise HeadwayError(f"{stream.source}: no rows in it. Give at least one.")
     columns = dict.fromkeys(stream.columns)
     for row in rows:
-        if len(row) > len(columns):
+        if len(row) > len(stream.columns):
             columns |= dict.fromkeys(row)
     if len(columns) > len(stream.columns):
         rows = [columns | row for row in rows]  # the columns that rows further down have are None in the others
@@ -101,7 +101,7 @@ def stream_rows(source: Any, *, header: bool | None = None) -> RowStream:
 def _open_named(source: str | Path, header: bool | None) -> RowStream:
     if isinstance(source, str) and source.startswith("hub:"):
         return open_hub(source)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return open_saved(path)
     find_file(path)
@@ -147,7 +147,7 @@ class RowWriter:
     """
 
     def __init__(self, path: str | Path, columns: Sequence[str] = (), overwrite: bool = False) -> None:
-        self.path = Path(path).expanduser()
+        self.path = new_path(path)
         self.columns = tuple(columns)
         self.overwrite = overwrite
         self.written = 0

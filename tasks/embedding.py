@@ -61,6 +61,7 @@ class EmbeddingConfig:
     precision: str = option(
         AUTO, "Arithmetic: fp32 is exact, bf16 and int8 are faster; auto is bf16 where that moved no score.", CHOICES
     )
+    overlap: int | None = None  # of windows, in tokens, as a model was trained with them; else an eighth of a window
     lower_case: bool = False  # before the tokenizer sees a text, as some published models ask for
     prompt: str = ""  # put before every text, as some published models ask for
 
@@ -227,7 +228,8 @@ class Embedder:
         room = self.limit - self.tokenizer.num_special(pair=False)
         if self.config.long_texts == "cut":
             return [range(min(length, room))]
-        return windows(length, room, room // 8)
+        overlap = self.config.overlap
+        return windows(length, room, room // 8 if overlap is None else min(overlap, room // 2))
 
     def _hidden(self, sequences: Sequence[tuple[list[int], list[int]]]) -> tuple[PackedBatch, Tensor]:
         """The chosen layers of some sequences, (T, C)."""
@@ -282,6 +284,7 @@ def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "normalize": published.pooling.normalize,
         "max_length": published.max_length,
         "long_texts": stored.get("long_texts", "cut"),  # sentence-transformers itself cuts
+        "overlap": stored.get("overlap"),
         "lower_case": published.lower_case,
         "prompt": published.prompt,
     }

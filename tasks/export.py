@@ -18,7 +18,7 @@ from ..core.bert import Bert
 from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint
 from ..core.config_file import read_config
 from ..core.errors import HeadwayError
-from ..core.folders import refuse_existing, whole_file, whole_folder
+from ..core.folders import new_path, refuse_existing, whole_file, whole_folder
 from ..core.gpt2 import GPT2Config
 from ..core.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
 from ..core.packing import PackedBatch
@@ -107,7 +107,7 @@ def export(
     """
     if format not in FORMATS:
         raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
-    output, folder = Path(output).expanduser(), find_folder(model)
+    output, folder = new_path(output), find_folder(model)
     if isinstance(read_config(folder)[1], GPT2Config):
         raise HeadwayError(
             f"{model} is a GPT-2; only BERT models can be exported. Use it with headway generate, prompt or predict."

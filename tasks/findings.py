@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from .base import Example, Features, Remark, Task, cut_tokens, name_places
+from .base import Example, Features, Remark, Task, cut_tokens, name_places, whole_length
+from .labels import UNLABELLED
 
 FEWEST_EXAMPLES = 5  # of a label; with fewer it can hardly be learnt
 IMBALANCE = 10  # times as many examples of the commonest label as of the rarest
@@ -36,12 +37,12 @@ def duplicates(train: Sequence[Example]) -> Iterator[Finding]:
         by_text.setdefault(_text_of(example), []).append(example)
     conflicts, repeats = [], []
     for same in by_text.values():
-        agree = all(example.gold == same[0].gold for example in same)
+        agree = all(_agree(example, same[0]) for example in same)
         repeats += same[1:] if agree else []
         conflicts += [] if agree else [same]
     if conflicts:
         one = conflicts[0]
-        labels = f"{_gold(one[0])} and {next(_gold(example) for example in one if example.gold != one[0].gold)}"
+        labels = f"{_gold(one[0])} and {next(_gold(example) for example in one if not _agree(example, one[0]))}"
         places = tuple(example.where for same in conflicts for example in same)
         texts = f"{_count(len(conflicts), 'text')} {_have(conflicts)} different labels in different rows"
         yield Finding("conflict", "warning", f"{texts}, for example {labels}: {name_places(places)}.", places)
@@ -79,6 +80,13 @@ def about_labels(train: Sequence[Example], held_out: Sequence[Example], counts: 
     if without:
         rows = f"{_count(len(without), 'row')} {_have(without)} no label, which is read as none applies"
         yield Finding("unlabelled", "note", f"{rows}: {name_places(without)}.", without)
+    others = counts.keys() - {UNLABELLED}
+    placed = tuple(example.where for example in (*train, *held_out) if UNLABELLED in example.labels)
+    if placed and "0" in others and all(label.isdecimal() for label in others):
+        rows = f"{_count(len(placed), 'row')} {_have(placed)} the label -1"
+        meaning = "which GLUE writes where nobody has said it; here it is learnt as a label like the others"
+        mend = "Delete the rows, unless it is one."
+        yield Finding("minus one", "warning", f"{rows}, {meaning}: {name_places(placed)}. {mend}", placed)
     measured = {label for example in held_out for label in example.labels}
     unmeasured = [repr(label) for label in counts if label not in measured]
     if held_out and unmeasured:
@@ -156,7 +164,7 @@ def long_texts(train: Sequence[Example], groups: Sequence[list[Features]], limit
     lost = [cut_tokens(group) for group in groups]
     places = tuple(example.where for example, tokens in zip(train, lost, strict=True) if tokens)
     if places:
-        share = sum(lost) / sum(group[0].length for group in groups)
+        share = sum(lost) / sum(map(whole_length, groups))
         yield Finding(
             "cut",
             "warning",
@@ -208,6 +216,13 @@ def about_remarks(found: Mapping[Remark, Sequence[str]], examples: int) -> Itera
 def _text_of(example: Example) -> tuple[str, ...]:
     """An example's texts as they are compared: spaces do not matter."""
     return tuple(" ".join(text.split()) for text in example.texts)
+
+
+def _agree(one: Example, other: Example) -> bool:
+    """Whether two examples have the same gold; of several labels the order says nothing."""
+    if isinstance(one.gold, tuple) and isinstance(other.gold, tuple):
+        return sorted(one.gold) == sorted(other.gold)
+    return one.gold == other.gold
 
 
 def _gold(example: Example) -> str:

@@ -8,7 +8,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ SEVERAL = "multi_label_classification"
 NUMBER = "regression"
 
 UNLABELLED = "-1"  # in a column of integers, as GLUE's test sets have it
+VERDICT, REJECTED = "answer", ("reject", "ignore")  # what Prodigy's annotators say of a row
 IDS = re.compile(r"-?\d+(\s*,\s*\d+)*")
 MOST_CLASSES_OF_INTEGERS = 30  # a column of more different integers than this is a quantity, unless they are ids
 LEAST_NUMBERS = 0.9  # of the values: then the column is one of numbers, and the others are mistakes
@@ -50,6 +51,25 @@ def _is_yes(value: Any, column: str) -> bool:
 def is_missing(value: Any) -> bool:
     """Whether a cell holds no label at all: nothing, only spaces, or what is left of a missing number."""
     return value is None or (not isinstance(value, list | tuple) and str(value).strip().lower() in ("", "nan"))
+
+
+def verdict_reader(rows: Iterable[Mapping[str, Any]], taken: Collection[str]) -> Callable[[Mapping[str, Any]], None]:
+    """What refuses a row whose annotator did not accept it, as Prodigy says in a column "answer".
+
+    Other data has answers too: a column with anything else than Prodigy's three words is none of verdicts.
+
+    Args:
+        rows: all of them.
+        taken: the columns that are read as something else.
+    """
+    answers = (row.get(VERDICT) for row in rows)
+    judged = VERDICT not in taken and all(is_missing(one) or one in ("accept", *REJECTED) for one in answers)
+
+    def read(cells: Mapping[str, Any]) -> None:
+        if judged and (answer := cells.get(VERDICT)) in REJECTED:
+            raise HeadwayError(f'its annotation is not to be used: its answer is "{answer}". Delete the row.')
+
+    return read
 
 
 def _shown(value: Any) -> str:

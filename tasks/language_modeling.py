@@ -77,6 +77,11 @@ def text_reader(table: Table, columns: Columns) -> Callable[[int], TextExample]:
     return read
 
 
+def prompt_room(limit: int, more: int) -> int:
+    """The tokens of a text that are read before so many more are written: half of the limit at least."""
+    return max(limit - more, limit // 2, 1)
+
+
 def even_windows(length: int, most: int) -> list[Window]:
     """A document cut into as few windows as can be, of almost the same length."""
     count = -(-length // most)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..core.checkpoint import Checkpoint, fill, find_folder, load_checkpoint, load_head
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
+from ..core.folders import new_path
 from ..core.heads import Config, Network
 from ..core.inference import ready
 from ..core.names import model_of
@@ -255,7 +256,7 @@ class TaskModel:
             HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
         """
         config = replace(config or TrainConfig(), **options)
-        output = Path(output)
+        output = new_path(output)
         refuse_used(output, overwrite=overwrite, resume=resume)
         options_of_data: dict[str, Any] = {
             "data": data,
@@ -441,6 +442,7 @@ class TaskModel:
             higher_is_better=task.higher_is_better,
             data_fingerprint=_identify(task, self.base, train, held_out),
             stop=stop,
+            tracker_folder=run_folder.with_suffix(".trackers"),  # which stays when the run folder goes
         )
         seen = []
         for event in events:
@@ -594,7 +596,7 @@ class TaskModel:
             HeadwayError: the folder exists, the disk is full, or there is nothing trained to save.
         """
         self._need_training()
-        self._write(Path(output), overwrite)
+        self._write(new_path(output), overwrite)
 
     def _write(
         self, output: Path, overwrite: bool, settings: Mapping[str, Any] | None = None, log: Path | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.checkpoint import BUILT_IN, Checkpoint, save_checkpoint
 from ..core.errors import HeadwayError
-from ..core.folders import refuse_existing, whole_folder
+from ..core.folders import refuse_existing, user_path, whole_folder
 from ..core.heads import Network
 from ..core.sources import read_json
 from ..core.tokenizer import Tokenizer
@@ -118,7 +118,7 @@ def name_base(model: str) -> dict[str, str]:
         return {"base": model, "base_from": "built-in"}
     if model.startswith("random weights"):
         return {"base": model, "base_from": "scratch"}
-    path = Path(model).expanduser()
+    path = user_path(model)
     return (
         {"base": path.resolve().name, "base_from": "folder"} if path.exists() else {"base": model, "base_from": "hub"}
     )

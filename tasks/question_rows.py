@@ -7,7 +7,7 @@ from typing import Any
 from ..core.errors import HeadwayError
 from .answers import Answer, place_answer, read_answers
 from .base import Example
-from .columns import Columns, plain
+from .columns import Columns, plain, read_text
 from .data import Table
 
 ID_NAMES = ("id", "qid", "question_id", "guid", "uid")
@@ -54,8 +54,8 @@ def question_reader(table: Table, columns: Columns, *, labelled: bool) -> Callab
 
     def read(row: int) -> QuestionExample:
         cells = table.rows[row]
-        asked = _read_text(cells.get(question), question, "question", labelled)
-        text = _read_text(cells.get(context), context, "context", labelled)
+        asked = read_text(cells.get(question), question, "question", labelled=labelled)
+        text = read_text(cells.get(context), context, "context", labelled=labelled)
         answers = read_answers_of and tuple(place_answer(*one, text) for one in read_answers_of(cells))
         named = None if id_column is None else cells.get(id_column)
         where = table.where(row)
@@ -89,17 +89,3 @@ def answers_reader(table: Table, columns: Columns) -> Callable[[Mapping[str, Any
             raise HeadwayError(f'column "{label}": {error}') from error
 
     return read
-
-
-def _read_text(value: Any, column: str, field: str, labelled: bool) -> str:
-    """A cell as a text; an empty one is refused in data that somebody labelled, and taken as it is elsewhere."""
-    if isinstance(value, list | dict):
-        raise HeadwayError(
-            f'column "{column}" holds a {type(value).__name__}, not a text. '
-            f"Name the column of the {field} with --{field}."
-        )
-    text = "" if value is None else str(value)
-    if labelled and not text.strip():
-        what = "holds only spaces" if text else "is empty"
-        raise HeadwayError(f'column "{column}" (the {field}) {what}. Fill it in, or delete the row.')
-    return text

@@ -25,7 +25,7 @@ from . import scores
 from .base import Example, Features, Field, Prediction, Remark, Task, group_windows
 from .card import CardText
 from .classification import TextClassification
-from .columns import Columns, plain
+from .columns import Columns, plain, read_text
 from .data import RowStream, Table
 from .inference import pack
 from .labels import is_missing, parse_number, raw_label, readable
@@ -197,9 +197,10 @@ class SentenceSimilarity(Task):
 
         def read(row: int) -> PairExample:
             cells = table.rows[row]
-            both = _read_text(cells.get(text), text, labelled), _read_text(cells.get(pair), pair, labelled)
+            first = read_text(cells.get(text), text, "text", labelled=labelled)
+            second = read_text(cells.get(pair), pair, "pair", labelled=labelled)
             score = parse_number(raw_label(cells, columns.label)) if scored else None
-            return PairExample(row, table.where(row), *both, score)
+            return PairExample(row, table.where(row), first, second, score)
 
         return read
 
@@ -217,7 +218,7 @@ class SentenceSimilarity(Task):
                 whole = ids[2 * i + side]
                 length = len(whole) + tokenizer.num_special(pair=False)
                 sequences = [tokenizer.join(whole[part.start : part.stop]) for part in self._parts(len(whole), room)]
-                features += [Features(i, *sequence, length, target, side) for sequence in sequences]
+                features += [Features(i, *sequence, length, target, side=side) for sequence in sequences]
         return features
 
     def _parts(self, length: int, room: int) -> list[range]:
@@ -237,7 +238,7 @@ class SentenceSimilarity(Task):
     def _vectors(self, hidden: Tensor, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
         """The tokens' vectors (T, C) as those of the first and second texts, (E, D) each, of length 1."""
         vectors = self.pooled.pool(hidden, pack(features).to(hidden.device))
-        counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.context))]
+        counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.side))]
         if len(counts) < len(features):
             vectors = torch.stack([part.mean(0) for part in vectors.split(counts)])
         first, second = F.normalize(vectors, dim=-1).unflatten(0, (-1, 2)).unbind(1)
@@ -350,7 +351,7 @@ def _in_common(features: Sequence[Features]) -> Tensor:
     """(E, E), true where two different pairs have their first or their second text in common."""
     firsts, seconds = (
         [
-            tuple(token for one in windows if one.context == side for token in one.input_ids)
+            tuple(token for one in windows if one.side == side for token in one.input_ids)
             for windows in group_windows(features)
         ]
         for side in (0, 1)
@@ -373,15 +374,3 @@ def _ranks(predictions: Sequence[SimilarityPrediction], at_once: int = 1024) -> 
         own = part[np.arange(len(part)), np.arange(start, start + len(part))]
         ranks.append(1 + (part > own[:, None] + 1e-6).sum(1))  # texts that occur twice are equally near
     return np.concatenate(ranks)
-
-
-def _read_text(value: Any, column: str, labelled: bool) -> str:
-    """A cell as a text; an empty one is refused where it would be learnt from."""
-    if isinstance(value, list | dict):
-        raise HeadwayError(
-            f'column "{column}" holds a {type(value).__name__}, not a text. Name the columns with --text and --pair.'
-        )
-    text = "" if value is None else str(value)
-    if labelled and not text.strip():
-        raise HeadwayError(f'column "{column}" is empty. Fill it in, or delete the row.')
-    return text

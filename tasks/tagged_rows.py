@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 from ..core.errors import HeadwayError
 from .base import Example
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
-from .columns import SAMPLE_ROWS, Columns, plain
+from .columns import SAMPLE_ROWS, Columns, plain, read_text
 from .data import RowStream, Table
-from .entities import Chunk, find_chunks, is_prefixed
-from .labels import readable
+from .entities import OUTSIDE, Chunk, find_chunks, is_prefixed
+from .labels import readable, verdict_reader
 from .reading.lines import shorten
 from .words import Splitter
 
-REJECTED = ("reject", "ignore")  # as Prodigy marks rows whose spans are not right
+UNCOUNTED = "-100"  # in a tag's place: the word is not learnt from (PyTorch's ignore_index), and no figure counts it
 MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake
 # Columns that hold words, and that hold tags or spans, as published data sets and annotation tools name them.
 WORD_COLUMNS = ("tokens", "words", "token", "word")
@@ -39,6 +39,7 @@ class TaggedExample(Example):
     chunks: tuple[Chunk, ...] | None = None
     widened: tuple[str, ...] = ()  # character spans that were changed to fit the words
     dropped: tuple[str, ...] = ()  # character spans that could not be kept
+    uncounted: tuple[int, ...] = ()  # words of which nobody has said what they are
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -124,10 +125,7 @@ def read_words(
         raise HeadwayError(
             f'column "{column}" holds an object, not a text or a list of words. Name the right one with --text.'
         )
-    text = "" if cell is None else str(cell)
-    if labelled and not text.strip():
-        what = "holds only spaces" if text else "is empty"
-        raise HeadwayError(f'column "{column}" {what}. Fill it in, or delete the row.')
+    text = read_text(cell, column, "text", labelled=labelled)
     return _cut(text, splitter.split(text))
 
 
@@ -167,6 +165,11 @@ def read_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
     return [_read_tag(tag, names) for tag in cell]
 
 
+def counted_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
+    """The tags of a cell without those that are not counted; as `read_tags`."""
+    return [tag for tag in read_tags(cell, names) if tag != UNCOUNTED]
+
+
 def _read_tag(tag: Any, names: Sequence[str]) -> str:
     text = "" if tag is None else str(tag).strip()
     if text in names or not text.isdecimal():
@@ -198,7 +201,9 @@ def annotation_of_tags(cell: Any, words: Worded, prefixed: bool, names: Sequence
         raise HeadwayError(
             f"there are {len(words.words)} words but {len(tags)} tags. Give each word one tag, or delete the row."
         )
-    return Annotation(tuple(find_chunks(tags, prefixed)))
+    uncounted = tuple(word for word, tag in enumerate(tags) if tag == UNCOUNTED)
+    known = [OUTSIDE if tag == UNCOUNTED else tag for tag in tags]
+    return Annotation(tuple(find_chunks(known, prefixed)), uncounted=uncounted)
 
 
 def annotation_of_spans(cell: Any, words: Worded) -> Annotation:
@@ -233,6 +238,7 @@ def tagged_reader(
     """
     text, label = columns.texts["text"], columns.label
     known = set(types)
+    read_verdict = verdict_reader(table.rows, columns.taken)
     prefixed = labelled and is_prefixed(tag for tags in _all_tags(table, text, label, names) for tag in tags)
 
     def read(row: int) -> TaggedExample:
@@ -245,8 +251,8 @@ def tagged_reader(
         example = TaggedExample(row, table.where(row), words.text, words.words, words.starts)
         if not labelled:
             return example
-        if not tagged and (verdict := table.rows[row].get("answer")) in REJECTED:
-            raise HeadwayError(f'its annotation is not to be used: its answer is "{verdict}". Delete the row.')
+        if not tagged:
+            read_verdict(table.rows[row])
         if not tagged and isinstance(given, list):
             raise HeadwayError(
                 f'column "{label}" holds no tags, and column "{text}" a list of words. Give each word a tag; '
@@ -260,7 +266,13 @@ def tagged_reader(
                 f"the entity type {unknown!r} is none of the {len(types)} that are known ({listed}). "
                 "Correct it, delete the row, or train with such entities in the training data."
             )
-        return replace(example, chunks=found.chunks, widened=found.widened, dropped=found.dropped)
+        return replace(
+            example,
+            chunks=found.chunks,
+            widened=found.widened,
+            dropped=found.dropped,
+            uncounted=found.uncounted,
+        )
 
     return read
 
@@ -268,7 +280,7 @@ def tagged_reader(
 def _all_tags(table: Table, text: str, label: Any, names: Sequence[str]) -> list[list[str]]:
     cells = [(row.get(text), row.get(label)) for row in table.rows]
     tagged = [cell for words, cell in cells if holds_tags(words, cell)]
-    return list(readable(lambda cell: read_tags(cell, names), tagged))
+    return list(readable(lambda cell: counted_tags(cell, names), tagged))
 
 
 def refuse_no_tags(

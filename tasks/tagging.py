@@ -46,12 +46,13 @@ from .entity_scores import entity_figures, entity_figures_by_label
 from .labels import readable
 from .tagged_rows import (
     TAG_COLUMNS,
+    UNCOUNTED,
     WORD_COLUMNS,
     TaggedExample,
     column_named,
+    counted_tags,
     has_tags_beside,
     holds_tags,
-    read_tags,
     refuse_no_tags,
     tagged_reader,
 )
@@ -73,6 +74,7 @@ UNREAD = -100  # as the target of a word: the loss leaves it out (PyTorch's igno
 NO_ENTITY = "no entity"
 WIDENED = "a character span cuts a word and is widened to the whole of it"
 DROPPED = "a character span is left out, because a word has one tag only"
+WITHOUT_TAG = f"the tag of a word is {UNCOUNTED}: it is not learnt, and no figure counts it"
 WITHOUT_TOKENS = "a word has no token in this vocabulary and is always O"
 BEYOND_CUT = "an entity is in what was cut off and counts as missed"
 
@@ -216,7 +218,7 @@ class TokenClassification(Task):
                 "Name the column of the tags with --label, or give data with entities."
             )
         tagged = [one for one in examples if holds_tags(table.rows[one.row].get(text), table.rows[one.row].get(label))]
-        tags = [read_tags(table.rows[one.row].get(label), said._names) for one in tagged]
+        tags = [counted_tags(table.rows[one.row].get(label), said._names) for one in tagged]
         scheme, broken = detect_scheme(tags) if tags else ("IOB2", [])
         learnt = said if said.labels else replace(said, scheme=scheme, labels=_in_order(counts, scheme, tags))
         if learnt.scheme != "IO" and OUTSIDE not in learnt.labels:
@@ -274,9 +276,10 @@ class TokenClassification(Task):
         )
 
     def remarks(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[Remark]:
-        """Spans that do not fit the words, words that the vocabulary does not show, and entities beyond a cut."""
+        """Spans that do not fit the words, words without a tag or without tokens, and entities beyond a cut."""
         for what, spans in ((WIDENED, example.widened), (DROPPED, example.dropped)):
             yield from (Remark(what, detail=span) for span in spans)
+        yield from (Remark(WITHOUT_TAG, "note", detail=ascii(example.words[word])) for word in example.uncounted)
         read = {word for one in windows for word in one.context.words}
         last = max(read, default=-1) if windows and cut_tokens(windows) > 0 else len(example.words)
         for chunk in example.chunks or ():
@@ -304,6 +307,8 @@ class TokenClassification(Task):
             if example.chunks is not None:
                 tags = write_tags(example.chunks, len(example.words), self.scheme)
                 targets = [index.get(tag, UNREAD) for tag in tags]
+                for word in example.uncounted:
+                    targets[word] = UNREAD
             parts = self._parts(len(encoding.ids), room)
             words: list[list[int]] = [[] for _ in parts]
             for word, position in first.items():
@@ -401,11 +406,12 @@ class TokenClassification(Task):
         found, gold = self._sides(predictions, examples)
         names, index = plain_labels(self.labels, self.scheme), positions_of_tags(self.labels, self.scheme)
         right = words = 0
-        for prediction, chunks in zip(predictions, gold, strict=True):
+        for prediction, example, chunks in zip(predictions, examples, gold, strict=True):
             wanted = write_tags(chunks, len(prediction.tags), self.scheme)
             tags = [names[index[tag]] if tag in index else tag for tag in wanted]
-            right += sum(tag == other for tag, other in zip(prediction.tags, tags, strict=True))
-            words += len(tags)
+            counted = set(range(len(tags))).difference(example.uncounted)
+            right += sum(prediction.tags[word] == tags[word] for word in counted)
+            words += len(counted)
         return {**entity_figures(found, gold), "accuracy": right / words if words else 0.0}
 
     def per_label(
@@ -431,18 +437,23 @@ class TokenClassification(Task):
 
     def mistake(self, prediction: EntitiesPrediction, example: TaggedExample) -> Mistake | None:
         """By how many entities are missed or made up."""
-        found = tuple(f"{one.label}: {one.text}" for one in prediction.entities)
-        gold = example.gold or ()
-        places = {(one.start, one.end, one.label) for one in prediction.entities}
-        wrong = places ^ {(*example.place(chunk), chunk.label) for chunk in example.chunks or ()}
-        told = "; ".join(gold) or NO_ENTITY, "; ".join(found) or NO_ENTITY
+        (found,), (gold,) = self._sides([prediction], [example])
+        wrong = {*found} ^ {*gold}
+        answer = replace(example, chunks=tuple(found)).gold or ()
+        told = "; ".join(example.gold or ()) or NO_ENTITY, "; ".join(answer) or NO_ENTITY
         return Mistake(example.where, example.texts, *told, float(len(wrong))) if wrong else None
 
     def _sides(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> tuple[list[list[Chunk]], list[list[Chunk]]]:
-        """The entities that were found and those that are there, example by example."""
-        return [self._chunks(one.tags) for one in predictions], [list(one.chunks or ()) for one in examples]
+        """The entities that were found and those that are there, example by example; uncounted words are in none."""
+        found = []
+        for prediction, example in zip(predictions, examples, strict=True):
+            tags = [*prediction.tags]
+            for word in example.uncounted:
+                tags[word] = OUTSIDE
+            found.append(self._chunks(tags))
+        return found, [list(one.chunks or ()) for one in examples]
 
     def adopt(self, before: Task) -> Self | None:
         """Goes on with a head for the same types of entities, or for more than the new data has."""

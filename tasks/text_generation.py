@@ -33,6 +33,7 @@ from .language_modeling import (
     exponential,
     likelihoods,
     parts_of,
+    prompt_room,
     text_reader,
 )
 from .views import Mark, Marked, View
@@ -144,8 +145,8 @@ class TextGeneration(Task):
         return Features(index, ids[:-1], [0] * (len(ids) - 1), len(ids) - 1, target=target)
 
     def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """Texts to be continued: their ends, as far as the context holds them beside what is written."""
-        room = max(1, limit - self.max_new_tokens)
+        """Texts to be continued: their ends, as far as there is room for them beside what is written."""
+        room = prompt_room(limit, self.max_new_tokens)
         encodings = tokenizer.encode_batch([example.text for example in examples])
         features: list[Features] = []
         for number, encoding in enumerate(encodings):
@@ -189,7 +190,7 @@ class TextGeneration(Task):
                 for found in likelihoods(network(self.pack(part).to(device)), part, [None] * len(part))
             ]
         tokenizer: Tokenizer = features[0].context
-        config = GenerationConfig(max_new_tokens=self.max_new_tokens)
+        config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
         prompts = [one.input_ids for one in features]
         written = generate_ids(network, prompts, config, end_of_text_id=tokenizer.end_of_text_id)  # pyright: ignore[reportArgumentType]
         return [

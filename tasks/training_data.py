@@ -112,7 +112,7 @@ def read_labelled(
     held_out = None
     if eval_data is not None:
         eval_table = read_table(eval_data, header=header)
-        eval_columns = task.columns(eval_table, _same_columns(columns, eval_table, chosen), need_label=True)
+        eval_columns = task.columns(eval_table, same_columns(columns, eval_table, chosen), need_label=True)
         notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
         held_out = (eval_table, task.examples(eval_table, eval_columns))
     elif fraction and len(examples) >= FEWEST_TO_SPLIT:
@@ -128,10 +128,9 @@ def read_labelled(
     return LabelledRows(task, adopted is not None, table, examples, held_out, tuple(notes))
 
 
-def _same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+def same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     """The columns of the training data, where the evaluation data has columns of these names as well."""
-    labels = [columns.label] if isinstance(columns.label, str) else list(columns.label or ())
-    there = {*columns.texts.values(), *labels} <= set(table.columns)
+    there = columns.taken <= set(table.columns)
     return {**columns.texts, "label": columns.label} if there else chosen
 
 

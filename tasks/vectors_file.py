@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.errors import HeadwayError
-from ..core.folders import whole_file
+from ..core.folders import new_path, user_path, whole_file
 from .data import with_prediction
 from .reading.json_files import LINES_ENDINGS
 
@@ -41,7 +41,7 @@ class VectorsWriter:
     """
 
     def __init__(self, path: str | Path, size: int, overwrite: bool = False) -> None:
-        self.path = Path(path).expanduser()
+        self.path = new_path(path)
         self.size = size
         self.overwrite = overwrite
         self.written = 0
@@ -117,7 +117,7 @@ def read_vectors(path: str | Path) -> np.ndarray:
     Raises:
         HeadwayError: there is no such file, or it holds something else.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.suffix.lower() != ".npy":
         raise HeadwayError(f"{path}: vectors are read from .npy (headway embed MODEL --data FILE --output v.npy).")
     try:

@@ -20,6 +20,15 @@ def windows(length: int, size: int, overlap: int) -> list[range]:
     return [range(start, start + size) for start in starts]
 
 
+def in_step(first: Sequence[range], second: Sequence[range]) -> list[tuple[range, range]]:
+    """The windows of two texts side by side, from both beginnings to both ends; as many as the longer text has.
+
+    Each window of one with each of the other would be hundreds where both texts are long.
+    """
+    count = max(len(first), len(second))
+    return [(first[i * len(first) // count], second[i * len(second) // count]) for i in range(count)]
+
+
 def best_window(parts: Sequence[range], position: int) -> int:
     """The window in which a token stands farthest from a cut edge: the one that should have the say about it.
 

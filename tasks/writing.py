@@ -11,6 +11,7 @@ from ..core.generation import Candidate, GenerationConfig, generate, next_tokens
 from ..core.heads import Network
 from ..core.text_stream import token_bytes
 from ..core.tokenizer import Tokenizer
+from .language_modeling import prompt_room
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,6 @@ class Writer:
 
     def _end_of(self, text: str, more: int) -> str:
         """The end of a text that leaves room for so many tokens; half of what the model reads at least."""
-        room = max(self.limit - more, self.limit // 2)
+        room = prompt_room(self.limit, more)
         offsets = self.tokenizer.encode(text).offsets
         return text if len(offsets) <= room else text[offsets[-room][0] :]

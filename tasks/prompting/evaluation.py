@@ -81,13 +81,17 @@ def evaluate_prompt(
     measured: dict[str, list[list[dict[str, float]]]] = {}  # row -> seed -> order -> measures
     runs: list[dict[str, Any]] = []
     first: list[Any] = []
+    left_out = [0] * len(texts)  # the most over the seeds: each text is told of once
     for seed in range(model.prompt.seed, model.prompt.seed + (seeds if varies else 1)):
+        model.left_out = []
         found = _answers(model, asked, texts, seed)
+        left_out = list(map(max, left_out, model.left_out))
         first = first or next(iter(found.values()))[-1]
         for row, of_orders in found.items():
             figures = [_measure(asked, answers, texts) for answers in of_orders]
             measured.setdefault(row, []).append(figures)
             runs += [{"seed": seed, "order": i, "answers": row, **one} for i, one in enumerate(figures)]
+    model.left_out = left_out
     figures = {row: _figures(of_seeds) for row, of_seeds in measured.items()}
     commonest, baseline = _commonest(asked, texts)
     figures[f"always {commonest}"] = _figures([[_measure(asked, baseline, texts)]])

@@ -84,10 +84,9 @@ class PromptModel:
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
         """Answers for a file as it is read, in its order and in bounded memory: (row, prediction).
 
-        Batch calibration without unlabelled texts goes by the rows that are in memory at once, TEXTS_AT_ONCE.
+        Batch calibration without unlabelled texts goes by the rows that are in memory at once (`_parts`).
         """
-        rows = iter(stream)
-        while part := list(islice(rows, TEXTS_AT_ONCE)):
+        for part in _parts(stream):
             places, values = [place for place, _ in part], [row for _, row in part]
             table = Table(stream.source, stream.kind, stream.columns, stream.header, values, places)
             yield from zip(values, self.answer(asked, self.unlabelled_texts(table, columns, asked)), strict=True)
@@ -349,7 +348,17 @@ class PromptModel:
         return list(answers(asked.labels, *self.shares(asked, texts, self.prompt.seed)))
 
     def shares(self, asked: Asked, texts: Sequence[TextExample], seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the model thinks of the labels, (O, E, L), and the prior to calibrate it by, the same, if any."""
+        """What the model thinks of the labels, (O, E, L), and the prior to calibrate it by, the same, if any.
+
+        Raises:
+            HeadwayError: a text is to be calibrated by itself alone, or a prompt is longer than the model's context.
+        """
+        by_themselves = self.prompt.calibration == BATCH and not asked.unlabelled
+        if by_themselves and len({text.texts for text in texts}) == 1:
+            raise HeadwayError(
+                "--calibration batch takes out what the model says on average, and of one text nothing would be left. "
+                "Give more texts, or --unlabelled ones; or say --calibration contextual."
+            )
         contextual = self.prompt.calibration == CONTEXTUAL
         runs = asked.questions.score([*texts, *asked.unlabelled], seed, content_free=contextual)
         shares, prior = runs.shares[:, : len(texts)], None
@@ -368,6 +377,20 @@ class PromptModel:
         config = GenerationConfig(max_new_tokens=self.prompt.max_new_tokens, stop=self.prompt.stop or ("\n",))
         found = generate(self.network, self.tokenizer, prompts, config)
         return [WrittenAnswer(one.text.strip(), one.score, one.finish_reason) for (one,) in found]
+
+
+def _parts(stream: RowStream) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """Rows with their places, TEXTS_AT_ONCE at a time; what is left is in the last part as well.
+
+    So no part is too small for batch calibration to go by, but for a file that is small itself.
+    """
+    rows = iter(stream)
+    part = list(islice(rows, TEXTS_AT_ONCE))
+    while len(rest := list(islice(rows, TEXTS_AT_ONCE))) == TEXTS_AT_ONCE:
+        yield part
+        part = rest
+    if part:
+        yield part + rest
 
 
 def _are_pairs(given: Sequence[Any]) -> bool:

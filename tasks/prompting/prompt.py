@@ -3,7 +3,7 @@
 Brown et al. 2020 (https://arxiv.org/abs/2005.14165). Nothing is trained: a prompt with its labels stands in for a
 trained classifier and gives the same kind of predictions. How a prompt is laid out is in templates.py, which examples
 it shows in demonstrations.py, how likely labels are in label_scores.py, what is taken out again in calibration.py,
-the model that is asked in prompt_model.py.
+the model that is asked in model.py.
 """
 
 from collections.abc import Mapping

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
 GIVEN = "the rows given"
+UNCOUNTED = -100  # in the place of a tag's id
 
 
 def open_object(source: Any) -> RowStream:
@@ -131,13 +132,16 @@ def _named_row(row: Mapping[str, Any], features: "Features | Mapping[str, Any]")
 
 
 def _named(feature: Any, value: Any) -> Any:
-    """`value` with the names of its classes in the place of their ids, however deep; -1 means unlabelled."""
+    """`value` with the names of its classes in the place of their ids, however deep.
+
+    -1 means unlabelled; -100 in a list of tags is PyTorch's ignore_index, and left for whoever reads the tags.
+    """
     from datasets import ClassLabel, LargeList, List
 
     if isinstance(feature, ClassLabel) and isinstance(value, int):
         return None if value < 0 else feature.int2str(value)
     if isinstance(feature, List | LargeList) and value is not None:
-        return [_named(feature.feature, one) for one in value]
+        return [one if one == UNCOUNTED else _named(feature.feature, one) for one in value]
     if isinstance(feature, dict) and isinstance(value, Mapping):
         return {name: _named(feature.get(name), one) for name, one in value.items()}
     return value

@@ -26,6 +26,9 @@ Records = Iterator[tuple[int, list[str]]]
 DELIMITERS = ",;\t|"
 CONLL_ENDINGS = (".conll", ".iob", ".iob2", ".bio")
 TSV_ENDINGS = (".tsv", ".tab")
+DOCUMENT_MARK = "-DOCSTART-"  # of CoNLL-2003, before each of its documents
+# How the columns of words and of their tags are called.
+WORD_NAMES = frozenset({"token", "tokens", "word", "words", "tag", "tags", "nertags", "ner", "pos", "chunk"})
 
 FASTTEXT = re.compile(r"((?:__label__\S+(?:\s+|$))+)(.*)")
 TREC = re.compile(r"([A-Z][A-Z_]*):(\w+)\s+(\S.*)")  # Li and Roth (2002): DESC:manner How did serfdom ...
@@ -58,7 +61,8 @@ def layout_of(ending: str, sample: Sample) -> str:
     if ending == ".csv":
         return "CSV"
     lines = [line for line in sample.lines if line.strip()]
-    if ending in CONLL_ENDINGS or _looks_like_conll(sample):
+    is_table = ending in TSV_ENDINGS and lines and _names_a_table(lines[0])
+    if ending in CONLL_ENDINGS or (_looks_like_conll(sample) and not is_table):
         return "CoNLL"
     if ending in TSV_ENDINGS:
         return "TSV"
@@ -68,6 +72,12 @@ def layout_of(ending: str, sample: Sample) -> str:
     tabs = Counter(line.count("\t") for line in lines)
     most_common, times = tabs.most_common(1)[0]
     return "TSV" if most_common and times > 0.8 * len(lines) else "lines"
+
+
+def _names_a_table(line: str) -> bool:
+    """Whether a line is a header by names that everybody knows, and none of them is that of words or tags."""
+    names = {plain(cell) for cell in line.split("\t")}
+    return names <= KNOWN_NAMES - WORD_NAMES
 
 
 def open_text(path: Path, ending: str, header: bool | None) -> RowStream:
@@ -303,36 +313,65 @@ def _open_labelled(path: Path, sample: Sample) -> RowStream:
 
 
 def _conll_cells(line: str) -> list[str]:
-    """The columns of a line: at TABs where it has one, else at spaces."""
+    """The columns of a line: at TABs where it has one, else at plain spaces (others may stand inside a word)."""
     if "\t" in line:
         word, *tags = line.rstrip("\r\n").split("\t")
         return [word, *(tag.strip() for tag in tags)]
-    return line.split()
+    return [cell for cell in line.rstrip("\r\n").split(" ") if cell]
+
+
+def _comment_of(lines: Sequence[str]) -> Callable[[str], bool]:
+    """What tells comments ("# id 4d9b domain=en", "# sent_id = 1") from the word "#" with its tags.
+
+    Args:
+        lines: of the file, as many as a sample has.
+    """
+    others = [line for line in lines if line.strip() and not line.startswith(("# ", DOCUMENT_MARK))]
+    cells = [_conll_cells(line) for line in others]
+    width = len(cells[0]) if cells else 0
+    tags = {row[-1] for row in cells} | {"#"}  # which is its own part of speech
+    # There a comment may end as a tag does ("# text = Vitamin O"); where spaces part tags, a tag may be missing.
+    by_width = width == 1 or all("\t" in line for line in others)
+
+    def is_comment(line: str) -> bool:
+        if not line.startswith("# "):
+            return False
+        row = _conll_cells(line)
+        is_tagged = row[-1] in tags or ENTITY_TAG.fullmatch(row[-1]) is not None
+        return not is_tagged or (by_width and len(row) != width)
+
+    return is_comment
+
+
+def _conll_lines(sample: Sample) -> list[str]:
+    """A sample's lines but for comments and the marks between documents."""
+    is_comment = _comment_of(sample.lines)
+    return [line for line in sample.lines if not line.startswith(DOCUMENT_MARK) and not is_comment(line)]
 
 
 def _looks_like_conll(sample: Sample) -> bool:
     """Lines of equally many columns that end in entity tags, or that blank lines group into sentences of words."""
-    lines = [line for line in sample.lines if line.strip() and not line.startswith("-DOCSTART-")]
-    cells = [_conll_cells(line) for line in lines]
+    lines = _conll_lines(sample)
+    cells = [_conll_cells(line) for line in lines if line.strip()]
     if not cells or len({len(row) for row in cells}) != 1 or len(cells[0]) < 2:
         return False
     if all(ENTITY_TAG.fullmatch(row[-1]) for row in cells):
         return True
-    if any("\t" in line and not line.strip() for line in sample.lines):
+    if any("\t" in line and not line.strip() for line in lines):
         return False  # a table's row of empty cells
-    groups = [list(group) for filled, group in groupby(sample.lines, lambda line: bool(line.strip())) if filled]
+    groups = [list(group) for filled, group in groupby(lines, lambda line: bool(line.strip())) if filled]
     words = not any(" " in cell for row in cells for cell in row)
     return words and len(groups) > 1 and len(cells) >= max(5, 2 * len(groups))
 
 
 def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
-    lines = [line for line in sample.lines if line.strip() and not line.startswith("-DOCSTART-")]
-    if not lines:
+    is_comment = _comment_of(sample.lines)
+    cells = [_conll_cells(line) for line in _conll_lines(sample) if line.strip()]
+    if not cells:
         raise HeadwayError(f"{path}: no sentence in it. Write a word and its tag on each line.")
-    cells = [_conll_cells(line) for line in lines]
     first = cells[0]
     if header is None:
-        header = len(cells) > 1 and all(plain(cell) in KNOWN_NAMES | {"pos", "chunk", "ner"} for cell in first)
+        header = len(cells) > 1 and all(plain(cell) in KNOWN_NAMES | WORD_NAMES for cell in first)
     width = len(first)
     between = (f"column_{number}" for number in range(1, width - 1))
     columns = ("tokens", *between, "ner_tags") if width > 1 else ("tokens",)
@@ -341,7 +380,9 @@ def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
         sentence: list[list[str]] = []
         start, skip = 0, header
         for number, line in enumerate(read_lines(path), start=1):
-            blank = not line.strip() or line.startswith("-DOCSTART-")
+            if is_comment(line):
+                continue
+            blank = not line.strip() or line.startswith(DOCUMENT_MARK)
             if blank and sentence:
                 yield start, dict(zip(columns, map(list, zip(*sentence, strict=True)), strict=True))
                 sentence = []

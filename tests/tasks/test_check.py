@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
-from headway.tasks import TextClassification
+from headway.tasks import SentenceSimilarity, TextClassification
 from headway.tasks.base import group_windows
 from headway.tasks.check import Report, check_data, check_examples
 from headway.tasks.classification import TextExample
@@ -81,6 +81,27 @@ def test_labels_are_counted_and_rare_and_missing_ones_named():
         assert finding.level == level
         assert part in finding.message
     assert found(report, "untrained").places == ("dev.tsv, line 2",)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_minus_one_beside_ids_of_classes_is_told():
+    report = look(
+        [(f"text {i}", str(i % 3 - 1)) for i in range(30)], [("new", "-1"), ("new too", "0"), ("newer", "1")]
+    )
+    finding = found(report, "minus one")
+    assert finding is not None
+    assert finding.level == "warning"
+    assert "11 rows have the label -1" in finding.message
+    assert finding.places[-1] == "dev.tsv, line 1"
+    for labels in (("-1", "1"), ("-1", "0", "bank"), ("0", "1")):
+        assert found(look([(f"text {i}", labels[i % len(labels)]) for i in range(30)]), "minus one") is None
+
+
+def test_the_order_of_several_labels_is_no_difference():
+    report = look([("a text", ("price", "quality")), ("a text", ("quality", "price")), ("b text", ("price",))])
+    assert found(report, "conflict") is None
+    repeat = found(report, "duplicate")
+    assert repeat is not None
+    assert repeat.places == ("train.tsv, line 2",)
 
 
 def test_rows_without_any_of_several_labels_are_told():
@@ -248,6 +269,23 @@ def test_evaluation_data_is_looked_over_too(tmp_path: Path):
     report = check_data(TextClassification(), train, dev)
     assert found(report, "leak") is not None
     assert {place for finding in report.errors for place in finding.places} == {f"{dev}, line 3", f"{dev}, line 4"}
+
+
+def test_evaluation_data_is_read_by_the_columns_of_the_training_data_as_training_reads_it(tmp_path: Path):
+    lines = [f"a text of some words {i},another text {i},{'xy'[i % 2]}" for i in range(12)]
+    train = write(tmp_path, "train.csv", "\n".join(["text,remark,kind", *lines]) + "\n")
+    dev = write(tmp_path, "dev.csv", "text,remark,kind\nc text,x,x\nd text,y,y\n")
+    report = check_data(TextClassification(), train, dev)
+    assert (report.errors, report.eval_examples) == ((), 2)
+
+
+def test_lengths_are_of_all_texts_of_an_example_together(bert_folder: Path):
+    texts = ("the cat sat on the mat " * 20, "the dog")
+    rows = [{"anchor": texts[0], "positive": texts[1]}, {"anchor": "my parcel", "positive": "the cat"}]
+    report = check_data(SentenceSimilarity(), rows, model=bert_folder)
+    tokenizer = Tokenizer.load(bert_folder)
+    assert report.lengths is not None
+    assert report.lengths.longest == sum(len(tokenizer.encode(text).ids) + 2 for text in texts)
 
 
 def test_lengths_are_in_tokens_where_a_model_is_named(gpt2_folder: Path, tmp_path: Path):

@@ -193,6 +193,20 @@ def test_a_label_unseen_in_training_names_itself_its_rows_and_the_ways_out():
         assert part in str(caught.value)
 
 
+def test_a_row_that_its_annotator_did_not_accept_is_refused():
+    for answer in ("reject", "ignore"):
+        data = rows(["a", "b", "a", "b"], answer=["accept", None, answer, "accept"])
+        with pytest.raises(HeadwayError, match=f'row 3: its annotation is not to be used: its answer is "{answer}"'):
+            examples(data, learnt(data, label="label"), label="label")
+        assert len(examples(data, learnt(data, label="label"), labelled=False)) == 4
+    others = rows(["a", "b", "a", "b"], answer=["accept", "reject", "postpone", "ignore"])
+    assert len(examples(others, learnt(others, label="label"), label="label")) == 4, "no column of verdicts"
+    judged = rows(["a", "b"], answer=["accept", "reject"])
+    assert [one.label for one in examples(judged, learnt(judged, label="answer"), label="answer")] == [
+        "accept", "reject",
+    ]  # fmt: skip
+
+
 def test_texts_to_predict_need_no_words_and_no_labels():
     task = learnt(rows(["a", "b"]))
     found = examples([{"text": ""}, {"text": None}, {"text": " "}], task, labelled=False)
@@ -240,6 +254,20 @@ def test_every_token_of_a_long_pair_is_in_some_window(
             for one in features
         ]
         assert set(part) <= {token for side in sides for token in side}
+
+
+def test_the_windows_of_two_long_texts_advance_in_step(wordpiece: Tokenizer):
+    task = TextClassification(labels=("a", "b"), problem_type=ONE)
+    first, second = WORDS * 40, WORDS * 20
+    features = task.encode([TextExample(0, "row 1", first, second)], wordpiece, 67)
+    room = (67 - 3) // 2
+    a, b = (wordpiece.encode(text).ids for text in (first, second))
+    parts_a, parts_b = windows(len(a), room, room // 8), windows(len(b), room, room // 8)
+    assert len(features) == len(parts_a) > len(parts_b) > 1
+    pairs = [tuple(one.input_ids[1:-1]) for one in features]
+    assert pairs[0] == (*a[:room], wordpiece.sep_id, *b[:room])
+    assert pairs[-1] == (*a[-room:], wordpiece.sep_id, *b[-room:])
+    assert {pair[room + 1 :] for pair in pairs} == {tuple(b[part.start : part.stop]) for part in parts_b}
 
 
 def test_the_windows_of_a_text_are_joined_by_their_mean():

@@ -316,6 +316,48 @@ def test_a_conll_header_is_skipped(tmp_path):
     assert table.rows == [{"tokens": ["Ada"], "ner_tags": ["B-PER"]}]
 
 
+def test_comments_among_conll_lines_are_no_words(tmp_path):
+    for domain in (" domain=en", "\tdomain=en"):  # MultiCoNER
+        content = f"# id 4d9b{domain}\nAda _ _ B-PER\nsat _ _ O\n\n\n# id 7c1f{domain}\n# _ _ O\nParis _ _ B-LOC\n"
+        for name in ("a.conll", "a.txt"):
+            table = read_table(write(tmp_path, name, content))
+            assert table.kind == "CoNLL"
+            assert [row["tokens"] for row in table.rows] == [["Ada", "sat"], ["#", "Paris"]]
+            assert table.rows[1]["ner_tags"] == ["O", "B-LOC"]
+            assert table.places == [2, 7]
+    content = "# sent_id = 1\n# text = vitamin O\nvitamin\tO\nO\tB-X\n\n# sent_id = 2\n#\tO\n# 1\tB-X\n"
+    table = read_table(write(tmp_path, "a.conll", content))
+    assert [row["tokens"] for row in table.rows] == [["vitamin", "O"], ["#", "# 1"]]
+    table = read_table(write(tmp_path, "a.conll", "# list 1\nAda\n#\n\n# list 2\nHi\n"))
+    assert table.rows == [{"tokens": ["Ada", "#"]}, {"tokens": ["Hi"]}]
+
+
+def test_the_word_that_is_a_number_sign_stays_with_its_tags(tmp_path):
+    content = "He PRP I-NP O\npaid VBD I-VP O\n# # I-NP O\n5 CD I-NP O\n\n# NNP B-NP I-ORG\n"
+    table = read_table(write(tmp_path, "a.conll", content))
+    assert [row["tokens"] for row in table.rows] == [["He", "paid", "#", "5"], ["#"]]
+    pos = read_table(write(tmp_path, "b.conll", "a DT\n# NN\ncat NN\n\n# #\n"))
+    assert [row["ner_tags"] for row in pos.rows] == [["DT", "NN", "NN"], ["#"]]
+    path = write(tmp_path, "c.conll", "He PRP I-NP O\n# I-NP O\n")
+    message(reading(path), f"{path}, line 2", "3 columns where 4", "# I-NP O")
+
+
+def test_spaces_of_other_kinds_stay_in_conll_words(tmp_path):
+    table = read_table(write(tmp_path, "a.conll", "10\u00a0000 B-NUM\n\u3000 O\nnew\u2009york  B-LOC\r\n"))
+    assert table.rows == [{"tokens": ["10\u00a0000", "\u3000", "new\u2009york"], "ner_tags": ["B-NUM", "O", "B-LOC"]}]
+
+
+def test_a_tsv_with_a_header_is_a_table_whatever_blank_lines_are_in_it(tmp_path):
+    rows = [("这部电影很好", "1"), ("太糟糕了", "0"), ("不错", "1"), ("无聊", "0"), ("好看", "1"), ("难看", "0")]
+    lines = [f"{text}\t{label}" for text, label in rows]
+    content = "\n".join(["text\tlabel", *lines[:3], "", *lines[3:]])
+    table = read_table(write(tmp_path, "a.tsv", content))
+    assert table.kind == "TSV"
+    assert [tuple(row.values()) for row in table.rows] == rows
+    tagged = read_table(write(tmp_path, "b.tsv", content.replace("text\tlabel", "token\tlabel")))
+    assert (tagged.kind, len(tagged)) == ("CoNLL", 2)
+
+
 def test_a_conll_line_with_a_missing_tag_is_refused(tmp_path):
     path = write(tmp_path, "a.conll", "Ada B-PER\nsleeps\n")
     message(reading(path), f"{path}, line 2", "1 columns where 2", "sleeps", "blank line")
@@ -353,6 +395,10 @@ def test_a_column_that_appears_late_is_none_before(tmp_path):
     table = read_table(path)
     assert table.columns == ("text", "late")
     assert (table.rows[0], table.rows[-1]) == ({"text": "0", "late": None}, {"text": "x", "late": 1})
+    write(tmp_path, "a.jsonl", "\n".join([*lines, '{"text": "y", "later": 2}']))
+    table = read_table(path)
+    assert table.columns == ("text", "late", "later")
+    assert table.rows[-1] == {"text": "y", "late": None, "later": 2}
 
 
 SQUAD = {

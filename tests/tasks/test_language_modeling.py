@@ -17,6 +17,7 @@ import transformers
 from headway.core.bert import Bert, BertConfig
 from headway.core.checkpoint import load_backbone, save_checkpoint
 from headway.core.errors import HeadwayError
+from headway.core.generation import GenerationConfig, generate_ids
 from headway.core.heads import Network
 from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
@@ -24,9 +25,12 @@ from headway.core.training_config import TrainConfig
 from headway.core.training_events import Saved
 from headway.core.vocabulary import learn_wordpiece
 from headway.tasks import FillMask, TextGeneration, load
+from headway.tasks.columns import Columns
 from headway.tasks.corpus import Corpus, open_documents
+from headway.tasks.data import Table, read_table, stream_rows
 from headway.tasks.distillation import TaughtHead, Teacher
 from headway.tasks.from_scratch import plug_from_scratch
+from tiny_gpt2 import make_gpt2
 
 SENTENCE = "the cat sat on mat dog my parcel has not arrived Ada Lovelace lived in London quick brown fox card money"
 WORDS = SENTENCE.split(" ")
@@ -44,6 +48,10 @@ def write_corpus(
     documents = open_documents(given, {}, task, header=None)
     cut = partial(task.cut, limit=limit, held_out=held_out)
     return Corpus.write(path, documents.read(), task, tokenizer, cut)
+
+
+def table_of(text: str) -> tuple[Table, Columns]:
+    return read_table([{"text": text}]), Columns({"text": "text"}, None, ())
 
 
 # The losses are those of transformers.
@@ -148,6 +156,22 @@ def test_every_mask_of_a_long_text_is_filled(bert_folder: Path, tmp_path: Path):
     assert len(found.masks) == 60
     assert "[MASK]" not in found.text
     assert model.predict("no mask in it").masks == ()
+
+
+@pytest.mark.parametrize(("more", "read"), [(8, 40), (24, 24), (47, 24), (100, 24)])
+def test_a_text_keeps_half_of_the_context_however_much_is_to_be_written(
+    more: int, read: int, byte_level_folder: Path, tmp_path: Path
+):
+    folder = make_gpt2(byte_level_folder, tmp_path, max_positions=48)
+    model = load(folder, max_new_tokens=more)
+    text = " ".join(WORDS * 3)
+    (features,) = model.task.encode(model.task.examples(*table_of(text)), model.tokenizer, model.limit)
+    ids = model.tokenizer.encode(text).ids
+    assert features.input_ids == ids[-read:]
+    config = GenerationConfig(max_new_tokens=more, context="slide")
+    ((written,),) = generate_ids(model.network, [ids[-read:]], config, end_of_text_id=model.tokenizer.end_of_text_id)
+    assert model.predict(text).continuation == model.tokenizer.decode(written.token_ids)
+    assert written.finish_reason == "end-of-text" or len(written.token_ids) == more
 
 
 # Masks.
@@ -275,6 +299,14 @@ def test_json_lines_and_tables_give_a_document_a_row(gpt2_folder: Path, tmp_path
     ]
     assert [corpus.num_documents for corpus in corpora] == [30, 30, 30]
     assert len({corpus.fingerprint for corpus in corpora}) == 1
+
+
+@pytest.mark.parametrize("name", ["hub:wiki", "hub:someone/wiki", "hub:someone/wiki:en:train"])
+def test_a_data_set_of_the_hub_is_no_plain_file(name: str, monkeypatch: pytest.MonkeyPatch):
+    given = stream_rows([{"text": text} for text in texts(3)])
+    monkeypatch.setattr("headway.tasks.data.open_hub", {name: given}.__getitem__)
+    documents = open_documents(name, {}, TextGeneration(), header=None)
+    assert [piece.text for piece in documents.read()] == texts(3)
 
 
 def test_what_is_held_out_is_not_learnt_from(gpt2_folder: Path, tmp_path: Path):

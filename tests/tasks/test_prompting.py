@@ -377,6 +377,21 @@ def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
         assert one.scores == pytest.approx(other.scores, abs=1e-5)
 
 
+def test_a_part_of_a_file_that_batch_calibration_goes_by_is_never_a_short_rest(folder, monkeypatch):
+    from headway.tasks.data import stream_rows
+    from headway.tasks.prompting import model as prompt_model
+
+    texts = [f"{text} {i}" for i in range(2) for text, _ in POOL][:9]
+    model = Prompt(labels=LABELS, calibration="batch").on(folder)
+    expected = [*model.predict(texts[:4], POOL), *model.predict(texts[4:], POOL)]
+    monkeypatch.setattr(prompt_model, "TEXTS_AT_ONCE", 4)
+    stream = stream_rows([{"text": text} for text in texts])
+    found = list(model.predict_rows(stream, model.ask(POOL), model.columns(stream, {}, None, need_label=False)))
+    assert [row["text"] for row, _ in found] == texts
+    for (_, one), other in zip(found, expected, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
 # -- evaluation
 
 
@@ -417,6 +432,13 @@ def test_an_evaluation_has_its_intervals_its_baseline_and_its_verdict(folder, fi
     assert "no better than always answering good" in found.verdict[0]
     assert "fine-tuning" in found.verdict[1]
     assert json.loads(json.dumps(found.to_json()))["figures"]["calibrated"]["f1"].keys() == {"mean", "low", "high", "worst", "best"}  # fmt: skip  # noqa: E501
+
+
+def test_worked_examples_that_are_left_out_are_told_of_once_a_text_however_many_seeds(folder):
+    pool = [{"text": f"the quick brown fox {i} " * 12, "label": LABELS[i % 2]} for i in range(12)]
+    rows = [{"text": f"the lazy dog {i}", "label": LABELS[i % 2]} for i in range(4)]
+    notes = Prompt(shots=6, choice="random").on(folder).evaluate(rows, pool, seeds=3).notes
+    assert any(note.startswith("before 4 of 4 texts") for note in notes), notes
 
 
 def test_what_is_measured_is_what_is_predicted(folder, files):
@@ -501,7 +523,7 @@ def test_a_prompt_is_frozen_and_takes_lists():
 
 def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
     asking = Prompt(labels=LABELS)
-    model = asking.on(folder)
+    model, batch = asking.on(folder), Prompt(labels=LABELS, calibration="batch").on(folder)
     cases = [
         (lambda: asking.on(bert_folder), "is a BERT.*needs a GPT-2"),
         (lambda: Prompt().on(folder).predict("a"), "--labels are missing"),
@@ -515,6 +537,8 @@ def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
         (lambda: model.predict("the dog " * 500), "the texts given, row 1.*tokens.*320 at most"),
         (lambda: Prompt(template="translation").on(folder).predict("the dog " * 500), "room for the answer included"),
         (lambda: model.predict("a", unlabelled=["b"]), "--calibration batch"),
+        (lambda: batch.predict("a"), "--calibration batch.*of one text.*--unlabelled"),
+        (lambda: batch.predict(["a", "a"]), "--calibration batch.*of one text.*--unlabelled"),
         (lambda: Prompt().on(folder).predict("a", [("b", "1.5"), ("c", "2.25")]), "labels are numbers"),
         (lambda: model.evaluate([{"text": "a", "label": "good"}], seeds=0), "--seeds 0"),
         (lambda: model.evaluate([{"text": "a", "label": "good"}], [("a", "good")]), "All examples are among"),

@@ -152,7 +152,7 @@ def test_a_pair_is_not_held_against_one_with_a_text_in_common(bert_folder):
 def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_remark(bert_folder):
     rows = [{"anchor": "the cat sat on the mat " * 30, "positive": "the cat"}, *TOGETHER]
     task, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
-    assert sum(one.example == 0 and one.context == 0 for one in features) > 3
+    assert sum(one.example == 0 and one.side == 0 for one in features) > 3
     cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
     assert sum(one.example == 0 for one in features) == 2
     examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]
@@ -205,14 +205,15 @@ def test_a_base_model_is_none(bert_folder):
 def trained(request, bert_folder, gpt2_folder, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("similar") / "model"
     options = {"max_steps": 2, "precision": "fp32", "eval_fraction": 0}
-    SentenceSimilarity(pooling="max", max_length=20).on({"bert": bert_folder, "gpt2": gpt2_folder}[request.param]).fit(
-        SCORED, output=output, **options
-    )
+    SentenceSimilarity(pooling="max", max_length=20, overlap=8).on(
+        {"bert": bert_folder, "gpt2": gpt2_folder}[request.param]
+    ).fit(SCORED, output=output, **options)
     return output
 
 
 def test_the_embedder_reads_the_folder_as_it_was_trained(trained):
     pairs = [(row["sentence1"], row["sentence2"]) for row in SCORED]
+    pairs.append(("the cat sat on the mat " * 9, "my parcel has arrived " * 9))  # in windows that overlap as said
     embedder = Embedder(trained)
     assert (embedder.config.pooling, embedder.limit, embedder.config.long_texts) == ("max", 20, "windows")
     assert [embedder.similarity(*pair) for pair in pairs] == pytest.approx(

@@ -20,7 +20,7 @@ from headway.tasks.findings import about_remarks, collect_remarks
 from headway.tasks.inference import pack
 from headway.tasks.model import TaskModel
 from headway.tasks.tagged_rows import TaggedExample
-from headway.tasks.tagging import TokenClassification
+from headway.tasks.tagging import EntitiesPrediction, TokenClassification
 from headway.tasks.windows import best_window
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -560,6 +560,33 @@ def test_numbers_stand_for_the_names_that_a_person_gives():
         read([*rows, {"tokens": ["Bo"], "ner_tags": [9]}], TokenClassification(labels=names))
 
 
+@pytest.mark.parametrize(
+    ("names", "tags"), [((), ["B-PER", "-100", "O", -100, "B-LOC"]), (LABELS, [3, -100, 0, -100, 1])]
+)
+def test_a_word_whose_tag_is_minus_100_is_neither_learnt_nor_counted(names, tags, wordpiece_folder: Path):
+    row = {"tokens": ["Ada", "Ada", "sat", "in", "London"], "ner_tags": tags}
+    task, notes, examples = read([row], TokenClassification(labels=names))
+    assert (task.labels, task.scheme) == (LABELS, "IOB2")
+    assert not any("breaks" in note for note in notes)
+    assert examples[0].gold == ("PER: Ada", "LOC: London")
+    assert "2 times in 1 of 1 example: the tag of a word is -100" in told(task, examples)
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    (features,) = task.encode(examples, tokenizer, 48)
+    assert features.target == [3, -100, 0, -100, 1]
+    assert task.loss(torch.randn(len(features.input_ids), 5), [features])[1] == 3
+    right, other = (
+        EntitiesPrediction((), examples[0].words, ("B-PER", at_uncounted, "O", at_uncounted, last), (1.0,) * 5)
+        for at_uncounted, last in (("B-LOC", "B-LOC"), ("O", "O"))
+    )
+    figures = task.score([right], examples)
+    assert (figures["f1"], figures["accuracy"], task.mistake(right, examples[0])) == (1.0, 1.0, None)
+    assert task.score([other], examples)["accuracy"] == pytest.approx(2 / 3)
+    assert task.confused([right], examples) == [("PER", "PER"), ("LOC", "LOC")]
+    missed = task.mistake(other, examples[0])
+    assert missed is not None
+    assert (missed.size, missed.predicted) == (1.0, "PER: Ada")
+
+
 def test_a_data_set_of_the_hub_gives_its_tags_by_name():
     import datasets
 
@@ -572,12 +599,13 @@ def test_a_data_set_of_the_hub_gives_its_tags_by_name():
         }
     )
     data = datasets.Dataset.from_dict(
-        {"tokens": [["Ada", "sat"]], "text": ["Ada sat"], "pos_tags": [[0, 1]], "ner_tags": [[3, 0]]},
+        {"tokens": [["Ada", "sat", "in"]], "text": ["Ada sat"], "pos_tags": [[0, 1, 1]], "ner_tags": [[3, 0, -100]]},
         features=features,
     )
     task, _, examples = read(data)
-    assert examples[0].words == ("Ada", "sat")
+    assert examples[0].words == ("Ada", "sat", "in")
     assert examples[0].gold == ("PER: Ada",)
+    assert examples[0].uncounted == (2,)
     assert task.types == ("PER",)
 
 
