@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import typer
 
 from ..core.errors import HeadwayError
+from ..core.folders import user_path
 from ..core.options import Option, When, options_of
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Makes what the file says the defaults of the command."""
     if path is None:
         return None
+    path = user_path(path)
     parameters = {str(p.name): p for p in context.command.params if p.name not in NOT_IN_A_FILE}
     defaults: dict[str, Any] = {}
     for key, value in _read_yaml(path).items():

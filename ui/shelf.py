@@ -1,10 +1,13 @@
 """The models that the page and the HTTP API may open, under the names that people see.
 
-What comes over the network names a model, never a path: a name is looked up among the folders given when the program
-was started, the built-in models and the finished runs; a name of the Hub is taken only where that was allowed.
-Opened models are kept, the ones not asked for longest are let go.
+What comes over the network names a model, never a path, and what goes out names none either. A name is looked up among
+the folders given when the program was started, the built-in models and the finished runs; a name of the Hub is taken
+only where that was allowed. Opened models are kept, the ones not asked for longest are let go.
 """
 
+import os
+import re
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from ..tasks.inspection import Inspected
 
 KEPT = 4  # opened models at a time
+PLACES = re.compile(r"(?<![\w:/.])/([^\s/]+/)+")  # the folders of this machine in front of a name
 
 
 class NoSuchModel(HeadwayError):
@@ -62,6 +66,7 @@ class Shelf:
         precision: str = "auto",
         kept: int = KEPT,
     ) -> None:
+        from ..core.folders import user_path
         from ..core.sources import BUILT_IN, find_folder
         from ..tasks.precision import CHOICES
 
@@ -69,11 +74,14 @@ class Shelf:
             raise HeadwayError(f"--precision {precision}: say {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
         self.runs, self.hub, self.precision, self.kept = runs, hub, precision, kept
         self._named: dict[str, Entry] = {}
+        self._of_the_hub: dict[str, Entry] = {}  # that were asked for, so that the Hub is asked once
+        self._left_out: set[str] = set()  # runs that cannot be read, each told of once
         self._opened: OrderedDict[tuple[str, str], tuple[Path, float, Any]] = OrderedDict()
         self._lock = threading.RLock()
         for given in models:
             folder = find_folder(given)
-            name = str(given) if str(given) in BUILT_IN or not Path(given).is_dir() else Path(given).resolve().name
+            path = user_path(given)
+            name = str(given) if str(given) in BUILT_IN or not path.is_dir() else path.resolve().name
             if name in self._named and self._named[name].folder != folder:
                 name = str(given)  # two folders of one name go by their paths
             self._named[name] = describe(name, folder)
@@ -94,9 +102,16 @@ class Shelf:
             return []
         found = []
         for config in self.runs.glob("*/config.json"):
-            unfinished = config.parent.name.startswith(".") or config.parent.name.endswith(".running")
-            if not unfinished and (config.parent / "headway.json").exists():
-                found.append((config.stat().st_mtime, describe(config.parent.name, config.parent)))
+            name = config.parent.name
+            if name.startswith(".") or name.endswith(".running"):
+                continue
+            try:
+                if (config.parent / "headway.json").exists():
+                    found.append((config.stat().st_mtime, describe(name, config.parent)))
+            except (HeadwayError, OSError) as error:
+                if os.path.exists(config) and name not in self._left_out:  # else it was removed at this very moment
+                    self._left_out.add(name)
+                    print(f"headway: {error} Until then {name} is left out of the list.", file=sys.stderr)
         return [entry for _, entry in sorted(found, key=lambda one: one[0], reverse=True)]
 
     def find(self, name: str) -> Entry:
@@ -111,8 +126,14 @@ class Shelf:
         known = {entry.name: entry for entry in self.entries()}
         if name in known:
             return known[name]
-        if self.hub and HUB_ID.fullmatch(name) and not Path(name).exists():
-            return describe(name, find_folder(name))
+        if self.hub and HUB_ID.fullmatch(name) and not os.path.exists(name):
+            found = self._of_the_hub.get(name)
+            if found is None or not found.folder.is_dir():
+                try:
+                    found = self._of_the_hub[name] = describe(name, find_folder(name))
+                except HeadwayError as error:
+                    raise HeadwayError(PLACES.sub("", str(error))) from error
+            return found
         raise NoSuchModel(f"There is no model {name!r} here. There are: {', '.join(known) or 'none'}.")
 
     def task_model(self, name: str) -> "TaskModel":
@@ -175,11 +196,17 @@ class Shelf:
 
     def _open(self, use: str, name: str, opened: Callable[[Entry], Any]) -> Any:
         entry = self.find(name)
-        changed = (entry.folder / "config.json").stat().st_mtime  # a run may be replaced by one of the same name
+        try:
+            changed = (entry.folder / "config.json").stat().st_mtime  # a run may be replaced by one of the same name
+        except FileNotFoundError as error:
+            raise NoSuchModel(f"The model {name!r} is not here any more. Choose another one.") from error
         with self._lock:
             kept = self._opened.pop((use, entry.name), None)
             if kept is None or kept[:2] != (entry.folder, changed):
-                kept = (entry.folder, changed, opened(entry))
+                try:
+                    kept = (entry.folder, changed, opened(entry))
+                except HeadwayError as error:  # whoever asks over the network is not to know where it is
+                    raise HeadwayError(str(error).replace(str(entry.folder.absolute()), entry.name)) from error
             self._opened[use, entry.name] = kept
             while len(self._opened) > self.kept:
                 self._opened.popitem(last=False)
@@ -200,6 +227,10 @@ def describe(name: str, folder: Path) -> Entry:
     raw, config = read_config(folder)
     model = model_of(config)
     task = read_info(folder).get("task")
+    if task is not None and str(task) not in TASKS:
+        raise HeadwayError(
+            f"{folder / 'headway.json'}: there is no task {task!r} here. Use the version of Headway that saved it."
+        )
     if task is None:
         published = published_class(folder, raw, model)
         heads = [known for known, one in TASKS.items() if not one.headless and published.endswith(one.architecture)]

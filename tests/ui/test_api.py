@@ -27,7 +27,7 @@ from headway.tasks.model import TaskModel
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.gate import Limits
-from headway.ui.shelf import Shelf
+from headway.ui.shelf import Entry, NoSuchModel, Shelf, describe
 from tiny_gpt2 import make_gpt2
 
 SAMPLES = Path(__file__).parents[2] / "tasks/samples"
@@ -161,6 +161,72 @@ def test_a_run_that_is_replaced_answers_anew_and_one_that_is_gone_is_unknown(fol
     shutil.rmtree(run)
     refused(client.post("/predict", json={"inputs": ["a"], "model": "mine"}), 404, "no model 'mine'")
     api.state.serving.close(10)
+
+
+def test_a_damaged_run_is_left_out_and_nobody_is_told_where_it_lies(trained_once, tmp_path, monkeypatch, capfd):
+    runs = tmp_path / "runs"
+    info = "headway.json"
+    damages = {"config": ("config.json", "{"), "info": (info, "{"), "task": (info, '{"task": "unheard-of"}')}
+    for name in ("good", "gone", *damages):
+        shutil.copytree(trained_once, runs / name)
+    for name, (file, content) in damages.items():
+        (runs / name / file).write_text(content)
+
+    def described(name: str, folder: Path) -> Entry:
+        if name == "gone":
+            shutil.rmtree(folder, ignore_errors=True)  # by somebody else, at this very moment
+        return describe(name, folder)
+
+    monkeypatch.setattr("headway.ui.shelf.describe", described)
+    shelf = Shelf(runs=runs, built_in=False)
+    client = TestClient(create_api(shelf))
+    for _ in range(2):
+        assert [model["name"] for model in client.get("/info").json()["models"]] == ["good"]
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["good"]
+        assert client.post("/predict", json={"inputs": ["a"]}).json()["model"] == "good"
+    for name in damages:
+        said = refused(client.post("/predict", json={"inputs": ["a"], "model": name}), 404, f"no model '{name}'")
+        assert str(tmp_path) not in said
+    warnings = capfd.readouterr().err.splitlines()
+    assert sorted(line.split("/runs/")[1].split("/")[0] for line in warnings) == sorted(damages)
+    assert all(line.startswith("headway: ") and "is left out of the list" in line for line in warnings)
+    client.app.state.serving.close(10)
+
+    (runs / "good" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(HeadwayError, match=r"^good/model\.safetensors") as error:
+        Shelf(runs=runs, built_in=False).task_model("good")
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_a_model_that_is_gone_is_not_listed(trained_once, tmp_path, monkeypatch):
+    shelf = Shelf([trained_once], built_in=False)
+    (here,) = shelf.entries()
+    monkeypatch.setattr(shelf, "entries", lambda: [here, Entry("gone", tmp_path / "gone", "bert", None)])
+    client = TestClient(create_api(shelf))
+    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == [here.name]
+    with pytest.raises(NoSuchModel, match="not here any more"):
+        shelf.embedder("gone")
+
+
+def test_the_hub_is_asked_once_for_a_model_and_its_errors_name_no_folder(trained_once, monkeypatch):
+    asked = []
+
+    def found(name: str) -> Path:
+        asked.append(name)
+        if name == "someone/broken":
+            raise HeadwayError("/home/me/.cache/models--x/config.json says 't5'. See https://hub.example/x/y for it.")
+        return trained_once
+
+    monkeypatch.setattr("headway.core.sources.find_folder", found)
+    shelf = Shelf(built_in=False, hub=True)
+    for _ in range(3):
+        assert shelf.find("someone/model").folder == trained_once
+    assert asked == ["someone/model"]
+    with pytest.raises(HeadwayError, match=r"^config\.json says 't5'\. See https://hub\.example/x/y for it\.$"):
+        shelf.find("someone/broken")
+    with pytest.raises(HeadwayError, match="no model"):
+        shelf.find("x" * 300 + "?")
+    assert shelf.find("x" * 300).folder == trained_once  # which is no path
 
 
 def test_vectors_are_those_of_the_embedder(client, tiny):
@@ -476,6 +542,8 @@ def test_the_key_is_asked_for_everywhere_but_at_health(small):
     for given in ("Bearer s3cret ключ", "bearer s3cret ключ"):
         response = client.post("/predict", json={"inputs": ["a"]}, headers={"Authorization": given.encode()})
         assert response.status_code == 200
+    from_a_file = small(key="secret\n")
+    assert from_a_file.get("/info", headers={"Authorization": "Bearer secret"}).status_code == 200
     assert "securitySchemes" in client.get("/openapi.json", headers={"Authorization": given.encode()}).text
     with pytest.raises(HeadwayError, match="empty"):
         small(key=" ")

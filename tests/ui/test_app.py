@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from headway.tasks.tagging import EntitiesPrediction, Entity
 from headway.tasks.text_generation import Continuation
 from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.writing import Writer
-from headway.ui.browser.app import build_app, has_screen, serve_app
+from headway.ui.browser.app import LOOPBACK_NAMES, build_app, has_screen, serve_app
 from headway.ui.browser.drawing import (
     COLOURS,
     draw_choices,
@@ -351,6 +352,16 @@ def test_a_file_is_computed_in_parts_so_that_it_is_told_how_far_it_is(shelf, fol
     told_steps = [step[0] for step in try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text")]
     assert any("of 40 rows" in one for one in told_steps)
     assert "40 rows in" in told_steps[-1]
+
+
+def test_the_answer_is_seen_beside_a_column_of_its_name(shelf, folder):
+    data = folder / "answered.csv"
+    data.write_text("text,answer\na really good film,theirs\n", encoding="utf-8")
+    *_, (shown, *_) = try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text")
+    head, row = (part.split("</tr>")[0] for part in shown.split("<tr>")[1:])
+    assert head == "<th>predicted_answer</th><th>text</th><th>answer</th>"
+    assert "theirs" in row
+    assert Page(row).text.startswith(shelf.task_model("model").predict("a really good film").brief)
 
 
 def test_a_stopped_file_leaves_nothing(shelf, reviews, tmp_path, monkeypatch):
@@ -761,6 +772,26 @@ def test_a_key_keeps_others_out_of_both(shelf, tmp_path):
         assert client.get("/config").status_code == 200
 
 
+def test_a_page_of_another_site_can_neither_send_anything_nor_lead_its_own_name_here(shelf, tmp_path, client):
+    app = serve_app(shelf, Jobs(tmp_path / "runs"), hosts=LOOPBACK_NAMES)
+    with TestClient(app, raise_server_exceptions=False) as alone:
+        for host in ("localhost", "LOCALHOST:7860", "127.0.0.1:7860", "[::1]:7860", "[::1]"):
+            assert alone.get("/config", headers={"host": host}).status_code == 200
+        for host in ("evil.example", "evil.example:7860", "localhost.evil.example", "", "127.0.0.1.evil.example"):
+            for path in ("/", "/config", "/api/info"):
+                refused = alone.get(path, headers={"host": host})
+                assert refused.status_code == 403
+                assert "ask for localhost" in refused.text
+        assert "ask for localhost" in alone.get("/api/info", headers={"host": "x"}).json()["error"]["message"]
+    file = {"files": ("a.csv", b"text\na film\n")}
+    for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
+        headers = {"host": "example.org", "sec-fetch-site": site}
+        assert client.post("/gradio_api/upload", files=file, headers=headers).status_code == status
+        asked = {"model": "model", "inputs": ["a good film"]}
+        assert client.post("/api/predict", json=asked, headers=headers).status_code == status
+        assert client.get("/", headers=headers).status_code == 200  # a link from anywhere may lead here
+
+
 def test_it_works_behind_a_proxy_that_gives_it_a_path(shelf, tmp_path):
     app = serve_app(shelf, Jobs(tmp_path / "runs"), root_path="/headway")
     headers = {"host": "example.org", "x-forwarded-proto": "https", "x-forwarded-host": "example.org"}
@@ -798,6 +829,53 @@ def test_the_command_serves_this_machine_alone_at_the_next_free_port(headway, se
     (_, (host, port)) = served[0]
     assert host == "127.0.0.1"
     assert port >= 7860
+
+
+def test_only_host_opens_the_app_to_others(headway, served, trained, monkeypatch):
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    assert headway("ui", trained, "--no-open").code == 0
+    assert headway("ui", trained, "--no-open", "--key", "x").code == 0
+    assert headway("ui", trained, "--no-open", "--host", "0.0.0.0").code == 0
+    assert [host for _, (host, _) in served] == ["127.0.0.1", "127.0.0.1", "0.0.0.0"]
+    answers = [TestClient(one.app).get("/api/health", headers={"host": "evil.example"}) for one, _ in served]
+    assert [answer.status_code for answer in answers] == [403, 200, 200]
+
+
+@pytest.fixture
+def made(monkeypatch, served) -> list[Any]:
+    """The shelf and the runs that would be served."""
+    found: list[Any] = []
+    monkeypatch.setattr("headway.ui.browser.app.serve_app", lambda *given, **options: found.append((*given, options)))
+    return found
+
+
+def test_a_tilde_stands_for_the_home_folder_however_it_is_written(headway, made, trained, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "options.yaml").write_text("runs: ~/mine\n")
+    assert headway("ui", trained, "--no-open", "--runs=~/mine").code == 0
+    assert headway("ui", "~/model", "--no-open", "--config=~/options.yaml").code == 0
+    for shelf, jobs, _ in made:
+        assert shelf.runs == jobs.runs == folder / "mine"
+        assert shelf.entries()[0].name == "model"
+        jobs.close()
+
+
+def test_ctrl_c_ends_it_and_is_no_error(headway, made, trained, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    # As uvicorn does at its end.
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    ran = headway("ui", trained, "--no-open")
+    assert (ran.code, ran.err) == (0, "")
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_key_is_never_empty_and_has_no_space_around_it(headway, made, trained, monkeypatch):
+    monkeypatch.setenv("HEADWAY_KEY", " sesame\n")
+    assert headway("ui", trained, "--no-open", "--host", "0.0.0.0").code == 0
+    assert made[0][2]["key"] == "sesame"
+    monkeypatch.setenv("HEADWAY_KEY", "")
+    ran = headway("ui", trained, "--no-open", "--host", "0.0.0.0")
+    assert (ran.code, "HEADWAY_KEY) is empty" in ran.err) == (2, True)
 
 
 def test_the_command_tells_what_is_wrong(headway, served, trained):

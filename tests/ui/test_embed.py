@@ -83,6 +83,14 @@ def test_a_file_is_searched(headway, tiny, texts):
     assert (first["row"], first["id"], first["review"]) == (1, "1", "an awful meal")
 
 
+def test_columns_of_the_file_never_stand_in_for_what_was_found(headway, tiny, folder):
+    Path("scored.csv").write_text("text,row,score\na good film,seven,worst\nan awful meal,eight,best\n")
+    ran = headway("search", tiny, "an awful meal", "--data", "scored.csv", "--text", "text", "--json")
+    first = json.loads(ran.out.splitlines()[0])
+    assert (first["row"], first["score"]) == ("eight", "best")
+    assert (first["predicted_row"], first["predicted_score"]) == (1, pytest.approx(1.0, abs=1e-5))
+
+
 def test_words_are_looked_at(headway, tiny):
     shown = headway("words", tiny, "film", "film - good + bad", "--top", 3).out
     assert "film - good + bad" in shown

@@ -9,6 +9,7 @@ from headway.core import sources
 from headway.core.generation import GenerationConfig, generate, next_tokens
 from headway.core.options import options_of
 from headway.tasks.language_model import load_language_model
+from headway.ui.commands.generate import model_and_texts
 from tiny_gpt2 import make_gpt2
 
 SHORT = ("--max-new-tokens", "6")
@@ -84,6 +85,17 @@ def test_beams_and_a_full_context_are_told(headway, gpt2):
     assert "the model's context is full" in ran.out
 
 
+def test_a_text_may_be_given_as_an_option(headway, gpt2):
+    assert headway("generate", gpt2, "--text", "the quick", *SHORT) == headway("generate", gpt2, "the quick", *SHORT)
+
+
+def test_what_cannot_be_a_path_is_a_text(gpt2, monkeypatch):
+    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    for text in ("once upon a time " * 20, "~nobody-of-this-name is here", "~", "a\0b c"):
+        expected = (text, []) if text == "~" else ("mini-gpt2", [text])  # that is a folder
+        assert model_and_texts([text]) == expected
+
+
 def test_without_a_text_it_starts_from_nothing(headway, gpt2):
     ran = headway("generate", gpt2, *SHORT)
     assert ran.out == f"{continued(gpt2, [''], max_new_tokens=6)[0][0]}\n"
@@ -137,6 +149,7 @@ def test_every_option_of_generation_is_an_option_with_its_help(headway, monkeypa
 BAD = [
     (("GPT2", "a", "--stream", "--show-probabilities"), "--stream shows the text"),
     (("GPT2", "a", "--data", "x.csv", "--output", "y.csv"), "leave the texts out"),
+    (("GPT2", "a", "--text", "b"), "--text: the text is given already ('a')"),
     (("GPT2", "--stream", "--data", "x.csv", "--output", "y.csv"), "leave --stream out"),
     (("GPT2", "--data", "x.csv"), "--data and --output go together"),
     (("GPT2", "a", "--output", "y.csv"), "--data and --output go together"),

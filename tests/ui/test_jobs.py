@@ -205,7 +205,9 @@ def test_a_run_that_is_stopped_goes_on_from_that_very_step(jobs, request_for, un
     assert_same_weights(job, unbroken)
 
 
-@pytest.mark.parametrize("moment", ["prepared", "step 2", "step 8", "saved", "step 32", "writing", "trained"])
+@pytest.mark.parametrize(
+    "moment", ["prepared", "step 2", "step 8", "saved", "step 32", "writing", "whole", "publishing", "trained"]
+)
 def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
     jobs, request_for, unbroken, monkeypatch, moment
 ):
@@ -227,6 +229,10 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
             patch.setattr(
                 "headway.core.folders.sync_folder", lambda folder: folder.name.startswith(".reviews.") and die()
             )
+        if moment == "whole":
+            patch.setattr(Job, "publish", lambda _: die())
+        if moment == "publishing":
+            patch.setattr("headway.ui.runs.job.disk_errors", lambda _: die())
         job = jobs.submit(request_for())
         state = ended(jobs, job)
         assert (state, job.has_model) == (("done", True) if moment == "trained" else ("died", False))
@@ -289,7 +295,7 @@ def test_the_number_of_a_process_that_now_belongs_to_another_one_is_not_mistaken
     job = jobs.submit(request_for())
     until(lambda: jobs.history(job).step)
     jobs.kill(job)
-    assert ended(jobs, job) == "died"
+    assert ended(jobs, job) == "stopped"
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     (job.folder / "lock").write_text(str(other.pid))
     assert not job.alive
@@ -298,6 +304,55 @@ def test_the_number_of_a_process_that_now_belongs_to_another_one_is_not_mistaken
     assert other.poll() is None
     other.communicate(b"\n")
     assert other.returncode == 0
+
+
+def test_a_run_that_is_stopped_at_once_is_stopped_and_not_said_to_have_died(folder, request_for, monkeypatch):
+    slow_down(monkeypatch)
+    with QuickJobs(folder / "runs") as before:
+        mine = before.submit(request_for())
+        until(lambda: before.history(mine).saved)
+        before.kill(mine)
+        assert ended(before, mine) == "stopped"
+        assert before.status(mine).message == f"It can go on from step {mine.checkpoint_step}."
+        others = before.submit(request_for("others", save_steps=1000))
+        until(lambda: before.history(others).step)
+        (process,) = before._processes.values()
+    with QuickJobs(folder / "runs") as after:  # which has not started it
+        after.kill(others)
+        os.waitpid(process.pid, 0)
+        assert after.status(others).state == "stopped"
+        assert after.status(others).message == "Nothing was saved yet."
+
+
+def test_what_other_runs_have_beside_the_model_is_left_alone(folder, request_for):
+    with QuickJobs(folder / "runs") as jobs:
+        job = jobs.submit(request_for(max_steps=2))
+        assert ended(jobs, job) == "done", job.log
+    names = ("reviews.running/checkpoint-000003", ".reviews.tokens-0", ".reviews.x.new")
+    theirs = [jobs.runs / name for name in names]
+    for path in theirs:  # of `headway train --output runs/reviews --overwrite`
+        path.mkdir(parents=True)
+    with QuickJobs(folder / "runs") as jobs:
+        assert jobs.status(job).state == "done"
+        jobs.remove(job)
+    assert all(path.is_dir() for path in theirs)
+    assert (jobs.runs / "reviews" / "headway.json").exists()
+
+
+def test_a_model_that_another_run_has_made_meanwhile_is_not_replaced(jobs, request_for, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "_move_on", lambda: False)
+        job = jobs.submit(request_for(max_steps=2))
+        other = job.output
+        other.mkdir()
+        (other / "headway.json").write_text("{}")
+    jobs._wake.set()
+    assert ended(jobs, job) == "failed"
+    assert "which another run has made" in jobs.status(job).message
+    assert (other / "headway.json").read_text() == "{}"
+    other.rename(other.with_name("theirs"))
+    jobs.resume(job)
+    assert ended(jobs, job) == "done", job.log
 
 
 # What a person can do wrong, and what a machine can.

@@ -21,7 +21,7 @@ from headway.core.errors import HeadwayError
 from headway.ui.http.serve import FIRST_PORT, is_loopback, listen
 from tiny_gpt2 import make_gpt2
 
-READY = re.compile(r"http://([\d.]+):(\d+)/docs")
+READY = re.compile(r"http://([\d.]+):(\d+)(/docs)?")
 
 
 @contextmanager
@@ -39,6 +39,7 @@ def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         assert process.stdout is not None
         ready = READY.search(process.stdout.readline())
         assert ready, process.communicate(timeout=20)[1]
+        assert bool(ready[3]) == ("HEADWAY_KEY" not in environment)  # no browser could open the page without the key
         yield process, int(ready[2])
     finally:
         if process.poll() is None:
@@ -183,8 +184,12 @@ def test_whoever_opens_it_to_others_without_a_key_is_warned(headway, trained, mo
     assert (
         ran.err == "headway: everybody who can reach 0.0.0.0 can use these models. Set HEADWAY_KEY to ask for a key.\n"
     )
-    monkeypatch.setenv("HEADWAY_KEY", "secret")
+    monkeypatch.setenv("HEADWAY_KEY", "secret\n")  # as `$(cat FILE)` would leave it out, and other ways do not
     assert headway("serve", trained, "--host", "0.0.0.0").err == ""
+    for empty in ("", " "):
+        monkeypatch.setenv("HEADWAY_KEY", empty)
+        ran = headway("serve", trained, "--host", "0.0.0.0")
+        assert (ran.code, "HEADWAY_KEY) is empty" in ran.err) == (2, True)
     monkeypatch.delenv("HEADWAY_KEY")
     assert headway("serve", trained).err == ""
     assert [key for _, _, key, *_ in ran_with] == [None, "secret", None]

@@ -8,7 +8,7 @@ import asyncio
 import hmac
 import os
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..http.serve import KEY, ROOT_PATH, is_loopback, listen
+from ...core.folders import user_path
+from ..http.serve import KEY, ROOT_PATH, chosen_key, ended_by_signals, is_loopback, listen
 from ..kernels import keep_few_kernels
 from ..options import PRECISION, with_options
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..shelf import Shelf
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = ("localhost", LOOPBACK, "[::1]")  # by which a browser on this machine asks for it
 FIRST_PORT = 7860  # Gradio's own
 RUNS = Path("runs")
 MOST_UPLOADED = 200  # MB of a file
@@ -84,6 +86,7 @@ def serve_app(
     jobs: "Jobs",
     *,
     key: str | None = None,
+    hosts: Collection[str] = (),
     root_path: str = "",
     most_uploaded: int = MOST_UPLOADED,
     ready: Callable[[], None] = lambda: None,
@@ -94,6 +97,7 @@ def serve_app(
         shelf: the models.
         jobs: the training runs.
         key: what people must say to use either; None: nothing.
+        hosts: the only names under which it may be asked for; none: any.
         root_path: where a proxy has put the whole.
         most_uploaded: MB of a file.
         ready: called when all is about to be served.
@@ -116,7 +120,7 @@ def serve_app(
 
     whole = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     whole.mount("/api", api)
-    whole.add_middleware(StayHome)
+    whole.add_middleware(StayHome, hosts=hosts)
     whole.add_middleware(AfterTheLast)
     page = build_app(shelf, jobs)
 
@@ -186,12 +190,12 @@ def ui(
     from ..runs.jobs import Jobs
     from ..shelf import Shelf
 
-    if key is not None and not key.strip():
-        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")
+    key = chosen_key(key)
     console = screen()
-    host = host or os.environ.get("GRADIO_SERVER_NAME") or LOOPBACK
+    host = host or LOOPBACK  # whatever GRADIO_SERVER_NAME says: nobody is to be let in by chance
     port = port or _port_of(os.environ.get("GRADIO_SERVER_PORT"))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    runs = user_path(runs)
     shelf = Shelf(models or (), runs=runs, hub=hub, precision=precision)
     with listen(host, port, FIRST_PORT) as listener:
         alone = is_loopback(listener)
@@ -204,11 +208,21 @@ def ui(
 
         if not alone and key is None:
             console.print(f"Whoever can reach {host} can use it, upload files and train. Say --key to ask for a key.")
-        app = serve_app(shelf, Jobs(runs), key=key, root_path=root_path, most_uploaded=most_uploaded, ready=ready)
+        app = serve_app(
+            shelf,
+            Jobs(runs),
+            key=key,
+            # A page on the internet can have its own name lead here, but it cannot know the key.
+            hosts=(*LOOPBACK_NAMES, host) if alone and key is None else (),
+            root_path=root_path,
+            most_uploaded=most_uploaded,
+            ready=ready,
+        )
         config = uvicorn.Config(
             app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SECONDS_TO_END
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        with ended_by_signals():
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _port_of(said: str | None) -> int | None:

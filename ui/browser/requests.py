@@ -4,10 +4,16 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Collection
 from urllib.parse import parse_qs
 
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..http.gate import ApiError, refusal
+
+READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 MOST_SENT = 2**24  # bytes of a form
 AFTER = 0.2  # seconds from the end of a stream until a page has surely seen it
 CLOSE = b'"msg":"close_stream"'
@@ -67,11 +73,17 @@ class AfterTheLast:
 class StayHome:
     """Keeps the page from asking anything of another machine, and this one from doing so on a page's behalf.
 
-    Gradio would fetch addresses that are given to it in the place of files.
+    Gradio would fetch addresses that are given to it in the place of files. And a page of another site, open in the
+    same browser, could upload files here and train, or have its own name lead here and read everything.
+
+    Args:
+        app: what is behind it.
+        hosts: the only names under which it may be asked for; none: any.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         self.app = app
+        self.hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI call."""
@@ -82,6 +94,11 @@ class StayHome:
         if root and scope["path"].startswith(f"{root}{root}/"):  # a proxy has left it on, and the server put it there
             scope = {**scope, "path": scope["path"].removeprefix(root)}
         path: str = scope["path"].removeprefix(root)
+        if why := self._not_from_here(scope):
+            in_api = path.startswith("/api/")
+            answer = refusal(ApiError(403, why)) if in_api else PlainTextResponse(why, 403)
+            await answer(scope, receive, send)
+            return
         if path.startswith("/api/"):
             await self.app(scope, receive, send)
             return
@@ -106,6 +123,16 @@ class StayHome:
             await send(message)
 
         await self.app(scope, receive, with_policy)
+
+    def _not_from_here(self, scope: Scope) -> str | None:
+        """Why a request is refused that a page of another site may have made, if it is."""
+        headers = Headers(scope=scope)
+        host = re.sub(r":\d+$", "", headers.get("host", "")).lower()
+        if self.hosts and host not in self.hosts:
+            return "It answers to this machine alone: ask for localhost, or start it with --host or a key."
+        if scope["method"] not in READING and headers.get("sec-fetch-site") == "cross-site":
+            return "A page of another site has sent this: open Headway's own page and do it there."
+        return None
 
 
 async def _refuse(send: Send, status: int) -> None:

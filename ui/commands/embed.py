@@ -134,7 +134,7 @@ def search(
 
     Vectors that headway embed has written spare the time of making them: --vectors vectors.npy.
     """
-    from ...tasks.data import stream_rows
+    from ...tasks.data import stream_rows, with_prediction
     from ...tasks.search import search
     from ...tasks.vectors_file import read_vectors
     from ..render import print_json, screen, show_hits
@@ -146,7 +146,7 @@ def search(
     hits = search(embedder, query, stream, column=column, vectors=made, top=top)
     if json:
         for hit in hits:
-            print_json({"row": hit.position, "score": hit.score, **hit.row})
+            print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))
     else:
         show_hits(screen(), [(hit.score, str(hit.row.get(column) or "")) for hit in hits])
 

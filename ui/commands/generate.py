@@ -1,5 +1,6 @@
 """headway generate: GPT-2 goes on with texts, whole, as it comes, or token by token with what else was likely."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,8 @@ def generate(
 
     Without a text it starts from nothing, as every text did in its training. Without --temperature, --top-k, --top-p,
     --min-p or several --samples it always takes the likeliest token. In --stop, \n is a new line.
+
+    With --data, --text names the column. Without it, it is a text.
     """
     from ...core.generation import GenerationConfig
     from ...tasks.language_model import load_language_model
@@ -65,6 +68,11 @@ def generate(
         given["stop"] = tuple(unescaped(text) for text in given["stop"])
     config = GenerationConfig(**given)
     name, texts = model_and_texts(arguments)
+    chosen = chosen_columns(columns)
+    if data is None and "text" in chosen:
+        if texts:
+            raise HeadwayError(f"--text: the text is given already ({texts[0]!r}). Leave one of them out.")
+        texts = [chosen["text"]]
     shown = "--stream" if stream else "--show-probabilities" if show_probabilities else None
     if data is not None and (texts or shown):
         raise HeadwayError(f"--data goes on with the rows of a file: leave {shown or 'the texts'} out.")
@@ -74,7 +82,7 @@ def generate(
         raise HeadwayError("--stream shows the text and --show-probabilities the tokens: leave one of them out.")
     network, tokenizer = load_language_model(name, precision)
     if data is not None and output is not None:
-        _continue_rows(network, tokenizer, config, data, output, chosen_columns(columns), header, overwrite, json)
+        _continue_rows(network, tokenizer, config, data, output, chosen, header, overwrite, json)
         return
     console = screen(to_stderr=json)
     found = _Continued(network, tokenizer, config, console)
@@ -215,7 +223,8 @@ def model_and_texts(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
 
     given = list(arguments or ())
     first = given[0] if given and given[0] != STDIN else ""  # which, as a path, would be the folder one is in
-    if first and (MODEL_NAME.fullmatch(first) or Path(first).expanduser().is_dir()):
+    # Path would fail at a text that is too long for a name, or that has a tilde before a name nobody has.
+    if first and (MODEL_NAME.fullmatch(first) or os.path.isdir(os.path.expanduser(first))):
         name, texts = given[0], given[1:]
     elif DEFAULT_MODEL in BUILT_IN:
         name, texts = DEFAULT_MODEL, given

@@ -87,11 +87,11 @@ def _write(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from ...core.folders import refuse_existing, whole_file
+    from ...core.folders import new_path, refuse_existing, whole_file
     from ..render import print_json
     from .inspect_page import render_page
 
-    output = output.expanduser()
+    output = new_path(output)
     refuse_existing(output, overwrite)
     names = [field.name for field in opened.fields]
     if len(texts) > len(names):

@@ -43,7 +43,7 @@ def probe(
     """
     from rich.progress import Progress
 
-    from ...core.folders import refuse_existing, whole_file
+    from ...core.folders import new_path, refuse_existing, whole_file
     from ...tasks.inspection import ProbeResult
     from ...tasks.inspection import probe as probed
     from ..options import make_task
@@ -53,7 +53,8 @@ def probe(
     if plot is not None:
         if plot.suffix.lower() != ".svg":
             raise HeadwayError(f"{plot}: the plot is an SVG. Let its name end in .svg.")
-        refuse_existing(plot.expanduser(), overwrite)
+        plot = new_path(plot)
+        refuse_existing(plot, overwrite)
     console = screen(to_stderr=json)
     found = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -74,7 +75,7 @@ def probe(
     assert isinstance(found, ProbeResult)
     _show(console, found, data)
     if plot is not None:
-        with whole_file(plot.expanduser(), overwrite) as unfinished:
+        with whole_file(plot, overwrite) as unfinished:
             name = Path(model)
             drawn = draw_probe(found, name.resolve().name if name.is_dir() else model)
             unfinished.write_text(drawn, encoding="utf-8")

@@ -32,6 +32,7 @@ def quickstart(
 
     A model learns to tell six kinds of customer messages apart, from a file that comes with the package.
     """
+    from ...core.folders import new_path
     from ...core.training_config import TrainConfig
     from ...tasks import TextClassification, samples
     from ..render import TrainingView, ask, command, screen, section, show_answer, show_next
@@ -43,6 +44,7 @@ def quickstart(
         output = OUTPUT if overwrite else _free(OUTPUT)
         if output != OUTPUT:
             told.append(f"{OUTPUT} is there already: this model goes to {output} (--overwrite replaces the other).")
+    output = new_path(output)
     section(console, "Quick start", *told)
     model = TextClassification().on(DEFAULT_MODEL)
     with TrainingView(console) as view:

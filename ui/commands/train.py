@@ -92,12 +92,14 @@ def train(
     It says first what it takes for the text and for the label, and what is wrong with the data. All that was asked
     for is saved beside the model as run.yaml; headway train --config FOLDER/run.yaml --output OTHER does it again.
     """
+    from ...core.folders import new_path
     from ...core.sources import BUILT_IN
     from ...core.training_config import TrainConfig
     from ...tasks import TaskModel
     from ...tasks.model import refuse_used
     from ..render import TrainingView, ask, command, print_json, screen, show_next
 
+    output = new_path(output)
     config = TrainConfig(**training)
     plugged = make_task(task, task_options)
     console = screen(to_stderr=json)
@@ -165,9 +167,11 @@ def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """What run.yaml holds: all that was asked for, in a way that does not depend on where it is run."""
+    from ...core.folders import user_path
+
     settings = {name: value for name, value in given.items() if name not in NOT_OF_THE_RUN}
     for name in PATHS:
-        if name in settings and (path := Path(settings[name]).expanduser()).exists():
+        if name in settings and (path := user_path(settings[name])).exists():
             settings[name] = str(path.absolute())
     return settings
 

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,7 +89,8 @@ def create_api(shelf: "Shelf", *, key: str | None = None, limits: Limits = DEFAU
     Raises:
         HeadwayError: the key is empty.
     """
-    if key is not None and not key.strip():
+    key = key and key.strip()  # what a client sends is read without the white space around it
+    if key == "":
         raise HeadwayError("The key is empty, so nobody would be kept out. Give one with letters, or none.")
     serving = Serving(shelf, limits)
 
@@ -291,15 +292,12 @@ def _facts(serving: Serving) -> dict[str, Any]:
 
 
 def _models(serving: Serving) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": entry.name,
-            "object": "model",
-            "created": int((entry.folder / "config.json").stat().st_mtime),
-            "owned_by": "headway",
-        }
-        for entry in serving.shelf.entries()
-    ]
+    models = []
+    for entry in serving.shelf.entries():
+        with suppress(FileNotFoundError):  # a run that was removed after it was listed
+            created = int((entry.folder / "config.json").stat().st_mtime)
+            models.append({"id": entry.name, "object": "model", "created": created, "owned_by": "headway"})
+    return models
 
 
 # -- errors

@@ -2,10 +2,12 @@
 
 import errno
 import ipaddress
+import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 FIRST_PORT = 8000
 PORTS = 100  # that are tried where none is named
 BACKLOG = 2048  # connections that wait to be accepted
+KEY_VARIABLE = "HEADWAY_KEY"
 USES = 3  # that one model may be opened in
 SWITCH_SECONDS = 5e-4  # after which a thread may have Python's lock; 5e-3 keeps a batch waiting for each of its layers
 
@@ -31,7 +34,7 @@ HOST = typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is all of 
 PORT = typer.Option(metavar="N", help=f"Left out: the first from {FIRST_PORT} that is free.")
 KEY = typer.Option(
     metavar="TEXT",
-    envvar="HEADWAY_KEY",
+    envvar=KEY_VARIABLE,
     help="Ask everybody for it, as `Authorization: Bearer TEXT`. Others on this machine see what is typed here; they "
     "do not see HEADWAY_KEY.",
 )
@@ -58,8 +61,7 @@ def serve(
     from .gate import Limits
 
     chosen = Limits(**chosen_options(limits))
-    if key is not None and not key.strip():
-        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")
+    key = chosen_key(key)
     shelf = Shelf(models or (), built_in=not models, precision=precision, kept=max(KEPT, USES * len(models or ())))
     with listen(host, port) as listener:
         if key is None and not is_loopback(listener):
@@ -69,6 +71,22 @@ def serve(
             )
         open_all(shelf)
         run(shelf, listener, key, chosen, root_path)
+
+
+def chosen_key(given: str | None) -> str | None:
+    """The key that is asked for, without the white space around it that a file leaves; None where there is none.
+
+    Args:
+        given: by --key or HEADWAY_KEY.
+
+    Raises:
+        HeadwayError: it is empty.
+    """
+    if given is None:
+        given = os.environ.get(KEY_VARIABLE)  # an empty one is left out by Typer, and everybody would be let in
+    if given is not None and not given.strip():
+        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")
+    return given and given.strip()
 
 
 def listen(host: str, port: int | None, first: int = FIRST_PORT) -> socket.socket:
@@ -110,6 +128,19 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A server in the block is ended by SIGTERM or SIGINT, and that is no error."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again when all is finished
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def open_all(shelf: "Shelf") -> None:
     """Opens what will be asked for, so that a model that cannot be read is told before anything is served.
 
@@ -142,7 +173,8 @@ def run(shelf: "Shelf", listener: socket.socket, key: str | None, limits: "Limit
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             names = ", ".join(entry.name for entry in shelf.entries())
-            print(f"{names}: http://{shown}:{port}{root_path}/docs (Ctrl+C ends it)", flush=True)
+            docs = "/docs" if key is None else ""  # a browser that opens a link sends no key
+            print(f"{names}: http://{shown}:{port}{root_path}{docs} (Ctrl+C ends it)", flush=True)
 
     config = uvicorn.Config(
         api,
@@ -155,10 +187,8 @@ def run(shelf: "Shelf", listener: socket.socket, key: str | None, limits: "Limit
         timeout_graceful_shutdown=int(limits.timeout) + 1,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
-    # uvicorn raises the signal again when all is finished; that is the end, and no error.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    Server(config).run([listener])
+    with ended_by_signals():
+        Server(config).run([listener])
 
 
 def serve_command() -> Callable[..., None]:

@@ -15,7 +15,7 @@ from ...core.errors import HeadwayError
 from ..shelf import NoSuchModel
 from .batching import BATCH_TOKENS, Batcher, Worker
 from .metrics import Labels, Metrics
-from .turns import Turns
+from .turns import AT_ONCE, Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,31 +191,18 @@ class Serving:
 
     # -- going on with a text
 
-    def whole(self, room: Room[Turns], prompt: str, config: "GenerationConfig") -> "Iterator[list[Generation] | None]":
+    def whole(
+        self, room: Room[Turns], prompt: str, config: "GenerationConfig"
+    ) -> "Iterator[tuple[Generation, ...] | None]":
         """Goes on with a text, None at each step, and gives all its samples, or the best of its beams, at the end."""
-        from ...core.decoding import check_prompts, decode, language_model
-        from ...core.generation import generate, prompt_ids
+        from ...core.generation import CACHE_BYTES, generate_in_steps
 
-        network, tokenizer = self._language_model(room)
-        if config.beams > 1:
-            found = list(generate(network, tokenizer, [prompt], config)[0])
-        else:
-            prompts = [prompt_ids(tokenizer, prompt)]
-            check_prompts(prompts, language_model(network), config)
-            steps = decode(
-                network,
-                prompts,
-                config,
-                end_of_text_id=tokenizer.end_of_text_id,
-                tokenizer=tokenizer,
-                samples=range(config.samples),
-            )
-            rows, _ = next(steps)
-            for _ in steps:
-                yield None
-            found = [row.generation() for row in rows]
-        self.metrics.tokens.add("generate", room.name, by=sum(len(one.token_ids) for one in found))
-        yield found
+        # Of what a computation alone may keep, each of those that are under way at once gets its share.
+        share = CACHE_BYTES // AT_ONCE
+        for found in generate_in_steps(*self._language_model(room), prompt, config, cache_bytes=share):
+            if found is not None:
+                self.metrics.tokens.add("generate", room.name, by=sum(len(one.token_ids) for one in found))
+            yield found
 
     def piecewise(self, room: Room[Turns], prompt: str, config: "GenerationConfig") -> "Iterator[StreamedText | None]":
         """Goes on with a text and gives it as it comes."""

@@ -1,12 +1,12 @@
 """One training run of the browser app, as it lies on the disk: what was asked for, and how far it is.
 
     runs/NAME                   the model, once it is whole (tasks/model_folder.py)
-    runs/NAME.running           checkpoints of the run under way (core/training_state.py)
     runs/.jobs/ID/job.json      what was asked for; never changed
                   data/         the uploaded files
+                  work/         where it trains: checkpoints (core/training_state.py), and the model before it is whole
                   ticket.json   it waits for its turn
                   lock          held by the process that trains, for as long as it lives
-                  stop          the process is asked to end
+                  stop          the process is asked to end; at once, if it says so
                   events.jsonl  what the run has told
                   log.txt       what the process has printed
                   account.json  where the model is wrong
@@ -14,13 +14,13 @@
 
 All that a run is follows from these files, so that a server that is killed and comes back knows as much as before.
 Whether its process lives is told by the lock, which the operating system takes from a process that dies: the number
-of a process may be given to another one, a lock is not.
+of a process may be given to another one, a lock is not. What is half-done lies in the run's own folder, so that what
+another run, of the command line perhaps, has beside runs/NAME is never taken for its own.
 """
 
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -31,7 +31,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ...core.folders import whole_file
+from ...core.errors import HeadwayError
+from ...core.folders import disk_errors, whole_file
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping")
@@ -40,6 +41,7 @@ NO_WORD = (
     "The training process ended without a word: it was killed, the machine was switched off or its memory was full. "
     "What was saved until then is kept."
 )
+AT_ONCE = "at once"
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,21 @@ class Job:
         return self.runs / self.request.name
 
     @property
+    def work_folder(self) -> Path:
+        """Where it trains: all in it is of this run alone."""
+        return self.folder / "work"
+
+    @property
+    def unpublished(self) -> Path:
+        """Where training puts the model when it is whole, for `publish`."""
+        return self.work_folder / self.request.name
+
+    @property
     def has_model(self) -> bool:
-        """Whether the model is there, whole."""
-        return (self.output / "headway.json").exists()
+        """Whether its model is there, whole."""
+        ended = self._read("end.json") or {}
+        published = ended.get("state") == "done" and not self.unpublished.exists()
+        return published and (self.output / "headway.json").exists()
 
     @property
     def checkpoint_step(self) -> int | None:
@@ -127,22 +141,40 @@ class Job:
     @property
     def run_folder(self) -> Path:
         """Where its checkpoints are until the model is whole."""
-        return self.output.with_name(f"{self.output.name}.running")
+        return self.unpublished.with_name(f"{self.request.name}.running")
 
-    def clear(self, *, checkpoints: bool = False) -> None:
-        """Deletes what a killed process has left half-written, and where it could go on from if that is wanted."""
-        name = re.escape(self.output.name)
-        half = re.compile(rf"\.{name}\.(\w+\.new|old|tokens-\d+)")  # of core/folders.py and tasks/model.py
-        for path in [*self.runs.iterdir()]:
-            if half.fullmatch(path.name) or (checkpoints and path == self.run_folder):
+    def clear(self) -> None:
+        """Deletes what a killed process has left half-written, and what it could go on from once there is a model."""
+        for path in self.work_folder.glob("*"):
+            if self.has_model or path not in (self.run_folder, self.unpublished):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def refuse_taken(self) -> None:
+        """Raises HeadwayError if something else stands where the model is to be."""
+        if self.output.exists():
+            raise HeadwayError(
+                f"There is a {self.request.name} in the folder of runs already, which another run has made. Give that "
+                "folder another name, and go on with this run: what it has learnt is kept."
+            )
+
+    def publish(self) -> None:
+        """Puts the whole model where everybody finds it, and ends the run.
+
+        Raises:
+            HeadwayError: something stands there, or it may not be written.
+        """
+        self.refuse_taken()
+        self.end("done", "")
+        with disk_errors(self.output):
+            self.unpublished.rename(self.output)
+        self.clear()
 
     # -- how it is
 
     def status(self) -> Status:
         """How it is now."""
         # Where there is nothing to be found its process may have begun between two of the looks: look once more.
-        return self._look() or self._look() or Status("died", NO_WORD)
+        return self._look() or self._look() or (self.stopped if self.stopped_at_once else Status("died", NO_WORD))
 
     def _look(self) -> Status | None:
         if self.alive:
@@ -152,7 +184,15 @@ class Job:
         if self.ticket.exists():
             return Status("waiting")
         ended = self._read("end.json")
-        return Status(ended["state"], ended["message"]) if ended else None
+        if not ended or (ended["state"] == "done" and self.unpublished.exists()):
+            return None  # or the process was killed when it was about to publish the model
+        return Status(ended["state"], ended["message"])
+
+    @property
+    def stopped(self) -> Status:
+        """How it is if it was stopped."""
+        step = self.checkpoint_step
+        return Status("stopped", "Nothing was saved yet." if step is None else f"It can go on from step {step:,}.")
 
     @property
     def alive(self) -> bool:
@@ -202,6 +242,11 @@ class Job:
     def stop_file(self) -> Path:
         """There once it is asked to end."""
         return self.folder / "stop"
+
+    @property
+    def stopped_at_once(self) -> bool:
+        """Whether it was asked to end without saving."""
+        return self.stop_file.exists() and self.stop_file.read_text() == AT_ONCE
 
     def queue(self) -> None:
         """Puts it, or puts it again, at the end of the queue."""

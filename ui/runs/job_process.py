@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +53,18 @@ def train(job: Job) -> None:
 
     with TrainingView(screen()) as view:
         try:
-            _follow(job, view, lambda: bool(asked) or job.stop_file.exists())
+            job.refuse_taken()
+            if job.unpublished.exists():
+                job.publish()  # the process before this one was killed when all was done but that
+            else:
+                _follow(job, view, lambda: bool(asked) or job.stop_file.exists())
         except KeyboardInterrupt:
-            step = job.checkpoint_step
-            job.end("stopped", "Nothing was learnt yet." if step is None else f"It can go on from step {step:,}.")
+            job.end(job.stopped.state, job.stopped.message)
             print("stopped", flush=True)
         except HeadwayError as error:
             print(error, flush=True)
-            job.end("failed", str(error))
+            if not job.has_model:
+                job.end("failed", str(error))
 
 
 def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
@@ -76,7 +81,7 @@ def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
         for event in model.train(
             Path(request.data.name),
             request.eval_data and Path(request.eval_data.name),
-            output=job.output,
+            output=job.unpublished,
             columns=request.columns,
             eval_fraction=request.eval_fraction,
             config=TrainConfig(**request.training),
@@ -85,15 +90,17 @@ def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
             settings=settings_of(request),
             stop=stop,
         ):
-            if isinstance(event, Trained) and (found := model.held_out):
-                job.write("account.json", account_of(model.task, found.predictions, found.examples))
+            if isinstance(event, Trained):
+                if found := model.held_out:
+                    job.write("account.json", account_of(model.task, found.predictions, found.examples))
+                job.publish()
+                event = replace(event, output=job.output)
             events.tell(event.to_json())
             view.show(event)
             if isinstance(event, Prepared) and stop():
                 raise KeyboardInterrupt
     finally:
         events.close()
-    job.end("done", "")
 
 
 def settings_of(request: Request) -> dict[str, Any]:

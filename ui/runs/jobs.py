@@ -22,7 +22,7 @@ from typing import Self
 from ...core.errors import HeadwayError
 from ...core.folders import disk_errors, whole_folder
 from ..kernels import KERNELS_KEPT
-from .job import History, Job, Request, Status
+from .job import AT_ONCE, History, Job, Request, Status
 
 SECONDS_BETWEEN_LOOKS = 0.5  # while something is under way
 LONGEST_NAME = 120  # bytes; file systems take 255, and the folders beside it have longer names
@@ -162,6 +162,8 @@ class Jobs:
         """Ends a run at once; what it has learnt since its last checkpoint is lost."""
         with self._lock:
             self.stop(job)
+            if job.stop_file.exists():
+                job.stop_file.write_text(AT_ONCE)  # so that its end is known as what was asked for
             if job.id in self._processes:
                 self._processes[job.id].kill()
             else:
@@ -192,7 +194,6 @@ class Jobs:
         with self._lock:
             if self.status(job).active:
                 raise HeadwayError(f"{job.request.name} is under way. Stop it first.")
-            job.clear(checkpoints=True)
             gone = job.folder.with_name(f".{job.id}.removed")
             job.folder.rename(gone)  # from here on it is not on the list, whatever happens
             shutil.rmtree(gone, ignore_errors=True)
@@ -265,9 +266,11 @@ class Jobs:
 
     def _tell_end(self, job: Job, code: int) -> None:
         """Says of a process of ours how it ended, where it could not do so itself."""
-        if not (job.folder / "job.json").exists() or job.has_model or (job.folder / "end.json").exists():
+        if not (job.folder / "job.json").exists() or (job.folder / "end.json").exists():
             return
-        if code < 0:
+        if code < 0 and job.stopped_at_once:
+            job.end(job.stopped.state, job.stopped.message)
+        elif code < 0:
             job.end(
                 "died",
                 f"The training process was killed (signal {-code}; 9 often means that the memory was full). "
@@ -285,7 +288,7 @@ class Jobs:
                 shutil.rmtree(leftover, ignore_errors=True)
         for job in self.all():
             if not job.alive:
-                job.clear(checkpoints=job.has_model)
+                job.clear()
 
     def _free(self, wanted: str, taken: Collection[str]) -> str:
         """The first of wanted, wanted-2, wanted-3, ... that nothing has."""

@@ -240,7 +240,8 @@ def ask_about_rows(
                     answer = prediction.to_json()
                     writer.write(row, answer)
                     if len(first) < PREVIEW:
-                        first.append({"answer": prediction.brief, **with_prediction(row, {})})
+                        *own, brief = with_prediction(row, {"answer": prediction.brief}).items()
+                        first.append(dict([brief, *own]))  # where it is seen, however wide the file is
                     if time.monotonic() - looked > 0.3:
                         looked = time.monotonic()
                         left = (looked - began) / writer.written * (total - writer.written)
