@@ -407,8 +407,8 @@ def test_data_without_examples_is_refused():
         ("batch_tokens", -1), ("gradient_accumulation_steps", 0), ("learning_rate", 0.0), ("learning_rate", "5e-5"),
         ("learning_rate", math.nan), ("schedule", "step"), ("warmup_ratio", 1.5), ("warmup_steps", -1),
         ("weight_decay", -0.1), ("adam_beta1", 1.0), ("adam_epsilon", 0), ("max_grad_norm", 0), ("precision", "fp8"),
-        ("seed", -1), ("seed", 2**32), ("device", "gpu"), ("device", "cuda:0,1"), ("device", "cuda:"), ("eval_steps", 0),
-        ("patience", 0), ("save_steps", 0), ("keep", "all"),
+        ("seed", -1), ("seed", 2**32), ("device", "gpu"), ("device", "cuda:0,1"), ("device", "cuda:"),
+        ("eval_steps", 0), ("patience", 0), ("save_steps", 0), ("keep", "all"),
         ("trackers", "wandb"),
     ],
 )  # fmt: skip
