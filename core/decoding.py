@@ -256,6 +256,6 @@ def _append(
         tokens = scores.argmax(dim=-1)
     if seen is not None:
         seen[torch.arange(len(rows), device=seen.device), tokens] = True
-    chosen = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+    chosen = logits.log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
     for row, token, log_probability in zip(rows, tokens.tolist(), chosen.tolist(), strict=True):
         row.push(token, log_probability, config, end_of_text_id)

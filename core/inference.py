@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, fill
-from .cores import has_matrix_tiles, use_available_cores
+from .cores import has_matrix_tiles, keep_freed_memory, use_available_cores
 from .errors import HeadwayError
 from .gpt2 import GPT2
 from .heads import Network
@@ -58,11 +58,13 @@ def ready(network: Network, precision: str = "fp32", weights: Weights | None = N
         use_available_cores()
         pack = partial(_packed, precision=cast("Precision", precision))
         row_by_row = isinstance(network.backbone, GPT2)  # of a text that is continued there is one row at a time
-        if precision == "fp32" and row_by_row:
+        if precision == "fp32" and row_by_row and has_matrix_tiles():
             pack = RowLinear
         if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_matrix_tiles():
             pack = TiledInt8Linear
-        return cast("Network", _ready(network, pack, weights))
+        made = cast("Network", _ready(network, pack, weights))
+        keep_freed_memory()  # not before: what packing frees is as large as the weights
+        return made
     if precision == "int8":
         raise HeadwayError("--precision int8 is for the CPU. Say bf16 on an accelerator.")
     return network if precision == "fp32" else copy.deepcopy(network).to(torch.bfloat16)
@@ -198,9 +200,10 @@ class PackedLinear(nn.Module):
 class RowLinear(nn.Module):
     """A linear layer with its matrix as (inputs, outputs), with an activation behind it: fast for one row.
 
-    One row is a product of a matrix and a vector, and takes as long as it takes to read the matrix: in this layout at
-    33 GB/s, as oneDNN lays it at 21 (the rate of memory on the processor on which both were measured is 25 to 35).
-    For 2 to 64 rows it is slower, by a tenth on average, and for more than that it is not.
+    One row is a product of a matrix and a vector, and takes as long as it takes to read the matrix: on an Intel Xeon
+    with tiles (AMX), whose memory gives 25 to 35 GB/s, in this layout at 33 GB/s and as oneDNN lays it at 21. For 2 to
+    64 rows it is slower there, by a tenth on average, and for more than that it is not. On an AMD EPYC (Zen 5) it is
+    the other way round, 23 GB/s against 44, and for 8 rows 12 against 38.
 
     Args:
         linear: whose weights it takes.

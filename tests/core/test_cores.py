@@ -1,9 +1,16 @@
-"""No more threads than the container grants cores."""
+"""No more threads than the container grants cores, and memory that is not given back at once."""
+
+import ctypes
+import sys
 
 import joblib
 import pytest
 import torch
-from headway.core.cores import use_available_cores
+from headway.core import cores
+from headway.core.bert import Bert, BertConfig
+from headway.core.cores import keep_freed_memory, use_available_cores
+from headway.core.heads import Network
+from headway.core.inference import ready
 
 
 @pytest.fixture
@@ -30,3 +37,63 @@ def test_what_the_environment_says_is_left(threads, monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     use_available_cores()
     assert threads == [8]
+
+
+class Glibc:
+    """A C library that notes what it is told, and takes blocks up to some size from the heap."""
+
+    def __init__(self, most: int):
+        self.most, self.told = most, []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        fine = parameter == cores.M_TRIM_THRESHOLD or value <= self.most
+        self.told += [(parameter, value)] if fine else []
+        return int(fine)
+
+
+@pytest.fixture
+def glibc(monkeypatch):
+    """Puts a C library in the place of the real one."""
+
+    def put(library):
+        monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+        monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+        return library
+
+    keep_freed_memory.cache_clear()
+    yield put
+    keep_freed_memory.cache_clear()
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2**40, 2**28), (2**25, 2**25)])
+def test_freed_memory_is_kept_as_far_as_the_library_can(glibc, most: int, expected: int):
+    library = glibc(Glibc(most))
+    keep_freed_memory()
+    assert library.told == [(cores.M_MMAP_THRESHOLD, expected), (cores.M_TRIM_THRESHOLD, 2**28)]
+
+
+def test_a_library_that_keeps_nothing_is_left_as_it_is(glibc):
+    library = glibc(Glibc(0))  # the end of the heap alone would make it take every block from the system
+    keep_freed_memory()
+    assert library.told == []
+
+
+def test_other_c_libraries_have_no_such_option(glibc):
+    glibc(object())
+    keep_freed_memory()
+
+
+@pytest.mark.parametrize("variable", ["MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_what_the_environment_says_of_memory_is_left(glibc, monkeypatch, variable: str):
+    library = glibc(Glibc(2**40))
+    monkeypatch.setenv(variable, "131072")
+    keep_freed_memory()
+    assert library.told == []
+
+
+def test_a_model_that_is_readied_keeps_freed_memory(glibc):
+    library = glibc(Glibc(2**40))
+    ready(Network(Bert(BertConfig.named("tiny"))).eval())
+    assert len(library.told) == 2

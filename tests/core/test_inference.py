@@ -19,14 +19,13 @@ from headway.core.inference import (
     Int8Linear,
     MappedEmbedding,
     PackedLinear,
+    RowLinear,
     TiledInt8Linear,
     open_ready,
     ready,
 )
 from headway.core.packing import PackedBatch
 
-TILES = torch.cpu._is_amx_tile_supported()
-TILED = pytest.param(TiledInt8Linear, marks=pytest.mark.skipif(not TILES, reason="the processor has no such tiles"))
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
 
 
@@ -39,6 +38,13 @@ def network(kind: str, activation: str) -> Network:
     return Network(backbone, language_model_head(backbone)).eval()
 
 
+@pytest.fixture(params=[False, True], ids=["without tiles", "with tiles"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """The processor is taken for one with or without AMX; the other's ways work on it as well, only slower."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: request.param)
+    return request.param
+
+
 def batch() -> PackedBatch:
     draw = torch.Generator().manual_seed(1)
     return PackedBatch.pack([torch.randint(60, (n,), generator=draw).tolist() for n in (1, 7, 7, 30, 40)])
@@ -47,6 +53,7 @@ def batch() -> PackedBatch:
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
 @pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-5), ("bf16", 0.05), ("int8", 0.1)])
+@pytest.mark.usefixtures("tiles")
 def test_the_outputs_are_those_of_the_plain_network(kind: str, activation: str, precision: str, apart: float):
     plain = network(kind, activation)
     with torch.inference_mode():
@@ -66,6 +73,7 @@ def test_the_plain_network_stays_as_it_was():
     plain(batch()).sum().backward()  # and can still be trained
 
 
+@pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_readied_gpt2_generates(precision: str):
     made = ready(network("gpt2", "gelu_tanh"), precision)
@@ -76,12 +84,12 @@ def test_a_readied_gpt2_generates(precision: str):
     assert isinstance(made.backbone, GPT2)
 
 
-@pytest.mark.parametrize("kind", [Int8Linear, TILED, partial(PackedLinear, dtype=torch.float32)])
+@pytest.mark.parametrize("kind", [Int8Linear, TiledInt8Linear, partial(PackedLinear, dtype=torch.float32)])
 def test_no_rows_are_no_matter(kind: Callable[..., torch.nn.Module]):
     assert kind(torch.nn.Linear(8, 4), "gelu")(torch.zeros(0, 8)).shape == (0, 4)
 
 
-@pytest.mark.parametrize("kind", [Int8Linear, TILED])
+@pytest.mark.parametrize("kind", [Int8Linear, TiledInt8Linear])
 def test_int8_is_the_product_of_rounded_weights_and_rows(kind: Callable[..., torch.nn.Module]):
     torch.manual_seed(0)
     linear = torch.nn.Linear(32, 48)
@@ -103,10 +111,15 @@ def test_int8_is_the_product_of_rounded_weights_and_rows(kind: Callable[..., tor
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_tiles_serve_many_rows_and_no_single_ones(kind: str):
+def test_tiles_serve_many_rows_and_no_single_ones(kind: str, tiles: bool):
     made = ready(network(kind, "gelu"), "int8")
-    tiled = any(isinstance(part, TiledInt8Linear) for part in made.modules())
-    assert tiled == (TILES and kind == "bert")
+    assert any(isinstance(part, TiledInt8Linear) for part in made.modules()) == (tiles and kind == "bert")
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_single_rows_have_a_layout_of_their_own_where_it_is_faster(kind: str, tiles: bool):
+    made = ready(network(kind, "gelu"), "fp32")
+    assert any(isinstance(part, RowLinear) for part in made.modules()) == (tiles and kind == "gpt2")
 
 
 def test_int8_without_its_instructions_computes_in_fp32(monkeypatch):
