@@ -49,16 +49,17 @@ class LayerCache:
 
     def __init__(self, cache: "KVCache", layer: int) -> None:
         self.cache = cache
-        self.keys = cache.keys[layer]  # (rows, H, room, D)
-        self.values = cache.values[layer]
+        self.kept = cache.kept[layer]  # (2, rows, H, room, D)
+        self.keys, self.values = self.kept.unbind()
         self.prefix = None if cache.prefix is None else cache.prefix[layer]
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        """Keeps the new tokens' keys and values, and attends to all that their rows hold, (T, H, D) -> (T, H, D)."""
-        levels = self.cache.levels
+    def attend(self, qkv: Tensor, scale: float) -> Tensor:
+        """Keeps the new tokens' keys and values, and attends to all that their rows hold, (T, 3, H, D) -> (T, H, D)."""
+        levels, q, new = self.cache.levels, qkv[:, 0], qkv[:, 1:]
         for piece in levels[0]:
-            for kept, new in ((self.keys, piece.by_row(k)), (self.values, piece.by_row(v))):
-                kept[piece.slots, :, piece.keys - new.shape[2] : piece.keys] = new
+            by_row = new[piece.tokens].unflatten(0, (piece.slots.stop - piece.slots.start, -1))  # (rows, n, 2, H, D)
+            first = piece.keys - by_row.shape[1]
+            self.kept[:, piece.slots, :, first : piece.keys] = by_row.permute(2, 0, 3, 1, 4)
         if self.prefix is None:
             return _attend(q, self, levels[0], scale)
         level: LayerCache | None = self
@@ -101,9 +102,9 @@ class KVCache:
         prefix: "KVCache | None" = None,
         parents: Sequence[int] = (),
     ) -> None:
-        shape = (num_layers, rows, num_heads, room, head_size)
-        self.keys = torch.empty(shape, dtype=dtype, device=device)
-        self.values = torch.empty(shape, dtype=dtype, device=device)
+        # A layer's keys and values lie together, so that new ones are copied there at once.
+        self.kept = torch.empty((num_layers, 2, rows, num_heads, room, head_size), dtype=dtype, device=device)
+        self.keys, self.values = self.kept.unbind(1)  # (L, rows, H, room, D)
         self.room = room
         self.lengths = [0] * rows  # tokens of each row, its prefix not counted
         self.prefix = prefix
@@ -221,8 +222,7 @@ class KVCache:
         if copies:
             sources, targets = (list(ends) for ends in zip(*copies, strict=True))
             longest = max(self.lengths)
-            for kept in (self.keys, self.values):
-                kept[:, targets, :, :longest] = kept[:, sources, :, :longest]
+            self.kept[:, :, targets, :, :longest] = self.kept[:, :, sources, :, :longest]
 
     def clear(self, row: int) -> None:
         """Forgets a row's own tokens, so that it can be filled anew."""

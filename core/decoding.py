@@ -131,7 +131,7 @@ def next_logits(network: Network, cache: KVCache, sequences: Sequence[Sequence[i
     assert network.head is not None
     batch = cache.extend(sequences)
     hidden = network.backbone(batch, cache=cache)
-    return network.head(hidden[batch.last]).float()
+    return network.head(hidden if len(hidden) == len(batch) else hidden[batch.last]).float()
 
 
 def seen_tokens(prompts: Sequence[Sequence[int]], logits: Tensor) -> Tensor:

@@ -388,8 +388,7 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (T, 3, H, D)
         dropout = self.dropout if self.training else 0.0
         if cache is not None:
-            q, k, v = qkv[: batch.num_tokens].to(cache.keys.dtype).unbind(-3)
-            out = cache.attend(q, k, v, self.scale).to(qkv.dtype)
+            out = cache.attend(qkv[: batch.num_tokens].to(cache.kept.dtype), self.scale).to(qkv.dtype)
             out = F.pad(out, (0, 0, 0, 0, 0, len(x) - len(out))) if len(x) > len(out) else out
         elif only is not None and not self.training and not torch.is_grad_enabled() and x.device.type == "cpu":
             return self.out(attend_alone(qkv, batch, only, scale=self.scale).flatten(-2))

@@ -190,13 +190,11 @@ def test_equal_rows_are_attended_to_in_one_call(model):
 def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):
     prefix = KVCache.of(model, rows=2, room=6)
     read(model, prefix, sequences([6, 4], VOCAB))
-    queries = torch.randn(9, 4, 5)
     fork = prefix.fork([2, 1], room=8)
     for rows in ([[1, 2], [3], [4, 5]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]):
         fork.extend(rows)
-        keys, values = (torch.randn(sum(map(len, rows)), 4, 5) for _ in range(2))
-        q = queries[: len(keys)]
-        expected = fork[1].attend(q, keys, values, 0.3)
+        qkv = torch.randn(sum(map(len, rows)), 3, 4, 5)
+        expected = fork[1].attend(qkv, 0.3)
 
         def plainly(q, cache, pieces, scale):
             met = [(cache_module._meet(q, cache, piece), piece) for piece in pieces]
@@ -205,7 +203,7 @@ def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(cache_module, "_attend_with_sums", plainly)
-            torch.testing.assert_close(fork[1].attend(q, keys, values, 0.3), expected, **TOLERANCE)
+            torch.testing.assert_close(fork[1].attend(qkv, 0.3), expected, **TOLERANCE)
 
 
 def test_a_model_in_half_precision_keeps_its_cache_in_fp32_on_the_cpu(model):
