@@ -54,7 +54,7 @@ class LayerCache:
         self.prefix = None if cache.prefix is None else cache.prefix[layer]
 
     def attend(self, qkv: Tensor, scale: float) -> Tensor:
-        """Keeps the new tokens' keys and values, and attends to all that their rows hold, (T, 3, H, D) -> (T, H, D)."""
+        """Keeps the new tokens' keys and values, attends to all that their rows hold, (T, 3, H, D) -> (T, H, D)."""
         levels, q, new = self.cache.levels, qkv[:, 0], qkv[:, 1:]
         for piece in levels[0]:
             by_row = new[piece.tokens].unflatten(0, (piece.slots.stop - piece.slots.start, -1))  # (rows, n, 2, H, D)

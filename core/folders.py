@@ -25,7 +25,7 @@ def user_path(given: str | Path) -> Path:
         HeadwayError: a name in it is longer than a file's can be: a whole text, perhaps, given in a path's place.
     """
     path = Path(os.path.expanduser(given))  # Path's own raises RuntimeError where nobody has the name after a tilde
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+    if any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in path.parts):
         raise HeadwayError(f"{str(given)[:60]}...: no file or folder has so long a name. Give a path there.")
     return path
 

@@ -63,7 +63,7 @@ def ready(network: Network, precision: str = "fp32", weights: Weights | None = N
         if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_matrix_tiles():
             pack = TiledInt8Linear
         made = cast("Network", _ready(network, pack, weights))
-        keep_freed_memory()  # not before: what packing frees is as large as the weights
+        keep_freed_memory()  # not before: what packing the first model frees is as large as its weights
         return made
     if precision == "int8":
         raise HeadwayError("--precision int8 is for the CPU. Say bf16 on an accelerator.")

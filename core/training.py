@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -100,6 +100,7 @@ def fit(
     data_fingerprint: str = "",
     stop: Callable[[], bool] | None = None,
     tracker_folder: Path | None = None,
+    parts_matter: bool = False,
 ) -> Iterator[Event]:
     """Trains `network` in place, step by step as the events are drawn.
 
@@ -120,6 +121,8 @@ def fit(
         data_fingerprint: stands for the data's content; a checkpoint of other data is refused.
         stop: asked after every step; when it says yes a checkpoint is saved and the run is interrupted.
         tracker_folder: where trackers that write files write them; `run_folder` if left out.
+        parts_matter: whether an example's loss depends on those that are computed with it, so that a run cannot go on
+            with another `config.tokens_at_once`.
 
     Raises:
         KeyboardInterrupt: `stop` said yes; `resume` goes on from that very step.
@@ -130,15 +133,15 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
     accelerator = accelerator_for(config, tracker_folder or run_folder)
-    run = _Run(network, plan, loss, config, accelerator, run_folder, evaluate, higher_is_better, stop)
+    free = ("trackers",) if parts_matter else ("trackers", "tokens_at_once")
+    run = _Run(network, plan, loss, config, accelerator, run_folder, evaluate, higher_is_better, stop, free)
     try:
         yield run.start(resume, data_fingerprint)
         yield from run.events()
     except torch.OutOfMemoryError as error:
         raise HeadwayError(
             f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "
-            "smaller --tokens-at-once, with which --resume goes on from the last checkpoint, or start anew with a "
-            "smaller --max-length."
+            "smaller --tokens-at-once or a smaller --max-length."
         ) from error
     finally:
         run.close()
@@ -158,6 +161,7 @@ class _Run:
         evaluate: Callable[[nn.Module], Metrics] | None,
         higher_is_better: bool,
         stop: Callable[[], bool] | None,
+        free: Collection[str],
     ) -> None:
         self.network = network
         self.wrapped = network  # what the loss calls
@@ -169,6 +173,7 @@ class _Run:
         self.evaluate = evaluate
         self.higher_is_better = higher_is_better
         self.stop = stop
+        self.free = free  # options that may be others when the run goes on: nothing that is learnt depends on them
         self.ours = processes()
         self.device = accelerator.device
         self.precision = "fp32" if accelerator.mixed_precision == "no" else str(accelerator.mixed_precision)
@@ -271,8 +276,7 @@ class _Run:
 
     def _settings(self, data_fingerprint: str) -> dict[str, Any]:
         """What a checkpoint must have been made with to be gone on from."""
-        free = ("trackers", "tokens_at_once")  # which change nothing that is learnt, but for rounding
-        options = {name: value for name, value in asdict(self.config).items() if name not in free}
+        options = {name: value for name, value in asdict(self.config).items() if name not in self.free}
         content = json.dumps([data_fingerprint, *self.plan.lengths])
         return {
             **options,

@@ -335,6 +335,11 @@ class Task:
         """What is plugged onto the backbone, with fresh weights; None where it is `headless`."""
         raise NotImplementedError
 
+    @property
+    def parts_matter(self) -> bool:
+        """Whether an example's loss depends on those that are computed with it."""
+        return False
+
     def tokens_at_once(self, config: "Config") -> int | None:  # noqa: ARG002
         """How many tokens the memory is safe to compute at once in training; None: as many as fit any model."""
         return None

@@ -9,7 +9,7 @@ Shapes: W words, L labels.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -71,6 +71,19 @@ def parse_tag(tag: str, prefixed: bool) -> Parsed:
 
 
 # -- tags <-> entities
+
+
+def find_counted_chunks(tags: Sequence[str], uncounted: Collection[int], prefixed: bool = True) -> list[Chunk]:
+    """As `find_chunks`, of the tags of some words alone; an entity may reach over the others.
+
+    Args:
+        tags: of all words.
+        uncounted: the words whose tags say nothing.
+        prefixed: whether the tags have prefixes.
+    """
+    words = [word for word in range(len(tags)) if word not in uncounted]
+    found = find_chunks([tags[word] for word in words], prefixed)
+    return [Chunk(words[one.start], words[one.stop - 1] + 1, one.label) for one in found]
 
 
 def find_chunks(tags: Sequence[str], prefixed: bool = True) -> list[Chunk]:

@@ -443,6 +443,7 @@ class TaskModel:
             data_fingerprint=_identify(task, self.base, train, held_out),
             stop=stop,
             tracker_folder=run_folder.with_suffix(".trackers"),  # which stays when the run folder goes
+            parts_matter=task.parts_matter,
         )
         seen = []
         for event in events:

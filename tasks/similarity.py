@@ -244,6 +244,11 @@ class SentenceSimilarity(Task):
         first, second = F.normalize(vectors, dim=-1).unflatten(0, (-1, 2)).unbind(1)
         return first, second
 
+    @property
+    def parts_matter(self) -> bool:
+        """A pair without a score is held against the others."""
+        return self.objective != SCORES
+
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """The squared error of the cosines; or for each pair how unlikely its second text is among all of them.
 

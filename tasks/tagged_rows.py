@@ -15,7 +15,7 @@ from .base import Example
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
 from .columns import SAMPLE_ROWS, Columns, plain, read_text
 from .data import RowStream, Table
-from .entities import OUTSIDE, Chunk, find_chunks, is_prefixed
+from .entities import Chunk, find_counted_chunks, is_prefixed
 from .labels import readable, verdict_reader
 from .reading.lines import shorten
 from .words import Splitter
@@ -202,8 +202,7 @@ def annotation_of_tags(cell: Any, words: Worded, prefixed: bool, names: Sequence
             f"there are {len(words.words)} words but {len(tags)} tags. Give each word one tag, or delete the row."
         )
     uncounted = tuple(word for word, tag in enumerate(tags) if tag == UNCOUNTED)
-    known = [OUTSIDE if tag == UNCOUNTED else tag for tag in tags]
-    return Annotation(tuple(find_chunks(known, prefixed)), uncounted=uncounted)
+    return Annotation(tuple(find_counted_chunks(tags, uncounted, prefixed)), uncounted=uncounted)
 
 
 def annotation_of_spans(cell: Any, words: Worded) -> Annotation:

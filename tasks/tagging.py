@@ -35,6 +35,7 @@ from .entities import (
     best_legal_tags,
     detect_scheme,
     find_chunks,
+    find_counted_chunks,
     plain_labels,
     positions_of_tags,
     scheme_of,
@@ -446,13 +447,11 @@ class TokenClassification(Task):
     def _sides(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> tuple[list[list[Chunk]], list[list[Chunk]]]:
-        """The entities that were found and those that are there, example by example; uncounted words are in none."""
-        found = []
-        for prediction, example in zip(predictions, examples, strict=True):
-            tags = [*prediction.tags]
-            for word in example.uncounted:
-                tags[word] = OUTSIDE
-            found.append(self._chunks(tags))
+        """The entities that were found and those that are there, example by example, by the words that count."""
+        found = [
+            find_counted_chunks(prediction.tags, example.uncounted, self.scheme != "IO")
+            for prediction, example in zip(predictions, examples, strict=True)
+        ]
         return found, [list(one.chunks or ()) for one in examples]
 
     def adopt(self, before: Task) -> Self | None:

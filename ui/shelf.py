@@ -206,7 +206,8 @@ class Shelf:
                 try:
                     kept = (entry.folder, changed, opened(entry))
                 except HeadwayError as error:  # whoever asks over the network is not to know where it is
-                    raise HeadwayError(str(error).replace(str(entry.folder.absolute()), entry.name)) from error
+                    said = str(error).replace(str(entry.folder.absolute()), entry.name)
+                    raise HeadwayError(said.replace(str(entry.folder), entry.name)) from error
             self._opened[use, entry.name] = kept
             while len(self._opened) > self.kept:
                 self._opened.popitem(last=False)

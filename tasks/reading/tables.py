@@ -33,6 +33,9 @@ WORD_NAMES = frozenset({"token", "tokens", "word", "words", "tag", "tags", "nert
 FASTTEXT = re.compile(r"((?:__label__\S+(?:\s+|$))+)(.*)")
 TREC = re.compile(r"([A-Z][A-Z_]*):(\w+)\s+(\S.*)")  # Li and Roth (2002): DESC:manner How did serfdom ...
 ENTITY_TAG = re.compile(r"O|[BIESLUM]-\S+")
+PART_OF_SPEECH = re.compile(r"[A-Z]+\$?|\W+")  # a "#" is its own
+CONLL_U = ("id", "tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+CONLL_U_ID = re.compile(r"\d+([-.]\d+)?")  # 3; 3-4 is written as one word, and 3.1 is not written at all
 DIGITS = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?")
 NAME_LIKE = re.compile(r"[^\W\d][\w.#/()-]*( [\w.#/()-]+){0,2}")
 
@@ -329,7 +332,7 @@ def _comment_of(lines: Sequence[str]) -> Callable[[str], bool]:
     others = [line for line in lines if line.strip() and not line.startswith(("# ", DOCUMENT_MARK))]
     cells = [_conll_cells(line) for line in others]
     width = len(cells[0]) if cells else 0
-    tags = {row[-1] for row in cells} | {"#"}  # which is its own part of speech
+    tags = {row[-1] for row in cells}
     # There a comment may end as a tag does ("# text = Vitamin O"); where spaces part tags, a tag may be missing.
     by_width = width == 1 or all("\t" in line for line in others)
 
@@ -337,8 +340,9 @@ def _comment_of(lines: Sequence[str]) -> Callable[[str], bool]:
         if not line.startswith("# "):
             return False
         row = _conll_cells(line)
-        is_tagged = row[-1] in tags or ENTITY_TAG.fullmatch(row[-1]) is not None
-        return not is_tagged or (by_width and len(row) != width)
+        is_tag = row[-1] in tags or ENTITY_TAG.fullmatch(row[-1])
+        is_tag = is_tag or (len(row) == width and PART_OF_SPEECH.fullmatch(row[-1]))
+        return not is_tag or (by_width and len(row) != width)
 
     return is_comment
 
@@ -375,6 +379,8 @@ def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
     width = len(first)
     between = (f"column_{number}" for number in range(1, width - 1))
     columns = ("tokens", *between, "ner_tags") if width > 1 else ("tokens",)
+    universal = width == len(CONLL_U) and all(CONLL_U_ID.fullmatch(row[0]) for row in cells)
+    columns = CONLL_U if universal else columns
 
     def read() -> Rows:
         sentence: list[list[str]] = []
@@ -397,6 +403,8 @@ def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
                     f'{path}, line {number}: {len(row)} columns where {width} are expected: "{shorten(line)}". '
                     "Each line holds a word and its tags, separated by TABs or spaces; a blank line ends a sentence."
                 )
+            if universal and not row[0].isdecimal():
+                continue
             start = start if sentence else number
             sentence.append(row)
         if sentence:

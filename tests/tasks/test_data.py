@@ -338,8 +338,23 @@ def test_the_word_that_is_a_number_sign_stays_with_its_tags(tmp_path):
     assert [row["tokens"] for row in table.rows] == [["He", "paid", "#", "5"], ["#"]]
     pos = read_table(write(tmp_path, "b.conll", "a DT\n# NN\ncat NN\n\n# #\n"))
     assert [row["ner_tags"] for row in pos.rows] == [["DT", "NN", "NN"], ["#"]]
+    rare = "".join(f"word{i} NN\n" for i in range(1200)) + "# SYM\n"  # a tag that comes after the sample
+    assert read_table(write(tmp_path, "d.conll", rare)).rows[0]["tokens"][-2:] == ["word1199", "#"]
     path = write(tmp_path, "c.conll", "He PRP I-NP O\n# I-NP O\n")
     message(reading(path), f"{path}, line 2", "3 columns where 4", "# I-NP O")
+
+
+def test_the_columns_of_conll_u_have_their_names(tmp_path):
+    rest = "_\t_\t0\troot\t_\t"
+    words = ["1-2\tzum" + "\t_" * 8, f"1\tzu\tzu\tADP\t{rest}_", f"2\tdem\tder\tDET\t{rest}_"]
+    words += [f"2.1\tes\tes\tPRON\t{rest}_", f"3\tHaus\tHaus\tNOUN\t{rest}SpaceAfter=No"]
+    content = "# sent_id = 1\n# text = zum Haus\n" + "\n".join(words) + "\n\n"
+    for name in ("a.conllu", "a.conll"):
+        table = read_table(write(tmp_path, name, 3 * content))
+        assert (table.kind, len(table)) == ("CoNLL", 3)
+        assert table.rows[2]["tokens"] == ["zu", "dem", "Haus"]
+        assert table.rows[2]["upos"] == ["ADP", "DET", "NOUN"]
+        assert "ner_tags" not in table.columns
 
 
 def test_spaces_of_other_kinds_stay_in_conll_words(tmp_path):

@@ -587,6 +587,21 @@ def test_a_word_whose_tag_is_minus_100_is_neither_learnt_nor_counted(names, tags
     assert (missed.size, missed.predicted) == (1.0, "PER: Ada")
 
 
+def test_an_entity_reaches_over_a_word_whose_tag_is_minus_100(wordpiece_folder: Path):
+    row = {"tokens": ["New", "##York", "City", "Ada"], "ner_tags": ["B-LOC", "-100", "I-LOC", "B-PER"]}
+    task, _, examples = read([row, {"tokens": ["sat"], "ner_tags": ["O"]}])
+    assert examples[0].gold == ("LOC: New ##York City", "PER: Ada")
+    features = task.encode(examples, Tokenizer.load(wordpiece_folder), 48)
+    wanted = [task.labels.index(tag) for tag in ("B-LOC", "I-LOC", "B-PER")]
+    assert features[0].target == [wanted[0], -100, *wanted[1:]]
+    for tag in ("O", "I-LOC", "B-PER"):
+        tags = ("B-LOC", tag, "I-LOC", "B-PER")
+        found = EntitiesPrediction((), examples[0].words, tags, (1.0,) * 4)
+        nothing = EntitiesPrediction((), ("sat",), ("O",), (1.0,))
+        figures = task.score([found, nothing], examples)
+        assert (figures["f1"], figures["accuracy"]) == (1.0, 1.0)
+
+
 def test_a_data_set_of_the_hub_gives_its_tags_by_name():
     import datasets
 

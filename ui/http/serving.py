@@ -15,7 +15,7 @@ from ...core.errors import HeadwayError
 from ..shelf import NoSuchModel
 from .batching import BATCH_TOKENS, Batcher, Worker
 from .metrics import Labels, Metrics
-from .turns import AT_ONCE, Turns
+from .turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,8 +197,8 @@ class Serving:
         """Goes on with a text, None at each step, and gives all its samples, or the best of its beams, at the end."""
         from ...core.generation import CACHE_BYTES, generate_in_steps
 
-        # Of what a computation alone may keep, each of those that are under way at once gets its share.
-        share = CACHE_BYTES // AT_ONCE
+        # Of what a computation alone may keep, each of those that are under way now gets its share.
+        share = CACHE_BYTES // max(1, room.work.under_way)
         for found in generate_in_steps(*self._language_model(room), prompt, config, cache_bytes=share):
             if found is not None:
                 self.metrics.tokens.add("generate", room.name, by=sum(len(one.token_ids) for one in found))
