@@ -41,6 +41,8 @@ INT8_ROWS = 512  # at once: what is computed between two products then stays in 
 def ready(network: Network, precision: str = "fp32", weights: Weights | None = None) -> Network:
     """The network for inference; it shares what is not packed with the one given, which stays as it is.
 
+    On the CPU the process has as many threads as cores afterwards, and keeps what memory it frees (cores.py).
+
     Args:
         network: in eval mode.
         precision: fp32, the same numbers but for the order of sums; bf16, faster and a little less exact; or int8,

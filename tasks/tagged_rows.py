@@ -17,10 +17,11 @@ from .columns import SAMPLE_ROWS, Columns, plain, read_text
 from .data import RowStream, Table
 from .entities import Chunk, find_counted_chunks, is_prefixed
 from .labels import readable, verdict_reader
+from .reading.libraries import IGNORE_INDEX
 from .reading.lines import shorten
 from .words import Splitter
 
-UNCOUNTED = "-100"  # in a tag's place: the word is not learnt from (PyTorch's ignore_index), and no figure counts it
+UNCOUNTED = str(IGNORE_INDEX)  # in a tag's place: the word is not learnt from, and no figure counts it
 MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake
 # Columns that hold words, and that hold tags or spans, as published data sets and annotation tools name them.
 WORD_COLUMNS = ("tokens", "words", "token", "word")

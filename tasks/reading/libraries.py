@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
 GIVEN = "the rows given"
-UNCOUNTED = -100  # in the place of a tag's id
+IGNORE_INDEX = -100  # in the place of a tag's id: PyTorch's own
 
 
 def open_object(source: Any) -> RowStream:
@@ -141,7 +141,7 @@ def _named(feature: Any, value: Any) -> Any:
     if isinstance(feature, ClassLabel) and isinstance(value, int):
         return None if value < 0 else feature.int2str(value)
     if isinstance(feature, List | LargeList) and value is not None:
-        return [one if one == UNCOUNTED else _named(feature.feature, one) for one in value]
+        return [one if one == IGNORE_INDEX else _named(feature.feature, one) for one in value]
     if isinstance(feature, dict) and isinstance(value, Mapping):
         return {name: _named(feature.get(name), one) for name, one in value.items()}
     return value

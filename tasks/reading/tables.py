@@ -377,10 +377,12 @@ def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
     if header is None:
         header = len(cells) > 1 and all(plain(cell) in KNOWN_NAMES | WORD_NAMES for cell in first)
     width = len(first)
-    between = (f"column_{number}" for number in range(1, width - 1))
-    columns = ("tokens", *between, "ner_tags") if width > 1 else ("tokens",)
     universal = width == len(CONLL_U) and all(CONLL_U_ID.fullmatch(row[0]) for row in cells)
-    columns = CONLL_U if universal else columns
+    if universal:
+        columns = CONLL_U
+    else:
+        between = (f"column_{number}" for number in range(1, width - 1))
+        columns = ("tokens", *between, "ner_tags") if width > 1 else ("tokens",)
 
     def read() -> Rows:
         sentence: list[list[str]] = []

@@ -98,7 +98,7 @@ def official_scores(answers: Mapping[str, str], rows: Sequence[Mapping[str, Any]
     exact: list[float] = []
     for row in rows:
         given = words_of(answers[row["id"]])
-        gold = [words for text in row["answers"]["text"] if (words := words_of(text))] or [[]]
+        gold = gold_of(row)
         exact.append(max(float(given == words) for words in gold))
         f1[bool(row["answers"]["text"])].append(max(f1_of(given, words) for words in gold))
     return {
@@ -130,12 +130,17 @@ def best_scores(
     for name, score in (("f1", f1_of), ("exact_match", lambda given, gold: float(given == gold))):
         total = best = sum(not row["answers"]["text"] for row in rows)  # where none is answered
         for row in surest_first:
-            gold = [words for text in row["answers"]["text"] if (words := words_of(text))] or [[]]
+            gold = gold_of(row)
             gained = max(score(words_of(spans[row["id"]]), words) for words in gold)
             total += gained - (not row["answers"]["text"])
             best = max(best, total)
         figures[f"best_{name}"] = best / len(rows)
     return figures
+
+
+def gold_of(row: Mapping[str, Any]) -> list[list[str]]:
+    """The words of each right answer of a question; no words where it has none."""
+    return [words for text in row["answers"]["text"] if (words := words_of(text))] or [[]]
 
 
 def words_of(text: str) -> list[str]:
