@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from .base import Task
+from .base.model import TaskModel
+from .base.task import Task
 from .classification import TextClassification
-from .data import read_table
+from .data.read import read_table
 from .embedding import Embedder
 from .fill_mask import FillMask
-from .model import TaskModel
 from .prompting import Prompt
 from .question_answering import QuestionAnswering
 from .similarity import SentenceSimilarity

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import HeadwayError
-from .reading.lines import shorten
+from .data.places import shorten
 
 TEXT_KEYS = ("text", "answer", "answer_text")
 START_KEYS = ("answer_start", "answer_starts", "start")

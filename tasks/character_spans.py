@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import HeadwayError
+from .data.places import shorten
 from .entities import Chunk
-from .reading.lines import shorten
 
 STARTS, ENDS = ("start", "start_offset"), ("end", "end_offset")
 LABELS = ("label", "labels", "type", "entity_group")

@@ -20,12 +20,15 @@ from ..core.errors import HeadwayError
 from ..core.heads import SequenceHead
 from ..core.options import option
 from . import scores
-from .base import Example, Features, Field, Mistake, Prediction, Task, group_windows
-from .card import CardText
+from .base.card_text import CardText
+from .base.display import Bar, Bars, Statement, View
+from .base.predictions import Mistake, Prediction
+from .base.task import Task
 from .classification_card import card_text
-from .columns import Columns, read_text
-from .data import Table
-from .labels import (
+from .data.columns import Columns, read_text
+from .data.examples import Example, Field
+from .data.features import Features, group_windows
+from .data.labels import (
     NUMBER,
     ONE,
     SEVERAL,
@@ -39,8 +42,8 @@ from .labels import (
     readable,
     verdict_reader,
 )
-from .views import Bar, Bars, Statement, View
-from .windows import in_step, windows
+from .data.rows import Table
+from .data.windows import in_step, windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint

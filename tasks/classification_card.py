@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ..core.gpt2 import GPT2Config
-from .card import CardText, bullets
-from .labels import NUMBER, ONE, SEVERAL
+from .base.card_text import CardText, bullets
+from .data.labels import NUMBER, ONE, SEVERAL
 
 if TYPE_CHECKING:
     from ..core.heads import Network

@@ -27,7 +27,7 @@ from ..core.packing import PackedBatch
 from ..core.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from .base import Features
+    from .data.features import Features
 
 # With it the two losses weigh about alike: 15 % of the tokens at some 4 nats, nearly all words at some 0.3 of cosine.
 WEIGHT = 2.0

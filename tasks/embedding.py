@@ -16,24 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import find_folder, load_checkpoint
+from ..core.checkpoint import load_checkpoint
 from ..core.errors import HeadwayError
 from ..core.inference import open_ready
 from ..core.options import option
 from ..core.packing import BatchPlan, PackedBatch
 from ..core.processes import inference_device
+from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
+from .base.model_folder import read_info
+from .base.precision import AUTO, CHOICES, choose_precision
 from .classification import TextClassification
-from .columns import settle_columns
-from .inference import TOKENS_AT_ONCE
-from .model_folder import read_info
+from .data.columns import settle_columns
+from .data.features import TOKENS_AT_ONCE
+from .data.windows import best_window, windows
+from .data.words import Splitter
 from .pooling import COMBINED, MODES, Pooling, PublishedPooling
-from .precision import AUTO, CHOICES, choose_precision
-from .windows import best_window, windows
-from .words import Splitter
 
 if TYPE_CHECKING:
-    from .data import RowStream
+    from .data.rows import RowStream
 
 TEXTS_AT_ONCE = 4096  # enough to be sorted by length, few enough for any memory
 

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from ..core.bert import Bert
-from ..core.checkpoint import Checkpoint, find_folder, load_checkpoint
+from ..core.checkpoint import Checkpoint, load_checkpoint
 from ..core.config_file import read_config
 from ..core.errors import HeadwayError
 from ..core.folders import new_path, refuse_existing, whole_file, whole_folder
 from ..core.gpt2 import GPT2Config
 from ..core.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
 from ..core.packing import PackedBatch
+from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
-from .model_folder import read_info, refuse_replacing
+from .base.model_folder import read_info, refuse_replacing
 from .pooling import Pooling, PublishedPooling
 
 FORMATS = ("onnx",)

@@ -21,15 +21,18 @@ from torch.nn import functional as F
 from ..core.errors import HeadwayError
 from ..core.heads import language_model_head
 from ..core.options import option
-from .base import Features, Field, Prediction, Task
-from .columns import Columns
-from .corpus import DOCUMENTS, Corpus, Window
-from .data import Table
+from .base.display import Bar, Bars, Mark, Marked, Statement, View
+from .base.predictions import Prediction
+from .base.task import Task
+from .data.columns import Columns
+from .data.corpus import DOCUMENTS, Corpus, Window
+from .data.examples import TEXT, Field
+from .data.features import Features, pack
+from .data.rows import Table
+from .data.windows import best_window, windows
 from .distillation import WEIGHT, TaughtHead, find_teacher, taught_loss, words_of
-from .inference import pack
 from .language_modeling import (
     DOCUMENT,
-    TEXT,
     Asked,
     Likelihood,
     TextExample,
@@ -41,15 +44,13 @@ from .language_modeling import (
     parts_of,
     text_reader,
 )
-from .views import Bar, Bars, Mark, Marked, Statement, View
-from .windows import best_window, windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
     from ..core.heads import Backbone, Network
     from ..core.packing import PackedBatch
     from ..core.tokenizer import Tokenizer
-    from .card import CardText
+    from .base.card_text import CardText
 
 MASK = "[MASK]"
 EVALUATION_SEED = 0  # of the masks that a held-out text is measured with: always the same ones

@@ -11,10 +11,10 @@ from ..core.new_model import learn_tokenizer, write_new_model
 from ..core.processes import processes, wait_for_all
 from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
-from .corpus import open_documents
+from .base.model import TaskModel
+from .data.corpus import open_documents
 from .distillation import find_teacher
 from .fill_mask import FillMask
-from .model import TaskModel
 from .text_generation import TextGeneration
 
 

@@ -31,10 +31,9 @@ from ..core.packing import BatchPlan
 from ..core.processes import gather_in_order, processes, shard
 from ..core.training_config import TrainConfig
 from ..core.training_events import Event, Finished, Started, Step
-from .base import Features
-from .data import split_rows
-from .inference import TOKENS_AT_ONCE, pack
-from .labels import NUMBER, ONE
+from .data.features import TOKENS_AT_ONCE, Features, pack
+from .data.labels import NUMBER, ONE
+from .data.split import split_rows
 
 if TYPE_CHECKING:
     from .classification import TextClassification

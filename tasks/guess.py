@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from ..core.errors import HeadwayError
 from . import TASKS
-from .base import Task
-from .columns import Columns, plain
-from .data import Table
-from .labels import NUMBER
+from .base.task import Task
+from .data.column_names import plain
+from .data.columns import Columns
+from .data.labels import NUMBER
+from .data.rows import Table
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..core.checkpoint import find_folder, load_backbone, load_checkpoint, load_head
+from ..core.checkpoint import load_backbone, load_checkpoint, load_head
 from ..core.config_file import published_class, read_config
 from ..core.errors import HeadwayError
 from ..core.gpt2 import GPT2Config, LanguageModelHead
@@ -10,9 +10,10 @@ from ..core.heads import Network, language_model_head
 from ..core.inference import open_ready, ready
 from ..core.names import model_of
 from ..core.processes import inference_device
+from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
-from .model_folder import read_info
-from .precision import AUTO, choose_precision
+from .base.model_folder import read_info
+from .base.precision import AUTO, choose_precision
 
 
 def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Network, Tokenizer]:

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from ..core.errors import HeadwayError
 from ..core.packing import BatchPlan
-from .base import Example, Features, Field, Prediction
-from .columns import Columns
-from .corpus import DOCUMENTS, Window
-from .data import Table
-from .inference import TOKENS_AT_ONCE
+from .base.predictions import Prediction
+from .data.columns import Columns
+from .data.corpus import DOCUMENTS, Window
+from .data.examples import Example
+from .data.features import TOKENS_AT_ONCE, Features
+from .data.rows import Table
 
 DOCUMENT = "What a document is in plain text; elsewhere a row is one."
-TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .card import CardText
+from .base.card_text import CardText
 
 if TYPE_CHECKING:
     from .fill_mask import FillMask

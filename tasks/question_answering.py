@@ -28,23 +28,27 @@ from ..core.heads import SpanHead
 from ..core.options import option
 from .answer_spans import Passage, Span, Window, best_spans
 from .answers import MOVED, Answer
-from .base import Features, Field, Mistake, Prediction, Remark, Task, group_windows
-from .card import CardText
-from .columns import Columns, plain
-from .data import Table
-from .labels import readable
+from .base.card_text import CardText
+from .base.display import Bar, Bars, Mark, Marked, Statement, View
+from .base.predictions import Mistake, Prediction
+from .base.task import Task
+from .data.column_names import plain
+from .data.columns import Columns
+from .data.examples import Field, Remark
+from .data.features import Features, group_windows
+from .data.labels import readable
+from .data.places import shorten
+from .data.rows import Table
+from .data.windows import windows
 from .question_answering_card import card_text
 from .question_rows import ID_NAMES, QuestionExample, answers_reader, question_reader
-from .reading.lines import shorten
 from .squad_scores import answer_scores, best_threshold, squad_scores
-from .views import Bar, Bars, Mark, Marked, Statement, View
-from .windows import windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
     from ..core.heads import Backbone, Network
     from ..core.tokenizer import Tokenizer
-    from .reading.tables import RowStream
+    from .data.rows import RowStream
 
 FEWEST_TO_TUNE = 5  # held-out questions of each kind, with an answer and without, for the threshold
 LEAST_SHOWN = 0.01  # the probability of a next best answer, from which it is marked in its context

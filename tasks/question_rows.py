@@ -6,9 +6,10 @@ from typing import Any
 
 from ..core.errors import HeadwayError
 from .answers import Answer, place_answer, read_answers
-from .base import Example
-from .columns import Columns, plain, read_text
-from .data import Table
+from .data.column_names import plain
+from .data.columns import Columns, read_text
+from .data.examples import Example
+from .data.rows import Table
 
 ID_NAMES = ("id", "qid", "question_id", "guid", "uid")
 START_NAMES = ("answer_start", "answer_starts", "answers_start", "start")

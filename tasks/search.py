@@ -14,7 +14,7 @@ from ..core.errors import HeadwayError
 from .embedding import Embedder, cosines
 
 if TYPE_CHECKING:
-    from .data import RowStream
+    from .data.rows import RowStream
 
 VECTORS_AT_ONCE = 65536  # of those that lie in a file
 

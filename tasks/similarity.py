@@ -22,17 +22,20 @@ from torch.nn import functional as F
 from ..core.errors import HeadwayError
 from ..core.options import option
 from . import scores
-from .base import Example, Features, Field, Prediction, Remark, Task, group_windows
-from .card import CardText
+from .base.card_text import CardText
+from .base.display import Bar, Bars, Statement, View
+from .base.predictions import Prediction
+from .base.task import Task
 from .classification import TextClassification
-from .columns import Columns, plain, read_text
-from .data import RowStream, Table
-from .inference import pack
-from .labels import is_missing, parse_number, raw_label, readable
+from .data.column_names import plain
+from .data.columns import Columns, read_text
+from .data.examples import Example, Field, Remark
+from .data.features import Features, group_windows, pack
+from .data.labels import is_missing, parse_number, raw_label, readable
+from .data.rows import RowStream, Table
+from .data.windows import windows
 from .pooling import MODES, Pooling, PublishedPooling
 from .similarity_card import card_text
-from .views import Bar, Bars, Statement, View
-from .windows import windows
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint

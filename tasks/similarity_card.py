@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..core.gpt2 import GPT2Config
-from .card import CardText
+from .base.card_text import CardText
 
 if TYPE_CHECKING:
     from ..core.heads import Network

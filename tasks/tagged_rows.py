@@ -11,15 +11,16 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from ..core.errors import HeadwayError
-from .base import Example
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
-from .columns import SAMPLE_ROWS, Columns, plain, read_text
-from .data import RowStream, Table
+from .data.column_names import plain
+from .data.columns import SAMPLE_ROWS, Columns, read_text
+from .data.examples import Example
+from .data.labels import readable, verdict_reader
+from .data.places import shorten
+from .data.reading.libraries import IGNORE_INDEX
+from .data.rows import RowStream, Table
+from .data.words import Splitter
 from .entities import Chunk, find_counted_chunks, is_prefixed
-from .labels import readable, verdict_reader
-from .reading.libraries import IGNORE_INDEX
-from .reading.lines import shorten
-from .words import Splitter
 
 UNCOUNTED = str(IGNORE_INDEX)  # in a tag's place: the word is not learnt from, and no figure counts it
 MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake

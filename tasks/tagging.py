@@ -26,9 +26,17 @@ from torch.nn import functional as F
 from ..core.errors import HeadwayError
 from ..core.heads import TokenHead
 from ..core.options import option
-from .base import Features, Field, Mistake, Prediction, Remark, Task, cut_tokens, group_windows, name_places
-from .columns import Columns
-from .data import RowStream, Table
+from .base.display import Mark, Marked, Statement, View
+from .base.predictions import Mistake, Prediction
+from .base.task import Task
+from .data.columns import Columns
+from .data.examples import Field, Remark
+from .data.features import Features, cut_tokens, group_windows
+from .data.labels import readable
+from .data.places import name_places
+from .data.rows import RowStream, Table
+from .data.windows import best_window, windows
+from .data.words import UNITS, Splitter, ends_in_digits, learn_splitter
 from .entities import (
     OUTSIDE,
     Chunk,
@@ -44,7 +52,6 @@ from .entities import (
     write_tags,
 )
 from .entity_scores import entity_figures, entity_figures_by_label
-from .labels import readable
 from .tagged_rows import (
     TAG_COLUMNS,
     UNCOUNTED,
@@ -57,15 +64,12 @@ from .tagged_rows import (
     refuse_no_tags,
     tagged_reader,
 )
-from .views import Mark, Marked, Statement, View
-from .windows import best_window, windows
-from .words import UNITS, Splitter, ends_in_digits, learn_splitter
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
     from ..core.heads import Backbone, Network
     from ..core.tokenizer import Tokenizer
-    from .card import CardText
+    from .base.card_text import CardText
 
 CUT_AT = {"words": "at spaces and signs", "spaces": "at spaces", "characters": "into single characters"}
 MISFITS = 0.2  # of the character spans: if more of them cut a word, a text is better cut into characters

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..core.gpt2 import GPT2Config
-from .card import CardText, bullets
+from .base.card_text import CardText, bullets
 
 if TYPE_CHECKING:
     from ..core.heads import Network

@@ -17,14 +17,16 @@ from torch.nn import functional as F
 from ..core.errors import HeadwayError
 from ..core.heads import language_model_head
 from ..core.options import option
-from .base import Features, Field, Prediction, Task
-from .columns import Columns
-from .corpus import DOCUMENTS, Corpus, Window
-from .data import Table
-from .inference import pack
+from .base.display import Mark, Marked, View
+from .base.predictions import Prediction
+from .base.task import Task
+from .data.columns import Columns
+from .data.corpus import DOCUMENTS, Corpus, Window
+from .data.examples import TEXT, Field
+from .data.features import Features, pack
+from .data.rows import Table
 from .language_modeling import (
     DOCUMENT,
-    TEXT,
     Asked,
     TextExample,
     asked_places,
@@ -36,14 +38,13 @@ from .language_modeling import (
     prompt_room,
     text_reader,
 )
-from .views import Mark, Marked, View
 
 if TYPE_CHECKING:
     from ..core.checkpoint import Checkpoint
     from ..core.heads import Backbone, Config, Network
     from ..core.packing import PackedBatch
     from ..core.tokenizer import Tokenizer
-    from .card import CardText
+    from .base.card_text import CardText
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in fp32; the loss needs a few times that
 
@@ -179,7 +180,8 @@ class TextGeneration(Task):
     @torch.inference_mode()
     def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """How the texts go on; for held-out text, how likely the model finds it."""
-        from ..core.generation import GenerationConfig, generate_ids
+        from ..core.generation import generate_ids
+        from ..core.generation_config import GenerationConfig
 
         device = next(network.parameters()).device
         if features[0].target is not None:

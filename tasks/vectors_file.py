@@ -17,8 +17,8 @@ import numpy as np
 
 from ..core.errors import HeadwayError
 from ..core.folders import new_path, user_path, whole_file
-from .data import with_prediction
-from .reading.json_files import LINES_ENDINGS
+from .data.reading.json_files import LINES_ENDINGS
+from .data.write import with_prediction
 
 ENDINGS = (".npy", ".parquet", *LINES_ENDINGS)
 COLUMN = "vector"

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..core.errors import HeadwayError
 from ..core.tokenizer import Tokenizer
+from .data.words import Splitter
 from .embedding import Embedder, cosines, unit
-from .words import Splitter
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.generation import Candidate, GenerationConfig, generate, next_tokens, stream
+from ..core.generation import Candidate, generate, next_tokens, stream
+from ..core.generation_config import GenerationConfig
 from ..core.heads import Network
 from ..core.text_stream import token_bytes
 from ..core.tokenizer import Tokenizer

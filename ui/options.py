@@ -19,7 +19,7 @@ from ..core.folders import user_path
 from ..core.options import Option, When, options_of
 
 if TYPE_CHECKING:
-    from ..tasks.base import Field
+    from ..tasks.data.examples import Field
 
 # What people are used to from transformers' and other trainers' command lines, and short forms -> ours.
 ALIASES = {

@@ -18,11 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..core.generation import Generation, TokenStep
+    from ..core.decoding import Generation
+    from ..core.generation import TokenStep
     from ..core.training_events import Evaluated, Event, Saved, Started, Step
-    from ..tasks.base import Field, Prediction
-    from ..tasks.check import Report
-    from ..tasks.model import Prepared, Trained
+    from ..tasks.base.predictions import Prediction
+    from ..tasks.base.results import Prepared, Trained
+    from ..tasks.data.examples import Field
+    from ..tasks.data.report import Report
     from ..tasks.prompting.evaluation import PromptEvaluation
     from ..tasks.word_vectors import InContext, Neighbour
 
@@ -372,7 +374,7 @@ class TrainingView:
 
     def follow(self, events: "Iterable[Event]") -> "Trained":
         """Shows a run to its end."""
-        from ..tasks.model import Trained
+        from ..tasks.base.results import Trained
 
         event = None
         for event in events:

@@ -68,7 +68,7 @@ class Shelf:
     ) -> None:
         from ..core.folders import user_path
         from ..core.sources import BUILT_IN, find_folder
-        from ..tasks.precision import CHOICES
+        from ..tasks.base.precision import CHOICES
 
         if precision not in CHOICES:
             raise HeadwayError(f"--precision {precision}: say {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
@@ -223,7 +223,7 @@ def describe(name: str, folder: Path) -> Entry:
     from ..core.config_file import published_class, read_config
     from ..core.names import model_of
     from ..tasks import TASKS
-    from ..tasks.model_folder import read_info
+    from ..tasks.base.model_folder import read_info
 
     raw, config = read_config(folder)
     model = model_of(config)

@@ -22,9 +22,9 @@ from ...core.errors import HeadwayError
 from ...core.packing import PackedBatch
 from ..answer_spans import Window
 from ..classification import TextClassification
+from ..data.features import TOKENS_AT_ONCE
+from ..data.labels import NUMBER, ONE
 from ..entities import plain_labels
-from ..inference import TOKENS_AT_ONCE
-from ..labels import NUMBER, ONE
 from ..question_answering import QuestionAnswering
 from ..tagging import TokenClassification
 from .opened import Inspected, Reading, Token, Word

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.bert import BertConfig, MaskedLMHead, PretrainingHead
-from ...core.checkpoint import find_folder, load_checkpoint, load_head
+from ...core.checkpoint import load_checkpoint, load_head
 from ...core.config_file import published_class, read_config
 from ...core.errors import HeadwayError
 from ...core.gpt2 import LanguageModelHead
@@ -25,13 +25,16 @@ from ...core.layers import Trace
 from ...core.names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
 from ...core.packing import PackedBatch
 from ...core.processes import inference_device
+from ...core.sources import find_folder
 from ...core.text_stream import token_bytes
 from ...core.tokenizer import Tokenizer
-from ..base import Features, Field, Task
+from ..base.model import TaskModel
+from ..base.task import Task
 from ..classification import TextClassification
-from ..columns import Columns
-from ..data import Table
-from ..model import TaskModel
+from ..data.columns import Columns
+from ..data.examples import Field
+from ..data.features import Features
+from ..data.rows import Table
 from ..tagged_rows import TaggedExample
 
 

@@ -28,12 +28,14 @@ from ...core.heads import Backbone
 from ...core.packing import BatchPlan, PackedBatch
 from ...core.processes import inference_device
 from ...core.tokenizer import Tokenizer
-from ..base import Features, Task, cut_tokens, group_windows
+from ..base.task import Task
 from ..classification import LabelPrediction, TextClassification
-from ..data import Table, read_table, split_rows
+from ..data.features import TOKENS_AT_ONCE, Features, cut_tokens, group_windows
+from ..data.labels import ONE
+from ..data.read import read_table
+from ..data.rows import Table
+from ..data.split import split_rows
 from ..entities import plain_labels
-from ..inference import TOKENS_AT_ONCE
-from ..labels import ONE
 from ..tagged_rows import WORD_COLUMNS, column_named
 from ..tagging import EntitiesPrediction, TokenClassification
 

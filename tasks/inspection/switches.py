@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.heads import Backbone
 from ...core.layers import SelfAttention
-from ..base import group_windows
-from ..data import read_table, split_rows
-from ..inference import predictions_for
-from ..model import TaskModel
+from ..base.inference import predictions_for
+from ..base.model import TaskModel
+from ..data.features import group_windows
+from ..data.read import read_table
+from ..data.split import split_rows
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..base import Prediction
+from ..base.display import Bar, Bars, Statement, View
+from ..base.predictions import Prediction
 from ..classification import LabelPrediction, LabelsPrediction
-from ..views import Bar, Bars, Statement, View
 from .calibration import calibrate, own_probabilities
 
 THRESHOLD = 0.5  # of a label's own probability, from which it is given where several may apply

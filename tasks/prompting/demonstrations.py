@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.checkpoint import find_folder, load_backbone
+from ...core.checkpoint import load_backbone
 from ...core.heads import Backbone
 from ...core.packing import BatchPlan, PackedBatch
+from ...core.sources import find_folder
 from ...core.tokenizer import Tokenizer
 
 FIRST, RANDOM, BALANCED, NEAREST = "first", "random", "balanced", "nearest"

@@ -16,8 +16,8 @@ import numpy as np
 from ...core.errors import HeadwayError
 from .. import scores
 from ..classification import LabelPrediction, LabelsPrediction, TextExample
-from ..data import read_table
-from ..labels import SEVERAL
+from ..data.labels import SEVERAL
+from ..data.read import read_table
 from ..squad_scores import squad_scores
 from .answers import WrittenAnswer, one_label, several_labels
 from .demonstrations import BALANCED, RANDOM

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import HeadwayError
-from ...core.generation import GenerationConfig, generate
+from ...core.generation import generate
+from ...core.generation_config import GenerationConfig
 from ...core.heads import Backbone, Network
 from ...core.tokenizer import Tokenizer
-from ..base import Field, Prediction
+from ..base.predictions import Prediction
 from ..classification import TextClassification, TextExample
-from ..columns import LABEL_NAMES, Columns, settle_columns
-from ..data import RowStream, Table, read_table
-from ..labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
+from ..data.column_names import LABEL_NAMES
+from ..data.columns import Columns, settle_columns
+from ..data.examples import Field
+from ..data.labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
+from ..data.read import read_table
+from ..data.rows import RowStream, Table
 from .answers import WrittenAnswer, one_label, several_labels
 from .calibration import BATCH, CONTEXTUAL
 from .demonstrations import load_vectors

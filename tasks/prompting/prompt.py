@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import HeadwayError
 from ...core.options import option
-from ..labels import ONE, SEVERAL
+from ..base.precision import AUTO
+from ..data.labels import ONE, SEVERAL
 from ..language_model import load_language_model
-from ..precision import AUTO
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST
 from .templates import Template, find_template

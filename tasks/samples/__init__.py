@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..base import Task
+    from ..base.task import Task
 
 FOLDER = Path(__file__).parent
 
 
 def sample_texts(task: "Task", count: int = 4) -> list[dict[str, str]]:
     """A few texts to ask a model about, by the names of the fields of its task; none where there is no sample."""
-    from ..data import stream_rows
+    from ..data.read import stream_rows
 
     if task.sample is None:
         return []
@@ -30,7 +30,7 @@ def sample_texts(task: "Task", count: int = 4) -> list[dict[str, str]]:
 
 def sample_prompt(template: str) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Worked examples for a built-in template of prompts, and a text to ask about: text, pair and label each."""
-    from ..data import stream_rows
+    from ..data.read import stream_rows
 
     rows = [row for _, row in stream_rows(FOLDER / "prompts.csv") if row["template"] == template]
     known = [{name: str(row[name] or "") for name in ("text", "pair", "label")} for row in rows]

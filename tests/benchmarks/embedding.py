@@ -30,7 +30,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 import numpy as np
 import torch
 from headway.tasks import Embedder, SentenceSimilarity, TextClassification, load
-from headway.tasks.data import stream_rows
+from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding import cosines, unit
 from headway.tasks.scores import numbers
 from headway.tasks.vectors_file import VectorsWriter

@@ -192,7 +192,7 @@ def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> An
     from headway.core.checkpoint import load_checkpoint
     from headway.core.inference import ready
     from headway.core.packing import BatchPlan, PackedBatch
-    from headway.tasks.inference import TOKENS_AT_ONCE
+    from headway.tasks.data.features import TOKENS_AT_ONCE
 
     network = load_checkpoint(folder).network
     network = network if job.precision == "plain" else ready(network, job.precision)
@@ -292,7 +292,8 @@ def generate(job: Job) -> dict[str, Any]:
 
 def _generate_ours(job: Job, prompts: list[list[int]]) -> Any:
     from headway.core.checkpoint import load_checkpoint
-    from headway.core.generation import GenerationConfig, generate_ids
+    from headway.core.generation import generate_ids
+    from headway.core.generation_config import GenerationConfig
     from headway.core.inference import ready
 
     plain = load_checkpoint(Path(job.cache) / "gpt2").network
@@ -361,7 +362,8 @@ def score(job: Job) -> dict[str, Any]:
 def remember(job: Job) -> dict[str, Any]:
     """MB at most while a model is opened, readied and asked once, beyond what the imports took."""
     from headway.core.checkpoint import load_checkpoint
-    from headway.core.generation import GenerationConfig, generate_ids
+    from headway.core.generation import generate_ids
+    from headway.core.generation_config import GenerationConfig
     from headway.core.inference import PackedLinear, open_ready
     from headway.tasks import load
 

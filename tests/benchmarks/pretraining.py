@@ -26,13 +26,14 @@ from typing import Any
 import numpy as np
 import torch
 from headway.core.bert import Bert
-from headway.core.checkpoint import find_folder, load_checkpoint, save_checkpoint
+from headway.core.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.heads import Network, new_backbone
+from headway.core.sources import find_folder
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
 from headway.tasks import FillMask, TextClassification, TextGeneration, load
-from headway.tasks.corpus import Corpus, open_documents
-from headway.tasks.inference import predictions_for
+from headway.tasks.base.inference import predictions_for
+from headway.tasks.data.corpus import Corpus, open_documents
 from sides import DATA, minilm
 
 SEEDS = (0, 1, 2)

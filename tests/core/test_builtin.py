@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers
 from headway.core.checkpoint import load_checkpoint
-from headway.core.generation import GenerationConfig, generate
+from headway.core.generation import generate
+from headway.core.generation_config import GenerationConfig
 from headway.core.packing import PackedBatch
 from headway.core.sources import BUILT_IN
 from headway.core.tokenizer import Tokenizer

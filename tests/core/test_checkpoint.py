@@ -11,20 +11,14 @@ import torch
 import transformers
 from headway.core import sources
 from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import (
-    Checkpoint,
-    find_folder,
-    load_backbone,
-    load_checkpoint,
-    load_head,
-    save_checkpoint,
-)
+from headway.core.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
 from headway.core.errors import HeadwayError
 from headway.core.folders import whole_file, whole_folder
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
 from headway.core.names import ARCHITECTURES, BACKBONES, build_head, expand
 from headway.core.packing import PackedBatch
+from headway.core.sources import find_folder
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -12,13 +12,8 @@ from headway.core.bert import Bert, BertConfig
 from headway.core.cache import KVCache
 from headway.core.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import (
-    GenerationConfig,
-    generate,
-    generate_ids,
-    next_tokens,
-    stream,
-)
+from headway.core.generation import generate, generate_ids, next_tokens, stream
+from headway.core.generation_config import GenerationConfig
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, language_model_head
 from headway.core.packing import PackedBatch

@@ -12,7 +12,8 @@ from headway.core import layers
 from headway.core.bert import Bert, BertConfig
 from headway.core.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import GenerationConfig, generate_ids
+from headway.core.generation import generate_ids
+from headway.core.generation_config import GenerationConfig
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network, SequenceHead, language_model_head
 from headway.core.inference import (

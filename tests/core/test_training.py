@@ -16,7 +16,9 @@ from headway.core.errors import HeadwayError
 from headway.core.heads import Network
 from headway.core.optimization import adamw, add_rows_alone, learning_rate
 from headway.core.packing import PackedBatch
-from headway.core.training import Evaluated, Finished, Saved, Started, Step, TrainConfig, fit
+from headway.core.training import fit
+from headway.core.training_config import TrainConfig
+from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
 from torch import nn
 from train_worker import Data, tiny_bert, weights
 

@@ -22,18 +22,10 @@ from headway.core import training_state
 from headway.core.bert import BertConfig
 from headway.core.heads import Network, SequenceHead, new_backbone
 from headway.core.packing import BatchPlan, PackedBatch
-from headway.core.training import (
-    Event,
-    Finished,
-    Saved,
-    Started,
-    Step,
-    TrainConfig,
-    fit,
-    gather_in_order,
-    processes,
-    shard,
-)
+from headway.core.processes import gather_in_order, processes, shard
+from headway.core.training import fit
+from headway.core.training_config import TrainConfig
+from headway.core.training_events import Event, Finished, Saved, Started, Step
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from headway.core.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.tasks.card import _table
+from headway.tasks.base.card import _table
 from huggingface_hub import ModelCard
 
 FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000)
@@ -121,7 +121,7 @@ def test_a_model_that_was_only_copied_claims_no_training(bert_folder: Path, tmp_
 def test_a_base_model_of_the_hub_is_named_in_the_metadata(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("headway.tasks.model.find_folder", lambda _: bert_folder)
+    monkeypatch.setattr("headway.tasks.base.model.find_folder", lambda _: bert_folder)
     TextClassification().on("someone/tiny-bert").fit(rows("one"), output=tmp_path / "out", config=FAST)
     assert ModelCard.load(tmp_path / "out/README.md").data.base_model == "someone/tiny-bert"
 

@@ -8,10 +8,11 @@ import pytest
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import SentenceSimilarity, TextClassification
-from headway.tasks.base import group_windows
-from headway.tasks.check import Report, check_data, check_examples
+from headway.tasks.base.check import check_data
 from headway.tasks.classification import TextExample
-from headway.tasks.findings import Finding
+from headway.tasks.data.features import group_windows
+from headway.tasks.data.findings import Finding
+from headway.tasks.data.report import Report, check_examples
 
 FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
 FINE = [(f"{text} {i}", label) for i, (text, label) in enumerate(FINE)]

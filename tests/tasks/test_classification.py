@@ -16,17 +16,11 @@ from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.tasks.base import group_windows
-from headway.tasks.classification import (
-    LabelPrediction,
-    LabelsPrediction,
-    NumberPrediction,
-    TextExample,
-    join_windows,
-)
-from headway.tasks.data import read_table
-from headway.tasks.labels import NUMBER, ONE, SEVERAL
-from headway.tasks.windows import windows
+from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample, join_windows
+from headway.tasks.data.features import group_windows
+from headway.tasks.data.labels import NUMBER, ONE, SEVERAL
+from headway.tasks.data.read import read_table
+from headway.tasks.data.windows import windows
 from torch.nn import functional as F
 
 FAST = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=1000)

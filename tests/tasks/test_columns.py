@@ -2,9 +2,10 @@
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.base import Field
-from headway.tasks.columns import LABEL_NAMES, Columns, settle_columns
-from headway.tasks.data import read_table, stream_rows
+from headway.tasks.data.column_names import LABEL_NAMES
+from headway.tasks.data.columns import Columns, settle_columns
+from headway.tasks.data.examples import Field
+from headway.tasks.data.read import read_table, stream_rows
 
 TEXT = Field(
     "text", "Text", aliases=("text", "sentence", "sentence1", "premise", "text_a", "question1", "review", "title")

@@ -24,9 +24,10 @@ from headway.tasks import (
     TokenClassification,
     load,
 )
-from headway.tasks.base import Task, group_windows
-from headway.tasks.corpus import Corpus, open_documents
-from headway.tasks.inference import pack, predictions_for
+from headway.tasks.base.inference import predictions_for
+from headway.tasks.base.task import Task
+from headway.tasks.data.corpus import Corpus, open_documents
+from headway.tasks.data.features import group_windows, pack
 
 # In words that the tiny vocabularies know.
 TEXTS = [
@@ -210,7 +211,7 @@ class Fitted:
 
 def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> list[Any]:
     """Rows as features, by the contract alone."""
-    from headway.tasks.data import read_table
+    from headway.tasks.data.read import read_table
 
     table = read_table(rows)
     columns = model.task.columns(table, {}, need_label=labelled)

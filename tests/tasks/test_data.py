@@ -16,7 +16,10 @@ from decimal import Decimal
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.data import RowWriter, Table, fingerprint, read_table, split_rows, stream_rows
+from headway.tasks.data.read import fingerprint, read_table, stream_rows
+from headway.tasks.data.rows import Table
+from headway.tasks.data.split import split_rows
+from headway.tasks.data.write import RowWriter
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 

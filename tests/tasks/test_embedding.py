@@ -14,7 +14,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Embedder
-from headway.tasks.data import stream_rows
+from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding import TEXTS_AT_ONCE, cosines
 from headway.tasks.pooling import Pooling, PublishedPooling
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_hub import FakeHub
 from headway.core.errors import HeadwayError
-from headway.tasks.data import read_table
+from headway.tasks.data.read import read_table
 
 NAME = "someone/reviews"
 SPLITS = {

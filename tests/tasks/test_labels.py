@@ -2,7 +2,7 @@
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.labels import (
+from headway.tasks.data.labels import (
     NUMBER,
     ONE,
     SEVERAL,

@@ -17,7 +17,8 @@ import transformers
 from headway.core.bert import Bert, BertConfig
 from headway.core.checkpoint import load_backbone, save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import GenerationConfig, generate_ids
+from headway.core.generation import generate_ids
+from headway.core.generation_config import GenerationConfig
 from headway.core.heads import Network
 from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
@@ -25,9 +26,10 @@ from headway.core.training_config import TrainConfig
 from headway.core.training_events import Saved
 from headway.core.vocabulary import learn_wordpiece
 from headway.tasks import FillMask, TextGeneration, load
-from headway.tasks.columns import Columns
-from headway.tasks.corpus import Corpus, open_documents
-from headway.tasks.data import Table, read_table, stream_rows
+from headway.tasks.data.columns import Columns
+from headway.tasks.data.corpus import Corpus, open_documents
+from headway.tasks.data.read import read_table, stream_rows
+from headway.tasks.data.rows import Table
 from headway.tasks.distillation import TaughtHead, Teacher
 from headway.tasks.from_scratch import plug_from_scratch
 from tiny_gpt2 import make_gpt2
@@ -304,7 +306,7 @@ def test_json_lines_and_tables_give_a_document_a_row(gpt2_folder: Path, tmp_path
 @pytest.mark.parametrize("name", ["hub:wiki", "hub:someone/wiki", "hub:someone/wiki:en:train"])
 def test_a_data_set_of_the_hub_is_no_plain_file(name: str, monkeypatch: pytest.MonkeyPatch):
     given = stream_rows([{"text": text} for text in texts(3)])
-    monkeypatch.setattr("headway.tasks.data.open_hub", {name: given}.__getitem__)
+    monkeypatch.setattr("headway.tasks.data.read.open_hub", {name: given}.__getitem__)
     documents = open_documents(name, {}, TextGeneration(), header=None)
     assert [piece.text for piece in documents.read()] == texts(3)
 

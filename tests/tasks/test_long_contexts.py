@@ -7,9 +7,9 @@ import torch
 from headway.core.bert import Bert, BertConfig
 from headway.core.heads import Network, SpanHead
 from headway.core.tokenizer import Tokenizer
-from headway.tasks.base import Features, group_windows
-from headway.tasks.data import read_table
-from headway.tasks.inference import predictions_for
+from headway.tasks.base.inference import predictions_for
+from headway.tasks.data.features import Features, group_windows
+from headway.tasks.data.read import read_table
 from headway.tasks.question_answering import QuestionAnswering
 
 WORDS = 20_000

@@ -5,9 +5,9 @@ import json
 import pytest
 from headway.tasks import QuestionAnswering, TextClassification, TextGeneration, TokenClassification
 from headway.tasks.answers import Answer
+from headway.tasks.base.error_analysis import account_of, confusion_of, worst_mistakes
 from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.entities import Chunk
-from headway.tasks.mistakes import account_of, confusion_of, worst_mistakes
 from headway.tasks.question_answering import AnswerPrediction
 from headway.tasks.question_rows import QuestionExample
 from headway.tasks.tagged_rows import TaggedExample

@@ -17,9 +17,10 @@ from headway.core.errors import HeadwayError
 from headway.core.training_config import TrainConfig
 from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
 from headway.tasks import TextClassification, load
-from headway.tasks.base import name_places
-from headway.tasks.data import read_table, stream_rows
-from headway.tasks.model import EXAMPLES_AT_ONCE, Prepared, TaskModel, Trained
+from headway.tasks.base.model import EXAMPLES_AT_ONCE, TaskModel
+from headway.tasks.base.results import Prepared, Trained
+from headway.tasks.data.places import name_places
+from headway.tasks.data.read import read_table, stream_rows
 
 FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
 GOOD = "text,label\n" + "".join(
@@ -274,7 +275,7 @@ def test_a_disk_that_is_full_at_the_end_costs_nothing_but_another_try(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("headway.tasks.model_folder.save_checkpoint", full)
+        patched.setattr("headway.tasks.base.model_folder.save_checkpoint", full)
         message(lambda: model.fit(data, output=tmp_path / "out", config=FAST), tmp_path / "out", "disk is full")
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out.running"}
     events = list(model.train(data, output=tmp_path / "out", config=FAST, resume=True))
@@ -459,7 +460,7 @@ def test_a_table_is_no_text(answering: TaskModel):
 
 
 def test_a_file_is_predicted_as_it_is_read(answering: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("headway.tasks.model.EXAMPLES_AT_ONCE", 5)
+    monkeypatch.setattr("headway.tasks.base.model.EXAMPLES_AT_ONCE", 5)
     path = tmp_path / "in.jsonl"
     rows = [{"id": i, "text": "my parcel " * (i % 4)} for i in range(12)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

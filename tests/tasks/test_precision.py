@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from headway.core.errors import HeadwayError
 from headway.core.inference import PackedLinear
-from headway.tasks import Embedder, TextClassification, load, precision
+from headway.tasks import Embedder, TextClassification, load
+from headway.tasks.base import precision
+from headway.tasks.base.precision import choose_precision, worth_measuring
 from headway.tasks.language_model import load_language_model
-from headway.tasks.precision import choose_precision, worth_measuring
 
 OPTIONS = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32", "save_steps": 1000}
 

@@ -10,7 +10,7 @@ from headway.core.checkpoint import load_backbone
 from headway.core.errors import HeadwayError
 from headway.core.packing import PackedBatch
 from headway.tasks import QuestionAnswering, TextClassification, TokenClassification
-from headway.tasks.data import split_rows
+from headway.tasks.data.split import split_rows
 from headway.tasks.inspection import Probed, ProbeResult, probe
 from headway.tasks.inspection.probing import HELD_OUT, layer_states
 

@@ -12,7 +12,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Prompt
-from headway.tasks.base import Prediction
+from headway.tasks.base.predictions import Prediction
 from headway.tasks.classification import LabelPrediction, LabelsPrediction, TextExample
 from headway.tasks.prompting.answers import WrittenAnswer
 from headway.tasks.prompting.calibration import CONTENT_FREE
@@ -362,7 +362,7 @@ def test_an_answer_is_written_up_to_the_end_of_the_line(folder, theirs, tokenize
 
 
 def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
-    from headway.tasks.data import stream_rows
+    from headway.tasks.data.read import stream_rows
     from headway.tasks.prompting import model as prompt_model
 
     path = tmp_path / "texts.csv"
@@ -378,7 +378,7 @@ def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
 
 
 def test_a_part_of_a_file_that_batch_calibration_goes_by_is_never_a_short_rest(folder, monkeypatch):
-    from headway.tasks.data import stream_rows
+    from headway.tasks.data.read import stream_rows
     from headway.tasks.prompting import model as prompt_model
 
     texts = [f"{text} {i}" for i in range(2) for text, _ in POOL][:9]

@@ -16,12 +16,12 @@ from headway.core.training_config import TrainConfig
 from headway.tasks import TaskModel, load
 from headway.tasks.answer_spans import Passage, Window, best_spans
 from headway.tasks.answers import ABSENT, MOVED, SEVERAL, UNCLEAR, Answer, place_answer, read_answers
-from headway.tasks.base import group_windows
-from headway.tasks.check import check_data
-from headway.tasks.data import Table, read_table
-from headway.tasks.inference import pack
+from headway.tasks.base.check import check_data
+from headway.tasks.data.features import group_windows, pack
+from headway.tasks.data.read import read_table
+from headway.tasks.data.rows import Table
+from headway.tasks.data.windows import windows as cut_windows
 from headway.tasks.question_answering import QuestionAnswering, squad_predictions
-from headway.tasks.windows import windows as cut_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

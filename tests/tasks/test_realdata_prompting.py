@@ -9,7 +9,7 @@ from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Prompt
-from headway.tasks.data import read_table
+from headway.tasks.data.read import read_table
 
 pytestmark = pytest.mark.realdata
 LANGUAGES = {"columns": {"text": "0", "label": "1"}}

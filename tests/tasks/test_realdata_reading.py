@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.base import Field
-from headway.tasks.columns import settle_columns
-from headway.tasks.data import read_table, stream_rows
+from headway.tasks.data.columns import settle_columns
+from headway.tasks.data.examples import Field
+from headway.tasks.data.read import read_table, stream_rows
 
 pytestmark = pytest.mark.realdata
 

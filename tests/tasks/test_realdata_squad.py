@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from headway.core.tokenizer import Tokenizer
-from headway.tasks.base import group_windows
-from headway.tasks.data import read_table
+from headway.tasks.data.features import group_windows
+from headway.tasks.data.read import read_table
 from headway.tasks.question_answering import QuestionAnswering, squad_predictions
 
 pytestmark = pytest.mark.realdata

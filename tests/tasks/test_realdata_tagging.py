@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from headway.core.tokenizer import Tokenizer
-from headway.tasks.data import read_table
+from headway.tasks.data.read import read_table
 from headway.tasks.entities import find_chunks
 from headway.tasks.tagging import EntitiesPrediction, TokenClassification
 from seqeval.metrics import f1_score, precision_score, recall_score

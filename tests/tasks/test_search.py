@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import Embedder
-from headway.tasks.data import stream_rows
+from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding import cosines
 from headway.tasks.search import search
 

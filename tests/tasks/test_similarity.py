@@ -11,9 +11,8 @@ import pytest
 import torch
 from headway.core.errors import HeadwayError
 from headway.tasks import Embedder, SentenceSimilarity, load
-from headway.tasks.base import Features
-from headway.tasks.data import read_table
-from headway.tasks.inference import pack
+from headway.tasks.data.features import Features, pack
+from headway.tasks.data.read import read_table
 from headway.tasks.similarity import PairExample, SimilarityPrediction
 from scipy.stats import pearsonr, spearmanr
 

@@ -13,15 +13,15 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
-from headway.tasks.base import group_windows
-from headway.tasks.data import read_table, stream_rows
+from headway.tasks.base.check import collect_remarks
+from headway.tasks.base.model import TaskModel
+from headway.tasks.data.features import group_windows, pack
+from headway.tasks.data.findings import about_remarks
+from headway.tasks.data.read import read_table, stream_rows
+from headway.tasks.data.windows import best_window
 from headway.tasks.entities import Chunk, find_chunks, tags_for, write_tags
-from headway.tasks.findings import about_remarks, collect_remarks
-from headway.tasks.inference import pack
-from headway.tasks.model import TaskModel
 from headway.tasks.tagged_rows import TaggedExample
 from headway.tasks.tagging import EntitiesPrediction, TokenClassification
-from headway.tasks.windows import best_window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from headway.tasks.windows import best_window, windows
+from headway.tasks.data.windows import best_window, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from headway.tasks.words import SHAPELESS, UNITS, Splitter, ends_in_digits, is_ideograph, learn_splitter
+from headway.tasks.data.words import SHAPELESS, UNITS, Splitter, ends_in_digits, is_ideograph, learn_splitter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers

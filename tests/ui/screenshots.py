@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.tasks import QuestionAnswering, TextClassification, TokenClassification
-from headway.tasks.base import Task
+from headway.tasks.base.task import Task
 from headway.tasks.samples import FOLDER
 
 LOOKS = {"light": (1200, "light"), "dark": (1200, "dark"), "narrow": (390, "light"), "narrow-dark": (390, "dark")}

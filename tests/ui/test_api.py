@@ -20,10 +20,11 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from headway.core.errors import HeadwayError
-from headway.core.generation import GenerationConfig, generate
+from headway.core.generation import generate
+from headway.core.generation_config import GenerationConfig
 from headway.tasks import TASKS, Embedder, load
+from headway.tasks.base.model import TaskModel
 from headway.tasks.language_model import load_language_model
-from headway.tasks.model import TaskModel
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.gate import Limits

@@ -21,14 +21,16 @@ from gradio.utils import get_upload_folder
 from headway.core.errors import HeadwayError
 from headway.tasks import TASKS, FillMask, TextClassification, load
 from headway.tasks.answer_spans import Span
-from headway.tasks.base import Field, Prediction, Task
+from headway.tasks.base.display import Bar, Bars, Mark, Marked, Statement
+from headway.tasks.base.predictions import Prediction
+from headway.tasks.base.task import Task
 from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction
+from headway.tasks.data.examples import Field
 from headway.tasks.fill_mask import FilledMasks, Word
 from headway.tasks.question_answering import AnswerPrediction
 from headway.tasks.samples import sample_prompt, sample_texts
 from headway.tasks.tagging import EntitiesPrediction, Entity
 from headway.tasks.text_generation import Continuation
-from headway.tasks.views import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.writing import Writer
 from headway.ui.browser.app import LOOPBACK_NAMES, build_app, has_screen, serve_app
 from headway.ui.browser.drawing import (
@@ -407,7 +409,8 @@ def test_similar_sentences_are_found_by_the_vectors(shelf):
 
 def test_a_text_grows_as_greedy_generation_has_it(shelf):
     network, tokenizer = shelf.language_model("writer")
-    from headway.core.generation import GenerationConfig, generate
+    from headway.core.generation import generate
+    from headway.core.generation_config import GenerationConfig
 
     ((expected,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=12))
     text, before = last(write.write_on(shelf, "writer", "the cat", ["x"], 0.0, 40, 0.9, 12))

@@ -12,7 +12,7 @@ from headway.core.options import options_of
 from headway.core.sources import BUILT_IN
 from headway.core.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
-from headway.tasks.check import check_data
+from headway.tasks.base.check import check_data
 from headway.ui.browser.form import draw_option, read_options
 from headway.ui.browser.run_drawing import (
     draw_curves,

@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ...tasks.views import Bar, Bars, Mark, Marked, Statement, View
+from ...tasks.base.display import Bar, Bars, Mark, Marked, Statement, View
 from ..render import figure
 
 COLOURS = 8  # of marks, in app.css

@@ -13,9 +13,9 @@ from ..render import duration, figure
 from .drawing import draw_progress, draw_table, quiet
 
 if TYPE_CHECKING:
-    from ...tasks.check import Report
-    from ...tasks.columns import Columns
-    from ...tasks.data import Table
+    from ...tasks.data.columns import Columns
+    from ...tasks.data.report import Report
+    from ...tasks.data.rows import Table
     from ..runs.job import History, Job, Status
 
 FIRST_ROWS = 5

@@ -28,7 +28,7 @@ def check(
     Every row that cannot be used is named, and what would spoil the training or flatter the figures. The exit code is
     2 if the file cannot be trained on as it is.
     """
-    from ...tasks.check import check_data
+    from ...tasks.base.check import check_data
     from ..render import print_json, screen, section, show_report
 
     console = screen(to_stderr=json)

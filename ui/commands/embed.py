@@ -67,7 +67,7 @@ def _embed_file(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from ...tasks.data import stream_rows
+    from ...tasks.data.read import stream_rows
     from ...tasks.vectors_file import VectorsWriter
     from ..render import counting, print_json, screen, speaks
 
@@ -134,7 +134,8 @@ def search(
 
     Vectors that headway embed has written spare the time of making them: --vectors vectors.npy.
     """
-    from ...tasks.data import stream_rows, with_prediction
+    from ...tasks.data.read import stream_rows
+    from ...tasks.data.write import with_prediction
     from ...tasks.search import search
     from ...tasks.vectors_file import read_vectors
     from ..render import print_json, screen, show_hits

@@ -16,7 +16,9 @@ from ..options import HEADER, PRECISION, chosen_columns, chosen_options, column_
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...core.generation import Generation, GenerationConfig, TokenStep
+    from ...core.decoding import Generation
+    from ...core.generation import TokenStep
+    from ...core.generation_config import GenerationConfig
     from ...core.heads import Network
     from ...core.tokenizer import Tokenizer
 
@@ -59,7 +61,7 @@ def generate(
 
     With --data, --text names the column. Without it, it is a text.
     """
-    from ...core.generation import GenerationConfig
+    from ...core.generation_config import GenerationConfig
     from ...tasks.language_model import load_language_model
     from ..render import screen
 
@@ -186,7 +188,8 @@ def _continue_rows(
     """Every row of a file with what its text goes on with, in the file's order and in bounded memory."""
     from ...core.generation import generate as continued
     from ...tasks.classification import TextClassification
-    from ...tasks.data import RowWriter, stream_rows
+    from ...tasks.data.read import stream_rows
+    from ...tasks.data.write import RowWriter
     from ..render import print_json, screen, section
 
     rows = stream_rows(data, header=header)

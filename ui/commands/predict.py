@@ -26,8 +26,10 @@ from ..options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...tasks.base import Field, Prediction, Task
-    from ...tasks.data import RowStream
+    from ...tasks.base.predictions import Prediction
+    from ...tasks.base.task import Task
+    from ...tasks.data.examples import Field
+    from ...tasks.data.rows import RowStream
 
     Answers = Iterator[tuple[dict[str, Any], Prediction]]
 
@@ -60,7 +62,7 @@ def predict(
     An --output that ends in .json is what the task's official scoring script reads, where there is one.
     """
     from ...tasks import load
-    from ...tasks.data import stream_rows
+    from ...tasks.data.read import stream_rows
     from ..render import screen, speaks
 
     chosen = chosen_columns(columns)
@@ -101,7 +103,7 @@ def _spooled(stack: ExitStack) -> Path:
 
 
 def _lines_of(path: Path) -> Callable[[], Iterable[str]]:
-    from ...tasks.reading.lines import read_lines, refuse_binary
+    from ...tasks.data.reading.lines import read_lines, refuse_binary
 
     refuse_binary(path)
     return lambda: (text for line in read_lines(path) if (text := line.rstrip("\r\n")).strip())
@@ -123,7 +125,7 @@ def _rows_of_texts(
     texts: Callable[[], Iterable[str]], others: Mapping[str, str], fields: "Sequence[Field]"
 ) -> "RowStream":
     """Texts as the rows of a table that has one column for each text that the model reads."""
-    from ...tasks.data import RowStream
+    from ...tasks.data.rows import RowStream
 
     first, *more = fields
     reads = " and ".join(field.name for field in fields)
@@ -147,7 +149,7 @@ def _rows_of_texts(
 def _write(found: "Answers", task: "Task", columns: Sequence[str], output: Path, overwrite: bool, json: bool) -> None:
     from rich.progress import Progress, TextColumn
 
-    from ...tasks.data import RowWriter
+    from ...tasks.data.write import RowWriter
     from ..render import print_json, screen
 
     console = screen(to_stderr=True)
@@ -195,7 +197,7 @@ def _write_document(
 
 
 def _print_json(found: "Answers") -> None:
-    from ...tasks.data import with_prediction
+    from ...tasks.data.write import with_prediction
     from ..render import print_json
 
     for row, prediction in found:

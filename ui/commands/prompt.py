@@ -14,8 +14,8 @@ from .generate import ARGUMENTS, model_and_texts, unescaped
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...tasks.base import Prediction
-    from ...tasks.data import RowStream
+    from ...tasks.base.predictions import Prediction
+    from ...tasks.data.rows import RowStream
     from ...tasks.prompting.model import Asked, PromptModel
 
 COLUMNS = ("text", "pair", "label")
@@ -116,7 +116,8 @@ def _rows(
     model: "PromptModel", texts: Sequence[str], data: str | None, header: bool | None
 ) -> tuple["RowStream", list[dict[str, Any]]]:
     """The file, or the texts as the rows of one."""
-    from ...tasks.data import Table, stream_rows
+    from ...tasks.data.read import stream_rows
+    from ...tasks.data.rows import Table
 
     if data is not None:
         return stream_rows(data, header=header), []
@@ -132,7 +133,7 @@ def _rows(
 def _show_prompt(
     console: "Console", model: "PromptModel", asked: "Asked", stream: "RowStream", chosen: dict[str, Any]
 ) -> None:
-    from ...tasks.data import read_table
+    from ...tasks.data.read import read_table
     from ..render import section
 
     table = read_table(stream, limit=1)
@@ -147,7 +148,7 @@ def _write(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from ...tasks.data import RowWriter
+    from ...tasks.data.write import RowWriter
     from ..render import print_json, screen
 
     began = time.monotonic()
@@ -170,7 +171,7 @@ def _show(
     alone: bool,
     json: bool,
 ) -> None:
-    from ...tasks.data import with_prediction
+    from ...tasks.data.write import with_prediction
     from ..render import print_json, show_answer, show_calibrated, show_scores
 
     for row, prediction in answers:

@@ -96,7 +96,7 @@ def train(
     from ...core.sources import BUILT_IN
     from ...core.training_config import TrainConfig
     from ...tasks import TaskModel
-    from ...tasks.model import refuse_used
+    from ...tasks.base.model import refuse_used
     from ..render import TrainingView, ask, command, print_json, screen, show_next
 
     output = new_path(output)

@@ -37,19 +37,7 @@ from .bodies import (
     texts_body,
 )
 from .event_stream import OUR_FAULT, EventStream, plain
-from .gate import (
-    CLIENT_GONE,
-    GONE,
-    Asker,
-    Gate,
-    Json,
-    Limits,
-    error_body,
-    path_of,
-    read_object,
-    refusal,
-    status_of,
-)
+from .gate import CLIENT_GONE, GONE, Asker, Gate, Json, Limits, error_body, path_of, read_object, refusal, status_of
 from .metrics import CONTENT_TYPE
 from .page import docs_page
 from .serving import Room, Serving, Use

@@ -13,7 +13,7 @@ from ...core.options import Option, options_of
 from .gate import ApiError, Limits, kind_of
 
 if TYPE_CHECKING:
-    from ...tasks.base import Field
+    from ...tasks.data.examples import Field
 
 FORMATS = ("float", "base64")
 

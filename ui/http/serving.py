@@ -20,10 +20,12 @@ from .turns import Turns
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...core.generation import Generation, GenerationConfig, StreamedText
+    from ...core.decoding import Generation
+    from ...core.generation import StreamedText
+    from ...core.generation_config import GenerationConfig
     from ...core.heads import Network
     from ...core.tokenizer import Tokenizer
-    from ...tasks.base import Field
+    from ...tasks.data.examples import Field
     from ..shelf import Entry, Shelf
     from .gate import Limits
 

@@ -70,8 +70,8 @@ def train(job: Job) -> None:
 def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
     from ...core.training_config import TrainConfig
     from ...tasks import TASKS, TaskModel
-    from ...tasks.mistakes import account_of
-    from ...tasks.model import Prepared, Trained
+    from ...tasks.base.error_analysis import account_of
+    from ...tasks.base.results import Prepared, Trained
 
     request = job.request
     os.chdir(job.data_folder)  # messages then name the files as the person knows them

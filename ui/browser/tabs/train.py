@@ -19,7 +19,7 @@ from ....core.errors import HeadwayError
 from ....core.options import Option, options_of
 from ....core.sources import BUILT_IN, HUB_ID
 from ....tasks import TASKS, read_table
-from ....tasks.check import check_data
+from ....tasks.base.check import check_data
 from ....tasks.guess import guess_task
 from ....tasks.samples import FOLDER as SAMPLES
 from ...commands.quickstart import TRAINING as FOR_BUILT_IN
@@ -34,9 +34,9 @@ from ..run_drawing import LABEL, draw_report, draw_rows, spoken
 from ..runs_panel import draw_runs, run_choices
 
 if TYPE_CHECKING:
-    from ....tasks.base import Task
-    from ....tasks.columns import Columns
-    from ....tasks.data import Table
+    from ....tasks.base.task import Task
+    from ....tasks.data.columns import Columns
+    from ....tasks.data.rows import Table
     from ...runs.jobs import Jobs
     from ...shelf import Shelf
 

@@ -14,10 +14,11 @@ import gradio as gr
 
 from ....core.errors import HeadwayError
 from ....tasks import TASKS
-from ....tasks.data import RowWriter, stream_rows, with_prediction
+from ....tasks.base.display import Bar, Bars
+from ....tasks.data.read import stream_rows
+from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.samples import sample_texts
 from ....tasks.search import search
-from ....tasks.views import Bar, Bars
 from ...render import duration, figure
 from ..desk import Desk
 from ..drawing import PICK, draw_bars, draw_choices, draw_progress, draw_table, draw_views, facts, hint, note, quiet
@@ -25,7 +26,8 @@ from ..events import FILES, bind, keep_listed
 
 if TYPE_CHECKING:
     from ....tasks import TaskModel
-    from ....tasks.base import Field, Task
+    from ....tasks.base.task import Task
+    from ....tasks.data.examples import Field
     from ...shelf import Shelf
 
 TITLE = "Try"

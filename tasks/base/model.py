@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -14,78 +14,38 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import Checkpoint, fill, find_folder, load_checkpoint, load_head
-from ..core.config_file import published_class, read_config
-from ..core.errors import HeadwayError
-from ..core.folders import new_path
-from ..core.heads import Config, Network
-from ..core.inference import ready
-from ..core.names import model_of
-from ..core.processes import inference_device, processes, wait_for_all, wants_cpu
-from ..core.tokenizer import Tokenizer
-from ..core.training import fit
-from ..core.training_config import TrainConfig
-from ..core.training_events import Event, Finished, Started
-from ..core.training_state import newest_checkpoint
-from .base import Example, Features, Prediction, Remark, Task, cut_tokens, group_windows
-from .check import Report, check_corpus, check_examples
-from .columns import Columns
-from .corpus import open_documents
-from .data import RowStream, Table, read_table
-from .findings import about_remarks, collect_remarks
+from ...core.checkpoint import Checkpoint, fill, load_checkpoint, load_head
+from ...core.config_file import published_class, read_config
+from ...core.errors import HeadwayError
+from ...core.folders import new_path
+from ...core.heads import Config, Network
+from ...core.inference import ready
+from ...core.names import model_of
+from ...core.processes import inference_device, processes, wait_for_all, wants_cpu
+from ...core.sources import find_folder
+from ...core.tokenizer import Tokenizer
+from ...core.training import fit
+from ...core.training_config import TrainConfig
+from ...core.training_events import Event, Finished, Started
+from ...core.training_state import newest_checkpoint
+from ..data.columns import Columns
+from ..data.corpus import open_documents
+from ..data.examples import Example, Remark
+from ..data.features import Features, cut_tokens, group_windows
+from ..data.findings import about_remarks
+from ..data.read import read_table
+from ..data.report import Report, check_corpus, check_examples
+from ..data.rows import RowStream, Table
+from .check import collect_remarks
 from .inference import lengths_of, predictions_for
 from .model_folder import name_base, read_info, refuse_replacing, stored_task, write_model
 from .precision import AUTO, choose_precision, worth_measuring
+from .predictions import Prediction
+from .results import Evaluation, Prepared, Trained
+from .task import Task
 from .training_data import CorpusData, LabelledData, read_labelled, write_corpora, write_corpus
 
 EXAMPLES_AT_ONCE = 4096  # in prediction: enough to be sorted by length, few enough for any memory
-
-
-@dataclass(frozen=True)
-class Prepared(Event):
-    """The data is read, checked and turned into tokens; training comes next."""
-
-    task: str
-    base: str
-    notes: tuple[str, ...]  # what was guessed and decided, a sentence each
-    report: Report
-    examples: int
-    eval_examples: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As every event; the report is an object in it."""
-        return {**super().to_json(), "notes": list(self.notes), "report": self.report.to_json()}
-
-
-@dataclass(frozen=True)
-class Trained(Event):
-    """The model folder is whole on the disk."""
-
-    output: Path
-    metrics: dict[str, float]  # on the evaluation data, of the weights that were kept; empty without such data
-    per_label: list[dict[str, Any]]
-    examples: int
-    eval_examples: int
-    steps: int
-    seconds: float  # training alone
-    tokens_per_second: float  # useful ones, training alone
-    best_step: int | None
-    stopped_early: bool
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a model does on labelled data."""
-
-    metrics: dict[str, float]
-    per_label: list[dict[str, Any]]
-    examples: Sequence[Any]  # numbers that stand for the documents where a task is of texts without labels
-    predictions: list[Any]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Figures and counts, without the examples themselves."""
-        return {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
 
 
 class TaskModel:

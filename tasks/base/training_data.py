@@ -9,12 +9,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import HeadwayError
-from ..core.tokenizer import Tokenizer
-from .base import Features, Task
-from .columns import Columns
-from .corpus import Corpus, Documents, Piece, open_documents
-from .data import Table, fingerprint, read_table, split_rows
+from ...core.errors import HeadwayError
+from ...core.tokenizer import Tokenizer
+from ..data.columns import Columns
+from ..data.corpus import Corpus, Documents, Piece, open_documents
+from ..data.features import Features
+from ..data.read import fingerprint, read_table
+from ..data.rows import Table
+from ..data.split import split_rows
+from .task import Task
 
 FEWEST_TO_SPLIT = 20  # rows; a tenth of fewer would say nothing
 NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and nothing is measured"

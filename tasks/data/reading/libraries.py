@@ -12,9 +12,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import HeadwayError
-from .lines import name_place
-from .tables import Rows, RowStream
+from ....core.errors import HeadwayError
+from ..places import name_place
+from ..rows import Rows, RowStream
 
 if TYPE_CHECKING:
     import pandas as pd

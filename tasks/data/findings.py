@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from .base import Example, Features, Remark, Task, cut_tokens, name_places, whole_length
+from .examples import Example, Remark
+from .features import Features, cut_tokens, whole_length
 from .labels import UNLABELLED
+from .places import name_places
 
 FEWEST_EXAMPLES = 5  # of a label; with fewer it can hardly be learnt
 IMBALANCE = 10  # times as many examples of the commonest label as of the rarest
@@ -190,17 +192,6 @@ def unknown_share(strange: int, tokens: int) -> Iterator[Finding]:
             f"{strange / tokens:.0%} of the tokens are unknown to the model's vocabulary. It is hardly made for these "
             "texts: choose a --model for their language.",
         )
-
-
-def collect_remarks(
-    task: Task, examples: Sequence[Example], groups: Sequence[list[Features]]
-) -> dict[Remark, list[str]]:
-    """What the task has to say about single examples, each with the places that it is true of."""
-    places: dict[Remark, list[str]] = {}
-    for example, windows in zip(examples, groups or [[]] * len(examples), strict=True):
-        for remark in task.remarks(example, windows):
-            places.setdefault(remark, []).append(example.where)
-    return places
 
 
 def about_remarks(found: Mapping[Remark, Sequence[str]], examples: int) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ...core.errors import HeadwayError
+from ....core.errors import HeadwayError
+from ..places import shorten
 
 GZIP = b"\x1f\x8b"
 XZ = b"\xfd7zXZ\x00"
@@ -141,15 +142,3 @@ def take_sample(path: Path) -> Sample:
                 break
         whole = next(lines, None) is None
     return Sample(taken, whole)
-
-
-def shorten(value: object, width: int = 60) -> str:
-    """A value as a message shows it: on one line, its end cut off where it is long."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def name_place(source: str, kind: str, place: int) -> str:
-    """Where a row stands, as messages say it: "train.tsv, line 12"; JSON and Parquet have records, not lines."""
-    unit = {"rows": "row", "Parquet": "record", "JSON": "record", "SQuAD JSON": "record"}.get(kind, "line")
-    return f"{source}, {unit} {place}"

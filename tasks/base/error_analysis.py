@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .base import Mistake, Task
+from .predictions import Mistake
+from .task import Task
 
 MOST_LABELS = 16  # of a matrix that a person can still read
 MOST_MISTAKES = 20

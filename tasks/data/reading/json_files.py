@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import HeadwayError
-from .lines import Sample, name_place, read_lines, shorten, take_sample
-from .tables import Rows, RowStream
+from ....core.errors import HeadwayError
+from ..places import name_place, shorten
+from ..rows import Rows, RowStream
+from .lines import Sample, read_lines, take_sample
 
 LINES_ENDINGS = (".jsonl", ".ndjson")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ..core.errors import HeadwayError
+from ...core.errors import HeadwayError
 
 Read = TypeVar("Read")
 

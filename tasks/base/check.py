@@ -5,123 +5,26 @@ and lists the rows that cannot be used, all of them, instead of stopping at the 
 """
 
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import HeadwayError
-from .base import Example, Features, Task, group_windows, whole_length
-from .corpus import Corpus, open_documents
-from .findings import (
+from ...core.errors import HeadwayError
+from ..data.corpus import Corpus, open_documents
+from ..data.examples import Example, Remark
+from ..data.features import Features, group_windows
+from ..data.findings import (
     Finding,
-    about_labels,
     about_remarks,
-    collect_remarks,
-    duplicates,
-    leaks,
-    long_texts,
-    short_texts,
-    similar_labels,
-    unknown_share,
-    unknown_tokens,
 )
+from ..data.report import Report, _by_level, _measure, check_corpus, check_examples
+from .task import Task
 from .training_data import same_columns
 
 if TYPE_CHECKING:
-    from ..core.tokenizer import Tokenizer
-
-FIRST_SHOWN = 3  # examples
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """How long the texts of an example are together."""
-
-    unit: str  # "tokens", special ones included, or "characters"
-    shortest: int
-    median: int
-    p90: int  # nine of ten are no longer
-    p99: int
-    longest: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a look over the data has found, the worst first."""
-
-    examples: int
-    eval_examples: int
-    label_counts: dict[str, int]  # in the training data, the commonest first; empty where there are no labels
-    lengths: Lengths | None  # None where no row can be used
-    findings: tuple[Finding, ...]
-    first: tuple[Example, ...] = ()  # a few examples, for a person to see whether they were read as meant
-    notes: tuple[str, ...] = ()  # what was guessed about the files, a sentence each
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """What stops training."""
-        return tuple(finding for finding in self.findings if finding.level == "error")
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON types."""
-        found = asdict(self)
-        findings = [{**finding, "places": list(finding["places"])} for finding in found["findings"]]
-        return {**found, "findings": findings, "first": list(found["first"]), "notes": list(self.notes)}
-
-
-def check_examples(
-    train: Sequence[Example],
-    held_out: Sequence[Example],
-    groups: Sequence[list[Features]],
-    limit: int | None,
-    unknown: int | None = None,
-    more: Sequence[Finding] = (),
-) -> Report:
-    """Looks over examples that could be read.
-
-    Args:
-        train: what is trained on.
-        held_out: what is evaluated on.
-        groups: the features of each training example; empty where there is no tokenizer.
-        limit: the longest sequence in tokens.
-        unknown: the token for what the vocabulary does not have.
-        more: what the task has found.
-    """
-    counts = Counter(label for example in train for label in example.labels)
-    findings = [
-        *duplicates(train),
-        *leaks(train, held_out),
-        *about_labels(train, held_out, counts),
-        *similar_labels(counts),
-        *short_texts(train),
-        *more,
-    ]
-    if groups and limit is not None:
-        findings += [*long_texts(train, groups, limit), *unknown_tokens(groups, unknown)]
-    lengths = [whole_length(windows) for windows in groups] or [sum(map(len, example.texts)) for example in train]
-    return Report(
-        examples=len(train),
-        eval_examples=len(held_out),
-        label_counts=dict(counts.most_common()),
-        lengths=_measure(lengths, "tokens" if groups else "characters") if lengths else None,
-        findings=_by_level(findings),
-        first=tuple(train[:FIRST_SHOWN]),
-    )
-
-
-def check_corpus(train: Corpus, held_out: Corpus | None) -> Report:
-    """Looks over texts without labels: how much there is, how it is cut, and whether the vocabulary fits it."""
-    findings = unknown_share(train.num_unknown, train.num_tokens)
-    return Report(
-        examples=train.num_documents,
-        eval_examples=held_out.num_documents if held_out else 0,
-        label_counts={},
-        lengths=_measure(train.lengths, "tokens"),
-        findings=tuple(findings),
-    )
+    from ...core.tokenizer import Tokenizer
 
 
 def check_data(
@@ -146,7 +49,7 @@ def check_data(
     Raises:
         HeadwayError: a file cannot be read as a table, its columns cannot be told, or there is no such model.
     """
-    from .data import read_table
+    from ..data.read import read_table
 
     if task.of_texts:
         return _check_texts(task, data, eval_data, columns or {}, header, model)
@@ -206,9 +109,9 @@ def _check_texts(
 
 def _tokenizer_of(task: Task, model: str | Path) -> "tuple[Tokenizer, int]":
     """A model's tokenizer and how many tokens the task may give it; no weights are read."""
-    from ..core.config_file import read_config
-    from ..core.sources import find_folder
-    from ..core.tokenizer import Tokenizer
+    from ...core.config_file import read_config
+    from ...core.sources import find_folder
+    from ...core.tokenizer import Tokenizer
 
     folder = find_folder(model)
     return Tokenizer.load(folder), task.limit(read_config(folder)[1].max_positions, str(model))
@@ -222,11 +125,12 @@ def _encode(
     return group_windows(task.encode(examples, tokenizer, limit)), limit, tokenizer.unk_id
 
 
-def _by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level)))
-
-
-def _measure(lengths: Sequence[int], unit: str) -> Lengths:
-    ranked = sorted(lengths)
-    median, p90, p99 = (ranked[-(-len(ranked) * part // 100) - 1] for part in (50, 90, 99))
-    return Lengths(unit, ranked[0], median, p90, p99, ranked[-1])
+def collect_remarks(
+    task: Task, examples: Sequence[Example], groups: Sequence[list[Features]]
+) -> dict[Remark, list[str]]:
+    """What the task has to say about single examples, each with the places that it is true of."""
+    places: dict[Remark, list[str]] = {}
+    for example, windows in zip(examples, groups or [[]] * len(examples), strict=True):
+        for remark in task.remarks(example, windows):
+            places.setdefault(remark, []).append(example.where)
+    return places

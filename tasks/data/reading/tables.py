@@ -8,19 +8,19 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...core.errors import HeadwayError
-from ..columns import KNOWN_NAMES, plain
-from .lines import Sample, name_place, read_lines, shorten, take_sample
+from ....core.errors import HeadwayError
+from ..column_names import KNOWN_NAMES, plain
+from ..places import shorten
+from ..rows import Rows, RowStream
+from .lines import Sample, read_lines, take_sample
 
 if TYPE_CHECKING:
     import _csv
 
-Rows = Iterator[tuple[int, dict[str, Any]]]
 Records = Iterator[tuple[int, list[str]]]
 
 DELIMITERS = ",;\t|"
@@ -38,25 +38,6 @@ CONLL_U = ("id", "tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "
 CONLL_U_ID = re.compile(r"\d+([-.]\d+)?")  # 3; 3-4 is written as one word, and 3.1 is not written at all
 DIGITS = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?")
 NAME_LIKE = re.compile(r"[^\W\d][\w.#/()-]*( [\w.#/()-]+){0,2}")
-
-
-@dataclass(frozen=True)
-class RowStream:
-    """Rows that are read while they are asked for, from the beginning each time they are iterated over."""
-
-    source: str
-    kind: str
-    columns: tuple[str, ...]
-    header: bool
-    read: Callable[[], Rows]
-
-    def __iter__(self) -> Rows:
-        """Yields (place, row): the 1-based line or record number and the row's cells by column name."""
-        return self.read()
-
-    def where(self, place: int) -> str:
-        """Names the place of a row for messages: "train.tsv, line 12"."""
-        return name_place(self.source, self.kind, place)
 
 
 def layout_of(ending: str, sample: Sample) -> str:

@@ -7,171 +7,30 @@ Shapes: B sequences in a packed batch, T tokens in all, N outputs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import groupby
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from ..core.errors import HeadwayError
-from ..core.options import option, options_of
-from .views import Bar, Bars, Statement, View
+from ...core.errors import HeadwayError
+from ...core.options import option, options_of
+from ..data.examples import Example, Field, Problem, Remark
+from ..data.features import Features
+from .display import View
+from .predictions import Mistake
 
 if TYPE_CHECKING:
-    from ..core.checkpoint import Checkpoint
-    from ..core.heads import Backbone, Config, Network
-    from ..core.packing import PackedBatch
-    from ..core.tokenizer import Tokenizer
-    from ..core.training_config import TrainConfig
-    from ..core.training_events import Event
-    from .card import CardText
-    from .columns import Columns
-    from .data import RowStream, Table
+    from ...core.checkpoint import Checkpoint
+    from ...core.heads import Backbone, Config, Network
+    from ...core.packing import PackedBatch
+    from ...core.tokenizer import Tokenizer
+    from ...core.training_config import TrainConfig
+    from ...core.training_events import Event
+    from ..data.columns import Columns
+    from ..data.rows import RowStream, Table
+    from .card_text import CardText
     from .model import TaskModel
-
-
-@dataclass(frozen=True)
-class Field:
-    """One of the texts that a person gives: the column, the browser form and the HTTP body are made from it."""
-
-    name: str
-    label: str  # what a form shows
-    aliases: tuple[str, ...] = ()  # column names people already have, tried in this order
-    required: bool = True
-    words: bool = False  # whether a list of the text's words may stand in its place
-
-
-@dataclass(frozen=True)
-class Example:
-    """One checked row of a person's data; each task adds its own fields."""
-
-    row: int  # position in the table, from 0
-    where: str  # "train.tsv, line 12", for messages
-
-    often_unlabelled: ClassVar[bool] = False  # whether having no label is nothing to be told of
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The texts that the model reads, for the checks that every task shares."""
-        raise NotImplementedError
-
-    @property
-    def gold(self) -> Any:
-        """What the model is to answer; None where nobody has said."""
-        return None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of labels in it, each as often as it occurs; empty where the task knows no labels."""
-        return ()
-
-    @property
-    def stratum(self) -> str | None:
-        """What a split keeps in proportion; None where there is nothing to keep."""
-        return None
-
-    @property
-    def group(self) -> str | None:
-        """What it has in common with other examples that must be on the same side of a split; None: nothing."""
-        return None
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """One sequence for the model, made from (a window of) one example."""
-
-    example: int  # position of the example it was made from, from 0
-    input_ids: list[int]
-    segment_ids: list[int]  # same length; all zero where there is one segment
-    length: int  # tokens of the whole example with its special ones, before it was windowed or cut
-    target: Any = None  # what the task's loss compares with; None in prediction
-    context: Any = None  # what the task's decode needs to find its way back to the text
-    side: int = 0  # which of the example's texts it was made from, where each has sequences of its own
-
-
-def group_windows(features: Sequence[Features]) -> list[list[Features]]:
-    """The features example by example: the windows of a long text are neighbours."""
-    return [list(windows) for _, windows in groupby(features, key=lambda one: one.example)]
-
-
-def whole_length(windows: Sequence[Features]) -> int:
-    """The tokens of all texts of an example, before they were windowed or cut."""
-    return sum({one.side: one.length for one in windows}.values())
-
-
-def cut_tokens(windows: Sequence[Features]) -> int:
-    """How many tokens of an example are in none of its windows, because the person wants long texts cut."""
-    return windows[0].length - len(windows[0].input_ids) if len(windows) == 1 else 0
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something that a person should know about an example that can be used: gold that no window holds, ..."""
-
-    what: str  # a clause; it is told once, with the places of all examples that it is true of
-    level: Literal["warning", "note"] = "warning"
-    detail: str = field(default="", compare=False)  # of this very case; the first one is told as an example
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that makes rows unusable, and which ones."""
-
-    what: str  # and what to do about it
-    places: tuple[str, ...]  # "train.tsv, line 12"
-
-    def __str__(self) -> str:
-        return f"{name_places(self.places)}: {self.what}"
-
-
-def name_places(places: Sequence[str], most: int = 5) -> str:
-    """The first of some places, in one phrase: "train.tsv, lines 12, 40 and 77"."""
-    named = []
-    for head, members in groupby(places[:most], key=lambda place: place.rpartition(" ")[0]):
-        numbers = [place.rpartition(" ")[2] for place in members]
-        *first, last = numbers
-        more = len(places) > most
-        listed = ", ".join(numbers) if more or not first else f"{', '.join(first)} and {last}"
-        named.append(f"{head}{'s' if first else ''} {listed}")
-    return "; ".join(named) + (f" and {len(places) - most} more" if len(places) > most else "")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one example."""
-
-    @property
-    def brief(self) -> str:
-        """The prediction in a few words, for people: its first field, where a task says nothing better."""
-        first = next(iter(vars(self).values()))
-        return ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
-
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
-        """What there is to see of it: in a few words, and its numbers by name, where a task says nothing better.
-
-        Args:
-            texts: that it is about, by the names of the task's fields.
-        """
-        named = [value for value in vars(self).values() if isinstance(value, dict)]
-        numbers = [one for one in named if one and all(isinstance(value, float) for value in one.values())]
-        bars = (Bars(tuple(Bar(str(name), value) for name, value in one.items())) for one in numbers)
-        return (Statement(self.brief), *bars)
-
-    def to_json(self) -> dict[str, Any]:
-        """The prediction as plain JSON types, field by field."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A labelled example whose answer is not the right one."""
-
-    where: str  # "dev.tsv, line 12"
-    texts: tuple[str, ...]
-    right: str  # in words, for people
-    predicted: str
-    size: float  # how wrong it is, above 0; comparable within a task
 
 
 @dataclass(frozen=True)
@@ -254,7 +113,8 @@ class Task:
         Raises:
             HeadwayError: a column does not exist or cannot be told, or the task has no such field.
         """
-        from .columns import LABEL_NAMES, settle_columns
+        from ..data.column_names import LABEL_NAMES
+        from ..data.columns import settle_columns
 
         texts = {name: None if said is None else str(said) for name, said in chosen.items() if name != "label"}
         known = [field.name for field in self.fields]
@@ -346,7 +206,7 @@ class Task:
 
     def pack(self, features: Sequence[Features]) -> "PackedBatch":
         """The sequences as the network reads them."""
-        from .inference import pack
+        from ..data.features import pack
 
         return pack(features)
 

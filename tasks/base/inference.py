@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.packing import BatchPlan, PackedBatch
-from ..core.processes import gather_in_order, shard
-from .base import Features, Task
-from .corpus import Corpus
-
-TOKENS_AT_ONCE = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
+from ...core.packing import BatchPlan
+from ...core.processes import gather_in_order, shard
+from ..data.corpus import Corpus
+from ..data.features import TOKENS_AT_ONCE, Features, count_tokens
+from .task import Task
 
 
 def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Features]]) -> list[Any]:
@@ -47,16 +46,6 @@ def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> lis
     return found
 
 
-def pack(features: Sequence[Features]) -> PackedBatch:
-    """The sequences laid end to end."""
-    return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
-
-
 def lengths_of(groups: Sequence[list[Features]]) -> list[int]:
     """The tokens that the network sees of each example; a corpus knows them without reading."""
     return groups.lengths if isinstance(groups, Corpus) else [count_tokens(group) for group in groups]
-
-
-def count_tokens(windows: Sequence[Features]) -> int:
-    """The tokens that the network sees of an example."""
-    return sum(len(one.input_ids) for one in windows)

@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import BUILT_IN, Checkpoint, save_checkpoint
-from ..core.errors import HeadwayError
-from ..core.folders import refuse_existing, user_path, whole_folder
-from ..core.heads import Network
-from ..core.sources import read_json
-from ..core.tokenizer import Tokenizer
-from .base import Task
+from ...core.checkpoint import Checkpoint, save_checkpoint
+from ...core.errors import HeadwayError
+from ...core.folders import refuse_existing, user_path, whole_folder
+from ...core.heads import Network
+from ...core.sources import BUILT_IN, read_json
+from ...core.tokenizer import Tokenizer
 from .card import model_card
+from .task import Task
 
 
 def write_model(

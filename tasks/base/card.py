@@ -5,15 +5,15 @@ https://huggingface.co/docs/hub/model-cards
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.heads import Network
-from ..core.names import model_of
+from ...core.heads import Network
+from ...core.names import model_of
+from .card_text import bullets
 
 if TYPE_CHECKING:
-    from .base import Task
+    from .task import Task
 
 MODELS = {"bert": "BERT", "gpt2": "GPT-2"}
 # The options of training that a reader wants to know, by TrainConfig's names; and those that stand in for others.
@@ -22,19 +22,6 @@ SETTINGS = (
     "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "precision", "seed",
 )  # fmt: skip
 INSTEAD = {"epochs": "max_steps", "batch_size": "batch_tokens", "warmup_ratio": "warmup_steps"}
-
-
-@dataclass(frozen=True)
-class CardText:
-    """What a task says about a model of its own; each part is Markdown."""
-
-    summary: str  # what the model does, as a sentence
-    answers: str  # its labels, or what else comes out
-    shell: str  # how to ask it on the command line
-    python: str  # and in Python, with `model` loaded
-    transformers: str  # and without Headway
-    fitted: str = ""  # what was fitted to the evaluation data, as the beginning of a sentence
-    limits: tuple[str, ...] = ()
 
 
 def model_card(task: "Task", network: Network, info: Mapping[str, Any], name: str) -> str:
@@ -170,8 +157,3 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     clean = ([" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in clean)
-
-
-def bullets(items: Iterable[str]) -> str:
-    """A Markdown list."""
-    return "\n".join(f"- {item}" for item in items)

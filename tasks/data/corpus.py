@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..core.errors import HeadwayError
-from ..core.folders import disk_errors, user_path
-from ..core.tokenizer import Tokenizer
-from .base import Features
+from ...core.errors import HeadwayError
+from ...core.folders import disk_errors, user_path
+from ...core.tokenizer import Tokenizer
 from .columns import settle_columns
-from .data import stream_rows
+from .features import Features
+from .read import stream_rows
 from .reading.lines import find_file, read_lines, refuse_binary
 
 if TYPE_CHECKING:
-    from .fill_mask import FillMask
-    from .text_generation import TextGeneration
+    from ..fill_mask import FillMask
+    from ..text_generation import TextGeneration
 
     LanguageTask = FillMask | TextGeneration
 

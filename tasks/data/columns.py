@@ -6,36 +6,20 @@ cannot be told is asked for, with the columns and the first row shown.
 """
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import HeadwayError
-from .reading.contents import Content
-from .reading.lines import name_place, shorten
+from ...core.errors import HeadwayError
+from .column_contents import Content
+from .column_names import LABEL_NAMES, plain
+from .places import name_place, shorten
 
 if TYPE_CHECKING:
-    from .base import Field
-    from .data import Table
-    from .reading.tables import RowStream
+    from .examples import Field
+    from .rows import RowStream, Table
 
-# fmt: off
-# Label columns as published data sets and annotation tools name them, the surest first.
-LABEL_NAMES = (
-    "label", "labels", "gold_label", "class", "classes", "category", "categories", "target", "intent", "topic",
-    "topics", "sentiment", "emotion", "emotions", "polarity", "stars", "rating", "quality", "is_duplicate",
-    "similarity", "similarity_score", "relatedness_score", "score", "coarse_label", "label_text", "label_name",
-)
-# Other names that a first row is known by as a header.
-COMMON_NAMES = (
-    "id", "idx", "index", "guid", "text", "texts", "text1", "text2", "text_a", "text_b", "sentence", "sentence1",
-    "sentence2", "premise", "hypothesis", "question", "question1", "question2", "context", "passage", "query",
-    "answer", "answers", "review", "content", "comment", "comment_text", "message", "body", "title", "tweet",
-    "document", "article", "utterance", "headline", "description", "summary", "prompt", "response", "source",
-    "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities",
-)
 # fmt: on
 SAMPLE_ROWS = 1000
 
@@ -53,14 +37,6 @@ class Columns:
         """All columns that hold something."""
         labels = (self.label,) if isinstance(self.label, str) else self.label or ()
         return {*self.texts.values(), *labels}
-
-
-def plain(name: str) -> str:
-    """A column name with its case, spaces and joining signs taken off: how names are compared."""
-    return re.sub(r"[\s_#.-]", "", name).casefold()
-
-
-KNOWN_NAMES = frozenset(plain(name) for name in (*LABEL_NAMES, *COMMON_NAMES))
 
 
 def read_text(value: Any, column: str, field: str, *, labelled: bool) -> str:

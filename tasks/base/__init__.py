@@ -1,0 +1,1 @@
+"""The Task contract and everything done once for all tasks."""

@@ -1,0 +1,1 @@
+"""From people's files to features: reading, columns, labels, examples, windows. Knows no task."""

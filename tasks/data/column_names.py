@@ -1,0 +1,29 @@
+"""The column names that data sets usually have."""
+
+import re
+
+# fmt: off
+# Label columns as published data sets and annotation tools name them, the surest first.
+LABEL_NAMES = (
+    "label", "labels", "gold_label", "class", "classes", "category", "categories", "target", "intent", "topic",
+    "topics", "sentiment", "emotion", "emotions", "polarity", "stars", "rating", "quality", "is_duplicate",
+    "similarity", "similarity_score", "relatedness_score", "score", "coarse_label", "label_text", "label_name",
+)
+
+
+# Other names that a first row is known by as a header.
+COMMON_NAMES = (
+    "id", "idx", "index", "guid", "text", "texts", "text1", "text2", "text_a", "text_b", "sentence", "sentence1",
+    "sentence2", "premise", "hypothesis", "question", "question1", "question2", "context", "passage", "query",
+    "answer", "answers", "review", "content", "comment", "comment_text", "message", "body", "title", "tweet",
+    "document", "article", "utterance", "headline", "description", "summary", "prompt", "response", "source",
+    "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities",
+)
+
+
+def plain(name: str) -> str:
+    """A column name with its case, spaces and joining signs taken off: how names are compared."""
+    return re.sub(r"[\s_#.-]", "", name).casefold()
+
+
+KNOWN_NAMES = frozenset(plain(name) for name in (*LABEL_NAMES, *COMMON_NAMES))
