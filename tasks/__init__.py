@@ -5,15 +5,15 @@ from typing import Any
 
 from .base.model import TaskModel
 from .base.task import Task
-from .classification import TextClassification
+from .classification.classification import TextClassification
 from .data.read import read_table
-from .embedding import Embedder
-from .fill_mask import FillMask
+from .embedding.embedder import Embedder
+from .embedding.similarity import SentenceSimilarity
+from .language_modeling.fill_mask import FillMask
+from .language_modeling.text_generation import TextGeneration
 from .prompting import Prompt
-from .question_answering import QuestionAnswering
-from .similarity import SentenceSimilarity
-from .tagging import TokenClassification
-from .text_generation import TextGeneration
+from .question_answering.question_answering import QuestionAnswering
+from .tagging.tagging import TokenClassification
 
 __all__ = [
     "TASKS",

@@ -25,7 +25,7 @@ from ..core.packing import PackedBatch
 from ..core.sources import find_folder
 from ..core.tokenizer import Tokenizer
 from .base.model_folder import read_info, refuse_replacing
-from .pooling import Pooling, PublishedPooling
+from .embedding.pooling import Pooling, PublishedPooling
 
 FORMATS = ("onnx",)
 SUFFIX = ".onnx"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ..tasks.base.results import Prepared, Trained
     from ..tasks.data.examples import Field
     from ..tasks.data.report import Report
+    from ..tasks.embedding.word_vectors import InContext, Neighbour
     from ..tasks.prompting.evaluation import PromptEvaluation
-    from ..tasks.word_vectors import InContext, Neighbour
 
 UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
 LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in

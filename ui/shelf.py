@@ -174,7 +174,7 @@ class Shelf:
         """
 
         def opened(entry: Entry) -> "tuple[Network, Tokenizer]":
-            from ..tasks.language_model import load_language_model
+            from ..tasks.language_modeling.loading import load_language_model
 
             return load_language_model(entry.folder, self.precision)
 

@@ -15,10 +15,7 @@ from ...core.errors import HeadwayError
 from ..data.corpus import Corpus, open_documents
 from ..data.examples import Example, Remark
 from ..data.features import Features, group_windows
-from ..data.findings import (
-    Finding,
-    about_remarks,
-)
+from ..data.findings import Finding, about_remarks
 from ..data.report import Report, _by_level, _measure, check_corpus, check_examples
 from .task import Task
 from .training_data import same_columns

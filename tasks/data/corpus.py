@@ -25,8 +25,8 @@ from .read import stream_rows
 from .reading.lines import find_file, read_lines, refuse_binary
 
 if TYPE_CHECKING:
-    from ..fill_mask import FillMask
-    from ..text_generation import TextGeneration
+    from ..language_modeling.fill_mask import FillMask
+    from ..language_modeling.text_generation import TextGeneration
 
     LanguageTask = FillMask | TextGeneration
 

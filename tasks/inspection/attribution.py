@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
 from ...core.packing import PackedBatch
-from ..answer_spans import Window
-from ..classification import TextClassification
+from ..classification.classification import TextClassification
 from ..data.features import TOKENS_AT_ONCE
 from ..data.labels import NUMBER, ONE
-from ..entities import plain_labels
-from ..question_answering import QuestionAnswering
-from ..tagging import TokenClassification
+from ..question_answering.answer_spans import Window
+from ..question_answering.question_answering import QuestionAnswering
+from ..tagging.tag_schemes import plain_labels
+from ..tagging.tagging import TokenClassification
 from .opened import Inspected, Reading, Token, Word
 
 POINTS = (16, 48, 144)  # on the path: more of them only where completeness asks for it

@@ -30,12 +30,12 @@ from ...core.text_stream import token_bytes
 from ...core.tokenizer import Tokenizer
 from ..base.model import TaskModel
 from ..base.task import Task
-from ..classification import TextClassification
+from ..classification.classification import TextClassification
 from ..data.columns import Columns
 from ..data.examples import Field
 from ..data.features import Features
 from ..data.rows import Table
-from ..tagged_rows import TaggedExample
+from ..tagging.tagged_rows import TaggedExample
 
 
 @dataclass(frozen=True)

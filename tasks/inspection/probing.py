@@ -29,15 +29,17 @@ from ...core.packing import BatchPlan, PackedBatch
 from ...core.processes import inference_device
 from ...core.tokenizer import Tokenizer
 from ..base.task import Task
-from ..classification import LabelPrediction, TextClassification
+from ..classification.classification import TextClassification
+from ..classification.predictions import LabelPrediction
 from ..data.features import TOKENS_AT_ONCE, Features, cut_tokens, group_windows
 from ..data.labels import ONE
 from ..data.read import read_table
 from ..data.rows import Table
 from ..data.split import split_rows
-from ..entities import plain_labels
-from ..tagged_rows import WORD_COLUMNS, column_named
-from ..tagging import EntitiesPrediction, TokenClassification
+from ..tagging.predictions import EntitiesPrediction
+from ..tagging.tag_schemes import plain_labels
+from ..tagging.tagged_rows import WORD_COLUMNS, column_named
+from ..tagging.tagging import TokenClassification
 
 HELD_OUT = 0.2  # of the rows, which measure the probe
 INVERSE_PENALTY = 1.0  # scikit-learn's C, on standardised vectors

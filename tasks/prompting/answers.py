@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base.display import Bar, Bars, Statement, View
 from ..base.predictions import Prediction
-from ..classification import LabelPrediction, LabelsPrediction
+from ..classification.predictions import LabelPrediction, LabelsPrediction
 from .calibration import calibrate, own_probabilities
 
 THRESHOLD = 0.5  # of a label's own probability, from which it is given where several may apply

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadwayError
-from .. import scores
-from ..classification import LabelPrediction, LabelsPrediction, TextExample
+from .. import metrics
+from ..classification.predictions import LabelPrediction, LabelsPrediction, TextExample
 from ..data.labels import SEVERAL
 from ..data.read import read_table
-from ..squad_scores import squad_scores
+from ..question_answering.squad_scores import squad_scores
 from .answers import WrittenAnswer, one_label, several_labels
 from .demonstrations import BALANCED, RANDOM
 from .model import Asked, PromptModel
@@ -121,9 +121,9 @@ def _measure(asked: Asked, answers: Sequence[Any], texts: Sequence[TextExample])
     if not asked.labels:
         figures, kind = squad_scores([one.answer for one in answers], [[str(label)] for label in gold]), "written"
     elif asked.problem_type == SEVERAL:
-        figures, kind = scores.several_labels([one.labels for one in answers], gold, asked.labels), "several"
+        figures, kind = metrics.several_labels([one.labels for one in answers], gold, asked.labels), "several"
     else:
-        figures, kind = scores.one_label(answers, gold, asked.labels), "one"
+        figures, kind = metrics.one_label(answers, gold, asked.labels), "one"
     return {name: figures[name] for name in METRICS[kind]}
 
 

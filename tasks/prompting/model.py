@@ -16,7 +16,8 @@ from ...core.generation_config import GenerationConfig
 from ...core.heads import Backbone, Network
 from ...core.tokenizer import Tokenizer
 from ..base.predictions import Prediction
-from ..classification import TextClassification, TextExample
+from ..classification.classification import TextClassification
+from ..classification.predictions import TextExample
 from ..data.column_names import LABEL_NAMES
 from ..data.columns import Columns, settle_columns
 from ..data.examples import Field

@@ -15,7 +15,7 @@ from ...core.errors import HeadwayError
 from ...core.options import option
 from ..base.precision import AUTO
 from ..data.labels import ONE, SEVERAL
-from ..language_model import load_language_model
+from ..language_modeling.loading import load_language_model
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST
 from .templates import Template, find_template

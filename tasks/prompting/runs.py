@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.errors import HeadwayError
 from ...core.heads import Backbone, Network
 from ...core.tokenizer import Tokenizer
-from ..classification import TextExample
+from ..classification.predictions import TextExample
 from .calibration import CONTENT_FREE, probabilities
 from .demonstrations import NEAREST, choose, mean_vectors, nearest, orders
 from .label_scores import Choice, Context, label_log_likelihoods

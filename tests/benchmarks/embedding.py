@@ -31,9 +31,9 @@ import numpy as np
 import torch
 from headway.tasks import Embedder, SentenceSimilarity, TextClassification, load
 from headway.tasks.data.read import stream_rows
-from headway.tasks.embedding import cosines, unit
-from headway.tasks.scores import numbers
-from headway.tasks.vectors_file import VectorsWriter
+from headway.tasks.embedding.embedder import cosines, unit
+from headway.tasks.embedding.vectors_file import VectorsWriter
+from headway.tasks.metrics import numbers
 from machine import describe_machine
 from sides import DATA, minilm
 

@@ -2,9 +2,9 @@
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.character_spans import CharacterSpan, fit_spans, holds_spans, read_spans
 from headway.tasks.data.words import Splitter
-from headway.tasks.entities import Chunk
+from headway.tasks.tagging.character_spans import CharacterSpan, fit_spans, holds_spans, read_spans
+from headway.tasks.tagging.tag_schemes import Chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

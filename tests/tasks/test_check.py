@@ -9,7 +9,7 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import SentenceSimilarity, TextClassification
 from headway.tasks.base.check import check_data
-from headway.tasks.classification import TextExample
+from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.findings import Finding
 from headway.tasks.data.report import Report, check_examples

@@ -16,7 +16,8 @@ from headway.core.packing import PackedBatch
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample, join_windows
+from headway.tasks.classification.classification import join_windows
+from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.labels import NUMBER, ONE, SEVERAL
 from headway.tasks.data.read import read_table

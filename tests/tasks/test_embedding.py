@@ -15,8 +15,8 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Embedder
 from headway.tasks.data.read import stream_rows
-from headway.tasks.embedding import TEXTS_AT_ONCE, cosines
-from headway.tasks.pooling import Pooling, PublishedPooling
+from headway.tasks.embedding.embedder import TEXTS_AT_ONCE, cosines
+from headway.tasks.embedding.pooling import Pooling, PublishedPooling
 
 TEXTS = ["the cat sat on the mat", "my parcel", "", "Ada Lovelace lived in London, and wrote the first program."]
 LONG = "the cat sat on the mat, the dog sat on the cat " * 20

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 from headway.core.errors import HeadwayError
-from headway.tasks.entities import (
+from headway.tasks.tagging.entity_scores import entity_figures, entity_figures_by_label
+from headway.tasks.tagging.tag_schemes import (
     LETTERS,
     OUTSIDE,
     Chunk,
@@ -25,7 +26,6 @@ from headway.tasks.entities import (
     types_of,
     write_tags,
 )
-from headway.tasks.entity_scores import entity_figures, entity_figures_by_label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score

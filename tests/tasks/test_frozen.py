@@ -11,7 +11,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.heads import SequenceHead
 from headway.tasks import TextClassification, load
-from headway.tasks.frozen import LINEAR, STRENGTHS
+from headway.tasks.classification.logistic_regression import LINEAR, STRENGTHS
 from sklearn.linear_model import LogisticRegression
 
 THINGS = ["cat", "dog", "parcel", "money", "card", "mat", "program", "fox"]
@@ -122,7 +122,7 @@ def test_the_folder_opens_in_transformers_with_equal_outputs(request, tmp_path, 
 
 def test_the_same_text_is_read_once(bert_folder, tmp_path, monkeypatch):
     from headway.core.packing import PackedBatch
-    from headway.tasks import frozen
+    from headway.tasks.classification import logistic_regression
 
     seen = []
 
@@ -130,8 +130,8 @@ def test_the_same_text_is_read_once(bert_folder, tmp_path, monkeypatch):
         seen.extend(features)
         return pack(features)
 
-    pack = frozen.pack
-    monkeypatch.setattr(frozen, "pack", counted)
+    pack = logistic_regression.pack
+    monkeypatch.setattr(logistic_regression, "pack", counted)
     fit(bert_folder, tmp_path / "model", ROWS * 3)
     assert len(seen) == len(ROWS)
 

@@ -2,7 +2,7 @@
 
 import pytest
 from headway.tasks import read_table
-from headway.tasks.guess import guess_task
+from headway.tasks.infer_task import guess_task
 from headway.tasks.samples import FOLDER
 
 TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]

@@ -30,8 +30,8 @@ from headway.tasks.data.columns import Columns
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.rows import Table
-from headway.tasks.distillation import TaughtHead, Teacher
-from headway.tasks.from_scratch import plug_from_scratch
+from headway.tasks.language_modeling.distillation import TaughtHead, Teacher
+from headway.tasks.language_modeling.from_scratch import plug_from_scratch
 from tiny_gpt2 import make_gpt2
 
 SENTENCE = "the cat sat on mat dog my parcel has not arrived Ada Lovelace lived in London quick brown fox card money"

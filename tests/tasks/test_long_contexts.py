@@ -10,7 +10,7 @@ from headway.core.tokenizer import Tokenizer
 from headway.tasks.base.inference import predictions_for
 from headway.tasks.data.features import Features, group_windows
 from headway.tasks.data.read import read_table
-from headway.tasks.question_answering import QuestionAnswering
+from headway.tasks.question_answering.question_answering import QuestionAnswering
 
 WORDS = 20_000
 LIMIT = 512

@@ -4,14 +4,14 @@ import json
 
 import pytest
 from headway.tasks import QuestionAnswering, TextClassification, TextGeneration, TokenClassification
-from headway.tasks.answers import Answer
 from headway.tasks.base.error_analysis import account_of, confusion_of, worst_mistakes
-from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
-from headway.tasks.entities import Chunk
-from headway.tasks.question_answering import AnswerPrediction
-from headway.tasks.question_rows import QuestionExample
-from headway.tasks.tagged_rows import TaggedExample
-from headway.tasks.tagging import EntitiesPrediction, Entity
+from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
+from headway.tasks.question_answering.answers import Answer
+from headway.tasks.question_answering.question_answering import AnswerPrediction
+from headway.tasks.question_answering.question_rows import QuestionExample
+from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
+from headway.tasks.tagging.tag_schemes import Chunk
+from headway.tasks.tagging.tagged_rows import TaggedExample
 
 ONE = TextClassification(labels=("a", "b", "c"), problem_type="single_label_classification")
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from headway.core.packing import PackedBatch
+from headway.tasks.embedding.pooling import PUBLISHED_MODES, Pooling
 from headway.tasks.export import PaddedPooling
-from headway.tasks.pooling import PUBLISHED_MODES, Pooling
 
 LENGTHS = (5, 1, 9, 3)
 

@@ -9,7 +9,7 @@ from headway.core.inference import PackedLinear
 from headway.tasks import Embedder, TextClassification, load
 from headway.tasks.base import precision
 from headway.tasks.base.precision import choose_precision, worth_measuring
-from headway.tasks.language_model import load_language_model
+from headway.tasks.language_modeling.loading import load_language_model
 
 OPTIONS = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32", "save_steps": 1000}
 

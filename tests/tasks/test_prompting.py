@@ -13,7 +13,7 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Prompt
 from headway.tasks.base.predictions import Prediction
-from headway.tasks.classification import LabelPrediction, LabelsPrediction, TextExample
+from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, TextExample
 from headway.tasks.prompting.answers import WrittenAnswer
 from headway.tasks.prompting.calibration import CONTENT_FREE
 from headway.tasks.prompting.demonstrations import choose, mean_vectors, orders

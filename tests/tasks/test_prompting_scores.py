@@ -11,7 +11,7 @@ from headway.core.errors import HeadwayError
 from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network
 from headway.core.tokenizer import Tokenizer
-from headway.tasks.language_model import load_language_model
+from headway.tasks.language_modeling.loading import load_language_model
 from headway.tasks.prompting import label_scores
 from headway.tasks.prompting.calibration import calibrate, own_probabilities, probabilities
 from headway.tasks.prompting.label_scores import Choice, Context, label_log_likelihoods

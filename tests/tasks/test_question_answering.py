@@ -14,14 +14,22 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizer import Tokenizer
 from headway.core.training_config import TrainConfig
 from headway.tasks import TaskModel, load
-from headway.tasks.answer_spans import Passage, Window, best_spans
-from headway.tasks.answers import ABSENT, MOVED, SEVERAL, UNCLEAR, Answer, place_answer, read_answers
 from headway.tasks.base.check import check_data
 from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.read import read_table
 from headway.tasks.data.rows import Table
 from headway.tasks.data.windows import windows as cut_windows
-from headway.tasks.question_answering import QuestionAnswering, squad_predictions
+from headway.tasks.question_answering.answer_spans import Passage, Window, best_spans
+from headway.tasks.question_answering.answers import (
+    ABSENT,
+    MOVED,
+    SEVERAL,
+    UNCLEAR,
+    Answer,
+    place_answer,
+    read_answers,
+)
+from headway.tasks.question_answering.question_answering import QuestionAnswering, squad_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import torch
 from headway.core.tokenizer import Tokenizer
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.read import read_table
-from headway.tasks.question_answering import QuestionAnswering, squad_predictions
+from headway.tasks.question_answering.question_answering import QuestionAnswering, squad_predictions
 
 pytestmark = pytest.mark.realdata
 

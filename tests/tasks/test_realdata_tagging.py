@@ -10,8 +10,9 @@ import pytest
 import torch
 from headway.core.tokenizer import Tokenizer
 from headway.tasks.data.read import read_table
-from headway.tasks.entities import find_chunks
-from headway.tasks.tagging import EntitiesPrediction, TokenClassification
+from headway.tasks.tagging.predictions import EntitiesPrediction
+from headway.tasks.tagging.tag_schemes import find_chunks
+from headway.tasks.tagging.tagging import TokenClassification
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 

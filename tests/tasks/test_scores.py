@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics as sk
-from headway.tasks import scores
+from headway.tasks import metrics
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def indicator(rows: list[set[str]]) -> np.ndarray:
 @given(answers)
 def test_one_label_scores_as_scikit_learn(rows: list[tuple[str, str, float]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
-    figures = scores.one_label([Found(label, score) for _, label, score in rows], gold, LABELS)
+    figures = metrics.one_label([Found(label, score) for _, label, score in rows], gold, LABELS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it complains of samples with one class
         expected = {
@@ -52,7 +52,7 @@ def test_one_label_scores_as_scikit_learn(rows: list[tuple[str, str, float]]):
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_with_two_labels_there_is_the_f1_of_the_second(rows: list[tuple[bool, bool]]):
     labels = ("no", "yes")
-    figures = scores.one_label([Found(labels[one], 0.7) for _, one in rows], [labels[one] for one, _ in rows], labels)
+    figures = metrics.one_label([Found(labels[one], 0.7) for _, one in rows], [labels[one] for one, _ in rows], labels)
     expected = sk.f1_score([one for one, _ in rows], [one for _, one in rows], zero_division=0)
     assert figures["f1_positive"] == pytest.approx(expected)
 
@@ -62,7 +62,7 @@ def test_with_two_labels_there_is_the_f1_of_the_second(rows: list[tuple[bool, bo
 def test_several_labels_score_as_scikit_learn(rows: list[tuple[set[str], set[str]]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
     truth, guess = indicator(gold), indicator(found)
-    assert scores.several_labels([tuple(row) for row in found], gold, LABELS) == pytest.approx(
+    assert metrics.several_labels([tuple(row) for row in found], gold, LABELS) == pytest.approx(
         {
             "f1": sk.f1_score(truth, guess, average="micro", zero_division=0),
             "f1_macro": sk.f1_score(truth, guess, average="macro", zero_division=0),
@@ -78,14 +78,14 @@ def test_several_labels_score_as_scikit_learn(rows: list[tuple[set[str], set[str
 def test_the_table_by_label_is_scikit_learns(rows: list[tuple[set[str], set[str]]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
     columns = sk.precision_recall_fscore_support(indicator(gold), indicator(found), zero_division=0)
-    table = scores.by_label([tuple(row) for row in found], gold, LABELS)
+    table = metrics.by_label([tuple(row) for row in found], gold, LABELS)
     assert [row["label"] for row in table] == list(LABELS)
     for name, column in zip(("precision", "recall", "f1", "examples"), columns, strict=True):
         assert [row[name] for row in table] == pytest.approx(list(column))
 
 
 def test_a_single_label_of_many_is_scored_by_itself_not_by_its_absence():
-    table = scores.several_labels([("a",), (), ("a",)], [("a",), ("a",), ()], ("a",))
+    table = metrics.several_labels([("a",), (), ("a",)], [("a",), ("a",), ()], ("a",))
     assert table["f1"] == pytest.approx(0.5)
 
 
@@ -96,7 +96,7 @@ reals = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 @given(st.lists(st.tuples(reals, reals), min_size=2, max_size=30))
 def test_numbers_score_as_scipy(rows: list[tuple[float, float]]):
     gold, found = (np.array(side) for side in zip(*rows, strict=True))
-    figures = scores.numbers(found, gold)
+    figures = metrics.numbers(found, gold)
     assert figures["rmse"] == pytest.approx(np.sqrt(sk.mean_squared_error(gold, found)))
     assert figures["mae"] == pytest.approx(sk.mean_absolute_error(gold, found))
     if np.ptp(gold) == 0 or np.ptp(found) == 0:
@@ -109,7 +109,7 @@ def test_numbers_score_as_scipy(rows: list[tuple[float, float]]):
 
 @pytest.mark.parametrize("tiny", [1e-300, 1e-12])
 def test_a_correlation_of_tiny_numbers_is_one_too(tiny: float):
-    figures = scores.numbers([tiny, 2 * tiny, 3 * tiny], [1, 2, 3])
+    figures = metrics.numbers([tiny, 2 * tiny, 3 * tiny], [1, 2, 3])
     assert figures["pearson"] == pytest.approx(1)
 
 
@@ -123,13 +123,13 @@ def f1_at(threshold: float, probabilities: list[float], gold: list[bool]) -> flo
 def test_no_threshold_gives_a_better_f1_than_the_best(rows: list[tuple[float, bool]]):
     probabilities, gold = [row[0] for row in rows], [row[1] for row in rows]
     assume(any(gold))
-    threshold = scores.best_threshold(probabilities, gold, 1)
+    threshold = metrics.best_threshold(probabilities, gold, 1)
     best = max(f1_at(one, probabilities, gold) for one in [*probabilities, 0.0])
     assert f1_at(threshold, probabilities, gold) == pytest.approx(best)
 
 
 def test_too_few_positives_leave_the_threshold_where_it_was():
-    assert scores.best_threshold([0.9, 0.1], [True, False], 2) == 0.5
+    assert metrics.best_threshold([0.9, 0.1], [True, False], 2) == 0.5
 
 
 @relaxed
@@ -143,4 +143,4 @@ def test_the_calibration_error_is_the_mean_gap_over_bins(rows: list[tuple[str, s
             expected += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
     near_an_edge = np.abs(confidence * 15 - np.round(confidence * 15)) < 1e-9
     assume(not (near_an_edge & (confidence < 1)).any() or (confidence[near_an_edge] == 0).all())
-    assert scores.calibration_error(list(confidence), right) == pytest.approx(expected)
+    assert metrics.calibration_error(list(confidence), right) == pytest.approx(expected)

@@ -5,8 +5,8 @@ import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import Embedder
 from headway.tasks.data.read import stream_rows
-from headway.tasks.embedding import cosines
-from headway.tasks.search import search
+from headway.tasks.embedding.embedder import cosines
+from headway.tasks.embedding.search import search
 
 ROWS = [{"id": i, "text": text} for i, text in enumerate(["the cat sat", "my parcel", "the mat", "the cat sat"])]
 TEXTS = [row["text"] for row in ROWS]

@@ -13,7 +13,7 @@ from headway.core.errors import HeadwayError
 from headway.tasks import Embedder, SentenceSimilarity, load
 from headway.tasks.data.features import Features, pack
 from headway.tasks.data.read import read_table
-from headway.tasks.similarity import PairExample, SimilarityPrediction
+from headway.tasks.embedding.similarity import PairExample, SimilarityPrediction
 from scipy.stats import pearsonr, spearmanr
 
 SCORED = [

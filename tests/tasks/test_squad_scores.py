@@ -6,7 +6,7 @@ import string
 from collections import Counter
 
 import pytest
-from headway.tasks.squad_scores import answer_scores, best_threshold, normalize_answer, squad_scores
+from headway.tasks.question_answering.squad_scores import answer_scores, best_threshold, normalize_answer, squad_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -19,9 +19,10 @@ from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.findings import about_remarks
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.windows import best_window
-from headway.tasks.entities import Chunk, find_chunks, tags_for, write_tags
-from headway.tasks.tagged_rows import TaggedExample
-from headway.tasks.tagging import EntitiesPrediction, TokenClassification
+from headway.tasks.tagging.predictions import EntitiesPrediction
+from headway.tasks.tagging.tag_schemes import Chunk, find_chunks, tags_for, write_tags
+from headway.tasks.tagging.tagged_rows import TaggedExample
+from headway.tasks.tagging.tagging import TokenClassification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.vectors_file import VectorsWriter, read_vectors
+from headway.tasks.embedding.vectors_file import VectorsWriter, read_vectors
 
 ROWS = [{"id": i, "text": f"text {i}", "vector": None if i else "mine"} for i in range(5)]
 VECTORS = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)

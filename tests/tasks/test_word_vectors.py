@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import Embedder
-from headway.tasks.embedding import cosines
-from headway.tasks.word_vectors import WordTable, in_context, parse_expression
+from headway.tasks.embedding.embedder import cosines
+from headway.tasks.embedding.word_vectors import WordTable, in_context, parse_expression
 
 BANKS = ["the cat sat on the mat", "my parcel sat, sat there"]
 

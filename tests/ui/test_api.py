@@ -24,7 +24,7 @@ from headway.core.generation import generate
 from headway.core.generation_config import GenerationConfig
 from headway.tasks import TASKS, Embedder, load
 from headway.tasks.base.model import TaskModel
-from headway.tasks.language_model import load_language_model
+from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.gate import Limits

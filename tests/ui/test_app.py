@@ -20,18 +20,18 @@ from fastapi.testclient import TestClient
 from gradio.utils import get_upload_folder
 from headway.core.errors import HeadwayError
 from headway.tasks import TASKS, FillMask, TextClassification, load
-from headway.tasks.answer_spans import Span
 from headway.tasks.base.display import Bar, Bars, Mark, Marked, Statement
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
-from headway.tasks.classification import LabelPrediction, LabelsPrediction, NumberPrediction
+from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction
 from headway.tasks.data.examples import Field
-from headway.tasks.fill_mask import FilledMasks, Word
-from headway.tasks.question_answering import AnswerPrediction
+from headway.tasks.language_modeling.fill_mask import FilledMasks, Word
+from headway.tasks.language_modeling.text_generation import Continuation
+from headway.tasks.language_modeling.writing import Writer
+from headway.tasks.question_answering.answer_spans import Span
+from headway.tasks.question_answering.question_answering import AnswerPrediction
 from headway.tasks.samples import sample_prompt, sample_texts
-from headway.tasks.tagging import EntitiesPrediction, Entity
-from headway.tasks.text_generation import Continuation
-from headway.tasks.writing import Writer
+from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
 from headway.ui.browser.app import LOOPBACK_NAMES, build_app, has_screen, serve_app
 from headway.ui.browser.drawing import (
     COLOURS,

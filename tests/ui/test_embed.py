@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from headway.tasks import Embedder
-from headway.tasks.embedding import cosines
+from headway.tasks.embedding.embedder import cosines
 
 TEXTS = ["a good film", "an awful meal", "such a dull song"]
 

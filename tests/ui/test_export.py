@@ -13,7 +13,7 @@ from headway.core.gpt2 import GPT2, GPT2Config
 from headway.core.heads import Network
 from headway.core.tokenizer import Tokenizer
 from headway.tasks import Embedder, load
-from headway.tasks.pooling import Pooling, PublishedPooling
+from headway.tasks.embedding.pooling import Pooling, PublishedPooling
 
 TEXTS = ["a really great film", "dull", "such a poor meal, and it was a poor room"]
 

@@ -9,7 +9,7 @@ from headway.core import sources
 from headway.core.generation import generate, next_tokens
 from headway.core.generation_config import GenerationConfig
 from headway.core.options import options_of
-from headway.tasks.language_model import load_language_model
+from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.commands.generate import model_and_texts
 from tiny_gpt2 import make_gpt2
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.tasks.entities import is_legal, parse_tag
-from headway.tasks.question_answering import AnswerPrediction
-from headway.tasks.tagging import EntitiesPrediction, Entity
+from headway.tasks.question_answering.question_answering import AnswerPrediction
+from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
+from headway.tasks.tagging.tag_schemes import is_legal, parse_tag
 from headway.ui.cli import main
 from headway.ui.render import screen, show_answer
 

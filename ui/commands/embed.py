@@ -68,7 +68,7 @@ def _embed_file(
     json: bool,
 ) -> None:
     from ...tasks.data.read import stream_rows
-    from ...tasks.vectors_file import VectorsWriter
+    from ...tasks.embedding.vectors_file import VectorsWriter
     from ..render import counting, print_json, screen, speaks
 
     stream = stream_rows(data, header=header)
@@ -101,7 +101,7 @@ def _embed_file(
 
 
 def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
-    from ...tasks.embedding import cosines
+    from ...tasks.embedding.embedder import cosines
     from ..render import print_json, screen, show_similarities, show_vector
 
     vectors = embedder.embed(texts)
@@ -136,8 +136,8 @@ def search(
     """
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import with_prediction
-    from ...tasks.search import search
-    from ...tasks.vectors_file import read_vectors
+    from ...tasks.embedding.search import search
+    from ...tasks.embedding.vectors_file import read_vectors
     from ..render import print_json, screen, show_hits
 
     made = None if vectors is None else read_vectors(vectors)
@@ -173,7 +173,7 @@ def words(
     headway words MODEL bank --in "We sat on the river bank." --in "The savings bank is closed."
     """
     from ...tasks import Embedder
-    from ...tasks.word_vectors import WordTable, in_context
+    from ...tasks.embedding.word_vectors import WordTable, in_context
     from ..render import print_json, screen, show_in_context, show_neighbours
 
     if sentence and len(expressions) > 1:
@@ -205,7 +205,7 @@ def words(
 
 def _embedding_options() -> list[Option]:
     from ...core.options import options_of
-    from ...tasks.embedding import EmbeddingConfig
+    from ...tasks.embedding.embedder import EmbeddingConfig
 
     return options_of(EmbeddingConfig)
 

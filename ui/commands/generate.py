@@ -62,7 +62,7 @@ def generate(
     With --data, --text names the column. Without it, it is a text.
     """
     from ...core.generation_config import GenerationConfig
-    from ...tasks.language_model import load_language_model
+    from ...tasks.language_modeling.loading import load_language_model
     from ..render import screen
 
     given = chosen_options(generation)
@@ -187,7 +187,7 @@ def _continue_rows(
 ) -> None:
     """Every row of a file with what its text goes on with, in the file's order and in bounded memory."""
     from ...core.generation import generate as continued
-    from ...tasks.classification import TextClassification
+    from ...tasks.classification.classification import TextClassification
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import RowWriter
     from ..render import print_json, screen, section

@@ -156,7 +156,7 @@ def train(
 
 
 def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
-    from ...tasks.from_scratch import plug_from_scratch
+    from ...tasks.language_modeling.from_scratch import plug_from_scratch
 
     if not task.of_texts:
         raise HeadwayError(

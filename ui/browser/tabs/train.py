@@ -20,7 +20,7 @@ from ....core.options import Option, options_of
 from ....core.sources import BUILT_IN, HUB_ID
 from ....tasks import TASKS, read_table
 from ....tasks.base.check import check_data
-from ....tasks.guess import guess_task
+from ....tasks.infer_task import guess_task
 from ....tasks.samples import FOLDER as SAMPLES
 from ...commands.quickstart import TRAINING as FOR_BUILT_IN
 from ...commands.train import DEFAULT_MODELS

@@ -17,8 +17,8 @@ from ....tasks import TASKS
 from ....tasks.base.display import Bar, Bars
 from ....tasks.data.read import stream_rows
 from ....tasks.data.write import RowWriter, with_prediction
+from ....tasks.embedding.search import search
 from ....tasks.samples import sample_texts
-from ....tasks.search import search
 from ...render import duration, figure
 from ..desk import Desk
 from ..drawing import PICK, draw_bars, draw_choices, draw_progress, draw_table, draw_views, facts, hint, note, quiet

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ....core.errors import HeadwayError
+from ....tasks.language_modeling.writing import Writer
 from ....tasks.samples import sample_texts
-from ....tasks.writing import Writer
 from ..desk import Desk
 from ..drawing import PICK, draw_choices, draw_token_bars, hint, quiet
 from ..events import bind, keep_listed, this_tab

@@ -1,0 +1,1 @@
+"""Text classification and regression, single texts and pairs: everything of it."""

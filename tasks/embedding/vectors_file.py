@@ -1,0 +1,133 @@
+"""Vectors -> a file as they come, and back: NumPy's .npy, Parquet, or JSON lines.
+
+A .npy file holds the vectors alone, the i-th row of it that of the i-th row of the data; the others hold the rows'
+own columns too (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+
+Shapes: N rows, D size of a vector.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ...core.errors import HeadwayError
+from ...core.folders import new_path, user_path, whole_file
+from ..data.reading.json_files import LINES_ENDINGS
+from ..data.write import with_prediction
+
+ENDINGS = (".npy", ".parquet", *LINES_ENDINGS)
+COLUMN = "vector"
+
+
+class VectorsWriter:
+    """Writes vectors as they come, with their rows beside them where the format has room; whole or not there.
+
+        with VectorsWriter(path, size=384) as writer:
+            writer.write(rows, vectors)
+
+    Args:
+        path: its ending is the format.
+        size: D.
+        overwrite: replace a file that is there.
+
+    Raises:
+        HeadwayError: another ending, the file exists and `overwrite` is false, it cannot be written, or a row does
+            not fit into the format.
+    """
+
+    def __init__(self, path: str | Path, size: int, overwrite: bool = False) -> None:
+        self.path = new_path(path)
+        self.size = size
+        self.overwrite = overwrite
+        self.written = 0
+        self._ending = self.path.suffix.lower()
+        self._parquet: Any = None
+        if self._ending not in ENDINGS:
+            raise HeadwayError(f"{self.path}: vectors are written as {', '.join(ENDINGS)}. Let the name end in one.")
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._file = stack.enter_context(stack.enter_context(whole_file(self.path, self.overwrite)).open("wb"))
+            self._write_header()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, error, trace)
+        with self._stack:
+            if self._parquet is None and self._ending == ".parquet":
+                raise HeadwayError(f"{self.path}: there is no row to write. Give data with at least one.")
+            self._write_header()
+        return None
+
+    def write(self, rows: Sequence[Mapping[str, Any]], vectors: np.ndarray) -> None:
+        """Adds some rows (their columns stay untouched) and their vectors, (n, D)."""
+        vectors = np.ascontiguousarray(vectors, dtype="<f4")
+        self.written += len(vectors)
+        if self._ending == ".npy":
+            self._file.write(vectors.data)
+        elif self._ending == ".parquet":
+            self._write_parquet(rows, vectors)
+        else:
+            for row, vector in zip(rows, vectors.tolist(), strict=True):
+                line = json.dumps(with_prediction(row, {COLUMN: vector}), ensure_ascii=False, default=str)
+                self._file.write(line.encode() + b"\n")
+
+    def _write_header(self) -> None:
+        """Of .npy: the number of rows is known at the end, and the header has room for any."""
+        if self._ending == ".npy":
+            self._file.seek(0)
+            shape = (self.written, self.size)
+            np.lib.format.write_array_header_1_0(self._file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+
+    def _write_parquet(self, rows: Sequence[Mapping[str, Any]], vectors: np.ndarray) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        flat = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), self.size)
+        try:
+            schema = None if self._parquet is None else self._schema
+            table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            raise HeadwayError(
+                f"{self.path}: rows {self.written - len(rows) + 1} to {self.written} do not fit into the columns of "
+                f"the first ones ({error}). Let the file's name end in .jsonl."
+            ) from error
+        name = COLUMN
+        while name in table.column_names:
+            name = f"predicted_{name}"
+        whole = table.append_column(name, flat)
+        if self._parquet is None:
+            self._schema = table.schema
+            self._parquet = self._stack.enter_context(parquet.ParquetWriter(self._file, whole.schema))
+        self._parquet.write_table(whole)
+
+
+def read_vectors(path: str | Path) -> np.ndarray:
+    """The vectors of a .npy file, (N, D): they stay on the disk until they are used.
+
+    Raises:
+        HeadwayError: there is no such file, or it holds something else.
+    """
+    path = user_path(path)
+    if path.suffix.lower() != ".npy":
+        raise HeadwayError(f"{path}: vectors are read from .npy (headway embed MODEL --data FILE --output v.npy).")
+    try:
+        vectors = np.load(path, mmap_mode="r")
+    except FileNotFoundError as error:
+        raise HeadwayError(f"There is no file {path}. Check the path.") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise HeadwayError(
+            f"{path} is damaged or no .npy file ({error}). Write it again with headway embed."
+        ) from error
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise HeadwayError(f"{path} holds a {vectors.ndim}-dimensional array of {vectors.dtype}, not vectors.")
+    return vectors

@@ -1,0 +1,1 @@
+"""Masked and causal language modeling: training, filling masks, writing text."""

@@ -1,0 +1,1 @@
+"""Token classification and named entities: everything of it."""
