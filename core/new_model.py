@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from . import bert, gpt2
-from .checkpoint import save_checkpoint
+from .atomic_files import whole_folder
+from .checkpoints.checkpoint import save_checkpoint
 from .errors import HeadwayError
-from .folders import whole_folder
-from .heads import Network, new_backbone
-from .tokenizer import Tokenizer
-from .vocabulary import learn_byte_level_bpe, learn_wordpiece, learn_words
+from .models import bert, gpt2
+from .models.heads import Network, new_backbone
+from .tokenizers.tokenizer import Tokenizer
+from .tokenizers.vocabulary import learn_byte_level_bpe, learn_wordpiece, learn_words
 
 SIZES = {"bert": bert.SIZES, "gpt2": gpt2.SIZES}
 CONFIGS = {"bert": bert.BertConfig, "gpt2": gpt2.GPT2Config}

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.bert import Bert
-from ..core.checkpoint import Checkpoint, load_checkpoint
-from ..core.config_file import read_config
+from ..core.atomic_files import new_path, refuse_existing, whole_file, whole_folder
+from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from ..core.checkpoints.config_file import read_config
+from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
-from ..core.folders import new_path, refuse_existing, whole_file, whole_folder
-from ..core.gpt2 import GPT2Config
-from ..core.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
-from ..core.packing import PackedBatch
-from ..core.sources import find_folder
-from ..core.tokenizer import Tokenizer
+from ..core.inference.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
+from ..core.models.bert import Bert
+from ..core.models.gpt2 import GPT2Config
+from ..core.models.packing import PackedBatch
+from ..core.tokenizers.tokenizer import Tokenizer
 from .base.model_folder import read_info, refuse_replacing
 from .embedding.pooling import Pooling, PublishedPooling
 

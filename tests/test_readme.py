@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import save_checkpoint
-from headway.core.heads import Network
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import samples
 from headway.ui.cli import main
 from tiny_gpt2 import make_gpt2

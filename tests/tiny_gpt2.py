@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from headway.core.checkpoint import save_checkpoint
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, language_model_head
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, language_model_head
+from headway.core.tokenizers.tokenizer import Tokenizer
 
 
 def make_gpt2(tokenizer_folder: Path, folder: Path, max_positions: int = 128) -> Path:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
+from ..core.atomic_files import user_path
 from ..core.errors import HeadwayError
-from ..core.folders import user_path
 from ..core.options import Option, When, options_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def plain_name(name: str) -> str:
 
 def training_options() -> list[Option]:
     """How a model is trained."""
-    from ..core.training_config import TrainConfig
+    from ..core.training.training_config import TrainConfig
 
     return options_of(TrainConfig)
 

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..core.decoding import Generation
-    from ..core.generation import TokenStep
-    from ..core.training_events import Evaluated, Event, Saved, Started, Step
+    from ..core.generation.decoding import Generation
+    from ..core.generation.generation import TokenStep
+    from ..core.training.training_events import Evaluated, Event, Saved, Started, Step
     from ..tasks.base.predictions import Prediction
     from ..tasks.base.results import Prepared, Trained
     from ..tasks.data.examples import Field

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import HeadwayError
 
 if TYPE_CHECKING:
-    from ..core.heads import Network
-    from ..core.tokenizer import Tokenizer
+    from ..core.models.heads import Network
+    from ..core.tokenizers.tokenizer import Tokenizer
     from ..tasks import Embedder, TaskModel
     from ..tasks.inspection import Inspected
 
@@ -66,8 +66,8 @@ class Shelf:
         precision: str = "auto",
         kept: int = KEPT,
     ) -> None:
-        from ..core.folders import user_path
-        from ..core.sources import BUILT_IN, find_folder
+        from ..core.atomic_files import user_path
+        from ..core.checkpoints.hub import BUILT_IN, find_folder
         from ..tasks.base.precision import CHOICES
 
         if precision not in CHOICES:
@@ -91,7 +91,7 @@ class Shelf:
 
     def entries(self) -> list[Entry]:
         """What is on the shelf now: what was named, the finished runs, newest first, and the built-in models."""
-        from ..core.sources import BUILT_IN
+        from ..core.checkpoints.hub import BUILT_IN
 
         named = [entry for name, entry in self._named.items() if name not in BUILT_IN]
         built_in = [entry for name, entry in self._named.items() if name in BUILT_IN]
@@ -121,7 +121,7 @@ class Shelf:
             NoSuchModel: there is none, or it is of the Hub and that is not allowed.
             HeadwayError: it is of the Hub and cannot be had.
         """
-        from ..core.sources import HUB_ID, find_folder
+        from ..core.checkpoints.hub import HUB_ID, find_folder
 
         known = {entry.name: entry for entry in self.entries()}
         if name in known:
@@ -220,8 +220,8 @@ def describe(name: str, folder: Path) -> Entry:
     Raises:
         HeadwayError: they cannot be read, or it is neither a BERT nor a GPT-2.
     """
-    from ..core.config_file import published_class, read_config
-    from ..core.names import model_of
+    from ..core.checkpoints.config_file import published_class, read_config
+    from ..core.checkpoints.weight_names import model_of
     from ..tasks import TASKS
     from ..tasks.base.model_folder import read_info
 

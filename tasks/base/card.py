@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.heads import Network
-from ...core.names import model_of
+from ...core.checkpoints.weight_names import model_of
+from ...core.models.heads import Network
 from .card_text import bullets
 
 if TYPE_CHECKING:

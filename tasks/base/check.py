@@ -21,7 +21,7 @@ from .task import Task
 from .training_data import same_columns
 
 if TYPE_CHECKING:
-    from ...core.tokenizer import Tokenizer
+    from ...core.tokenizers.tokenizer import Tokenizer
 
 
 def check_data(
@@ -106,9 +106,9 @@ def _check_texts(
 
 def _tokenizer_of(task: Task, model: str | Path) -> "tuple[Tokenizer, int]":
     """A model's tokenizer and how many tokens the task may give it; no weights are read."""
-    from ...core.config_file import read_config
-    from ...core.sources import find_folder
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.config_file import read_config
+    from ...core.checkpoints.hub import find_folder
+    from ...core.tokenizers.tokenizer import Tokenizer
 
     folder = find_folder(model)
     return Tokenizer.load(folder), task.limit(read_config(folder)[1].max_positions, str(model))

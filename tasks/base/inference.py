@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.packing import BatchPlan
-from ...core.processes import gather_in_order, shard
+from ...core.models.packing import BatchPlan
+from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
 from ..data.features import TOKENS_AT_ONCE, Features, count_tokens
 from .task import Task

@@ -14,20 +14,20 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ...core.checkpoint import Checkpoint, fill, load_checkpoint, load_head
-from ...core.config_file import published_class, read_config
+from ...core.atomic_files import new_path
+from ...core.checkpoints.checkpoint import Checkpoint, fill, load_checkpoint, load_head
+from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
-from ...core.folders import new_path
-from ...core.heads import Config, Network
-from ...core.inference import ready
-from ...core.names import model_of
-from ...core.processes import inference_device, processes, wait_for_all, wants_cpu
-from ...core.sources import find_folder
-from ...core.tokenizer import Tokenizer
-from ...core.training import fit
-from ...core.training_config import TrainConfig
-from ...core.training_events import Event, Finished, Started
-from ...core.training_state import newest_checkpoint
+from ...core.inference.inference import ready
+from ...core.models.heads import Config, Network
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device, processes, wait_for_all, wants_cpu
+from ...core.training.training import fit
+from ...core.training.training_config import TrainConfig
+from ...core.training.training_events import Event, Finished, Started
+from ...core.training.training_state import newest_checkpoint
 from ..data.columns import Columns
 from ..data.corpus import open_documents
 from ..data.examples import Example, Remark

@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...core.checkpoint import Checkpoint, save_checkpoint
+from ...core.atomic_files import refuse_existing, user_path, whole_folder
+from ...core.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from ...core.checkpoints.hub import BUILT_IN
+from ...core.checkpoints.model_files import read_json
 from ...core.errors import HeadwayError
-from ...core.folders import refuse_existing, user_path, whole_folder
-from ...core.heads import Network
-from ...core.sources import BUILT_IN, read_json
-from ...core.tokenizer import Tokenizer
+from ...core.models.heads import Network
+from ...core.tokenizers.tokenizer import Tokenizer
 from .card import model_card
 from .task import Task
 

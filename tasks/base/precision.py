@@ -6,8 +6,8 @@ Whether it changes a figure is measured once, on the held-out data at the end of
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.cores import has_fast_bf16
-from ...core.inference import PRECISIONS
+from ...core.cpu import has_fast_bf16
+from ...core.inference.inference import PRECISIONS
 
 AUTO = "auto"
 CHOICES = (AUTO, *PRECISIONS)

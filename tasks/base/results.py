@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.training_events import Event
+from ...core.training.training_events import Event
 from ..data.report import Report
 
 

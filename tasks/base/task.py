@@ -21,12 +21,12 @@ from .display import View
 from .predictions import Mistake
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Config, Network
-    from ...core.packing import PackedBatch
-    from ...core.tokenizer import Tokenizer
-    from ...core.training_config import TrainConfig
-    from ...core.training_events import Event
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Config, Network
+    from ...core.models.packing import PackedBatch
+    from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_config import TrainConfig
+    from ...core.training.training_events import Event
     from ..data.columns import Columns
     from ..data.rows import RowStream, Table
     from .card_text import CardText

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
 from ..data.columns import Columns
 from ..data.corpus import Corpus, Documents, Piece, open_documents
 from ..data.features import Features

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...core.gpt2 import GPT2Config
+from ...core.models.gpt2 import GPT2Config
 from ..base.card_text import CardText, bullets
 from ..data.labels import NUMBER, ONE, SEVERAL
 
 if TYPE_CHECKING:
-    from ...core.heads import Network
+    from ...core.models.heads import Network
     from .classification import TextClassification
 
 

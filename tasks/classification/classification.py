@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.heads import SequenceHead
+from ...core.models.heads import SequenceHead
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
@@ -47,11 +47,11 @@ from .card import card_text
 from .predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Network
-    from ...core.tokenizer import Tokenizer
-    from ...core.training_config import TrainConfig
-    from ...core.training_events import Event
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Network
+    from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_config import TrainConfig
+    from ...core.training.training_events import Event
 
 FORMS = {ONE: "one label", SEVERAL: "any number of labels", NUMBER: "a number"}
 TEMPERATURES = torch.logspace(math.log10(0.25), math.log10(8), 121)

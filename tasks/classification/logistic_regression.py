@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...core.bert import BertPooler
-from ...core.devices import accelerator_for
 from ...core.errors import HeadwayError
-from ...core.heads import Network, SequenceHead
-from ...core.inference import ready
-from ...core.packing import BatchPlan
-from ...core.processes import gather_in_order, processes, shard
-from ...core.training_config import TrainConfig
-from ...core.training_events import Event, Finished, Started, Step
+from ...core.inference.inference import ready
+from ...core.models.bert import BertPooler
+from ...core.models.heads import Network, SequenceHead
+from ...core.models.packing import BatchPlan
+from ...core.training.devices import accelerator_for
+from ...core.training.distributed import gather_in_order, processes, shard
+from ...core.training.training_config import TrainConfig
+from ...core.training.training_events import Event, Finished, Started, Step
 from ..data.features import TOKENS_AT_ONCE, Features, pack
 from ..data.labels import NUMBER, ONE
 from ..data.split import split_rows

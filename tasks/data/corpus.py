@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ...core.atomic_files import disk_errors, user_path
 from ...core.errors import HeadwayError
-from ...core.folders import disk_errors, user_path
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
 from .columns import settle_columns
 from .features import Features
 from .read import stream_rows

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ...core.packing import PackedBatch
+from ...core.models.packing import PackedBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
-from ...core.folders import user_path
 from .reading.json_files import LINES_ENDINGS, looks_like_json, open_json
 from .reading.libraries import open_hub, open_object, open_parquet, open_saved
 from .reading.lines import find_file, refuse_binary, take_sample

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ...core.atomic_files import new_path, whole_file
 from ...core.errors import HeadwayError
-from ...core.folders import new_path, whole_file
 from .reading.json_files import LINES_ENDINGS
 
 

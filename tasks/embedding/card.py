@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from ...core.gpt2 import GPT2Config
+from ...core.models.gpt2 import GPT2Config
 from ..base.card_text import CardText
 
 if TYPE_CHECKING:
-    from ...core.heads import Network
+    from ...core.models.heads import Network
     from .similarity import SentenceSimilarity
 
 POOLED = {

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.checkpoint import load_checkpoint
+from ...core.checkpoints.checkpoint import load_checkpoint
+from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
-from ...core.inference import open_ready
+from ...core.inference.inference import open_ready
+from ...core.models.packing import BatchPlan, PackedBatch
 from ...core.options import option
-from ...core.packing import BatchPlan, PackedBatch
-from ...core.processes import inference_device
-from ...core.sources import find_folder
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
 from ..base.precision import AUTO, CHOICES, choose_precision
 from ..classification.classification import TextClassification

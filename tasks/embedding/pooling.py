@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core.checkpoints.model_files import read_json
 from ...core.errors import HeadwayError
-from ...core.gpt2 import GPT2
-from ...core.heads import Backbone
-from ...core.packing import PackedBatch
-from ...core.sources import read_json
+from ...core.models.gpt2 import GPT2
+from ...core.models.heads import Backbone
+from ...core.models.packing import PackedBatch
 
 MODES = ("mean", "first", "last", "max")
 COMBINED = ("sum", "concat")

@@ -38,9 +38,9 @@ from .card import card_text
 from .pooling import MODES, Pooling, PublishedPooling
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Network
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Network
+    from ...core.tokenizers.tokenizer import Tokenizer
 
 SCORES, PAIRS = "scores", "pairs"
 SCALE = 20.0  # of cosines before the softmax over the pairs, as sentence-transformers has it

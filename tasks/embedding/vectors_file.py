@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...core.atomic_files import new_path, user_path, whole_file
 from ...core.errors import HeadwayError
-from ...core.folders import new_path, user_path, whole_file
 from ..data.reading.json_files import LINES_ENDINGS
 from ..data.write import with_prediction
 

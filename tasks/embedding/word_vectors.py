@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import HeadwayError
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
 from ..data.words import Splitter
 from .embedder import Embedder, cosines, unit
 

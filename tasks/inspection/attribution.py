@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
-from ...core.packing import PackedBatch
+from ...core.models.packing import PackedBatch
 from ..classification.classification import TextClassification
 from ..data.features import TOKENS_AT_ONCE
 from ..data.labels import NUMBER, ONE

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ...core.generation import Candidate, TokenStep, next_tokens
-from ...core.generation_config import GenerationConfig
-from ...core.gpt2 import GPT2
-from ...core.heads import Network
+from ...core.generation.generation import Candidate, TokenStep, next_tokens
+from ...core.generation.generation_config import GenerationConfig
+from ...core.models.gpt2 import GPT2
+from ...core.models.heads import Network
 from .opened import Inspected, Reading, Token, spell
 
 

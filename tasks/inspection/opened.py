@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.bert import BertConfig, MaskedLMHead, PretrainingHead
-from ...core.checkpoint import load_checkpoint, load_head
-from ...core.config_file import published_class, read_config
+from ...core.checkpoints.checkpoint import load_checkpoint, load_head
+from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.weight_names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
 from ...core.errors import HeadwayError
-from ...core.gpt2 import LanguageModelHead
-from ...core.heads import Network, language_model_head
-from ...core.layers import Trace
-from ...core.names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
-from ...core.packing import PackedBatch
-from ...core.processes import inference_device
-from ...core.sources import find_folder
-from ...core.text_stream import token_bytes
-from ...core.tokenizer import Tokenizer
+from ...core.models.bert import BertConfig, MaskedLMHead, PretrainingHead
+from ...core.models.gpt2 import LanguageModelHead
+from ...core.models.heads import Network, language_model_head
+from ...core.models.layers import Trace
+from ...core.models.packing import PackedBatch
+from ...core.tokenizers.text_stream import token_bytes
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device
 from ..base.model import TaskModel
 from ..base.task import Task
 from ..classification.classification import TextClassification

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ...core.bert import MaskedLMHead, PretrainingHead
-from ...core.gpt2 import GPT2Config, LanguageModelHead
-from ...core.heads import Config, Network
+from ...core.models.bert import MaskedLMHead, PretrainingHead
+from ...core.models.gpt2 import GPT2Config, LanguageModelHead
+from ...core.models.heads import Config, Network
 
 FP32 = 4  # bytes a number
 HALF = 2

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.checkpoint import load_backbone
+from ...core.checkpoints.checkpoint import load_backbone
 from ...core.errors import HeadwayError
-from ...core.gpt2 import GPT2
-from ...core.heads import Backbone
-from ...core.packing import BatchPlan, PackedBatch
-from ...core.processes import inference_device
-from ...core.tokenizer import Tokenizer
+from ...core.models.gpt2 import GPT2
+from ...core.models.heads import Backbone
+from ...core.models.packing import BatchPlan, PackedBatch
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device
 from ..base.task import Task
 from ..classification.classification import TextClassification
 from ..classification.predictions import LabelPrediction

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
-from ...core.heads import Backbone
-from ...core.layers import SelfAttention
+from ...core.models.heads import Backbone
+from ...core.models.layers import SelfAttention
 from ..base.inference import predictions_for
 from ..base.model import TaskModel
 from ..data.features import group_windows

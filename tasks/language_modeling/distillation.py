@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...core.bert import Bert, init_weights
-from ...core.checkpoint import load_backbone
+from ...core.checkpoints.checkpoint import load_backbone
 from ...core.errors import HeadwayError
-from ...core.heads import Backbone
-from ...core.packing import PackedBatch
-from ...core.tokenizer import Tokenizer
+from ...core.models.bert import Bert
+from ...core.models.heads import Backbone
+from ...core.models.layers import init_weights
+from ...core.models.packing import PackedBatch
+from ...core.tokenizers.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ..data.features import Features

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.heads import language_model_head
+from ...core.models.heads import language_model_head
 from ...core.options import option
 from ..base.display import Bar, Bars, Mark, Marked, Statement, View
 from ..base.predictions import Prediction
@@ -46,10 +46,10 @@ from .likelihood import (
 )
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Network
-    from ...core.packing import PackedBatch
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Network
+    from ...core.models.packing import PackedBatch
+    from ...core.tokenizers.tokenizer import Tokenizer
     from ..base.card_text import CardText
 
 MASK = "[MASK]"

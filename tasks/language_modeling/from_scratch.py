@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.new_model import learn_tokenizer, write_new_model
-from ...core.processes import processes, wait_for_all
-from ...core.sources import find_folder
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import processes, wait_for_all
 from ..base.model import TaskModel
 from ..data.corpus import open_documents
 from .distillation import find_teacher

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.packing import BatchPlan
+from ...core.models.packing import BatchPlan
 from ..base.predictions import Prediction
 from ..data.columns import Columns
 from ..data.corpus import DOCUMENTS, Window

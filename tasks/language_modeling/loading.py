@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from ...core.checkpoint import load_backbone, load_checkpoint, load_head
-from ...core.config_file import published_class, read_config
+from ...core.checkpoints.checkpoint import load_backbone, load_checkpoint, load_head
+from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
-from ...core.gpt2 import GPT2Config, LanguageModelHead
-from ...core.heads import Network, language_model_head
-from ...core.inference import open_ready, ready
-from ...core.names import model_of
-from ...core.processes import inference_device
-from ...core.sources import find_folder
-from ...core.tokenizer import Tokenizer
+from ...core.inference.inference import open_ready, ready
+from ...core.models.gpt2 import GPT2Config, LanguageModelHead
+from ...core.models.heads import Network, language_model_head
+from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
 from ..base.precision import AUTO, choose_precision
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.heads import language_model_head
+from ...core.models.heads import language_model_head
 from ...core.options import option
 from ..base.display import Mark, Marked, View
 from ..base.predictions import Prediction
@@ -40,10 +40,10 @@ from .likelihood import (
 )
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Config, Network
-    from ...core.packing import PackedBatch
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Config, Network
+    from ...core.models.packing import PackedBatch
+    from ...core.tokenizers.tokenizer import Tokenizer
     from ..base.card_text import CardText
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in fp32; the loss needs a few times that
@@ -180,8 +180,8 @@ class TextGeneration(Task):
     @torch.inference_mode()
     def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """How the texts go on; for held-out text, how likely the model finds it."""
-        from ...core.generation import generate_ids
-        from ...core.generation_config import GenerationConfig
+        from ...core.generation.generation import generate_ids
+        from ...core.generation.generation_config import GenerationConfig
 
         device = next(network.parameters()).device
         if features[0].target is not None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.generation import Candidate, generate, next_tokens, stream
-from ...core.generation_config import GenerationConfig
-from ...core.heads import Network
-from ...core.text_stream import token_bytes
-from ...core.tokenizer import Tokenizer
+from ...core.generation.generation import Candidate, generate, next_tokens, stream
+from ...core.generation.generation_config import GenerationConfig
+from ...core.models.heads import Network
+from ...core.tokenizers.text_stream import token_bytes
+from ...core.tokenizers.tokenizer import Tokenizer
 from .likelihood import prompt_room
 
 

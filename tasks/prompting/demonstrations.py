@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.checkpoint import load_backbone
-from ...core.heads import Backbone
-from ...core.packing import BatchPlan, PackedBatch
-from ...core.sources import find_folder
-from ...core.tokenizer import Tokenizer
+from ...core.checkpoints.checkpoint import load_backbone
+from ...core.checkpoints.hub import find_folder
+from ...core.models.heads import Backbone
+from ...core.models.packing import BatchPlan, PackedBatch
+from ...core.tokenizers.tokenizer import Tokenizer
 
 FIRST, RANDOM, BALANCED, NEAREST = "first", "random", "balanced", "nearest"
 CHOICES = (BALANCED, RANDOM, FIRST, NEAREST)

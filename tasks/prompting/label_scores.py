@@ -22,10 +22,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...core.cache import KVCache
-from ...core.decoding import language_model
-from ...core.gpt2 import GPT2
-from ...core.heads import Network
+from ...core.generation.decoding import language_model
+from ...core.models.cache import KVCache
+from ...core.models.gpt2 import GPT2
+from ...core.models.heads import Network
 
 TOKENS_AT_ONCE = 2048
 LOGITS_AT_ONCE = 2**24

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import HeadwayError
-from ...core.generation import generate
-from ...core.generation_config import GenerationConfig
-from ...core.heads import Backbone, Network
-from ...core.tokenizer import Tokenizer
+from ...core.generation.generation import generate
+from ...core.generation.generation_config import GenerationConfig
+from ...core.models.heads import Backbone, Network
+from ...core.tokenizers.tokenizer import Tokenizer
 from ..base.predictions import Prediction
 from ..classification.classification import TextClassification
 from ..classification.predictions import TextExample

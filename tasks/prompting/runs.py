@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from ...core.errors import HeadwayError
-from ...core.heads import Backbone, Network
-from ...core.tokenizer import Tokenizer
+from ...core.models.heads import Backbone, Network
+from ...core.tokenizers.tokenizer import Tokenizer
 from ..classification.predictions import TextExample
 from .calibration import CONTENT_FREE, probabilities
 from .demonstrations import NEAREST, choose, mean_vectors, nearest, orders

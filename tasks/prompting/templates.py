@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from ...core.errors import HeadwayError
-from ...core.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import Tokenizer
 from .label_scores import Choice, Label
 
 SEPARATOR = "\n\n"

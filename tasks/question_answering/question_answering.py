@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ...core.errors import HeadwayError
-from ...core.heads import SpanHead
+from ...core.models.heads import SpanHead
 from ...core.options import option
 from ..base.card_text import CardText
 from ..base.display import Bar, Bars, Mark, Marked, Statement, View
@@ -45,9 +45,9 @@ from .question_rows import ID_NAMES, QuestionExample, answers_reader, question_r
 from .squad_scores import answer_scores, best_threshold, squad_scores
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Network
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Network
+    from ...core.tokenizers.tokenizer import Tokenizer
     from ..data.rows import RowStream
 
 FEWEST_TO_TUNE = 5  # held-out questions of each kind, with an answer and without, for the threshold

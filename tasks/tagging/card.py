@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...core.gpt2 import GPT2Config
+from ...core.models.gpt2 import GPT2Config
 from ..base.card_text import CardText, bullets
 
 if TYPE_CHECKING:
-    from ...core.heads import Network
+    from ...core.models.heads import Network
     from .tagging import TokenClassification
 
 TEXT = "Ada Lovelace lived in London."

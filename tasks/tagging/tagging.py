@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.heads import TokenHead
+from ...core.models.heads import TokenHead
 from ...core.options import option
 from ..base.predictions import Mistake
 from ..base.task import Task
@@ -66,9 +66,9 @@ from .tagged_rows import (
 )
 
 if TYPE_CHECKING:
-    from ...core.checkpoint import Checkpoint
-    from ...core.heads import Backbone, Network
-    from ...core.tokenizer import Tokenizer
+    from ...core.checkpoints.checkpoint import Checkpoint
+    from ...core.models.heads import Backbone, Network
+    from ...core.tokenizers.tokenizer import Tokenizer
     from ..base.card_text import CardText
 
 CUT_AT = {"words": "at spaces and signs", "spaces": "at spaces", "characters": "into single characters"}

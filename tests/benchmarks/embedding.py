@@ -153,10 +153,10 @@ def learning(most: int, epochs: float) -> bool:
 
 def million(lines: int) -> bool:
     """A generated file with a tiny model: the peak of the memory after a tenth of the lines, and after all."""
-    from headway.core.bert import Bert, BertConfig
-    from headway.core.checkpoint import save_checkpoint
-    from headway.core.heads import Network
-    from headway.core.vocabulary import learn_wordpiece
+    from headway.core.checkpoints.checkpoint import save_checkpoint
+    from headway.core.models.bert import Bert, BertConfig
+    from headway.core.models.heads import Network
+    from headway.core.tokenizers.vocabulary import learn_wordpiece
 
     with tempfile.TemporaryDirectory() as folder:
         model, data, output = Path(folder) / "model", Path(folder) / "lines.csv", Path(folder) / "vectors.npy"

@@ -88,7 +88,7 @@ def stsb_rows(part: str, most: int) -> list[dict[str, Any]]:
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
     """The token ids that every side of a classification gets."""
-    from headway.core.tokenizer import Tokenizer
+    from headway.core.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(folder)
     return [tokenizer.join(ids[: LIMIT - 2])[0] for ids in tokenizer.encode_ids(texts)]
@@ -134,7 +134,7 @@ def flops(config: Any, lengths: Sequence[int]) -> float:
 
 def matrix_rate(config: Any, precision: str) -> float:
     """Operations a second of a layer's four products and nothing else, at the best number of rows: the wall."""
-    from headway.core.inference import Int8Linear, PackedLinear
+    from headway.core.inference.inference import Int8Linear, PackedLinear
 
     size, wide = config.hidden_size, config.intermediate_size
     shapes = [(size, 3 * size), (size, size), (size, wide), (wide, size)]
@@ -189,9 +189,9 @@ def classify(job: Job) -> dict[str, Any]:
 
 
 def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> Any:
-    from headway.core.checkpoint import load_checkpoint
-    from headway.core.inference import ready
-    from headway.core.packing import BatchPlan, PackedBatch
+    from headway.core.checkpoints.checkpoint import load_checkpoint
+    from headway.core.inference.inference import ready
+    from headway.core.models.packing import BatchPlan, PackedBatch
     from headway.tasks.data.features import TOKENS_AT_ONCE
 
     network = load_checkpoint(folder).network
@@ -291,10 +291,10 @@ def generate(job: Job) -> dict[str, Any]:
 
 
 def _generate_ours(job: Job, prompts: list[list[int]]) -> Any:
-    from headway.core.checkpoint import load_checkpoint
-    from headway.core.generation import generate_ids
-    from headway.core.generation_config import GenerationConfig
-    from headway.core.inference import ready
+    from headway.core.checkpoints.checkpoint import load_checkpoint
+    from headway.core.generation.generation import generate_ids
+    from headway.core.generation.generation_config import GenerationConfig
+    from headway.core.inference.inference import ready
 
     plain = load_checkpoint(Path(job.cache) / "gpt2").network
     network = ready(plain, job.precision)
@@ -361,10 +361,10 @@ def score(job: Job) -> dict[str, Any]:
 
 def remember(job: Job) -> dict[str, Any]:
     """MB at most while a model is opened, readied and asked once, beyond what the imports took."""
-    from headway.core.checkpoint import load_checkpoint
-    from headway.core.generation import generate_ids
-    from headway.core.generation_config import GenerationConfig
-    from headway.core.inference import PackedLinear, open_ready
+    from headway.core.checkpoints.checkpoint import load_checkpoint
+    from headway.core.generation.generation import generate_ids
+    from headway.core.generation.generation_config import GenerationConfig
+    from headway.core.inference.inference import PackedLinear, open_ready
     from headway.tasks import load
 
     folder = Path(job.cache) / job.work
@@ -429,7 +429,7 @@ def _export(job: Job, cache: Path) -> None:
 
 
 def _draw_gpt2(job: Job, cache: Path) -> None:
-    from headway.core.gpt2 import GPT2Config
+    from headway.core.models.gpt2 import GPT2Config
     from tokenizers import Tokenizer, models
     from transformers import GPT2Config as PublishedConfig
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from headway.core.bert import Bert
-from headway.core.checkpoint import load_checkpoint, save_checkpoint
-from headway.core.heads import Network, new_backbone
-from headway.core.sources import find_folder
-from headway.core.tokenizer import Tokenizer
-from headway.core.training_config import TrainConfig
+from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.checkpoints.hub import find_folder
+from headway.core.models.bert import Bert
+from headway.core.models.heads import Network, new_backbone
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import FillMask, TextClassification, TextGeneration, load
 from headway.tasks.base.inference import predictions_for
 from headway.tasks.data.corpus import Corpus, open_documents

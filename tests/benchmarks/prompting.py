@@ -28,7 +28,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 
 import torch
-from headway.core.gpt2 import GPT2Config
+from headway.core.models.gpt2 import GPT2Config
 from headway.tasks import Prompt
 from headway.tasks.prompting.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from machine import describe_machine
@@ -176,7 +176,7 @@ def speed(texts: int, peer_texts: int, tiny: bool) -> bool:
     met = True
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), tiny)
-        from headway.core.tokenizer import Tokenizer
+        from headway.core.tokenizers.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(Path(folder))
         for work in SPEED:

@@ -93,7 +93,7 @@ def train_peer(
     the same ones. `loss_of` takes the inputs and outputs of a step and gives the loss to compare with Headway's, where
     that is not the one that is trained on.
     """
-    from headway.core.packing import BatchPlan
+    from headway.core.models.packing import BatchPlan
     from torch.utils.data import SequentialSampler
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -164,7 +164,7 @@ def ask_peer(model: Any, collator: Any, examples: Sequence[Mapping[str, Any]]) -
 
 def train_ours(run: Run, model: Any, rows: Sequence[Any]) -> dict[str, Any]:
     """Trains a Headway model, the whole way from rows to a model folder, and tells what was measured."""
-    from headway.core.training_events import Step
+    from headway.core.training.training_events import Step
 
     work = run.work
     clock, losses, tokens = [time.perf_counter()], [], []

@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from headway.core.checkpoint import Checkpoint, load_checkpoint
-from headway.core.heads import Network
-from headway.core.names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, expand, model_of, prefixed
-from headway.core.packing import PackedBatch
+from headway.core.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from headway.core.checkpoints.weight_names import (
+    ARCHITECTURES,
+    BACKBONES,
+    BASE_ARCHITECTURES,
+    expand,
+    model_of,
+    prefixed,
+)
+from headway.core.models.heads import Network
+from headway.core.models.packing import PackedBatch
 from torch import Tensor, nn
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core.checkpoint import load_checkpoint
-from headway.core.generation import generate
-from headway.core.generation_config import GenerationConfig
-from headway.core.packing import PackedBatch
-from headway.core.sources import BUILT_IN
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import load_checkpoint
+from headway.core.checkpoints.hub import BUILT_IN
+from headway.core.generation.generation import generate
+from headway.core.generation.generation_config import GenerationConfig
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import load
 
 NAMES = ["mini-bert", "mini-gpt2"]

@@ -4,10 +4,10 @@ import random
 
 import pytest
 import torch
-from headway.core import cache as cache_module
-from headway.core.cache import KVCache
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.packing import PackedBatch
+from headway.core.models import cache as cache_module
+from headway.core.models.cache import KVCache
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.packing import PackedBatch
 from parity import TOLERANCE, sequences, stir
 
 VOCAB = 31

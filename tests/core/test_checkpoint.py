@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core import sources
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
+from headway.core.atomic_files import whole_file, whole_folder
+from headway.core.checkpoints import hub
+from headway.core.checkpoints.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
+from headway.core.checkpoints.hub import find_folder
+from headway.core.checkpoints.weight_names import ARCHITECTURES, BACKBONES, build_head, expand
 from headway.core.errors import HeadwayError
-from headway.core.folders import whole_file, whole_folder
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
-from headway.core.names import ARCHITECTURES, BACKBONES, build_head, expand
-from headway.core.packing import PackedBatch
-from headway.core.sources import find_folder
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
+from headway.core.models.packing import PackedBatch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -621,13 +621,13 @@ class TestFindingAModel:
             find_folder("a lovely film, " * 20)
 
     def test_a_built_in_name_is_its_folder(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sources.BUILT_IN, "headway-tiny", tmp_path)
+        monkeypatch.setitem(hub.BUILT_IN, "headway-tiny", tmp_path)
         assert find_folder("headway-tiny") == tmp_path
         with pytest.raises(HeadwayError, match=r"Built in: .*headway-tiny"):
             find_folder("./headway-tinny")
 
     def test_every_built_in_model_has_a_config(self):
-        assert all((folder / "config.json").is_file() for folder in sources.BUILT_IN.values())
+        assert all((folder / "config.json").is_file() for folder in hub.BUILT_IN.values())
 
     def test_a_file_is_no_folder(self, tmp_path):
         (tmp_path / "config.json").write_text("{}")

@@ -6,11 +6,11 @@ import sys
 import joblib
 import pytest
 import torch
-from headway.core import cores
-from headway.core.bert import Bert, BertConfig
-from headway.core.cores import keep_freed_memory, use_available_cores
-from headway.core.heads import Network
-from headway.core.inference import ready
+from headway.core import cpu
+from headway.core.cpu import keep_freed_memory, use_available_cores
+from headway.core.inference.inference import ready
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class Glibc:
         self.most, self.told = most, []
 
     def mallopt(self, parameter: int, value: int) -> int:
-        fine = parameter == cores.M_TRIM_THRESHOLD or value <= self.most
+        fine = parameter == cpu.M_TRIM_THRESHOLD or value <= self.most
         self.told += [(parameter, value)] if fine else []
         return int(fine)
 
@@ -71,7 +71,7 @@ def glibc(monkeypatch):
 def test_freed_memory_is_kept_as_far_as_the_library_can(glibc, most: int, expected: int):
     library = glibc(Glibc(most))
     keep_freed_memory()
-    assert library.told == [(cores.M_MMAP_THRESHOLD, expected), (cores.M_TRIM_THRESHOLD, 2**28)]
+    assert library.told == [(cpu.M_MMAP_THRESHOLD, expected), (cpu.M_TRIM_THRESHOLD, 2**28)]
 
 
 def test_a_library_that_keeps_nothing_is_left_as_it_is(glibc):

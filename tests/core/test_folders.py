@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from headway.core.atomic_files import new_path, replace_folder, user_path, whole_file, whole_folder
 from headway.core.errors import HeadwayError
-from headway.core.folders import new_path, replace_folder, user_path, whole_file, whole_folder
 
 
 def write(destination: Path, text: str) -> None:

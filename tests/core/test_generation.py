@@ -7,19 +7,19 @@ from random import Random
 import pytest
 import torch
 import transformers
-from headway.core import decoding, generation
-from headway.core.bert import Bert, BertConfig
-from headway.core.cache import KVCache
-from headway.core.checkpoint import load_checkpoint
+from headway.core.checkpoints.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import generate, generate_ids, next_tokens, stream
-from headway.core.generation_config import GenerationConfig
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, SequenceHead, language_model_head
-from headway.core.packing import PackedBatch
-from headway.core.sampling import draw
-from headway.core.text_stream import token_bytes
-from headway.core.tokenizer import Tokenizer
+from headway.core.generation import decoding, generation
+from headway.core.generation.generation import generate, generate_ids, next_tokens, stream
+from headway.core.generation.generation_config import GenerationConfig
+from headway.core.generation.sampling import draw
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.cache import KVCache
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, SequenceHead, language_model_head
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.text_stream import token_bytes
+from headway.core.tokenizers.tokenizer import Tokenizer
 from parity import sequences
 
 VOCAB, END, LONGEST = 37, 36, 48

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from fake_hub import FakeHub
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.checkpoints.hub import find_folder
 from headway.core.errors import HeadwayError
-from headway.core.heads import Network, TokenHead
-from headway.core.sources import find_folder
-from headway.core.tokenizer import Tokenizer
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network, TokenHead
+from headway.core.tokenizers.tokenizer import Tokenizer
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core import layers
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import generate_ids
-from headway.core.generation_config import GenerationConfig
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, SequenceHead, language_model_head
-from headway.core.inference import (
+from headway.core.generation.generation import generate_ids
+from headway.core.generation.generation_config import GenerationConfig
+from headway.core.inference.inference import (
     Int8Linear,
     MappedEmbedding,
     PackedLinear,
@@ -25,7 +21,11 @@ from headway.core.inference import (
     open_ready,
     ready,
 )
-from headway.core.packing import PackedBatch
+from headway.core.models import layers
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, SequenceHead, language_model_head
+from headway.core.models.packing import PackedBatch
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
 

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from headway.core import layers
-from headway.core.bert import BertConfig
-from headway.core.gpt2 import GPT2Config
-from headway.core.heads import new_backbone
-from headway.core.layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace, attend, attention_weights
-from headway.core.packing import PackedBatch
+from headway.core.models import attention, layers
+from headway.core.models.attention import attend, attention_weights
+from headway.core.models.bert import BertConfig
+from headway.core.models.dropout import Dropout
+from headway.core.models.gpt2 import GPT2Config
+from headway.core.models.heads import new_backbone
+from headway.core.models.layers import ACTIVATIONS, FeedForward, SelfAttention, Trace
+from headway.core.models.packing import PackedBatch
 
 LENGTHS = {
     "mixed": [3, 1, 7, 7, 2, 7],
@@ -52,23 +54,23 @@ def test_every_form_of_attention_is_the_definition(lengths, causal):
     expected = plain_attention(q, k, v, batch, causal, scale)
     together = torch.stack([q, k, v], dim=1)
     for found in (
-        layers._attend_by_run(together, batch, causal, 0.0, scale),
-        layers._attend_padded(q, k, v, batch, causal, 0.0, scale),
+        attention._attend_by_run(together, batch, causal, 0.0, scale),
+        attention._attend_padded(q, k, v, batch, causal, 0.0, scale),
         attend(together, batch, causal=causal, dropout=0.0, scale=scale),
     ):
         torch.testing.assert_close(found, expected, **CLOSE)
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("length", [layers.SHORT - 1, layers.SHORT, 300])
+@pytest.mark.parametrize("length", [attention.SHORT - 1, attention.SHORT, 300])
 @pytest.mark.parametrize("tiles", [False, True])
 def test_attention_in_half_precision_is_nearly_the_definition(monkeypatch, tiles, length, causal):
-    monkeypatch.setattr(layers, "has_matrix_tiles", lambda: tiles)
-    monkeypatch.setattr(layers, "PRODUCT_SCORES", 3 * length**2)  # several parts, the last one smaller
+    monkeypatch.setattr(attention, "has_matrix_tiles", lambda: tiles)
+    monkeypatch.setattr(attention, "PRODUCT_SCORES", 3 * length**2)  # several parts, the last one smaller
     batch = batch_of([length] * 2 + [5])
     inputs = torch.stack(qkv(batch), dim=1).bfloat16()
     expected = plain_attention(*inputs.float().unbind(1), batch, causal, 0.3)
-    found = layers._attend_by_run(inputs, batch, causal, 0.0, 0.3)
+    found = attention._attend_by_run(inputs, batch, causal, 0.0, 0.3)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
 
@@ -79,8 +81,8 @@ def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, ca
     batch, scale = batch_of(lengths), 0.3
     forms = [
         lambda q, k, v: plain_attention(q, k, v, batch, causal, scale),
-        lambda *qkv: layers._attend_by_run(torch.stack(qkv, dim=1), batch, causal, 0.0, scale),
-        lambda q, k, v: layers._attend_padded(q, k, v, batch, causal, 0.0, scale),
+        lambda *qkv: attention._attend_by_run(torch.stack(qkv, dim=1), batch, causal, 0.0, scale),
+        lambda q, k, v: attention._attend_padded(q, k, v, batch, causal, 0.0, scale),
         lambda *qkv: attend(torch.stack(qkv, dim=1), batch, causal=causal, dropout=0.0, scale=scale),
     ]
     gradients = []

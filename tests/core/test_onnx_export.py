@@ -8,11 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from headway.core import onnx_export
-from headway.core.bert import Bert, BertConfig, BertPooler
 from headway.core.errors import HeadwayError
-from headway.core.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
-from headway.core.onnx_export import (
+from headway.core.inference import onnx_export
+from headway.core.inference.onnx_export import (
     INPUTS,
     OPSET,
     PaddedBert,
@@ -22,6 +20,8 @@ from headway.core.onnx_export import (
     samples,
     write_onnx,
 )
+from headway.core.models.bert import Bert, BertConfig, BertPooler
+from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
 from parity import stir
 
 CONFIG = BertConfig(

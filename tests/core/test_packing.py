@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from headway.core.packing import BatchPlan, PackedBatch
+from headway.core.models.packing import BatchPlan, PackedBatch
 from hypothesis import given
 from hypothesis import strategies as st
 

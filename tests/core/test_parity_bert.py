@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import torch
 import transformers
-from headway.core.bert import SIZES, Bert, BertConfig
-from headway.core.checkpoint import load_backbone, load_checkpoint
+from headway.core.checkpoints.checkpoint import load_backbone, load_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.heads import Network, SequenceHead
-from headway.core.layers import Trace
-from headway.core.packing import PackedBatch
-from headway.core.tokenizer import Tokenizer
+from headway.core.models.bert import SIZES, Bert, BertConfig
+from headway.core.models.heads import Network, SequenceHead
+from headway.core.models.layers import Trace
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.tokenizer import Tokenizer
 from parity import (
     TOLERANCE,
     Watch,

@@ -6,10 +6,10 @@ import pytest
 import torch
 import transformers
 from headway.core.errors import HeadwayError
-from headway.core.gpt2 import GPT2, SIZES, GPT2Config
-from headway.core.heads import Network, SequenceHead, TokenHead
-from headway.core.layers import Trace
-from headway.core.packing import PackedBatch
+from headway.core.models.gpt2 import GPT2, SIZES, GPT2Config
+from headway.core.models.heads import Network, SequenceHead, TokenHead
+from headway.core.models.layers import Trace
+from headway.core.models.packing import PackedBatch
 from parity import TOLERANCE, Watch, assert_gradients_equal, ours, padded, sequences, stir, unpadded, weigh
 
 VOCAB, LONGEST, END_OF_TEXT = 61, 17, 60

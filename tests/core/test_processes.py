@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_worker
-from headway.core.processes import Processes, from_main, gather_in_order, processes, shard
+from headway.core.training.distributed import Processes, from_main, gather_in_order, processes, shard
 from train_worker import TOGETHER, Data, accumulated, curve, told
 
 LAUNCHERS = {

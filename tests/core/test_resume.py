@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 import train_worker
 from headway.core.errors import HeadwayError
-from headway.core.training import fit
-from headway.core.training_config import TrainConfig
-from headway.core.training_events import Event, Finished, Saved, Started, Step
+from headway.core.training.training import fit
+from headway.core.training.training_config import TrainConfig
+from headway.core.training.training_events import Event, Finished, Saved, Started, Step
 from train_worker import KILLS, Data, tiny_bert, weights
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3)

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 import torch
-from headway.core.generation_config import GenerationConfig
-from headway.core.sampling import draw, limit, penalize
+from headway.core.generation.generation_config import GenerationConfig
+from headway.core.generation.sampling import draw, limit, penalize
 from transformers.generation import logits_process
 
 

@@ -3,8 +3,8 @@
 from random import Random
 
 import pytest
-from headway.core.text_stream import TextStream
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.text_stream import TextStream
+from headway.core.tokenizers.tokenizer import Tokenizer
 
 EMOJI = "a 👩‍👩‍👧 flag 🇫🇷, 👍🏽 naïve 一只猫 end"
 

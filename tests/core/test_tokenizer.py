@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Encoding, Tokenizer
+from headway.core.tokenizers.tokenizer import Encoding, Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer

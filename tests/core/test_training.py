@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core.bert import MaskedLMHead
-from headway.core.devices import choose_precision
 from headway.core.errors import HeadwayError
-from headway.core.heads import Network
-from headway.core.optimization import adamw, add_rows_alone, learning_rate
-from headway.core.packing import PackedBatch
-from headway.core.training import fit
-from headway.core.training_config import TrainConfig
-from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
+from headway.core.models.bert import MaskedLMHead
+from headway.core.models.heads import Network
+from headway.core.models.packing import PackedBatch
+from headway.core.training.devices import choose_precision
+from headway.core.training.optimization import adamw, add_rows_alone, learning_rate
+from headway.core.training.training import fit
+from headway.core.training.training_config import TrainConfig
+from headway.core.training.training_events import Evaluated, Finished, Saved, Started, Step
 from torch import nn
 from train_worker import Data, tiny_bert, weights
 

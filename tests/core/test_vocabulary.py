@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Tokenizer
-from headway.core.vocabulary import END_OF_TEXT, WORDPIECE_SPECIAL, learn_byte_level_bpe, learn_wordpiece
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.tokenizers.vocabulary import END_OF_TEXT, WORDPIECE_SPECIAL, learn_byte_level_bpe, learn_wordpiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from headway.core import training_state
-from headway.core.bert import BertConfig
-from headway.core.heads import Network, SequenceHead, new_backbone
-from headway.core.packing import BatchPlan, PackedBatch
-from headway.core.processes import gather_in_order, processes, shard
-from headway.core.training import fit
-from headway.core.training_config import TrainConfig
-from headway.core.training_events import Event, Finished, Saved, Started, Step
+from headway.core.models.bert import BertConfig
+from headway.core.models.heads import Network, SequenceHead, new_backbone
+from headway.core.models.packing import BatchPlan, PackedBatch
+from headway.core.training import training_state
+from headway.core.training.distributed import gather_in_order, processes, shard
+from headway.core.training.training import fit
+from headway.core.training.training_config import TrainConfig
+from headway.core.training.training_events import Event, Finished, Saved, Started, Step
 from torch import Tensor, nn
 from torch.nn import functional as F
 

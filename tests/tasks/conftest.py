@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import save_checkpoint
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network
+from headway.core.tokenizers.tokenizer import Tokenizer
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "max_positions": 48}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
 from headway.tasks.base.card import _table
 from huggingface_hub import ModelCard

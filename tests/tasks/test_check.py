@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import SentenceSimilarity, TextClassification
 from headway.tasks.base.check import check_data
 from headway.tasks.classification.predictions import TextExample

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from headway.core.bert import Bert, BertConfig
 from headway.core.errors import HeadwayError
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.packing import PackedBatch
-from headway.core.tokenizer import Tokenizer
-from headway.core.training_config import TrainConfig
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
 from headway.tasks.classification.classification import join_windows
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import (
     TASKS,
     FillMask,

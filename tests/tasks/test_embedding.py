@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Embedder
 from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding.embedder import TEXTS_AT_ONCE, cosines

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from headway.core.errors import HeadwayError
-from headway.core.heads import SequenceHead
+from headway.core.models.heads import SequenceHead
 from headway.tasks import TextClassification, load
 from headway.tasks.classification.logistic_regression import LINEAR, STRENGTHS
 from sklearn.linear_model import LogisticRegression
@@ -121,7 +121,7 @@ def test_the_folder_opens_in_transformers_with_equal_outputs(request, tmp_path, 
 
 
 def test_the_same_text_is_read_once(bert_folder, tmp_path, monkeypatch):
-    from headway.core.packing import PackedBatch
+    from headway.core.models.packing import PackedBatch
     from headway.tasks.classification import logistic_regression
 
     seen = []

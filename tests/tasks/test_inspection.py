@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import save_checkpoint
+from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head, new_backbone
-from headway.core.packing import PackedBatch
-from headway.core.tokenizer import Tokenizer
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head, new_backbone
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import TextClassification, load
 from headway.tasks.inspection import (
     Inspected,

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import load_backbone, save_checkpoint
+from headway.core.checkpoints.checkpoint import load_backbone, save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.generation import generate_ids
-from headway.core.generation_config import GenerationConfig
-from headway.core.heads import Network
-from headway.core.packing import PackedBatch
-from headway.core.tokenizer import Tokenizer
-from headway.core.training_config import TrainConfig
-from headway.core.training_events import Saved
-from headway.core.vocabulary import learn_wordpiece
+from headway.core.generation.generation import generate_ids
+from headway.core.generation.generation_config import GenerationConfig
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network
+from headway.core.models.packing import PackedBatch
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.tokenizers.vocabulary import learn_wordpiece
+from headway.core.training.training_config import TrainConfig
+from headway.core.training.training_events import Saved
 from headway.tasks import FillMask, TextGeneration, load
 from headway.tasks.data.columns import Columns
 from headway.tasks.data.corpus import Corpus, open_documents

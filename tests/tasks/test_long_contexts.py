@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.bert import Bert, BertConfig
-from headway.core.heads import Network, SpanHead
-from headway.core.tokenizer import Tokenizer
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network, SpanHead
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.base.inference import predictions_for
 from headway.tasks.data.features import Features, group_windows
 from headway.tasks.data.read import read_table

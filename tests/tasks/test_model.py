@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from headway.core.checkpoint import load_checkpoint
+from headway.core.checkpoints.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.training_config import TrainConfig
-from headway.core.training_events import Evaluated, Finished, Saved, Started, Step
+from headway.core.training.training_config import TrainConfig
+from headway.core.training.training_events import Evaluated, Finished, Saved, Started, Step
 from headway.tasks import TextClassification, load
 from headway.tasks.base.model import EXAMPLES_AT_ONCE, TaskModel
 from headway.tasks.base.results import Prepared, Trained

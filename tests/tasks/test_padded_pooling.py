@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from headway.core.packing import PackedBatch
+from headway.core.models.packing import PackedBatch
 from headway.tasks.embedding.pooling import PUBLISHED_MODES, Pooling
 from headway.tasks.export import PaddedPooling
 

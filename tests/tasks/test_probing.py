@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core.checkpoint import load_backbone
+from headway.core.checkpoints.checkpoint import load_backbone
 from headway.core.errors import HeadwayError
-from headway.core.packing import PackedBatch
+from headway.core.models.packing import PackedBatch
 from headway.tasks import QuestionAnswering, TextClassification, TokenClassification
 from headway.tasks.data.split import split_rows
 from headway.tasks.inspection import Probed, ProbeResult, probe
@@ -99,7 +99,7 @@ def test_the_mix_finds_the_layer_that_alone_knows(bert_folder, monkeypatch):
         noise[:, 2] += 3.0 * (batch.input_ids == money)[:, None]
         return noise
 
-    from headway.core.tokenizer import Tokenizer
+    from headway.core.tokenizers.tokenizer import Tokenizer
 
     (money,) = Tokenizer.load(bert_folder).encode("money").ids
     monkeypatch.setattr(probing, "layer_states", states)

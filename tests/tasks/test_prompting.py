@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Prompt
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, TextExample

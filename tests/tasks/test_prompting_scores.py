@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from headway.core.checkpoint import load_checkpoint
+from headway.core.checkpoints.checkpoint import load_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network
-from headway.core.tokenizer import Tokenizer
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.tasks.prompting import label_scores
 from headway.tasks.prompting.calibration import calibrate, own_probabilities, probabilities

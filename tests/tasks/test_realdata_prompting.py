@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.checkpoint import save_checkpoint
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Prompt
 from headway.tasks.data.read import read_table
 

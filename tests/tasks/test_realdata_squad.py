@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.read import read_table
 from headway.tasks.question_answering.question_answering import QuestionAnswering, squad_predictions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.tokenizer import Tokenizer
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.data.read import read_table
 from headway.tasks.tagging.predictions import EntitiesPrediction
 from headway.tasks.tagging.tag_schemes import find_chunks

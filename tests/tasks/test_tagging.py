@@ -11,8 +11,8 @@ import pytest
 import torch
 import transformers
 from headway.core.errors import HeadwayError
-from headway.core.tokenizer import Tokenizer
-from headway.core.training_config import TrainConfig
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.training.training_config import TrainConfig
 from headway.tasks.base.check import collect_remarks
 from headway.tasks.base.model import TaskModel
 from headway.tasks.data.features import group_windows, pack

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import save_checkpoint
-from headway.core.heads import Network
-from headway.core.vocabulary import learn_wordpiece
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network
+from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.ui.cli import main
 from reviews import REVIEWS, write_reviews
 

@@ -20,8 +20,8 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from headway.core.errors import HeadwayError
-from headway.core.generation import generate
-from headway.core.generation_config import GenerationConfig
+from headway.core.generation.generation import generate
+from headway.core.generation.generation_config import GenerationConfig
 from headway.tasks import TASKS, Embedder, load
 from headway.tasks.base.model import TaskModel
 from headway.tasks.language_modeling.loading import load_language_model
@@ -218,7 +218,7 @@ def test_the_hub_is_asked_once_for_a_model_and_its_errors_name_no_folder(trained
             raise HeadwayError("/home/me/.cache/models--x/config.json says 't5'. See https://hub.example/x/y for it.")
         return trained_once
 
-    monkeypatch.setattr("headway.core.sources.find_folder", found)
+    monkeypatch.setattr("headway.core.checkpoints.hub.find_folder", found)
     shelf = Shelf(built_in=False, hub=True)
     for _ in range(3):
         assert shelf.find("someone/model").folder == trained_once

@@ -88,10 +88,10 @@ def gpt2(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def masked(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT that fills gaps, with random weights."""
-    from headway.core.bert import Bert, BertConfig
-    from headway.core.checkpoint import save_checkpoint
-    from headway.core.heads import Network, language_model_head
-    from headway.core.tokenizer import Tokenizer
+    from headway.core.checkpoints.checkpoint import save_checkpoint
+    from headway.core.models.bert import Bert, BertConfig
+    from headway.core.models.heads import Network, language_model_head
+    from headway.core.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(wordpiece_folder)
     torch.manual_seed(0)
@@ -409,8 +409,8 @@ def test_similar_sentences_are_found_by_the_vectors(shelf):
 
 def test_a_text_grows_as_greedy_generation_has_it(shelf):
     network, tokenizer = shelf.language_model("writer")
-    from headway.core.generation import generate
-    from headway.core.generation_config import GenerationConfig
+    from headway.core.generation.generation import generate
+    from headway.core.generation.generation_config import GenerationConfig
 
     ((expected,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=12))
     text, before = last(write.write_on(shelf, "writer", "the cat", ["x"], 0.0, 40, 0.9, 12))
@@ -445,7 +445,7 @@ def test_the_likeliest_tokens_can_be_appended(shelf):
 def test_probabilities_of_next_tokens_are_the_models_own(shelf):
     writer = Writer(*shelf.language_model("writer"))
     found = writer.likeliest("the cat", 5)
-    from headway.core.generation import next_tokens
+    from headway.core.generation.generation import next_tokens
 
     step = next(next_tokens(writer.network, writer.tokenizer, "the cat", likeliest=5))
     assert [one.probability for one in found] == [one.probability for one in step.likeliest]

@@ -296,9 +296,7 @@ def test_a_model_without_a_head_does_not_answer(refused):
 
 
 def test_without_a_built_in_model_one_must_be_named(refused, monkeypatch):
-    from headway.core import sources
-
-    monkeypatch.setattr(sources, "BUILT_IN", {})
+    monkeypatch.setattr("headway.core.checkpoints.hub.BUILT_IN", {})
     line = refused("train", TASK, "--data", "reading.csv", "--output", "model")
     assert "--model is missing" in line
     assert "bert-base-uncased" in line

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import QuestionAnswering, TokenClassification, load
 from reviews import REVIEWS, THINGS, write_reviews
 from tiny_gpt2 import make_gpt2

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from headway import tasks
 from headway.core.options import option, options_of
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification
 from headway.ui import cli
 from headway.ui.options import ALIASES
@@ -109,9 +109,9 @@ def test_tasks_lists_every_task(headway):
 
 
 def test_models_lists_the_built_in_ones_and_says_what_else_can_be_given(headway, monkeypatch, tiny):
-    from headway.core import sources
+    from headway.core.checkpoints import hub
 
-    monkeypatch.setitem(sources.BUILT_IN, "tiny-one", tiny)
+    monkeypatch.setitem(hub.BUILT_IN, "tiny-one", tiny)
     out = headway("models").out
     assert "tiny-one" in out
     assert "FOLDER" in out

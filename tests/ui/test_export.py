@@ -7,11 +7,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from headway.core import onnx_export
-from headway.core.checkpoint import load_checkpoint, save_checkpoint
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.inference import onnx_export
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Embedder, load
 from headway.tasks.embedding.pooling import Pooling, PublishedPooling
 

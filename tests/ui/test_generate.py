@@ -5,9 +5,9 @@ import io
 import json
 
 import pytest
-from headway.core import sources
-from headway.core.generation import generate, next_tokens
-from headway.core.generation_config import GenerationConfig
+from headway.core.checkpoints import hub
+from headway.core.generation.generation import generate, next_tokens
+from headway.core.generation.generation_config import GenerationConfig
 from headway.core.options import options_of
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.commands.generate import model_and_texts
@@ -91,7 +91,7 @@ def test_a_text_may_be_given_as_an_option(headway, gpt2):
 
 
 def test_what_cannot_be_a_path_is_a_text(gpt2, monkeypatch):
-    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     for text in ("once upon a time " * 20, "~nobody-of-this-name is here", "~", "a\0b c"):
         expected = (text, []) if text == "~" else ("mini-gpt2", [text])  # that is a folder
         assert model_and_texts([text]) == expected
@@ -104,10 +104,10 @@ def test_without_a_text_it_starts_from_nothing(headway, gpt2):
 
 def test_the_built_in_model_is_asked_where_none_is_given(headway, gpt2, monkeypatch):
     ran = headway("generate", "the quick fox", *SHORT)
-    if "mini-gpt2" not in sources.BUILT_IN:
+    if "mini-gpt2" not in hub.BUILT_IN:
         assert ran.code == 2
         assert "The model is missing" in ran.err
-    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     expected = headway("generate", gpt2, "the quick fox", *SHORT)
     assert headway("generate", "the quick fox", *SHORT) == expected
     assert headway("generate", "mini-gpt2", "the quick fox", *SHORT) == expected
@@ -175,6 +175,6 @@ def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, 
 
 
 def test_an_empty_text_is_no_model(headway, gpt2, monkeypatch):
-    monkeypatch.setitem(sources.BUILT_IN, "mini-gpt2", gpt2)
+    monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     ran = headway("generate", "", "--max-new-tokens", "3", "--json")
     assert ran.code == 0, ran.err

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from headway.core.checkpoint import save_checkpoint
-from headway.core.gpt2 import GPT2, GPT2Config
-from headway.core.heads import Network, language_model_head
-from headway.core.tokenizer import Tokenizer
+from headway.core.checkpoints.checkpoint import save_checkpoint
+from headway.core.models.gpt2 import GPT2, GPT2Config
+from headway.core.models.heads import Network, language_model_head
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.inspection import open_model, view_attention
 from headway.ui.commands.inspect import look
 from headway.ui.commands.inspect_page import MOST_BYTES, page_data, pool, render_page

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from headway.core.errors import HeadwayError
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
 from headway.ui.runs import job_process
 from headway.ui.runs.job import History, Job, Request
@@ -227,7 +227,7 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
         patch.setattr(job_process.Events, "tell", told)
         if moment == "writing":
             patch.setattr(
-                "headway.core.folders.sync_folder", lambda folder: folder.name.startswith(".reviews.") and die()
+                "headway.core.atomic_files.sync_folder", lambda folder: folder.name.startswith(".reviews.") and die()
             )
         if moment == "whole":
             patch.setattr(Job, "publish", lambda _: die())

@@ -39,7 +39,7 @@ def test_a_model_from_scratch_is_trained_measured_and_asked(headway, corpus, tas
 
 
 def test_a_model_from_scratch_that_was_interrupted_goes_on(headway, corpus, monkeypatch):
-    from headway.core import training
+    from headway.core.training import training
 
     options = ["--data", corpus, *SCRATCH, "--save-steps", "1"]
     assert headway("train", "fill-mask", *options, "--output", "whole").code == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headway.core.checkpoints.hub import BUILT_IN
 from headway.core.errors import HeadwayError
 from headway.core.options import options_of
-from headway.core.sources import BUILT_IN
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.base.check import check_data
 from headway.ui.browser.form import draw_option, read_options

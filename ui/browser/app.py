@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
-from ...core.folders import user_path
 from ..http.serve import KEY, ROOT_PATH, chosen_key, ended_by_signals, is_loopback, listen
 from ..kernels import keep_few_kernels
 from ..options import PRECISION, with_options

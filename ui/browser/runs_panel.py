@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from ...core.atomic_files import whole_file
 from ...core.errors import HeadwayError
-from ...core.folders import whole_file
 from .desk import Desk
 from .drawing import draw_code
 from .events import FILES, bind

@@ -16,11 +16,11 @@ from ..options import HEADER, PRECISION, chosen_columns, chosen_options, column_
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...core.decoding import Generation
-    from ...core.generation import TokenStep
-    from ...core.generation_config import GenerationConfig
-    from ...core.heads import Network
-    from ...core.tokenizer import Tokenizer
+    from ...core.generation.decoding import Generation
+    from ...core.generation.generation import TokenStep
+    from ...core.generation.generation_config import GenerationConfig
+    from ...core.models.heads import Network
+    from ...core.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_MODEL = "mini-gpt2"
 STDIN = "-"
@@ -61,7 +61,7 @@ def generate(
 
     With --data, --text names the column. Without it, it is a text.
     """
-    from ...core.generation_config import GenerationConfig
+    from ...core.generation.generation_config import GenerationConfig
     from ...tasks.language_modeling.loading import load_language_model
     from ..render import screen
 
@@ -114,7 +114,7 @@ class _Continued:
         self.scored = config.samples > 1 or config.beams > 1
 
     def whole(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        from ...core.generation import generate as continued
+        from ...core.generation.generation import generate as continued
         from ..render import show_continued
 
         results = []
@@ -126,7 +126,7 @@ class _Continued:
     def as_it_comes(self, prompt: str) -> dict[str, Any]:
         from rich.text import Text
 
-        from ...core.generation import stream
+        from ...core.generation.generation import stream
         from ..render import show_ending
 
         texts: list[Generation] = []
@@ -143,7 +143,7 @@ class _Continued:
         return {"prompt": prompt, "texts": [_plain(one) for one in texts]}
 
     def by_token(self, prompt: str) -> dict[str, Any]:
-        from ...core.generation import next_tokens
+        from ...core.generation.generation import next_tokens
         from ..render import show_steps
 
         steps: list[TokenStep] = list(next_tokens(self.network, self.tokenizer, prompt, self.config))
@@ -186,7 +186,7 @@ def _continue_rows(
     json: bool,
 ) -> None:
     """Every row of a file with what its text goes on with, in the file's order and in bounded memory."""
-    from ...core.generation import generate as continued
+    from ...core.generation.generation import generate as continued
     from ...tasks.classification.classification import TextClassification
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import RowWriter
@@ -222,7 +222,7 @@ def model_and_texts(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
     Raises:
         HeadwayError: there is no built-in model, and none is given.
     """
-    from ...core.sources import BUILT_IN
+    from ...core.checkpoints.hub import BUILT_IN
 
     given = list(arguments or ())
     first = given[0] if given and given[0] != STDIN else ""  # which, as a path, would be the folder one is in
@@ -250,7 +250,7 @@ def unescaped(text: str) -> str:
 
 def generate_command() -> Callable[..., None]:
     """The command with all its options."""
-    from ...core.generation_config import GenerationConfig
+    from ...core.generation.generation_config import GenerationConfig
     from ...core.options import options_of
 
     texts = [option for option in column_options(label=False) if option.name == "text"]

@@ -87,7 +87,7 @@ def _write(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from ...core.folders import new_path, refuse_existing, whole_file
+    from ...core.atomic_files import new_path, refuse_existing, whole_file
     from ..render import print_json
     from .inspect_page import render_page
 

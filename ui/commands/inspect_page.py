@@ -17,7 +17,7 @@ from ..standalone import draw_page
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...core.generation import TokenStep
+    from ...core.generation.generation import TokenStep
     from ...tasks.inspection import AttentionView, Attribution, LensView, Parameters, Reading
 
 MOST_BYTES = 24_000_000  # of attention, before it is deflated

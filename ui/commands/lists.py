@@ -24,7 +24,8 @@ def tasks(json: Annotated[bool, JSON] = False) -> None:
 
 def models(json: Annotated[bool, JSON] = False) -> None:
     """Which models can be used."""
-    from ...core.sources import BUILT_IN, read_json
+    from ...core.checkpoints.hub import BUILT_IN
+    from ...core.checkpoints.model_files import read_json
     from ..render import print_json, screen, section, table
 
     rows = []

@@ -190,7 +190,7 @@ def _write_document(
 ) -> None:
     from json import dumps
 
-    from ...core.folders import new_path, whole_file
+    from ...core.atomic_files import new_path, whole_file
 
     with whole_file(new_path(output), overwrite) as unfinished:
         unfinished.write_text(dumps(document(found), ensure_ascii=False) + "\n", encoding="utf-8")

@@ -43,7 +43,7 @@ def probe(
     """
     from rich.progress import Progress
 
-    from ...core.folders import new_path, refuse_existing, whole_file
+    from ...core.atomic_files import new_path, refuse_existing, whole_file
     from ...tasks.inspection import ProbeResult
     from ...tasks.inspection import probe as probed
     from ..options import make_task

@@ -32,8 +32,8 @@ def quickstart(
 
     A model learns to tell six kinds of customer messages apart, from a file that comes with the package.
     """
-    from ...core.folders import new_path
-    from ...core.training_config import TrainConfig
+    from ...core.atomic_files import new_path
+    from ...core.training.training_config import TrainConfig
     from ...tasks import TextClassification, samples
     from ..render import TrainingView, ask, command, screen, section, show_answer, show_next
 

@@ -92,9 +92,9 @@ def train(
     It says first what it takes for the text and for the label, and what is wrong with the data. All that was asked
     for is saved beside the model as run.yaml; headway train --config FOLDER/run.yaml --output OTHER does it again.
     """
-    from ...core.folders import new_path
-    from ...core.sources import BUILT_IN
-    from ...core.training_config import TrainConfig
+    from ...core.atomic_files import new_path
+    from ...core.checkpoints.hub import BUILT_IN
+    from ...core.training.training_config import TrainConfig
     from ...tasks import TaskModel
     from ...tasks.base.model import refuse_used
     from ..render import TrainingView, ask, command, print_json, screen, show_next
@@ -167,7 +167,7 @@ def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """What run.yaml holds: all that was asked for, in a way that does not depend on where it is run."""
-    from ...core.folders import user_path
+    from ...core.atomic_files import user_path
 
     settings = {name: value for name, value in given.items() if name not in NOT_OF_THE_RUN}
     for name in PATHS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeadwayError
-from ...core.generation_config import GenerationConfig
+from ...core.generation.generation_config import GenerationConfig
 from ...core.options import Option, options_of
 from .gate import ApiError, Limits, kind_of
 

@@ -14,8 +14,8 @@ from ...core.errors import HeadwayError
 from .gate import Asker, ClientGone, error_body, status_of
 
 if TYPE_CHECKING:
-    from ...core.decoding import Generation
-    from ...core.generation import StreamedText
+    from ...core.generation.decoding import Generation
+    from ...core.generation.generation import StreamedText
     from .turns import Writing
 
 DONE = b"data: [DONE]\n\n"

@@ -20,11 +20,11 @@ from .turns import Turns
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...core.decoding import Generation
-    from ...core.generation import StreamedText
-    from ...core.generation_config import GenerationConfig
-    from ...core.heads import Network
-    from ...core.tokenizer import Tokenizer
+    from ...core.generation.decoding import Generation
+    from ...core.generation.generation import StreamedText
+    from ...core.generation.generation_config import GenerationConfig
+    from ...core.models.heads import Network
+    from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.examples import Field
     from ..shelf import Entry, Shelf
     from .gate import Limits
@@ -124,7 +124,7 @@ class Serving:
         Raises:
             HeadwayError: one cannot be used.
         """
-        from ...core.generation_config import GenerationConfig
+        from ...core.generation.generation_config import GenerationConfig
 
         for entry in self.shelf.entries():
             if entry.task is not None:
@@ -197,7 +197,7 @@ class Serving:
         self, room: Room[Turns], prompt: str, config: "GenerationConfig"
     ) -> "Iterator[tuple[Generation, ...] | None]":
         """Goes on with a text, None at each step, and gives all its samples, or the best of its beams, at the end."""
-        from ...core.generation import CACHE_BYTES, generate_in_steps
+        from ...core.generation.generation import CACHE_BYTES, generate_in_steps
 
         # Of what a computation alone may keep, each of those that are under way now gets its share.
         share = CACHE_BYTES // max(1, room.work.under_way)
@@ -208,7 +208,7 @@ class Serving:
 
     def piecewise(self, room: Room[Turns], prompt: str, config: "GenerationConfig") -> "Iterator[StreamedText | None]":
         """Goes on with a text and gives it as it comes."""
-        from ...core.generation import stream
+        from ...core.generation.generation import stream
 
         for part in stream(*self._language_model(room), prompt, config):
             if part.generation is not None:

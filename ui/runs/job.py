@@ -31,8 +31,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from ...core.atomic_files import disk_errors, whole_file
 from ...core.errors import HeadwayError
-from ...core.folders import disk_errors, whole_file
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping")
@@ -133,7 +133,7 @@ class Job:
     @property
     def checkpoint_step(self) -> int | None:
         """The step that the run can go on from; None: only from the beginning."""
-        from ...core.training_state import newest_checkpoint
+        from ...core.training.training_state import newest_checkpoint
 
         found = newest_checkpoint(self.run_folder)
         return None if found is None else int(found.name.rpartition("-")[2])

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
-from ...core.folders import disk_errors
 from .job import Job, Request
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def train(job: Job) -> None:
 
 
 def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
-    from ...core.training_config import TrainConfig
+    from ...core.training.training_config import TrainConfig
     from ...tasks import TASKS, TaskModel
     from ...tasks.base.error_analysis import account_of
     from ...tasks.base.results import Prepared, Trained

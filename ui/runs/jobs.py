@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...core.atomic_files import disk_errors, whole_folder
 from ...core.errors import HeadwayError
-from ...core.folders import disk_errors, whole_folder
 from ..kernels import KERNELS_KEPT
 from .job import AT_ONCE, History, Job, Request, Status
 
@@ -128,7 +128,7 @@ class Jobs:
         Raises:
             HeadwayError: an option is not possible, a file is gone or packed, the disk is full or not writable.
         """
-        from ...core.training_config import TrainConfig
+        from ...core.training.training_config import TrainConfig
         from ...tasks import TASKS
 
         options = TASKS[request.task].from_json(request.options).to_json()  # refused here, and not minutes later

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from ....core.checkpoints.hub import BUILT_IN, HUB_ID
 from ....core.errors import HeadwayError
 from ....core.options import Option, options_of
-from ....core.sources import BUILT_IN, HUB_ID
 from ....tasks import TASKS, read_table
 from ....tasks.base.check import check_data
 from ....tasks.infer_task import guess_task

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .errors import HeadwayError
-from .options import is_number, is_whole, need, option
+from ..errors import HeadwayError
+from ..options import is_number, is_whole, need, option
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Any, Literal, Self
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-from .errors import HeadwayError
-from .sources import read_json
+from ..checkpoints.model_files import read_json
+from ..errors import HeadwayError
 
 # Special tokens of the published vocabularies; tokenizer_config.json may name others.
 WORDPIECE_TOKENS = {

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
-from .bert import HF_ACTIVATIONS, embedding, init_matrix, init_weights, take_selected
-from .errors import HeadwayError
-from .layers import Dropout, FeedForward, SelfAttention, Trace, pad_rows
+from ..errors import HeadwayError
+from .dropout import Dropout
+from .layers import (
+    HF_ACTIVATIONS,
+    FeedForward,
+    SelfAttention,
+    Trace,
+    embedding,
+    init_matrix,
+    init_weights,
+    pad_rows,
+    take_selected,
+)
 from .packing import PackedBatch
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from .errors import HeadwayError
-from .heads import Config
-from .names import BASE_ARCHITECTURES, CONFIGS, Architecture
-from .sources import read_json
+from ..errors import HeadwayError
+from ..models.heads import Config
+from .model_files import read_json
+from .weight_names import BASE_ARCHITECTURES, CONFIGS, Architecture
 
 # Fields that are written anew, or that say something about the place a model came from.
 NOT_KEPT = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}

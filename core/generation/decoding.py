@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .cache import KVCache
-from .errors import HeadwayError
+from ..errors import HeadwayError
+from ..models.cache import KVCache
+from ..models.gpt2 import GPT2, LanguageModelHead
+from ..models.heads import Network
+from ..tokenizers.text_stream import TextStream
+from ..tokenizers.tokenizer import Tokenizer
 from .generation_config import GenerationConfig
-from .gpt2 import GPT2, LanguageModelHead
-from .heads import Network
 from .sampling import draw, limit, penalize
-from .text_stream import TextStream
-from .tokenizer import Tokenizer
 
 FEWEST_SHARED = 64  # tokens that prompts begin alike with, from which attention over them together is worth while
 

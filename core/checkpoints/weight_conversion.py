@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .errors import HeadwayError
-from .heads import Network
-from .names import (
+from ..errors import HeadwayError
+from ..models.heads import Network
+from .model_files import StoredTensor, read_tensors
+from .weight_names import (
     ARCHITECTURES,
     BACKBONES,
     BASE_ARCHITECTURES,
@@ -24,7 +25,6 @@ from .names import (
     plain_name,
     prefixed,
 )
-from .sources import StoredTensor, read_tensors
 
 APART = "config.json and the weights do not belong together: copy or download both again."
 

@@ -21,13 +21,13 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Checkpoint, fill
-from .cores import has_matrix_tiles, keep_freed_memory, use_available_cores
-from .errors import HeadwayError
-from .gpt2 import GPT2
-from .heads import Network
-from .layers import ACTIVATIONS, FeedForward, pad_rows
-from .tensors import Weights
+from ..checkpoints.checkpoint import Checkpoint, fill
+from ..checkpoints.weight_conversion import Weights
+from ..cpu import has_matrix_tiles, keep_freed_memory, use_available_cores
+from ..errors import HeadwayError
+from ..models.gpt2 import GPT2
+from ..models.heads import Network
+from ..models.layers import ACTIVATIONS, FeedForward, pad_rows
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS = ("fp32", "bf16", "int8")

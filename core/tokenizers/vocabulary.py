@@ -15,7 +15,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from .errors import HeadwayError
+from ..errors import HeadwayError
 from .tokenizer import Tokenizer
 
 # In the order of the published vocabularies.

@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .errors import HeadwayError
-from .folders import disk_errors, whole_file, whole_folder
-from .processes import from_main, gather_in_order, processes, tensors_from_main, wait_for_all
+from ..atomic_files import disk_errors, whole_file, whole_folder
+from ..errors import HeadwayError
+from .distributed import from_main, gather_in_order, processes, tensors_from_main, wait_for_all
 
 Metrics = dict[str, float]
 # What a run writes, whole or not yet; a person's copy of it under a name of its own is none of these.

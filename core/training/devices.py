@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .cores import has_fast_bf16, use_available_cores
-from .errors import HeadwayError
-from .processes import wants_cpu
+from ..cpu import has_fast_bf16, use_available_cores
+from ..errors import HeadwayError
+from .distributed import wants_cpu
 from .training_config import TrainConfig
 
 if TYPE_CHECKING:

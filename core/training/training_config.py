@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .options import is_number, is_whole, need, option
-from .packing import BatchPlan
+from ..models.packing import BatchPlan
+from ..options import is_number, is_whole, need, option
 
 
 @dataclass(frozen=True)

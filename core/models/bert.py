@@ -14,19 +14,21 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from .errors import HeadwayError
-from .layers import ACTIVATIONS, Dropout, FeedForward, SelfAttention, Trace, pad_rows
+from ..errors import HeadwayError
+from .dropout import Dropout
+from .layers import (
+    ACTIVATIONS,
+    HF_ACTIVATIONS,
+    FeedForward,
+    SelfAttention,
+    Trace,
+    embedding,
+    init_weights,
+    pad_rows,
+    take_selected,
+)
 from .packing import PackedBatch
 
-# Published name of an activation -> ours (ACTIVATIONS in layers.py).
-HF_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-}
 IMPLEMENTED = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
 
@@ -216,31 +218,3 @@ class PretrainingHead(nn.Module):
     def forward(self, hidden: Tensor, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """(T, C) -> masked-word logits (T, V) and next-sentence logits (B, 2); 0 means that it followed."""
         return self.masked_lm(hidden, batch), self.next_sentence(self.pooler(hidden, batch))
-
-
-def take_selected(hidden: Tensor, batch: PackedBatch | None) -> Tensor:
-    """The vectors of the batch's selected tokens, (S, C); all of them where none are selected."""
-    return hidden if batch is None or batch.selected is None else hidden[batch.selected]
-
-
-def init_weights(module: nn.Module, std: float) -> None:
-    """The published initialisation: matrices normal with standard deviation `std`, biases zero, norms one."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            init_matrix(part.weight, std)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-
-
-def init_matrix(weight: Tensor, std: float) -> None:
-    """Draws a matrix, unless it is on the meta device: then its weights are about to come from a file."""
-    if not weight.is_meta:
-        nn.init.normal_(weight, std=std)
-
-
-def embedding(rows: int, size: int) -> nn.Embedding:
-    """An embedding that leaves the drawing to `init_weights`.
-
-    nn.Embedding draws at once; on the meta device that makes torch import its compiler, which takes a second.
-    """
-    return nn.Embedding(rows, size, _weight=torch.empty(rows, size))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..errors import HeadwayError
+from ..models.cache import cache_dtype
+from ..models.heads import Network
+from ..tokenizers.text_stream import token_bytes
+from ..tokenizers.tokenizer import Tokenizer
 from .beam_search import beam_search
-from .cache import cache_dtype
 from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model, room_after
-from .errors import HeadwayError
 from .generation_config import GenerationConfig
-from .heads import Network
-from .text_stream import token_bytes
-from .tokenizer import Tokenizer
 
 __all__ = [
     "Candidate",

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .bert import Bert, BertBlock, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
-from .errors import HeadwayError
-from .heads import Network, SequenceHead, SpanHead, TokenHead
-from .layers import SelfAttention
-from .packing import PackedBatch
+from ..errors import HeadwayError
+from ..models.bert import Bert, BertBlock, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
+from ..models.heads import Network, SequenceHead, SpanHead, TokenHead
+from ..models.layers import SelfAttention
+from ..models.packing import PackedBatch
 
 OPSET = 18  # the oldest that torch's exporter writes by itself: LayerNormalization is one operator in it
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import HeadwayError
+from ..models.heads import Backbone, Network, new_backbone
 from .config_file import config_fields, label_fields, num_outputs, published_class, read_config, read_labels
-from .errors import HeadwayError
-from .heads import Backbone, Network, new_backbone
-from .names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, architecture_of, build_head, expand, model_of
-from .sources import BUILT_IN, find_folder
-from .tensors import PublishedTensors, StoredParameter, Weights, published_tensors
+from .hub import BUILT_IN, find_folder
+from .weight_conversion import PublishedTensors, StoredParameter, Weights, published_tensors
+from .weight_names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, architecture_of, build_head, expand, model_of
 
 __all__ = [
     "BUILT_IN",

@@ -8,9 +8,10 @@ Shapes: B sequences, T tokens in all, C hidden size, N outputs.
 
 from torch import Tensor, nn
 
-from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead, init_weights
+from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
+from .dropout import Dropout
 from .gpt2 import GPT2, GPT2Config, LanguageModelHead, LastToken
-from .layers import Dropout, Trace
+from .layers import Trace, init_weights
 from .packing import PackedBatch
 
 Config = BertConfig | GPT2Config

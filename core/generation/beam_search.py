@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..models.heads import Network
+from ..tokenizers.text_stream import TextStream
+from ..tokenizers.tokenizer import Tokenizer
 from .decoding import (
     FinishReason,
     Generation,
@@ -24,10 +27,7 @@ from .decoding import (
     seen_tokens,
 )
 from .generation_config import GenerationConfig
-from .heads import Network
 from .sampling import penalize
-from .text_stream import TextStream
-from .tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

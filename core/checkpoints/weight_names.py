@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from .bert import BertConfig, BertPooler, MaskedLMHead, PretrainingHead
-from .gpt2 import GPT2Config, LanguageModelHead
-from .heads import Backbone, Config, SequenceHead, SpanHead, TokenHead
+from ..models.bert import BertConfig, BertPooler, MaskedLMHead, PretrainingHead
+from ..models.gpt2 import GPT2Config, LanguageModelHead
+from ..models.heads import Backbone, Config, SequenceHead, SpanHead, TokenHead
 
 
 class Source:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import HeadwayError
+from ..models.layers import set_dropout
+from ..models.packing import BatchPlan
 from .devices import accelerator_for
-from .errors import HeadwayError
-from .layers import set_dropout
+from .distributed import from_main, gather_in_order, processes, shard
 from .optimization import adamw, add_rows_alone, apply_gradients, learning_rate
-from .packing import BatchPlan
-from .processes import from_main, gather_in_order, processes, shard
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
 from .training_state import (

@@ -1,0 +1,1 @@
+"""Published checkpoints: finding, reading, converting and writing them."""

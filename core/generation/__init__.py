@@ -1,0 +1,1 @@
+"""Text generation: decoding, sampling and beam search."""

@@ -1,0 +1,1 @@
+"""The arithmetic of BERT and GPT-2 on packed batches."""

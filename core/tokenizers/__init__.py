@@ -1,0 +1,1 @@
+"""Tokenizers: reading published ones, learning new ones, decoding as tokens arrive."""
