@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # The models that come with the package.
 BUILT_IN: dict[str, Path] = {
-    config.parent.name: config.parent for config in sorted((Path(__file__).parents[1] / "builtin").glob("*/config.json"))
+    config.parent.name: config.parent
+    for config in sorted((Path(__file__).parents[1] / "builtin").glob("*/config.json"))
 }
 CONFIG_FILES = [
     "config.json",

@@ -27,8 +27,8 @@ from headway.tasks.base.model import TaskModel
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
-from headway.ui.http.gate import Limits
-from headway.ui.shelf import Entry, NoSuchModel, Shelf, describe
+from headway.ui.http.middleware import Limits
+from headway.ui.model_registry import Entry, NoSuchModel, Shelf, describe
 from tiny_gpt2 import make_gpt2
 
 SAMPLES = Path(__file__).parents[2] / "tasks/samples"
@@ -178,7 +178,7 @@ def test_a_damaged_run_is_left_out_and_nobody_is_told_where_it_lies(trained_once
             shutil.rmtree(folder, ignore_errors=True)  # by somebody else, at this very moment
         return describe(name, folder)
 
-    monkeypatch.setattr("headway.ui.shelf.describe", described)
+    monkeypatch.setattr("headway.ui.model_registry.describe", described)
     shelf = Shelf(runs=runs, built_in=False)
     client = TestClient(create_api(shelf))
     for _ in range(2):

@@ -49,10 +49,10 @@ from headway.ui.browser.drawing import (
     quiet,
 )
 from headway.ui.browser.events import bind, explained, told
-from headway.ui.browser.requests import AFTER, POLICY, AfterTheLast
+from headway.ui.browser.middleware import AFTER, POLICY, AfterTheLast
 from headway.ui.browser.tabs import look_inside, prompt, try_it, write
+from headway.ui.model_registry import Shelf
 from headway.ui.runs.jobs import Jobs
-from headway.ui.shelf import Shelf
 from tiny_gpt2 import make_gpt2
 
 HOSTILE = "</iframe></script><script>alert(1)</script> <img src=x onerror=alert(2)> \"' & ${alert(3)} {{x}} ` ]]> 🙂"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from headway.core.errors import HeadwayError
 from headway.ui.http.batching import Batcher, FailedItem, QueueFull, Stopping
-from headway.ui.http.turns import Turns
+from headway.ui.http.interleaving import Turns
 
 
 class Gated:

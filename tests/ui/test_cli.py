@@ -19,7 +19,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification
 from headway.ui import cli
 from headway.ui.options import ALIASES
-from headway.ui.render import TrainingView
+from headway.ui.training_view import TrainingView
 from safetensors.torch import load_file
 
 TASK = "text-classification"

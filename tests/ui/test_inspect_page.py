@@ -16,7 +16,7 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.inspection import open_model, view_attention
 from headway.ui.commands.inspect import look
 from headway.ui.commands.inspect_page import MOST_BYTES, page_data, pool, render_page
-from headway.ui.standalone import as_json
+from headway.ui.html_page import as_json
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> & \u2028 ]]> <!-- {{data}} \ud83d"
 REVIEW = "what a lovely film, a really good walk, such a great song 🙂"

@@ -19,10 +19,10 @@ import torch
 from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.ui.runs import job_process
+from headway.ui.model_registry import Shelf
+from headway.ui.runs import worker
 from headway.ui.runs.job import History, Job, Request
 from headway.ui.runs.jobs import Jobs, safe_name
-from headway.ui.shelf import Shelf
 from reviews import write_reviews
 from safetensors.torch import load_file
 
@@ -42,7 +42,7 @@ class Forked:
             code = 1
             try:
                 sys.stdout = sys.stderr = (job.folder / "log.txt").open("a", buffering=1)
-                code = job_process.main([str(job.folder)])
+                code = worker.main([str(job.folder)])
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -125,8 +125,8 @@ def assert_same_weights(job: Job, expected: dict[str, torch.Tensor]) -> None:
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.05) -> None:
     """Makes each step of the runs begun from now on take a while."""
-    tell = job_process.Events.tell
-    monkeypatch.setattr(job_process.Events, "tell", lambda self, event: (tell(self, event), time.sleep(seconds)))
+    tell = worker.Events.tell
+    monkeypatch.setattr(worker.Events, "tell", lambda self, event: (tell(self, event), time.sleep(seconds)))
 
 
 # A run.
@@ -214,7 +214,7 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    tell = job_process.Events.tell
+    tell = worker.Events.tell
 
     def told(self: Any, event: dict[str, Any]) -> None:
         name = event["event"] + (f" {event['step']}" if event["event"] == "step" else "")
@@ -224,7 +224,7 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
             die()
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_process.Events, "tell", told)
+        patch.setattr(worker.Events, "tell", told)
         if moment == "writing":
             patch.setattr(
                 "headway.core.atomic_files.sync_folder", lambda folder: folder.name.startswith(".reviews.") and die()
@@ -457,7 +457,7 @@ def test_a_folder_that_cannot_be_written_is_named(folder, request_for, monkeypat
 
 
 def test_a_disk_that_fills_up_while_training_is_told_of_and_what_was_saved_is_kept(jobs, request_for, monkeypatch):
-    tell = job_process.Events.tell
+    tell = worker.Events.tell
 
     def told(self: Any, event: dict[str, Any]) -> None:
         tell(self, event)
@@ -465,7 +465,7 @@ def test_a_disk_that_fills_up_while_training_is_told_of_and_what_was_saved_is_ke
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_process.Events, "tell", told)
+        patch.setattr(worker.Events, "tell", told)
         job = jobs.submit(request_for())
         assert ended(jobs, job) == "failed"
     assert "the disk is full" in jobs.status(job).message

@@ -9,7 +9,7 @@ from headway.tasks.question_answering.question_answering import AnswerPrediction
 from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
 from headway.tasks.tagging.tag_schemes import is_legal, parse_tag
 from headway.ui.cli import main
-from headway.ui.render import screen, show_answer
+from headway.ui.terminal import screen, show_answer
 
 ENTITIES = Path(__file__).parents[2] / "tasks/samples/entities.conll"
 CONTEXT = "Ada Lovelace lived in London"

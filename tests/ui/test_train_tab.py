@@ -26,10 +26,10 @@ from headway.ui.browser.run_drawing import (
 from headway.ui.browser.runs_panel import look
 from headway.ui.browser.tabs import train
 from headway.ui.browser.tabs.train import NOT_HERE, begin, check, choose_task, model_to_open, read_file, suggest
+from headway.ui.model_registry import Shelf
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
 from headway.ui.runs.jobs import Jobs
-from headway.ui.shelf import Shelf
 from reviews import write_reviews
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)> \"' & 🙂"

@@ -19,15 +19,15 @@ import typer
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
 from ..http.serve import KEY, ROOT_PATH, chosen_key, ended_by_signals, is_loopback, listen
-from ..kernels import keep_few_kernels
+from ..onednn_cache import keep_few_kernels
 from ..options import PRECISION, with_options
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
+    from ..model_registry import Shelf
     from ..runs.jobs import Jobs
-    from ..shelf import Shelf
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", LOOPBACK, "[::1]")  # by which a browser on this machine asks for it
@@ -66,7 +66,7 @@ def _in_loop(function: Callable[[], Any]) -> Any:
 def _drawn(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
     import gradio as gr
 
-    from .desk import Desk
+    from .tab_context import Desk
     from .tabs import look_inside, prompt, train, try_it, write
 
     tabs = {"try": try_it, "train": train, "prompt": prompt, "write": write, "inside": look_inside}
@@ -106,7 +106,7 @@ def serve_app(
     from fastapi import FastAPI
 
     from ..http.api import create_api
-    from .requests import AfterTheLast, StayHome
+    from .middleware import AfterTheLast, StayHome
     from .theme import FRAME, app_theme
 
     api = create_api(shelf, key=key)
@@ -186,9 +186,9 @@ def ui(
     keep_few_kernels()
     import uvicorn
 
-    from ..render import screen
+    from ..model_registry import Shelf
     from ..runs.jobs import Jobs
-    from ..shelf import Shelf
+    from ..terminal import screen
 
     key = chosen_key(key)
     console = screen()

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ...tasks.base.display import Bar, Bars, Mark, Marked, Statement, View
-from ..render import figure
+from ..terminal import figure
 
 COLOURS = 8  # of marks, in app.css
 MOST_BARS = 12  # at first sight; the others are folded away

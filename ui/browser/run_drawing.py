@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..render import duration, figure
+from ..terminal import duration, figure
 from .drawing import draw_progress, draw_table, quiet
 
 if TYPE_CHECKING:

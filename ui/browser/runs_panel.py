@@ -14,10 +14,10 @@ from gradio.utils import get_upload_folder
 
 from ...core.atomic_files import whole_file
 from ...core.errors import HeadwayError
-from .desk import Desk
 from .drawing import draw_code
 from .events import FILES, bind
 from .run_drawing import STATES, draw_curves, draw_data, draw_head, draw_results
+from .tab_context import Desk
 
 if TYPE_CHECKING:
     from ..runs.job import Job

@@ -29,7 +29,7 @@ def check(
     2 if the file cannot be trained on as it is.
     """
     from ...tasks.base.check import check_data
-    from ..render import print_json, screen, section, show_report
+    from ..terminal import print_json, screen, section, show_report
 
     console = screen(to_stderr=json)
     report = check_data(

@@ -69,7 +69,7 @@ def _embed_file(
 ) -> None:
     from ...tasks.data.read import stream_rows
     from ...tasks.embedding.vectors_file import VectorsWriter
-    from ..render import counting, print_json, screen, speaks
+    from ..terminal import counting, print_json, screen, speaks
 
     stream = stream_rows(data, header=header)
     if not speaks():
@@ -102,7 +102,7 @@ def _embed_file(
 
 def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
     from ...tasks.embedding.embedder import cosines
-    from ..render import print_json, screen, show_similarities, show_vector
+    from ..terminal import print_json, screen, show_similarities, show_vector
 
     vectors = embedder.embed(texts)
     similarities = cosines(vectors, vectors)
@@ -138,7 +138,7 @@ def search(
     from ...tasks.data.write import with_prediction
     from ...tasks.embedding.search import search
     from ...tasks.embedding.vectors_file import read_vectors
-    from ..render import print_json, screen, show_hits
+    from ..terminal import print_json, screen, show_hits
 
     made = None if vectors is None else read_vectors(vectors)
     embedder = _open(model, embedding)
@@ -174,7 +174,7 @@ def words(
     """
     from ...tasks import Embedder
     from ...tasks.embedding.word_vectors import WordTable, in_context
-    from ..render import print_json, screen, show_in_context, show_neighbours
+    from ..terminal import print_json, screen, show_in_context, show_neighbours
 
     if sentence and len(expressions) > 1:
         raise HeadwayError("--in looks at one word at a time: leave the others out.")

@@ -31,7 +31,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled data."""
     from ...tasks import load
-    from ..render import print_json, screen, section, show_evaluation
+    from ..terminal import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
     opened = load(model, **chosen_options(options))

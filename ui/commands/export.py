@@ -28,7 +28,7 @@ def export(
     config.json and the tokenizer beside it, as optimum and transformers.js lay it out.
     """
     from ...tasks.export import export as written_by
-    from ..render import print_json, screen, section
+    from ..terminal import print_json, screen, section
 
     console = screen(to_stderr=json)
     made = written_by(model, output, format=format, pooling=pooling, overwrite=overwrite)

@@ -63,7 +63,7 @@ def generate(
     """
     from ...core.generation.generation_config import GenerationConfig
     from ...tasks.language_modeling.loading import load_language_model
-    from ..render import screen
+    from ..terminal import screen
 
     given = chosen_options(generation)
     if "stop" in given:
@@ -99,7 +99,7 @@ def generate(
     if not results:
         results = found.whole(texts or [""])
     if json:
-        from ..render import print_json
+        from ..terminal import print_json
 
         print_json({"model": name, "results": results})
 
@@ -115,7 +115,7 @@ class _Continued:
 
     def whole(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         from ...core.generation.generation import generate as continued
-        from ..render import show_continued
+        from ..terminal import show_continued
 
         results = []
         for prompt, texts in zip(prompts, continued(self.network, self.tokenizer, prompts, self.config), strict=True):
@@ -127,7 +127,7 @@ class _Continued:
         from rich.text import Text
 
         from ...core.generation.generation import stream
-        from ..render import show_ending
+        from ..terminal import show_ending
 
         texts: list[Generation] = []
         begins = True
@@ -144,7 +144,7 @@ class _Continued:
 
     def by_token(self, prompt: str) -> dict[str, Any]:
         from ...core.generation.generation import next_tokens
-        from ..render import show_steps
+        from ..terminal import show_steps
 
         steps: list[TokenStep] = list(next_tokens(self.network, self.tokenizer, prompt, self.config))
         text = "".join(step.piece for step in steps)
@@ -190,7 +190,7 @@ def _continue_rows(
     from ...tasks.classification.classification import TextClassification
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import RowWriter
-    from ..render import print_json, screen, section
+    from ..terminal import print_json, screen, section
 
     rows = stream_rows(data, header=header)
     settled = TextClassification(paired=False).columns(rows, chosen, need_label=False)

@@ -51,7 +51,7 @@ def inspect(
 
     With --data, the options for columns name columns. Without it they are texts: --pair "the other".
     """
-    from ..render import screen
+    from ..terminal import screen
 
     chosen = chosen_columns(columns)
     if heads != (data is not None):
@@ -88,7 +88,7 @@ def _write(
     json: bool,
 ) -> None:
     from ...core.atomic_files import new_path, refuse_existing, whole_file
-    from ..render import print_json
+    from ..terminal import print_json
     from .inspect_page import render_page
 
     output = new_path(output)
@@ -188,7 +188,7 @@ def _rank(
     from ...tasks import load
     from ...tasks.inspection import Ranking, rank_switches
     from ...tasks.inspection.switches import all_switches
-    from ..render import print_json
+    from ..terminal import print_json
 
     opened = load(model)
     total = len(all_switches(opened.network.backbone))
@@ -211,7 +211,7 @@ def _rank(
 
 
 def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
-    from ..render import section, table
+    from ..terminal import section, table
 
     section(console, "Data", *ranking.notes)
     rows = [
@@ -228,7 +228,7 @@ def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
 
 def _count(console: "Console", opened: "Inspected", json: bool) -> None:
     from ...tasks.inspection import count_parameters
-    from ..render import print_json
+    from ..terminal import print_json
 
     found = count_parameters(opened.network)
     _show_parameters(console, describe(opened), found)
@@ -246,7 +246,7 @@ def _count(console: "Console", opened: "Inspected", json: bool) -> None:
 
 
 def _show_parameters(console: "Console", described: str, found: "Parameters") -> None:
-    from ..render import section, table
+    from ..terminal import section, table
 
     rows = [
         {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..standalone import draw_page
+from ..html_page import draw_page
 
 if TYPE_CHECKING:
     from torch import Tensor

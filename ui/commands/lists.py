@@ -9,7 +9,7 @@ from ..options import JSON, with_options
 def tasks(json: Annotated[bool, JSON] = False) -> None:
     """What can be trained."""
     from ...tasks import TASKS
-    from ..render import print_json, screen, section, show_next, table
+    from ..terminal import print_json, screen, section, show_next, table
 
     rows = [
         {"task": name, "reads": ", ".join(f.label.lower() + " (or none)" * (not f.required) for f in task.inputs)}
@@ -26,7 +26,7 @@ def models(json: Annotated[bool, JSON] = False) -> None:
     """Which models can be used."""
     from ...core.checkpoints.hub import BUILT_IN
     from ...core.checkpoints.model_files import read_json
-    from ..render import print_json, screen, section, table
+    from ..terminal import print_json, screen, section, table
 
     rows = []
     for name, folder in BUILT_IN.items():

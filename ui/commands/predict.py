@@ -63,7 +63,7 @@ def predict(
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
-    from ..render import screen, speaks
+    from ..terminal import screen, speaks
 
     chosen = chosen_columns(columns)
     if (texts and data is not None) or not (texts or chosen or data is not None):
@@ -150,7 +150,7 @@ def _write(found: "Answers", task: "Task", columns: Sequence[str], output: Path,
     from rich.progress import Progress, TextColumn
 
     from ...tasks.data.write import RowWriter
-    from ..render import print_json, screen
+    from ..terminal import print_json, screen
 
     console = screen(to_stderr=True)
     counter = Progress(
@@ -198,14 +198,14 @@ def _write_document(
 
 def _print_json(found: "Answers") -> None:
     from ...tasks.data.write import with_prediction
-    from ..render import print_json
+    from ..terminal import print_json
 
     for row, prediction in found:
         print_json(with_prediction(row, prediction.to_json()))
 
 
 def _show(console: "Console", found: "Answers", shown: Sequence[str], *, alone: bool) -> None:
-    from ..render import show_answer, show_scores
+    from ..terminal import show_answer, show_scores
 
     for row, prediction in found:
         show_answer(console, [str(row[name] or "") for name in shown], prediction)

@@ -47,7 +47,7 @@ def probe(
     from ...tasks.inspection import ProbeResult
     from ...tasks.inspection import probe as probed
     from ..options import make_task
-    from ..render import print_json, screen
+    from ..terminal import print_json, screen
     from .probe_plot import draw_probe
 
     if plot is not None:
@@ -85,7 +85,7 @@ def probe(
 
 
 def _show(console: "Console", found: "ProbeResult", data: str) -> None:
-    from ..render import BAR, section, table
+    from ..terminal import BAR, section, table
 
     section(console, "Data", *found.notes)
     named = [("embeddings" if one.layer == 0 else f"layer {one.layer}", one) for one in found.layers]

@@ -55,7 +55,7 @@ def prompt(
     and --label name columns, of --data and --examples alike.
     """
     from ...tasks import Prompt
-    from ..render import print_json, screen, section, show_prompt_evaluation
+    from ..terminal import print_json, screen, section, show_prompt_evaluation
 
     asking = Prompt(**_as_meant(chosen_options(prompting)))
     chosen = chosen_columns(columns)
@@ -134,7 +134,7 @@ def _show_prompt(
     console: "Console", model: "PromptModel", asked: "Asked", stream: "RowStream", chosen: dict[str, Any]
 ) -> None:
     from ...tasks.data.read import read_table
-    from ..render import section
+    from ..terminal import section
 
     table = read_table(stream, limit=1)
     columns = model.columns(table, chosen, asked.questions.template.paired, need_label=False)
@@ -149,7 +149,7 @@ def _write(
     json: bool,
 ) -> None:
     from ...tasks.data.write import RowWriter
-    from ..render import print_json, screen
+    from ..terminal import print_json, screen
 
     began = time.monotonic()
     with RowWriter(output, columns, overwrite) as writer:
@@ -172,7 +172,7 @@ def _show(
     json: bool,
 ) -> None:
     from ...tasks.data.write import with_prediction
-    from ..render import print_json, show_answer, show_calibrated, show_scores
+    from ..terminal import print_json, show_answer, show_calibrated, show_scores
 
     for row, prediction in answers:
         if json:

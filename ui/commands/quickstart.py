@@ -35,7 +35,8 @@ def quickstart(
     from ...core.atomic_files import new_path
     from ...core.training.training_config import TrainConfig
     from ...tasks import TextClassification, samples
-    from ..render import TrainingView, ask, command, screen, section, show_answer, show_next
+    from ..terminal import ask, command, screen, section, show_answer, show_next
+    from ..training_view import TrainingView
 
     console = screen()
     data = Path(str(samples.__file__)).with_name("messages.csv")

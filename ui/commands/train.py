@@ -23,7 +23,7 @@ from ..options import (
 
 if TYPE_CHECKING:
     from ...tasks import TaskModel
-    from ..render import TrainingView
+    from ..training_view import TrainingView
 
 DEFAULT_MODELS = {"bert": "mini-bert", "gpt2": "mini-gpt2"}
 DEFAULT_MODEL = DEFAULT_MODELS["bert"]
@@ -97,7 +97,8 @@ def train(
     from ...core.training.training_config import TrainConfig
     from ...tasks import TaskModel
     from ...tasks.base.model import refuse_used
-    from ..render import TrainingView, ask, command, print_json, screen, show_next
+    from ..terminal import ask, command, print_json, screen, show_next
+    from ..training_view import TrainingView
 
     output = new_path(output)
     config = TrainConfig(**training)

@@ -22,7 +22,23 @@ from starlette.responses import Response
 
 from ...core.errors import HeadwayError
 from .batching import Batcher, FailedItem
-from .bodies import (
+from .docs_page import docs_page
+from .event_stream import OUR_FAULT, EventStream, plain
+from .metrics import CONTENT_TYPE
+from .middleware import (
+    CLIENT_GONE,
+    GONE,
+    Asker,
+    Gate,
+    Json,
+    Limits,
+    error_body,
+    path_of,
+    read_object,
+    refusal,
+    status_of,
+)
+from .schemas import (
     embeddings_body,
     generation_body,
     predict_body,
@@ -36,15 +52,11 @@ from .bodies import (
     refuse_unknown,
     texts_body,
 )
-from .event_stream import OUR_FAULT, EventStream, plain
-from .gate import CLIENT_GONE, GONE, Asker, Gate, Json, Limits, error_body, path_of, read_object, refusal, status_of
-from .metrics import CONTENT_TYPE
-from .page import docs_page
 from .serving import Room, Serving, Use
 
 if TYPE_CHECKING:
-    from ..shelf import Shelf
-    from .turns import Writing
+    from ..model_registry import Shelf
+    from .interleaving import Writing
 
 Part = TypeVar("Part")
 

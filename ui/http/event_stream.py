@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...core.errors import HeadwayError
-from .gate import Asker, ClientGone, error_body, status_of
+from .middleware import Asker, ClientGone, error_body, status_of
 
 if TYPE_CHECKING:
     from ...core.generation.decoding import Generation
     from ...core.generation.generation import StreamedText
-    from .turns import Writing
+    from .interleaving import Writing
 
 DONE = b"data: [DONE]\n\n"
 OUR_FAULT = "Something went wrong in the server; its log says what. Ask again, or tell whoever runs it."

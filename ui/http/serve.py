@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..kernels import keep_few_kernels
+from ..onednn_cache import keep_few_kernels
 from ..options import PRECISION, chosen_options, with_options
 
 if TYPE_CHECKING:
-    from ..shelf import Shelf
-    from .gate import Limits
+    from ..model_registry import Shelf
+    from .middleware import Limits
 
 FIRST_PORT = 8000
 PORTS = 100  # that are tried where none is named
@@ -57,8 +57,8 @@ def serve(
     SIGTERM or Ctrl+C lets it finish what it has taken.
     """
     keep_few_kernels()
-    from ..shelf import KEPT, Shelf
-    from .gate import Limits
+    from ..model_registry import KEPT, Shelf
+    from .middleware import Limits
 
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
@@ -194,6 +194,6 @@ def run(shelf: "Shelf", listener: socket.socket, key: str | None, limits: "Limit
 def serve_command() -> Callable[..., None]:
     """The command with all its options."""
     from ...core.options import options_of
-    from .gate import Limits
+    from .middleware import Limits
 
     return with_options(serve, limits=options_of(Limits))

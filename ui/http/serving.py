@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ...core.errors import HeadwayError
-from ..shelf import NoSuchModel
+from ..model_registry import NoSuchModel
 from .batching import BATCH_TOKENS, Batcher, Worker
+from .interleaving import Turns
 from .metrics import Labels, Metrics
-from .turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.examples import Field
-    from ..shelf import Entry, Shelf
-    from .gate import Limits
+    from ..model_registry import Entry, Shelf
+    from .middleware import Limits
 
 Use = Literal["predict", "embed", "generate"]
 Work = TypeVar("Work", bound=Worker)

@@ -21,7 +21,7 @@ from typing import Self
 
 from ...core.atomic_files import disk_errors, whole_folder
 from ...core.errors import HeadwayError
-from ..kernels import KERNELS_KEPT
+from ..onednn_cache import KERNELS_KEPT
 from .job import AT_ONCE, History, Job, Request, Status
 
 SECONDS_BETWEEN_LOOKS = 0.5  # while something is under way

@@ -17,13 +17,13 @@ from ....tasks.inspection import outputs_of
 from ....tasks.samples import sample_texts
 from ...commands.inspect import describe, look
 from ...commands.inspect_page import render_page
-from ..desk import Desk
 from ..drawing import PICK, draw_choices, draw_frame, facts, hint
 from ..events import bind, keep_listed, this_tab
+from ..tab_context import Desk
 
 if TYPE_CHECKING:
     from ....tasks.inspection import Inspected
-    from ...shelf import Shelf
+    from ...model_registry import Shelf
 
 TITLE = "Look inside"
 OWN = "its own answer"

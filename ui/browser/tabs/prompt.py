@@ -18,15 +18,15 @@ from ....tasks.prompting.demonstrations import BALANCED, CHOICES
 from ....tasks.prompting.model import PromptModel
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
-from ...render import prompt_figures
-from ..desk import Desk
+from ...terminal import prompt_figures
 from ..drawing import draw_code, draw_table, draw_views, hint, note, quiet
 from ..events import FILES, bind, keep_listed, this_tab, told
+from ..tab_context import Desk
 from .write import language_models
 
 if TYPE_CHECKING:
     from ....tasks.prompting.model import Asked
-    from ...shelf import Shelf
+    from ...model_registry import Shelf
 
 TITLE = "Prompt"
 CHOOSE, WRITE = "Choose a label", "Write an answer"

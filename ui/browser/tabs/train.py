@@ -26,19 +26,19 @@ from ...commands.quickstart import TRAINING as FOR_BUILT_IN
 from ...commands.train import DEFAULT_MODELS
 from ...options import column_options, task_options, training_options
 from ...runs.job import Request
-from ..desk import Desk
 from ..drawing import PICK, draw_choices, hint, note, quiet
 from ..events import FILES, bind
 from ..form import draw_option, read_options
 from ..run_drawing import LABEL, draw_report, draw_rows, spoken
 from ..runs_panel import draw_runs, run_choices
+from ..tab_context import Desk
 
 if TYPE_CHECKING:
     from ....tasks.base.task import Task
     from ....tasks.data.columns import Columns
     from ....tasks.data.rows import Table
+    from ...model_registry import Shelf
     from ...runs.jobs import Jobs
-    from ...shelf import Shelf
 
 TITLE = "Train"
 STYLE = (Path(__file__).parents[2] / "pages" / "train.css").read_text(encoding="utf-8")

@@ -19,16 +19,16 @@ from ....tasks.data.read import stream_rows
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
 from ....tasks.samples import sample_texts
-from ...render import duration, figure
-from ..desk import Desk
+from ...terminal import duration, figure
 from ..drawing import PICK, draw_bars, draw_choices, draw_progress, draw_table, draw_views, facts, hint, note, quiet
 from ..events import FILES, bind, keep_listed
+from ..tab_context import Desk
 
 if TYPE_CHECKING:
     from ....tasks import TaskModel
     from ....tasks.base.task import Task
     from ....tasks.data.examples import Field
-    from ...shelf import Shelf
+    from ...model_registry import Shelf
 
 TITLE = "Try"
 ROWS_AT_ONCE = 256  # of a file, between two looks at how far it is

@@ -11,12 +11,12 @@ import gradio as gr
 from ....core.errors import HeadwayError
 from ....tasks.language_modeling.writing import Writer
 from ....tasks.samples import sample_texts
-from ..desk import Desk
 from ..drawing import PICK, draw_choices, draw_token_bars, hint, quiet
 from ..events import bind, keep_listed, this_tab
+from ..tab_context import Desk
 
 if TYPE_CHECKING:
-    from ...shelf import Shelf
+    from ...model_registry import Shelf
 
 TITLE = "Write"
 LIKELIEST = 10

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import gradio as gr
 
+    from ..model_registry import Shelf
     from ..runs.jobs import Jobs
-    from ..shelf import Shelf
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import HTMLResponse
 
-from ..standalone import draw_page
+from ..html_page import draw_page
 
 
 def docs_page(described: Mapping[str, Any]) -> HTMLResponse:

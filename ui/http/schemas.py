@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import HeadwayError
 from ...core.generation.generation_config import GenerationConfig
 from ...core.options import Option, options_of
-from .gate import ApiError, Limits, kind_of
+from .middleware import ApiError, Limits, kind_of
 
 if TYPE_CHECKING:
     from ...tasks.data.examples import Field

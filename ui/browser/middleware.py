@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..http.gate import ApiError, refusal
+from ..http.middleware import ApiError, refusal
 
 READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 MOST_SENT = 2**24  # bytes of a form

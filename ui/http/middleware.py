@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...core.errors import HeadwayError
 from ...core.options import option
-from ..shelf import NoSuchModel
+from ..model_registry import NoSuchModel
 from .batching import QueueFull, Stopping
 from .metrics import Metrics
 

@@ -18,7 +18,7 @@ from ...core.errors import HeadwayError
 from .job import Job, Request
 
 if TYPE_CHECKING:
-    from ..render import TrainingView
+    from ..training_view import TrainingView
 
 
 class Events:
@@ -49,7 +49,8 @@ def train(job: Job) -> None:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    from ..render import TrainingView, screen
+    from ..terminal import screen
+    from ..training_view import TrainingView
 
     with TrainingView(screen()) as view:
         try:
