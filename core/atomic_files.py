@@ -92,7 +92,7 @@ def replace_folder(new: Path, destination: Path) -> None:
 
 
 @contextmanager
-def whole_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields an empty folder to write into, which becomes `destination` only when the block ends without error.
 
     Raises:
@@ -113,7 +113,7 @@ def whole_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
+def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields a path to write to, which becomes `destination` only when the block ends without error.
 
     Raises:

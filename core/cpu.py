@@ -42,11 +42,11 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
-def has_matrix_tiles() -> bool:
+def has_amx() -> bool:
     """Whether there are tiles for products of matrices in bf16 and int8 (AMX)."""
     return torch.cpu._is_amx_tile_supported()
 
 
 def has_fast_bf16() -> bool:
     """Whether matrices of bf16 are multiplied by instructions of their own."""
-    return torch.cpu._is_avx512_bf16_supported() or has_matrix_tiles()
+    return torch.cpu._is_avx512_bf16_supported() or has_amx()

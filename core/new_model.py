@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .atomic_files import whole_folder
+from .atomic_files import atomic_folder
 from .checkpoints.checkpoint import save_checkpoint
 from .errors import HeadwayError
 from .models import bert, gpt2
@@ -69,6 +69,6 @@ def write_new_model(
     if embeddings is not None:
         with torch.no_grad():
             backbone.token_embedding.weight.copy_(embeddings(config.hidden_size))
-    with whole_folder(folder) as unfinished:
+    with atomic_folder(folder) as unfinished:
         save_checkpoint(unfinished, Network(backbone))
         tokenizer.save(unfinished)

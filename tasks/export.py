@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.atomic_files import new_path, refuse_existing, whole_file, whole_folder
+from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
 from ..core.checkpoints.hub import find_folder
@@ -134,11 +134,11 @@ def export(
             raise HeadwayError(
                 f"{output}: the weights take {size / 1e9:.1f} GB, and an ONNX file holds 2. Name a folder as --output."
             )
-        with whole_file(output, overwrite) as unfinished:
+        with atomic_file(output, overwrite) as unfinished:
             written = write_onnx(checkpoint.network, unfinished, vectors)
             size = unfinished.stat().st_size
         return Exported(output, written, size, notes)
-    with whole_folder(output, overwrite) as unfinished:
+    with atomic_folder(output, overwrite) as unfinished:
         (unfinished / "onnx").mkdir()
         written = write_onnx(checkpoint.network, unfinished / "onnx" / "model.onnx", vectors)
         size = sum(file.stat().st_size for file in (unfinished / "onnx").iterdir())

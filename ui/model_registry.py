@@ -41,7 +41,7 @@ class Entry:
     task: str | None  # what its head answers; None where there is no head of a known task
 
 
-class Shelf:
+class ModelRegistry:
     """Looks models up by name, opens them when they are first asked for, and keeps a few open.
 
     Args:

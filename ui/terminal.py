@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..core.generation.generation import TokenStep
     from ..tasks.base.predictions import Prediction
     from ..tasks.data.examples import Field
-    from ..tasks.data.report import Report
+    from ..tasks.data.report import DataReport
     from ..tasks.embedding.word_vectors import InContext, Neighbour
     from ..tasks.prompting.evaluation import PromptEvaluation
 
@@ -150,7 +150,7 @@ def show_next(console: Console, *commands: str) -> None:
 # Data.
 
 
-def show_report(console: Console, report: "Report") -> None:
+def show_report(console: Console, report: "DataReport") -> None:
     """What a look over the data has found."""
     if report.first:
         rows = [_example_row(console, example) for example in report.first]

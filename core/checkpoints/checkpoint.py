@@ -160,7 +160,7 @@ def save_checkpoint(
     """Writes config.json and model.safetensors, under the published names, into a folder that exists.
 
     Args:
-        folder: where to, usually the temporary folder of `whole_folder`.
+        folder: where to, usually the temporary folder of `atomic_folder`.
         network: backbone and head.
         architecture: the published class; found from the head if left out.
         labels: the names of the head's outputs, where they are labels.

@@ -39,7 +39,7 @@ class Beam:
     text: TextStream | None
 
 
-class Search:
+class BeamHypotheses:
     """The beams of one prompt.
 
     Args:
@@ -134,7 +134,7 @@ def beam_search(
         HeadwayError: the network cannot generate.
     """
     model = language_model(network)
-    searches = [Search(room_after(prompt, model), config, end_of_text_id, tokenizer) for prompt in prompts]
+    searches = [BeamHypotheses(room_after(prompt, model), config, end_of_text_id, tokenizer) for prompt in prompts]
     cache, logits = read_prompts(network, prompts, room=0)
     seen = seen_tokens(prompts, logits) if config.repetition_penalty != 1 else None
     running, forked = searches, False
@@ -163,7 +163,7 @@ def beam_search(
         logits = next_logits(network, cache, [[token] for token in newest])
 
 
-def _advance(searches: Sequence[Search], log_probabilities: Tensor) -> list[int]:
+def _advance(searches: Sequence[BeamHypotheses], log_probabilities: Tensor) -> list[int]:
     """Takes every search a token further, by (R, V); gives the row that each beam of those still open goes on from."""
     scores = torch.tensor([beam.score for search in searches for beam in search.running])
     totals = log_probabilities + scores.to(log_probabilities)[:, None]

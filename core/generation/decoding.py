@@ -40,7 +40,7 @@ class Generation:
 
 
 @dataclass
-class Row:
+class SequenceState:
     """A text on its way."""
 
     prompt: int  # which prompt it continues
@@ -151,7 +151,7 @@ def decode(
     end_of_text_id: int | None,
     tokenizer: Tokenizer | None,
     samples: Sequence[int],
-) -> Iterator[tuple[list[Row], Tensor]]:
+) -> Iterator[tuple[list[SequenceState], Tensor]]:
     """Continues prompts and yields after each step the rows that got a token, and the logits (R, V) they got it by.
 
     Args:
@@ -171,7 +171,7 @@ def decode(
         for sample in samples:
             text = None if tokenizer is None else TextStream(tokenizer, config.stop)
             random = Random(config.seed * 1_000_003 + sample)
-            rows.append(Row(i, room_after(prompt, model), list(prompt), text, random))
+            rows.append(SequenceState(i, room_after(prompt, model), list(prompt), text, random))
     window = model.config.max_positions
     slides = any(row.room < config.max_new_tokens for row in rows) and config.context == "slide"
     cache, logits = _read(network, model, rows, config, slides=slides)
@@ -227,7 +227,7 @@ def _begin_alike(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _read(
-    network: Network, model: GPT2, rows: list[Row], config: GenerationConfig, *, slides: bool
+    network: Network, model: GPT2, rows: list[SequenceState], config: GenerationConfig, *, slides: bool
 ) -> tuple[KVCache, Tensor]:
     """Reads the rows' prompts, each once if rows of one prompt share it, and makes room for what follows."""
     more = config.max_new_tokens - 1  # the last token is not read
@@ -246,7 +246,11 @@ def _read(
 
 
 def _append(
-    rows: list[Row], logits: Tensor, seen: Tensor | None, config: GenerationConfig, end_of_text_id: int | None
+    rows: list[SequenceState],
+    logits: Tensor,
+    seen: Tensor | None,
+    config: GenerationConfig,
+    end_of_text_id: int | None,
 ) -> None:
     """Chooses the next token of every row."""
     scores = logits if seen is None else penalize(logits, seen, config.repetition_penalty)

@@ -15,7 +15,7 @@ from ..models.heads import Network
 from ..tokenizers.text_stream import token_bytes
 from ..tokenizers.tokenizer import Tokenizer
 from .beam_search import beam_search
-from .decoding import FinishReason, Generation, Row, check_prompts, decode, language_model, room_after
+from .decoding import FinishReason, Generation, SequenceState, check_prompts, decode, language_model, room_after
 from .generation_config import GenerationConfig
 
 __all__ = [
@@ -283,7 +283,7 @@ def _batches(prompts: Sequence[Sequence[int]], more: int, budget: int) -> list[l
 
 def _decode_text(
     network: Network, tokenizer: Tokenizer, prompt: str, config: GenerationConfig, sample: int
-) -> Iterator[tuple[list[Row], Tensor]]:
+) -> Iterator[tuple[list[SequenceState], Tensor]]:
     prompts = [prompt_ids(tokenizer, prompt)]
     check_prompts(prompts, language_model(network), config)
     return decode(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.checkpoint import Checkpoint, fill
 from ..checkpoints.weight_conversion import Weights
-from ..cpu import has_matrix_tiles, keep_freed_memory, use_available_cores
+from ..cpu import has_amx, keep_freed_memory, use_available_cores
 from ..errors import HeadwayError
 from ..models.gpt2 import GPT2
 from ..models.heads import Network
@@ -60,9 +60,9 @@ def ready(network: Network, precision: str = "fp32", weights: Weights | None = N
         use_available_cores()
         pack = partial(_packed, precision=cast("Precision", precision))
         row_by_row = isinstance(network.backbone, GPT2)  # of a text that is continued there is one row at a time
-        if precision == "fp32" and row_by_row and has_matrix_tiles():
+        if precision == "fp32" and row_by_row and has_amx():
             pack = RowLinear
-        if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_matrix_tiles():
+        if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_amx():
             pack = TiledInt8Linear
         made = cast("Network", _ready(network, pack, weights))
         keep_freed_memory()  # not before: what packing the first model frees is as large as its weights
@@ -72,7 +72,7 @@ def ready(network: Network, precision: str = "fp32", weights: Weights | None = N
     return network if precision == "fp32" else copy.deepcopy(network).to(torch.bfloat16)
 
 
-def open_ready(checkpoint: Checkpoint, precision: str, device: torch.device) -> Network:
+def load_for_inference(checkpoint: Checkpoint, precision: str, device: torch.device) -> Network:
     """The network of a checkpoint whose weights are still in their files, for inference on a device.
 
     Raises:

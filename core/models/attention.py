@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cpu import has_matrix_tiles
+from ..cpu import has_amx
 from .packing import PackedBatch
 from .training_attention import SHORT, _TrainingAttention
 
@@ -68,7 +68,7 @@ def _variable_length_kernel() -> Callable[..., Any] | None:
 
 def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float) -> Tensor:
     half = qkv.dtype in (torch.bfloat16, torch.float16)
-    by_products = half and not causal and dropout == 0 and not has_matrix_tiles()
+    by_products = half and not causal and dropout == 0 and not has_amx()
     outputs = []
     more = len(qkv) - batch.num_tokens  # rows that no sequence owns
     *runs, rest = qkv.split([*(count * length for _, count, length in batch.runs), more])

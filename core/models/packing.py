@@ -121,7 +121,7 @@ class PackedBatch:
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class BatchSampler:
     """Which examples go into which batch, epoch by epoch: a pure function of the lengths, the seed and the epoch.
 
     A run that is resumed in the middle of an epoch asks for the same plan and skips the batches it has seen.

@@ -102,7 +102,7 @@ def gather_in_order(results: dict[int, T]) -> list[T]:
     return [results[position] for position in sorted(results)]
 
 
-def from_main(value: T) -> T:
+def broadcast_object(value: T) -> T:
     """The main process's value, on every process."""
     box = [value]
     if processes().several:
@@ -110,13 +110,13 @@ def from_main(value: T) -> T:
     return box[0]
 
 
-def tensors_from_main(tensors: Iterable[Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
     """Overwrites the tensors with the main process's, which have the same shapes."""
     if processes().several:
         for tensor in tensors:
             distributed.broadcast(tensor, src=0)
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Returns when every process has come here."""
-    from_main(None)
+    broadcast_object(None)

@@ -23,9 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import HeadwayError
 from ..models.layers import set_dropout
-from ..models.packing import BatchPlan
+from ..models.packing import BatchSampler
 from .devices import accelerator_for
-from .distributed import from_main, gather_in_order, processes, shard
+from .distributed import broadcast_object, gather_in_order, processes, shard
 from .optimization import adamw, add_rows_alone, apply_gradients, learning_rate
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
@@ -40,9 +40,9 @@ from .training_state import (
     newest_checkpoint,
     read_state,
     refuse_used,
+    remove_stale,
     save_best,
     save_checkpoint,
-    tidy,
     weights_of,
 )
 
@@ -100,7 +100,7 @@ def fit(
     data_fingerprint: str = "",
     stop: Callable[[], bool] | None = None,
     tracker_folder: Path | None = None,
-    parts_matter: bool = False,
+    in_batch_negatives: bool = False,
 ) -> Iterator[Event]:
     """Trains `network` in place, step by step as the events are drawn.
 
@@ -121,7 +121,7 @@ def fit(
         data_fingerprint: stands for the data's content; a checkpoint of other data is refused.
         stop: asked after every step; when it says yes a checkpoint is saved and the run is interrupted.
         tracker_folder: where trackers that write files write them; `run_folder` if left out.
-        parts_matter: whether an example's loss depends on those that are computed with it, so that a run cannot go on
+        in_batch_negatives: whether an example's loss depends on those that are computed with it, so that a run cannot go on
             with another `config.tokens_at_once`.
 
     Raises:
@@ -133,7 +133,7 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
     accelerator = accelerator_for(config, tracker_folder or run_folder)
-    free = ("trackers",) if parts_matter else ("trackers", "tokens_at_once")
+    free = ("trackers",) if in_batch_negatives else ("trackers", "tokens_at_once")
     run = _Run(network, plan, loss, config, accelerator, run_folder, evaluate, higher_is_better, stop, free)
     try:
         yield run.start(resume, data_fingerprint)
@@ -195,7 +195,7 @@ class _Run:
                 last = progress.step == self.total_steps
                 boundary = last or progress.position == len(steps)
                 evaluating = self.evaluate is not None and (last or self._due(self.config.eval_steps, boundary))
-                stopping = not last and self.stop is not None and from_main(self.stop())
+                stopping = not last and self.stop is not None and broadcast_object(self.stop())
                 saving = last or stopping or self._due(self.config.save_steps, boundary or evaluating)
                 if evaluating or saving or len(self.unread) >= self.steps_between_reads:
                     yield from self._read_steps()
@@ -246,7 +246,7 @@ class _Run:
                 refuse_used(folder)
             elif checkpoint := newest_checkpoint(folder):
                 found = checkpoint, read_state(checkpoint, self.settings)
-        found = from_main(found)
+        found = broadcast_object(found)
 
         self.network.to(self.device).train()
         if config.dropout is not None:
@@ -258,7 +258,7 @@ class _Run:
         if found:
             self.progress = load_checkpoint(*found, self.network, self.optimizer, self.accelerator.scaler)
         if folder is not None and main:
-            tidy(folder, found and found[0], self.progress.best_step)
+            remove_stale(folder, found and found[0], self.progress.best_step)
             self.log = Log(folder / "log.jsonl", self.progress.log_bytes)
         if self.ours.several:
             self.wrapped = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
@@ -327,7 +327,7 @@ class _Run:
     def _parts(self, share: list[int]) -> list[list[int]]:
         """A share of a batch in parts that are computed one after the other; their gradients add up to the same."""
         at_once = self.config.tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cuda"])
-        plan = BatchPlan([self.plan.lengths[i] for i in share], batch_tokens=at_once)
+        plan = BatchSampler([self.plan.lengths[i] for i in share], batch_tokens=at_once)
         return [[share[i] for i in part] for part in plan.in_order()]
 
     def _read_steps(self) -> Iterator[Step]:
@@ -377,7 +377,7 @@ class _Run:
         progress = self.progress
         self.network.eval()
         with torch.no_grad():
-            metrics = from_main(self.evaluate(self.network))  # one view of it, or the processes would part ways
+            metrics = broadcast_object(self.evaluate(self.network))  # one view of it, or the processes would part ways
         self.network.train()
         better = self._better(metrics)
         progress.last_metrics = metrics

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..models.packing import BatchPlan
+from ..models.packing import BatchSampler
 from ..options import is_number, is_whole, need, option
 
 
@@ -73,10 +73,10 @@ class TrainConfig:
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
         need(self, "trackers", names, "a tuple of names")
 
-    def plan(self, lengths: Sequence[int]) -> BatchPlan:
+    def plan(self, lengths: Sequence[int]) -> BatchSampler:
         """The batches of this run, over examples of these many tokens."""
         size = self.batch_size if self.batch_tokens is None else None
-        return BatchPlan(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)
+        return BatchSampler(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)
 
     def warmup_for(self, total_steps: int) -> int:
         """Steps of warm-up in a run of so many; as a part of them, never all: the first step has a rate of zero."""

@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..atomic_files import disk_errors, whole_file, whole_folder
+from ..atomic_files import atomic_file, atomic_folder, disk_errors
 from ..errors import HeadwayError
-from .distributed import from_main, gather_in_order, processes, tensors_from_main, wait_for_all
+from .distributed import barrier, broadcast_object, broadcast_tensors, gather_in_order, processes
 
 Metrics = dict[str, float]
 # What a run writes, whole or not yet; a person's copy of it under a name of its own is none of these.
@@ -116,7 +116,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         if {name: tensor.shape for name, tensor in stored.items()} != {name: t.shape for name, t in ours.items()}:
             raise HeadwayError(f"{path} is of another model. Start from that model, or start anew with --overwrite.")
         copy_tensors(stored, ours)
-    tensors_from_main(tensor.detach() for tensor in ours.values())
+    broadcast_tensors(tensor.detach() for tensor in ours.values())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -144,7 +144,7 @@ def best_path(run_folder: Path, step: int) -> Path:
 
 def save_best(run_folder: Path, network: nn.Module, step: int) -> None:
     """Keeps the weights of `step`, beside those that the last checkpoint knows as the best."""
-    with whole_file(best_path(run_folder, step), overwrite=True) as path:
+    with atomic_file(best_path(run_folder, step), overwrite=True) as path:
         write_tensors(weights_of(network), path)
 
 
@@ -163,7 +163,7 @@ def refuse_used(run_folder: Path) -> None:
         )
 
 
-def tidy(run_folder: Path, checkpoint: Path | None, best_step: int | None) -> None:
+def remove_stale(run_folder: Path, checkpoint: Path | None, best_step: int | None) -> None:
     """Deletes what stands in no relation to `checkpoint`: older ones, other weights, leftovers of a killed process."""
     keep = {checkpoint, best_path(run_folder, best_step) if best_step is not None else None}
     for path in run_folder.iterdir() if run_folder.is_dir() else ():
@@ -187,7 +187,7 @@ def save_checkpoint(
     folder = run_folder / f"checkpoint-{progress.step:06d}"
     random_states = gather_in_order({processes().rank: _random_states(network)})
     if processes().main:
-        with whole_folder(folder) as new:
+        with atomic_folder(folder) as new:
             write_tensors(weights_of(network), new / "weights.safetensors")
             write_tensors(_optimizer_tensors(network, optimizer), new / "optimizer.safetensors")
             write_tensors(
@@ -204,8 +204,8 @@ def save_checkpoint(
                 "scaler": scaler.state_dict() if scaler else None,
             }
             (new / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        tidy(run_folder, folder, progress.best_step)
-    wait_for_all()
+        remove_stale(run_folder, folder, progress.best_step)
+    barrier()
     return folder
 
 
@@ -256,7 +256,7 @@ def load_checkpoint(
     load_weights(network, folder / "weights.safetensors")
     main = processes().main
     stored = _read_tensors(folder / "optimizer.safetensors") if main else {}
-    stepped = set(from_main([name.removeprefix("step.") for name in stored if name.startswith("step.")]))
+    stepped = set(broadcast_object([name.removeprefix("step.") for name in stored if name.startswith("step.")]))
     for name, parameter in network.named_parameters():
         if name in stepped:
             optimizer.state[parameter] = {
@@ -267,10 +267,10 @@ def load_checkpoint(
     ours = _optimizer_tensors(network, optimizer)
     if main:
         copy_tensors(stored, ours)
-    tensors_from_main(ours.values())
+    broadcast_tensors(ours.values())
     if scaler is not None:
         scaler.load_state_dict(state["scaler"])
-    random_states = from_main(_read_tensors(folder / "random.safetensors") if main else {})
+    random_states = broadcast_object(_read_tensors(folder / "random.safetensors") if main else {})
     _set_random_states(network, {name.split(".")[1]: t for name, t in random_states.items() if _is_ours(name)})
     return Progress(**state["progress"])
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeadwayError
 from ..data.corpus import Corpus, open_documents
-from ..data.examples import Example, Remark
+from ..data.examples import Example, ExampleWarning
 from ..data.features import Features, group_windows
-from ..data.findings import Finding, about_remarks
-from ..data.report import Report, _by_level, _measure, check_corpus, check_examples
+from ..data.findings import Finding, about_warnings
+from ..data.report import DataReport, _by_level, _measure, check_corpus, check_examples
 from .task import Task
 from .training_data import same_columns
 
@@ -32,7 +32,7 @@ def check_data(
     columns: Mapping[str, Any] | None = None,
     header: bool | None = None,
     model: str | Path | None = None,
-) -> Report:
+) -> DataReport:
     """Looks over a person's files as training would read them, without stopping at a row that cannot be used.
 
     Args:
@@ -48,7 +48,7 @@ def check_data(
     """
     from ..data.read import read_table
 
-    if task.of_texts:
+    if task.self_supervised:
         return _check_texts(task, data, eval_data, columns or {}, header, model)
     table = read_table(data, header=header)
     settled = task.columns(table, columns or {}, need_label=True)
@@ -56,7 +56,7 @@ def check_data(
     findings: list[Finding] = []
     learnt, can_learn = task, True
     try:
-        learnt, decided = task.learn(table, settled)
+        learnt, decided = task.infer_labels(table, settled)
         notes += decided
     except HeadwayError as error:
         can_learn = False
@@ -71,15 +71,15 @@ def check_data(
         problems += more
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
     groups, limit, unknown = _encode(learnt, examples, model) if model and can_learn else ([], None, None)
-    remarks = collect_remarks(learnt, examples, groups), collect_remarks(learnt, held_out, [])
-    more = [*about_remarks(remarks[0], len(examples)), *about_remarks(remarks[1], len(held_out))]
+    remarks = collect_warnings(learnt, examples, groups), collect_warnings(learnt, held_out, [])
+    more = [*about_warnings(remarks[0], len(examples)), *about_warnings(remarks[1], len(held_out))]
     report = check_examples(examples, held_out, groups, limit, unknown, more)
     return replace(report, findings=_by_level([*findings, *report.findings]), notes=tuple(notes))
 
 
 def _check_texts(
     task: Any, data: Any, eval_data: Any, columns: Mapping[str, Any], header: bool | None, model: str | Path | None
-) -> Report:
+) -> DataReport:
     """Texts without labels: how many there are and how long, in a model's tokens if one is named."""
     sides = [open_documents(one, columns, task, header=header) for one in (data, eval_data) if one is not None]
     lengths: list[list[int]] = []
@@ -93,7 +93,9 @@ def _check_texts(
             raise HeadwayError(f"{side.source}: there is no text in it. Give one with words.")
         lengths.append(found)
     notes = tuple(note for side in sides for note in side.notes)
-    report = Report(len(lengths[0]), sum(map(len, lengths[1:])), {}, _measure(lengths[0], "characters"), (), (), notes)
+    report = DataReport(
+        len(lengths[0]), sum(map(len, lengths[1:])), {}, _measure(lengths[0], "characters"), (), (), notes
+    )
     if model is None:
         return report
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
@@ -122,11 +124,11 @@ def _encode(
     return group_windows(task.encode(examples, tokenizer, limit)), limit, tokenizer.unk_id
 
 
-def collect_remarks(
+def collect_warnings(
     task: Task, examples: Sequence[Example], groups: Sequence[list[Features]]
-) -> dict[Remark, list[str]]:
+) -> dict[ExampleWarning, list[str]]:
     """What the task has to say about single examples, each with the places that it is true of."""
-    places: dict[Remark, list[str]] = {}
+    places: dict[ExampleWarning, list[str]] = {}
     for example, windows in zip(examples, groups or [[]] * len(examples), strict=True):
         for remark in task.remarks(example, windows):
             places.setdefault(remark, []).append(example.where)

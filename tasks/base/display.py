@@ -15,7 +15,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Bar:
+class ScoreBar:
     """A name and a number from 0 to 1, as long as it is large."""
 
     name: str
@@ -25,15 +25,15 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars:
+class ScoreBars:
     """Numbers side by side."""
 
-    bars: tuple[Bar, ...]
+    bars: tuple[ScoreBar, ...]
     title: str = ""
 
 
 @dataclass(frozen=True)
-class Mark:
+class Highlight:
     """A part of a text: text[start:end], in code points."""
 
     start: int
@@ -44,12 +44,12 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Marked:
+class HighlightedText:
     """A text with marked parts; of two that overlap the first is seen."""
 
     text: str
-    marks: tuple[Mark, ...]
+    marks: tuple[Highlight, ...]
     title: str = ""
 
 
-View = Statement | Bars | Marked
+View = Statement | ScoreBars | HighlightedText

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .predictions import Mistake
+from .predictions import Misprediction
 from .task import Task
 
 MOST_LABELS = 16  # of a matrix that a person can still read
@@ -41,16 +41,16 @@ def confusion_of(
     return Confusion(labels, tuple(tuple(cells[row, column] for column in numbers) for row in numbers))
 
 
-def worst_mistakes(
+def worst_mispredictions(
     task: Task, predictions: Sequence[Any], examples: Sequence[Any], most: int = MOST_MISTAKES
-) -> list[Mistake]:
+) -> list[Misprediction]:
     """The examples with the most wrong answers, the worst first."""
-    judged = (task.mistake(one, example) for one, example in zip(predictions, examples, strict=True))
+    judged = (task.misprediction(one, example) for one, example in zip(predictions, examples, strict=True))
     return sorted((one for one in judged if one is not None), key=lambda one: -one.size)[:most]
 
 
 def account_of(task: Task, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, Any]:
     """Both as plain JSON types: `confusion` (null where there is none) and `mistakes`."""
     confusion = confusion_of(task, predictions, examples)
-    mistakes = worst_mistakes(task, predictions, examples)
+    mistakes = worst_mispredictions(task, predictions, examples)
     return {"confusion": confusion and confusion.to_json(), "mistakes": [asdict(one) for one in mistakes]}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.models.packing import BatchPlan
+from ...core.models.packing import BatchSampler
 from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
 from ..data.features import TOKENS_AT_ONCE, Features, count_tokens
@@ -26,7 +26,7 @@ def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Featur
     """
     found: dict[int, Any] = {}
     if groups:
-        plan = BatchPlan(lengths_of(groups), batch_tokens=TOKENS_AT_ONCE)
+        plan = BatchSampler(lengths_of(groups), batch_tokens=TOKENS_AT_ONCE)
         for indices in shard(plan.by_length()):
             chosen = [features for i in indices for features in groups[i]]
             found.update(zip(indices, task.answer(network, chosen), strict=True))
@@ -38,7 +38,7 @@ def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> lis
     """What the network gives each sequence, on the CPU in fp32; a text longer than a pass takes several."""
     device = next(network.parameters()).device
     found: list[Tensor] = []
-    plan = BatchPlan([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
     for indices in plan.in_order():
         batch = task.pack([features[i] for i in indices]).to(device)
         result = network(batch).float().cpu()  # (B, N) or (T, N)

@@ -23,20 +23,20 @@ from ...core.errors import HeadwayError
 from ...core.inference.inference import ready
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import inference_device, processes, wait_for_all, wants_cpu
+from ...core.training.distributed import barrier, inference_device, processes, wants_cpu
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_state import newest_checkpoint
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.corpus import open_documents
-from ..data.examples import Example, Remark
+from ..data.examples import Example, ExampleWarning
 from ..data.features import Features, cut_tokens, group_windows
-from ..data.findings import about_remarks
+from ..data.findings import about_warnings
 from ..data.read import read_table
-from ..data.report import Report, check_corpus, check_examples
+from ..data.report import DataReport, check_corpus, check_examples
 from ..data.rows import RowStream, Table
-from .check import collect_remarks
+from .check import collect_warnings
 from .inference import lengths_of, predictions_for
 from .model_folder import name_base, read_info, refuse_replacing, stored_task, write_model
 from .precision import AUTO, choose_precision, worth_measuring
@@ -120,7 +120,7 @@ class TaskModel:
             )
         if task.headless:
             checkpoint.network.head = None  # a pooler, which takes no part
-        model = cls(task.forget(), task, checkpoint, Tokenizer.load(folder), str(name))
+        model = cls(task.reset(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
         if not wants_cpu():
             processes()  # gives each process of a launch a device of its own
@@ -226,7 +226,7 @@ class TaskModel:
             "header": header,
         }
         with self._scratch(output) as scratch:
-            if self._asked.of_texts:
+            if self._asked.self_supervised:
                 prepared = self._prepare_texts(scratch, config.seed, **options_of_data)
             else:
                 prepared = self._prepare(config.seed, **options_of_data)
@@ -237,7 +237,7 @@ class TaskModel:
         train: "LabelledData | CorpusData",
         held_out: "LabelledData | CorpusData | None",
         notes: list[str],
-        report: Report,
+        report: DataReport,
         config: TrainConfig,
         output: Path,
         overwrite: bool,
@@ -256,7 +256,7 @@ class TaskModel:
         finally:
             if processes().main and newest_checkpoint(run_folder) is None:
                 shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
-        self.task = self.task.settle(self.network)
+        self.task = self.task.after_training(self.network)
         metrics: dict[str, float] = {}
         per_label: list[dict[str, Any]] = []
         by_precision: dict[str, float] = {}
@@ -300,7 +300,7 @@ class TaskModel:
             stopped_early=finished.stopped_early,
         )
 
-    def _prepare(self, seed: int, **options: Any) -> tuple[LabelledData, LabelledData | None, list[str], Report]:
+    def _prepare(self, seed: int, **options: Any) -> tuple[LabelledData, LabelledData | None, list[str], DataReport]:
         """Reads and checks both sides of the data, learns the labels, plugs the head on and makes tokens."""
         rows = read_labelled(self._asked, self._found, seed=seed, **options)
         notes = [*rows.notes, self._begin(rows.task, seed, goes_on=rows.adopted)]
@@ -310,7 +310,7 @@ class TaskModel:
             finding
             for data in (train, evaluated)
             if data
-            for finding in about_remarks(collect_remarks(self.task, data.examples, data.groups), len(data.examples))
+            for finding in about_warnings(collect_warnings(self.task, data.examples, data.groups), len(data.examples))
         ]
         eval_examples = evaluated.examples if evaluated else []
         report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
@@ -318,10 +318,10 @@ class TaskModel:
 
     def _prepare_texts(
         self, scratch: Path, seed: int, **options: Any
-    ) -> tuple[CorpusData, CorpusData | None, list[str], Report]:
+    ) -> tuple[CorpusData, CorpusData | None, list[str], DataReport]:
         """Turns texts without labels into tokens, which are kept in files, and readies the head."""
         train, held_out, notes = write_corpora(self._asked, self.tokenizer, self.limit, scratch, seed=seed, **options)
-        notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.adopt(self._found))))
+        notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.reuse_head(self._found))))
         return train, held_out, notes, check_corpus(train.groups, held_out and held_out.groups)
 
     @contextmanager
@@ -344,7 +344,7 @@ class TaskModel:
         torch.manual_seed(seed)
         if goes_on:
             assert self._found is not None
-            self.task = task.unsettle(self._found, self.network)
+            self.task = task.before_training(self._found, self.network)
             what = f"{self.base} itself" if task.headless else f"the head that {self.base} has"
             return f"{what} is trained further"
         self.network = Network(self.network.backbone, task.head(self.network.backbone))
@@ -391,7 +391,7 @@ class TaskModel:
             _, predictions = _tune(task, network, held_out)
             return task.score(predictions, held_out.examples)
 
-        events = task.solve(self.network, groups, config) or fit(
+        events = task.fit_head(self.network, groups, config) or fit(
             self.network,
             config.plan(lengths_of(groups)),
             loss,
@@ -403,7 +403,7 @@ class TaskModel:
             data_fingerprint=_identify(task, self.base, train, held_out),
             stop=stop,
             tracker_folder=run_folder.with_suffix(".trackers"),  # which stays when the run folder goes
-            parts_matter=task.parts_matter,
+            in_batch_negatives=task.in_batch_negatives,
         )
         seen = []
         for event in events:
@@ -435,7 +435,7 @@ class TaskModel:
         rows = [self._input_row(i, one) for i, one in enumerate([inputs] if alone else inputs)]
         names = tuple(field.name for field in self.task.fields)
         table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
-        examples = self.task.examples(table, Columns({name: name for name in names}, None, ()), labelled=False)
+        examples = self.task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
         predictions, *_ = self._predict(examples)
         return predictions[0] if alone else predictions
 
@@ -468,18 +468,18 @@ class TaskModel:
             self._packed = state, ready(self._network.eval(), precision, weights)
         return self._packed[1]
 
-    def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[Remark, list[str]]]:
+    def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[ExampleWarning, list[str]]]:
         """A prediction for each example, in bounded memory; how many of them were cut, and the task's remarks."""
         self._need_training()
         predictions: list[Any] = []
         cut = 0
-        remarks: dict[Remark, list[str]] = {}
+        remarks: dict[ExampleWarning, list[str]] = {}
         for start in range(0, len(examples), EXAMPLES_AT_ONCE):
             part = examples[start : start + EXAMPLES_AT_ONCE]
             groups = self._encode(part)
             predictions += predictions_for(self.task, self._for_inference, groups)
             cut += sum(cut_tokens(group) > 0 for group in groups)
-            for remark, places in collect_remarks(self.task, part, groups).items():
+            for remark, places in collect_warnings(self.task, part, groups).items():
                 remarks.setdefault(remark, []).extend(places)
         return predictions, cut, remarks
 
@@ -517,7 +517,7 @@ class TaskModel:
             HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
         """
         self._need_training()
-        if self.task.of_texts:
+        if self.task.self_supervised:
             return self._evaluate_texts(data, columns or {}, header)
         table = read_table(data, header=header)
         settled = self.task.columns(table, columns or {}, need_label=True)
@@ -526,7 +526,7 @@ class TaskModel:
         notes = (
             *settled.notes,
             *([f"{cut} of {len(examples)} texts are cut at {self.limit} tokens"] if cut else []),
-            *(finding.message for finding in about_remarks(remarks, len(examples))),
+            *(finding.message for finding in about_warnings(remarks, len(examples))),
         )
         return Evaluation(
             self.task.score(predictions, examples),
@@ -575,12 +575,12 @@ class TaskModel:
                 settings=settings,
                 log=log,
             )
-        wait_for_all()
+        barrier()
 
 
 def _tune(task: Task, network: nn.Module, data: LabelledData | CorpusData) -> tuple[Task, list[Any]]:
     """The task as it is tuned to held-out data, and its predictions there."""
-    return task.tune(predictions_for(task, network, data.groups), data.examples)
+    return task.calibrate(predictions_for(task, network, data.groups), data.examples)
 
 
 def _is_text(given: Any, as_words: bool) -> bool:

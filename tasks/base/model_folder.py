@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...core.atomic_files import refuse_existing, user_path, whole_folder
+from ...core.atomic_files import atomic_folder, refuse_existing, user_path
 from ...core.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from ...core.checkpoints.hub import BUILT_IN
 from ...core.checkpoints.model_files import read_json
@@ -58,7 +58,7 @@ def write_model(
         **{name: value for name, value in info.items() if name not in ("headway", "task", "options", "versions")},
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
     }
-    with whole_folder(output, overwrite) as folder:
+    with atomic_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
         task.publish(folder, network)
         tokenizer.save(folder)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .display import Bar, Bars, Statement, View
+from .display import ScoreBar, ScoreBars, Statement, View
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Prediction:
         """
         named = [value for value in vars(self).values() if isinstance(value, dict)]
         numbers = [one for one in named if one and all(isinstance(value, float) for value in one.values())]
-        bars = (Bars(tuple(Bar(str(name), value) for name, value in one.items())) for one in numbers)
+        bars = (ScoreBars(tuple(ScoreBar(str(name), value) for name, value in one.items())) for one in numbers)
         return (Statement(self.brief), *bars)
 
     def to_json(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Misprediction:
     """A labelled example whose answer is not the right one."""
 
     where: str  # "dev.tsv, line 12"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.training.training_events import Event
-from ..data.report import Report
+from ..data.report import DataReport
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Prepared(Event):
     task: str
     base: str
     notes: tuple[str, ...]  # what was guessed and decided, a sentence each
-    report: Report
+    report: DataReport
     examples: int
     eval_examples: int
 

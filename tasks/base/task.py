@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
 from ...core.options import option, options_of
-from ..data.examples import Example, Field, Problem, Remark
+from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import Features
 from .display import View
-from .predictions import Mistake
+from .predictions import Misprediction
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
-    from ..data.columns import Columns
+    from ..data.columns import ColumnMapping
     from ..data.rows import RowStream, Table
     from .card_text import CardText
     from .model import TaskModel
@@ -62,7 +62,9 @@ class Task:
     # What the published classes of such a head end in: "ForSequenceClassification"; several where heads differ.
     architecture: ClassVar[str | tuple[str, ...]]
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt2")  # that it can be plugged onto
-    of_texts: ClassVar[bool] = False  # learns from texts without labels, read as a corpus that may exceed the memory
+    self_supervised: ClassVar[bool] = (
+        False  # learns from texts without labels, read as a corpus that may exceed the memory
+    )
     label_names: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
     per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
     higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
@@ -107,14 +109,14 @@ class Task:
 
     # -- people's data -> examples
 
-    def columns(self, table: "Table | RowStream", chosen: Mapping[str, Any], *, need_label: bool) -> "Columns":
+    def columns(self, table: "Table | RowStream", chosen: Mapping[str, Any], *, need_label: bool) -> "ColumnMapping":
         """Settles which column holds what; `chosen` maps field names and "label" to what the person said.
 
         Raises:
             HeadwayError: a column does not exist or cannot be told, or the task has no such field.
         """
         from ..data.column_names import LABEL_NAMES
-        from ..data.columns import settle_columns
+        from ..data.columns import infer_columns
 
         texts = {name: None if said is None else str(said) for name, said in chosen.items() if name != "label"}
         known = [field.name for field in self.fields]
@@ -124,11 +126,9 @@ class Task:
         label = chosen.get("label")
         label = [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
         names = self.label_names or LABEL_NAMES
-        return settle_columns(
-            table, self.fields, chosen=texts, label=label, label_aliases=names, need_label=need_label
-        )
+        return infer_columns(table, self.fields, chosen=texts, label=label, label_aliases=names, need_label=need_label)
 
-    def learn(self, table: "Table", columns: "Columns") -> tuple[Self, list[str]]:
+    def infer_labels(self, table: "Table", columns: "ColumnMapping") -> tuple[Self, list[str]]:
         """A copy that knows what the training data alone can tell (form, labels), and that in a sentence each.
 
         Rows that cannot be used are passed over here: `examples` names them.
@@ -138,18 +138,22 @@ class Task:
         """
         raise NotImplementedError
 
-    def forget(self) -> Self:
-        """A copy without what `learn` and `tune` have found: only what a person says is left."""
+    def reset(self) -> Self:
+        """A copy without what `infer_labels` and `calibrate` have found: only what a person says is left."""
         raise NotImplementedError
 
-    def row_reader(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> "Callable[[int], Example]":
+    def row_reader(
+        self, table: "Table", columns: "ColumnMapping", *, labelled: bool = True
+    ) -> "Callable[[int], Example]":
         """How to read the row at a position as an example, its label left alone where `labelled` is false.
 
         The function raises HeadwayError for a row that cannot be used: what is wrong and what to do, not where.
         """
         raise NotImplementedError
 
-    def read(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> tuple[list[Any], list[Problem]]:
+    def read(
+        self, table: "Table", columns: "ColumnMapping", *, labelled: bool = True
+    ) -> tuple[list[Any], list[Problem]]:
         """The rows that can be used as examples, and what is wrong with the others."""
         read_row = self.row_reader(table, columns, labelled=labelled)
         examples: list[Any] = []
@@ -161,7 +165,7 @@ class Task:
                 wrong.setdefault(str(error), []).append(table.where(row))
         return examples, [Problem(what, tuple(places)) for what, places in wrong.items()]
 
-    def examples(self, table: "Table", columns: "Columns", *, labelled: bool = True) -> list[Any]:
+    def examples(self, table: "Table", columns: "ColumnMapping", *, labelled: bool = True) -> list[Any]:
         """Every row as a checked example.
 
         Raises:
@@ -187,7 +191,7 @@ class Task:
         """What training draws from: the windows of each example, or whatever else must be in one batch together."""
         return groups
 
-    def remarks(self, example: Any, windows: Sequence[Features]) -> Iterable[Remark]:  # noqa: ARG002
+    def remarks(self, example: Any, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
         """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
         return ()
 
@@ -196,7 +200,7 @@ class Task:
         raise NotImplementedError
 
     @property
-    def parts_matter(self) -> bool:
+    def in_batch_negatives(self) -> bool:
         """Whether an example's loss depends on those that are computed with it."""
         return False
 
@@ -223,7 +227,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def solve(
+    def fit_head(
         self,
         network: "Network",  # noqa: ARG002
         groups: Sequence[list[Features]],  # noqa: ARG002
@@ -278,23 +282,23 @@ class Task:
         """The right label and the predicted one of everything that has one of each; empty where nothing has."""
         return []
 
-    def mistake(self, prediction: Any, example: Any) -> Mistake | None:  # noqa: ARG002
+    def misprediction(self, prediction: Any, example: Any) -> Misprediction | None:  # noqa: ARG002
         """What is wrong with a prediction; None: nothing, or the task cannot say."""
         return None
 
-    def tune(self, predictions: Sequence[Any], examples: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
+    def calibrate(self, predictions: Sequence[Any], examples: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
         """A copy whose thresholds and the like are fitted to held-out data, and the predictions as it makes them."""
         return self, list(predictions)
 
-    def adopt(self, before: "Task") -> Self | None:
+    def reuse_head(self, before: "Task") -> Self | None:
         """A copy that trains the head of `before`, a task of the same class; None where it needs a new head."""
         return self if self.published == before.published else None
 
-    def unsettle(self, before: "Task", network: nn.Module) -> Self:  # noqa: ARG002
-        """Called before the head of `before` is trained further: the opposite of `settle`."""
+    def before_training(self, before: "Task", network: nn.Module) -> Self:  # noqa: ARG002
+        """Called before the head of `before` is trained further: the opposite of `after_training`."""
         return self
 
-    def settle(self, network: nn.Module) -> Self:  # noqa: ARG002
+    def after_training(self, network: nn.Module) -> Self:  # noqa: ARG002
         """Called once after training: what was kept apart while learning is moved into the weights."""
         return self
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, Documents, Piece, open_documents
 from ..data.features import Features
 from ..data.read import fingerprint, read_table
@@ -107,8 +107,8 @@ def read_labelled(
     _check_fraction(fraction, "rows")
     table = read_table(data, header=header)
     columns = asked.columns(table, chosen, need_label=True)
-    learnt, decided = asked.learn(table, columns)
-    adopted = found and learnt.adopt(found)
+    learnt, decided = asked.infer_labels(table, columns)
+    adopted = found and learnt.reuse_head(found)
     task = adopted or learnt
     notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *decided]
     examples = task.examples(table, columns)
@@ -131,7 +131,7 @@ def read_labelled(
     return LabelledRows(task, adopted is not None, table, examples, held_out, tuple(notes))
 
 
-def same_columns(columns: Columns, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     """The columns of the training data, where the evaluation data has columns of these names as well."""
     there = columns.taken <= set(table.columns)
     return {**columns.texts, "label": columns.label} if there else chosen

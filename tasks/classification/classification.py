@@ -21,10 +21,10 @@ from ...core.models.heads import SequenceHead
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
-from ..base.display import Bars, View
-from ..base.predictions import Mistake, Prediction
+from ..base.display import ScoreBars, View
+from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
-from ..data.columns import Columns, read_text
+from ..data.columns import ColumnMapping, read_text
 from ..data.examples import Field
 from ..data.features import Features, group_windows
 from ..data.labels import (
@@ -151,7 +151,7 @@ class TextClassification(Task):
         """Pairs, or single texts."""
         return "pairs.csv" if self.paired else "messages.csv"
 
-    def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """The form of the target, the labels and their weights."""
         values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
         if all(map(is_missing, values)):
@@ -194,7 +194,7 @@ class TextClassification(Task):
             )
         return replace(self, target_mean=mean, target_std=std)
 
-    def _check_labels(self, source: str, columns: Columns, counts: Mapping[str, int], rows: int) -> None:
+    def _check_labels(self, source: str, columns: ColumnMapping, counts: Mapping[str, int], rows: int) -> None:
         """Refuses labels from which nothing can be learnt."""
         if not counts:
             raise HeadwayError(
@@ -221,12 +221,14 @@ class TextClassification(Task):
             return tuple(rows / (len(counts) * counts[label]) if counts[label] else 0.0 for label in self.labels)
         return tuple((rows - counts[label]) / counts[label] if counts[label] else 1.0 for label in self.labels)
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """The same options, for other data: the form, the labels and all that is fitted are learnt anew."""
         said = {"class_weight": self.class_weight, "frozen": self.frozen}
         return type(self)(self.max_length, self.long_texts, self.overlap, **said)
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], TextExample]:
+    def row_reader(
+        self, table: Table, columns: ColumnMapping, *, labelled: bool = True
+    ) -> Callable[[int], TextExample]:
         """How to read a row: its text, its pair if there is one, and its label."""
         text, pair = columns.texts["text"], columns.texts.get("pair")
         read_label = self._label_reader(table, columns) if labelled else None
@@ -244,7 +246,7 @@ class TextClassification(Task):
 
         return read
 
-    def _label_reader(self, table: Table, columns: Columns) -> Callable[[Mapping[str, Any]], Any]:
+    def _label_reader(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], Any]:
         if self.problem_type == NUMBER:
             return lambda cells: parse_number(raw_label(cells, columns.label))
         values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
@@ -307,7 +309,7 @@ class TextClassification(Task):
                 head.classifier.bias.copy_(torch.logit(torch.tensor(self.shares)) + weights.log())
         return head
 
-    def solve(
+    def fit_head(
         self, network: "Network", groups: Sequence[list[Features]], config: "TrainConfig"
     ) -> "Iterator[Event] | None":
         """With `frozen`, logistic regression on the features that the model has already."""
@@ -370,7 +372,7 @@ class TextClassification(Task):
         limits = dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))
         return tuple(
             replace(one, bars=tuple(replace(bar, threshold=limits[bar.name]) for bar in one.bars))
-            if isinstance(one, Bars)
+            if isinstance(one, ScoreBars)
             else one
             for one in shown
         )
@@ -399,7 +401,7 @@ class TextClassification(Task):
             return []
         return [(str(example.label), one.label) for one, example in zip(predictions, examples, strict=True)]
 
-    def mistake(self, prediction: Any, example: TextExample) -> Mistake | None:
+    def misprediction(self, prediction: Any, example: TextExample) -> Misprediction | None:
         """One label: the worse, the less probable the right one was held; several: by the worst of them; a number:
         by how far it is off.
         """
@@ -414,9 +416,9 @@ class TextClassification(Task):
         else:
             size = abs(prediction.value - float(gold or 0.0))
             told = f"{gold:g}", prediction.brief
-        return Mistake(example.where, example.texts, *told, size) if size else None
+        return Misprediction(example.where, example.texts, *told, size) if size else None
 
-    def tune(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
+    def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
         """A temperature for the probabilities of one label; a threshold for each of several."""
         if self.problem_type == ONE:
             return self._tune_temperature(predictions, [self.labels.index(str(example.label)) for example in examples])
@@ -452,7 +454,7 @@ class TextClassification(Task):
         better = self.score(retuned, examples)["f1"] >= self.score(predictions, examples)["f1"]
         return (tuned, retuned) if better else (self, list(predictions))
 
-    def adopt(self, before: Task) -> Self | None:
+    def reuse_head(self, before: Task) -> Self | None:
         """Goes on with a head for the same labels, or for more than the new data has."""
         if not isinstance(before, TextClassification) or before.problem_type != self.problem_type or self.frozen:
             return None
@@ -467,13 +469,13 @@ class TextClassification(Task):
         weights = tuple(weight.get(label, absent) for label in before.labels) if weight else ()
         return replace(self, labels=before.labels, numbered=before.numbered, weights=weights, shares=())
 
-    def unsettle(self, before: Task, network: nn.Module) -> Self:
+    def before_training(self, before: Task, network: nn.Module) -> Self:
         """Scales the last layer, so that a head that gives people's numbers learns ones of about size 1."""
         if not isinstance(before, TextClassification) or self.problem_type != NUMBER:
             return self
         return replace(self, target_mean=before._rescale(network, self.target_mean, self.target_std).target_mean)
 
-    def settle(self, network: nn.Module) -> Self:
+    def after_training(self, network: nn.Module) -> Self:
         """Moves the scale of a number into the last layer, so that the model itself gives people's numbers."""
         return self._rescale(network, 0.0, 1.0) if self.problem_type == NUMBER else self
 

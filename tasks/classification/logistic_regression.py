@@ -26,7 +26,7 @@ from ...core.errors import HeadwayError
 from ...core.inference.inference import ready
 from ...core.models.bert import BertPooler
 from ...core.models.heads import Network, SequenceHead
-from ...core.models.packing import BatchPlan
+from ...core.models.packing import BatchSampler
 from ...core.training.devices import accelerator_for
 from ...core.training.distributed import gather_in_order, processes, shard
 from ...core.training.training_config import TrainConfig
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .classification import TextClassification
 
 LINEAR = 0.1  # the standard deviation of what enters tanh, which there is a straight line but for a third of a percent
-STRENGTHS = tuple(10.0**power for power in range(-4, 1))  # of the regression: how much the data counts
+INVERSE_REGULARIZATION = tuple(10.0**power for power in range(-4, 1))  # of the regression: how much the data counts
 FEWEST_TO_CHOOSE = 50  # examples below which a strength would be chosen by chance
 PART_TO_CHOOSE = 0.2
 LEAST_SPREAD = 1e-4  # of a number of the vector, as a part of the others' mean: below that it is noise
@@ -133,7 +133,7 @@ def _read_once(network: Network, groups: Sequence[list[Features]]) -> tuple[Inpu
     backbone = ready(network).backbone
     device = next(network.parameters()).device
     found: dict[int, np.ndarray] = {}
-    plan = BatchPlan([len(one.input_ids) for one in firsts], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in firsts], batch_tokens=TOKENS_AT_ONCE)
     for indices in shard(plan.by_length()):
         batch = pack([firsts[i] for i in indices]).to(device)
         bert = isinstance(network.head, SequenceHead) and isinstance(network.head.pooler, BertPooler)
@@ -190,10 +190,10 @@ def _choose_strength(fits: "Sequence[_Fit]", targets: np.ndarray, seed: int) -> 
     strata = targets.tolist() if targets.ndim == 1 and targets.dtype == np.int64 else [None] * len(targets)
     kept, out = split_rows(strata, PART_TO_CHOOSE, seed)
     losses = []
-    for strength in STRENGTHS:
+    for strength in INVERSE_REGULARIZATION:
         found = [(fit, fit.on(kept, strength)) for fit in fits if fit.can(kept)]
         losses.append(np.mean([fit.loss(out, *one) for fit, one in found]) if found else 0.0)
-    return STRENGTHS[int(np.argmin(losses))]
+    return INVERSE_REGULARIZATION[int(np.argmin(losses))]
 
 
 class _Fit:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..base.display import Bar, Bars, Statement, View
+from ..base.display import ScoreBar, ScoreBars, Statement, View
 from ..base.predictions import Prediction
 from ..data.examples import Example
 
@@ -53,8 +53,8 @@ class LabelPrediction(Prediction):
     def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
         """The label, and every label's probability, the likeliest first."""
         ordered = sorted(self.scores.items(), key=lambda item: -item[1])
-        bars = tuple(Bar(label, score, chosen=label == self.label) for label, score in ordered)
-        return Statement(self.label), Bars(bars)
+        bars = tuple(ScoreBar(label, score, chosen=label == self.label) for label, score in ordered)
+        return Statement(self.label), ScoreBars(bars)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class LabelsPrediction(Prediction):
     def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
         """The labels, and every label's own probability, the likeliest first."""
         ordered = sorted(self.scores.items(), key=lambda item: -item[1])
-        bars = tuple(Bar(label, score, chosen=label in self.labels) for label, score in ordered)
-        return Statement(", ".join(self.labels) or "none of the labels"), Bars(bars)
+        bars = tuple(ScoreBar(label, score, chosen=label in self.labels) for label, score in ordered)
+        return Statement(", ".join(self.labels) or "none of the labels"), ScoreBars(bars)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ SAMPLE_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMapping:
     """Which column holds what: the texts by field name, the label, and what of this was guessed."""
 
     texts: dict[str, str]
@@ -63,7 +63,7 @@ def read_text(value: Any, column: str, field: str, *, labelled: bool) -> str:
     return text
 
 
-def settle_columns(
+def infer_columns(
     data: "Table | RowStream",
     fields: "Sequence[Field]",
     *,
@@ -71,7 +71,7 @@ def settle_columns(
     label: str | Sequence[str] | None = None,
     label_aliases: Sequence[str] = LABEL_NAMES,
     need_label: bool = True,
-) -> Columns:
+) -> ColumnMapping:
     """Tells which column is which.
 
     Args:
@@ -92,7 +92,7 @@ def settle_columns(
     search.require_all(need_label)
     texts = {field.name: search.texts[field.name] for field in fields if field.name in search.texts}
     notes = tuple(search.notes[role] for role in (*texts, "label") if role in search.notes)
-    return Columns(texts, search.label, notes)
+    return ColumnMapping(texts, search.label, notes)
 
 
 class _Search:
@@ -119,7 +119,7 @@ class _Search:
 
     @property
     def taken(self) -> set[str]:
-        return Columns(self.texts, self.label, ()).taken
+        return ColumnMapping(self.texts, self.label, ()).taken
 
     def free(self) -> list[str]:
         return [name for name in self.columns if name not in self.taken]

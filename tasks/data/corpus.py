@@ -19,7 +19,7 @@ import numpy as np
 from ...core.atomic_files import disk_errors, user_path
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
-from .columns import settle_columns
+from .columns import infer_columns
 from .features import Features
 from .read import stream_rows
 from .reading.lines import find_file, read_lines, refuse_binary
@@ -73,7 +73,7 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: "LanguageTask", *
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
         return Documents("the texts given", (), lambda: (Piece(text, True) for text in data if text.strip()))
     stream = stream_rows(data, header=header)
-    columns = settle_columns(stream, task.inputs, chosen=chosen, need_label=False)
+    columns = infer_columns(stream, task.inputs, chosen=chosen, need_label=False)
     name = columns.texts["text"]
 
     def read() -> Iterator[Piece]:

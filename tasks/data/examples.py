@@ -53,7 +53,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Remark:
+class ExampleWarning:
     """Something that a person should know about an example that can be used: gold that no window holds, ..."""
 
     what: str  # a clause; it is told once, with the places of all examples that it is true of

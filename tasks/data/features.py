@@ -8,6 +8,9 @@ from typing import Any
 from ...core.models.packing import PackedBatch
 
 
+IGNORE_INDEX = -100  # a target that the loss and the metrics skip, as PyTorch's ignore_index
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """One sequence for the model, made from (a window of) one example."""

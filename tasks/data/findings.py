@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from .examples import Example, Remark
+from .examples import Example, ExampleWarning
 from .features import Features, cut_tokens, whole_length
 from .labels import UNLABELLED
 from .places import name_places
@@ -194,7 +194,7 @@ def unknown_share(strange: int, tokens: int) -> Iterator[Finding]:
         )
 
 
-def about_remarks(found: Mapping[Remark, Sequence[str]], examples: int) -> Iterator[Finding]:
+def about_warnings(found: Mapping[ExampleWarning, Sequence[str]], examples: int) -> Iterator[Finding]:
     """The remarks about so many examples; one may be true of an example several times."""
     for remark, places in found.items():
         distinct = tuple(dict.fromkeys(places))

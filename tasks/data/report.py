@@ -36,7 +36,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """What a look over the data has found, the worst first."""
 
     examples: int
@@ -66,7 +66,7 @@ def check_examples(
     limit: int | None,
     unknown: int | None = None,
     more: Sequence[Finding] = (),
-) -> Report:
+) -> DataReport:
     """Looks over examples that could be read.
 
     Args:
@@ -89,7 +89,7 @@ def check_examples(
     if groups and limit is not None:
         findings += [*long_texts(train, groups, limit), *unknown_tokens(groups, unknown)]
     lengths = [whole_length(windows) for windows in groups] or [sum(map(len, example.texts)) for example in train]
-    return Report(
+    return DataReport(
         examples=len(train),
         eval_examples=len(held_out),
         label_counts=dict(counts.most_common()),
@@ -99,10 +99,10 @@ def check_examples(
     )
 
 
-def check_corpus(train: Corpus, held_out: Corpus | None) -> Report:
+def check_corpus(train: Corpus, held_out: Corpus | None) -> DataReport:
     """Looks over texts without labels: how much there is, how it is cut, and whether the vocabulary fits it."""
     findings = unknown_share(train.num_unknown, train.num_tokens)
-    return Report(
+    return DataReport(
         examples=train.num_documents,
         eval_examples=held_out.num_documents if held_out else 0,
         label_counts={},

@@ -33,7 +33,7 @@ Kind = Literal["space", "mark", "sign", "ideograph", "letter"]
 
 
 @dataclass(frozen=True)
-class Splitter:
+class WordSegmenter:
     """How a text is cut into words."""
 
     units: str = "words"  # one of UNITS
@@ -92,7 +92,7 @@ class Splitter:
         return "".join(text), starts
 
 
-def learn_splitter(words: Iterable[str]) -> Splitter:
+def learn_segmenter(words: Iterable[str]) -> WordSegmenter:
     """How a text would have to be cut so that words like these come out."""
     counts = Counter(words)
     lettered = Counter[bool]()  # of the words with letters: is it a single one?
@@ -112,11 +112,11 @@ def learn_splitter(words: Iterable[str]) -> Splitter:
     else:
         characters = all(len(word) == 1 for word in counts)
     if characters:
-        return Splitter("characters")
+        return WordSegmenter("characters")
     if inside.total() >= FEWEST_SEEN and alone.total() < HARDLY_ANY * inside.total():
-        return Splitter("spaces")
+        return WordSegmenter("spaces")
     seen = alone + inside
-    return Splitter(
+    return WordSegmenter(
         "words",
         *(
             "".join(sorted(sign for sign in seen if seen[sign] >= FEWEST_SEEN and 2 * side[sign] > seen[sign]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ...core.atomic_files import new_path, whole_file
+from ...core.atomic_files import atomic_file, new_path
 from ...core.errors import HeadwayError
 from .reading.json_files import LINES_ENDINGS
 
@@ -49,7 +49,7 @@ class RowWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            unfinished = stack.enter_context(whole_file(self.path, self.overwrite))
+            unfinished = stack.enter_context(atomic_file(self.path, self.overwrite))
             self._file = stack.enter_context(unfinished.open("w", encoding="utf-8", newline=""))
             self._csv = csv.writer(self._file)
             self._stack = stack.pop_all()

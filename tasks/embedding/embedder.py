@@ -19,18 +19,18 @@ from torch import Tensor
 from ...core.checkpoints.checkpoint import load_checkpoint
 from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
-from ...core.inference.inference import open_ready
-from ...core.models.packing import BatchPlan, PackedBatch
+from ...core.inference.inference import load_for_inference
+from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.options import option
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
 from ..base.precision import AUTO, CHOICES, choose_precision
 from ..classification.classification import TextClassification
-from ..data.columns import settle_columns
+from ..data.columns import infer_columns
 from ..data.features import TOKENS_AT_ONCE
 from ..data.windows import best_window, windows
-from ..data.words import Splitter
+from ..data.words import WordSegmenter
 from .pooling import COMBINED, MODES, Pooling, PublishedPooling
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Embedder:
             )
         self.device = inference_device()
         precision = choose_precision(self.config.precision, read_info(folder), self.device.type)
-        self.backbone = open_ready(checkpoint, precision, self.device).backbone
+        self.backbone = load_for_inference(checkpoint, precision, self.device).backbone
         self.num_texts = self.num_cut = 0  # seen so far, and of these how many were cut
 
     @property
@@ -187,7 +187,7 @@ class Embedder:
     @staticmethod
     def text_column(stream: "RowStream", column: str | None) -> str:
         """Which column of a file holds the texts."""
-        return settle_columns(stream, TextClassification.inputs[:1], chosen={"text": column}, need_label=False).texts[
+        return infer_columns(stream, TextClassification.inputs[:1], chosen={"text": column}, need_label=False).texts[
             "text"
         ]
 
@@ -207,7 +207,7 @@ class Embedder:
             owner += [i] * len(parts)
         self.num_texts += len(texts)
         vectors = torch.empty(len(sequences), self.size)
-        for indices in BatchPlan([len(ids) for ids, _ in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
+        for indices in BatchSampler([len(ids) for ids, _ in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
             batch, hidden = self._hidden([sequences[i] for i in indices])
             vectors[indices] = self.pooling.pool(hidden, batch).cpu()
         if len(sequences) > len(texts):
@@ -257,7 +257,7 @@ class Embedder:
         first = int(self.tokenizer.cls_id is not None)
         words: list[Word] = []
         vectors: list[Tensor] = []
-        for start, end in Splitter().split(text):
+        for start, end in WordSegmenter().split(text):
             inside = [i for i, (a, b) in enumerate(encoding.offsets) if a < end and b > start and i < parts[-1].stop]
             if inside:
                 words.append(Word(text[start:end], start, end))

@@ -23,13 +23,13 @@ from ...core.errors import HeadwayError
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
-from ..base.display import Bar, Bars, Statement, View
+from ..base.display import ScoreBar, ScoreBars, Statement, View
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..classification.classification import TextClassification
 from ..data.column_names import plain
-from ..data.columns import Columns, read_text
-from ..data.examples import Example, Field, Remark
+from ..data.columns import ColumnMapping, read_text
+from ..data.examples import Example, ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
 from ..data.labels import is_missing, parse_number, raw_label, readable
 from ..data.rows import RowStream, Table
@@ -81,7 +81,7 @@ class SimilarityPrediction(Prediction):
 
     def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
         """The cosine; below 0 the bar is empty."""
-        return Statement(self.brief), Bars((Bar("similarity", self.similarity, chosen=True),))
+        return Statement(self.brief), ScoreBars((ScoreBar("similarity", self.similarity, chosen=True),))
 
     def to_json(self) -> dict[str, Any]:
         """The cosine; `headway embed` gives the vectors."""
@@ -156,7 +156,7 @@ class SentenceSimilarity(Task):
 
     # -- people's data -> examples
 
-    def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> Columns:
+    def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
         """As for every task; there need be no scores where pairs that belong together are learnt from."""
         if self.objective == PAIRS and chosen.get("label"):
             raise HeadwayError("--objective pairs learns from no scores: leave --label out.")
@@ -167,7 +167,7 @@ class SentenceSimilarity(Task):
             return super().columns(table, chosen, need_label=True)
         return found
 
-    def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """What is learnt from, and the range of the scores."""
         if columns.label is None:
             together = "each row is a pair that belongs together (say --label COLUMN if there are scores)"
@@ -189,11 +189,13 @@ class SentenceSimilarity(Task):
         learnt = replace(self, objective=SCORES, lowest=lowest, highest=highest)
         return learnt, [f"each pair has a score: {lowest:g} becomes a cosine of 0, and {highest:g} one of 1"]
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """The same texts and pooling, for other data."""
         return replace(self, objective=None, lowest=0.0, highest=1.0)
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], PairExample]:
+    def row_reader(
+        self, table: Table, columns: ColumnMapping, *, labelled: bool = True
+    ) -> Callable[[int], PairExample]:
         """How to read a row: its two texts, and their score if there is one."""
         text, pair = columns.texts["text"], columns.texts["pair"]
         scored = labelled and columns.label is not None
@@ -229,11 +231,11 @@ class SentenceSimilarity(Task):
             return [range(min(length, room))]
         return windows(length, room, room // 8 if self.overlap is None else min(self.overlap, room // 2))
 
-    def remarks(self, example: PairExample, windows: Sequence[Features]) -> list[Remark]:  # noqa: ARG002
+    def remarks(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
         """Texts that are cut: a pair is two sequences, so that the general count does not see it."""
         if self.long_texts != "cut" or all(len(one.input_ids) == one.length for one in windows):
             return []
-        return [Remark("a text is cut: only its beginning is read")]
+        return [ExampleWarning("a text is cut: only its beginning is read")]
 
     def head(self, backbone: "Backbone") -> None:
         """None: a text's vector is made of the hidden states themselves."""
@@ -248,7 +250,7 @@ class SentenceSimilarity(Task):
         return first, second
 
     @property
-    def parts_matter(self) -> bool:
+    def in_batch_negatives(self) -> bool:
         """A pair without a score is held against the others."""
         return self.objective != SCORES
 
@@ -299,7 +301,7 @@ class SentenceSimilarity(Task):
 
     # -- model folders
 
-    def adopt(self, before: Task) -> Self | None:
+    def reuse_head(self, before: Task) -> Self | None:
         """Goes on with a model that makes vectors already, in the way in which it makes them."""
         if not isinstance(before, SentenceSimilarity):
             return None
@@ -342,7 +344,7 @@ class SentenceSimilarity(Task):
         return card_text(self, network, name)
 
 
-def _has_numbers(table: Table | RowStream, columns: Columns) -> bool:
+def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
     """Whether a column beside the texts could hold scores."""
     free = [name for name in table.columns if name not in columns.texts.values()]
     rows = [row for _, row in islice(iter(table), ROWS_TO_TELL)]

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...core.atomic_files import new_path, user_path, whole_file
+from ...core.atomic_files import atomic_file, new_path, user_path
 from ...core.errors import HeadwayError
 from ..data.reading.json_files import LINES_ENDINGS
 from ..data.write import with_prediction
@@ -52,7 +52,7 @@ class VectorsWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._file = stack.enter_context(stack.enter_context(whole_file(self.path, self.overwrite)).open("wb"))
+            self._file = stack.enter_context(stack.enter_context(atomic_file(self.path, self.overwrite)).open("wb"))
             self._write_header()
             self._stack = stack.pop_all()
         return self

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
-from ..data.words import Splitter
+from ..data.words import WordSegmenter
 from .embedder import Embedder, cosines, unit
 
 
@@ -124,7 +124,7 @@ def in_context(embedder: Embedder, word: str, sentences: Sequence[str]) -> InCon
     """
     places: list[Occurrence] = []
     vectors: list[np.ndarray] = []
-    wanted = [word[start:end].casefold() for start, end in Splitter().split(word)]
+    wanted = [word[start:end].casefold() for start, end in WordSegmenter().split(word)]
     for sentence in sentences:
         found = embedder.embed_words(sentence)
         here = [one.text.casefold() for one in found.words]

@@ -31,7 +31,7 @@ from ...core.training.distributed import inference_device
 from ..base.model import TaskModel
 from ..base.task import Task
 from ..classification.classification import TextClassification
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.features import Features
 from ..data.rows import Table
@@ -93,7 +93,7 @@ class Inspected:
     @property
     def task(self) -> Task | None:
         """What the head answers, of one text at a time."""
-        return None if self.model is None or self.model.task.of_texts else self.model.task
+        return None if self.model is None or self.model.task.self_supervised else self.model.task
 
     @property
     def causal(self) -> bool:
@@ -136,7 +136,7 @@ class Inspected:
         assert self.model is not None
         names = tuple(field.name for field in task.fields)
         table = Table("the texts given", "rows", names, True, [dict(given)], [1])
-        (example,) = task.examples(table, Columns({name: name for name in names}, None, ()), labelled=False)
+        (example,) = task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
         (features,) = replace(task, long_texts="cut").encode([example], self.tokenizer, self.model.limit)
         if isinstance(example, TaggedExample):
             encoding = self.tokenizer.encode_words(example.words)

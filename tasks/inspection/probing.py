@@ -25,7 +25,7 @@ from ...core.checkpoints.checkpoint import load_backbone
 from ...core.errors import HeadwayError
 from ...core.models.gpt2 import GPT2
 from ...core.models.heads import Backbone
-from ...core.models.packing import BatchPlan, PackedBatch
+from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from ..base.task import Task
@@ -172,7 +172,7 @@ def _examples(
     if task is None:
         task = TextClassification() if column_named(table, WORD_COLUMNS) is None else TokenClassification()
     columns = task.columns(table, chosen, need_label=True)
-    task, decided = task.learn(table, columns)
+    task, decided = task.infer_labels(table, columns)
     if not isinstance(task, TextClassification | TokenClassification):
         raise HeadwayError(f"{task.name} cannot be probed: say text-classification or token-classification.")
     if isinstance(task, TextClassification) and task.problem_type != ONE:
@@ -204,7 +204,7 @@ def _rows(backbone: Backbone, task: Task, groups: Sequence[list[Features]], pool
     """A row for each text, the mean of its windows; or for each word that has a tag."""
     features = [one for group in groups for one in group]
     found: list[Tensor | None] = [None] * len(features)
-    plan = BatchPlan([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
     device = next(backbone.parameters()).device
     for indices in plan.by_length():
         chosen = [features[i] for i in indices]

@@ -120,7 +120,7 @@ def rank_switches(
         HeadwayError: the data cannot be read or has no labels, or the task has none.
     """
     task = model.task
-    if task.of_texts:
+    if task.self_supervised:
         raise HeadwayError(f"{model.base} is for {task.name}, which has no labels to measure. Choose another model.")
     table = read_table(data, header=header)
     settled = task.columns(table, columns or {}, need_label=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WEIGHT = 2.0
 
 
-class TaughtHead(nn.Module):
+class DistillationHead(nn.Module):
     """The student's own head, and the linear layer to the teacher's vectors, which is dropped after training."""
 
     def __init__(self, backbone: Backbone, own: nn.Module, teacher_size: int) -> None:
@@ -44,7 +44,7 @@ class TaughtHead(nn.Module):
         init_weights(self.projection, backbone.config.init_std)
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor | tuple[Tensor, Tensor]:
-        """(T, C) -> the own head's outputs, and in training the foretold vectors of all tokens (T, D)."""
+        """(T, C) -> the own head's outputs, and in training the projected vectors of all tokens (T, D)."""
         own = self.own(hidden, batch)
         return (own, self.projection(hidden)) if self.training else own
 
@@ -155,19 +155,19 @@ def words_of(one: "Features", tokens: Sequence[str], special: Sequence[int | Non
     return words, starts
 
 
-def taught_loss(teacher: Teacher, foretold: Tensor, features: Sequence["Features"]) -> Tensor:
-    """The sum over words of one minus the cosine between the teacher's vector and the foretold one.
+def distillation_loss(teacher: Teacher, projected: Tensor, features: Sequence["Features"]) -> Tensor:
+    """The sum over words of one minus the cosine between the teacher's vector and the projected one.
 
     Args:
         teacher: who reads the words.
-        foretold: of all tokens of a packed batch, (T, D).
+        projected: of all tokens of a packed batch, (T, D).
         features: its sequences, whose targets hold their words.
     """
-    wanted = teacher.read([one.target.words[0] for one in features], foretold.device)
+    wanted = teacher.read([one.target.words[0] for one in features], projected.device)
     lengths = [len(one.input_ids) for one in features]
     places = [
         start + place
         for start, one, vectors in zip(accumulate(lengths, initial=0), features, wanted, strict=False)
         for place in one.target.words[1][: len(vectors)]
     ]
-    return (1 - F.cosine_similarity(foretold.float()[places], torch.cat(wanted), dim=-1)).sum()
+    return (1 - F.cosine_similarity(projected.float()[places], torch.cat(wanted), dim=-1)).sum()

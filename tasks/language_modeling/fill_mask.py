@@ -21,16 +21,16 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
-from ..base.display import Bar, Bars, Mark, Marked, Statement, View
+from ..base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
 from ..base.predictions import Prediction
 from ..base.task import Task
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, Window
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
 from ..data.windows import best_window, windows
-from .distillation import WEIGHT, TaughtHead, find_teacher, taught_loss, words_of
+from .distillation import WEIGHT, DistillationHead, distillation_loss, find_teacher, words_of
 from .likelihood import (
     DOCUMENT,
     Asked,
@@ -86,17 +86,17 @@ class FilledMasks(Prediction):
         filled, marks = first, []
         for words, following in zip(self.masks, rest, strict=False):
             word = words[0].word.removeprefix("##")
-            marks.append(Mark(len(filled), len(filled) + len(word)))
+            marks.append(Highlight(len(filled), len(filled) + len(word)))
             filled += word + following
         filled += "".join(MASK + following for following in rest[len(self.masks) :])
         bars = [
-            Bars(
-                tuple(Bar(one.word, one.score, chosen=not place) for place, one in enumerate(words)),
+            ScoreBars(
+                tuple(ScoreBar(one.word, one.score, chosen=not place) for place, one in enumerate(words)),
                 f"Gap {number}" if len(self.masks) > 1 else "",
             )
             for number, words in enumerate(self.masks, start=1)
         ]
-        return Marked(filled, tuple(marks)), *bars
+        return HighlightedText(filled, tuple(marks)), *bars
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class FillMask(Task):
     inputs: ClassVar[tuple[Field, ...]] = (TEXT,)
     architecture: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForPreTraining")
     models: ClassVar[tuple[str, ...]] = ("bert",)
-    of_texts: ClassVar[bool] = True
+    self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     looks_ahead: ClassVar[int] = 0
@@ -143,11 +143,17 @@ class FillMask(Task):
         """Sentences with gaps."""
         return "gaps.csv"
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """Nothing is learnt from data but the weights."""
         return self
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = False) -> Callable[[int], TextExample]:  # noqa: ARG002
+    def row_reader(
+        self,
+        table: Table,
+        columns: ColumnMapping,
+        *,
+        labelled: bool = False,  # noqa: ARG002
+    ) -> Callable[[int], TextExample]:
         """A text with masks."""
         return text_reader(table, columns)
 
@@ -196,16 +202,16 @@ class FillMask(Task):
         return self._taught(backbone, language_model_head(backbone, self.next_sentence))
 
     def _taught(self, backbone: "Backbone", own: nn.Module) -> nn.Module:
-        return own if self.teacher is None else TaughtHead(backbone, own, find_teacher(self.teacher).size)
+        return own if self.teacher is None else DistillationHead(backbone, own, find_teacher(self.teacher).size)
 
-    def unsettle(self, before: Task, network: nn.Module) -> Self:  # noqa: ARG002
+    def before_training(self, before: Task, network: nn.Module) -> Self:  # noqa: ARG002
         """What is for the teacher alone stands on the head that the model has."""
         network.head = self._taught(network.backbone, network.head)  # pyright: ignore[reportArgumentType] - a Network's
         return self
 
-    def settle(self, network: nn.Module) -> Self:
+    def after_training(self, network: nn.Module) -> Self:
         """What was for the teacher alone is dropped."""
-        if isinstance(network.head, TaughtHead):
+        if isinstance(network.head, DistillationHead):
             network.head = network.head.own
         return replace(self, teacher=None)
 
@@ -265,12 +271,12 @@ class FillMask(Task):
 
         So the mean over masks is the sum of the two mean losses, each sequence weighed by its masks.
         """
-        outputs, foretold = (outputs, None) if self.teacher is None else outputs
+        outputs, projected = (outputs, None) if self.teacher is None else outputs
         logits, follows = outputs if self.next_sentence else (outputs, None)
         ids = torch.tensor([token for one in features for token in one.target.ids], device=logits.device)
         total = F.cross_entropy(logits.float(), ids, reduction="sum")
-        if foretold is not None and self.teacher is not None:
-            total = total + WEIGHT * taught_loss(find_teacher(self.teacher), foretold, features)
+        if projected is not None and self.teacher is not None:
+            total = total + WEIGHT * distillation_loss(find_teacher(self.teacher), projected, features)
         if follows is not None:
             weights = torch.tensor([len(one.target.ids) for one in features], device=logits.device)
             second = F.cross_entropy(follows.float(), _followed(features, logits.device), reduction="none")
@@ -338,7 +344,7 @@ class FillMask(Task):
         """Its outputs are no labels."""
         return {"labels": None, "problem_type": None}
 
-    def adopt(self, before: Task) -> Self | None:
+    def reuse_head(self, before: Task) -> Self | None:
         """The head is trained further if it has, or lacks, the next-sentence part as it should."""
         assert isinstance(before, FillMask)
         return self if self.next_sentence == before.next_sentence else None

@@ -10,7 +10,7 @@ from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.new_model import learn_tokenizer, write_new_model
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import processes, wait_for_all
+from ...core.training.distributed import barrier, processes
 from ..base.model import TaskModel
 from ..data.corpus import open_documents
 from .distillation import find_teacher
@@ -73,7 +73,7 @@ def plug_from_scratch(
         if isinstance(task, FillMask) and task.teacher is not None:
             embeddings = partial(find_teacher(task.teacher).embeddings_of, tokenizer)
         write_new_model(folder, kind, size, tokenizer, max_positions=max_positions, seed=seed, embeddings=embeddings)
-    wait_for_all()
+    barrier()
     model = TaskModel.plug(task, folder)
     model.base = f"random weights ({size})"
     return model

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.models.packing import BatchPlan
+from ...core.models.packing import BatchSampler
 from ..base.predictions import Prediction
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Window
 from ..data.examples import Example
 from ..data.features import TOKENS_AT_ONCE, Features
@@ -64,7 +64,7 @@ def check_documents(documents: str) -> None:
         raise HeadwayError(f"--documents {documents}: say {', '.join(DOCUMENTS[:-1])} or {DOCUMENTS[-1]}.")
 
 
-def text_reader(table: Table, columns: Columns) -> Callable[[int], TextExample]:
+def text_reader(table: Table, columns: ColumnMapping) -> Callable[[int], TextExample]:
     """Reads the texts of a table, each by the number of its row."""
     name = columns.texts["text"]
 
@@ -96,7 +96,7 @@ def asked_places(one: Features) -> list[int]:
 
 def parts_of(features: Sequence[Features], at_once: int = TOKENS_AT_ONCE) -> Iterable[list[Features]]:
     """Sequences in parts of so many tokens, in their order."""
-    plan = BatchPlan([len(one.input_ids) for one in features], batch_tokens=at_once)
+    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=at_once)
     return ([features[i] for i in indices] for indices in plan.in_order())
 
 

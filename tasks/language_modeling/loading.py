@@ -7,7 +7,7 @@ from ...core.checkpoints.config_file import published_class, read_config
 from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
-from ...core.inference.inference import open_ready, ready
+from ...core.inference.inference import load_for_inference, ready
 from ...core.models.gpt2 import GPT2Config, LanguageModelHead
 from ...core.models.heads import Network, language_model_head
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -39,7 +39,7 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
     device = inference_device()
     precision = choose_precision(precision, read_info(folder), device.type)
     if published_class(folder, raw, model_of(config)) == "GPT2LMHeadModel":
-        network = open_ready(load_checkpoint(folder, filled=False), precision, device)
+        network = load_for_inference(load_checkpoint(folder, filled=False), precision, device)
     else:
         backbone = load_backbone(folder).network.backbone
         network = Network(backbone, language_model_head(backbone)).eval()

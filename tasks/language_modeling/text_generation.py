@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
-from ..base.display import Mark, Marked, View
+from ..base.display import Highlight, HighlightedText, View
 from ..base.predictions import Prediction
 from ..base.task import Task
-from ..data.columns import Columns
+from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, Window
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
@@ -59,7 +59,7 @@ class Continuation(Prediction):
     def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
         """The text with what follows it."""
         text = texts.get("text", "")
-        return (Marked(text + self.continuation, (Mark(len(text), len(text + self.continuation)),)),)
+        return (HighlightedText(text + self.continuation, (Highlight(len(text), len(text + self.continuation)),)),)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TextGeneration(Task):
     inputs: ClassVar[tuple[Field, ...]] = (TEXT,)
     architecture: ClassVar[str] = "GPT2LMHeadModel"
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
-    of_texts: ClassVar[bool] = True
+    self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     looks_ahead: ClassVar[int] = 1  # the last token of a window is asked for the one after it
@@ -107,11 +107,17 @@ class TextGeneration(Task):
         """How texts begin."""
         return "beginnings.csv"
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """Nothing is learnt from data but the weights."""
         return self
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = False) -> Callable[[int], TextExample]:  # noqa: ARG002
+    def row_reader(
+        self,
+        table: Table,
+        columns: ColumnMapping,
+        *,
+        labelled: bool = False,  # noqa: ARG002
+    ) -> Callable[[int], TextExample]:
         """A text to be continued."""
         return text_reader(table, columns)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..base.display import Bar, Bars, Statement, View
+from ..base.display import ScoreBar, ScoreBars, Statement, View
 from ..base.predictions import Prediction
 from ..classification.predictions import LabelPrediction, LabelsPrediction
 from .calibration import calibrate, own_probabilities
@@ -67,11 +67,11 @@ class WrittenAnswer(Prediction):
 def _side_by_side(
     said: View, calibrated: View, uncalibrated: Mapping[str, float] | None, chosen: set[str | None]
 ) -> tuple[View, ...]:
-    assert isinstance(calibrated, Bars)
+    assert isinstance(calibrated, ScoreBars)
     if not uncalibrated:
         return said, calibrated
-    raw = tuple(Bar(one.name, uncalibrated[one.name], one.name in chosen) for one in calibrated.bars)
-    return said, replace(calibrated, title="Calibrated"), Bars(raw, "As the model has it")
+    raw = tuple(ScoreBar(one.name, uncalibrated[one.name], one.name in chosen) for one in calibrated.bars)
+    return said, replace(calibrated, title="Calibrated"), ScoreBars(raw, "As the model has it")
 
 
 def _likeliest(scores: Mapping[str, float] | None) -> str | None:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ...core.checkpoints.checkpoint import load_backbone
 from ...core.checkpoints.hub import find_folder
 from ...core.models.heads import Backbone
-from ...core.models.packing import BatchPlan, PackedBatch
+from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
 
 FIRST, RANDOM, BALANCED, NEAREST = "first", "random", "balanced", "nearest"
@@ -76,7 +76,7 @@ def mean_vectors(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str])
     sequences = [tokenizer.join(encoding.ids[:limit])[0] for encoding in tokenizer.encode_batch(texts)]
     vectors = torch.empty(len(texts), backbone.config.hidden_size)
     device = backbone.token_embedding.weight.device
-    for indices in BatchPlan([len(ids) for ids in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
+    for indices in BatchSampler([len(ids) for ids in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
         batch = PackedBatch.pack([sequences[i] for i in indices]).to(device)
         hidden = backbone(batch)
         # BERT's mean leaves no token out: so sentence encoders are trained.

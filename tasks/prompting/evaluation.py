@@ -21,7 +21,7 @@ from ..data.read import read_table
 from ..question_answering.squad_scores import squad_scores
 from .answers import WrittenAnswer, one_label, several_labels
 from .demonstrations import BALANCED, RANDOM
-from .model import Asked, PromptModel
+from .model import PreparedPrompt, PromptModel
 
 CONFIDENCE = 0.95
 ENOUGH_TO_TRAIN = 100  # labelled examples, from where fine-tuning as a rule does better than a prompt
@@ -100,7 +100,9 @@ def evaluate_prompt(
     return PromptEvaluation(figures, runs, verdict, texts, first, notes)
 
 
-def _answers(model: PromptModel, asked: Asked, texts: Sequence[TextExample], seed: int) -> dict[str, list[list[Any]]]:
+def _answers(
+    model: PromptModel, asked: PreparedPrompt, texts: Sequence[TextExample], seed: int
+) -> dict[str, list[list[Any]]]:
     """What there is to measure -> order -> answers; the first of them is what `predict` gives."""
     if model.prompt.writes:
         return {"written": [list(model.write(asked, texts, seed))]}
@@ -116,7 +118,7 @@ def _answers(model: PromptModel, asked: Asked, texts: Sequence[TextExample], see
     return found
 
 
-def _measure(asked: Asked, answers: Sequence[Any], texts: Sequence[TextExample]) -> dict[str, float]:
+def _measure(asked: PreparedPrompt, answers: Sequence[Any], texts: Sequence[TextExample]) -> dict[str, float]:
     gold = [text.label for text in texts]
     if not asked.labels:
         figures, kind = squad_scores([one.answer for one in answers], [[str(label)] for label in gold]), "written"
@@ -127,7 +129,7 @@ def _measure(asked: Asked, answers: Sequence[Any], texts: Sequence[TextExample])
     return {name: figures[name] for name in METRICS[kind]}
 
 
-def _commonest(asked: Asked, texts: Sequence[TextExample]) -> tuple[str, list[Any]]:
+def _commonest(asked: PreparedPrompt, texts: Sequence[TextExample]) -> tuple[str, list[Any]]:
     """The commonest label or answer in the data, and giving it every time."""
     counts = Counter(label for text in texts for label in text.labels)
     label = counts.most_common(1)[0][0] if counts else asked.labels[0]

@@ -19,7 +19,7 @@ from ..base.predictions import Prediction
 from ..classification.classification import TextClassification
 from ..classification.predictions import TextExample
 from ..data.column_names import LABEL_NAMES
-from ..data.columns import Columns, settle_columns
+from ..data.columns import ColumnMapping, infer_columns
 from ..data.examples import Field
 from ..data.labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
 from ..data.read import read_table
@@ -27,7 +27,7 @@ from ..data.rows import RowStream, Table
 from .answers import WrittenAnswer, one_label, several_labels
 from .calibration import BATCH, CONTEXTUAL
 from .demonstrations import load_vectors
-from .runs import Questions
+from .runs import PromptRunner
 from .templates import DEFAULT, DEFAULT_PAIR, Template
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "transl
 
 
 @dataclass(frozen=True)
-class Asked:
+class PreparedPrompt:
     """A prompt that knows its labels and its examples: all but the texts."""
 
-    questions: Questions
+    questions: PromptRunner
     labels: tuple[str, ...]  # none where answers are written
     problem_type: str
     unlabelled: tuple[TextExample, ...]  # for batch calibration
@@ -85,7 +85,7 @@ class PromptModel:
         return predictions[0] if alone else predictions
 
     def predict_rows(
-        self, stream: RowStream, asked: Asked, columns: Columns
+        self, stream: RowStream, asked: PreparedPrompt, columns: ColumnMapping
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
         """Answers for a file as it is read, in its order and in bounded memory: (row, prediction).
 
@@ -123,11 +123,11 @@ class PromptModel:
 
         return evaluate_prompt(self, data, examples, seeds, columns or {}, unlabelled, header)
 
-    def shown(self, asked: Asked, texts: Sequence[TextExample]) -> str:
+    def shown(self, asked: PreparedPrompt, texts: Sequence[TextExample]) -> str:
         """The whole prompt for the first of some texts, as the model reads it up to where the answer begins."""
         return self.fitted(asked, texts)[0]
 
-    def fitted(self, asked: Asked, texts: Sequence[TextExample]) -> tuple[str, int]:
+    def fitted(self, asked: PreparedPrompt, texts: Sequence[TextExample]) -> tuple[str, int]:
         """The same, and how many worked examples did not fit into it."""
         room = self.prompt.max_new_tokens if self.prompt.writes else 1
         (prompt,), (left_out,) = asked.questions.prompts(texts[:1], self.prompt.seed, room)
@@ -158,7 +158,7 @@ class PromptModel:
         paired: bool = False,
         header: bool | None = None,
         data: Table | None = None,
-    ) -> Asked:
+    ) -> PreparedPrompt:
         """Reads the examples and settles the labels and how they are said.
 
         Args:
@@ -192,7 +192,7 @@ class PromptModel:
         if pool is not None and len(known) < prompt.shots:
             notes.append(f"{len(known)} worked examples, because there are no more")
         description = template.description if prompt.description is None else prompt.description
-        questions = Questions(
+        questions = PromptRunner(
             self.network,
             self.tokenizer,
             self.base,
@@ -207,7 +207,7 @@ class PromptModel:
             normalize=prompt.normalize,
         )
         self.left_out = []
-        asked = Asked(questions, labels, problem_type, (), tuple(notes))
+        asked = PreparedPrompt(questions, labels, problem_type, (), tuple(notes))
         if unlabelled is None:
             return asked
         return replace(asked, unlabelled=tuple(self._unlabelled(unlabelled, asked, chosen or {}, header)))
@@ -215,7 +215,7 @@ class PromptModel:
     def _vectors(self) -> tuple[Backbone, Tokenizer] | None:
         return None if self.prompt.nearest_by is None else load_vectors(self.prompt.nearest_by)
 
-    def _labels(self, table: Table | None, columns: Columns | None, paired: bool) -> tuple[tuple[str, ...], str]:
+    def _labels(self, table: Table | None, columns: ColumnMapping | None, paired: bool) -> tuple[tuple[str, ...], str]:
         """The labels, and whether one of them applies or several."""
         prompt = self.prompt
         if prompt.writes:
@@ -231,7 +231,7 @@ class PromptModel:
                 "--labels are missing. Name them (--labels good,bad), give --examples that have labels, or let the "
                 "answer be written (--write)."
             )
-        learnt, _ = TextClassification(problem_type=prompt.problem_type, paired=paired).learn(table, columns)
+        learnt, _ = TextClassification(problem_type=prompt.problem_type, paired=paired).infer_labels(table, columns)
         if learnt.problem_type == NUMBER:
             raise HeadwayError(
                 f"{table.source}: the labels are numbers, and a prompt chooses among labels. Name another column with "
@@ -266,7 +266,7 @@ class PromptModel:
 
     def columns(
         self, table: Table | RowStream, chosen: Mapping[str, Any], paired: bool | None, *, need_label: bool
-    ) -> Columns:
+    ) -> ColumnMapping:
         """Which column holds what.
 
         Args:
@@ -287,7 +287,7 @@ class PromptModel:
             return reader.columns(table, chosen, need_label=need_label)
         label = chosen.get("label") or None
         texts = {name: None if said is None else str(said) for name, said in chosen.items() if name != "label"}
-        return settle_columns(
+        return infer_columns(
             table, reader.fields, chosen=texts, label=label, label_aliases=ANSWER_NAMES, need_label=need_label
         )
 
@@ -302,16 +302,16 @@ class PromptModel:
         numbered = bool(self.prompt.labels)
         return TextClassification(labels=labels, problem_type=problem_type, numbered=numbered, paired=paired)
 
-    def labelled_texts(self, table: Table, columns: Columns, asked: Asked) -> list[TextExample]:
+    def labelled_texts(self, table: Table, columns: ColumnMapping, asked: PreparedPrompt) -> list[TextExample]:
         """A table's rows with their labels."""
         paired = asked.questions.template.paired
         return self._reader(asked.labels, asked.problem_type, paired).examples(table, columns)
 
-    def unlabelled_texts(self, table: Table, columns: Columns, asked: Asked) -> list[TextExample]:
+    def unlabelled_texts(self, table: Table, columns: ColumnMapping, asked: PreparedPrompt) -> list[TextExample]:
         """A table's rows without their labels."""
         return self._reader((), ONE, asked.questions.template.paired).examples(table, columns, labelled=False)
 
-    def texts(self, inputs: Sequence[Any], asked: Asked) -> list[TextExample]:
+    def texts(self, inputs: Sequence[Any], asked: PreparedPrompt) -> list[TextExample]:
         """Texts as they are, checked.
 
         Raises:
@@ -328,10 +328,10 @@ class PromptModel:
                 raise HeadwayError(f"input {number}: the prompt asks about {reads}. Correct the input.")
             rows.append(dict(row))
         table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
-        return self.unlabelled_texts(table, Columns({name: name for name in names}, None, ()), asked)
+        return self.unlabelled_texts(table, ColumnMapping({name: name for name in names}, None, ()), asked)
 
     def _unlabelled(
-        self, given: Any, asked: Asked, chosen: Mapping[str, Any], header: bool | None
+        self, given: Any, asked: PreparedPrompt, chosen: Mapping[str, Any], header: bool | None
     ) -> list[TextExample]:
         if self.prompt.calibration != BATCH:
             raise HeadwayError("--unlabelled texts are for --calibration batch. Add that, or leave them out.")
@@ -343,7 +343,7 @@ class PromptModel:
 
     # -- answers
 
-    def answer(self, asked: Asked, texts: Sequence[TextExample]) -> list[Any]:
+    def answer(self, asked: PreparedPrompt, texts: Sequence[TextExample]) -> list[Any]:
         """A prediction for each text."""
         if not texts:
             return []
@@ -352,7 +352,9 @@ class PromptModel:
         answers = several_labels if asked.problem_type == SEVERAL else one_label
         return list(answers(asked.labels, *self.shares(asked, texts, self.prompt.seed)))
 
-    def shares(self, asked: Asked, texts: Sequence[TextExample], seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def shares(
+        self, asked: PreparedPrompt, texts: Sequence[TextExample], seed: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """What the model thinks of the labels, (O, E, L), and the prior to calibrate it by, the same, if any.
 
         Raises:
@@ -375,7 +377,7 @@ class PromptModel:
             prior = np.broadcast_to(batch.mean(axis=1, keepdims=True), shares.shape)
         return shares, prior
 
-    def write(self, asked: Asked, texts: Sequence[TextExample], seed: int) -> list[WrittenAnswer]:
+    def write(self, asked: PreparedPrompt, texts: Sequence[TextExample], seed: int) -> list[WrittenAnswer]:
         """The likeliest answer to each text, token by token."""
         prompts, left_out = asked.questions.prompts(texts, seed, self.prompt.max_new_tokens)
         self.left_out += left_out

@@ -31,7 +31,7 @@ class Runs:
     shown: int  # worked examples that were to stand before each text
 
 
-class Questions:
+class PromptRunner:
     """A template with its worked examples, ready to ask a model about texts.
 
     Args:

@@ -27,12 +27,12 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import SpanHead
 from ...core.options import option
 from ..base.card_text import CardText
-from ..base.display import Bar, Bars, Mark, Marked, Statement, View
-from ..base.predictions import Mistake, Prediction
+from ..base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
+from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.column_names import plain
-from ..data.columns import Columns
-from ..data.examples import Field, Remark
+from ..data.columns import ColumnMapping
+from ..data.examples import ExampleWarning, Field
 from ..data.features import Features, group_windows
 from ..data.labels import readable
 from ..data.places import shorten
@@ -77,14 +77,16 @@ class AnswerPrediction(Prediction):
         """The answer, where in its context it and the next best ones stand, and how likely each is."""
         said = Statement("no answer" if self.answer is None else self.answer, _unread(self.unread_tokens))
         marks = tuple(
-            Mark(one.start, one.end, "", one.score, faint=bool(place) or self.answer is None)
+            Highlight(one.start, one.end, "", one.score, faint=bool(place) or self.answer is None)
             for place, one in enumerate(self.alternatives)
             if one.score >= LEAST_SHOWN or (one.start, one.end) == (self.start, self.end)
         )
-        bars = [Bar(one.text, one.score, (one.start, one.end) == (self.start, self.end)) for one in self.alternatives]
-        bars.append(Bar("no answer", self.no_answer_score, chosen=self.answer is None))
+        bars = [
+            ScoreBar(one.text, one.score, (one.start, one.end) == (self.start, self.end)) for one in self.alternatives
+        ]
+        bars.append(ScoreBar("no answer", self.no_answer_score, chosen=self.answer is None))
         bars.sort(key=lambda bar: -bar.value)
-        return said, Marked(texts.get("context", ""), marks), Bars(tuple(bars))
+        return said, HighlightedText(texts.get("context", ""), marks), ScoreBars(tuple(bars))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +154,7 @@ class QuestionAnswering(Task):
 
     # -- people's data -> examples
 
-    def columns(self, table: "Table | RowStream", chosen: Mapping[str, Any], *, need_label: bool) -> Columns:
+    def columns(self, table: "Table | RowStream", chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
         """As every task; the column of the answers is told by its name alone, as it looks like any other text."""
         settled = super().columns(table, chosen, need_label=False)
         if need_label and settled.label is None:
@@ -167,7 +169,7 @@ class QuestionAnswering(Task):
             )
         return settled
 
-    def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """Whether there are questions without an answer."""
         found = [bool(answers) for answers in readable(answers_reader(table, columns), table.rows)]
         without = found.count(False)
@@ -182,11 +184,13 @@ class QuestionAnswering(Task):
         said = ", as you said" if self.unanswerable else ""
         return replace(self, says_none=says_none), [f"{has}: the model {does}{said}"]
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """The same options, for other data."""
         return replace(self, says_none=False, threshold=0.0, knows_none=True)
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], QuestionExample]:
+    def row_reader(
+        self, table: Table, columns: ColumnMapping, *, labelled: bool = True
+    ) -> Callable[[int], QuestionExample]:
         """How to read a row: the question, its context, its id (else the row's number) and the answers."""
         return question_reader(table, columns, labelled=labelled)
 
@@ -254,22 +258,24 @@ class QuestionAnswering(Task):
             )
         return left
 
-    def remarks(self, example: QuestionExample, windows: Sequence[Features]) -> Iterator[Remark]:
+    def remarks(self, example: QuestionExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """What is wrong with the answers, and what the model cannot read or give."""
         answers = example.answers or ()
         for trouble, answer in {answer.trouble: answer for answer in answers if answer.trouble}.items():
-            yield Remark(trouble, "note" if trouble == MOVED else "warning", f'"{shorten(answer.text)}"')
+            yield ExampleWarning(trouble, "note" if trouble == MOVED else "warning", f'"{shorten(answer.text)}"')
         if example.repeated:
-            yield Remark("the id is that of an earlier question")
+            yield ExampleWarning("the id is that of an earlier question")
         placed = any(answer.start is not None for answer in answers)
         if answers and (not placed or (windows and windows[0].target is None)):
             what = "the model's vocabulary has no token for the answer" if placed else "no answer has a place"
-            yield Remark(f"{what}, so nothing is learnt from the question; it is scored by the answer's text")
+            yield ExampleWarning(f"{what}, so nothing is learnt from the question; it is scored by the answer's text")
         for place in (window.context for window in windows[:1]):
             if place.question_cut:
-                yield Remark("the question is longer than half of what the model reads, and its end is cut off")
+                yield ExampleWarning(
+                    "the question is longer than half of what the model reads, and its end is cut off"
+                )
             if place.missed:
-                yield Remark(place.missed)
+                yield ExampleWarning(place.missed)
 
     def head(self, backbone: "Backbone") -> nn.Module:
         """A linear layer on every token."""
@@ -312,20 +318,20 @@ class QuestionAnswering(Task):
         """SQuAD's figures as fractions: f1 and exact_match, over all questions and apart."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
 
-    def mistake(self, prediction: AnswerPrediction, example: QuestionExample) -> Mistake | None:
+    def misprediction(self, prediction: AnswerPrediction, example: QuestionExample) -> Misprediction | None:
         """By how few words it has in common with a right answer, and how probable it was held."""
         gold = example.gold or ()
         exact, f1 = answer_scores(prediction.answer, gold)
         right = " / ".join(dict.fromkeys(gold)) or "no answer"
         size = 1 - f1 + prediction.score
-        return None if exact else Mistake(example.where, example.texts, right, prediction.brief, size)
+        return None if exact else Misprediction(example.where, example.texts, right, prediction.brief, size)
 
     def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
         """SQuAD's file of predictions."""
         rows, predictions = tee(found)
         return squad_predictions((prediction for _, prediction in predictions), (row for row, _ in rows))
 
-    def tune(
+    def calibrate(
         self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]
     ) -> tuple[Self, list[AnswerPrediction]]:
         """The threshold of "no answer" that gives the best F1, where the data has enough questions of both kinds."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.column_names import plain
-from ..data.columns import Columns, read_text
+from ..data.columns import ColumnMapping, read_text
 from ..data.examples import Example
 from ..data.rows import Table
 from .answers import Answer, place_answer, read_answers
@@ -46,7 +46,7 @@ class QuestionExample(Example):
         return self.context
 
 
-def question_reader(table: Table, columns: Columns, *, labelled: bool) -> Callable[[int], QuestionExample]:
+def question_reader(table: Table, columns: ColumnMapping, *, labelled: bool) -> Callable[[int], QuestionExample]:
     """How to read the row at a position; as `Task.row_reader`."""
     question, context = columns.texts["question"], columns.texts["context"]
     id_column = _column(table, columns, ID_NAMES)
@@ -69,14 +69,16 @@ def question_reader(table: Table, columns: Columns, *, labelled: bool) -> Callab
     return read
 
 
-def _column(table: Table, columns: Columns, names: Sequence[str]) -> str | None:
+def _column(table: Table, columns: ColumnMapping, names: Sequence[str]) -> str | None:
     """The column that has one of these names, and is nothing else already."""
     taken = {*columns.texts.values(), columns.label}
     free = {plain(column): column for column in table.columns if column not in taken}
     return next((free[plain(name)] for name in names if plain(name) in free), None)
 
 
-def answers_reader(table: Table, columns: Columns) -> Callable[[Mapping[str, Any]], list[tuple[str, int | None]]]:
+def answers_reader(
+    table: Table, columns: ColumnMapping
+) -> Callable[[Mapping[str, Any]], list[tuple[str, int | None]]]:
     """How to read the answers in a row; where the row says that it is impossible to answer, there are none."""
     label, start = str(columns.label), _column(table, columns, START_NAMES)
     impossible = _column(table, columns, ("is_impossible",))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..base.display import Mark, Marked, Statement, View
+from ..base.display import Highlight, HighlightedText, Statement, View
 from ..base.predictions import Prediction
 
 
@@ -36,5 +36,5 @@ class EntitiesPrediction(Prediction):
     def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
         """The entities in their text."""
         text = next(iter(texts.values()), "")
-        marks = tuple(Mark(one.start, one.end, one.label, one.score) for one in self.entities)
-        return (*([] if marks else [Statement("no entities")]), Marked(text, marks))
+        marks = tuple(Highlight(one.start, one.end, one.label, one.score) for one in self.entities)
+        return (*([] if marks else [Statement("no entities")]), HighlightedText(text, marks))

@@ -73,8 +73,8 @@ def parse_tag(tag: str, prefixed: bool) -> Parsed:
 # -- tags <-> entities
 
 
-def find_counted_chunks(tags: Sequence[str], uncounted: Collection[int], prefixed: bool = True) -> list[Chunk]:
-    """As `find_chunks`, of the tags of some words alone; an entity may reach over the others.
+def counted_tags_to_spans(tags: Sequence[str], uncounted: Collection[int], prefixed: bool = True) -> list[Chunk]:
+    """As `tags_to_spans`, of the tags of some words alone; an entity may reach over the others.
 
     Args:
         tags: of all words.
@@ -82,11 +82,11 @@ def find_counted_chunks(tags: Sequence[str], uncounted: Collection[int], prefixe
         prefixed: whether the tags have prefixes.
     """
     words = [word for word in range(len(tags)) if word not in uncounted]
-    found = find_chunks([tags[word] for word in words], prefixed)
+    found = tags_to_spans([tags[word] for word in words], prefixed)
     return [Chunk(words[one.start], words[one.stop - 1] + 1, one.label) for one in found]
 
 
-def find_chunks(tags: Sequence[str], prefixed: bool = True) -> list[Chunk]:
+def tags_to_spans(tags: Sequence[str], prefixed: bool = True) -> list[Chunk]:
     """The entities that tags of any scheme say, in order.
 
     Raises:
@@ -111,7 +111,7 @@ def _begins(before: Parsed, now: tuple[str, str]) -> bool:
     return before is None or before[0] in "ES" or now[0] in "BS" or before[1] != now[1]
 
 
-def write_tags(chunks: Iterable[Chunk], length: int, scheme: str) -> list[str]:
+def spans_to_tags(chunks: Iterable[Chunk], length: int, scheme: str) -> list[str]:
     """The tags of `length` words with these entities, which do not overlap and are in order."""
     tags = [OUTSIDE] * length
     before = None
@@ -235,7 +235,7 @@ def may_follow(before: Parsed, now: Parsed, scheme: str) -> bool:
     return not inside
 
 
-def best_legal_tags(log_probabilities: Tensor, labels: Sequence[str], scheme: str) -> list[int]:
+def viterbi_decode(log_probabilities: Tensor, labels: Sequence[str], scheme: str) -> list[int]:
     """The most probable sequence of labels that follows the scheme (Viterbi), as positions in `labels`.
 
     Args:

@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 from ...core.errors import HeadwayError
 from ..data.column_names import plain
-from ..data.columns import SAMPLE_ROWS, Columns, read_text
+from ..data.columns import SAMPLE_ROWS, ColumnMapping, read_text
 from ..data.examples import Example
 from ..data.labels import readable, verdict_reader
 from ..data.places import shorten
-from ..data.reading.libraries import IGNORE_INDEX
+from ..data.features import IGNORE_INDEX
 from ..data.rows import RowStream, Table
-from ..data.words import Splitter
+from ..data.words import WordSegmenter
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
-from .tag_schemes import Chunk, find_counted_chunks, is_prefixed
+from .tag_schemes import Chunk, counted_tags_to_spans, is_prefixed
 
-UNCOUNTED = str(IGNORE_INDEX)  # in a tag's place: the word is not learnt from, and no figure counts it
+IGNORED_TAG = str(IGNORE_INDEX)  # as a word's tag: the loss and the metrics skip the word
 MANY_WORDS = 200  # from here on tags that hardly repeat, or rows of one word each, are taken for a mistake
 # Columns that hold words, and that hold tags or spans, as published data sets and annotation tools name them.
 WORD_COLUMNS = ("tokens", "words", "token", "word")
@@ -107,7 +107,7 @@ def holds_tags(words: Any, annotation: Any) -> bool:
 
 
 def read_words(
-    cell: Any, column: str, splitter: Splitter, *, strip_digits: bool = False, labelled: bool = True
+    cell: Any, column: str, splitter: WordSegmenter, *, strip_digits: bool = False, labelled: bool = True
 ) -> Worded:
     """The words of a cell: as they are given in a list, or cut out of a raw text.
 
@@ -145,7 +145,7 @@ def _cut(text: str, places: Sequence[tuple[int, int]]) -> Worded:
 
 def words_at_spaces(cell: Any, column: str) -> Worded:
     """The words of a raw text that has a tag for each of them: they can only be what stands between spaces."""
-    whole = read_words(cell, column, Splitter("spaces"))
+    whole = read_words(cell, column, WordSegmenter("spaces"))
     return _cut(whole.text, [match.span() for match in re.finditer(r"\S+", whole.text)])
 
 
@@ -169,7 +169,7 @@ def read_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
 
 def counted_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
     """The tags of a cell without those that are not counted; as `read_tags`."""
-    return [tag for tag in read_tags(cell, names) if tag != UNCOUNTED]
+    return [tag for tag in read_tags(cell, names) if tag != IGNORED_TAG]
 
 
 def _read_tag(tag: Any, names: Sequence[str]) -> str:
@@ -203,8 +203,8 @@ def annotation_of_tags(cell: Any, words: Worded, prefixed: bool, names: Sequence
         raise HeadwayError(
             f"there are {len(words.words)} words but {len(tags)} tags. Give each word one tag, or delete the row."
         )
-    uncounted = tuple(word for word, tag in enumerate(tags) if tag == UNCOUNTED)
-    return Annotation(tuple(find_counted_chunks(tags, uncounted, prefixed)), uncounted=uncounted)
+    uncounted = tuple(word for word, tag in enumerate(tags) if tag == IGNORED_TAG)
+    return Annotation(tuple(counted_tags_to_spans(tags, uncounted, prefixed)), uncounted=uncounted)
 
 
 def annotation_of_spans(cell: Any, words: Worded) -> Annotation:
@@ -218,10 +218,10 @@ def annotation_of_spans(cell: Any, words: Worded) -> Annotation:
 
 def tagged_reader(
     table: Table,
-    columns: Columns,
+    columns: ColumnMapping,
     *,
     labelled: bool,
-    splitter: Splitter,
+    splitter: WordSegmenter,
     strip_digits: bool,
     names: Sequence[str],
     types: Sequence[str],

@@ -26,35 +26,34 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import TokenHead
 from ...core.options import option
-from ..base.predictions import Mistake
+from ..base.predictions import Misprediction
 from ..base.task import Task
-from ..data.columns import Columns
-from ..data.examples import Field, Remark
-from ..data.features import Features, cut_tokens, group_windows
+from ..data.columns import ColumnMapping
+from ..data.examples import ExampleWarning, Field
+from ..data.features import IGNORE_INDEX, Features, cut_tokens, group_windows
 from ..data.labels import readable
 from ..data.places import name_places
 from ..data.rows import RowStream, Table
 from ..data.windows import best_window, windows
-from ..data.words import UNITS, Splitter, ends_in_digits, learn_splitter
+from ..data.words import UNITS, WordSegmenter, ends_in_digits, learn_segmenter
 from .entity_scores import entity_figures, entity_figures_by_label
 from .predictions import EntitiesPrediction, Entity
 from .tag_schemes import (
     OUTSIDE,
     Chunk,
-    best_legal_tags,
+    counted_tags_to_spans,
     detect_scheme,
-    find_chunks,
-    find_counted_chunks,
     plain_labels,
     positions_of_tags,
     scheme_of,
+    spans_to_tags,
     tags_for,
+    tags_to_spans,
     types_of,
-    write_tags,
+    viterbi_decode,
 )
 from .tagged_rows import (
     TAG_COLUMNS,
-    UNCOUNTED,
     WORD_COLUMNS,
     TaggedExample,
     column_named,
@@ -74,12 +73,11 @@ if TYPE_CHECKING:
 CUT_AT = {"words": "at spaces and signs", "spaces": "at spaces", "characters": "into single characters"}
 MISFITS = 0.2  # of the character spans: if more of them cut a word, a text is better cut into characters
 MOST_NAMED = 8  # types in one sentence
-UNREAD = -100  # as the target of a word: the loss leaves it out (PyTorch's ignore_index)
 
 NO_ENTITY = "no entity"
 WIDENED = "a character span cuts a word and is widened to the whole of it"
 DROPPED = "a character span is left out, because a word has one tag only"
-WITHOUT_TAG = f"the tag of a word is {UNCOUNTED}: it is not learnt, and no figure counts it"
+WITHOUT_TAG = f"the tag of a word is {IGNORE_INDEX}: it is not learnt, and no figure counts it"
 WITHOUT_TOKENS = "a word has no token in this vocabulary and is always O"
 BEYOND_CUT = "an entity is in what was cut off and counts as missed"
 
@@ -152,13 +150,13 @@ class TokenClassification(Task):
         return "entities.conll"
 
     @property
-    def splitter(self) -> Splitter:
+    def splitter(self) -> WordSegmenter:
         """How raw text is cut into words."""
-        return Splitter(self.units or "words", self.joined_left, self.joined_right)
+        return WordSegmenter(self.units or "words", self.joined_left, self.joined_right)
 
     # -- people's data -> examples
 
-    def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> Columns:
+    def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
         """Settles the columns: tags go with a column of words, character spans with one of text."""
         said, notes = dict(chosen), []
         if not said.get("label") and (found := column_named(table, TAG_COLUMNS, said.get("text"))):
@@ -177,7 +175,7 @@ class TokenClassification(Task):
             return replace(columns, texts={**columns.texts, "text": words}, notes=(*told, *notes))
         return replace(columns, notes=(*columns.notes, *notes))
 
-    def learn(self, table: Table, columns: Columns) -> tuple[Self, list[str]]:
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """The labels with their scheme, and how raw text is to be cut into words."""
         said = replace(self, numbered=bool(self.labels), scheme=scheme_of(self.labels) if self.labels else "IOB2")
         text, label = columns.texts["text"], str(columns.label)
@@ -212,11 +210,11 @@ class TokenClassification(Task):
         """How to cut raw text, from the words that were given."""
         if ends_in_digits(words):
             words = [word[:-1] or word for word in words]
-        found = learn_splitter(words)
+        found = learn_segmenter(words)
         units = self.units or found.units
         return replace(self, units=units, joined_left=found.joined_left, joined_right=found.joined_right)
 
-    def _learn_units_from_spans(self, table: Table, columns: Columns, examples: Sequence[TaggedExample]) -> Self:
+    def _learn_units_from_spans(self, table: Table, columns: ColumnMapping, examples: Sequence[TaggedExample]) -> Self:
         """Into words if these fit the spans of raw text, else into characters (Japanese and Thai have no spaces)."""
         if self.units:
             return self
@@ -229,13 +227,15 @@ class TokenClassification(Task):
                 return by_character
         return replace(self, units="words")
 
-    def forget(self) -> Self:
+    def reset(self) -> Self:
         """The same options, for other data: the labels, and how text is cut, are learnt anew."""
         return type(self)(
             self.max_length, self.long_texts, self.overlap, viterbi=self.viterbi, strip_digits=self.strip_digits
         )
 
-    def row_reader(self, table: Table, columns: Columns, *, labelled: bool = True) -> Callable[[int], TaggedExample]:
+    def row_reader(
+        self, table: Table, columns: ColumnMapping, *, labelled: bool = True
+    ) -> Callable[[int], TaggedExample]:
         """How to read a row: its words, and the entities among them."""
         return tagged_reader(
             table,
@@ -247,19 +247,23 @@ class TokenClassification(Task):
             types=self.types,
         )
 
-    def remarks(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[Remark]:
+    def remarks(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """Spans that do not fit the words, words without a tag or without tokens, and entities beyond a cut."""
         for what, spans in ((WIDENED, example.widened), (DROPPED, example.dropped)):
-            yield from (Remark(what, detail=span) for span in spans)
-        yield from (Remark(WITHOUT_TAG, "note", detail=ascii(example.words[word])) for word in example.uncounted)
+            yield from (ExampleWarning(what, detail=span) for span in spans)
+        yield from (
+            ExampleWarning(WITHOUT_TAG, "note", detail=ascii(example.words[word])) for word in example.uncounted
+        )
         read = {word for one in windows for word in one.context.words}
         last = max(read, default=-1) if windows and cut_tokens(windows) > 0 else len(example.words)
         for chunk in example.chunks or ():
             if chunk.stop - 1 > last:
-                yield Remark(BEYOND_CUT, detail=f'"{example.text[slice(*example.place(chunk))]}" ({chunk.label})')
+                yield ExampleWarning(
+                    BEYOND_CUT, detail=f'"{example.text[slice(*example.place(chunk))]}" ({chunk.label})'
+                )
         for word in range(last if windows else 0):
             if word not in read:
-                yield Remark(WITHOUT_TOKENS, "note", detail=ascii(example.words[word]))
+                yield ExampleWarning(WITHOUT_TOKENS, "note", detail=ascii(example.words[word]))
 
     # -- examples -> the model
 
@@ -277,10 +281,10 @@ class TokenClassification(Task):
                     first.setdefault(word, position)
             targets = None
             if example.chunks is not None:
-                tags = write_tags(example.chunks, len(example.words), self.scheme)
-                targets = [index.get(tag, UNREAD) for tag in tags]
+                tags = spans_to_tags(example.chunks, len(example.words), self.scheme)
+                targets = [index.get(tag, IGNORE_INDEX) for tag in tags]
                 for word in example.uncounted:
-                    targets[word] = UNREAD
+                    targets[word] = IGNORE_INDEX
             parts = self._parts(len(encoding.ids), room)
             words: list[list[int]] = [[] for _ in parts]
             for word, position in first.items():
@@ -325,7 +329,7 @@ class TokenClassification(Task):
         targets = [target for one in features for target in one.target]
         logits = outputs[torch.tensor(rows, dtype=torch.long, device=outputs.device)].float()  # (words, L)
         loss = F.cross_entropy(logits, torch.tensor(targets, dtype=torch.long, device=outputs.device), reduction="sum")
-        return loss, sum(target != UNREAD for target in targets)
+        return loss, sum(target != IGNORE_INDEX for target in targets)
 
     # -- outputs -> answers -> figures
 
@@ -367,11 +371,11 @@ class TokenClassification(Task):
             return log_probabilities.argmax(-1)
         log_probabilities[~seen] = -torch.inf
         log_probabilities[~seen, self.labels.index(OUTSIDE)] = 0.0
-        path = best_legal_tags(log_probabilities, self.labels, self.scheme)
+        path = viterbi_decode(log_probabilities, self.labels, self.scheme)
         return torch.tensor(path, dtype=torch.long)
 
     def _chunks(self, tags: Sequence[str]) -> list[Chunk]:
-        return find_chunks(tags, prefixed=self.scheme != "IO")
+        return tags_to_spans(tags, prefixed=self.scheme != "IO")
 
     def score(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> dict[str, float]:
         """F1, precision and recall of entities, strictly and by overlap; and how many words have the right tag."""
@@ -379,7 +383,7 @@ class TokenClassification(Task):
         names, index = plain_labels(self.labels, self.scheme), positions_of_tags(self.labels, self.scheme)
         right = words = 0
         for prediction, example, chunks in zip(predictions, examples, gold, strict=True):
-            wanted = write_tags(chunks, len(prediction.tags), self.scheme)
+            wanted = spans_to_tags(chunks, len(prediction.tags), self.scheme)
             tags = [names[index[tag]] if tag in index else tag for tag in wanted]
             counted = set(range(len(tags))).difference(example.uncounted)
             right += sum(prediction.tags[word] == tags[word] for word in counted)
@@ -407,25 +411,25 @@ class TokenClassification(Task):
             pairs += [pair for pair in zip(*sides, strict=True) if pair != (NO_ENTITY, NO_ENTITY)]
         return pairs
 
-    def mistake(self, prediction: EntitiesPrediction, example: TaggedExample) -> Mistake | None:
+    def misprediction(self, prediction: EntitiesPrediction, example: TaggedExample) -> Misprediction | None:
         """By how many entities are missed or made up."""
         (found,), (gold,) = self._sides([prediction], [example])
         wrong = {*found} ^ {*gold}
         answer = replace(example, chunks=tuple(found)).gold or ()
         told = "; ".join(example.gold or ()) or NO_ENTITY, "; ".join(answer) or NO_ENTITY
-        return Mistake(example.where, example.texts, *told, float(len(wrong))) if wrong else None
+        return Misprediction(example.where, example.texts, *told, float(len(wrong))) if wrong else None
 
     def _sides(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> tuple[list[list[Chunk]], list[list[Chunk]]]:
         """The entities that were found and those that are there, example by example, by the words that count."""
         found = [
-            find_counted_chunks(prediction.tags, example.uncounted, self.scheme != "IO")
+            counted_tags_to_spans(prediction.tags, example.uncounted, self.scheme != "IO")
             for prediction, example in zip(predictions, examples, strict=True)
         ]
         return found, [list(one.chunks or ()) for one in examples]
 
-    def adopt(self, before: Task) -> Self | None:
+    def reuse_head(self, before: Task) -> Self | None:
         """Goes on with a head for the same types of entities, or for more than the new data has."""
         if not isinstance(before, TokenClassification):
             return None

@@ -191,7 +191,7 @@ def classify(job: Job) -> dict[str, Any]:
 def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> Any:
     from headway.core.checkpoints.checkpoint import load_checkpoint
     from headway.core.inference.inference import ready
-    from headway.core.models.packing import BatchPlan, PackedBatch
+    from headway.core.models.packing import BatchSampler, PackedBatch
     from headway.tasks.data.features import TOKENS_AT_ONCE
 
     network = load_checkpoint(folder).network
@@ -200,7 +200,7 @@ def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> An
 
     def work() -> np.ndarray:
         found = torch.empty(len(sequences), 2)
-        for indices in BatchPlan(lengths, batch_tokens=TOKENS_AT_ONCE).by_length():
+        for indices in BatchSampler(lengths, batch_tokens=TOKENS_AT_ONCE).by_length():
             found[indices] = network(PackedBatch.pack([sequences[i] for i in indices])).float()
         return found.numpy()
 
@@ -364,7 +364,7 @@ def remember(job: Job) -> dict[str, Any]:
     from headway.core.checkpoints.checkpoint import load_checkpoint
     from headway.core.generation.generation import generate_ids
     from headway.core.generation.generation_config import GenerationConfig
-    from headway.core.inference.inference import PackedLinear, open_ready
+    from headway.core.inference.inference import PackedLinear, load_for_inference
     from headway.tasks import load
 
     folder = Path(job.cache) / job.work
@@ -373,7 +373,7 @@ def remember(job: Job) -> dict[str, Any]:
     checkpoint = load_checkpoint(folder, filled=False)
     count = sum(parameter.numel() for parameter in checkpoint.network.parameters())
     if job.work == "gpt2":
-        network = open_ready(checkpoint, job.precision, torch.device("cpu"))
+        network = load_for_inference(checkpoint, job.precision, torch.device("cpu"))
         generate_ids(network, prompts_of(1), GenerationConfig(max_new_tokens=4))
     else:
         model = load(folder)

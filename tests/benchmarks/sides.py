@@ -93,13 +93,13 @@ def train_peer(
     the same ones. `loss_of` takes the inputs and outputs of a step and gives the loss to compare with Headway's, where
     that is not the one that is trained on.
     """
-    from headway.core.models.packing import BatchPlan
+    from headway.core.models.packing import BatchSampler
     from torch.utils.data import SequentialSampler
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     work = run.work
     if work.steps:
-        plan = BatchPlan([1] * len(examples), batch_size=work.batch_size, seed=run.seed)
+        plan = BatchSampler([1] * len(examples), batch_size=work.batch_size, seed=run.seed)
         examples = [examples[i] for batch in plan.epoch(0) for i in batch]
     clock = [0.0]
     losses: list[float] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from headway.core.atomic_files import whole_file, whole_folder
+from headway.core.atomic_files import atomic_file, atomic_folder
 from headway.core.checkpoints import hub
 from headway.core.checkpoints.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
 from headway.core.checkpoints.hub import find_folder
@@ -593,7 +593,7 @@ except HeadwayError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
 def test_a_full_disk_is_said_and_leaves_the_old_model_in_place(tmp_path):
-    with whole_folder(tmp_path / "model") as folder:
+    with atomic_folder(tmp_path / "model") as folder:
         save_checkpoint(folder, own_network("BertModel"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     run = subprocess.run([sys.executable, "-c", FULL_DISK], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -602,7 +602,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_model_in_place(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
 def test_a_file_in_the_place_of_a_folder_is_said(whole, tmp_path):
     (tmp_path / "notes").write_text("mine")
     for below in ("model", "deeper/model"):

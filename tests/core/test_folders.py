@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from headway.core.atomic_files import new_path, replace_folder, user_path, whole_file, whole_folder
+from headway.core.atomic_files import atomic_file, atomic_folder, new_path, replace_folder, user_path
 from headway.core.errors import HeadwayError
 
 
 def write(destination: Path, text: str) -> None:
-    with whole_folder(destination, overwrite=True) as folder:
+    with atomic_folder(destination, overwrite=True) as folder:
         (folder / "text").write_text(text)
 
 
@@ -45,7 +45,7 @@ def test_what_a_process_that_died_between_the_two_renames_left_is_kept_until_the
 
 def test_two_threads_may_write_the_same_file(tmp_path: Path):
     file = tmp_path / "model.zip"
-    with whole_file(file, overwrite=True) as one, whole_file(file, overwrite=True) as other:
+    with atomic_file(file, overwrite=True) as one, atomic_file(file, overwrite=True) as other:
         one.write_text("one")
         other.write_text("other")
         assert one != other

@@ -18,7 +18,7 @@ from headway.core.inference.inference import (
     PackedLinear,
     RowLinear,
     TiledInt8Linear,
-    open_ready,
+    load_for_inference,
     ready,
 )
 from headway.core.models import layers
@@ -167,7 +167,7 @@ def test_weights_in_their_files_give_what_weights_in_memory_give(kind, precision
     save_checkpoint(tmp_path, network(kind, "gelu"), dtype=stored)
     checkpoint = load_checkpoint(tmp_path, filled=False)
     assert all(parameter.is_meta for parameter in checkpoint.network.parameters())
-    made = open_ready(checkpoint, precision, torch.device("cpu"))
+    made = load_for_inference(checkpoint, precision, torch.device("cpu"))
     assert isinstance(made.backbone.token_embedding, MappedEmbedding)
     assert made.backbone.token_embedding.weight.dtype == stored
     with torch.inference_mode():
@@ -198,7 +198,7 @@ def test_weights_of_another_file_are_never_mixed_in(change, tmp_path: Path):
 def test_a_table_that_was_mapped_outlives_its_files_name(tmp_path: Path):
     plain = network("bert", "gelu")
     save_checkpoint(tmp_path, plain)
-    made = open_ready(load_checkpoint(tmp_path, filled=False), "fp32", torch.device("cpu"))
+    made = load_for_inference(load_checkpoint(tmp_path, filled=False), "fp32", torch.device("cpu"))
     (tmp_path / "model.safetensors").unlink()
     with torch.inference_mode():
         torch.testing.assert_close(made(batch()), plain(batch()), atol=1e-5, rtol=1e-5)

@@ -65,7 +65,7 @@ def test_every_form_of_attention_is_the_definition(lengths, causal):
 @pytest.mark.parametrize("length", [attention.SHORT - 1, attention.SHORT, 300])
 @pytest.mark.parametrize("tiles", [False, True])
 def test_attention_in_half_precision_is_nearly_the_definition(monkeypatch, tiles, length, causal):
-    monkeypatch.setattr(attention, "has_matrix_tiles", lambda: tiles)
+    monkeypatch.setattr(attention, "has_amx", lambda: tiles)
     monkeypatch.setattr(attention, "PRODUCT_SCORES", 3 * length**2)  # several parts, the last one smaller
     batch = batch_of([length] * 2 + [5])
     inputs = torch.stack(qkv(batch), dim=1).bfloat16()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from headway.core.models.packing import BatchPlan, PackedBatch
+from headway.core.models.packing import BatchSampler, PackedBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def test_runs_are_neighbours_of_equal_length_and_cover_the_batch(lengths):
 
 @given(LENGTHS, st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 5))
 def test_a_plan_by_size_deals_every_example_once(lengths, size, seed, epoch):
-    batches = BatchPlan(lengths, batch_size=size, seed=seed).epoch(epoch)
+    batches = BatchSampler(lengths, batch_size=size, seed=seed).epoch(epoch)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
     assert 0 < len(batches[-1]) <= size
@@ -74,7 +74,7 @@ def test_a_plan_by_size_deals_every_example_once(lengths, size, seed, epoch):
 
 @given(LENGTHS, st.integers(1, 200), st.integers(1, 20), st.integers(0, 5))
 def test_a_plan_by_tokens_keeps_to_its_budget(lengths, budget, most, epoch):
-    plan = BatchPlan(lengths, batch_tokens=budget, max_examples=most)
+    plan = BatchSampler(lengths, batch_tokens=budget, max_examples=most)
     for batches in (plan.epoch(epoch), plan.by_length()):
         assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
         for batch in batches:
@@ -85,27 +85,27 @@ def test_a_plan_by_tokens_keeps_to_its_budget(lengths, budget, most, epoch):
 @given(LENGTHS, st.integers(0, 2**31), st.integers(0, 5))
 def test_a_plan_is_a_function_of_seed_and_epoch_alone(lengths, seed, epoch):
     torch.manual_seed(1)
-    one = BatchPlan(lengths, batch_tokens=64, seed=seed).epoch(epoch)
+    one = BatchSampler(lengths, batch_tokens=64, seed=seed).epoch(epoch)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    other = BatchPlan(tuple(lengths), batch_tokens=64, seed=seed).epoch(epoch)
+    other = BatchSampler(tuple(lengths), batch_tokens=64, seed=seed).epoch(epoch)
     assert one == other
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_epochs_and_seeds_differ():
     lengths = [3] * 50
-    plans = [BatchPlan(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
+    plans = [BatchSampler(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({str(plan) for plan in plans}) == 4
 
 
 def test_prediction_takes_the_longest_first():
     lengths = [3, 9, 1, 9, 4]
-    order = [i for batch in BatchPlan(lengths, batch_tokens=12).by_length() for i in batch]
+    order = [i for batch in BatchSampler(lengths, batch_tokens=12).by_length() for i in batch]
     assert [lengths[i] for i in order] == [9, 9, 4, 3, 1]
 
 
 @pytest.mark.parametrize("sizes", [{}, {"batch_size": 4, "batch_tokens": 100}])
 def test_a_plan_wants_one_size_and_one_only(sizes):
     with pytest.raises(ValueError, match="batch_size or batch_tokens"):
-        BatchPlan([1, 2], **sizes)
+        BatchSampler([1, 2], **sizes)

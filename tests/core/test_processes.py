@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_worker
-from headway.core.training.distributed import Processes, from_main, gather_in_order, processes, shard
+from headway.core.training.distributed import Processes, broadcast_object, gather_in_order, processes, shard
 from train_worker import TOGETHER, Data, accumulated, curve, told
 
 LAUNCHERS = {
@@ -96,7 +96,7 @@ def test_one_process_is_a_run_of_one(monkeypatch: pytest.MonkeyPatch):
     assert processes().main
     assert shard(["a", "b", "c"]) == ["a", "b", "c"]
     assert gather_in_order({2: "c", 0: "a", 1: "b"}) == ["a", "b", "c"]
-    assert from_main("mine") == "mine"
+    assert broadcast_object("mine") == "mine"
 
 
 def test_sharing_work_does_not_start_accelerate():

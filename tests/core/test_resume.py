@@ -145,9 +145,9 @@ def test_a_run_whose_memory_was_too_small_goes_on_in_smaller_parts(tmp_path: Pat
 
 
 def test_where_parts_matter_they_stay_as_they_were(tmp_path: Path):
-    stop_after(4, tmp_path, CONFIG, parts_matter=True)
+    stop_after(4, tmp_path, CONFIG, in_batch_negatives=True)
     with pytest.raises(HeadwayError, match="tokens_at_once was None and is 20"):
-        next(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True, parts_matter=True))
+        next(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True, in_batch_negatives=True))
 
 
 def test_a_copy_of_a_checkpoint_under_another_name_is_left_alone(tmp_path: Path):

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from headway.core.models.bert import BertConfig
 from headway.core.models.heads import Network, SequenceHead, new_backbone
-from headway.core.models.packing import BatchPlan, PackedBatch
+from headway.core.models.packing import BatchSampler, PackedBatch
 from headway.core.training import training_state
 from headway.core.training.distributed import gather_in_order, processes, shard
 from headway.core.training.training import fit
@@ -63,7 +63,7 @@ class Data:
     def predict(self, network: nn.Module) -> list[list[float]]:
         """The logits of every example in order, each batch by one process."""
         network.eval()
-        batches = list(enumerate(BatchPlan(self.lengths, batch_size=4).by_length()))
+        batches = list(enumerate(BatchSampler(self.lengths, batch_size=4).by_length()))
         found: dict[int, list[float]] = {}
         device = next(network.parameters()).device
         for _, indices in shard(batches):

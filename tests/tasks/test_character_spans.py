@@ -2,14 +2,14 @@
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.data.words import Splitter
+from headway.tasks.data.words import WordSegmenter
 from headway.tasks.tagging.character_spans import CharacterSpan, fit_spans, holds_spans, read_spans
 from headway.tasks.tagging.tag_schemes import Chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TEXT = "Ada Lovelace lived in New York City."
-WORDS = Splitter().split(TEXT)  # Ada Lovelace lived in New York City .
+WORDS = WordSegmenter().split(TEXT)  # Ada Lovelace lived in New York City .
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_span_without_a_word_is_told():
 @given(
     st.text(alphabet="ab北🙂\u0301 .,", min_size=1, max_size=30),
     st.lists(st.tuples(st.integers(0, 29), st.integers(1, 30), st.sampled_from("XY")), max_size=6),
-    st.sampled_from([Splitter(), Splitter("characters"), Splitter("spaces")]),
+    st.sampled_from([WordSegmenter(), WordSegmenter("characters"), WordSegmenter("spaces")]),
 )
 def test_no_span_is_lost_without_a_word(text, drawn, splitter):
     spans = [CharacterSpan(start, min(start + size, len(text)), kind) for start, size, kind in drawn]

@@ -12,7 +12,7 @@ from headway.tasks.base.check import check_data
 from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.findings import Finding
-from headway.tasks.data.report import Report, check_examples
+from headway.tasks.data.report import DataReport, check_examples
 
 FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
 FINE = [(f"{text} {i}", label) for i, (text, label) in enumerate(FINE)]
@@ -22,13 +22,13 @@ def examples(rows: list[tuple[str, Any]], source: str = "train.tsv") -> list[Tex
     return [TextExample(i, f"{source}, line {i + 1}", text, None, label) for i, (text, label) in enumerate(rows)]
 
 
-def found(report: Report, kind: str) -> Finding | None:
+def found(report: DataReport, kind: str) -> Finding | None:
     of_kind = [finding for finding in report.findings if finding.kind == kind]
     assert len(of_kind) <= 1
     return of_kind[0] if of_kind else None
 
 
-def look(rows: list[tuple[str, Any]], held_out: list[tuple[str, Any]] | None = None) -> Report:
+def look(rows: list[tuple[str, Any]], held_out: list[tuple[str, Any]] | None = None) -> DataReport:
     return check_examples(examples(rows), examples(held_out or [], "dev.tsv"), [], None)
 
 

@@ -30,7 +30,7 @@ FAST = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-3, precision="fp3
 def learnt(rows: Any, task: TextClassification | None = None, **chosen: Any) -> TextClassification:
     table = read_table(rows)
     task = task or TextClassification()
-    return task.learn(table, task.columns(table, chosen, need_label=True))[0]
+    return task.infer_labels(table, task.columns(table, chosen, need_label=True))[0]
 
 
 def examples(rows: Any, task: TextClassification, *, labelled: bool = True, **chosen: Any) -> list[TextExample]:
@@ -51,7 +51,7 @@ def rows(labels: list[Any], **more: list[Any]) -> list[dict[str, Any]]:
 
 def test_the_form_is_guessed_shown_and_stored():
     table = read_table(rows(["a", "b", "a"]))
-    task, notes = TextClassification().learn(table, TextClassification().columns(table, {}, need_label=True))
+    task, notes = TextClassification().infer_labels(table, TextClassification().columns(table, {}, need_label=True))
     assert (task.problem_type, task.labels, task.paired) == (ONE, ("a", "b"), False)
     assert notes == ["each text has one label: it holds 2 different values"]
 
@@ -364,7 +364,7 @@ def one_label(probabilities: list[float], gold: list[str]) -> tuple[list[Any], l
 def test_a_temperature_takes_back_too_much_confidence():
     task = TextClassification(labels=("a", "b"), problem_type=ONE)
     predictions, gold = one_label([0.99] * 100, ["a"] * 80 + ["b"] * 20)  # right four times of five
-    tuned, cooled = task.tune(predictions, gold)
+    tuned, cooled = task.calibrate(predictions, gold)
     assert tuned.temperature > 2
     assert cooled[0].score == pytest.approx(0.8, abs=0.02)
     assert [one.label for one in cooled] == [one.label for one in predictions]
@@ -377,7 +377,7 @@ def test_a_temperature_takes_back_too_much_confidence():
 def test_a_temperature_is_not_fitted_to_noise(examples: int, errors: int):
     task = TextClassification(labels=("a", "b"), problem_type=ONE)
     predictions, gold = one_label([0.9] * examples, ["b"] * errors + ["a"] * (examples - errors))
-    assert task.tune(predictions, gold) == (task, predictions)
+    assert task.calibrate(predictions, gold) == (task, predictions)
 
 
 def several_labels(probabilities: list[float], gold: list[bool]) -> tuple[list[Any], list[TextExample]]:
@@ -388,7 +388,7 @@ def several_labels(probabilities: list[float], gold: list[bool]) -> tuple[list[A
 def test_thresholds_are_fitted_to_each_label():
     task = TextClassification(labels=("a", "b"), problem_type=SEVERAL)
     predictions, gold = several_labels([0.3, 0.32, 0.35, 0.4, 0.45, 0.1, 0.2, 0.05], [True] * 5 + [False] * 3)
-    tuned, retuned = task.tune(predictions, gold)
+    tuned, retuned = task.calibrate(predictions, gold)
     assert tuned.thresholds == (pytest.approx(0.25), 0.5)  # "b" never occurs
     assert [one.labels for one in retuned] == [("a",)] * 5 + [()] * 3
     assert task.score(retuned, gold)["f1"] == 1.0
@@ -503,10 +503,10 @@ def test_folding_the_scale_into_the_head_changes_no_prediction(tiny_model: Path,
     model.fit(number_rows(), output=tmp_path / "out", config=FAST)
     before = [one.value for one in model.predict(TEXTS)]
     weight = model.network.get_parameter("head.classifier.weight").clone()
-    model.task = replace(model.task, target_mean=48.0, target_std=7.0).unsettle(model.task, model.network)
+    model.task = replace(model.task, target_mean=48.0, target_std=7.0).before_training(model.task, model.network)
     torch.testing.assert_close(model.network.get_parameter("head.classifier.weight"), weight / 7)
     assert [one.value for one in model.predict(TEXTS)] == pytest.approx(before, rel=1e-5)
-    model.task = model.task.settle(model.network)
+    model.task = model.task.after_training(model.network)
     assert model.task.target_std == 1.0
     assert [one.value for one in model.predict(TEXTS)] == pytest.approx(before, rel=1e-5)
 

@@ -3,7 +3,7 @@
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks.data.column_names import LABEL_NAMES
-from headway.tasks.data.columns import Columns, settle_columns
+from headway.tasks.data.columns import ColumnMapping, infer_columns
 from headway.tasks.data.examples import Field
 from headway.tasks.data.read import read_table, stream_rows
 
@@ -35,7 +35,7 @@ def headerless(tmp_path, given, name="a.csv"):
 
 
 def settle(given, fields=CLASSIFY, **options):
-    return settle_columns(given if hasattr(given, "columns") else read_table(given), fields, **options)
+    return infer_columns(given if hasattr(given, "columns") else read_table(given), fields, **options)
 
 
 def message(given, *parts, **options):
@@ -74,7 +74,7 @@ def test_columns_are_known_by_name(columns, texts, label):
 
 def test_names_of_other_tasks_come_with_their_fields():
     found = settle([{"tokens": ["a"], "ner_tags": ["O"]}], TAGGING, label_aliases=("ner_tags", "tags"))
-    assert found == Columns({"tokens": "tokens"}, "ner_tags", found.notes)
+    assert found == ColumnMapping({"tokens": "tokens"}, "ner_tags", found.notes)
     squad = [{"id": "1", "title": "t", "context": "c", "question": "q", "answers": {"text": []}}]
     found = settle(squad, ANSWERING, label_aliases=("answers",))
     assert found.texts == {"question": "question", "context": "context"}
@@ -205,7 +205,7 @@ def test_a_stream_is_settled_by_its_first_rows(tmp_path):
 def test_the_persons_choice_overrules_names():
     given = [{"text": "a", "body": "b", "label": "c", "mood": "d"}]
     found = settle(given, chosen={"text": "body", "pair": None}, label="mood")
-    assert found == Columns({"text": "body"}, "mood", ())
+    assert found == ColumnMapping({"text": "body"}, "mood", ())
 
 
 def test_names_are_found_whatever_their_case_and_numbers_count_from_0(tmp_path):

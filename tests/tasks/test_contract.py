@@ -222,7 +222,7 @@ def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> l
 def learnt_from(fitted: "Fitted") -> list[Any]:
     """The features of the eight examples, as training sees them."""
     model, task = fitted.model, fitted.model.task
-    if not task.of_texts:
+    if not task.self_supervised:
         return encode(model, fitted.rows, labelled=True)
     texts = open_documents(fitted.rows, {}, task, header=None)
     cut = partial(task.cut, limit=model.limit, held_out=False)

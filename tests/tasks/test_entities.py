@@ -13,18 +13,18 @@ from headway.tasks.tagging.tag_schemes import (
     LETTERS,
     OUTSIDE,
     Chunk,
-    best_legal_tags,
     detect_scheme,
-    find_chunks,
     is_legal,
     is_prefixed,
     parse_tag,
     plain_labels,
     positions_of_tags,
     scheme_of,
+    spans_to_tags,
     tags_for,
+    tags_to_spans,
     types_of,
-    write_tags,
+    viterbi_decode,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,7 +106,7 @@ def starts(before: tuple[str, str], now: tuple[str, str]) -> bool:
 
 
 def chunks_of(sentences: Sequence[tuple[Sequence[str], Sequence[str]]]) -> tuple[list[list[Chunk]], list[list[Chunk]]]:
-    return [find_chunks(guess) for _, guess in sentences], [find_chunks(gold) for gold, _ in sentences]
+    return [tags_to_spans(guess) for _, guess in sentences], [tags_to_spans(gold) for gold, _ in sentences]
 
 
 @settings(max_examples=1000, deadline=None)
@@ -122,7 +122,7 @@ def test_the_figures_are_those_of_conlleval_on_any_tags(sentences):
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(tags("BIES"), max_size=12))
 def test_the_entities_are_those_of_seqeval_on_any_tags(sequence):
-    assert [(chunk.label, chunk.start, chunk.stop - 1) for chunk in find_chunks(sequence)] == get_entities(sequence)
+    assert [(chunk.label, chunk.start, chunk.stop - 1) for chunk in tags_to_spans(sequence)] == get_entities(sequence)
 
 
 @settings(max_examples=300, deadline=None)
@@ -167,20 +167,20 @@ def test_by_overlap_an_entity_counts_that_shares_a_word_with_one_of_its_label(se
 @given(case=chunked())
 def test_entities_come_back_from_the_tags_of_every_scheme(scheme, case):
     chunks, length = case
-    written = write_tags(chunks, length, scheme)
+    written = spans_to_tags(chunks, length, scheme)
     assert len(written) == length
     assert is_legal([parse_tag(tag, scheme != "IO") for tag in written], scheme)
     assert set(written) <= {OUTSIDE, *tags_for(TYPES, scheme)}
     if scheme == "IO":  # where two of a type touch, a scheme without prefixes sees one
         words = {word for chunk in chunks for word in range(chunk.start, chunk.stop)}
-        assert {i for chunk in find_chunks(written, False) for i in range(chunk.start, chunk.stop)} == words
+        assert {i for chunk in tags_to_spans(written, False) for i in range(chunk.start, chunk.stop)} == words
     else:
-        assert find_chunks(written) == chunks
+        assert tags_to_spans(written) == chunks
 
 
 def test_one_sentence_in_every_scheme():
     chunks = [Chunk(0, 1, "A"), Chunk(1, 4, "A"), Chunk(5, 7, "B")]
-    assert {scheme: " ".join(write_tags(chunks, 8, scheme)) for scheme in SCHEMES} == {
+    assert {scheme: " ".join(spans_to_tags(chunks, 8, scheme)) for scheme in SCHEMES} == {
         "IOB1": "I-A B-A I-A I-A O I-B I-B O",
         "IOB2": "B-A B-A I-A I-A O B-B I-B O",
         "BIOES": "S-A B-A I-A E-A O B-B E-B O",
@@ -199,7 +199,7 @@ def some_sentences(scheme: str, count: int = 40) -> list[list[str]]:
             start = position + chance.choice([0, 0, 1])
             position = start + chance.randint(1, 3)
             chunks.append(Chunk(start, position, chance.choice(TYPES)))
-        sentences.append(write_tags(chunks, position + 1, scheme))
+        sentences.append(spans_to_tags(chunks, position + 1, scheme))
     return sentences
 
 
@@ -235,7 +235,7 @@ def test_a_published_model_may_lack_tags_or_have_labels_that_are_none():
 
 def test_bare_labels_make_one_entity_of_each_run():
     assert not is_prefixed(["PER", "O", "E-mail", "LOC"])
-    assert find_chunks(["PER", "PER", "LOC", "O", "E-mail"], prefixed=False) == [
+    assert tags_to_spans(["PER", "PER", "LOC", "O", "E-mail"], prefixed=False) == [
         Chunk(0, 2, "PER"),
         Chunk(2, 3, "LOC"),
         Chunk(4, 5, "E-mail"),
@@ -255,7 +255,7 @@ def test_bare_labels_make_one_entity_of_each_run():
 )
 def test_a_tag_that_cannot_be_read_is_refused_with_the_reason(tag, says):
     with pytest.raises(HeadwayError, match=says):
-        find_chunks(["B-PER", tag])
+        tags_to_spans(["B-PER", tag])
 
 
 def legal_sequences(labels: Sequence[str], length: int, scheme: str) -> list[tuple[int, ...]]:
@@ -276,7 +276,7 @@ def test_viterbi_finds_the_best_of_all_legal_sequences(scheme):
         for _ in range(20):
             scores = torch.randn(length, len(labels)).mul(3).log_softmax(-1)
             best = max(paths, key=lambda path: sum(float(scores[i, label]) for i, label in enumerate(path)))
-            assert best_legal_tags(scores, labels, scheme) == list(best)
+            assert viterbi_decode(scores, labels, scheme) == list(best)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -287,7 +287,7 @@ def test_viterbi_is_always_legal_and_keeps_what_is_legal_already(scheme):
     for length in (1, 5, 30):
         for _ in range(20):
             scores = torch.randn(length, len(labels)).mul(5).log_softmax(-1)
-            found = best_legal_tags(scores, labels, scheme)
+            found = viterbi_decode(scores, labels, scheme)
             assert is_legal([parsed[i] for i in found], scheme)
             greedy = scores.argmax(-1).tolist()
             if is_legal([parsed[i] for i in greedy], scheme):
@@ -299,4 +299,4 @@ def test_a_word_that_is_surely_outside_stays_so():
     scores = torch.randn(5, len(labels)).log_softmax(-1)
     scores[2] = -torch.inf
     scores[2, 0] = 0.0
-    assert best_legal_tags(scores, labels, "BIOES")[2] == 0
+    assert viterbi_decode(scores, labels, "BIOES")[2] == 0

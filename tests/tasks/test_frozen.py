@@ -11,7 +11,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.models.heads import SequenceHead
 from headway.tasks import TextClassification, load
-from headway.tasks.classification.logistic_regression import LINEAR, STRENGTHS
+from headway.tasks.classification.logistic_regression import INVERSE_REGULARIZATION, LINEAR
 from sklearn.linear_model import LogisticRegression
 
 THINGS = ["cat", "dog", "parcel", "money", "card", "mat", "program", "fox"]
@@ -82,7 +82,7 @@ def test_the_classifier_is_that_of_scikit_learn(bert_folder, tmp_path, labels):
     gold = [row["label"] for row in rows]
     apart = [
         np.abs(LogisticRegression(C=strength, max_iter=20000).fit(even, gold).predict_proba(even) - found).max()
-        for strength in STRENGTHS
+        for strength in INVERSE_REGULARIZATION
     ]
     assert min(apart) < 2e-2
 

@@ -2,7 +2,7 @@
 
 import pytest
 from headway.tasks import read_table
-from headway.tasks.infer_task import guess_task
+from headway.tasks.infer_task import infer_task
 from headway.tasks.samples import FOLDER
 
 TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
@@ -20,7 +20,7 @@ TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
     ],
 )
 def test_each_sample_is_for_its_task(name, task):
-    guess = guess_task(read_table(FOLDER / name))
+    guess = infer_task(read_table(FOLDER / name))
     assert guess.task == task
     assert guess.why
 
@@ -44,4 +44,4 @@ def test_each_sample_is_for_its_task(name, task):
     ],
 )
 def test_a_task_is_told_from_the_columns(columns, task):
-    assert guess_task(read_table(columns)).task == task
+    assert infer_task(read_table(columns)).task == task

@@ -26,11 +26,11 @@ from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Saved
 from headway.tasks import FillMask, TextGeneration, load
-from headway.tasks.data.columns import Columns
+from headway.tasks.data.columns import ColumnMapping
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.rows import Table
-from headway.tasks.language_modeling.distillation import TaughtHead, Teacher
+from headway.tasks.language_modeling.distillation import DistillationHead, Teacher
 from headway.tasks.language_modeling.from_scratch import plug_from_scratch
 from tiny_gpt2 import make_gpt2
 
@@ -52,8 +52,8 @@ def write_corpus(
     return Corpus.write(path, documents.read(), task, tokenizer, cut)
 
 
-def table_of(text: str) -> tuple[Table, Columns]:
-    return read_table([{"text": text}]), Columns({"text": "text"}, None, ())
+def table_of(text: str) -> tuple[Table, ColumnMapping]:
+    return read_table([{"text": text}]), ColumnMapping({"text": "text"}, None, ())
 
 
 # The losses are those of transformers.
@@ -393,7 +393,7 @@ def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(te
         if hasattr(event, "loss")
     ]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    assert not isinstance(model.network.head, TaughtHead)
+    assert not isinstance(model.network.head, DistillationHead)
     assert type(load(tmp_path / "out").network.head).__name__ == "MaskedLMHead"
     assert str(teacher) not in (tmp_path / "out/headway.json").read_text()
 
@@ -406,7 +406,7 @@ def test_a_model_that_can_fill_masks_already_can_be_taught_further(teacher: Path
     for again in range(2):
         model = FillMask(teacher=str(teacher)).on(tmp_path / "before")
         model.fit(texts(20), eval_fraction=0, output=tmp_path / f"after-{again}", config=config)
-        assert not isinstance(model.network.head, TaughtHead)
+        assert not isinstance(model.network.head, DistillationHead)
         found.append((tmp_path / f"after-{again}/model.safetensors").read_bytes())
     assert found[0] == found[1] != (tmp_path / "before/model.safetensors").read_bytes()
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from headway.tasks import QuestionAnswering, TextClassification, TextGeneration, TokenClassification
-from headway.tasks.base.error_analysis import account_of, confusion_of, worst_mistakes
+from headway.tasks.base.error_analysis import account_of, confusion_of, worst_mispredictions
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.question_answering.answers import Answer
 from headway.tasks.question_answering.question_answering import AnswerPrediction
@@ -41,26 +41,28 @@ def test_the_matrix_counts_what_is_taken_for_what():
 def test_the_mistakes_that_it_was_surest_of_come_first():
     predictions = [one("a", a=0.9, b=0.1), one("a", a=0.6, b=0.4), one("b", a=0.2, b=0.8)]
     examples = [example("b", 1), example("b", 2), example("b", 3)]
-    worst = worst_mistakes(ONE, predictions, examples)
+    worst = worst_mispredictions(ONE, predictions, examples)
     assert [(mistake.where, mistake.right, mistake.predicted) for mistake in worst] == [
         ("dev.tsv, line 1", "b", "a (0.90)"),
         ("dev.tsv, line 2", "b", "a (0.60)"),
     ]
-    assert worst_mistakes(ONE, predictions, examples, most=1) == worst[:1]
+    assert worst_mispredictions(ONE, predictions, examples, most=1) == worst[:1]
     assert json.loads(json.dumps(account_of(ONE, predictions, examples)))["mistakes"][0]["texts"] == ["text 1"]
 
 
 def test_several_labels_and_numbers_have_mistakes_but_no_matrix():
     several = TextClassification(labels=("a", "b"), problem_type="multi_label_classification")
     predictions = [LabelsPrediction(("a",), {"a": 0.9, "b": 0.2}), LabelsPrediction((), {"a": 0.4, "b": 0.1})]
-    worst = worst_mistakes(several, predictions, [example(("b",), 1), example(("a",), 2)])
+    worst = worst_mispredictions(several, predictions, [example(("b",), 1), example(("a",), 2)])
     assert [mistake.size for mistake in worst] == [pytest.approx(0.9), pytest.approx(0.6)]
     assert worst[1].predicted == "-"
     assert confusion_of(several, predictions, [example(("b",)), example(())]) is None
-    assert worst_mistakes(several, predictions[:1], [example(("a",))]) == []
+    assert worst_mispredictions(several, predictions[:1], [example(("a",))]) == []
 
     number = TextClassification(problem_type="regression")
-    found = worst_mistakes(number, [NumberPrediction(2.0), NumberPrediction(5.0)], [example(1.5, 1), example(1.0, 2)])
+    found = worst_mispredictions(
+        number, [NumberPrediction(2.0), NumberPrediction(5.0)], [example(1.5, 1), example(1.0, 2)]
+    )
     assert [(mistake.where, mistake.size) for mistake in found] == [("dev.tsv, line 2", 4.0), ("dev.tsv, line 1", 0.5)]
 
 
@@ -77,7 +79,7 @@ def test_entities_are_compared_word_by_word_and_by_their_places():
         (0.9,) * 3,
     )
     assert sorted(task.confused([wrong], [gold])) == [("LOC", "PER"), ("PER", "no entity")]
-    (mistake,) = worst_mistakes(task, [wrong, right], [gold, gold])
+    (mistake,) = worst_mispredictions(task, [wrong, right], [gold, gold])
     assert (mistake.right, mistake.predicted, mistake.size) == ("PER: Ada; LOC: London", "PER: London", 3.0)
 
 
@@ -90,7 +92,7 @@ def test_an_answer_is_wrong_by_the_words_that_it_has_in_common_with_none():
         return AnswerPrediction(text, 0, len(text or ""), score, 1 - score, ())
 
     predictions = [answered("Ada", 0.9), answered("wrote it", 0.8), answered("the Ada Lovelace", 0.9)]
-    worst = worst_mistakes(task, predictions, [gold, none, gold])
+    worst = worst_mispredictions(task, predictions, [gold, none, gold])
     assert [(mistake.right, mistake.predicted) for mistake in worst] == [
         ("no answer", "wrote it  0.80"),
         ("Ada Lovelace", "Ada  0.90"),

@@ -189,7 +189,7 @@ class TestPeoplesFiles:
         )
         assert first == second == third
         assert len(first) == 279
-        learnt, notes = task.learn(nested, task.columns(nested, {}, need_label=True))
+        learnt, notes = task.infer_labels(nested, task.columns(nested, {}, need_label=True))
         assert learnt.says_none
         assert notes == ["96 of 279 questions have no answer: the model may say that there is none"]
 
@@ -243,7 +243,7 @@ class TestPeoplesFiles:
 
         def learnt(table, **options):
             task = QuestionAnswering(**options)
-            return task.learn(table, task.columns(table, {}, need_label=True))[0].says_none
+            return task.infer_labels(table, task.columns(table, {}, need_label=True))[0].says_none
 
         assert learnt(with_none)
         assert not learnt(without)
@@ -657,24 +657,24 @@ class TestNoAnswer:
         odds = [-4, -3, -2, 1, 2, 3, 4, 5, 6, 7, 8, 9]
         predictions, examples = self.held_out(task, odds, [True] * 6 + [False] * 6)
         assert [one.answer for one in predictions] == ["London"] * 3 + [None] * 9
-        tuned, better = task.tune(predictions, examples)
+        tuned, better = task.calibrate(predictions, examples)
         assert tuned.threshold == pytest.approx(3.5)
         assert [one.answer for one in better] == ["London"] * 6 + [None] * 6
         assert task.score(predictions, examples)["f1"] == 0.75
         assert tuned.score(better, examples)["f1"] == 1.0
         assert QuestionAnswering.from_json(json.loads(json.dumps(tuned.to_json()))) == tuned
-        assert tuned.forget().threshold == 0
+        assert tuned.reset().threshold == 0
 
     def test_too_few_of_a_kind_tell_nothing(self):
         task = QuestionAnswering(says_none=True)
         predictions, examples = self.held_out(task, [1] * 12, [True] * 8 + [False] * 4)
-        assert task.tune(predictions, examples) == (task, predictions)
+        assert task.calibrate(predictions, examples) == (task, predictions)
 
     def test_a_model_that_has_seen_answers_only_always_gives_one(self):
         task = QuestionAnswering(says_none=False)
         predictions, examples = self.held_out(task, [50.0] * 12, [True] * 6 + [False] * 6)
         assert all(one.answer == "London" for one in predictions)
-        assert task.tune(predictions, examples)[0] == task
+        assert task.calibrate(predictions, examples)[0] == task
 
 
 BAD_ROWS = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.data.columns import settle_columns
+from headway.tasks.data.columns import infer_columns
 from headway.tasks.data.examples import Field
 from headway.tasks.data.read import read_table, stream_rows
 
@@ -58,12 +58,12 @@ def test_a_labelled_file_is_read_as_it_is(data_folder: Path, name: str):
     kind, count, header, fields, texts, label = FILES[name]
     table = read_table(data_folder / name)
     assert (table.kind, len(table), table.header) == (kind, count, header)
-    found = settle_columns(table, fields, label_aliases=LABELS)
+    found = infer_columns(table, fields, label_aliases=LABELS)
     assert (found.texts, found.label) == (texts, label)
     stream = stream_rows(data_folder / name)
     assert list(stream) == list(table)
-    assert settle_columns(stream, fields, label_aliases=LABELS) == found
-    assert settle_columns(table, fields, label_aliases=LABELS, need_label=False).texts == texts
+    assert infer_columns(stream, fields, label_aliases=LABELS) == found
+    assert infer_columns(table, fields, label_aliases=LABELS, need_label=False).texts == texts
     assert all(row[column] for row in table.rows for column in texts.values())
 
 
@@ -104,8 +104,8 @@ def test_translation_pairs_are_a_table_whose_text_must_be_said(data_folder: Path
     table = read_table(data_folder / "eng_fra/eng-fra.txt")
     assert (table.kind, len(table), table.columns, table.header) == ("TSV", 5000, ("0", "1", "2"), False)
     with pytest.raises(HeadwayError, match="Say --text COLUMN"):
-        settle_columns(table, CLASSIFY, need_label=False)
-    assert settle_columns(table, CLASSIFY, chosen={"text": "0", "pair": "1"}, need_label=False).notes == ()
+        infer_columns(table, CLASSIFY, need_label=False)
+    assert infer_columns(table, CLASSIFY, chosen={"text": "0", "pair": "1"}, need_label=False).notes == ()
 
 
 def test_plain_text_is_one_row_a_line(data_folder: Path):

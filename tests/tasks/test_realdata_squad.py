@@ -15,7 +15,7 @@ pytestmark = pytest.mark.realdata
 def read(path: Path):
     task, table = QuestionAnswering(), read_table(path)
     columns = task.columns(table, {}, need_label=True)
-    learnt, notes = task.learn(table, columns)
+    learnt, notes = task.infer_labels(table, columns)
     return learnt, learnt.examples(table, columns), notes
 
 

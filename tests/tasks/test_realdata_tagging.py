@@ -11,7 +11,7 @@ import torch
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.data.read import read_table
 from headway.tasks.tagging.predictions import EntitiesPrediction
-from headway.tasks.tagging.tag_schemes import find_chunks
+from headway.tasks.tagging.tag_schemes import tags_to_spans
 from headway.tasks.tagging.tagging import TokenClassification
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
@@ -36,7 +36,7 @@ def sentences(path: Path) -> list[list[list[str]]]:
 def read(path: Path, task: TokenClassification):
     table = read_table(path)
     columns = task.columns(table, {}, need_label=True)
-    learnt, notes = task.learn(table, columns)
+    learnt, notes = task.infer_labels(table, columns)
     return learnt, notes, learnt.examples(table, columns)
 
 
@@ -95,7 +95,7 @@ def test_what_a_perfect_model_says_is_the_gold(corpus, tokenizers_folder, name, 
         unseen = [word for word in range(len(example.words)) if (i, word) not in shown]
         lost += len(unseen)
         if not unseen:
-            assert find_chunks(prediction.tags) == list(example.chunks)
+            assert tags_to_spans(prediction.tags) == list(example.chunks)
         for entity in prediction.entities:
             assert example.text[entity.start : entity.end] == entity.text
             assert entity.score > 0.99

@@ -32,7 +32,7 @@ def learn(rows, task=None, **chosen):
     table = read_table(rows)
     task = task or SentenceSimilarity()
     columns = task.columns(table, chosen, need_label=True)
-    learnt, notes = task.learn(table, columns)
+    learnt, notes = task.infer_labels(table, columns)
     return learnt, columns, notes, table
 
 

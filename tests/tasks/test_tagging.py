@@ -13,14 +13,14 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
-from headway.tasks.base.check import collect_remarks
+from headway.tasks.base.check import collect_warnings
 from headway.tasks.base.model import TaskModel
 from headway.tasks.data.features import group_windows, pack
-from headway.tasks.data.findings import about_remarks
+from headway.tasks.data.findings import about_warnings
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.windows import best_window
 from headway.tasks.tagging.predictions import EntitiesPrediction
-from headway.tasks.tagging.tag_schemes import Chunk, find_chunks, tags_for, write_tags
+from headway.tasks.tagging.tag_schemes import Chunk, spans_to_tags, tags_for, tags_to_spans
 from headway.tasks.tagging.tagged_rows import TaggedExample
 from headway.tasks.tagging.tagging import TokenClassification
 from hypothesis import given, settings
@@ -74,7 +74,7 @@ def read(data: Any, task: TokenClassification | None = None, **chosen: Any) -> A
     table = read_table(data)
     task = task or TokenClassification()
     columns = task.columns(table, chosen, need_label=True)
-    learnt, notes = task.learn(table, columns)
+    learnt, notes = task.infer_labels(table, columns)
     return learnt, [*columns.notes, *notes], learnt.examples(table, columns)
 
 
@@ -85,7 +85,7 @@ def unlabelled(texts: Sequence[Any], task: TokenClassification) -> list[TaggedEx
 
 def told(task: TokenClassification, examples: list[Any], tokenizer: Tokenizer | None = None, limit: int = 48) -> str:
     groups = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
-    return "\n".join(one.message for one in about_remarks(collect_remarks(task, examples, groups), len(examples)))
+    return "\n".join(one.message for one in about_warnings(collect_warnings(task, examples, groups), len(examples)))
 
 
 def write(path: Path, text: str) -> Path:
@@ -215,7 +215,7 @@ def test_a_published_checkpoint_predicts_as_it_is(kind, bert_folder, gpt2_folder
     first = [encoding.word_ids.index(word) for word in range(5)]
     assert prediction.tags == tuple(names[int(logits[position].argmax())] for position in first)
     assert [(e.label, e.start) for e in prediction.entities] == [
-        (chunk.label, (0, 4, 12, 13, 15)[chunk.start]) for chunk in find_chunks(prediction.tags)
+        (chunk.label, (0, 4, 12, 13, 15)[chunk.start]) for chunk in tags_to_spans(prediction.tags)
     ]
 
 
@@ -330,8 +330,8 @@ def test_viterbi_lets_no_tag_stand_where_it_may_not(tokenizer: Tokenizer):
         outputs = [torch.randn(len(one.input_ids), len(greedy.labels)) for one in features]
         changed = 0
         for free, bound in zip(greedy.decode(outputs, features), legal.decode(outputs, features), strict=True):
-            assert list(bound.tags) == write_tags(find_chunks(bound.tags), len(bound.tags), scheme)
-            was_legal = list(free.tags) == write_tags(find_chunks(free.tags), len(free.tags), scheme)
+            assert list(bound.tags) == spans_to_tags(tags_to_spans(bound.tags), len(bound.tags), scheme)
+            was_legal = list(free.tags) == spans_to_tags(tags_to_spans(free.tags), len(free.tags), scheme)
             assert (free == bound) if was_legal else (free != bound)
             changed += not was_legal
         assert changed > 5
@@ -407,7 +407,7 @@ def test_entities_stand_where_they_say_in_any_text(tokenizer: Tokenizer, texts, 
         for entity in prediction.entities:
             assert text[entity.start : entity.end] == entity.text
             assert entity.text.strip() == entity.text != ""
-        assert len(prediction.entities) == len(find_chunks(prediction.tags))
+        assert len(prediction.entities) == len(tags_to_spans(prediction.tags))
 
 
 @settings(max_examples=300, deadline=None)
@@ -419,7 +419,7 @@ def test_entities_stand_where_they_say_among_given_words(tokenizer: Tokenizer, w
     prediction = task.decode([torch.randn(len(one.input_ids), 5, generator=generator) for one in windows], windows)[0]
     text, starts = task.splitter.join(words)
     assert list(prediction.words) == words
-    for entity, chunk in zip(prediction.entities, find_chunks(prediction.tags), strict=True):
+    for entity, chunk in zip(prediction.entities, tags_to_spans(prediction.tags), strict=True):
         assert text[entity.start : entity.end] == entity.text
         assert entity.start == starts[chunk.start]
 
@@ -447,7 +447,7 @@ def test_a_conll_file_with_any_number_of_columns_is_read(tmp_path: Path):
 def test_every_scheme_is_named_and_gives_the_same_entities(scheme):
     _, _, expected = read(SAMPLE)
     rows = [
-        {"tokens": list(one.words), "ner_tags": write_tags(one.chunks, len(one.words), scheme)} for one in expected
+        {"tokens": list(one.words), "ner_tags": spans_to_tags(one.chunks, len(one.words), scheme)} for one in expected
     ]
     if scheme == "IOB1":  # as only neighbours of one type tell it from IOB2
         rows.append({"tokens": ["Ada", "Bo"], "ner_tags": ["I-PER", "B-PER"]})
@@ -460,7 +460,10 @@ def test_every_scheme_is_named_and_gives_the_same_entities(scheme):
 
 def test_evaluation_data_may_be_in_another_scheme(fitted: Fitted):
     rows = [
-        {"tokens": row["tokens"], "ner_tags": write_tags(find_chunks(row["ner_tags"]), len(row["tokens"]), "BIOES")}
+        {
+            "tokens": row["tokens"],
+            "ner_tags": spans_to_tags(tags_to_spans(row["ner_tags"]), len(row["tokens"]), "BIOES"),
+        }
         for row in ROWS
     ]
     assert fitted.model.evaluate(rows).metrics == fitted.model.evaluate(ROWS).metrics
@@ -580,10 +583,10 @@ def test_a_word_whose_tag_is_minus_100_is_neither_learnt_nor_counted(names, tags
         for at_uncounted, last in (("B-LOC", "B-LOC"), ("O", "O"))
     )
     figures = task.score([right], examples)
-    assert (figures["f1"], figures["accuracy"], task.mistake(right, examples[0])) == (1.0, 1.0, None)
+    assert (figures["f1"], figures["accuracy"], task.misprediction(right, examples[0])) == (1.0, 1.0, None)
     assert task.score([other], examples)["accuracy"] == pytest.approx(2 / 3)
     assert task.confused([right], examples) == [("PER", "PER"), ("LOC", "LOC")]
-    missed = task.mistake(other, examples[0])
+    missed = task.misprediction(other, examples[0])
     assert missed is not None
     assert (missed.size, missed.predicted) == (1.0, "PER: Ada")
 
@@ -723,7 +726,7 @@ def test_the_sample_data_is_read_whole():
 def test_what_was_learnt_is_forgotten_and_what_was_said_is_kept():
     task = TokenClassification(max_length=32, viterbi=True, strip_digits=True)
     learnt = read(ROWS, task)[0]
-    assert learnt.forget() == task
+    assert learnt.reset() == task
     assert TokenClassification.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt
 
 

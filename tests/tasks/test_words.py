@@ -4,7 +4,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from headway.tasks.data.words import SHAPELESS, UNITS, Splitter, ends_in_digits, is_ideograph, learn_splitter
+from headway.tasks.data.words import SHAPELESS, UNITS, WordSegmenter, ends_in_digits, is_ideograph, learn_segmenter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
@@ -17,10 +17,10 @@ PIECES = [
     *("\u200d", "\ufeff", "\u00ad", "𝒳", "\ud83d"),
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
-SPLITTERS = [Splitter(units) for units in UNITS] + [Splitter("words", "'-", "'-@#")]
+SPLITTERS = [WordSegmenter(units) for units in UNITS] + [WordSegmenter("words", "'-", "'-@#")]
 
 
-def cut(splitter: Splitter, text: str) -> list[str]:
+def cut(splitter: WordSegmenter, text: str) -> list[str]:
     return [text[start:end] for start, end in splitter.split(text)]
 
 
@@ -47,7 +47,7 @@ def test_words_are_in_order_apart_and_without_spaces(splitter, text):
 def test_without_anything_learnt_the_words_are_those_of_berts_own_splitter(text):
     clean = normalizers.BertNormalizer(lowercase=False, strip_accents=False).normalize_str(text)
     expected = [word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(clean)]
-    assert cut(Splitter(), text) == expected
+    assert cut(WordSegmenter(), text) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_without_anything_learnt_the_words_are_those_of_berts_own_splitter(text)
     ],
 )
 def test_single_texts_are_cut_as_people_expect(text, units, words):
-    assert cut(Splitter(units), text) == words
+    assert cut(WordSegmenter(units), text) == words
 
 
 def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
     text = "It 's @ada and #fun , a self-made U.S. plan ' ' for Jo 's co-op , at 5 . ( @bob ) #go 's @cy re-do ."
     words = text.split(" ")
-    splitter = learn_splitter(words * 3)
+    splitter = learn_segmenter(words * 3)
     assert splitter.units == "words"
     assert cut(splitter, "It's @ada's re-do, #fun (5).") == [
         *("It", "'s", "@ada", "'s", "re-do", ",", "#fun", "(", "5", ")", "."),
@@ -82,14 +82,14 @@ def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
 
 def test_words_that_carry_their_punctuation_were_made_at_spaces():
     text = "Ada Lovelace, who lived in London, wrote it. It's (so they say) the first! Who knows? Nobody, really."
-    assert learn_splitter(text.split()) == Splitter("spaces")
+    assert learn_segmenter(text.split()) == WordSegmenter("spaces")
 
 
 def test_single_characters_are_recognised_even_among_longer_ones():
-    assert learn_splitter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
-    assert learn_splitter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
-    assert learn_splitter(["中", "国", "很", "贵"]).units == "characters"
-    assert learn_splitter(["I", "am", "a", "b"] * 9).units == "words"
+    assert learn_segmenter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
+    assert learn_segmenter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
+    assert learn_segmenter(["中", "国", "很", "贵"]).units == "characters"
+    assert learn_segmenter(["I", "am", "a", "b"] * 9).units == "words"
 
 
 def test_words_with_digits_behind_them_are_noticed():
@@ -111,8 +111,8 @@ def test_joined_words_stand_where_they_are_said_to(splitter, words):
 
 
 def test_ideographs_are_joined_without_spaces():
-    assert Splitter().join(["我", "爱", "New", "York", "！"])[0] == "我爱 New York ！"
-    assert Splitter("characters").join(["a", "b"]) == ("ab", [0, 1])
+    assert WordSegmenter().join(["我", "爱", "New", "York", "！"])[0] == "我爱 New York ！"
+    assert WordSegmenter("characters").join(["a", "b"]) == ("ab", [0, 1])
     assert is_ideograph("爱")
     assert not is_ideograph("ト")
     assert not is_ideograph("")

@@ -28,7 +28,7 @@ from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.middleware import Limits
-from headway.ui.model_registry import Entry, NoSuchModel, Shelf, describe
+from headway.ui.model_registry import Entry, ModelRegistry, NoSuchModel, describe
 from tiny_gpt2 import make_gpt2
 
 SAMPLES = Path(__file__).parents[2] / "tasks/samples"
@@ -75,7 +75,7 @@ def folders(tiny: Path, trained_once: Path, gpt2: Path, tmp_path_factory: pytest
 @pytest.fixture(scope="module")
 def api(folders: dict[str, Path], tiny: Path, gpt2: Path) -> Iterator[FastAPI]:
     """The API with all models; the first, which answers where none is named, tells good reviews from bad ones."""
-    made = create_api(Shelf([*folders.values(), tiny, gpt2], built_in=False, kept=20))
+    made = create_api(ModelRegistry([*folders.values(), tiny, gpt2], built_in=False, kept=20))
     yield made
     made.state.serving.close(10)
 
@@ -91,7 +91,7 @@ def small(trained_once: Path, gpt2: Path) -> Iterator[Callable[..., TestClient]]
     made: list[FastAPI] = []
 
     def make(key: str | None = None, folders: tuple[Path, ...] = (trained_once, gpt2), **limits: Any) -> TestClient:
-        made.append(create_api(Shelf(folders, built_in=False), key=key, limits=Limits(**limits)))
+        made.append(create_api(ModelRegistry(folders, built_in=False), key=key, limits=Limits(**limits)))
         return TestClient(made[-1], raise_server_exceptions=False)
 
     yield make
@@ -150,7 +150,7 @@ def test_the_first_model_that_fits_answers_where_none_is_named(client, trained_o
 
 def test_a_run_that_is_replaced_answers_anew_and_one_that_is_gone_is_unknown(folders, tmp_path):
     run = tmp_path / "runs" / "mine"
-    api = create_api(Shelf(runs=tmp_path / "runs", built_in=False))
+    api = create_api(ModelRegistry(runs=tmp_path / "runs", built_in=False))
     client = TestClient(api)
     refused(client.post("/predict", json={"inputs": ["a"]}), 404, "no model here that can predict")
     for task in ("text-classification", "question-answering"):
@@ -179,8 +179,8 @@ def test_a_damaged_run_is_left_out_and_nobody_is_told_where_it_lies(trained_once
         return describe(name, folder)
 
     monkeypatch.setattr("headway.ui.model_registry.describe", described)
-    shelf = Shelf(runs=runs, built_in=False)
-    client = TestClient(create_api(shelf))
+    registry = ModelRegistry(runs=runs, built_in=False)
+    client = TestClient(create_api(registry))
     for _ in range(2):
         assert [model["name"] for model in client.get("/info").json()["models"]] == ["good"]
         assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["good"]
@@ -195,18 +195,18 @@ def test_a_damaged_run_is_left_out_and_nobody_is_told_where_it_lies(trained_once
 
     (runs / "good" / "model.safetensors").write_bytes(b"")
     with pytest.raises(HeadwayError, match=r"^good/model\.safetensors") as error:
-        Shelf(runs=runs, built_in=False).task_model("good")
+        ModelRegistry(runs=runs, built_in=False).task_model("good")
     assert str(tmp_path) not in str(error.value)
 
 
 def test_a_model_that_is_gone_is_not_listed(trained_once, tmp_path, monkeypatch):
-    shelf = Shelf([trained_once], built_in=False)
-    (here,) = shelf.entries()
-    monkeypatch.setattr(shelf, "entries", lambda: [here, Entry("gone", tmp_path / "gone", "bert", None)])
-    client = TestClient(create_api(shelf))
+    registry = ModelRegistry([trained_once], built_in=False)
+    (here,) = registry.entries()
+    monkeypatch.setattr(registry, "entries", lambda: [here, Entry("gone", tmp_path / "gone", "bert", None)])
+    client = TestClient(create_api(registry))
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == [here.name]
     with pytest.raises(NoSuchModel, match="not here any more"):
-        shelf.embedder("gone")
+        registry.embedder("gone")
 
 
 def test_the_hub_is_asked_once_for_a_model_and_its_errors_name_no_folder(trained_once, monkeypatch):
@@ -219,15 +219,15 @@ def test_the_hub_is_asked_once_for_a_model_and_its_errors_name_no_folder(trained
         return trained_once
 
     monkeypatch.setattr("headway.core.checkpoints.hub.find_folder", found)
-    shelf = Shelf(built_in=False, hub=True)
+    registry = ModelRegistry(built_in=False, hub=True)
     for _ in range(3):
-        assert shelf.find("someone/model").folder == trained_once
+        assert registry.find("someone/model").folder == trained_once
     assert asked == ["someone/model"]
     with pytest.raises(HeadwayError, match=r"^config\.json says 't5'\. See https://hub\.example/x/y for it\.$"):
-        shelf.find("someone/broken")
+        registry.find("someone/broken")
     with pytest.raises(HeadwayError, match="no model"):
-        shelf.find("x" * 300 + "?")
-    assert shelf.find("x" * 300).folder == trained_once  # which is no path
+        registry.find("x" * 300 + "?")
+    assert registry.find("x" * 300).folder == trained_once  # which is no path
 
 
 def test_vectors_are_those_of_the_embedder(client, tiny):
@@ -289,8 +289,8 @@ def test_a_stream_is_the_same_text_in_pieces(client, gpt2):
 
 
 def test_requests_that_arrive_together_share_a_batch_and_get_their_own_answers(trained_once):
-    shelf = Shelf([trained_once], built_in=False)
-    api, model = create_api(shelf), load(trained_once)
+    registry = ModelRegistry([trained_once], built_in=False)
+    api, model = create_api(registry), load(trained_once)
     texts = [f"a {word} film" + " it was" * (i % 5) for i in range(30) for word in ("good", "awful")]
 
     async def run() -> list[Any]:
@@ -380,7 +380,7 @@ def test_the_page_of_the_description_loads_nothing_and_runs_nothing_else(client)
 
 @pytest.mark.parametrize("how", ["mounted", "behind a proxy"])
 def test_it_works_under_a_prefix(trained_once, how):
-    api = create_api(Shelf([trained_once], built_in=False), key="secret")
+    api = create_api(ModelRegistry([trained_once], built_in=False), key="secret")
     locked = {"headers": {"Authorization": "Bearer secret"}}
     if how == "mounted":
         whole = FastAPI()
@@ -508,7 +508,7 @@ def test_one_bad_text_among_good_ones_fails_alone(trained_once, monkeypatch):
         return predict(model, inputs)
 
     monkeypatch.setattr(TaskModel, "predict", refuses)
-    api = create_api(Shelf([trained_once], built_in=False))
+    api = create_api(ModelRegistry([trained_once], built_in=False))
 
     async def run() -> list[Any]:
         bodies = [["a film"], ["a song", "bad"], ["a walk"], ["a meal"] * 3]
@@ -611,7 +611,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
 
 
 def one_model(folder: Path, **limits: Any) -> FastAPI:
-    return create_api(Shelf([folder], built_in=False), limits=Limits(**limits))
+    return create_api(ModelRegistry([folder], built_in=False), limits=Limits(**limits))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -707,7 +707,7 @@ def test_the_end_of_the_application_stops_its_threads(trained_once):
 
 
 def test_a_client_that_leaves_a_stream_ends_the_text(gpt2):
-    api = create_api(Shelf([gpt2], built_in=False))
+    api = create_api(ModelRegistry([gpt2], built_in=False))
     body = {"prompt": "a", "max_new_tokens": 1024, "context": "slide", "stream": True, "temperature": 1.0}
 
     async def run() -> None:
@@ -776,7 +776,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(trained_once):
 
 
 def test_a_connection_that_breaks_in_the_middle_of_a_stream_ends_the_text(gpt2, caplog):
-    api = create_api(Shelf([gpt2], built_in=False))
+    api = create_api(ModelRegistry([gpt2], built_in=False))
     body = json.dumps({"prompt": "a", "max_new_tokens": 1024, "context": "slide", "stream": True}).encode()
     with server(api) as port, caplog.at_level(logging.ERROR):
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:

@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from gradio.utils import get_upload_folder
 from headway.core.errors import HeadwayError
 from headway.tasks import TASKS, FillMask, TextClassification, load
-from headway.tasks.base.display import Bar, Bars, Mark, Marked, Statement
+from headway.tasks.base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction
@@ -51,7 +51,7 @@ from headway.ui.browser.drawing import (
 from headway.ui.browser.events import bind, explained, told
 from headway.ui.browser.middleware import AFTER, POLICY, AfterTheLast
 from headway.ui.browser.tabs import look_inside, prompt, try_it, write
-from headway.ui.model_registry import Shelf
+from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.jobs import Jobs
 from tiny_gpt2 import make_gpt2
 
@@ -105,8 +105,8 @@ def masked(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def shelf(trained_once: Path, gpt2: Path, masked: Path) -> Shelf:
-    return Shelf([trained_once, gpt2, masked], built_in=False)
+def registry(trained_once: Path, gpt2: Path, masked: Path) -> ModelRegistry:
+    return ModelRegistry([trained_once, gpt2, masked], built_in=False)
 
 
 def clicked(choice: int) -> gr.EventData:
@@ -120,8 +120,10 @@ def clicked(choice: int) -> gr.EventData:
     "drawn",
     [
         draw_views([Statement(HOSTILE, HOSTILE)]),
-        draw_views([Bars((Bar(HOSTILE, 0.5, True, 0.4),), HOSTILE)]),
-        draw_views([Marked(HOSTILE, (Mark(2, 30, HOSTILE, 0.5), Mark(40, 50, faint=True)), HOSTILE)]),
+        draw_views([ScoreBars((ScoreBar(HOSTILE, 0.5, True, 0.4),), HOSTILE)]),
+        draw_views(
+            [HighlightedText(HOSTILE, (Highlight(2, 30, HOSTILE, 0.5), Highlight(40, 50, faint=True)), HOSTILE)]
+        ),
         draw_choices([HOSTILE, HOSTILE], HOSTILE),
         draw_choices([HOSTILE], long=True),
         draw_token_bars([(HOSTILE, 0.5, True), (HOSTILE, 0.1, False)]),
@@ -146,8 +148,8 @@ def test_hostile_text_is_shown_and_never_becomes_an_element(drawn):
 
 def test_marks_are_cut_at_code_points_and_the_first_of_two_that_overlap_is_seen():
     text = "😀 Ada Lovelace in Århus 🇩🇰"
-    marks = (Mark(2, 14, "PER", 0.9), Mark(6, 20, "ORG", 0.8), Mark(18, 23, "LOC", 0.7))
-    drawn = draw_marked(Marked(text, marks))
+    marks = (Highlight(2, 14, "PER", 0.9), Highlight(6, 20, "ORG", 0.8), Highlight(18, 23, "LOC", 0.7))
+    drawn = draw_marked(HighlightedText(text, marks))
     assert ">Ada Lovelace<small>PER</small></mark>" in drawn
     assert ">Århus<small>LOC</small></mark>" in drawn
     assert "ORG" not in drawn
@@ -155,20 +157,20 @@ def test_marks_are_cut_at_code_points_and_the_first_of_two_that_overlap_is_seen(
 
 
 def test_labels_keep_their_colours_whatever_their_order():
-    first = draw_marked(Marked("ab", (Mark(0, 1, "x"), Mark(1, 2, "y"))))
-    second = draw_marked(Marked("ab", (Mark(1, 2, "y"), Mark(0, 1, "x"))))
+    first = draw_marked(HighlightedText("ab", (Highlight(0, 1, "x"), Highlight(1, 2, "y"))))
+    second = draw_marked(HighlightedText("ab", (Highlight(1, 2, "y"), Highlight(0, 1, "x"))))
     assert first == second
-    many = tuple(Mark(i, i + 1, str(i)) for i in range(20))
-    assert f"hw-c{COLOURS}" not in draw_marked(Marked("a" * 20, many))
+    many = tuple(Highlight(i, i + 1, str(i)) for i in range(20))
+    assert f"hw-c{COLOURS}" not in draw_marked(HighlightedText("a" * 20, many))
 
 
 def test_numbers_that_are_no_share_do_not_leave_their_bar():
-    drawn = draw_views([Bars((Bar("a", -0.5), Bar("b", 2.0), Bar("c", float("nan"))))])
+    drawn = draw_views([ScoreBars((ScoreBar("a", -0.5), ScoreBar("b", 2.0), ScoreBar("c", float("nan"))))])
     assert [one for one in ("width:0.0%", "width:100.0%") if one in drawn] == ["width:0.0%", "width:100.0%"]
 
 
 def test_many_bars_are_folded_away():
-    page = Page(draw_views([Bars(tuple(Bar(f"label {i}", 0.01) for i in range(150)))]))
+    page = Page(draw_views([ScoreBars(tuple(ScoreBar(f"label {i}", 0.01) for i in range(150)))]))
     assert "138 more" in page.text
     assert len(page.named("details")) == 1
 
@@ -179,14 +181,14 @@ def test_many_bars_are_folded_away():
 def test_a_label_is_shown_with_the_bars_of_all_the_likeliest_first():
     said, bars = TextClassification(labels=("a", "b")).views(LabelPrediction("b", 0.9, {"a": 0.1, "b": 0.9}), {})
     assert said == Statement("b")
-    assert bars == Bars((Bar("b", 0.9, True), Bar("a", 0.1)))
+    assert bars == ScoreBars((ScoreBar("b", 0.9, True), ScoreBar("a", 0.1)))
 
 
 def test_several_labels_are_shown_with_their_thresholds():
     task = TextClassification(labels=("a", "b"), problem_type="multi_label_classification", thresholds=(0.3, 0.7))
     said, bars = task.views(LabelsPrediction(("a",), {"a": 0.4, "b": 0.6}), {})
     assert said == Statement("a")
-    assert bars == Bars((Bar("b", 0.6, False, 0.7), Bar("a", 0.4, True, 0.3)))
+    assert bars == ScoreBars((ScoreBar("b", 0.6, False, 0.7), ScoreBar("a", 0.4, True, 0.3)))
     none, _ = task.views(LabelsPrediction((), {"a": 0.1, "b": 0.1}), {})
     assert none == Statement("none of the labels")
 
@@ -217,7 +219,7 @@ def test_an_answer_is_marked_in_its_context_and_no_answer_is_said():
     said, marked, bars = none.views({"question": "why?", "context": context})
     assert said == Statement("no answer", "1,200 tokens are beyond what the model may read")
     assert all(mark.faint for mark in marked.marks)
-    assert bars.bars[0] == Bar("no answer", 0.9, True)
+    assert bars.bars[0] == ScoreBar("no answer", 0.9, True)
 
 
 def test_filled_gaps_are_marked_where_they_were():
@@ -232,7 +234,7 @@ def test_filled_gaps_are_marked_where_they_were():
 
 def test_a_continuation_is_marked_after_its_text():
     (marked,) = Continuation(" a time", True).views({"text": "Once upon"})
-    assert marked == Marked("Once upon a time", (Mark(9, 16),))
+    assert marked == HighlightedText("Once upon a time", (Highlight(9, 16),))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -273,47 +275,47 @@ class Judge:
         return Verdict(f"{given['claim']} against {given['defence']}, by {given.get('law')}", {"doubt": 0.25})
 
 
-def test_a_new_task_has_a_usable_form_without_any_code_of_its_own(monkeypatch, shelf, tmp_path):
+def test_a_new_task_has_a_usable_form_without_any_code_of_its_own(monkeypatch, registry, tmp_path):
     monkeypatch.setitem(TASKS, "judging", Judging)
-    monkeypatch.setattr(shelf, "task_model", lambda _: Judge())
+    monkeypatch.setattr(registry, "task_model", lambda _: Judge())
     with Jobs(tmp_path) as jobs:
-        page = build_app(shelf, jobs)
+        page = build_app(registry, jobs)
     boxes = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
     assert len(boxes) >= 3
-    about, *texts, examples, _ = try_it.choose(shelf, 3, "judge")
+    about, *texts, examples, _ = try_it.choose(registry, 3, "judge")
     assert "Judging" in about
     assert [(box.label, box.visible) for box in texts] == [
         ("The claim", True), ("The defence", True), ("The law (may be empty)", True)
     ]  # fmt: skip
     assert examples == ""
-    drawn = Page(try_it.ask_model(shelf, "judge", "a", "b", " "))
+    drawn = Page(try_it.ask_model(registry, "judge", "a", "b", " "))
     assert "a against b, by None" in drawn.text
     assert "doubt0.25" in drawn.text
     with pytest.raises(HeadwayError, match="The defence is empty"):
-        try_it.ask_model(shelf, "judge", "a", "", "c")
+        try_it.ask_model(registry, "judge", "a", "", "c")
 
 
 # Try.
 
 
-def test_a_model_is_asked_and_its_answer_drawn(shelf):
-    drawn = Page(try_it.ask_model(shelf, "model", "a really good film 🙂 <b>"))
-    expected = shelf.task_model("model").predict("a really good film 🙂 <b>")
+def test_a_model_is_asked_and_its_answer_drawn(registry):
+    drawn = Page(try_it.ask_model(registry, "model", "a really good film 🙂 <b>"))
+    expected = registry.task_model("model").predict("a really good film 🙂 <b>")
     assert drawn.text.startswith(expected.label)
     assert f"{expected.score:.2f}" in drawn.text
 
 
-def test_the_form_is_that_of_the_chosen_model(shelf):
-    about, text, second, examples, _ = try_it.choose(shelf, 2, "model")
+def test_the_form_is_that_of_the_chosen_model(registry):
+    about, text, second, examples, _ = try_it.choose(registry, 2, "model")
     assert "accuracy" in about
     assert "bad, good" in about
     assert (text.label, text.visible, second.visible) == ("Text", True, False)
     assert len(Page(examples).named("button")) == 4
-    assert try_it.pick(shelf, 2, "model", clicked(0)) == (sample_texts(TextClassification())[0]["text"], "")
+    assert try_it.pick(registry, 2, "model", clicked(0)) == (sample_texts(TextClassification())[0]["text"], "")
 
 
 def test_models_without_a_known_head_are_not_offered(tiny, trained_once):
-    assert try_it.model_names(Shelf([tiny, trained_once], built_in=False)) == ["model"]
+    assert try_it.model_names(ModelRegistry([tiny, trained_once], built_in=False)) == ["model"]
 
 
 def last(steps: Iterator[Any]) -> Any:
@@ -321,11 +323,11 @@ def last(steps: Iterator[Any]) -> Any:
     return final
 
 
-def test_a_file_comes_back_as_predict_writes_it(shelf, headway, reviews, trained, folder):
-    columns = try_it.look_at(shelf, 1, "model", str(reviews.absolute()))
+def test_a_file_comes_back_as_predict_writes_it(registry, headway, reviews, trained, folder):
+    columns = try_it.look_at(registry, 1, "model", str(reviews.absolute()))
     assert (columns[0].value, columns[0].choices[0][0]) == ("text", "text")
     for output, ending in try_it.OUTPUTS.items():
-        steps = list(consume(try_it.ask_about_rows(shelf, "model", str(reviews.absolute()), output, "text")))
+        steps = list(consume(try_it.ask_about_rows(registry, "model", str(reviews.absolute()), output, "text")))
         name, content = steps[-1]
         assert name == f"reviews-answers{ending}"
         assert headway("predict", trained, "--data", reviews, "--output", f"cli{ending}").code == 0
@@ -345,93 +347,95 @@ def offered(download: gr.DownloadButton) -> Path:
     return Path(download._constructor_args[0]["value"])
 
 
-def test_a_file_is_computed_in_parts_so_that_it_is_told_how_far_it_is(shelf, folder, monkeypatch):
+def test_a_file_is_computed_in_parts_so_that_it_is_told_how_far_it_is(registry, folder, monkeypatch):
     data = folder / "many.csv"
     data.write_text("text\n" + "a good film\n" * 40, encoding="utf-8")
     monkeypatch.setattr(try_it, "ROWS_AT_ONCE", 8)
     times = iter(range(0, 10000, 1))
     monkeypatch.setattr(try_it.time, "monotonic", lambda: next(times))
-    told_steps = [step[0] for step in try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text")]
+    told_steps = [step[0] for step in try_it.ask_about_rows(registry, "model", str(data), "CSV", "text")]
     assert any("of 40 rows" in one for one in told_steps)
     assert "40 rows in" in told_steps[-1]
 
 
-def test_the_answer_is_seen_beside_a_column_of_its_name(shelf, folder):
+def test_the_answer_is_seen_beside_a_column_of_its_name(registry, folder):
     data = folder / "answered.csv"
     data.write_text("text,answer\na really good film,theirs\n", encoding="utf-8")
-    *_, (shown, *_) = try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text")
+    *_, (shown, *_) = try_it.ask_about_rows(registry, "model", str(data), "CSV", "text")
     head, row = (part.split("</tr>")[0] for part in shown.split("<tr>")[1:])
     assert head == "<th>predicted_answer</th><th>text</th><th>answer</th>"
     assert "theirs" in row
-    assert Page(row).text.startswith(shelf.task_model("model").predict("a really good film").brief)
+    assert Page(row).text.startswith(registry.task_model("model").predict("a really good film").brief)
 
 
-def test_a_stopped_file_leaves_nothing(shelf, reviews, tmp_path, monkeypatch):
+def test_a_stopped_file_leaves_nothing(registry, reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(try_it.tempfile, "tempdir", str(tmp_path / "work"))
     (tmp_path / "work").mkdir()
-    steps = try_it.ask_about_rows(shelf, "model", str(reviews.absolute()), "CSV", "text")
+    steps = try_it.ask_about_rows(registry, "model", str(reviews.absolute()), "CSV", "text")
     next(steps)
     steps.close()
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_broken_file_is_explained_before_anything_is_computed(shelf, folder):
+def test_a_broken_file_is_explained_before_anything_is_computed(registry, folder):
     data = folder / "broken.csv"
     data.write_text('text,label\n"a good film",good\n"a bad film,bad\n', encoding="utf-8")
     with pytest.raises(HeadwayError, match=r"broken\.csv"):
-        list(try_it.ask_about_rows(shelf, "model", str(data), "CSV", "text"))
+        list(try_it.ask_about_rows(registry, "model", str(data), "CSV", "text"))
     good = folder / "good.csv"
     good.write_text("text\na film\n", encoding="utf-8")
     with pytest.raises(HeadwayError, match="nothing"):
-        list(try_it.ask_about_rows(shelf, "model", str(good), "CSV", "nothing"))
+        list(try_it.ask_about_rows(registry, "model", str(good), "CSV", "nothing"))
 
 
-def test_columns_that_cannot_be_told_are_asked_for(shelf, folder):
+def test_columns_that_cannot_be_told_are_asked_for(registry, folder):
     data = folder / "odd.csv"
     data.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
-    column, start, shown, _ = try_it.look_at(shelf, 1, "model", str(data))
+    column, start, shown, _ = try_it.look_at(registry, 1, "model", str(data))
     assert column.value is None
     assert start.interactive
     assert "cannot be told" in shown
 
 
-def test_similar_sentences_are_found_by_the_vectors(shelf):
-    drawn = Page(try_it.find_similar(shelf, "model", "a good film", "an awful meal\n\na good film\nsuch a dull song"))
+def test_similar_sentences_are_found_by_the_vectors(registry):
+    drawn = Page(
+        try_it.find_similar(registry, "model", "a good film", "an awful meal\n\na good film\nsuch a dull song")
+    )
     names = [one["title"] for one in drawn.named("span") if one.get("class") == "hw-name"]
     assert names[0] == "a good film"
     assert len(names) == 3
     with pytest.raises(HeadwayError, match="missing"):
-        try_it.find_similar(shelf, "model", " ", "a")
+        try_it.find_similar(registry, "model", " ", "a")
 
 
 # Write.
 
 
-def test_a_text_grows_as_greedy_generation_has_it(shelf):
-    network, tokenizer = shelf.language_model("writer")
+def test_a_text_grows_as_greedy_generation_has_it(registry):
+    network, tokenizer = registry.language_model("writer")
     from headway.core.generation.generation import generate
     from headway.core.generation.generation_config import GenerationConfig
 
     ((expected,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=12))
-    text, before = last(write.write_on(shelf, "writer", "the cat", ["x"], 0.0, 40, 0.9, 12))
+    text, before = last(write.write_on(registry, "writer", "the cat", ["x"], 0.0, 40, 0.9, 12))
     assert text == "the cat" + expected.text
     assert before == ["x", "the cat"]
     assert write.take_back(text, before) == ("the cat", ["x"])
     assert write.take_back("as it is", []) == ("as it is", [])
 
 
-def test_drawn_texts_differ_and_a_long_text_goes_on_by_its_end(shelf):
-    texts = {last(write.write_on(shelf, "writer", "the cat", [], 1.5, 0, 1.0, 20))[0] for _ in range(4)}
+def test_drawn_texts_differ_and_a_long_text_goes_on_by_its_end(registry):
+    texts = {last(write.write_on(registry, "writer", "the cat", [], 1.5, 0, 1.0, 20))[0] for _ in range(4)}
     assert len(texts) > 1
     long = "the cat sat on the mat, " * 100
-    text, _ = last(write.write_on(shelf, "writer", long, [], 0.0, 0, 1.0, 5))
+    text, _ = last(write.write_on(registry, "writer", long, [], 0.0, 0, 1.0, 5))
     assert text.startswith(long)
     assert len(text) > len(long)
-    assert len(Writer(*shelf.language_model("writer")).alternatives(long, 2, 5)) == 2
+    assert len(Writer(*registry.language_model("writer")).alternatives(long, 2, 5)) == 2
 
 
-def test_the_likeliest_tokens_can_be_appended(shelf):
-    drawn, tokens, ways, offered = write.look_ahead(shelf, "writer", "the cat")
+def test_the_likeliest_tokens_can_be_appended(registry):
+    drawn, tokens, ways, offered = write.look_ahead(registry, "writer", "the cat")
     buttons = Page(drawn).named("button")
     assert len(buttons) == len(tokens) == 10
     assert (ways, offered) == ("", [])
@@ -442,8 +446,8 @@ def test_the_likeliest_tokens_can_be_appended(shelf):
     assert write.append("the cat", [], [None], clicked(0)) == ("the cat", [])
 
 
-def test_probabilities_of_next_tokens_are_the_models_own(shelf):
-    writer = Writer(*shelf.language_model("writer"))
+def test_probabilities_of_next_tokens_are_the_models_own(registry):
+    writer = Writer(*registry.language_model("writer"))
     found = writer.likeliest("the cat", 5)
     from headway.core.generation.generation import next_tokens
 
@@ -451,17 +455,17 @@ def test_probabilities_of_next_tokens_are_the_models_own(shelf):
     assert [one.probability for one in found] == [one.probability for one in step.likeliest]
 
 
-def test_several_ways_on_are_offered_and_one_can_be_taken(shelf):
-    drawn, offered = write.several_ways(shelf, "writer", "the cat", 3)
+def test_several_ways_on_are_offered_and_one_can_be_taken(registry):
+    drawn, offered = write.several_ways(registry, "writer", "the cat", 3)
     assert len(Page(drawn).named("button")) == len(offered) == 3
     text, _ = write.append("the cat", [], offered, clicked(1))
     assert text == "the cat" + offered[1]
 
 
-def test_a_bert_cannot_write(shelf):
-    assert write.language_models(shelf) == ["writer"]
+def test_a_bert_cannot_write(registry):
+    assert write.language_models(registry) == ["writer"]
     with pytest.raises(HeadwayError, match="BERT"):
-        write.look_ahead(shelf, "model", "the cat")
+        write.look_ahead(registry, "model", "the cat")
 
 
 # Prompt.
@@ -485,56 +489,56 @@ def form(shots: int = 2, **said: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("shots", "blocks"), [(0, 0), (1, 1), (2, 2), (8, 2)])
-def test_the_prompt_is_shown_as_it_is_sent(shelf, shots, blocks):
-    shown = Page(prompt.preview(shelf, "the <b>mat", "", *form(shots))).text
+def test_the_prompt_is_shown_as_it_is_sent(registry, shots, blocks):
+    shown = Page(prompt.preview(registry, "the <b>mat", "", *form(shots))).text
     assert shown.startswith("Say how it is.")
     assert shown.endswith("Text: the <b>mat\nLabel:")
     assert shown.count("Text: ") == blocks + 1
     assert "half a row" not in shown
 
 
-def test_worked_examples_that_do_not_fit_are_told(shelf):
+def test_worked_examples_that_do_not_fit_are_told(registry):
     rows = [[f"the cat sat on the mat {i} " * 4, "good" if i % 2 else "bad"] for i in range(8)]
-    shown = Page(prompt.preview(shelf, "the mat", "", *form(8, rows=rows))).text
+    shown = Page(prompt.preview(registry, "the mat", "", *form(8, rows=rows))).text
     assert f"{8 - shown.count('Text:') + 1} more would not fit" in shown
 
 
-def test_probabilities_stand_calibrated_and_raw_side_by_side(shelf):
-    drawn = Page(prompt.answer_one(shelf, "the mat", "", *form()))
+def test_probabilities_stand_calibrated_and_raw_side_by_side(registry):
+    drawn = Page(prompt.answer_one(registry, "the mat", "", *form()))
     assert [text for text in ("Calibrated", "As the model has it") if text in drawn.text] == [
         "Calibrated", "As the model has it"
     ]  # fmt: skip
-    raw = Page(prompt.answer_one(shelf, "the mat", "", *form(calibrate=False)))
+    raw = Page(prompt.answer_one(registry, "the mat", "", *form(calibrate=False)))
     assert "Calibrated" not in raw.text
 
 
-def test_labels_can_be_said_in_other_words(shelf):
-    shown = prompt.preview(shelf, "the mat", "", *form(labels="good=fine, bad=awful"))
+def test_labels_can_be_said_in_other_words(registry):
+    shown = prompt.preview(registry, "the mat", "", *form(labels="good=fine, bad=awful"))
     assert "Label: fine" in Page(shown).text
-    drawn = Page(prompt.answer_one(shelf, "the mat", "", *form(labels="good=fine, bad=awful")))
+    drawn = Page(prompt.answer_one(registry, "the mat", "", *form(labels="good=fine, bad=awful")))
     assert drawn.text.startswith(("good", "bad"))
 
 
-def test_an_answer_can_be_written(shelf):
-    drawn = prompt.answer_one(shelf, "the mat", "", *form(kind=prompt.WRITE, rows=[]))
+def test_an_answer_can_be_written(registry):
+    drawn = prompt.answer_one(registry, "the mat", "", *form(kind=prompt.WRITE, rows=[]))
     assert Page(drawn).elements
 
 
-def test_what_is_missing_in_a_prompt_is_said(shelf):
-    assert "There are no labels" in prompt.preview(shelf, "the mat", "", *form(rows=[]))
-    assert "{text}" in prompt.preview(shelf, "the mat", "", *form(layout="Label: {label}"))
+def test_what_is_missing_in_a_prompt_is_said(registry):
+    assert "There are no labels" in prompt.preview(registry, "the mat", "", *form(rows=[]))
+    assert "{text}" in prompt.preview(registry, "the mat", "", *form(layout="Label: {label}"))
     with pytest.raises(HeadwayError, match="Your text is empty"):
-        prompt.answer_one(shelf, " ", "", *form())
+        prompt.answer_one(registry, " ", "", *form())
 
 
-def test_a_prompt_about_pairs_has_a_table_with_two_texts(shelf):
+def test_a_prompt_about_pairs_has_a_table_with_two_texts(registry):
     table, second = prompt.match_layout("{text} {pair} {label}", [["a", "x"]])
     assert (table.value["data"], second.visible) == ([["a", "", "x"]], True)
     back, second = prompt.match_layout("{text} {label}", [["a", "b", "x"]])
     assert (back.value["data"], second.visible) == ([["a", "x"]], False)
     rows = [["the cat", "the mat", "yes"], ["the dog", "the cat", "no"]]
     layout = "A: {text}\nB: {pair}\nSame? {label}"
-    shown = Page(prompt.preview(shelf, "one", "two", *form(rows=rows, layout=layout))).text
+    shown = Page(prompt.preview(registry, "one", "two", *form(rows=rows, layout=layout))).text
     assert shown.endswith("A: one\nB: two\nSame?")
 
 
@@ -550,23 +554,23 @@ def test_every_built_in_template_comes_with_examples_and_a_text(name):
     assert prompt.add_row(begun.rows)[-1] == [""] * len(begun.rows[0])
 
 
-def test_a_prompt_is_scored_on_a_file_with_intervals_and_a_verdict(shelf, folder):
+def test_a_prompt_is_scored_on_a_file_with_intervals_and_a_verdict(registry, folder):
     data = folder / "scored.csv"
     data.write_text("text,label\n" + "the mat,good\nthe fox,bad\nmy card,good\n" * 4, encoding="utf-8")
     rows = [["the cat", "good"], ["the dog", "bad"], ["a dog", "bad"]]
-    drawn = Page(prompt.score_file(shelf, str(data), 200, *form(rows=rows, choice="balanced")))
+    drawn = Page(prompt.score_file(registry, str(data), 200, *form(rows=rows, choice="balanced")))
     assert "On 12 rows" in drawn.text
     assert "always good" in drawn.text
     assert "95 %" in drawn.text
     with pytest.raises(HeadwayError, match="Upload a file"):
-        prompt.score_file(shelf, None, 200, *form())
+        prompt.score_file(registry, None, 200, *form())
 
 
 # Look inside.
 
 
-def test_a_look_inside_is_a_page_in_a_frame_that_can_do_nothing_else(shelf):
-    steps = look_inside.look_at(shelf, "model", look_inside.OWN, f"a good film {HOSTILE}"[:80], None)
+def test_a_look_inside_is_a_page_in_a_frame_that_can_do_nothing_else(registry):
+    steps = look_inside.look_at(registry, "model", look_inside.OWN, f"a good film {HOSTILE}"[:80], None)
     frame, download, outputs = next(steps)
     (attributes,) = Page(frame).named("iframe")
     assert attributes["sandbox"] == "allow-scripts"
@@ -577,21 +581,21 @@ def test_a_look_inside_is_a_page_in_a_frame_that_can_do_nothing_else(shelf):
     assert [value for _, value in outputs.choices] == [look_inside.OWN, "good", "bad"]
     steps.close()
     assert not path.exists()
-    ((_, _, explained_one),) = list(look_inside.look_at(shelf, "model", "bad", "a good film"))
+    ((_, _, explained_one),) = list(look_inside.look_at(registry, "model", "bad", "a good film"))
     assert explained_one.value == "bad"
 
 
-def test_a_model_without_an_answer_can_be_looked_into(shelf):
+def test_a_model_without_an_answer_can_be_looked_into(registry):
     for name in ("writer", "gaps"):
-        about, _, *_ = look_inside.choose(shelf, 2, name)
+        about, _, *_ = look_inside.choose(registry, 2, name)
         assert "layers" in about
-        ((frame, _, outputs),) = list(look_inside.look_at(shelf, name, None, "the cat"))
+        ((frame, _, outputs),) = list(look_inside.look_at(registry, name, None, "the cat"))
         assert "iframe" in frame
         assert not outputs.visible
-    text = look_inside.pick(shelf, 2, "gaps", clicked(0))[0]
+    text = look_inside.pick(registry, 2, "gaps", clicked(0))[0]
     assert text == sample_texts(FillMask())[0]["text"]
     with pytest.raises(HeadwayError, match="Text is empty"):
-        list(look_inside.look_at(shelf, "model", None, " "))
+        list(look_inside.look_at(registry, "model", None, " "))
 
 
 # Events.
@@ -651,8 +655,8 @@ def runs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(shelf, runs) -> Iterator[TestClient]:
-    app = serve_app(shelf, Jobs(runs), most_uploaded=1)
+def client(registry, runs) -> Iterator[TestClient]:
+    app = serve_app(registry, Jobs(runs), most_uploaded=1)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -671,9 +675,9 @@ def test_the_page_and_the_api_are_served_side_by_side(client):
     assert client.get("/docs").status_code == 404
 
 
-def test_what_is_done_again_is_the_only_thing_that_its_event_does(shelf, tmp_path):
+def test_what_is_done_again_is_the_only_thing_that_its_event_does(registry, tmp_path):
     with Jobs(tmp_path) as jobs:
-        page = build_app(shelf, jobs)
+        page = build_app(registry, jobs)
     bound = defaultdict(list)
     for fn in page.fns.values():
         for component, event in fn.targets:
@@ -683,19 +687,19 @@ def test_what_is_done_again_is_the_only_thing_that_its_event_does(shelf, tmp_pat
     assert [who for who, modes in bound.items() if len(modes) > 1 and "always_last" in modes] == []
 
 
-def test_every_event_waits_in_a_queue_of_its_kind(shelf, tmp_path):
+def test_every_event_waits_in_a_queue_of_its_kind(registry, tmp_path):
     with Jobs(tmp_path) as jobs:
-        page = build_app(shelf, jobs)
+        page = build_app(registry, jobs)
     computing = [fn for fn in page.fns.values() if fn.concurrency_id in ("questions", "files")]
     assert len(computing) > 15
     assert all(fn.concurrency_limit == 1 for fn in computing)
     assert all(fn.api_visibility == "private" for fn in page.fns.values() if fn.fn is not None)
 
 
-def test_nothing_but_uploads_and_results_is_ever_served(client, runs, tmp_path, shelf):
+def test_nothing_but_uploads_and_results_is_ever_served(client, runs, tmp_path, registry):
     secret = runs / "secret.txt"
     secret.write_text("a secret", encoding="utf-8")
-    folder = shelf.find("model").folder
+    folder = registry.find("model").folder
     for path in (secret, "/etc/passwd", folder / "config.json", Path.cwd() / "config.json", f"{tmp_path}/../x"):
         answer = client.get(f"/gradio_api/file={path}")
         assert answer.status_code in (403, 404)
@@ -765,8 +769,8 @@ def test_an_upload_beyond_the_limit_is_refused(client):
     assert too_large.status_code == 413
 
 
-def test_a_key_keeps_others_out_of_both(shelf, tmp_path):
-    app = serve_app(shelf, Jobs(tmp_path / "runs"), key="sesame")
+def test_a_key_keeps_others_out_of_both(registry, tmp_path):
+    app = serve_app(registry, Jobs(tmp_path / "runs"), key="sesame")
     with TestClient(app, raise_server_exceptions=False) as client:
         assert client.get("/config").status_code == 401
         assert client.post("/api/predict", json={"model": "model", "inputs": ["a"]}).status_code == 401
@@ -775,8 +779,8 @@ def test_a_key_keeps_others_out_of_both(shelf, tmp_path):
         assert client.get("/config").status_code == 200
 
 
-def test_a_page_of_another_site_can_neither_send_anything_nor_lead_its_own_name_here(shelf, tmp_path, client):
-    app = serve_app(shelf, Jobs(tmp_path / "runs"), hosts=LOOPBACK_NAMES)
+def test_a_page_of_another_site_can_neither_send_anything_nor_lead_its_own_name_here(registry, tmp_path, client):
+    app = serve_app(registry, Jobs(tmp_path / "runs"), hosts=LOOPBACK_NAMES)
     with TestClient(app, raise_server_exceptions=False) as alone:
         for host in ("localhost", "LOCALHOST:7860", "127.0.0.1:7860", "[::1]:7860", "[::1]"):
             assert alone.get("/config", headers={"host": host}).status_code == 200
@@ -795,8 +799,8 @@ def test_a_page_of_another_site_can_neither_send_anything_nor_lead_its_own_name_
         assert client.get("/", headers=headers).status_code == 200  # a link from anywhere may lead here
 
 
-def test_it_works_behind_a_proxy_that_gives_it_a_path(shelf, tmp_path):
-    app = serve_app(shelf, Jobs(tmp_path / "runs"), root_path="/headway")
+def test_it_works_behind_a_proxy_that_gives_it_a_path(registry, tmp_path):
+    app = serve_app(registry, Jobs(tmp_path / "runs"), root_path="/headway")
     headers = {"host": "example.org", "x-forwarded-proto": "https", "x-forwarded-host": "example.org"}
     with TestClient(app, raise_server_exceptions=False, root_path="/headway") as client:
         page = client.get("/headway/", headers=headers)  # the server puts back what a proxy has taken off
@@ -857,9 +861,9 @@ def test_a_tilde_stands_for_the_home_folder_however_it_is_written(headway, made,
     (folder / "options.yaml").write_text("runs: ~/mine\n")
     assert headway("ui", trained, "--no-open", "--runs=~/mine").code == 0
     assert headway("ui", "~/model", "--no-open", "--config=~/options.yaml").code == 0
-    for shelf, jobs, _ in made:
-        assert shelf.runs == jobs.runs == folder / "mine"
-        assert shelf.entries()[0].name == "model"
+    for registry, jobs, _ in made:
+        assert registry.runs == jobs.runs == folder / "mine"
+        assert registry.entries()[0].name == "model"
         jobs.close()
 
 
@@ -899,8 +903,8 @@ def test_a_browser_is_opened_only_where_it_can_be_seen(monkeypatch):
         assert has_screen()
 
 
-def test_opened_models_are_those_that_predict(shelf, trained_once):
+def test_opened_models_are_those_that_predict(registry, trained_once):
     texts = ["a good film", "an awful meal"]
-    assert [shelf.task_model("model").predict(text).label for text in texts] == [
+    assert [registry.task_model("model").predict(text).label for text in texts] == [
         one.label for one in load(trained_once).predict(texts)
     ]

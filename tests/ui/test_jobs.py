@@ -19,7 +19,7 @@ import torch
 from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
-from headway.ui.model_registry import Shelf
+from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs import worker
 from headway.ui.runs.job import History, Job, Request
 from headway.ui.runs.jobs import Jobs, safe_name
@@ -145,7 +145,7 @@ def test_a_run_in_a_real_process_leaves_a_model_and_what_is_to_be_known_of_it(fo
     assert load(job.output).predict("what a lovely film").label == "good"
     assert job.account == {"confusion": {"labels": ["bad", "good"], "counts": [[3, 0], [0, 3]]}, "mistakes": []}
     assert "32 steps" in job.log
-    assert [one.name for one in Shelf(runs=jobs.runs, built_in=False).entries()] == ["reviews"]
+    assert [one.name for one in ModelRegistry(runs=jobs.runs, built_in=False).entries()] == ["reviews"]
     assert sorted(path.name for path in jobs.runs.iterdir()) == [".jobs", "reviews"]
     settings = (job.output / "run.yaml").read_text()
     assert "task: text-classification" in settings
@@ -238,7 +238,7 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
         assert (state, job.has_model) == (("done", True) if moment == "trained" else ("died", False))
     if state == "died":
         assert "killed" in jobs.status(job).message
-        assert [one.name for one in Shelf(runs=jobs.runs, built_in=False).entries()] == []
+        assert [one.name for one in ModelRegistry(runs=jobs.runs, built_in=False).entries()] == []
         jobs.resume(job)
         assert ended(jobs, job) == "done", job.log
         assert [step for step, _ in jobs.history(job).losses] == list(range(1, 33))
@@ -485,7 +485,7 @@ def test_what_a_killed_server_left_half_done_is_deleted(folder, request_for):
     with QuickJobs(folder / "runs") as jobs:
         assert jobs.all() == []
         assert not half.exists()
-        assert Shelf(runs=jobs.runs, built_in=False).entries() == []
+        assert ModelRegistry(runs=jobs.runs, built_in=False).entries() == []
 
 
 def test_a_history_leaves_out_what_comes_again_and_half_a_line(tmp_path):

@@ -26,7 +26,7 @@ from headway.ui.browser.run_drawing import (
 from headway.ui.browser.runs_panel import look
 from headway.ui.browser.tabs import train
 from headway.ui.browser.tabs.train import NOT_HERE, begin, check, choose_task, model_to_open, read_file, suggest
-from headway.ui.model_registry import Shelf
+from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
 from headway.ui.runs.jobs import Jobs
@@ -63,8 +63,8 @@ def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
 
 
 @pytest.fixture
-def shelf(tiny: Path, folder: Path) -> Shelf:
-    return Shelf([tiny], runs=folder / "runs")
+def registry(tiny: Path, folder: Path) -> ModelRegistry:
+    return ModelRegistry([tiny], runs=folder / "runs")
 
 
 def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
@@ -116,9 +116,9 @@ def test_nothing_in_the_form_speaks_to_other_machines_or_names_a_path():
     assert not {"trackers", "teacher"} & here
 
 
-def test_every_task_has_its_options_and_a_model_to_begin_from(shelf):
+def test_every_task_has_its_options_and_a_model_to_begin_from(registry):
     for name, task in TASKS.items():
-        model, *rest = choose_task(shelf, name)
+        model, *rest = choose_task(registry, name)
         assert model.value in BUILT_IN
         shown = [one["visible"] for one in rest[:-3]]
         assert sum(shown) == len([one for one in options_of(task) if one.name not in NOT_HERE])
@@ -129,7 +129,7 @@ def test_every_task_has_its_options_and_a_model_to_begin_from(shelf):
 # The data.
 
 
-def test_a_file_is_read_guessed_and_checked(shelf, folder, tiny):
+def test_a_file_is_read_guessed_and_checked(registry, folder, tiny):
     data = write_reviews(folder / "reviews.csv")
     first, rest, guessed, task, *columns, name = read_file(True, *values(data, tiny.name))
     assert "what a good film" in Page(first).text
@@ -138,11 +138,11 @@ def test_a_file_is_read_guessed_and_checked(shelf, folder, tiny):
     chosen = {option.name: column.value for option, column in zip(column_options(), columns, strict=True)}
     assert (chosen["text"], chosen["pair"], chosen["label"]) == ("text", "", ["label"])
     settled = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
-    told = Page(check(shelf, *settled)).text
+    told = Page(check(registry, *settled)).text
     assert "64 examples can be used" in told
     assert "Nothing is wrong" in told
     wrong = values(data, tiny.name, column_text="label", column_label=["label"])
-    assert "both name column" in Page(check(shelf, *wrong)).text
+    assert "both name column" in Page(check(registry, *wrong)).text
 
 
 @pytest.mark.parametrize(
@@ -183,17 +183,17 @@ def test_messages_speak_of_the_form_and_not_of_the_command_line():
 # The start.
 
 
-def test_a_run_is_asked_for_as_the_form_says(shelf, jobs, folder, tiny):
+def test_a_run_is_asked_for_as_the_form_says(registry, jobs, folder, tiny):
     data = write_reviews(folder / "reviews.csv")
     filled = values(data, tiny.name, name="../../my run", epochs=2, column_text="text", column_label=["label"])
-    new, runs, timer = begin(shelf, jobs, *filled)
+    new, runs, timer = begin(registry, jobs, *filled)
     (job,) = jobs.all()
     assert (new.open, runs.value, timer.active) == (False, job.id, True)
     assert job.request.name == "my-run"
     assert (job.request.model, job.request.shown_model) == (str(tiny.resolve()), tiny.name)
     assert job.request.training == {"epochs": 2.0}
     assert job.request.columns == {"text": "text", "label": ["label"]}
-    assert begin(shelf, jobs, *values(data, "mini-bert", name="mini-bert"))[1].value == jobs.all()[0].id
+    assert begin(registry, jobs, *values(data, "mini-bert", name="mini-bert"))[1].value == jobs.all()[0].id
     assert jobs.all()[0].request.name == "mini-bert-2"  # the name of a model on the shelf
 
 
@@ -209,25 +209,25 @@ def test_a_run_is_asked_for_as_the_form_says(shelf, jobs, folder, tiny):
         ({"max_length": "many"}, "many is not a whole number"),
     ],
 )
-def test_what_is_missing_is_said(shelf, jobs, folder, tiny, changed, words):
+def test_what_is_missing_is_said(registry, jobs, folder, tiny, changed, words):
     data = write_reviews(folder / "reviews.csv")
     with pytest.raises(HeadwayError, match=words):
-        begin(shelf, jobs, *values(data, tiny.name, **changed))
+        begin(registry, jobs, *values(data, tiny.name, **changed))
     assert jobs.all() == []
 
 
-def test_a_built_in_model_is_opened_by_its_name_and_a_folder_by_its_place(shelf, tiny):
-    assert model_to_open(shelf, "mini-bert") == "mini-bert"
-    assert model_to_open(shelf, tiny.name) == str(tiny.resolve())
+def test_a_built_in_model_is_opened_by_its_name_and_a_folder_by_its_place(registry, tiny):
+    assert model_to_open(registry, "mini-bert") == "mini-bert"
+    assert model_to_open(registry, tiny.name) == str(tiny.resolve())
 
 
 # The runs.
 
 
-def test_what_has_not_changed_is_left_alone(shelf, jobs, folder, tiny):
+def test_what_has_not_changed_is_left_alone(registry, jobs, folder, tiny):
     empty = look(jobs, None, {})
     assert not empty[0].visible
-    begin(shelf, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
     *shown, seen = look(jobs, None, empty[-1])
     panel, runs, head, *_ = shown
     assert (panel.visible, runs.value) == (True, jobs.all()[0].id)
@@ -242,7 +242,7 @@ def test_what_has_not_changed_is_left_alone(shelf, jobs, folder, tiny):
     assert any(getattr(one, "value", "") == "Start again" for one in after)
 
 
-def test_hostile_text_stays_text_wherever_it_is_shown(jobs, shelf, folder, tiny):
+def test_hostile_text_stays_text_wherever_it_is_shown(jobs, registry, folder, tiny):
     data = [{"text": f"{HOSTILE} {i}", "label": f"{HOSTILE}{i % 2}", HOSTILE: [HOSTILE]} for i in range(9)]
     table = read_table(data)
     settled = TASKS["text-classification"]().columns(table, {}, need_label=True)
@@ -251,7 +251,7 @@ def test_hostile_text_stays_text_wherever_it_is_shown(jobs, shelf, folder, tiny)
     report = check_data(TASKS["text-classification"](), data)
     assert "<script>" in Page(draw_report(report)).text
 
-    begin(shelf, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
     (job,) = jobs.all()
     account = {
         "confusion": {"labels": [HOSTILE, None], "counts": [[1, 2], [0, 0]]},
@@ -300,8 +300,8 @@ def test_curves_are_drawn_from_any_numbers(losses):
     assert len(drawn) < 10_000
 
 
-def test_each_state_of_a_run_is_said(jobs, shelf, folder, tiny):
-    begin(shelf, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+def test_each_state_of_a_run_is_said(jobs, registry, folder, tiny):
+    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
     (job,) = jobs.all()
     started = {"event": "started", "total_steps": 4, "resumed_from": None}
     step = {"event": "step", "step": 2, "loss": 0.5, "epoch": 1.0, "seconds_left": 61, "tokens_per_second": 9.0}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-    from ..model_registry import Shelf
+    from ..model_registry import ModelRegistry
     from ..runs.jobs import Jobs
 
 LOOPBACK = "127.0.0.1"
@@ -40,14 +40,14 @@ SECONDS_TO_END = 3  # for what is under way when the server ends
 PAGES = Path(__file__).parents[1] / "pages"
 
 
-def build_app(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
+def build_app(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
     """The page with its tabs.
 
     Args:
-        shelf: the models.
+        registry: the models.
         jobs: the training runs.
     """
-    return _in_loop(partial(_drawn, shelf, jobs))
+    return _in_loop(partial(_drawn, registry, jobs))
 
 
 def _in_loop(function: Callable[[], Any]) -> Any:
@@ -63,10 +63,10 @@ def _in_loop(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def _drawn(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
+def _drawn(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
     import gradio as gr
 
-    from .tab_context import Desk
+    from .tab_context import TabContext
     from .tabs import look_inside, prompt, train, try_it, write
 
     tabs = {"try": try_it, "train": train, "prompt": prompt, "write": write, "inside": look_inside}
@@ -74,15 +74,15 @@ def _drawn(shelf: "Shelf", jobs: "Jobs") -> "gr.Blocks":
         gr.HTML('<header class="hw-head"><h1>Headway</h1><p>BERT and GPT-2 on your texts</p></header>')
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as drawn:
             model = gr.Dropdown(label="Model", allow_custom_value=True, render=False, elem_id="model")
-            desk = Desk(shelf, jobs, drawn, model, app)
+            context = TabContext(registry, jobs, drawn, model, app)
             for name, tab in tabs.items():
                 with gr.Tab(tab.TITLE, id=name):
-                    tab.draw(desk)
+                    tab.draw(context)
     return app.queue(max_size=MOST_WAITING, default_concurrency_limit=8)
 
 
 def serve_app(
-    shelf: "Shelf",
+    registry: "ModelRegistry",
     jobs: "Jobs",
     *,
     key: str | None = None,
@@ -94,7 +94,7 @@ def serve_app(
     """The page at `/` and the HTTP API at `/api`, for a server to run.
 
     Args:
-        shelf: the models.
+        registry: the models.
         jobs: the training runs.
         key: what people must say to use either; None: nothing.
         hosts: the only names under which it may be asked for; none: any.
@@ -109,7 +109,7 @@ def serve_app(
     from .middleware import AfterTheLast, StayHome
     from .theme import FRAME, app_theme
 
-    api = create_api(shelf, key=key)
+    api = create_api(registry, key=key)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -122,7 +122,7 @@ def serve_app(
     whole.mount("/api", api)
     whole.add_middleware(StayHome, hosts=hosts)
     whole.add_middleware(AfterTheLast)
-    page = build_app(shelf, jobs)
+    page = build_app(registry, jobs)
 
     def is_key(_: str, said: str) -> bool:
         return key is not None and hmac.compare_digest(said.encode(), key.encode())
@@ -186,7 +186,7 @@ def ui(
     keep_few_kernels()
     import uvicorn
 
-    from ..model_registry import Shelf
+    from ..model_registry import ModelRegistry
     from ..runs.jobs import Jobs
     from ..terminal import screen
 
@@ -196,7 +196,7 @@ def ui(
     port = port or _port_of(os.environ.get("GRADIO_SERVER_PORT"))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     runs = user_path(runs)
-    shelf = Shelf(models or (), runs=runs, hub=hub, precision=precision)
+    registry = ModelRegistry(models or (), runs=runs, hub=hub, precision=precision)
     with listen(host, port, FIRST_PORT) as listener:
         alone = is_loopback(listener)
         address = f"http://{'localhost' if alone else host}:{listener.getsockname()[1]}"
@@ -209,7 +209,7 @@ def ui(
         if not alone and key is None:
             console.print(f"Whoever can reach {host} can use it, upload files and train. Say --key to ask for a key.")
         app = serve_app(
-            shelf,
+            registry,
             Jobs(runs),
             key=key,
             # A page on the internet can have its own name lead here, but it cannot know the key.

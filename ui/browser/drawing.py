@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ...tasks.base.display import Bar, Bars, Mark, Marked, Statement, View
+from ...tasks.base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
 from ..terminal import figure
 
 COLOURS = 8  # of marks, in app.css
@@ -44,7 +44,7 @@ def quiet(message: str) -> str:
 def draw_views(views: Iterable[View]) -> str:
     """A prediction."""
     parts = []
-    for titled, group in groupby(views, key=lambda view: isinstance(view, Bars) and bool(view.title)):
+    for titled, group in groupby(views, key=lambda view: isinstance(view, ScoreBars) and bool(view.title)):
         drawn = "".join(_draw(one) for one in group)
         parts.append(f'<div class="hw-beside">{drawn}</div>' if titled else drawn)
     return f'<div class="hw-views">{"".join(parts)}</div>'
@@ -54,13 +54,13 @@ def _draw(view: View) -> str:
     match view:
         case Statement():
             return f'<div class="hw-said" dir="auto">{escape(view.text)}</div>{quiet(view.detail)}'
-        case Bars():
+        case ScoreBars():
             return draw_bars(view)
-        case Marked():
+        case HighlightedText():
             return draw_marked(view)
 
 
-def draw_bars(view: Bars) -> str:
+def draw_bars(view: ScoreBars) -> str:
     """Names with their numbers as bars; where there are many, the first of them."""
     title = f"<h4>{escape(view.title)}</h4>" if view.title else ""
     first, rest = view.bars[:MOST_BARS], view.bars[MOST_BARS:]
@@ -71,11 +71,11 @@ def draw_bars(view: Bars) -> str:
     return f'<div class="hw-bars{wide}">{title}{_rows(first)}{more}</div>'
 
 
-def _rows(bars: Sequence[Bar]) -> str:
+def _rows(bars: Sequence[ScoreBar]) -> str:
     return "".join(_bar(one) for one in bars)
 
 
-def _bar(bar: Bar) -> str:
+def _bar(bar: ScoreBar) -> str:
     chosen = " hw-chosen" if bar.chosen else ""
     limit = ""
     if bar.threshold is not None:
@@ -92,7 +92,7 @@ def _percent(share: float) -> str:
     return f"{100 * min(max(share if math.isfinite(share) else 0.0, 0.0), 1.0):.1f}"
 
 
-def draw_marked(view: Marked) -> str:
+def draw_marked(view: HighlightedText) -> str:
     """A text with its marks; parts with the same label have the same colour."""
     labels = sorted({mark.label for mark in view.marks})
     title = f"<h4>{escape(view.title)}</h4>" if view.title else ""
@@ -105,16 +105,16 @@ def draw_marked(view: Marked) -> str:
     return f'{title}<div class="hw-text" dir="auto">{"".join(pieces)}</div>'
 
 
-def _apart(marks: Sequence[Mark]) -> list[Mark]:
+def _apart(marks: Sequence[Highlight]) -> list[Highlight]:
     """The marks in the text's order, without those that overlap an earlier one of the list."""
-    kept: list[Mark] = []
+    kept: list[Highlight] = []
     for mark in marks:
         if mark.end > mark.start and all(mark.end <= one.start or one.end <= mark.start for one in kept):
             kept.append(mark)
     return sorted(kept, key=lambda mark: mark.start)
 
 
-def _mark(text: str, mark: Mark, colour: int) -> str:
+def _mark(text: str, mark: Highlight, colour: int) -> str:
     told = " ".join(part for part in (mark.label, "" if mark.score is None else f"{mark.score:.2f}") if part)
     name = f"<small>{escape(mark.label)}</small>" if mark.label else ""
     faint = " hw-faint" if mark.faint else ""

@@ -13,8 +13,8 @@ from ..terminal import duration, figure
 from .drawing import draw_progress, draw_table, quiet
 
 if TYPE_CHECKING:
-    from ...tasks.data.columns import Columns
-    from ...tasks.data.report import Report
+    from ...tasks.data.columns import ColumnMapping
+    from ...tasks.data.report import DataReport
     from ...tasks.data.rows import Table
     from ..runs.job import History, Job, Status
 
@@ -57,7 +57,7 @@ def title(name: str) -> str:
 # Data.
 
 
-def draw_rows(table: "Table", columns: "Columns | None", fields: Mapping[str, str]) -> str:
+def draw_rows(table: "Table", columns: "ColumnMapping | None", fields: Mapping[str, str]) -> str:
     """The first rows, and which column holds what.
 
     Args:
@@ -102,7 +102,7 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def draw_report(report: "Report") -> str:
+def draw_report(report: "DataReport") -> str:
     """What a look over the data has found, in plain words."""
     held_out = f", {report.eval_examples:,} held out" if report.eval_examples else ""
     parts = [f'<p class="hw-said-small">{report.examples:,} examples can be used{held_out}.</p>']

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from ...core.atomic_files import whole_file
+from ...core.atomic_files import atomic_file
 from ...core.errors import HeadwayError
 from .drawing import draw_code
 from .events import FILES, bind
 from .run_drawing import STATES, draw_curves, draw_data, draw_head, draw_results
-from .tab_context import Desk
+from .tab_context import TabContext
 
 if TYPE_CHECKING:
     from ..runs.job import Job
@@ -27,13 +27,13 @@ SECONDS_BETWEEN_LOOKS = 1.0  # while something is under way
 PRESS = "() => setTimeout(() => document.querySelector('#save-model')?.click(), 300)"
 
 
-def draw_runs(desk: Desk) -> tuple[gr.Radio, gr.Timer, Any]:
+def draw_runs(context: TabContext) -> tuple[gr.Radio, gr.Timer, Any]:
     """Draws them.
 
     Returns:
         The list, the clock by which it is looked at, and what makes an event be followed by a look.
     """
-    jobs = desk.jobs
+    jobs = context.jobs
     timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
     seen = gr.State({})
     with gr.Row(equal_height=False, visible=False) as panel:
@@ -70,12 +70,12 @@ def draw_runs(desk: Desk) -> tuple[gr.Radio, gr.Timer, Any]:
             api_visibility="private",
         )
 
-    for trigger in (timer.tick, runs.input, desk.page.load):
+    for trigger in (timer.tick, runs.input, context.page.load):
         refresh(trigger)
     for button, what in ((stop, jobs.stop), (kill, jobs.kill), (resume, jobs.resume), (remove, jobs.remove)):
         done = bind(button.click, partial(act, jobs, what), [runs], [], told, queue=None, show_progress="hidden")
         refresh(done.then)
-    bind(try_it.click, partial(open_in_try, jobs), [runs], [desk.tabs, desk.model], told, queue=None)
+    bind(try_it.click, partial(open_in_try, jobs), [runs], [context.tabs, context.model], told, queue=None)
     packed = bind(pack_up.click, partial(pack, jobs), [runs], [save], told, queue=FILES)
     packed.success(None, None, None, js=PRESS, api_visibility="private")
     return runs, timer, refresh
@@ -167,7 +167,7 @@ def pack(jobs: "Jobs", selected: str | None) -> Any:
     packed = Path(get_upload_folder()) / "headway-models" / f"{job.id}-{made}" / f"{job.request.name}.zip"
     if not packed.exists():
         packed.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(packed) as path, zipfile.ZipFile(path, "w") as archive:
+        with atomic_file(packed) as path, zipfile.ZipFile(path, "w") as archive:
             for file in sorted(job.output.rglob("*")):
                 # Weights do not get smaller; what they are packed into opens on any machine.
                 how = zipfile.ZIP_STORED if file.suffix == ".safetensors" else zipfile.ZIP_DEFLATED

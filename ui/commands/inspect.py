@@ -87,7 +87,7 @@ def _write(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from ...core.atomic_files import new_path, refuse_existing, whole_file
+    from ...core.atomic_files import atomic_file, new_path, refuse_existing
     from ..terminal import print_json
     from .inspect_page import render_page
 
@@ -100,7 +100,7 @@ def _write(
     if twice := typed.keys() & named.keys():
         raise HeadwayError(f"{flag(min(twice))}: the {min(twice)} is given already. Leave one of them out.")
     found = look(opened, {**typed, **named}, explain)
-    with whole_file(output, overwrite) as unfinished:
+    with atomic_file(output, overwrite) as unfinished:
         unfinished.write_text(render_page(found), encoding="utf-8")
     if json:
         print_json({"output": str(output), "answer": found.answer, "tokens": len(found.reading.tokens)})

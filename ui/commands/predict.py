@@ -190,9 +190,9 @@ def _write_document(
 ) -> None:
     from json import dumps
 
-    from ...core.atomic_files import new_path, whole_file
+    from ...core.atomic_files import atomic_file, new_path
 
-    with whole_file(new_path(output), overwrite) as unfinished:
+    with atomic_file(new_path(output), overwrite) as unfinished:
         unfinished.write_text(dumps(document(found), ensure_ascii=False) + "\n", encoding="utf-8")
 
 

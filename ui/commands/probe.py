@@ -43,7 +43,7 @@ def probe(
     """
     from rich.progress import Progress
 
-    from ...core.atomic_files import new_path, refuse_existing, whole_file
+    from ...core.atomic_files import atomic_file, new_path, refuse_existing
     from ...tasks.inspection import ProbeResult
     from ...tasks.inspection import probe as probed
     from ..options import make_task
@@ -75,7 +75,7 @@ def probe(
     assert isinstance(found, ProbeResult)
     _show(console, found, data)
     if plot is not None:
-        with whole_file(plot, overwrite) as unfinished:
+        with atomic_file(plot, overwrite) as unfinished:
             name = Path(model)
             drawn = draw_probe(found, name.resolve().name if name.is_dir() else model)
             unfinished.write_text(drawn, encoding="utf-8")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ...tasks.base.predictions import Prediction
     from ...tasks.data.rows import RowStream
-    from ...tasks.prompting.model import Asked, PromptModel
+    from ...tasks.prompting.model import PreparedPrompt, PromptModel
 
 COLUMNS = ("text", "pair", "label")
 JOINED = ("labels", "verbalize")  # options whose values may be joined by commas
@@ -131,7 +131,7 @@ def _rows(
 
 
 def _show_prompt(
-    console: "Console", model: "PromptModel", asked: "Asked", stream: "RowStream", chosen: dict[str, Any]
+    console: "Console", model: "PromptModel", asked: "PreparedPrompt", stream: "RowStream", chosen: dict[str, Any]
 ) -> None:
     from ...tasks.data.read import read_table
     from ..terminal import section

@@ -159,7 +159,7 @@ def train(
 def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
     from ...tasks.language_modeling.from_scratch import plug_from_scratch
 
-    if not task.of_texts:
+    if not task.self_supervised:
         raise HeadwayError(
             f"--size begins with random weights, from which {task.name} learns too little. Say --model."
         )

@@ -55,7 +55,7 @@ from .schemas import (
 from .serving import Room, Serving, Use
 
 if TYPE_CHECKING:
-    from ..model_registry import Shelf
+    from ..model_registry import ModelRegistry
     from .interleaving import Writing
 
 Part = TypeVar("Part")
@@ -75,14 +75,14 @@ GETS: dict[str, Any] = {"responses": {401: POSTS["responses"][401]}}
 DEFAULT_LIMITS = Limits()
 
 
-def create_api(shelf: "Shelf", *, key: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
+def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
     """The API as an application, to be served at the root or mounted under a path.
 
     `app.state.serving.close()` finishes what was taken and refuses the rest; a server that runs the application by
     itself does so when it ends, whoever mounts it has to.
 
     Args:
-        shelf: the models.
+        registry: the models.
         key: that everything but /health asks for; none: everybody may come in.
         limits: how much is taken.
 
@@ -92,7 +92,7 @@ def create_api(shelf: "Shelf", *, key: str | None = None, limits: Limits = DEFAU
     key = key and key.strip()  # what a client sends is read without the white space around it
     if key == "":
         raise HeadwayError("The key is empty, so nobody would be kept out. Give one with letters, or none.")
-    serving = Serving(shelf, limits)
+    serving = Serving(registry, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -284,7 +284,7 @@ def _facts(serving: Serving) -> dict[str, Any]:
             "task": entry.task,
             "inputs": [] if entry.task is None else [field.name for field in TASKS[entry.task].inputs],
         }
-        for entry in serving.shelf.entries()
+        for entry in serving.registry.entries()
     ]
     tasks = {name: task.title for name, task in TASKS.items()}
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
@@ -293,7 +293,7 @@ def _facts(serving: Serving) -> dict[str, Any]:
 
 def _models(serving: Serving) -> list[dict[str, Any]]:
     models = []
-    for entry in serving.shelf.entries():
+    for entry in serving.registry.entries():
         with suppress(FileNotFoundError):  # a run that was removed after it was listed
             created = int((entry.folder / "config.json").stat().st_mtime)
             models.append({"id": entry.name, "object": "model", "created": created, "owned_by": "headway"})

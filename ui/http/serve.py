@@ -17,7 +17,7 @@ from ..onednn_cache import keep_few_kernels
 from ..options import PRECISION, chosen_options, with_options
 
 if TYPE_CHECKING:
-    from ..model_registry import Shelf
+    from ..model_registry import ModelRegistry
     from .middleware import Limits
 
 FIRST_PORT = 8000
@@ -57,20 +57,22 @@ def serve(
     SIGTERM or Ctrl+C lets it finish what it has taken.
     """
     keep_few_kernels()
-    from ..model_registry import KEPT, Shelf
+    from ..model_registry import KEPT, ModelRegistry
     from .middleware import Limits
 
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
-    shelf = Shelf(models or (), built_in=not models, precision=precision, kept=max(KEPT, USES * len(models or ())))
+    registry = ModelRegistry(
+        models or (), built_in=not models, precision=precision, kept=max(KEPT, USES * len(models or ()))
+    )
     with listen(host, port) as listener:
         if key is None and not is_loopback(listener):
             print(
                 f"headway: everybody who can reach {host} can use these models. Set HEADWAY_KEY to ask for a key.",
                 file=sys.stderr,
             )
-        open_all(shelf)
-        run(shelf, listener, key, chosen, root_path)
+        open_all(registry)
+        run(registry, listener, key, chosen, root_path)
 
 
 def chosen_key(given: str | None) -> str | None:
@@ -141,28 +143,28 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def open_all(shelf: "Shelf") -> None:
+def open_all(registry: "ModelRegistry") -> None:
     """Opens what will be asked for, so that a model that cannot be read is told before anything is served.
 
     Raises:
         HeadwayError: one cannot be opened.
     """
-    for entry in shelf.entries():
+    for entry in registry.entries():
         if entry.task is not None:
-            shelf.task_model(entry.name)
+            registry.task_model(entry.name)
         elif entry.model == "bert":
-            shelf.embedder(entry.name)
+            registry.embedder(entry.name)
         else:
-            shelf.language_model(entry.name)
+            registry.language_model(entry.name)
 
 
-def run(shelf: "Shelf", listener: socket.socket, key: str | None, limits: "Limits", root_path: str) -> None:
+def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, limits: "Limits", root_path: str) -> None:
     """Serves until SIGTERM or SIGINT, and then finishes what was taken."""
     import uvicorn
 
     from .api import create_api
 
-    api = create_api(shelf, key=key, limits=limits)
+    api = create_api(registry, key=key, limits=limits)
 
     class Server(uvicorn.Server):
         """Says that it is ready when the models are warm."""
@@ -172,7 +174,7 @@ def run(shelf: "Shelf", listener: socket.socket, key: str | None, limits: "Limit
             await super().startup(sockets)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            names = ", ".join(entry.name for entry in shelf.entries())
+            names = ", ".join(entry.name for entry in registry.entries())
             docs = "/docs" if key is None else ""  # a browser that opens a link sends no key
             print(f"{names}: http://{shown}:{port}{root_path}{docs} (Ctrl+C ends it)", flush=True)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.examples import Field
-    from ..model_registry import Entry, Shelf
+    from ..model_registry import Entry, ModelRegistry
     from .middleware import Limits
 
 Use = Literal["predict", "embed", "generate"]
@@ -71,12 +71,12 @@ class Serving:
     Its methods belong to one event loop.
 
     Args:
-        shelf: where the models are.
+        registry: where the models are.
         limits: how much is taken.
     """
 
-    def __init__(self, shelf: "Shelf", limits: "Limits") -> None:
-        self.shelf, self.limits = shelf, limits
+    def __init__(self, registry: "ModelRegistry", limits: "Limits") -> None:
+        self.registry, self.limits = registry, limits
         self.metrics = Metrics(self._queues)
         self.closed = False
         self._rooms: dict[tuple[Use, str], Room[Any]] = {}
@@ -87,7 +87,7 @@ class Serving:
 
     def open_room(self, use: Use, name: str | None) -> Room[Any] | None:
         """The room of a model, of the first that fits where no name is given; None where it is not open yet."""
-        if name is None and self.shelf.runs is not None:
+        if name is None and self.registry.runs is not None:
             return None  # which runs there are is read from the disk
         return self._fresh(use, self._first(use) if name is None else name)
 
@@ -106,7 +106,7 @@ class Serving:
             name = await asyncio.to_thread(self._first, use)
             if room := self._fresh(use, name):
                 return room
-        entry = await asyncio.to_thread(self.shelf.find, name)
+        entry = await asyncio.to_thread(self.registry.find, name)
         opened = {"predict": self._open_predictor, "embed": self._open_embedder, "generate": self._open_writer}[use]
         made = await asyncio.to_thread(_opened, entry, use, opened)
         if room := self._fresh(use, name):
@@ -126,7 +126,7 @@ class Serving:
         """
         from ...core.generation.generation_config import GenerationConfig
 
-        for entry in self.shelf.entries():
+        for entry in self.registry.entries():
             if entry.task is not None:
                 room = await self.room("predict", entry.name)
                 await room.work.submit([{field.name: WARM_UP for field in room.fields}])
@@ -144,17 +144,17 @@ class Serving:
             room.work.close(timeout)
 
     def _first(self, use: Use) -> str:
-        fitting = [entry.name for entry in self.shelf.entries() if not _unfit(entry, use)]
+        fitting = [entry.name for entry in self.registry.entries() if not _unfit(entry, use)]
         if not fitting:
             raise NoSuchModel(f"There is no model here that can {use}. Start the server with one.")
         return fitting[0]
 
     def _open_predictor(self, entry: "Entry") -> "Room[Batcher[Input, dict[str, Any]]]":
         name = entry.name
-        fields = self.shelf.task_model(name).task.fields
+        fields = self.registry.task_model(name).task.fields
 
         def predict(inputs: Sequence[Input]) -> list[dict[str, Any]]:
-            model = self.shelf.task_model(name)
+            model = self.registry.task_model(name)
             answers = [prediction.to_json() for prediction in model.predict(list(inputs))]
             self._count("predict", name, model.tokenizer, [text for one in inputs for text in _texts(one)])
             return answers
@@ -163,10 +163,10 @@ class Serving:
 
     def _open_embedder(self, entry: "Entry") -> "Room[Batcher[str, Embedded]]":
         name = entry.name
-        self.shelf.embedder(name)
+        self.registry.embedder(name)
 
         def embed(texts: Sequence[str]) -> list[Embedded]:
-            model = self.shelf.embedder(name)
+            model = self.registry.embedder(name)
             vectors = model.embed(texts)
             counts = self._count("embed", name, model.tokenizer, texts)
             return [Embedded(vector, count) for vector, count in zip(vectors, counts, strict=True)]
@@ -174,7 +174,7 @@ class Serving:
         return _room(entry, (), self._batcher("embed", name, embed, _cost_of_text))
 
     def _open_writer(self, entry: "Entry") -> Room[Turns]:
-        self.shelf.language_model(entry.name)
+        self.registry.language_model(entry.name)
         return _room(entry, (), Turns(entry.name, most_waiting=self.limits.max_queue))
 
     def _batcher(
@@ -216,7 +216,7 @@ class Serving:
             yield part if part.piece or part.generation is not None else None
 
     def _language_model(self, room: Room[Turns]) -> "tuple[Network, Tokenizer]":
-        return self.shelf.language_model(room.name)
+        return self.registry.language_model(room.name)
 
 
 def _unfit(entry: "Entry", use: Use) -> str | None:

@@ -31,7 +31,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ...core.atomic_files import disk_errors, whole_file
+from ...core.atomic_files import atomic_file, disk_errors
 from ...core.errors import HeadwayError
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
@@ -262,7 +262,7 @@ class Job:
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """A small file, whole or not there."""
-        with whole_file(self.folder / name, overwrite=True) as path:
+        with atomic_file(self.folder / name, overwrite=True) as path:
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def kill(self) -> None:

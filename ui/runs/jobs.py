@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...core.atomic_files import disk_errors, whole_folder
+from ...core.atomic_files import atomic_folder, disk_errors
 from ...core.errors import HeadwayError
 from ..onednn_cache import KERNELS_KEPT
 from .job import AT_ONCE, History, Job, Request, Status
@@ -137,7 +137,7 @@ class Jobs:
             self.folder.mkdir(parents=True, exist_ok=True)
             request = replace(request, name=self._free(safe_name(request.name), taken))
             job = Job(self.folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}")
-            with whole_folder(job.folder) as new:
+            with atomic_folder(job.folder) as new:
                 (new / "data").mkdir()
                 data = _keep(request.data, new / "data")
                 held_out = request.eval_data and _keep(request.eval_data, new / "data")

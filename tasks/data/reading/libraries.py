@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
+from ..features import IGNORE_INDEX
 from ..places import name_place
 from ..rows import Rows, RowStream
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
 GIVEN = "the rows given"
-IGNORE_INDEX = -100  # in the place of a tag's id: PyTorch's own
 
 
 def open_object(source: Any) -> RowStream:

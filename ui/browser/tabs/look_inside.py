@@ -19,11 +19,11 @@ from ...commands.inspect import describe, look
 from ...commands.inspect_page import render_page
 from ..drawing import PICK, draw_choices, draw_frame, facts, hint
 from ..events import bind, keep_listed, this_tab
-from ..tab_context import Desk
+from ..tab_context import TabContext
 
 if TYPE_CHECKING:
     from ....tasks.inspection import Inspected
-    from ...model_registry import Shelf
+    from ...model_registry import ModelRegistry
 
 TITLE = "Look inside"
 OWN = "its own answer"
@@ -33,11 +33,11 @@ EMPTY = (
 )
 
 
-def draw(desk: Desk) -> None:
+def draw(context: TabContext) -> None:
     """Draws the tab."""
-    shelf, tab = desk.shelf, this_tab()
+    registry, tab = context.registry, this_tab()
     most = max(len(task.inputs) for task in TASKS.values())
-    names = [entry.name for entry in shelf.entries()]
+    names = [entry.name for entry in registry.entries()]
     with gr.Row():
         model = gr.Dropdown(names, value=None, label="Model", allow_custom_value=True, min_width=240)
         explained = gr.Dropdown([OWN], value=OWN, label="Explain", visible=False, min_width=160)
@@ -52,24 +52,24 @@ def draw(desk: Desk) -> None:
 
     bind(
         model.change,
-        partial(choose, shelf, most),
+        partial(choose, registry, most),
         [model],
         [about, explained, *texts, examples, shown, download],
         told,
         show_progress="hidden",
     )
     seen = [shown, download, explained]
-    bind([start.click, texts[0].submit], partial(look_at, shelf), [model, explained, *texts], seen, told)
-    picked = bind(examples.click, partial(pick, shelf, most), [model], texts, told, show_progress="hidden")
-    bind(picked.success, partial(look_at, shelf), [model, explained, *texts], seen, told)
-    keep_listed(model, lambda: [entry.name for entry in shelf.entries()], tab.select)
+    bind([start.click, texts[0].submit], partial(look_at, registry), [model, explained, *texts], seen, told)
+    picked = bind(examples.click, partial(pick, registry, most), [model], texts, told, show_progress="hidden")
+    bind(picked.success, partial(look_at, registry), [model, explained, *texts], seen, told)
+    keep_listed(model, lambda: [entry.name for entry in registry.entries()], tab.select)
 
 
-def choose(shelf: "Shelf", most: int, name: str | None) -> tuple[Any, ...]:
+def choose(registry: "ModelRegistry", most: int, name: str | None) -> tuple[Any, ...]:
     """What the form becomes for a model."""
     if not name:
         raise HeadwayError("Choose a model first.")
-    opened = shelf.inspected(name)
+    opened = registry.inspected(name)
     shown = [
         gr.Textbox(label=field.label if field.required else f"{field.label} (may be empty)", visible=True)
         for field in opened.fields
@@ -90,20 +90,22 @@ def _samples(opened: "Inspected") -> list[dict[str, str]]:
     return sample_texts(task())
 
 
-def pick(shelf: "Shelf", most: int, name: str, event: gr.EventData) -> Any:
+def pick(registry: "ModelRegistry", most: int, name: str, event: gr.EventData) -> Any:
     """The texts of the example that was clicked."""
-    opened = shelf.inspected(name)
+    opened = registry.inspected(name)
     sample = _samples(opened)[event.choice]
     given = [sample.get(field.name, "") for field in opened.fields]
     texts = (*given, *([""] * (most - len(given))))
     return texts if most > 1 else texts[0]
 
 
-def look_at(shelf: "Shelf", name: str | None, explain: str | None, *texts: str | None) -> Iterator[tuple[Any, ...]]:
+def look_at(
+    registry: "ModelRegistry", name: str | None, explain: str | None, *texts: str | None
+) -> Iterator[tuple[Any, ...]]:
     """The page about some texts: in its frame, to download, and what else in it can be explained."""
     if not name:
         raise HeadwayError("Choose a model first.")
-    opened = shelf.inspected(name)
+    opened = registry.inspected(name)
     given = {field.name: text for field, text in zip(opened.fields, texts, strict=False) if text and text.strip()}
     for field in opened.fields:
         if field.required and field.name not in given:

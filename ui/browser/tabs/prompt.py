@@ -21,12 +21,12 @@ from ....tasks.samples import sample_prompt
 from ...terminal import prompt_figures
 from ..drawing import draw_code, draw_table, draw_views, hint, note, quiet
 from ..events import FILES, bind, keep_listed, this_tab, told
-from ..tab_context import Desk
+from ..tab_context import TabContext
 from .write import language_models
 
 if TYPE_CHECKING:
-    from ....tasks.prompting.model import Asked
-    from ...model_registry import Shelf
+    from ....tasks.prompting.model import PreparedPrompt
+    from ...model_registry import ModelRegistry
 
 TITLE = "Prompt"
 CHOOSE, WRITE = "Choose a label", "Write an answer"
@@ -85,10 +85,10 @@ class Setup:
         )
 
 
-def draw(desk: Desk) -> None:
+def draw(context: TabContext) -> None:
     """Draws the tab."""
-    shelf, tab = desk.shelf, this_tab()
-    names = language_models(shelf)
+    registry, tab = context.registry, this_tab()
+    names = language_models(registry)
     begun = start_from(FIRST)
     with gr.Row():
         model = gr.Dropdown(
@@ -157,12 +157,12 @@ def draw(desk: Desk) -> None:
         show_progress="hidden",
     )
     bind(add.click, add_row, [rows], [rows], failing, queue=None, show_progress="hidden")
-    opened = keep_listed(model, partial(language_models, shelf), tab.select)
+    opened = keep_listed(model, partial(language_models, registry), tab.select)
     for trigger in (opened.then, [one.change for one in (*setup, text, pair)]):
-        bind(trigger, partial(preview, shelf), [text, pair, *setup], [sent], failing, show_progress="hidden")
+        bind(trigger, partial(preview, registry), [text, pair, *setup], [sent], failing, show_progress="hidden")
     bind(layout.blur, match_layout, [layout, rows], [rows, pair], failing, queue=None, show_progress="hidden")
-    bind([ask.click, text.submit], partial(answer_one, shelf), [text, pair, *setup], [answer], failing)
-    bind(score.click, partial(score_file, shelf), [file, most, *setup], [figures], failed, queue=FILES)
+    bind([ask.click, text.submit], partial(answer_one, registry), [text, pair, *setup], [answer], failing)
+    bind(score.click, partial(score_file, registry), [file, most, *setup], [figures], failed, queue=FILES)
 
 
 # The form.
@@ -223,13 +223,13 @@ def match_layout(layout: str, rows: list[list[Any]]) -> tuple[Any, Any]:
 # Asking.
 
 
-def _asked(shelf: "Shelf", setup: Setup) -> "tuple[PromptModel, Asked]":
+def _asked(registry: "ModelRegistry", setup: Setup) -> "tuple[PromptModel, PreparedPrompt]":
     if not setup.model:
         raise HeadwayError("Choose a GPT-2 first.")
     prompt, examples = setup.prompt(), setup.examples
     if not examples and not prompt.labels and not prompt.writes:
         raise HeadwayError("There are no labels: write some, joined by commas, or add worked examples with answers.")
-    model = PromptModel(prompt, *shelf.language_model(setup.model), setup.model)
+    model = PromptModel(prompt, *registry.language_model(setup.model), setup.model)
     asked = model.ask(examples or None, _columns(setup.template), paired=setup.template.paired)
     return model, asked
 
@@ -244,11 +244,11 @@ def _inputs(setup: Setup, text: str, pair: str) -> list[Any]:
     return [(text, pair)] if setup.template.paired else [text]
 
 
-def preview(shelf: "Shelf", text: str, pair: str, *form: Any) -> str:
+def preview(registry: "ModelRegistry", text: str, pair: str, *form: Any) -> str:
     """The prompt as the model reads it; what is missing, where something is."""
     try:
         setup = Setup(*form)
-        model, asked = _asked(shelf, setup)
+        model, asked = _asked(registry, setup)
         texts = model.texts(_inputs(setup, text or NO_TEXT, pair or NO_TEXT), asked)
         shown, left_out = model.fitted(asked, texts)
         more = f"{left_out} more would not fit into what the model reads at once." if left_out else ""
@@ -257,22 +257,22 @@ def preview(shelf: "Shelf", text: str, pair: str, *form: Any) -> str:
         return note(told(error))
 
 
-def answer_one(shelf: "Shelf", text: str, pair: str, *form: Any) -> str:
+def answer_one(registry: "ModelRegistry", text: str, pair: str, *form: Any) -> str:
     """The answer to one text."""
     setup = Setup(*form)
     if not text.strip() or (setup.template.paired and not pair.strip()):
         raise HeadwayError("Your text is empty. Write something there.")
-    model, asked = _asked(shelf, setup)
+    model, asked = _asked(registry, setup)
     (prediction,) = model.answer(asked, model.texts(_inputs(setup, text, pair), asked))
     return draw_views(prediction.views({"text": text, "pair": pair})) + quiet(" ".join(model.remarks))
 
 
-def score_file(shelf: "Shelf", file: str | None, most: int, *form: Any) -> str:
+def score_file(registry: "ModelRegistry", file: str | None, most: int, *form: Any) -> str:
     """How good the prompt is on the rows of a file."""
     if not file:
         raise HeadwayError("Upload a file with texts and their labels first.")
     setup = Setup(*form)
-    model, _ = _asked(shelf, setup)
+    model, _ = _asked(registry, setup)
     table = read_table(file, limit=int(most))
     found = model.evaluate(table, setup.examples or None, seeds=SEEDS)
     rows = [{name: value for name, value in row.items() if value != ""} for row in prompt_figures(found)]

@@ -20,7 +20,7 @@ from ....core.errors import HeadwayError
 from ....core.options import Option, options_of
 from ....tasks import TASKS, read_table
 from ....tasks.base.check import check_data
-from ....tasks.infer_task import guess_task
+from ....tasks.infer_task import infer_task
 from ....tasks.samples import FOLDER as SAMPLES
 from ...commands.quickstart import TRAINING as FOR_BUILT_IN
 from ...commands.train import DEFAULT_MODELS
@@ -31,13 +31,13 @@ from ..events import FILES, bind
 from ..form import draw_option, read_options
 from ..run_drawing import LABEL, draw_report, draw_rows, spoken
 from ..runs_panel import draw_runs, run_choices
-from ..tab_context import Desk
+from ..tab_context import TabContext
 
 if TYPE_CHECKING:
     from ....tasks.base.task import Task
-    from ....tasks.data.columns import Columns
+    from ....tasks.data.columns import ColumnMapping
     from ....tasks.data.rows import Table
-    from ...model_registry import Shelf
+    from ...model_registry import ModelRegistry
     from ...runs.jobs import Jobs
 
 TITLE = "Train"
@@ -48,7 +48,7 @@ MAIN = ("epochs", "learning_rate", "batch_size")  # the options at first sight
 NOT_HERE = ("trackers", "teacher")
 HEADERS = {"It is told": None, "The first row names the columns": True, "There is no such row": False}
 FEW_WORDS = {"messages.csv": "Messages, sorted by what they are about", "entities.conll": "Names in sentences",
-             "questions.json": "Questions about texts", "pairs.csv": "Pairs of sentences"}  # fmt: skip
+             "questions.json": "PromptRunner about texts", "pairs.csv": "Pairs of sentences"}  # fmt: skip
 NO_FILE = "The first rows and a check of the data appear here."
 
 
@@ -133,27 +133,27 @@ def chosen_columns(task: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that a person named, or let stand; those that the task does not read are left out."""
     names = [field.name for field in TASKS[task].inputs]
     chosen = {name: said[name] for name in names if said.get(name) is not None}
-    label = {} if TASKS[task].of_texts or not said.get("label") else {"label": list(said["label"])}
+    label = {} if TASKS[task].self_supervised or not said.get("label") else {"label": list(said["label"])}
     return {**chosen, **label}
 
 
 # The page.
 
 
-def draw(desk: Desk) -> None:
+def draw(context: TabContext) -> None:
     """Draws the tab."""
     gr.HTML(f"<style>{STYLE}</style>", elem_classes="hw-nothing")
     with gr.Accordion("A new run", open=True, elem_id="new-run") as new:
-        form, told, start, looks = _draw_form(desk)
-    runs, timer, refresh = draw_runs(desk)
+        form, told, start, looks = _draw_form(context)
+    runs, timer, refresh = draw_runs(context)
     started = bind(
-        start.click, partial(begin, desk.shelf, desk.jobs), form.inputs, [new, runs, timer], told, queue=None
+        start.click, partial(begin, context.registry, context.jobs), form.inputs, [new, runs, timer], told, queue=None
     )
     refresh(started.success)
-    _bind_form(desk, form, told, looks)
+    _bind_form(context, form, told, looks)
 
 
-def _draw_form(desk: Desk) -> tuple[Form, gr.HTML, gr.Button, dict[str, Any]]:
+def _draw_form(context: TabContext) -> tuple[Form, gr.HTML, gr.Button, dict[str, Any]]:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             gr.HTML('<h3 class="hw-steps">1. Your data</h3>')
@@ -195,11 +195,11 @@ def _draw_form(desk: Desk) -> tuple[Form, gr.HTML, gr.Button, dict[str, Any]]:
         gr.HTML('<h3 class="hw-steps">3. The model</h3>')
         with gr.Row():
             model = gr.Dropdown(
-                model_names(desk.shelf, "text-classification"),
-                value=default_model(desk.shelf, "text-classification"),
+                model_names(context.registry, "text-classification"),
+                value=default_model(context.registry, "text-classification"),
                 label="Begin from",
                 info="A small one that is built in, one of yours, or one that was trained here",
-                allow_custom_value=desk.shelf.hub,
+                allow_custom_value=context.registry.hub,
                 min_width=240,
                 elem_id="base",
             )
@@ -224,8 +224,8 @@ def _draw_form(desk: Desk) -> tuple[Form, gr.HTML, gr.Button, dict[str, Any]]:
     return form, told, start, looks
 
 
-def _bind_form(desk: Desk, form: Form, told: gr.HTML, looks: dict[str, Any]) -> None:
-    shelf = desk.shelf
+def _bind_form(context: TabContext, form: Form, told: gr.HTML, looks: dict[str, Any]) -> None:
+    registry = context.registry
     settings = [form.training[name] for name in MAIN]
     read = [looks["first"], looks["rest"], looks["guessed"], *form.about_data]
     of_task = [form.model, *form.options.values(), *settings]
@@ -233,17 +233,17 @@ def _bind_form(desk: Desk, form: Form, told: gr.HTML, looks: dict[str, Any]) -> 
 
     def look(bound: Any) -> None:
         """After whatever changes what is read: the check, which takes longer."""
-        bind(bound.success, partial(check, shelf), form.inputs, [looks["report"]], told, queue=FILES, **quick)
+        bind(bound.success, partial(check, registry), form.inputs, [looks["report"]], told, queue=FILES, **quick)
 
     bind(looks["samples"].click, take_sample, [], [form.data], told, queue=None, show_progress="hidden")
     uploaded = bind(
         [form.data.change], partial(read_file, True), form.inputs, [*read, form.name], told, queue=FILES, **quick
     )
-    chosen = bind(uploaded.success, partial(choose_task, shelf), [form.task], of_task, told, queue=None, **quick)
+    chosen = bind(uploaded.success, partial(choose_task, registry), [form.task], of_task, told, queue=None, **quick)
     look(chosen)
     again = partial(read_file, False), form.inputs, [*read, form.name], told
     changed = bind(form.task.input, *again, queue=FILES, **quick)
-    look(bind(changed.success, partial(choose_task, shelf), [form.task], of_task, told, queue=None, **quick))
+    look(bind(changed.success, partial(choose_task, registry), [form.task], of_task, told, queue=None, **quick))
     look(bind(form.header.input, *again, queue=FILES, **quick))
     picked = [column.input for column in form.columns.values()]
     look(bind(picked, redraw, form.inputs, [looks["first"]], told, queue=FILES, **quick))
@@ -251,8 +251,8 @@ def _bind_form(desk: Desk, form: Form, told: gr.HTML, looks: dict[str, Any]) -> 
     # In the page itself, without asking the server: an answer that came later would undo what was typed meanwhile.
     suggested = form.model.input(None, form.model, settings, js=suggest_in_page(), show_progress="hidden", queue=False)
     look(suggested)
-    desk.page.load(
-        lambda task: gr.Dropdown(choices=list(model_names(shelf, task))),
+    context.page.load(
+        lambda task: gr.Dropdown(choices=list(model_names(registry, task))),
         form.task,
         form.model,
         show_progress="hidden",
@@ -284,7 +284,7 @@ def read_file(guess: bool, *values: Any) -> tuple[Any, ...]:
         return note(plainly(error, filled)), gr.Column(visible=False), "", filled.task, *hidden, filled.name
     name, why = filled.task, ""
     if guess:
-        found = guess_task(table)
+        found = infer_task(table)
         name = found.task
         why = quiet(f"A guess, because {found.why}. Choose another task if it is none.")
     shown, columns = _settle(table, name, {}, filled)
@@ -306,16 +306,16 @@ def _column_names() -> list[str]:
     return [option.name for option in column_options()]
 
 
-def _settle(table: "Table", task: str, said: Mapping[str, Any], filled: Filled) -> "tuple[str, Columns | None]":
+def _settle(table: "Table", task: str, said: Mapping[str, Any], filled: Filled) -> "tuple[str, ColumnMapping | None]":
     """The first rows with what their columns hold, and that itself where it can be told."""
     try:
-        columns = TASKS[task]().columns(table, said, need_label=not TASKS[task].of_texts)
+        columns = TASKS[task]().columns(table, said, need_label=not TASKS[task].self_supervised)
     except HeadwayError as error:
         return note(plainly(error, filled)) + draw_rows(table, None, _fields(task)), None
     return draw_rows(table, columns, _fields(task)), columns
 
 
-def column_choices(table: "Table", task: str, columns: "Columns | None") -> list[Any]:
+def column_choices(table: "Table", task: str, columns: "ColumnMapping | None") -> list[Any]:
     """What the form lets a person choose for each column, with what was found."""
     named = table.header or table.columns != tuple(str(number) for number in range(len(table.columns)))
     choices = [(one if named else _describe(table, one), one) for one in table.columns]
@@ -325,7 +325,7 @@ def column_choices(table: "Table", task: str, columns: "Columns | None") -> list
         if name == "label":
             label = columns.label if columns else None
             value = [label] if isinstance(label, str) else list(label or ())
-            shown = not TASKS[task].of_texts
+            shown = not TASKS[task].self_supervised
             made.append(gr.Dropdown(choices=choices, value=value, visible=shown, multiselect=True))
         elif name in fields:
             free = [] if fields[name].required else [("none", "")]
@@ -351,12 +351,12 @@ def redraw(*values: Any) -> str:
     return _settle(table, filled.task, filled.columns, filled)[0]
 
 
-def check(shelf: "Shelf", *values: Any) -> str:
+def check(registry: "ModelRegistry", *values: Any) -> str:
     """What a look over the whole data finds."""
     filled = Filled.read(values)
     if filled.data is None:
         return ""
-    model = shelf.find(filled.model).folder if filled.model else None
+    model = registry.find(filled.model).folder if filled.model else None
     try:
         report = check_data(
             filled.plugged(),
@@ -386,25 +386,25 @@ def _without_folders(text: str, filled: Filled) -> str:
 # The model.
 
 
-def model_names(shelf: "Shelf", task: str | None) -> list[str]:
+def model_names(registry: "ModelRegistry", task: str | None) -> list[str]:
     """The models that a task can be plugged onto."""
     kinds = TASKS[task or "text-classification"].models
-    return [entry.name for entry in shelf.entries() if entry.model in kinds]
+    return [entry.name for entry in registry.entries() if entry.model in kinds]
 
 
-def default_model(shelf: "Shelf", task: str) -> str | None:
+def default_model(registry: "ModelRegistry", task: str) -> str | None:
     """The built-in one of the task's kind, or else the first."""
-    names = model_names(shelf, task)
+    names = model_names(registry, task)
     built_in = DEFAULT_MODELS[TASKS[task].models[0]]
     return built_in if built_in in names else next(iter(names), None)
 
 
-def choose_task(shelf: "Shelf", task: str) -> tuple[Any, ...]:
+def choose_task(registry: "ModelRegistry", task: str) -> tuple[Any, ...]:
     """What the form becomes for a task: its models, its options, and the settings that fit the model."""
     known = {option.name for option in options_of(TASKS[task])}
-    model = default_model(shelf, task)
+    model = default_model(registry, task)
     options = [gr.update(visible=option.name in known) for option in _task_options()]
-    return gr.Dropdown(choices=list(model_names(shelf, task)), value=model), *options, *suggest(model)
+    return gr.Dropdown(choices=list(model_names(registry, task)), value=model), *options, *suggest(model)
 
 
 def suggest(model: str | None) -> tuple[Any, ...]:
@@ -419,18 +419,18 @@ def suggest_in_page() -> str:
     return f"model => new Map({json.dumps(known)}).get(model) ?? {json.dumps(suggest(None))}"
 
 
-def model_to_open(shelf: "Shelf", name: str) -> str:
+def model_to_open(registry: "ModelRegistry", name: str) -> str:
     """A model on the shelf as training opens it: the name of a published one, and of all others the folder.
 
     Raises:
         HeadwayError: it is not on the shelf.
     """
-    entry = shelf.find(name)
+    entry = registry.find(name)
     of_the_hub = HUB_ID.fullmatch(name) and entry.folder.name != name and not Path(name).exists()
     return name if name in BUILT_IN or of_the_hub else str(entry.folder.resolve())
 
 
-def begin(shelf: "Shelf", jobs: "Jobs", *values: Any) -> tuple[Any, ...]:
+def begin(registry: "ModelRegistry", jobs: "Jobs", *values: Any) -> tuple[Any, ...]:
     """Puts the run into the queue; the form makes way for it."""
     filled = Filled.read(values)
     if filled.data is None:
@@ -440,7 +440,7 @@ def begin(shelf: "Shelf", jobs: "Jobs", *values: Any) -> tuple[Any, ...]:
     request = Request(
         name=filled.name or filled.data.stem,
         task=filled.task,
-        model=model_to_open(shelf, filled.model),
+        model=model_to_open(registry, filled.model),
         data=filled.data,
         eval_data=filled.held_out,
         columns=filled.columns,
@@ -451,7 +451,7 @@ def begin(shelf: "Shelf", jobs: "Jobs", *values: Any) -> tuple[Any, ...]:
         shown_model=filled.model,
     )
     try:
-        job = jobs.submit(request, taken=[entry.name for entry in shelf.entries()])
+        job = jobs.submit(request, taken=[entry.name for entry in registry.entries()])
     except HeadwayError as error:
         raise HeadwayError(plainly(error, filled)) from error
     return gr.Accordion(open=False), gr.Radio(choices=run_choices(jobs), value=job.id), gr.Timer(active=True)

@@ -14,7 +14,7 @@ import gradio as gr
 
 from ....core.errors import HeadwayError
 from ....tasks import TASKS
-from ....tasks.base.display import Bar, Bars
+from ....tasks.base.display import ScoreBar, ScoreBars
 from ....tasks.data.read import stream_rows
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
@@ -22,13 +22,13 @@ from ....tasks.samples import sample_texts
 from ...terminal import duration, figure
 from ..drawing import PICK, draw_bars, draw_choices, draw_progress, draw_table, draw_views, facts, hint, note, quiet
 from ..events import FILES, bind, keep_listed
-from ..tab_context import Desk
+from ..tab_context import TabContext
 
 if TYPE_CHECKING:
     from ....tasks import TaskModel
     from ....tasks.base.task import Task
     from ....tasks.data.examples import Field
-    from ...model_registry import Shelf
+    from ...model_registry import ModelRegistry
 
 TITLE = "Try"
 ROWS_AT_ONCE = 256  # of a file, between two looks at how far it is
@@ -39,11 +39,11 @@ OUTPUTS = {"CSV": ".csv", "JSON lines": ".jsonl"}
 EMPTY = "The answer appears here."
 
 
-def draw(desk: Desk) -> None:
+def draw(context: TabContext) -> None:
     """Draws the tab."""
-    shelf = desk.shelf
+    registry = context.registry
     most = max(len(task.inputs) for task in TASKS.values())
-    desk.model.render()
+    context.model.render()
     about = gr.HTML()
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
@@ -54,31 +54,33 @@ def draw(desk: Desk) -> None:
             told = gr.HTML()
             answer = gr.HTML(hint(EMPTY), elem_id="answer", min_height=120)
     form = [about, *texts, examples, answer]
-    chosen = bind(desk.model.change, partial(choose, shelf, most), [desk.model], form, told, show_progress="hidden")
+    chosen = bind(
+        context.model.change, partial(choose, registry, most), [context.model], form, told, show_progress="hidden"
+    )
     with gr.Accordion("A whole file", open=False):
-        _draw_file(shelf, desk.model, chosen, most)
+        _draw_file(registry, context.model, chosen, most)
     with gr.Accordion("Similar sentences", open=False):
-        _draw_similar(shelf, desk.model)
+        _draw_similar(registry, context.model)
 
-    bind([ask.click, texts[0].submit], partial(ask_model, shelf), [desk.model, *texts], [answer], told)
-    picked = bind(examples.click, partial(pick, shelf, most), [desk.model], texts, told, show_progress="hidden")
-    bind(picked.success, partial(ask_model, shelf), [desk.model, *texts], [answer], told)
-    keep_listed(desk.model, partial(model_names, shelf), desk.page.load)
+    bind([ask.click, texts[0].submit], partial(ask_model, registry), [context.model, *texts], [answer], told)
+    picked = bind(examples.click, partial(pick, registry, most), [context.model], texts, told, show_progress="hidden")
+    bind(picked.success, partial(ask_model, registry), [context.model, *texts], [answer], told)
+    keep_listed(context.model, partial(model_names, registry), context.page.load)
 
 
-def model_names(shelf: "Shelf") -> list[str]:
+def model_names(registry: "ModelRegistry") -> list[str]:
     """The models on the shelf that answer something."""
-    return [entry.name for entry in shelf.entries() if entry.task is not None]
+    return [entry.name for entry in registry.entries() if entry.task is not None]
 
 
 # The form.
 
 
-def choose(shelf: "Shelf", most: int, name: str | None) -> tuple[Any, ...]:
+def choose(registry: "ModelRegistry", most: int, name: str | None) -> tuple[Any, ...]:
     """What the form becomes for a model: about it, its texts, its examples, and no answer."""
     if not name:
         raise HeadwayError("Choose a model first. There is none here yet: train one, or name a folder at the start.")
-    opened = shelf.task_model(name)
+    opened = registry.task_model(name)
     fields = opened.task.fields
     shown = [
         gr.Textbox(label=_label(field), visible=True, lines=2 if len(fields) == 1 else 1 + (i > 0))
@@ -109,9 +111,9 @@ def _kind(opened: "TaskModel") -> str:
     return "GPT-2" if type(opened.config).__name__.startswith("GPT2") else "BERT"
 
 
-def pick(shelf: "Shelf", most: int, name: str, event: gr.EventData) -> Any:
+def pick(registry: "ModelRegistry", most: int, name: str, event: gr.EventData) -> Any:
     """The texts of the example that was clicked."""
-    task = shelf.task_model(name).task
+    task = registry.task_model(name).task
     sample = sample_texts(task)[event.choice]
     given = [sample.get(field.name, "") for field in task.fields]
     texts = (*given, *([""] * (most - len(given))))
@@ -121,11 +123,11 @@ def pick(shelf: "Shelf", most: int, name: str, event: gr.EventData) -> Any:
 # One question.
 
 
-def ask_model(shelf: "Shelf", name: str | None, *texts: str | None) -> str:
+def ask_model(registry: "ModelRegistry", name: str | None, *texts: str | None) -> str:
     """What a model says about texts, given in the order of its task's fields."""
     if not name:
         raise HeadwayError("Choose a model first.")
-    opened = shelf.task_model(name)
+    opened = registry.task_model(name)
     given = _given(opened.task, texts)
     return draw_views(opened.task.views(opened.predict(given), given))
 
@@ -143,7 +145,7 @@ def _given(task: "Task", texts: Sequence[str | None]) -> dict[str, str]:
 # A file.
 
 
-def _draw_file(shelf: "Shelf", model: gr.Dropdown, chosen: Any, most: int) -> None:
+def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, most: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             file = gr.File(label="CSV, TSV, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
@@ -158,11 +160,11 @@ def _draw_file(shelf: "Shelf", model: gr.Dropdown, chosen: Any, most: int) -> No
             download = gr.DownloadButton("Download", visible=False, variant="primary")
     looked = [*columns, start, shown, download]
     for trigger in ([file.upload, file.clear], chosen.then):
-        look = partial(look_at, shelf, most)
+        look = partial(look_at, registry, most)
         bind(trigger, look, [model, file], looked, told, queue=FILES, show_progress="hidden")
     started = bind(
         start.click,
-        partial(ask_about_rows, shelf),
+        partial(ask_about_rows, registry),
         [model, file, output, *columns],
         [shown, start, stop, download],
         told,
@@ -178,7 +180,7 @@ def _draw_file(shelf: "Shelf", model: gr.Dropdown, chosen: Any, most: int) -> No
     )
 
 
-def look_at(shelf: "Shelf", most: int, name: str | None, file: str | None) -> tuple[Any, ...]:
+def look_at(registry: "ModelRegistry", most: int, name: str | None, file: str | None) -> tuple[Any, ...]:
     """What is known of a file that was uploaded: its columns, which of them are read, and its first rows."""
     none = [gr.Dropdown(visible=False) for _ in range(most)]
     if not file or not name:
@@ -188,7 +190,7 @@ def look_at(shelf: "Shelf", most: int, name: str | None, file: str | None) -> tu
             hint("Choose a model and a file."),
             gr.DownloadButton(visible=False),
         )
-    task = shelf.task_model(name).task
+    task = registry.task_model(name).task
     stream = stream_rows(file)
     try:
         texts, notes = task.columns(stream, {}, need_label=False).texts, ""
@@ -214,7 +216,7 @@ def _reads(task: "Task") -> str:
 
 
 def ask_about_rows(
-    shelf: "Shelf", name: str, file: str | None, output: str, *columns: str | None
+    registry: "ModelRegistry", name: str, file: str | None, output: str, *columns: str | None
 ) -> Iterator[tuple[Any, ...]]:
     """Asks about every row of a file, telling how far it is, and leaves a file with rows and answers.
 
@@ -223,7 +225,7 @@ def ask_about_rows(
     """
     if not file:
         raise HeadwayError("Upload a file first.")
-    model = shelf.task_model(name)
+    model = registry.task_model(name)
     chosen = {
         field.name: column for field, column in zip(model.task.fields, columns, strict=False) if column is not None
     }
@@ -263,7 +265,7 @@ def ask_about_rows(
 # Sentences that are alike.
 
 
-def _draw_similar(shelf: "Shelf", model: gr.Dropdown) -> None:
+def _draw_similar(registry: "ModelRegistry", model: gr.Dropdown) -> None:
     sentences = [text for one in sample_texts(TASKS["sentence-similarity"]()) for text in one.values()]
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
@@ -276,13 +278,15 @@ def _draw_similar(shelf: "Shelf", model: gr.Dropdown) -> None:
                 hint("The nearest sentences appear here, by the vectors that the model makes of texts."),
                 elem_id="similar",
             )
-    bind([find.click, query.submit], partial(find_similar, shelf), [model, query, lines], [found], told)
+    bind([find.click, query.submit], partial(find_similar, registry), [model, query, lines], [found], told)
 
 
-def find_similar(shelf: "Shelf", name: str | None, query: str, lines: str) -> str:
+def find_similar(registry: "ModelRegistry", name: str | None, query: str, lines: str) -> str:
     """The sentences that are nearest to a query by a model's vectors."""
     sentences = [{"text": line.strip()} for line in lines.splitlines() if line.strip()]
     if not name or not query.strip() or not sentences:
         raise HeadwayError("Something is missing: choose a model, write what to look for, and sentences, one a line.")
-    hits = search(shelf.embedder(name), query, stream_rows(sentences), column="text", top=SIMILAR)
-    return draw_bars(Bars(tuple(Bar(hit.row["text"], hit.score, chosen=not i) for i, hit in enumerate(hits))))
+    hits = search(registry.embedder(name), query, stream_rows(sentences), column="text", top=SIMILAR)
+    return draw_bars(
+        ScoreBars(tuple(ScoreBar(hit.row["text"], hit.score, chosen=not i) for i, hit in enumerate(hits)))
+    )

@@ -13,10 +13,10 @@ from ....tasks.language_modeling.writing import Writer
 from ....tasks.samples import sample_texts
 from ..drawing import PICK, draw_choices, draw_token_bars, hint, quiet
 from ..events import bind, keep_listed, this_tab
-from ..tab_context import Desk
+from ..tab_context import TabContext
 
 if TYPE_CHECKING:
-    from ...model_registry import Shelf
+    from ...model_registry import ModelRegistry
 
 TITLE = "Write"
 LIKELIEST = 10
@@ -26,10 +26,10 @@ TOKENS_OF_WAYS = 20  # of each of several ways on: longer ones of a beam search 
 ALL = 0  # of top-k: no limit
 
 
-def draw(desk: Desk) -> None:
+def draw(context: TabContext) -> None:
     """Draws the tab."""
-    shelf, tab = desk.shelf, this_tab()
-    names = language_models(shelf)
+    registry, tab = context.registry, this_tab()
+    names = language_models(registry)
     model = gr.Dropdown(names, value=next(iter(names), None), label="Model", allow_custom_value=True)
     before, offered = gr.State([]), gr.State([])
     tokens = gr.State([])
@@ -68,9 +68,9 @@ def draw(desk: Desk) -> None:
 
     settings = [temperature, top_k, top_p, length]
     writing = bind(
-        go_on.click, partial(write_on, shelf), [model, text, before, *settings], [text, before], told,
+        go_on.click, partial(write_on, registry), [model, text, before, *settings], [text, before], told,
     )  # fmt: skip
-    look = partial(look_ahead, shelf), [model, text], [next_ones, tokens, ways, offered], told
+    look = partial(look_ahead, registry), [model, text], [next_ones, tokens, ways, offered], told
     bind(writing.then, *look, show_progress="hidden")
     bind([model.change, text.blur], *look, show_progress="hidden")
     picked = bind(
@@ -79,18 +79,18 @@ def draw(desk: Desk) -> None:
     bind(picked.then, *look, show_progress="hidden")
     begun = bind(begin.click, begin_with, [], [text], told, queue=None, show_progress="hidden")
     bind(begun.then, *look, show_progress="hidden")
-    bind(show.click, partial(several_ways, shelf), [model, text, beams], [ways, offered], told)
+    bind(show.click, partial(several_ways, registry), [model, text, beams], [ways, offered], told)
     taken = bind(ways.click, append, [text, before, offered], [text, before], told, queue=None, show_progress="hidden")
     bind(taken.then, *look, show_progress="hidden")
     returned = bind(back.click, take_back, [text, before], [text, before], told, queue=None, show_progress="hidden")
     bind(returned.then, *look, show_progress="hidden")
     stop.click(lambda: None, None, None, cancels=[writing], queue=False, api_visibility="private")
-    keep_listed(model, partial(language_models, shelf), tab.select)
+    keep_listed(model, partial(language_models, registry), tab.select)
 
 
-def language_models(shelf: "Shelf") -> list[str]:
+def language_models(registry: "ModelRegistry") -> list[str]:
     """Every GPT-2 on the shelf."""
-    return [entry.name for entry in shelf.entries() if entry.model == "gpt2"]
+    return [entry.name for entry in registry.entries() if entry.model == "gpt2"]
 
 
 def _beginnings() -> list[str]:
@@ -99,14 +99,14 @@ def _beginnings() -> list[str]:
     return [one["text"] for one in sample_texts(TextGeneration())]
 
 
-def _writer(shelf: "Shelf", name: str | None) -> Writer:
+def _writer(registry: "ModelRegistry", name: str | None) -> Writer:
     if not name:
         raise HeadwayError("Choose a GPT-2 first.")
-    return Writer(*shelf.language_model(name))
+    return Writer(*registry.language_model(name))
 
 
 def write_on(
-    shelf: "Shelf",
+    registry: "ModelRegistry",
     name: str | None,
     text: str,
     before: list[str],
@@ -123,7 +123,7 @@ def write_on(
         options |= {"top_p": float(top_p)} if top_p < 1 else {}
     before = [*before, text]
     shown = 0.0
-    for piece in _writer(shelf, name).write(text, **options):
+    for piece in _writer(registry, name).write(text, **options):
         text += piece
         if time.monotonic() - shown > BETWEEN_PIECES:
             shown = time.monotonic()
@@ -131,9 +131,9 @@ def write_on(
     yield text, before
 
 
-def look_ahead(shelf: "Shelf", name: str | None, text: str) -> tuple[str, list[str | None], str, list[str]]:
+def look_ahead(registry: "ModelRegistry", name: str | None, text: str) -> tuple[str, list[str | None], str, list[str]]:
     """The likeliest tokens as bars, and what each adds to the text; ways on that were shown for another are gone."""
-    found = _writer(shelf, name).likeliest(text, LIKELIEST)
+    found = _writer(registry, name).likeliest(text, LIKELIEST)
     shown = [(_visible(one.token), one.probability, one.text is not None) for one in found]
     return draw_token_bars(shown), [one.text for one in found], "", []
 
@@ -160,9 +160,9 @@ def take_back(text: str, before: list[str]) -> tuple[str, list[str]]:
     return (before[-1], before[:-1]) if before else (text, before)
 
 
-def several_ways(shelf: "Shelf", name: str | None, text: str, beams: int) -> tuple[str, list[str]]:
+def several_ways(registry: "ModelRegistry", name: str | None, text: str, beams: int) -> tuple[str, list[str]]:
     """The best continuations to choose from."""
-    found = _writer(shelf, name).alternatives(text, int(beams), TOKENS_OF_WAYS)
+    found = _writer(registry, name).alternatives(text, int(beams), TOKENS_OF_WAYS)
     shown = [one.text.strip("\n") or "(the text ends)" for one in found]
     scores = quiet("The likeliest first; click on one to append it.")
     return scores + draw_choices(shown, long=True), [one.text for one in found]
