@@ -121,8 +121,8 @@ def fit(
         data_fingerprint: stands for the data's content; a checkpoint of other data is refused.
         stop: asked after every step; when it says yes a checkpoint is saved and the run is interrupted.
         tracker_folder: where trackers that write files write them; `run_folder` if left out.
-        in_batch_negatives: whether an example's loss depends on those that are computed with it, so that a run cannot go on
-            with another `config.tokens_at_once`.
+        in_batch_negatives: whether the loss uses in-batch negatives; a run cannot then resume with another
+            `config.tokens_at_once`.
 
     Raises:
         KeyboardInterrupt: `stop` said yes; `resume` goes on from that very step.

@@ -7,7 +7,6 @@ from typing import Any
 
 from ...core.models.packing import PackedBatch
 
-
 IGNORE_INDEX = -100  # a target that the loss and the metrics skip, as PyTorch's ignore_index
 
 

@@ -14,9 +14,9 @@ from ...core.errors import HeadwayError
 from ..data.column_names import plain
 from ..data.columns import SAMPLE_ROWS, ColumnMapping, read_text
 from ..data.examples import Example
+from ..data.features import IGNORE_INDEX
 from ..data.labels import readable, verdict_reader
 from ..data.places import shorten
-from ..data.features import IGNORE_INDEX
 from ..data.rows import RowStream, Table
 from ..data.words import WordSegmenter
 from .character_spans import Annotation, fit_spans, holds_spans, read_spans
