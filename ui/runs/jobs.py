@@ -248,7 +248,7 @@ class Jobs:
         with (job.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
                 # -P: modules are never looked for in the folder that the process is in, where files come from outside.
-                [sys.executable, "-P", "-m", f"{__package__}.job_process", str(job.folder)],
+                [sys.executable, "-P", "-m", f"{__package__}.worker", str(job.folder)],
                 cwd=job.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The process in which a training run of the browser app computes: `python -P -m headway.ui.runs.job_process FOLDER`.
+"""The process in which a training run of the browser app computes: `python -P -m headway.ui.runs.worker FOLDER`.
 
 It reads what was asked for from the run's folder (job.py), trains, and writes what happens there. The server may go
 and come back meanwhile.

@@ -48,7 +48,7 @@ MAIN = ("epochs", "learning_rate", "batch_size")  # the options at first sight
 NOT_HERE = ("trackers", "teacher")
 HEADERS = {"It is told": None, "The first row names the columns": True, "There is no such row": False}
 FEW_WORDS = {"messages.csv": "Messages, sorted by what they are about", "entities.conll": "Names in sentences",
-             "questions.json": "PromptRunner about texts", "pairs.csv": "Pairs of sentences"}  # fmt: skip
+             "questions.json": "Questions about texts", "pairs.csv": "Pairs of sentences"}  # fmt: skip
 NO_FILE = "The first rows and a check of the data appear here."
 
 
