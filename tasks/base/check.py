@@ -130,6 +130,6 @@ def collect_warnings(
     """What the task has to say about single examples, each with the places that it is true of."""
     places: dict[ExampleWarning, list[str]] = {}
     for example, windows in zip(examples, groups or [[]] * len(examples), strict=True):
-        for remark in task.remarks(example, windows):
+        for remark in task.warnings(example, windows):
             places.setdefault(remark, []).append(example.where)
     return places

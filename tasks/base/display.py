@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Statement:
+class Text:
     """The answer in a few words."""
 
     text: str
@@ -52,4 +52,4 @@ class HighlightedText:
     title: str = ""
 
 
-View = Statement | ScoreBars | HighlightedText
+DisplayElement = Text | ScoreBars | HighlightedText

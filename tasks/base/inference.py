@@ -29,7 +29,7 @@ def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Featur
         plan = BatchSampler(lengths_of(groups), batch_tokens=TOKENS_AT_ONCE)
         for indices in shard(plan.by_length()):
             chosen = [features for i in indices for features in groups[i]]
-            found.update(zip(indices, task.answer(network, chosen), strict=True))
+            found.update(zip(indices, task.predict_batch(network, chosen), strict=True))
     return gather_in_order(found)
 
 

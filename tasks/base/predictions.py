@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .display import ScoreBar, ScoreBars, Statement, View
+from .display import DisplayElement, ScoreBar, ScoreBars, Text
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Prediction:
         first = next(iter(vars(self).values()))
         return ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """What there is to see of it: in a few words, and its numbers by name, where a task says nothing better.
 
         Args:
@@ -26,7 +26,7 @@ class Prediction:
         named = [value for value in vars(self).values() if isinstance(value, dict)]
         numbers = [one for one in named if one and all(isinstance(value, float) for value in one.values())]
         bars = (ScoreBars(tuple(ScoreBar(str(name), value) for name, value in one.items())) for one in numbers)
-        return (Statement(self.brief), *bars)
+        return (Text(self.brief), *bars)
 
     def to_json(self) -> dict[str, Any]:
         """The prediction as plain JSON types, field by field."""

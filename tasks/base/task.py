@@ -17,7 +17,7 @@ from ...core.errors import HeadwayError
 from ...core.options import option, options_of
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import Features
-from .display import View
+from .display import DisplayElement
 from .predictions import Misprediction
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Task:
     self_supervised: ClassVar[bool] = (
         False  # learns from texts without labels, read as a corpus that may exceed the memory
     )
-    label_names: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
+    label_columns: ClassVar[tuple[str, ...]] = ()  # of the column with the gold; those of classification if empty
     per_token: ClassVar[bool] = False  # outputs are one row a token, instead of one a sequence
     higher_is_better: ClassVar[bool] = True  # of the first figure of `score`
     has_document: ClassVar[bool] = False  # whether `document` can be asked for
@@ -77,7 +77,7 @@ class Task:
         return self.inputs
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """What its answers choose among, if anything: labels, types of entities."""
         return ()
 
@@ -125,7 +125,7 @@ class Task:
                 raise HeadwayError(f"--{name} {said}: the model reads {' and '.join(known)} only. Leave it out.")
         label = chosen.get("label")
         label = [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
-        names = self.label_names or LABEL_NAMES
+        names = self.label_columns or LABEL_NAMES
         return infer_columns(table, self.fields, chosen=texts, label=label, label_aliases=names, need_label=need_label)
 
     def infer_labels(self, table: "Table", columns: "ColumnMapping") -> tuple[Self, list[str]]:
@@ -191,7 +191,7 @@ class Task:
         """What training draws from: the windows of each example, or whatever else must be in one batch together."""
         return groups
 
-    def remarks(self, example: Any, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
+    def warnings(self, example: Any, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
         """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
         return ()
 
@@ -238,7 +238,7 @@ class Task:
 
     # -- outputs -> answers -> figures
 
-    def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+    def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """One prediction an example, in the order of `features`: the network's outputs, decoded.
 
         Args:
@@ -258,9 +258,9 @@ class Task:
         """
         raise NotImplementedError
 
-    def views(self, prediction: Any, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """What there is to see of a prediction about some texts, given by the names of `fields`."""
-        return prediction.views(texts)
+        return prediction.display(texts)
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
         """Figures by their usual names; the first is the one that chooses the best weights."""

@@ -21,7 +21,7 @@ from ...core.models.heads import SequenceHead
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
-from ..base.display import ScoreBars, View
+from ..base.display import DisplayElement, ScoreBars
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, read_text
@@ -142,7 +142,7 @@ class TextClassification(Task):
         return (text, replace(pair, required=True)) if self.paired else (text,)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """The labels."""
         return self.labels
 
@@ -364,9 +364,9 @@ class TextClassification(Task):
             dict(zip(self.labels, probabilities, strict=True)),
         )
 
-    def views(self, prediction: Any, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """As the prediction says; of several labels each with its threshold."""
-        shown = prediction.views(texts)
+        shown = prediction.display(texts)
         if self.problem_type != SEVERAL:
             return shown
         limits = dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))

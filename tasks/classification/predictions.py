@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..base.display import ScoreBar, ScoreBars, Statement, View
+from ..base.display import DisplayElement, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
 from ..data.examples import Example
 
@@ -50,11 +50,11 @@ class LabelPrediction(Prediction):
         """The label, as wide as the longest one, and its probability."""
         return f"{self.label.ljust(max(map(len, self.scores)))}  {self.score:.2f}"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """The label, and every label's probability, the likeliest first."""
         ordered = sorted(self.scores.items(), key=lambda item: -item[1])
         bars = tuple(ScoreBar(label, score, chosen=label == self.label) for label, score in ordered)
-        return Statement(self.label), ScoreBars(bars)
+        return Text(self.label), ScoreBars(bars)
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class LabelsPrediction(Prediction):
         """The labels with their probabilities."""
         return ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels) or "-"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """The labels, and every label's own probability, the likeliest first."""
         ordered = sorted(self.scores.items(), key=lambda item: -item[1])
         bars = tuple(ScoreBar(label, score, chosen=label in self.labels) for label, score in ordered)
-        return Statement(", ".join(self.labels) or "none of the labels"), ScoreBars(bars)
+        return Text(", ".join(self.labels) or "none of the labels"), ScoreBars(bars)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,6 @@ class NumberPrediction(Prediction):
         """The number."""
         return f"{self.value:.2f}"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """The number."""
-        return (Statement(self.brief),)
+        return (Text(self.brief),)

@@ -23,7 +23,7 @@ from ...core.errors import HeadwayError
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
-from ..base.display import ScoreBar, ScoreBars, Statement, View
+from ..base.display import DisplayElement, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..classification.classification import TextClassification
@@ -79,9 +79,9 @@ class SimilarityPrediction(Prediction):
         """The cosine."""
         return f"{self.similarity:.3f}"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:  # noqa: ARG002
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """The cosine; below 0 the bar is empty."""
-        return Statement(self.brief), ScoreBars((ScoreBar("similarity", self.similarity, chosen=True),))
+        return Text(self.brief), ScoreBars((ScoreBar("similarity", self.similarity, chosen=True),))
 
     def to_json(self) -> dict[str, Any]:
         """The cosine; `headway embed` gives the vectors."""
@@ -129,7 +129,7 @@ class SentenceSimilarity(Task):
             ),
         ),
     )
-    label_names: ClassVar[tuple[str, ...]] = (
+    label_columns: ClassVar[tuple[str, ...]] = (
         *("score", "similarity", "similarity_score", "relatedness_score", "label", "labels", "gold_label", "rating"),
         *("quality", "is_duplicate", "target"),
     )
@@ -231,7 +231,7 @@ class SentenceSimilarity(Task):
             return [range(min(length, room))]
         return windows(length, room, room // 8 if self.overlap is None else min(self.overlap, room // 2))
 
-    def remarks(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
+    def warnings(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
         """Texts that are cut: a pair is two sequences, so that the general count does not see it."""
         if self.long_texts != "cut" or all(len(one.input_ids) == one.length for one in windows):
             return []

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
-from ..base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
+from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -78,10 +78,10 @@ class FilledMasks(Prediction):
             return f"no {MASK} in the text"
         return " | ".join(", ".join(f"{one.word} {one.score:.2f}" for one in words) for words in self.masks)
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The text with its masks filled, and the likeliest words of each."""
         if not self.masks:
-            return (Statement(self.brief, f"Write {MASK} where a word is missing."),)
+            return (Text(self.brief, f"Write {MASK} where a word is missing."),)
         first, *rest = texts.get("text", "").split(MASK)
         filled, marks = first, []
         for words, following in zip(self.masks, rest, strict=False):
@@ -286,7 +286,7 @@ class FillMask(Task):
     # -- outputs -> answers -> figures
 
     @torch.inference_mode()
-    def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+    def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """The words behind the masks; for held-out text, how likely the model finds them."""
         if features[0].target is not None:
             measured = [

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
-from ..base.display import Highlight, HighlightedText, View
+from ..base.display import DisplayElement, Highlight, HighlightedText
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -56,7 +56,7 @@ class Continuation(Prediction):
     continuation: str
     finished: bool  # the model ended the text by itself
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The text with what follows it."""
         text = texts.get("text", "")
         return (HighlightedText(text + self.continuation, (Highlight(len(text), len(text + self.continuation)),)),)
@@ -184,7 +184,7 @@ class TextGeneration(Task):
     # -- outputs -> answers -> figures
 
     @torch.inference_mode()
-    def answer(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+    def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """How the texts go on; for held-out text, how likely the model finds it."""
         from ...core.generation.generation import generate_ids
         from ...core.generation.generation_config import GenerationConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..base.display import ScoreBar, ScoreBars, Statement, View
+from ..base.display import DisplayElement, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
 from ..classification.predictions import LabelPrediction, LabelsPrediction
 from .calibration import calibrate, own_probabilities
@@ -32,13 +32,11 @@ class PromptedLabel(LabelPrediction):
         likeliest = max(self.uncalibrated, key=self.uncalibrated.__getitem__)
         return f"{super().brief}{spread}  (uncalibrated: {likeliest} {self.uncalibrated[likeliest]:.2f})"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The label, and the probabilities after calibration and before it, in the same order."""
         spread = "" if self.spread is None else f"± {self.spread:.2f} over the orders of the examples"
-        _, calibrated = super().views(texts)
-        return _side_by_side(
-            Statement(self.label, spread), calibrated, self.uncalibrated, {_likeliest(self.uncalibrated)}
-        )
+        _, calibrated = super().display(texts)
+        return _side_by_side(Text(self.label, spread), calibrated, self.uncalibrated, {_likeliest(self.uncalibrated)})
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class PromptedLabels(LabelsPrediction):
     uncalibrated: dict[str, float] | None
     spread: dict[str, float] | None
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The labels, and the probabilities after calibration and before it, in the same order."""
-        said, calibrated = super().views(texts)
+        said, calibrated = super().display(texts)
         raw = self.uncalibrated or {}
         return _side_by_side(said, calibrated, raw, {label for label, score in raw.items() if score >= THRESHOLD})
 
@@ -65,8 +63,8 @@ class WrittenAnswer(Prediction):
 
 
 def _side_by_side(
-    said: View, calibrated: View, uncalibrated: Mapping[str, float] | None, chosen: set[str | None]
-) -> tuple[View, ...]:
+    said: DisplayElement, calibrated: DisplayElement, uncalibrated: Mapping[str, float] | None, chosen: set[str | None]
+) -> tuple[DisplayElement, ...]:
     assert isinstance(calibrated, ScoreBars)
     if not uncalibrated:
         return said, calibrated

@@ -27,7 +27,7 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import SpanHead
 from ...core.options import option
 from ..base.card_text import CardText
-from ..base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
+from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.column_names import plain
@@ -73,9 +73,9 @@ class AnswerPrediction(Prediction):
         answer = "no answer" if self.answer is None else " ".join(self.answer.split())
         return f"{answer}  {self.score:.2f}"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The answer, where in its context it and the next best ones stand, and how likely each is."""
-        said = Statement("no answer" if self.answer is None else self.answer, _unread(self.unread_tokens))
+        said = Text("no answer" if self.answer is None else self.answer, _unread(self.unread_tokens))
         marks = tuple(
             Highlight(one.start, one.end, "", one.score, faint=bool(place) or self.answer is None)
             for place, one in enumerate(self.alternatives)
@@ -132,7 +132,7 @@ class QuestionAnswering(Task):
         Field("question", "Question", aliases=("query", "question_text")),
         Field("context", "Context", aliases=("passage", "paragraph", "document", "article", "text", "body")),
     )
-    label_names: ClassVar[tuple[str, ...]] = ("answers", "answer", "answer_text", "answer_texts", "label")
+    label_columns: ClassVar[tuple[str, ...]] = ("answers", "answer", "answer_text", "answer_texts", "label")
     architecture: ClassVar[str] = "ForQuestionAnswering"
     per_token: ClassVar[bool] = True
     has_document: ClassVar[bool] = True
@@ -258,7 +258,7 @@ class QuestionAnswering(Task):
             )
         return left
 
-    def remarks(self, example: QuestionExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
+    def warnings(self, example: QuestionExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """What is wrong with the answers, and what the model cannot read or give."""
         answers = example.answers or ()
         for trouble, answer in {answer.trouble: answer for answer in answers if answer.trouble}.items():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..base.display import Highlight, HighlightedText, Statement, View
+from ..base.display import DisplayElement, Highlight, HighlightedText, Text
 from ..base.predictions import Prediction
 
 
@@ -33,8 +33,8 @@ class EntitiesPrediction(Prediction):
         found = [f"{one.label} {' '.join(one.text.split())} {one.score:.2f}" for one in self.entities]
         return "   ".join(found) or "no entities"
 
-    def views(self, texts: Mapping[str, str]) -> tuple[View, ...]:
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The entities in their text."""
         text = next(iter(texts.values()), "")
         marks = tuple(Highlight(one.start, one.end, one.label, one.score) for one in self.entities)
-        return (*([] if marks else [Statement("no entities")]), HighlightedText(text, marks))
+        return (*([] if marks else [Text("no entities")]), HighlightedText(text, marks))

@@ -140,7 +140,7 @@ class TokenClassification(Task):
         return types_of(self.labels, self.scheme)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """The types."""
         return self.types
 
@@ -247,7 +247,7 @@ class TokenClassification(Task):
             types=self.types,
         )
 
-    def remarks(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
+    def warnings(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """Spans that do not fit the words, words without a tag or without tokens, and entities beyond a cut."""
         for what, spans in ((WIDENED, example.widened), (DROPPED, example.dropped)):
             yield from (ExampleWarning(what, detail=span) for span in spans)

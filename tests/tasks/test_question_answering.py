@@ -308,7 +308,7 @@ class TestEncoding:
         assert max(len(one.input_ids) for one in group) <= 48
         room = 48 - (3 if tokenizer.kind == "wordpiece" else 2)
         (example,) = examples_of(table_of(row("London", context, long)))
-        assert [remark.what[:27] for remark in task.remarks(example, group)] == ["the question is longer than"]
+        assert [remark.what[:27] for remark in task.warnings(example, group)] == ["the question is longer than"]
         assert group[0].context.unread == len(tokenizer.encode(long).ids) - room // 2
         ((short,),) = encode(task, [row("on", "on", question=long)], tokenizer)  # a short context leaves more room
         assert len(short.input_ids) == 48
@@ -320,7 +320,7 @@ class TestEncoding:
         assert one.target == (one.context.none, one.context.none)
         assert one.context.unread == one.length - len(one.input_ids) > 0
         (example,) = examples_of(table_of(row("London", context)))
-        assert [remark.what for remark in task.remarks(example, [one])] == [
+        assert [remark.what for remark in task.warnings(example, [one])] == [
             "the answer is in what was cut off and counts as missed"
         ]
 
@@ -329,8 +329,8 @@ class TestEncoding:
         rows = [row(context.strip()[:300], context), row("cat sat on", context)]
         task = QuestionAnswering(max_answer_length=2)
         long, short = zip(examples_of(table_of(*rows)), encode(task, rows, tokenizer), strict=True)
-        assert "in no window whole" in "".join(remark.what for remark in task.remarks(*long))
-        assert "longer than 2 tokens" in "".join(remark.what for remark in task.remarks(*short))
+        assert "in no window whole" in "".join(remark.what for remark in task.warnings(*long))
+        assert "longer than 2 tokens" in "".join(remark.what for remark in task.warnings(*short))
 
     @settings(max_examples=150, deadline=None)
     @given(

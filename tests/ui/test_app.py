@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from gradio.utils import get_upload_folder
 from headway.core.errors import HeadwayError
 from headway.tasks import TASKS, FillMask, TextClassification, load
-from headway.tasks.base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement
+from headway.tasks.base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction
@@ -119,7 +119,7 @@ def clicked(choice: int) -> gr.EventData:
 @pytest.mark.parametrize(
     "drawn",
     [
-        draw_views([Statement(HOSTILE, HOSTILE)]),
+        draw_views([Text(HOSTILE, HOSTILE)]),
         draw_views([ScoreBars((ScoreBar(HOSTILE, 0.5, True, 0.4),), HOSTILE)]),
         draw_views(
             [HighlightedText(HOSTILE, (Highlight(2, 30, HOSTILE, 0.5), Highlight(40, 50, faint=True)), HOSTILE)]
@@ -179,61 +179,61 @@ def test_many_bars_are_folded_away():
 
 
 def test_a_label_is_shown_with_the_bars_of_all_the_likeliest_first():
-    said, bars = TextClassification(labels=("a", "b")).views(LabelPrediction("b", 0.9, {"a": 0.1, "b": 0.9}), {})
-    assert said == Statement("b")
+    said, bars = TextClassification(labels=("a", "b")).display(LabelPrediction("b", 0.9, {"a": 0.1, "b": 0.9}), {})
+    assert said == Text("b")
     assert bars == ScoreBars((ScoreBar("b", 0.9, True), ScoreBar("a", 0.1)))
 
 
 def test_several_labels_are_shown_with_their_thresholds():
     task = TextClassification(labels=("a", "b"), problem_type="multi_label_classification", thresholds=(0.3, 0.7))
-    said, bars = task.views(LabelsPrediction(("a",), {"a": 0.4, "b": 0.6}), {})
-    assert said == Statement("a")
+    said, bars = task.display(LabelsPrediction(("a",), {"a": 0.4, "b": 0.6}), {})
+    assert said == Text("a")
     assert bars == ScoreBars((ScoreBar("b", 0.6, False, 0.7), ScoreBar("a", 0.4, True, 0.3)))
-    none, _ = task.views(LabelsPrediction((), {"a": 0.1, "b": 0.1}), {})
-    assert none == Statement("none of the labels")
+    none, _ = task.display(LabelsPrediction((), {"a": 0.1, "b": 0.1}), {})
+    assert none == Text("none of the labels")
 
 
 def test_a_number_is_a_statement():
-    assert NumberPrediction(3.14159).views({}) == (Statement("3.14"),)
+    assert NumberPrediction(3.14159).display({}) == (Text("3.14"),)
 
 
 def test_entities_are_marked_in_their_text():
     text = "😀 Ada lives in Aarhus"
     entities = (Entity("Ada", "PER", 2, 5, 0.9), Entity("Aarhus", "LOC", 15, 21, 0.8))
-    (marked,) = EntitiesPrediction(entities, (), (), ()).views({"text": text})
+    (marked,) = EntitiesPrediction(entities, (), (), ()).display({"text": text})
     assert [text[mark.start : mark.end] for mark in marked.marks] == ["Ada", "Aarhus"]
-    assert EntitiesPrediction((), (), (), ()).views({"text": text})[0] == Statement("no entities")
+    assert EntitiesPrediction((), (), (), ()).display({"text": text})[0] == Text("no entities")
 
 
 def test_an_answer_is_marked_in_its_context_and_no_answer_is_said():
     context = "Ada lived in London."
     spans = (Span("London", 13, 19, 0.6), Span("in London", 10, 19, 0.2), Span("Ada", 0, 3, 0.001))
     found = AnswerPrediction("London", 13, 19, 0.6, 0.1, spans)
-    said, marked, bars = found.views({"question": "where?", "context": context})
-    assert said == Statement("London")
+    said, marked, bars = found.display({"question": "where?", "context": context})
+    assert said == Text("London")
     assert [(mark.start, mark.faint) for mark in marked.marks] == [(13, False), (10, True)]
     assert [(bar.name, bar.chosen) for bar in bars.bars][:3] == [
         ("London", True), ("in London", False), ("no answer", False)
     ]  # fmt: skip
     none = AnswerPrediction(None, None, None, 0.9, 0.9, spans, unread_tokens=1200)
-    said, marked, bars = none.views({"question": "why?", "context": context})
-    assert said == Statement("no answer", "1,200 tokens are beyond what the model may read")
+    said, marked, bars = none.display({"question": "why?", "context": context})
+    assert said == Text("no answer", "1,200 tokens are beyond what the model may read")
     assert all(mark.faint for mark in marked.marks)
     assert bars.bars[0] == ScoreBar("no answer", 0.9, True)
 
 
 def test_filled_gaps_are_marked_where_they_were():
     found = FilledMasks("the cat sat", ((Word("cat", 0.5), Word("dog", 0.2)), (Word("##s", 0.9),)))
-    marked, first, second = found.views({"text": "the [MASK] sat[MASK] 🙂 [MASK]"})
+    marked, first, second = found.display({"text": "the [MASK] sat[MASK] 🙂 [MASK]"})
     assert marked.text == "the cat sats 🙂 [MASK]"
     assert [marked.text[mark.start : mark.end] for mark in marked.marks] == ["cat", "s"]
     assert (first.title, second.title) == ("Gap 1", "Gap 2")
-    (said,) = FilledMasks("no gap", ()).views({"text": "no gap"})
+    (said,) = FilledMasks("no gap", ()).display({"text": "no gap"})
     assert "[MASK]" in said.detail
 
 
 def test_a_continuation_is_marked_after_its_text():
-    (marked,) = Continuation(" a time", True).views({"text": "Once upon"})
+    (marked,) = Continuation(" a time", True).display({"text": "Once upon"})
     assert marked == HighlightedText("Once upon a time", (Highlight(9, 16),))
 
 

@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ...tasks.base.display import Highlight, HighlightedText, ScoreBar, ScoreBars, Statement, View
+from ...tasks.base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from ..terminal import figure
 
 COLOURS = 8  # of marks, in app.css
@@ -41,7 +41,7 @@ def quiet(message: str) -> str:
     return f'<div class="hw-quiet" dir="auto">{escape(message)}</div>' if message else ""
 
 
-def draw_views(views: Iterable[View]) -> str:
+def draw_views(views: Iterable[DisplayElement]) -> str:
     """A prediction."""
     parts = []
     for titled, group in groupby(views, key=lambda view: isinstance(view, ScoreBars) and bool(view.title)):
@@ -50,9 +50,9 @@ def draw_views(views: Iterable[View]) -> str:
     return f'<div class="hw-views">{"".join(parts)}</div>'
 
 
-def _draw(view: View) -> str:
+def _draw(view: DisplayElement) -> str:
     match view:
-        case Statement():
+        case Text():
             return f'<div class="hw-said" dir="auto">{escape(view.text)}</div>{quiet(view.detail)}'
         case ScoreBars():
             return draw_bars(view)

@@ -264,7 +264,7 @@ def answer_one(registry: "ModelRegistry", text: str, pair: str, *form: Any) -> s
         raise HeadwayError("Your text is empty. Write something there.")
     model, asked = _asked(registry, setup)
     (prediction,) = model.answer(asked, model.texts(_inputs(setup, text, pair), asked))
-    return draw_views(prediction.views({"text": text, "pair": pair})) + quiet(" ".join(model.remarks))
+    return draw_views(prediction.display({"text": text, "pair": pair})) + quiet(" ".join(model.remarks))
 
 
 def score_file(registry: "ModelRegistry", file: str | None, most: int, *form: Any) -> str:

@@ -99,9 +99,9 @@ def describe(opened: "TaskModel") -> str:
     """What a model does, in a line."""
     task, config = opened.task, opened.config
     named = {task.title: f"{config.num_layers} layers of {config.hidden_size:,}, {_kind(opened)}"}
-    if task.names:
-        more = f" and {len(task.names) - MOST_NAMES:,} more" if len(task.names) > MOST_NAMES else ""
-        named["Knows"] = ", ".join(task.names[:MOST_NAMES]) + more
+    if task.label_names:
+        more = f" and {len(task.label_names) - MOST_NAMES:,} more" if len(task.label_names) > MOST_NAMES else ""
+        named["Knows"] = ", ".join(task.label_names[:MOST_NAMES]) + more
     for metric, value in list((opened.info.get("metrics") or {}).items())[:1]:
         named["Held out"] = f"{metric.replace('_', ' ')} {figure(value, 3)}"
     return facts(named)
@@ -129,7 +129,7 @@ def ask_model(registry: "ModelRegistry", name: str | None, *texts: str | None) -
         raise HeadwayError("Choose a model first.")
     opened = registry.task_model(name)
     given = _given(opened.task, texts)
-    return draw_views(opened.task.views(opened.predict(given), given))
+    return draw_views(opened.task.display(opened.predict(given), given))
 
 
 def _given(task: "Task", texts: Sequence[str | None]) -> dict[str, str]:
