@@ -65,7 +65,7 @@ def load_checkpoint(
         name_or_path: a folder, a built-in name or a hub id.
         head: the head that the folder was published with, or None for the backbone alone, whatever head there is.
         filled: False leaves the weights in their files, checked as far as that goes without reading them, and the
-            network without any: for `inference.ready`, which reads them one by one, or for `fill`.
+            network without any: for `inference.prepare_for_inference`, which reads them one by one, or for `fill`.
 
     Raises:
         HeadwayError: there is no such model, or something in its folder is missing, damaged or not supported.

@@ -38,7 +38,7 @@ SMALLEST = 1e-12  # scale: a row of zeros stays one
 INT8_ROWS = 512  # at once: what is computed between two products then stays in the processor's cache
 
 
-def ready(network: Network, precision: str = "fp32", weights: Weights | None = None) -> Network:
+def prepare_for_inference(network: Network, precision: str = "fp32", weights: Weights | None = None) -> Network:
     """The network for inference; it shares what is not packed with the one given, which stays as it is.
 
     On the CPU the process has as many threads as cores afterwards, and keeps what memory it frees (cores.py).
@@ -76,12 +76,12 @@ def load_for_inference(checkpoint: Checkpoint, precision: str, device: torch.dev
     """The network of a checkpoint whose weights are still in their files, for inference on a device.
 
     Raises:
-        HeadwayError: as `ready`.
+        HeadwayError: as `prepare_for_inference`.
     """
     if device.type == "cpu":
-        return ready(checkpoint.network, precision, checkpoint.weights)
+        return prepare_for_inference(checkpoint.network, precision, checkpoint.weights)
     fill(checkpoint.network, checkpoint.weights)
-    return ready(cast("Network", checkpoint.network.to(device)), precision)
+    return prepare_for_inference(cast("Network", checkpoint.network.to(device)), precision)
 
 
 Pack = Callable[[nn.Linear, str], nn.Module]  # from a linear layer and the activation behind it

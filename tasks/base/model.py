@@ -20,7 +20,7 @@ from ...core.checkpoints.config_file import published_class, read_config
 from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
-from ...core.inference.inference import ready
+from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, inference_device, processes, wants_cpu
@@ -266,7 +266,7 @@ class TaskModel:
             metrics = self.task.score(predictions, eval_examples)
             per_label = self.task.per_label(predictions, eval_examples)
             if worth_measuring(len(eval_examples), started.device):
-                rounded = predictions_for(self.task, ready(self.network, "bf16"), held_out.groups)
+                rounded = predictions_for(self.task, prepare_for_inference(self.network, "bf16"), held_out.groups)
                 first, figure = next(iter(metrics.items()))
                 by_precision = {"fp32": figure, "bf16": self.task.score(rounded, eval_examples)[first]}
             self.held_out = Evaluation(metrics, per_label, eval_examples, predictions, ())
@@ -465,7 +465,7 @@ class TaskModel:
         if self._packed is None or self._packed[0] != state:
             self._packed = None  # before the next one takes memory
             weights = self._checkpoint.weights if self._unread else None
-            self._packed = state, ready(self._network.eval(), precision, weights)
+            self._packed = state, prepare_for_inference(self._network.eval(), precision, weights)
         return self._packed[1]
 
     def _predict(self, examples: Sequence[Example]) -> tuple[list[Any], int, dict[ExampleWarning, list[str]]]:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
-from ...core.inference.inference import ready
+from ...core.inference.inference import prepare_for_inference
 from ...core.models.bert import BertPooler
 from ...core.models.heads import Network, SequenceHead
 from ...core.models.packing import BatchSampler
@@ -130,7 +130,7 @@ def _read_once(network: Network, groups: Sequence[list[Features]]) -> tuple[Inpu
                 firsts.append(one)
             mine.append(numbers[key])
         of_windows.append(mine)
-    backbone = ready(network).backbone
+    backbone = prepare_for_inference(network).backbone
     device = next(network.parameters()).device
     found: dict[int, np.ndarray] = {}
     plan = BatchSampler([len(one.input_ids) for one in firsts], batch_tokens=TOKENS_AT_ONCE)

@@ -7,7 +7,7 @@ from ...core.checkpoints.config_file import published_class, read_config
 from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
-from ...core.inference.inference import load_for_inference, ready
+from ...core.inference.inference import load_for_inference, prepare_for_inference
 from ...core.models.gpt2 import GPT2Config, LanguageModelHead
 from ...core.models.heads import Network, language_model_head
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -48,7 +48,7 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
                 f"{name} has no language-model head, and its token embedding does not stand in for one "
                 "(tie_word_embeddings is false in config.json). Choose another model."
             )
-        network = ready(network.to(device), precision)
+        network = prepare_for_inference(network.to(device), precision)
     assert isinstance(network.head, LanguageModelHead)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:

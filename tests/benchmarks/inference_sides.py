@@ -190,12 +190,12 @@ def classify(job: Job) -> dict[str, Any]:
 
 def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> Any:
     from headway.core.checkpoints.checkpoint import load_checkpoint
-    from headway.core.inference.inference import ready
+    from headway.core.inference.inference import prepare_for_inference
     from headway.core.models.packing import BatchSampler, PackedBatch
     from headway.tasks.data.features import TOKENS_AT_ONCE
 
     network = load_checkpoint(folder).network
-    network = network if job.precision == "plain" else ready(network, job.precision)
+    network = network if job.precision == "plain" else prepare_for_inference(network, job.precision)
     lengths = [len(one) for one in sequences]
 
     def work() -> np.ndarray:
@@ -294,10 +294,10 @@ def _generate_ours(job: Job, prompts: list[list[int]]) -> Any:
     from headway.core.checkpoints.checkpoint import load_checkpoint
     from headway.core.generation.generation import generate_ids
     from headway.core.generation.generation_config import GenerationConfig
-    from headway.core.inference.inference import ready
+    from headway.core.inference.inference import prepare_for_inference
 
     plain = load_checkpoint(Path(job.cache) / "gpt2").network
-    network = ready(plain, job.precision)
+    network = prepare_for_inference(plain, job.precision)
     products = sum(part.weight.numel() for part in plain.modules() if isinstance(part, torch.nn.Linear))
 
     def work() -> list[list[int]]:

@@ -575,16 +575,16 @@ def test_labels_that_do_not_fit_the_head_are_not_written(tmp_path):
 FULL_DISK = """
 import resource
 from pathlib import Path
-from headway.core.bert import Bert, BertConfig
-from headway.core.checkpoint import save_checkpoint
+from headway.core.atomic_files import atomic_folder
+from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.errors import HeadwayError
-from headway.core.folders import whole_folder
-from headway.core.heads import Network
+from headway.core.models.bert import Bert, BertConfig
+from headway.core.models.heads import Network
 
 network = Network(Bert(BertConfig(vocab_size=400, hidden_size=64, num_layers=1, num_heads=2, intermediate_size=64)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))  # a file may not grow further, as on a full disk
 try:
-    with whole_folder(Path("model"), overwrite=True) as folder:
+    with atomic_folder(Path("model"), overwrite=True) as folder:
         save_checkpoint(folder, network)
 except HeadwayError as error:
     print(error)

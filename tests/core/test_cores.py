@@ -8,7 +8,7 @@ import pytest
 import torch
 from headway.core import cpu
 from headway.core.cpu import keep_freed_memory, use_available_cores
-from headway.core.inference.inference import ready
+from headway.core.inference.inference import prepare_for_inference
 from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.heads import Network
 
@@ -95,5 +95,5 @@ def test_what_the_environment_says_of_memory_is_left(glibc, monkeypatch, variabl
 
 def test_a_model_that_is_readied_keeps_freed_memory(glibc):
     library = glibc(Glibc(2**40))
-    ready(Network(Bert(BertConfig.named("tiny"))).eval())
+    prepare_for_inference(Network(Bert(BertConfig.named("tiny"))).eval())
     assert len(library.told) == 2

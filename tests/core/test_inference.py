@@ -19,7 +19,7 @@ from headway.core.inference.inference import (
     RowLinear,
     TiledInt8Linear,
     load_for_inference,
-    ready,
+    prepare_for_inference,
 )
 from headway.core.models import layers
 from headway.core.models.bert import Bert, BertConfig
@@ -59,14 +59,14 @@ def test_the_outputs_are_those_of_the_plain_network(kind: str, activation: str, 
     plain = network(kind, activation)
     with torch.inference_mode():
         expected = plain(batch())
-        found = ready(plain, precision)(batch())
+        found = prepare_for_inference(plain, precision)(batch())
     torch.testing.assert_close(found.float(), expected, atol=apart, rtol=apart)
 
 
 def test_the_plain_network_stays_as_it_was():
     plain = network("bert", "gelu")
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
-    made = ready(plain, "bf16")
+    made = prepare_for_inference(plain, "bf16")
     assert all(torch.equal(tensor, before[name]) for name, tensor in plain.state_dict().items())
     assert not any(isinstance(part, PackedLinear) for part in plain.modules())
     assert any(isinstance(part, PackedLinear) for part in made.modules())
@@ -77,7 +77,7 @@ def test_the_plain_network_stays_as_it_was():
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_readied_gpt2_generates(precision: str):
-    made = ready(network("gpt2", "gelu_tanh"), precision)
+    made = prepare_for_inference(network("gpt2", "gelu_tanh"), precision)
     config = GenerationConfig(max_new_tokens=6)
     together = generate_ids(made, [[1, 2, 3], [4]], config)
     alone = [generate_ids(made, [prompt], config)[0] for prompt in ([1, 2, 3], [4])]
@@ -113,13 +113,13 @@ def test_int8_is_the_product_of_rounded_weights_and_rows(kind: Callable[..., tor
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_tiles_serve_many_rows_and_no_single_ones(kind: str, tiles: bool):
-    made = ready(network(kind, "gelu"), "int8")
+    made = prepare_for_inference(network(kind, "gelu"), "int8")
     assert any(isinstance(part, TiledInt8Linear) for part in made.modules()) == (tiles and kind == "bert")
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_single_rows_have_a_layout_of_their_own_where_it_is_faster(kind: str, tiles: bool):
-    made = ready(network(kind, "gelu"), "fp32")
+    made = prepare_for_inference(network(kind, "gelu"), "fp32")
     assert any(isinstance(part, RowLinear) for part in made.modules()) == (tiles and kind == "gpt2")
 
 
@@ -128,18 +128,18 @@ def test_int8_without_its_instructions_computes_in_fp32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     plain = network("bert", "gelu")
     with torch.inference_mode():
-        torch.testing.assert_close(ready(plain, "int8")(batch()), plain(batch()), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(prepare_for_inference(plain, "int8")(batch()), plain(batch()), atol=1e-5, rtol=1e-5)
 
 
 def test_a_precision_that_is_none_is_refused():
     with pytest.raises(HeadwayError, match="--precision int4: say fp32, bf16 or int8"):
-        ready(network("bert", "gelu"), "int4")
+        prepare_for_inference(network("bert", "gelu"), "int4")
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_rows_that_are_added_for_the_kernels_change_nothing(kind: str, precision: str, monkeypatch):
-    made = ready(network(kind, "gelu"), precision)
+    made = prepare_for_inference(network(kind, "gelu"), precision)
     with torch.inference_mode():
         padded = made(batch())  # 85 tokens: 128 rows
         monkeypatch.setattr(layers, "ROWS", 1)
@@ -149,7 +149,7 @@ def test_rows_that_are_added_for_the_kernels_change_nothing(kind: str, precision
 
 
 def test_a_long_prompt_is_read_as_without_added_rows(monkeypatch):
-    made = ready(network("gpt2", "gelu_tanh"), "fp32")
+    made = prepare_for_inference(network("gpt2", "gelu_tanh"), "fp32")
     config = GenerationConfig(max_new_tokens=3)
     prompts = [[5, 6, 7] * 12, [8] * 33]  # 69 tokens at once
     padded = generate_ids(made, prompts, config)
@@ -171,7 +171,7 @@ def test_weights_in_their_files_give_what_weights_in_memory_give(kind, precision
     assert isinstance(made.backbone.token_embedding, MappedEmbedding)
     assert made.backbone.token_embedding.weight.dtype == stored
     with torch.inference_mode():
-        expected = ready(load_checkpoint(tmp_path).network, precision)(batch())
+        expected = prepare_for_inference(load_checkpoint(tmp_path).network, precision)(batch())
         assert torch.equal(made(batch()), expected)
     if kind == "gpt2":
         (found,) = generate_ids(made, [[1, 2, 3]], GenerationConfig(max_new_tokens=4))
@@ -192,7 +192,7 @@ def test_weights_of_another_file_are_never_mixed_in(change, tmp_path: Path):
         if change == "replaced":
             path.write_bytes(content)
     with pytest.raises(HeadwayError, match=r"model\.safetensors was replaced or removed .* Open the model again"):
-        ready(checkpoint.network, "fp32", checkpoint.weights)
+        prepare_for_inference(checkpoint.network, "fp32", checkpoint.weights)
 
 
 def test_a_table_that_was_mapped_outlives_its_files_name(tmp_path: Path):
@@ -207,12 +207,12 @@ def test_a_table_that_was_mapped_outlives_its_files_name(tmp_path: Path):
 PEAK = """
 import resource, sys, torch
 from pathlib import Path
-from headway.core.checkpoint import load_checkpoint
-from headway.core.inference import PackedLinear, open_ready
-from headway.core.packing import PackedBatch
+from headway.core.checkpoints.checkpoint import load_checkpoint
+from headway.core.inference.inference import PackedLinear, load_for_inference
+from headway.core.models.packing import PackedBatch
 PackedLinear(torch.nn.Linear(64, 64), "none", torch.float32)(torch.zeros(64, 64))  # starts the threads
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-made = open_ready(load_checkpoint(Path(sys.argv[1]), filled=False), sys.argv[2], torch.device("cpu"))
+made = load_for_inference(load_checkpoint(Path(sys.argv[1]), filled=False), sys.argv[2], torch.device("cpu"))
 made(PackedBatch.pack([[1, 2, 3]]))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
