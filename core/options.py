@@ -1,56 +1,82 @@
-"""Options that a person sets: dataclass fields that carry their help text and their choices.
+"""Options: dataclass fields that carry a help text, their choices, and when they can be set.
 
-The command line, the file of a run and the browser's form are made from such fields.
+The command line, the YAML file of a run, the browser form and the HTTP schema are generated from these fields.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 from .errors import HeadwayError
 
-# When an option can be set: before training, on a trained model (it changes nothing that was learnt), or always.
+# When an option can be set: before training, on a trained model (the weights stay valid), or in both cases.
 When = Literal["before", "after", "always"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """A field that a person sets."""
+    """A dataclass field that users can set."""
 
     name: str
     type: Any
     default: Any
     help: str
     choices: tuple[str, ...]
-    file: str | None  # the option's own name where it is a text file that holds the values, a line each
+    file: str | None  # the option's name on the command line if it takes a text file with one value per line
     when: When = "before"
+
+    @property
+    def optional(self) -> bool:
+        """Whether None is a valid value."""
+        return type(None) in get_args(self.type)
 
 
 def option(
     default: Any, help: str, choices: Sequence[str] = (), file: str | None = None, when: When = "before"
 ) -> Any:
-    """A dataclass field that a person sets; see `Option`."""
+    """A dataclass field that users can set; the arguments are the fields of `Option`."""
     metadata = {"help": help, "choices": tuple(choices), "file": file, "when": when}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def options_of(kind: type, when: When = "before") -> list[Option]:
-    """The options among the fields of a dataclass that can be set before or after training, in their order."""
+    """The options of a dataclass that can be set before or after training, in the order of its fields."""
+    return [found for found in _all_options(kind) if found.when in (when, "always")]
+
+
+@cache
+def _all_options(kind: type) -> tuple[Option, ...]:
     types = get_type_hints(kind)
-    return [
+    return tuple(
         Option(field.name, types[field.name], field.default, **field.metadata)
         for field in dataclasses.fields(kind)
-        if field.metadata and field.metadata["when"] in (when, "always")
-    ]
+        if field.metadata
+    )
 
 
-def need(owner: object, name: str, fine: bool, allowed: str, optional: bool = False) -> None:
-    """Raises HeadwayError unless an option's value is fine, or is None where that is possible."""
+def check_choices(owner: object) -> None:
+    """Checks every option that has choices.
+
+    Args:
+        owner: an instance of a dataclass whose fields were made by `option`.
+
+    Raises:
+        HeadwayError: a value is not one of the option's choices.
+    """
+    for found in _all_options(type(owner)):
+        if found.choices:
+            valid = getattr(owner, found.name) in found.choices
+            check_option(owner, found.name, valid, f"one of {', '.join(found.choices)}", optional=found.optional)
+
+
+def check_option(owner: object, name: str, valid: bool, allowed: str, optional: bool = False) -> None:
+    """Raises HeadwayError unless an option's value is valid, or is None and the option is optional."""
     value = getattr(owner, name)
-    if not fine and not (optional and value is None):
-        raise HeadwayError(f"{name}={value!r} is not possible; it must be {allowed}{' or none' * optional}.")
+    if not valid and not (optional and value is None):
+        raise HeadwayError(f"{name}={value!r} is invalid; it must be {allowed}{' or none' * optional}.")
 
 
 def is_number(value: Any) -> bool:
@@ -58,6 +84,6 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """Whether a value is a whole number, `least` or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def is_integer(value: Any, minimum: int) -> bool:
+    """Whether a value is an integer and at least `minimum`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum

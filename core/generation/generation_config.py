@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import HeadwayError
-from ..options import is_number, is_whole, need, option
+from ..options import check_choices, check_option, is_integer, is_number, option
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,22 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "samples", "beams"):
-            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0")
-        need(self, "top_k", is_whole(self.top_k, 1), "a whole number above 0", optional=True)
-        need(self, "seed", is_whole(self.seed, 0), "a whole number, 0 or more")
+            check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
+        check_option(self, "top_k", is_integer(self.top_k, 1), "an integer above 0", optional=True)
+        check_option(self, "seed", is_integer(self.seed, 0), "an integer, 0 or more")
         # Divided by less, logits leave the range of fp32.
         warmth = self.temperature
         fine = warmth is None or (is_number(warmth) and (warmth == 0 or warmth >= 1e-3))
-        need(self, "temperature", fine, "0, or at least 0.001, or none")
+        check_option(self, "temperature", fine, "0, or at least 0.001, or none")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
-            need(self, name, is_number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
-        need(self, "repetition_penalty", is_number(self.repetition_penalty) and self.repetition_penalty > 0, "above 0")
-        need(self, "length_penalty", is_number(self.length_penalty), "a number")
-        for name in ("early_stopping", "context"):
-            choices = self.__dataclass_fields__[name].metadata["choices"]
-            need(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+            check_option(self, name, is_number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
+        penalty = self.repetition_penalty
+        check_option(self, "repetition_penalty", is_number(penalty) and penalty > 0, "above 0")
+        check_option(self, "length_penalty", is_number(self.length_penalty), "a number")
+        check_choices(self)
         texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
-        need(self, "stop", texts, "a tuple of texts, none of them empty")
+        check_option(self, "stop", texts, "a tuple of texts, none of them empty")
         self._need_agreement()
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..models.packing import BatchSampler
-from ..options import is_number, is_whole, need, option
+from ..options import check_choices, check_option, is_integer, is_number, option
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,26 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_tokens", "tokens_at_once", "eval_steps", "patience", "save_steps"):
-            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0", optional=True)
+            check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0", optional=True)
         for name in ("batch_size", "gradient_accumulation_steps"):
-            need(self, name, is_whole(getattr(self, name), 1), "a whole number above 0")
-        need(self, "warmup_steps", is_whole(self.warmup_steps, 0), "a whole number, 0 or more", optional=True)
-        need(self, "seed", is_whole(self.seed, 0) and self.seed < 2**32, "a whole number from 0 to 4294967295")
+            check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
+        check_option(self, "warmup_steps", is_integer(self.warmup_steps, 0), "an integer, 0 or more", optional=True)
+        check_option(self, "seed", is_integer(self.seed, 0) and self.seed < 2**32, "an integer from 0 to 4294967295")
         for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):
+            value = getattr(self, name)
             optional = name == "max_grad_norm"
-            need(self, name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0", optional)
-        for name in ("adam_beta1", "adam_beta2"):
-            need(self, name, is_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        need(self, "weight_decay", is_number(self.weight_decay) and self.weight_decay >= 0, "a number, 0 or more")
-        need(self, "warmup_ratio", is_number(self.warmup_ratio) and 0 <= self.warmup_ratio <= 1, "from 0 to 1")
-        within = self.dropout is None or (is_number(self.dropout) and 0 <= self.dropout < 1)
-        need(self, "dropout", within, "at least 0 and below 1", optional=True)
-        for name in ("schedule", "precision", "keep"):
-            choices = self.__dataclass_fields__[name].metadata["choices"]
-            need(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+            check_option(self, name, is_number(value) and value > 0, "a number above 0", optional)
+        for name in ("adam_beta1", "adam_beta2", "dropout"):
+            value = getattr(self, name)
+            check_option(self, name, is_number(value) and 0 <= value < 1, "at least 0 and below 1", name == "dropout")
+        decay, ratio = self.weight_decay, self.warmup_ratio
+        check_option(self, "weight_decay", is_number(decay) and decay >= 0, "a number, 0 or more")
+        check_option(self, "warmup_ratio", is_number(ratio) and 0 <= ratio <= 1, "from 0 to 1")
+        check_choices(self)
         known = re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", str(self.device)) is not None
-        need(self, "device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
+        check_option(self, "device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
-        need(self, "trackers", names, "a tuple of names")
+        check_option(self, "trackers", names, "a tuple of names")
 
     def plan(self, lengths: Sequence[int]) -> BatchSampler:
         """The batches of this run, over examples of these many tokens."""

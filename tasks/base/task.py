@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
-from ...core.options import option, options_of
+from ...core.options import check_choices, option, options_of
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import Features
 from .display import DisplayElement
@@ -87,8 +87,7 @@ class Task:
         return None
 
     def __post_init__(self) -> None:
-        if self.long_texts not in ("windows", "cut"):
-            raise HeadwayError(f"--long-texts {self.long_texts}: say windows or cut.")
+        check_choices(self)
         if self.max_length is not None and self.max_length < 8:
             raise HeadwayError(f"--max-length {self.max_length}: at least 8 tokens are needed.")
         if self.overlap is not None and self.overlap < 0:

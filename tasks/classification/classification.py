@@ -124,10 +124,6 @@ class TextClassification(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.problem_type not in (None, *FORMS):
-            raise HeadwayError(f"problem_type {self.problem_type!r}: one of {', '.join(FORMS)}.")
-        if self.class_weight not in (None, "balanced"):
-            raise HeadwayError(f"--class-weight {self.class_weight}: say balanced, or leave it out.")
         if self.class_weight and self.problem_type == NUMBER:
             raise HeadwayError("--class-weight balanced has no meaning for a number; leave it out.")
 

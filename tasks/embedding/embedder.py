@@ -21,7 +21,7 @@ from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference
 from ...core.models.packing import BatchSampler, PackedBatch
-from ...core.options import option
+from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
@@ -67,10 +67,7 @@ class EmbeddingConfig:
     prompt: str = ""  # put before every text, as some published models ask for
 
     def __post_init__(self) -> None:
-        for name, choices in (("long_texts", ("windows", "cut")), ("precision", CHOICES)):
-            if getattr(self, name) not in choices:
-                typed = f"--{name.replace('_', '-')} {getattr(self, name)}"
-                raise HeadwayError(f"{typed}: say {' or '.join(choices)}.")
+        check_choices(self)
         if self.layer is not None and self.last_layers is not None:
             raise HeadwayError("--layer reads one layer and --last-layers several: say one of them.")
         if self.last_layers is not None and self.last_layers < 1:

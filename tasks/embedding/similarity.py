@@ -139,8 +139,6 @@ class SentenceSimilarity(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objective not in (None, SCORES, PAIRS):
-            raise HeadwayError(f"--objective {self.objective}: say {SCORES} or {PAIRS}.")
         _ = self.pooled  # which refuses a pooling that there is not
 
     @property

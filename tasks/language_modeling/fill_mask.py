@@ -37,7 +37,6 @@ from .likelihood import (
     Likelihood,
     TextExample,
     asked_places,
-    check_documents,
     even_windows,
     exponential,
     likelihoods,
@@ -132,7 +131,6 @@ class FillMask(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_documents(self.documents)
         if not 0 < self.mask_probability < 1:
             raise HeadwayError(f"--mask-probability {self.mask_probability}: a number between 0 and 1.")
         if self.top < 1:

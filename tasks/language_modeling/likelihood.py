@@ -16,7 +16,7 @@ from ...core.errors import HeadwayError
 from ...core.models.packing import BatchSampler
 from ..base.predictions import Prediction
 from ..data.columns import ColumnMapping
-from ..data.corpus import DOCUMENTS, Window
+from ..data.corpus import Window
 from ..data.examples import Example
 from ..data.features import TOKENS_AT_ONCE, Features
 from ..data.rows import Table
@@ -56,12 +56,6 @@ class Asked:
     follows: bool | None = None  # whether the second segment followed the first; None where there is one
     bytes: int = 0  # of the document
     words: tuple[list[str], list[int]] | None = None  # and where they begin; where a teacher reads them
-
-
-def check_documents(documents: str) -> None:
-    """Raises HeadwayError if there is no such kind of document."""
-    if documents not in DOCUMENTS:
-        raise HeadwayError(f"--documents {documents}: say {', '.join(DOCUMENTS[:-1])} or {DOCUMENTS[-1]}.")
 
 
 def text_reader(table: Table, columns: ColumnMapping) -> Callable[[int], TextExample]:

@@ -30,7 +30,6 @@ from .likelihood import (
     Asked,
     TextExample,
     asked_places,
-    check_documents,
     even_windows,
     exponential,
     likelihoods,
@@ -88,7 +87,6 @@ class TextGeneration(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_documents(self.documents)
         if self.overlap is not None or self.long_texts != "windows":
             raise HeadwayError(f"--overlap and --long-texts mean nothing to {self.name}. Say --stride.")
         for name, value in (("--stride", self.stride), ("--max-new-tokens", self.max_new_tokens)):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import HeadwayError
-from ...core.options import option
+from ...core.options import check_choices, option
 from ..base.precision import AUTO
 from ..data.labels import ONE, SEVERAL
 from ..language_modeling.loading import load_language_model
@@ -86,10 +86,7 @@ class Prompt:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise HeadwayError(f"--{name.replace('_', '-')} {value}: a whole number, {least} or more.")
-        for name in ("problem_type", "choice", "calibration"):
-            choices = self.__dataclass_fields__[name].metadata["choices"]
-            if getattr(self, name) not in (*choices, *([None] if name == "problem_type" else [])):
-                raise HeadwayError(f"--{name.replace('_', '-')} {getattr(self, name)}: one of {', '.join(choices)}.")
+        check_choices(self)
         if len(self.labels) == 1 or len(set(self.labels)) < len(self.labels):
             raise HeadwayError(f"--labels {','.join(self.labels)}: at least two are needed, and each of them once.")
         if any(not label.strip() for label in self.labels):

@@ -144,8 +144,6 @@ class QuestionAnswering(Task):
                 raise HeadwayError(f"--{name.replace('_', '-')} {getattr(self, name)}: a whole number above 0.")
         if math.isnan(self.threshold):
             raise HeadwayError("--threshold nan: a number, in log-odds; 0 says no answer where it is likelier.")
-        if self.unanswerable not in (None, "yes", "no"):
-            raise HeadwayError(f"--unanswerable {self.unanswerable}: say yes or no, or leave it out.")
 
     @property
     def sample(self) -> str:

@@ -129,11 +129,6 @@ class TokenClassification(Task):
     architecture: ClassVar[str] = "ForTokenClassification"
     per_token: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.units not in (None, *UNITS):
-            raise HeadwayError(f"--units {self.units}: say {', '.join(UNITS[:-1])} or {UNITS[-1]}.")
-
     @property
     def types(self) -> tuple[str, ...]:
         """The types of entities that the labels tell apart."""

@@ -415,7 +415,7 @@ def test_data_without_examples_is_refused():
     ],
 )  # fmt: skip
 def test_an_impossible_option_is_named(option: str, value: object):
-    with pytest.raises(HeadwayError, match=f"{option}={value!r} is not possible; it must be"):
+    with pytest.raises(HeadwayError, match=f"{option}={value!r} is invalid; it must be"):
         TrainConfig(**{option: value})
 
 

@@ -587,9 +587,9 @@ def test_class_weights_change_what_is_learnt(bert_folder: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"problem_type": "many"}, "problem_type 'many'"),
-        ({"class_weight": "yes"}, "--class-weight yes"),
-        ({"long_texts": "skip"}, "--long-texts skip"),
+        ({"problem_type": "many"}, "problem_type='many'"),
+        ({"class_weight": "yes"}, "class_weight='yes'.*one of balanced or none"),
+        ({"long_texts": "skip"}, "long_texts='skip'"),
         ({"max_length": 3}, "--max-length 3"),
         ({"overlap": -1}, "--overlap -1"),
     ],

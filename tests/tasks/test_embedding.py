@@ -225,12 +225,12 @@ def test_a_folder_that_cannot_be_read_says_why(bert_folder, tmp_path, name, cont
     ("options", "words"),
     [
         ({"pooling": "median"}, "--pooling median"),
-        ({"combine": "product"}, "--combine product"),
+        ({"combine": "product"}, "combine='product'"),
         ({"layer": 1, "last_layers": 2}, "say one of them"),
         ({"last_layers": 0}, "--last-layers 0"),
         ({"max_length": 1000}, "reads 3 to 48 tokens"),
-        ({"precision": "fp8"}, "--precision fp8"),
-        ({"long_texts": "drop"}, "--long-texts drop"),
+        ({"precision": "fp8"}, "precision='fp8'"),
+        ({"long_texts": "drop"}, "long_texts='drop'"),
         ({"colour": "red"}, "no option 'colour'"),
     ],
 )

@@ -472,7 +472,7 @@ def test_a_model_that_cannot_begin_says_why(tmp_path: Path, options: dict[str, A
     ("options", "says"),
     [
         ({"mask_probability": 1.5}, "--mask-probability 1.5"),
-        ({"documents": "pages"}, "--documents pages: say file, paragraphs or lines"),
+        ({"documents": "pages"}, "documents='pages' is invalid; it must be one of file"),
         ({"top": 0}, "--top 0"),
     ],
 )

@@ -695,7 +695,7 @@ def test_rows_of_single_words_and_columns_that_are_no_tags_are_refused():
         read(ROWS, TokenClassification(labels=("B-PER", "I-PER", "B-LOC", "I-LOC")))
     with pytest.raises(HeadwayError, match="tags stand in one column"):
         read([{"text": "a", "x": 1, "y": 0}], label=["x", "y"])
-    with pytest.raises(HeadwayError, match="--units letters"):
+    with pytest.raises(HeadwayError, match="units='letters'"):
         TokenClassification(units="letters")
 
 

@@ -74,7 +74,10 @@ def test_a_vocabulary_of_another_model_serves_a_new_one(headway, corpus, tiny):
         (["fill-mask", "--size", "giant", "--learn-tokenizer", "300"], "--size giant: say tiny, mini"),
         (["fill-mask", "--size", "tiny"], "say --learn-tokenizer N, or --model NAME"),
         (["text-generation", "--size", "tiny", "--learn-tokenizer", "20"], "has no room for"),
-        (["fill-mask", "--documents", "pages"], "--documents pages: say file, paragraphs or lines"),
+        (
+            ["fill-mask", "--documents", "pages"],
+            "documents='pages' is invalid; it must be one of file, paragraphs, lines",
+        ),
         (["fill-mask", "--mask-probability", "2"], "--mask-probability 2"),
     ],
 )

@@ -204,7 +204,7 @@ def test_a_run_is_asked_for_as_the_form_says(registry, jobs, folder, tiny):
         ({"model": ""}, "Choose a model"),
         ({"model": "/etc"}, "no model '/etc'"),
         ({"model": "../models"}, "no model"),
-        ({"epochs": None}, "“Epochs” None is not possible"),
+        ({"epochs": None}, "“Epochs” None is invalid"),
         ({"max_length": "3"}, "“Max length” 3"),
         ({"max_length": "many"}, "many is not a whole number"),
     ],
