@@ -43,6 +43,7 @@ from ..data.labels import (
 )
 from ..data.rows import Table
 from ..data.windows import in_step, windows
+from .calibration import best_f1_threshold
 from .card import card_text
 from .predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 
@@ -377,10 +378,10 @@ class TextClassification(Task):
         """One label: accuracy, macro-F1, ...; several: micro-F1, ...; a number: Pearson's correlation, ..."""
         gold = [example.label for example in examples]
         if self.problem_type == NUMBER:
-            return metrics.numbers([prediction.value for prediction in predictions], gold)
+            return metrics.regression_metrics([prediction.value for prediction in predictions], gold)
         if self.problem_type == ONE:
-            return metrics.one_label(predictions, gold, self.labels)
-        return metrics.several_labels([prediction.labels for prediction in predictions], gold, self.labels)
+            return metrics.single_label_metrics(predictions, gold, self.labels)
+        return metrics.multi_label_metrics([prediction.labels for prediction in predictions], gold, self.labels)
 
     def per_label(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[dict[str, Any]]:
         """Precision, recall, F1 and number of examples of each label."""
@@ -389,7 +390,7 @@ class TextClassification(Task):
         several = self.problem_type == SEVERAL
         found = [prediction.labels if several else (prediction.label,) for prediction in predictions]
         gold = [example.label if several else (example.label,) for example in examples]
-        return metrics.by_label(found, gold, self.labels)
+        return metrics.metrics_by_label(found, gold, self.labels)
 
     def confused(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[tuple[str, str]]:
         """Of one label, the right one and the predicted one of each example."""
@@ -437,7 +438,7 @@ class TextClassification(Task):
         self, predictions: Sequence[LabelsPrediction], examples: Sequence[TextExample]
     ) -> tuple[Self, list[Any]]:
         thresholds = [
-            metrics.best_threshold(
+            best_f1_threshold(
                 [one.scores[label] for one in predictions],
                 [label in example.labels for example in examples],
                 FEWEST_POSITIVES,

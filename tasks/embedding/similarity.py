@@ -292,7 +292,10 @@ class SentenceSimilarity(Task):
         the mean of one over its rank among them (mrr).
         """
         if all(example.score is not None for example in examples):
-            found = metrics.numbers([one.similarity for one in predictions], [example.score for example in examples])
+            cosines, gold = [one.similarity for one in predictions], [example.score for example in examples]
+            found = metrics.regression_metrics(cosines, gold)
+                [one.similarity for one in predictions], [example.score for example in examples]
+            )
             return {name: found[name] for name in ("spearman", "pearson")}
         ranks = _ranks(predictions)
         return {"accuracy": float(np.mean(ranks == 1)), "mrr": float(np.mean(1 / ranks))}

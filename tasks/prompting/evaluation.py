@@ -123,9 +123,9 @@ def _measure(asked: PreparedPrompt, answers: Sequence[Any], texts: Sequence[Text
     if not asked.labels:
         figures, kind = squad_scores([one.answer for one in answers], [[str(label)] for label in gold]), "written"
     elif asked.problem_type == SEVERAL:
-        figures, kind = metrics.several_labels([one.labels for one in answers], gold, asked.labels), "several"
+        figures, kind = metrics.multi_label_metrics([one.labels for one in answers], gold, asked.labels), "several"
     else:
-        figures, kind = metrics.one_label(answers, gold, asked.labels), "one"
+        figures, kind = metrics.single_label_metrics(answers, gold, asked.labels), "one"
     return {name: figures[name] for name in METRICS[kind]}
 
 
