@@ -8,7 +8,7 @@ Shapes: E examples, L labels.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 CALIBRATION_BINS = 15  # Guo et al. 2017, https://arxiv.org/abs/1706.04599
 
 
-def single_label_metrics(predictions: Sequence[Any], gold: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+def single_label_metrics(predictions: Sequence[Any], gold: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
     """Accuracy, macro and weighted F1, Matthews correlation and calibration error.
 
     Macro F1 averages over the labels that occur among the predictions or the gold labels. With two labels,
@@ -36,18 +36,18 @@ def single_label_metrics(predictions: Sequence[Any], gold: Sequence[str], labels
     with _no_warnings():
         scores = {
             "accuracy": accuracy_score(truth, found),
-            "f1": f1_score(truth, found, average="macro", zero_division=0),
-            "f1_weighted": f1_score(truth, found, average="weighted", zero_division=0),
+            "f1": f1_score(truth, found, average="macro"),
+            "f1_weighted": f1_score(truth, found, average="weighted"),
             "matthews_correlation": matthews_corrcoef(truth, found),
             "calibration_error": calibration_error([one.score for one in predictions], correct),
         }
         if len(labels) == 2:
-            scores["f1_positive"] = f1_score(truth, found, labels=[1], average="macro", zero_division=0)
+            scores["f1_positive"] = f1_score(truth, found, labels=[1], average="macro")
     return {name: float(score) for name, score in scores.items()}
 
 
 def multi_label_metrics(
-    predictions: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], labels: Sequence[str]
+    predictions: Sequence[Sequence[str]], gold: Sequence[Any], labels: Sequence[str]
 ) -> dict[str, float]:
     """Micro F1, macro F1, micro precision and recall, and accuracy: the share of rows with exactly the gold labels."""
     truth, found = _indicators(gold, labels), _indicators(predictions, labels)
@@ -62,23 +62,29 @@ def multi_label_metrics(
     }
 
 
-def regression_metrics(predictions: Sequence[float], gold: Sequence[float]) -> dict[str, float]:
+def regression_metrics(predictions: Sequence[float], gold: Sequence[Any]) -> dict[str, float]:
     """Pearson and Spearman correlation, root mean squared error and mean absolute error."""
     from scipy.stats import pearsonr, spearmanr
 
     found, truth = np.asarray(predictions, dtype=float), np.asarray(gold, dtype=float)
-    constant = np.ptp(found) == 0 or np.ptp(truth) == 0
+    return {
+        "pearson": _correlation(pearsonr, found, truth),
+        "spearman": _correlation(spearmanr, found, truth),
+        "rmse": float(np.sqrt(np.mean((found - truth) ** 2))),
+        "mae": float(np.mean(np.abs(found - truth))),
+    }
+
+
+def _correlation(correlate: Callable[..., Any], found: np.ndarray, truth: np.ndarray) -> float:
+    """The correlation of two vectors; 0 if one is constant."""
+    if np.ptp(found) == 0 or np.ptp(truth) == 0:
+        return 0.0
     with _no_warnings():
-        return {
-            "pearson": 0.0 if constant else float(pearsonr(found, truth).statistic),
-            "spearman": 0.0 if constant else float(spearmanr(found, truth).statistic),
-            "rmse": float(np.sqrt(np.mean((found - truth) ** 2))),
-            "mae": float(np.mean(np.abs(found - truth))),
-        }
+        return float(correlate(found, truth)[0])
 
 
 def metrics_by_label(
-    predictions: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], labels: Sequence[str]
+    predictions: Sequence[Sequence[str]], gold: Sequence[Any], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """For each label: precision, recall, F1 and the number of examples with it.
 
@@ -117,7 +123,7 @@ def _precision_recall_f1(truth: np.ndarray, found: np.ndarray, average: str | No
     # scikit-learn reads a single column as a binary target, with the negatives as a label 0 to be left out.
     labels = [1] if truth.shape[1] == 1 else None
     with _no_warnings():
-        return precision_recall_fscore_support(truth, found, labels=labels, average=average, zero_division=0)
+        return precision_recall_fscore_support(truth, found, labels=labels, average=average)
 
 
 @contextmanager

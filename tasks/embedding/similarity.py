@@ -294,8 +294,6 @@ class SentenceSimilarity(Task):
         if all(example.score is not None for example in examples):
             cosines, gold = [one.similarity for one in predictions], [example.score for example in examples]
             found = metrics.regression_metrics(cosines, gold)
-                [one.similarity for one in predictions], [example.score for example in examples]
-            )
             return {name: found[name] for name in ("spearman", "pearson")}
         ranks = _ranks(predictions)
         return {"accuracy": float(np.mean(ranks == 1)), "mrr": float(np.mean(1 / ranks))}
