@@ -7,10 +7,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, get_args, get_type_hints
+from functools import cache, wraps
+from operator import attrgetter
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from .errors import HeadwayError
+
+T = TypeVar("T")
 
 # When an option can be set: before training, on a trained model (the weights stay valid), or in both cases.
 When = Literal["before", "after", "always"]
@@ -27,6 +30,12 @@ class Option:
     choices: tuple[str, ...]
     file: str | None  # the option's name on the command line if it takes a text file with one value per line
     when: When = "before"
+    alias: str | None = None  # a short name, which works wherever `name` does
+
+    @property
+    def public_name(self) -> str:
+        """The name on the command line and in a YAML file."""
+        return self.file or self.alias or self.name
 
     @property
     def optional(self) -> bool:
@@ -35,10 +44,16 @@ class Option:
 
 
 def option(
-    default: Any, help: str, choices: Sequence[str] = (), file: str | None = None, when: When = "before"
+    default: Any,
+    help: str,
+    choices: Sequence[str] = (),
+    *,
+    file: str | None = None,
+    when: When = "before",
+    alias: str | None = None,
 ) -> Any:
     """A dataclass field that users can set; the arguments are the fields of `Option`."""
-    metadata = {"help": help, "choices": tuple(choices), "file": file, "when": when}
+    metadata = {"help": help, "choices": tuple(choices), "file": file, "when": when, "alias": alias}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -55,6 +70,23 @@ def _all_options(kind: type) -> tuple[Option, ...]:
         for field in dataclasses.fields(kind)
         if field.metadata
     )
+
+
+def with_aliases(kind: type[T]) -> type[T]:
+    """Class decorator: lets an options dataclass take and show its options under their aliases, too."""
+    names = {found.alias: found.name for found in _all_options(kind) if found.alias is not None}
+    init = kind.__init__
+
+    @wraps(init)
+    def init_with_aliases(self: T, *args: Any, **values: Any) -> None:
+        for alias in names.keys() & values.keys():
+            values[names[alias]] = values.pop(alias)
+        init(self, *args, **values)
+
+    kind.__init__ = init_with_aliases
+    for alias, name in names.items():
+        setattr(kind, alias, property(attrgetter(name)))
+    return kind
 
 
 def check_choices(owner: object) -> None:

@@ -38,6 +38,8 @@ ALIASES = {
     "fp16": "precision=fp16",
     "multi-label": "problem-type=multi_label_classification",
     "regression": "problem-type=regression",
+    "num-return-sequences": "samples",
+    "num-beams": "beams",
 }
 PER_DEVICE = "per-device-train-batch-size"  # as many as ours only where there is one process
 PANELS = {
@@ -149,7 +151,7 @@ def make_task(name: str, given: Mapping[str, Any]) -> Any:
     for field, value in chosen_options(given).items():
         match = next((found for found in known if found.name == field), None)
         if match is None:
-            has = ", ".join(flag(found.file or found.name) for found in known)
+            has = ", ".join(flag(found.public_name) for found in known)
             raise HeadwayError(f"{flag(field)} is no option of {name}. It has: {has}.")
         chosen[field] = read_lines_file(value) if match.file else value
     return TASKS[name](**chosen)
@@ -203,7 +205,7 @@ def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> C
         if values["offline"]:
             os.environ["HF_HUB_OFFLINE"] = "1"
         gathered: dict[str, Any] = {
-            group: {option.name: _gathered(option, values[option.file or option.name]) for option in options}
+            group: {option.name: _gathered(option, values[option.public_name]) for option in options}
             for group, options in groups.items()
         }
         if "given" in named:
@@ -232,7 +234,7 @@ def _keyword(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter
 
 
 def _made_of(option: Option, group: str) -> inspect.Parameter:
-    name = option.file or option.name
+    name = option.public_name
     # What one task has another may not have, so that a task's options have no value unless one is given.
     default = option.default if group == "training" else None
     column = group == "columns"
@@ -261,6 +263,8 @@ def _help(option: Option, *, with_default: bool) -> str:
         parts.append(f"One of: {', '.join(option.choices)}.")
     if short := [alias for alias, meaning in ALIASES.items() if flag(meaning).startswith(f"{flag(option.name)}=")]:
         parts.append(f"In short: {', '.join(map(flag, short))}.")
+    if option.alias is not None:
+        parts.append(f"Also: {flag(option.name)}.")
     if with_default and option.default not in (None, ()):
         parts.append(f"Left out: {option.default}.")
     return " ".join(parts)

@@ -67,18 +67,18 @@ class BeamHypotheses:
         """
         config = self.config
         going_on: list[tuple[int, Beam]] = []
-        full = len(self.finished) == config.beams and config.early_stopping == "yes"
+        full = len(self.finished) == config.num_beams and config.early_stopping == "yes"
         for rank, (score, parent, token) in enumerate(candidates):
             beam = _extend(self.running[parent], token, score)
             count = len(beam.token_ids)
             reason = finish_reason(token, count, beam.text, self.room, config, self.end_of_text_id)
             if reason is None:
                 going_on.append((parent, beam))
-            elif rank < config.beams and not full:
+            elif rank < config.num_beams and not full:
                 self.finished.append(self._finish(beam, reason))
-        self.finished = sorted(self.finished, key=lambda one: one.score, reverse=True)[: config.beams]
-        self.open = self._may_improve([beam for _, beam in going_on[: config.beams]])
-        placed = _place(going_on[: config.beams], len(self.running))
+        self.finished = sorted(self.finished, key=lambda one: one.score, reverse=True)[: config.num_beams]
+        self.open = self._may_improve([beam for _, beam in going_on[: config.num_beams]])
+        placed = _place(going_on[: config.num_beams], len(self.running))
         self.running = [beam for _, beam in placed]
         return [parent for parent, _ in placed]
 
@@ -88,7 +88,7 @@ class BeamHypotheses:
 
     def _may_improve(self, running: list[Beam]) -> bool:
         """Whether a running beam may become better than the worst finished text, as far as the options say."""
-        if not running or len(self.finished) < self.config.beams:
+        if not running or len(self.finished) < self.config.num_beams:
             return bool(running)
         if self.config.early_stopping == "yes":
             return False
@@ -128,7 +128,8 @@ def beam_search(
     end_of_text_id: int | None,
     tokenizer: Tokenizer | None,
 ) -> Generator[None, None, list[list[Generation]]]:
-    """Looks a token further at each step; gives the best `config.samples` texts for each prompt, the best first.
+    """Looks a token further at each step; returns for each prompt the best
+    `config.num_return_sequences` texts, best first.
 
     Raises:
         HeadwayError: the network cannot generate.
@@ -146,13 +147,13 @@ def beam_search(
         still_open = [search.open for search in running]
         running = [search for search in running if search.open]
         if not running:
-            return [search.finished[: config.samples] for search in searches]
+            return [search.finished[: config.num_return_sequences] for search in searches]
         if forked:
             cache.keep(rows)
         else:  # with room for as many beams as there may be, though fewer go on where stop strings end some at once
             room = max(1, min(config.max_new_tokens, max(search.room for search in searches)) - 1)
-            cache = cache.fork([config.beams * one for one in still_open], room=room)
-            starts = range(0, len(cache), config.beams)
+            cache = cache.fork([config.num_beams * one for one in still_open], room=room)
+            starts = range(0, len(cache), config.num_beams)
             cache.keep([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
             forked = True
         newest = [beam.token_ids[-1] for search in running for beam in search.running]
@@ -169,7 +170,7 @@ def _advance(searches: Sequence[BeamHypotheses], log_probabilities: Tensor) -> l
     totals = log_probabilities + scores.to(log_probabilities)[:, None]
     rows, first = [], 0
     for search, total in zip(searches, totals.split([len(search.running) for search in searches]), strict=True):
-        best, places = total.flatten().topk(min(2 * search.config.beams, total.numel()))
+        best, places = total.flatten().topk(min(2 * search.config.num_beams, total.numel()))
         beams, tokens = places // total.shape[1], places % total.shape[1]
         parents = search.advance(list(zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)))
         rows += [first + parent for parent in parents] if search.open else []

@@ -254,7 +254,7 @@ def _append(
 ) -> None:
     """Chooses the next token of every row."""
     scores = logits if seen is None else penalize(logits, seen, config.repetition_penalty)
-    if config.draws:
+    if config.do_sample:
         tokens = draw(limit(scores, config), [row.random.random() for row in rows])
     else:
         tokens = scores.argmax(dim=-1)

@@ -148,7 +148,7 @@ def stream(
     """
     config = config or GenerationConfig()
     _refuse_beams(config)
-    for sample in range(config.samples):
+    for sample in range(config.num_return_sequences):
         for rows, _ in _decode_text(network, tokenizer, prompt, config, sample):
             (row,) = rows
             assert row.text is not None
@@ -174,8 +174,11 @@ def next_tokens(
     """
     config = config or GenerationConfig()
     _refuse_beams(config)
-    if config.samples > 1:
-        raise HeadwayError(f"samples={config.samples}: token by token goes through one text only. Use samples=1.")
+    if config.num_return_sequences > 1:
+        raise HeadwayError(
+            f"num_return_sequences={config.num_return_sequences}: only one text can be generated token by token. "
+            "Use num_return_sequences=1."
+        )
     for rows, logits in _decode_text(network, tokenizer, prompt, config, 0):
         (row,) = rows
         assert row.text is not None
@@ -242,8 +245,8 @@ def _steps(
     slides = config.context == "slide" and any(room_after(p, model) < config.max_new_tokens for p in prompts)
     each = window if slides else min(config.max_new_tokens, window)
     results: list[list[Generation]] = [[] for _ in prompts]
-    if config.beams > 1:
-        for batch in _batches(prompts, config.beams * each, budget):
+    if config.num_beams > 1:
+        for batch in _batches(prompts, config.num_beams * each, budget):
             members = [prompts[i] for i in batch]
             search = beam_search(network, members, config, end_of_text_id=end_of_text_id, tokenizer=tokenizer)
             found = yield from search
@@ -251,8 +254,8 @@ def _steps(
                 results[i] = texts
     else:
         at_once = max(1, budget // each)
-        for first in range(0, config.samples, at_once):
-            samples = range(first, min(first + at_once, config.samples))
+        for first in range(0, config.num_return_sequences, at_once):
+            samples = range(first, min(first + at_once, config.num_return_sequences))
             for batch in _batches(prompts, len(samples) * each, budget):
                 steps = decode(
                     network,
@@ -297,10 +300,10 @@ def _decode_text(
 
 
 def _refuse_beams(config: GenerationConfig) -> None:
-    if config.beams > 1:
+    if config.num_beams > 1:
         raise HeadwayError(
-            f"beams={config.beams}: a beam search has no text before its end, so it cannot be shown as it comes. "
-            "Use beams=1."
+            f"num_beams={config.num_beams}: the text of a beam search is only known at its end and cannot be "
+            "streamed. Use num_beams=1."
         )
 
 

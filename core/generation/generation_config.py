@@ -1,55 +1,64 @@
-"""The options of generation: the command line's flags and the browser's form are made from these fields."""
+"""The options of text generation, for the command line, configuration files, the browser and the HTTP API."""
 
 from dataclasses import dataclass
 
 from ..errors import HeadwayError
-from ..options import check_choices, check_option, is_integer, is_number, option
+from ..options import check_choices, check_option, is_integer, is_number, option, with_aliases
+
+MIN_TEMPERATURE = 1e-3  # logits divided by less leave the range of fp32
 
 
+@with_aliases
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a text is continued; every field carries its help text (and choices) in its metadata.
+    """How a text is continued; each field carries its help text (and choices) in its metadata.
 
     Raises:
-        HeadwayError: a value is not possible, or two do not go together; the message names them and what is allowed.
+        HeadwayError: a value is not possible, or two options contradict each other; the message names them.
     """
 
-    max_new_tokens: int = option(40, "New tokens at most.")
+    max_new_tokens: int = option(40, "Maximum number of new tokens.")
     temperature: float | None = option(
         None,
-        "Above 0: draw the next token, the higher the bolder. 0: always the likeliest (greedy). "
-        "None: 1 where another option asks for drawing, otherwise 0.",
+        "Above 0: sample the next token; higher values give more varied text. 0: always take the most likely token "
+        "(greedy). None: 1 if another option needs sampling, otherwise 0.",
     )
-    top_k: int | None = option(None, "Draw from so many likeliest tokens only.")
-    top_p: float | None = option(None, "Draw from the fewest likeliest tokens that have this probability together.")
-    min_p: float | None = option(None, "Draw from tokens at least so likely as this share of the likeliest one.")
-    repetition_penalty: float = option(1.0, "Above 1: tokens that are there already become less likely.")
-    samples: int = option(1, "Texts a prompt: drawn independently or, with beams, the best so many.")
-    beams: int = option(1, "Texts that a beam search for the likeliest text follows; 1: no beam search.")
-    length_penalty: float = option(1.0, "A beam's score is divided by its length to this power.")
+    top_k: int | None = option(None, "Sample from the k most likely tokens.")
+    top_p: float | None = option(
+        None, "Sample from the smallest set of most likely tokens whose probabilities add up to p."
+    )
+    min_p: float | None = option(
+        None, "Sample from the tokens whose probability is at least this fraction of the most likely token's."
+    )
+    repetition_penalty: float = option(1.0, "Above 1: tokens that occur in the text already become less likely.")
+    num_return_sequences: int = option(
+        1, "Texts per prompt: independent samples or, in a beam search, the best beams.", alias="samples"
+    )
+    num_beams: int = option(1, "Beams of a beam search; 1: no beam search.", alias="beams")
+    length_penalty: float = option(1.0, "The score of a beam is divided by its length to this power.")
     early_stopping: str = option(
         "no",
-        "When a beam search ends: yes, with as many finished texts as beams; no, when the running ones are unlikely "
-        "to become better than those; never, when they cannot.",
+        "When a beam search ends. yes: when there are as many finished texts as beams; no: when a better text is "
+        "unlikely; never: when a better text is impossible.",
         ("no", "yes", "never"),
     )
-    stop: tuple[str, ...] = option((), "Texts that end the answer; they are not part of it.")
+    stop: tuple[str, ...] = option((), "Strings that end the text; they are not part of it.")
     context: str = option(
         "stop",
-        "When the model's context is full: stop, or slide, which forgets the older half of it and goes on.",
+        "What happens when the model's context is full. stop: the text ends; slide: the older half of the context is "
+        "dropped.",
         ("stop", "slide"),
     )
-    seed: int = option(0, "Of what is drawn: the same seed gives the same texts, whatever else is in the batch.")
+    seed: int = option(0, "Random seed of sampling; the same seed gives the same text in any batch.")
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "samples", "beams"):
+        for name in ("max_new_tokens", "num_return_sequences", "num_beams"):
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
         check_option(self, "top_k", is_integer(self.top_k, 1), "an integer above 0", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0), "an integer, 0 or more")
-        # Divided by less, logits leave the range of fp32.
-        warmth = self.temperature
-        fine = warmth is None or (is_number(warmth) and (warmth == 0 or warmth >= 1e-3))
-        check_option(self, "temperature", fine, "0, or at least 0.001, or none")
+        value = self.temperature
+        valid = value is None or (is_number(value) and (value == 0 or value >= MIN_TEMPERATURE))
+        check_option(self, "temperature", valid, f"0, or at least {MIN_TEMPERATURE}, or none")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
             check_option(self, name, is_number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
@@ -58,40 +67,37 @@ class GenerationConfig:
         check_option(self, "length_penalty", is_number(self.length_penalty), "a number")
         check_choices(self)
         texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
-        check_option(self, "stop", texts, "a tuple of texts, none of them empty")
-        self._need_agreement()
+        check_option(self, "stop", texts, "a tuple of non-empty strings")
+        self._check_combinations()
 
     @property
-    def draws(self) -> bool:
-        """Whether the next token is drawn at random."""
+    def do_sample(self) -> bool:
+        """Whether the next token is sampled."""
         if self.temperature is not None:
             return self.temperature > 0
-        return self.beams == 1 and (self.samples > 1 or bool(self._limits()))
+        return self.num_beams == 1 and (self.num_return_sequences > 1 or bool(self._filters()))
 
-    def _limits(self) -> list[str]:
-        """The options given that limit what is drawn from."""
+    def _filters(self) -> list[str]:
+        """The options that limit which tokens are sampled from, as NAME=VALUE."""
         return [
             f"{name}={value}" for name in ("top_k", "top_p", "min_p") if (value := getattr(self, name)) is not None
         ]
 
-    def _need_agreement(self) -> None:
-        drawing = [f"temperature={self.temperature}"] if self.temperature else []
-        drawing += self._limits()
-        if self.beams > 1:
-            if drawing:
+    def _check_combinations(self) -> None:
+        beams, texts = f"num_beams={self.num_beams}", f"num_return_sequences={self.num_return_sequences}"
+        sampling = [f"temperature={self.temperature}"] if self.temperature else []
+        sampling += self._filters()
+        if self.num_beams > 1:
+            if sampling:
                 raise HeadwayError(
-                    f"beams={self.beams} looks for the likeliest text, {drawing[0]} draws at random. Leave out one."
+                    f"{beams} searches for the most likely text, but {sampling[0]} samples at random. Drop one."
                 )
-            if self.samples > self.beams:
-                raise HeadwayError(
-                    f"samples={self.samples} of beams={self.beams} are not possible. Give as many beams at least."
-                )
+            if self.num_return_sequences > self.num_beams:
+                raise HeadwayError(f"{texts} of {beams} are not possible. Use at least as many beams as texts.")
             if self.context == "slide":
-                raise HeadwayError(
-                    f"beams={self.beams} compares whole texts and does not go with context=slide. Use context=stop."
-                )
-        elif self.temperature == 0 and (drawing or self.samples > 1):
-            drawing += [f"samples={self.samples}"]
+                raise HeadwayError(f"{beams} compares whole texts and cannot use context=slide. Use context=stop.")
+        elif self.temperature == 0 and (sampling or self.num_return_sequences > 1):
+            option = (sampling or [texts])[0]
             raise HeadwayError(
-                f"temperature=0 always takes the likeliest token, {drawing[0]} draws at random. Leave out one."
+                f"temperature=0 always takes the most likely token, but {option} samples at random. Drop one."
             )

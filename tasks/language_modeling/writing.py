@@ -87,7 +87,7 @@ class Writer:
         Raises:
             HeadwayError: a number is not possible, or the text is empty and the vocabulary cannot begin one.
         """
-        config = GenerationConfig(beams=beams, samples=beams, max_new_tokens=max_new_tokens)
+        config = GenerationConfig(num_beams=beams, num_return_sequences=beams, max_new_tokens=max_new_tokens)
         (found,) = generate(self.network, self.tokenizer, [self._end_of(text, max_new_tokens)], config)
         return tuple(Alternative(one.text, one.score, one.finish_reason == "end-of-text") for one in found)
 

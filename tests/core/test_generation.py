@@ -487,8 +487,8 @@ GREEDY = {"temperature": 0}
 BAD = [
     ({"max_new_tokens": 0}, "max_new_tokens=0"),
     ({"max_new_tokens": 2.5}, "max_new_tokens=2.5"),
-    ({"samples": 0}, "samples=0"),
-    ({"beams": True}, "beams=True"),
+    ({"samples": 0}, "num_return_sequences=0"),
+    ({"num_beams": True}, "num_beams=True"),
     ({"top_k": 0}, "top_k=0"),
     ({"top_p": 0.0}, "top_p=0.0"),
     ({"top_p": 1.1}, "top_p=1.1"),
@@ -502,13 +502,13 @@ BAD = [
     ({"context": "grow"}, "context='grow'.*stop, slide"),
     ({"seed": -1}, "seed=-1"),
     ({"stop": "text"}, "stop='text'"),
-    ({"stop": ("",)}, "none of them empty"),
+    ({"stop": ("",)}, "non-empty strings"),
     ({"beams": 2, "temperature": 0.5}, "beams=2.*temperature=0.5"),
     ({"beams": 2, "top_k": 4}, "beams=2.*top_k=4"),
-    ({"beams": 2, "samples": 3}, "samples=3 of beams=2"),
+    ({"beams": 2, "samples": 3}, "num_return_sequences=3 of num_beams=2"),
     ({"beams": 2, "context": "slide"}, "beams=2.*slide"),
     (GREEDY | {"top_p": 0.5}, "temperature=0.*top_p=0.5"),
-    (GREEDY | {"samples": 2}, "temperature=0.*samples=2"),
+    (GREEDY | {"samples": 2}, "temperature=0.*num_return_sequences=2"),
 ]
 
 
@@ -518,12 +518,21 @@ def test_options_that_cannot_be_are_refused_by_name(options, said):
         GenerationConfig(**options)
 
 
+def test_short_forms_of_options_mean_the_same_as_the_long_ones():
+    short, long = GenerationConfig(samples=2, beams=3), GenerationConfig(num_return_sequences=2, num_beams=3)
+    assert short == long
+    assert (long.samples, long.beams) == (2, 3)
+    assert dataclasses.replace(long, samples=1) == GenerationConfig(num_beams=3)
+    with pytest.raises(TypeError, match="sample"):
+        GenerationConfig(sample=2)
+
+
 def test_options_say_whether_they_draw():
-    assert not GenerationConfig().draws
-    assert not GenerationConfig(temperature=0).draws
-    assert not GenerationConfig(beams=3, samples=3).draws
+    assert not GenerationConfig().do_sample
+    assert not GenerationConfig(temperature=0).do_sample
+    assert not GenerationConfig(beams=3, samples=3).do_sample
     for options in ({"temperature": 0.3}, {"top_k": 5}, {"top_p": 0.5}, {"min_p": 0.1}, {"samples": 2}):
-        assert GenerationConfig(**options).draws
+        assert GenerationConfig(**options).do_sample
     with pytest.raises(dataclasses.FrozenInstanceError):
         GenerationConfig().seed = 3
 
@@ -555,7 +564,7 @@ def test_what_does_not_go_together_is_refused(with_text, pairs, wordpiece_folder
         list(stream(network, tokenizer, "the", GenerationConfig(beams=2)))
     with pytest.raises(HeadwayError, match="beams=2"):
         list(next_tokens(network, tokenizer, "the", GenerationConfig(beams=2)))
-    with pytest.raises(HeadwayError, match="samples=2"):
+    with pytest.raises(HeadwayError, match="num_return_sequences=2"):
         list(next_tokens(network, tokenizer, "the", GenerationConfig(samples=2)))
     with pytest.raises(HeadwayError, match="needs a tokenizer"):
         generate_ids(network, [[1]], GenerationConfig(stop=("a",)))

@@ -256,7 +256,15 @@ def test_openais_clients_get_vectors_in_both_forms(client, tiny):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, GENERATED, {**GENERATED, "samples": 3}, {"beams": 3, "samples": 2}, {"stop": ["e"]}, {"stop": " "}],
+    [
+        {},
+        GENERATED,
+        {**GENERATED, "samples": 3},
+        {"beams": 3, "samples": 2},
+        {"num_beams": 3, "num_return_sequences": 2},
+        {"stop": ["e"]},
+        {"stop": " "},
+    ],
     ids=lambda options: " ".join(options),
 )
 def test_texts_go_on_as_they_do_offline(client, gpt2, options):
@@ -463,7 +471,8 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence(client, name):
         ("/generate", {"prompt": "a", "temperature": "hot"}, 422, "temperature='hot'"),
         ("/generate", {"prompt": "a", "max_new_tokens": 10**9}, 422, "this server allows 1,024"),
         ("/generate", {"prompt": "a", "samples": 10**9}, 422, "allows 8"),
-        ("/generate", {"prompt": "a", "beams": 9}, 422, "allows 8"),
+        ("/generate", {"prompt": "a", "beams": 9}, 422, "beams is 9, and this server allows 8"),
+        ("/generate", {"prompt": "a", "num_beams": 9}, 422, "num_beams is 9, and this server allows 8"),
         ("/generate", {"prompt": "a", "beams": 2, "stream": True}, 422, "Leave out stream or beams"),
         ("/generate", {"prompt": "a", "stream": "yes"}, 422, "stream is a text. Say true or false"),
         ("/generate", {"prompt": "a", "stop": [1]}, 422, "stop"),

@@ -143,8 +143,18 @@ def test_every_option_of_generation_is_an_option_with_its_help(headway, monkeypa
     monkeypatch.setenv("COLUMNS", "300")
     out = headway("generate", "--help").out
     for option in options_of(GenerationConfig):
-        assert f"--{option.name.replace('_', '-')} " in out
+        assert f"--{option.public_name.replace('_', '-')} " in out
         assert option.help[:60] in out
+
+
+def test_the_long_names_of_the_options_with_short_forms_work_too(headway, gpt2, folder):
+    command = ["generate", gpt2, "the quick", *SHORT, "--json"]
+    short = headway(*command, "--beams", "3", "--samples", "2")
+    long = headway(*command, "--num-beams", "3", "--num_return_sequences", "2")
+    (folder / "config.yaml").write_text("num_beams: 3\nsamples: 2\n")
+    from_file = headway(*command, "--config", "config.yaml")
+    assert len(last_json(short.out)["results"][0]["texts"]) == 2
+    assert last_json(short.out) == last_json(long.out) == last_json(from_file.out)
 
 
 BAD = [

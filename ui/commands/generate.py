@@ -111,7 +111,7 @@ class _Continued:
         self, network: "Network", tokenizer: "Tokenizer", config: "GenerationConfig", console: "Console"
     ) -> None:
         self.network, self.tokenizer, self.config, self.console = network, tokenizer, config, console
-        self.scored = config.samples > 1 or config.beams > 1
+        self.scored = config.num_return_sequences > 1 or config.num_beams > 1
 
     def whole(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         from ...core.generation.generation import generate as continued

@@ -192,27 +192,31 @@ def read_generation(body: Mapping[str, Any], limits: Limits) -> TextAsked:
     Raises:
         HeadwayError: it is not what can be answered.
     """
-    names = [option.name for option in options_of(GenerationConfig)]
+    options = options_of(GenerationConfig)
+    names = {name: option.name for option in options for name in (option.name, option.alias) if name is not None}
     refuse_unknown(body, "/generate", ("model", "prompt", "stream", *names))
     prompt = read_text(body.get("prompt", ""), "prompt", limits)
     stream = read_flag(body, "stream")
-    given = {name: body[name] for name in names if name in body}
+    given = {field: body[name] for name, field in names.items() if name in body}
     if isinstance(given.get("stop"), str):
         given["stop"] = (given["stop"],)
     if isinstance(given.get("stop"), list):
         given["stop"] = tuple(given["stop"])
-    for name, most in (
-        ("max_new_tokens", limits.max_new_tokens),
-        ("samples", limits.max_samples),
-        ("beams", limits.max_samples),
-    ):
-        value = given.get(name)
-        if isinstance(value, int) and value > most:
+    most_of = _generation_limits(limits)
+    for name, field in names.items():
+        value, most = body.get(name), most_of.get(field)
+        if most is not None and isinstance(value, int) and value > most:
             raise ApiError(422, f"{name} is {value:,}, and this server allows {most:,}. Ask for less.", name)
     config = GenerationConfig(**given)
-    if stream and config.beams > 1:
+    if stream and config.num_beams > 1:
         raise ApiError(422, "A beam search has no text before its end. Leave out stream or beams.", "stream")
     return TextAsked(read_model(body), prompt, config, stream)
+
+
+def _generation_limits(limits: Limits) -> dict[str, int]:
+    """The largest value of each option that the server limits."""
+    most = limits.max_samples
+    return {"max_new_tokens": limits.max_new_tokens, "num_return_sequences": most, "num_beams": most}
 
 
 # -- the same, described for OpenAPI
@@ -277,13 +281,16 @@ def embeddings_body(limits: Limits) -> dict[str, Any]:
 
 def generation_body(limits: Limits) -> dict[str, Any]:
     """The body of /generate, made from the options of generation."""
-    most = {"max_new_tokens": limits.max_new_tokens, "samples": limits.max_samples, "beams": limits.max_samples}
+    most = _generation_limits(limits)
     properties: dict[str, Any] = {
         "prompt": {**TEXT, "description": "The text to go on with; from nothing if left out."},
         "stream": {"type": "boolean", "default": False, "description": "As server-sent events."},
     }
     for option in options_of(GenerationConfig):
-        properties[option.name] = _described(option) | ({"maximum": most[option.name]} if option.name in most else {})
+        described = _described(option) | ({"maximum": most[option.name]} if option.name in most else {})
+        if option.alias is not None:
+            properties[option.alias] = described | {"description": f"{option.help} Also: {option.name}."}
+        properties[option.name] = described
     return body_of(properties, [], {"prompt": "Once upon a time", "max_new_tokens": 40, "stream": False})
 
 
