@@ -5,14 +5,10 @@ Nothing here runs code from a file: safetensors are read directly, a `.bin` thro
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..atomic_files import user_path
 from ..errors import HeadwayError
 from .model_files import PICKLES, SAFETENSORS
-
-if TYPE_CHECKING:
-    pass
 
 # The models that come with the package.
 BUILT_IN: dict[str, Path] = {

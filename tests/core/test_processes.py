@@ -101,7 +101,7 @@ def test_one_process_is_a_run_of_one(monkeypatch: pytest.MonkeyPatch):
 
 def test_sharing_work_does_not_start_accelerate():
     code = (
-        "import sys; from headway.core.processes import gather_in_order, shard;"
+        "import sys; from headway.core.training.distributed import gather_in_order, shard;"
         "assert gather_in_order(dict(enumerate(shard([1, 2])))) == [1, 2]; assert 'accelerate' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -87,7 +87,7 @@ def test_the_order_of_the_texts_does_not_matter(learn, tmp_path):
 
 def test_another_process_learns_the_same_vocabulary(learn):
     code = f"""
-from headway.core.vocabulary import {learn.__name__}
+from headway.core.tokenizers.vocabulary import {learn.__name__}
 tokenizer = {learn.__name__}({TEXTS!r}, 330)
 print(tokenizer.tokens(range(tokenizer.vocab_size)))
 """

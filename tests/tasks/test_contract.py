@@ -415,7 +415,7 @@ def test_the_tokens_are_those_of_transformers(fitted: Fitted):
         assert theirs(*texts)["input_ids"] == group[0].input_ids
 
 
-def test_the_run_leaves_a_whole_folder_and_nothing_else(fitted: Fitted):
+def test_the_run_leaves_a_atomic_folder_and_nothing_else(fitted: Fitted):
     names = {path.name for path in fitted.output.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headway.json", "README.md",

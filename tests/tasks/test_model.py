@@ -529,7 +529,7 @@ def test_places_are_named_in_one_phrase():
 TOGETHER = """
 import json, sys, time
 from pathlib import Path
-from headway.core.processes import processes
+from headway.core.training.distributed import processes
 from headway.core.training_config import TrainConfig
 from headway.core.training_events import Step
 from headway.tasks import TextClassification, load
