@@ -913,7 +913,7 @@ def test_a_stream_takes_constant_memory_and_can_be_read_again(tmp_path):
 def test_reading_a_text_file_needs_no_library_for_tables(tmp_path):
     path = write(tmp_path, "a.csv", "text,label\na,b\n")
     code = (
-        "import sys; from headway.tasks.data import read_table; from headway.tasks import columns\n"
+        "import sys; from headway.tasks.data.read import read_table; import headway.tasks.data.columns\n"
         f"assert len(read_table({str(path)!r})) == 1\n"
         "print([name for name in ('pandas', 'datasets', 'pyarrow') if name in sys.modules])"
     )

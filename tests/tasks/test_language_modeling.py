@@ -501,7 +501,7 @@ def test_text_that_cannot_be_learnt_from_is_refused(bert_folder: Path, tmp_path:
 
 MEMORY = """
 import resource, sys
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextGeneration
 
 small, large, model, output = sys.argv[1:]

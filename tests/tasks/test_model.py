@@ -530,7 +530,7 @@ TOGETHER = """
 import json, sys, time
 from pathlib import Path
 from headway.core.training.distributed import processes
-from headway.core.training_config import TrainConfig
+from headway.core.training.training_config import TrainConfig
 from headway.core.training_events import Step
 from headway.tasks import TextClassification, load
 base, data, output = map(Path, sys.argv[1:])
