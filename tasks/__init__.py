@@ -11,7 +11,7 @@ from .embedding.embedder import Embedder
 from .embedding.similarity import SentenceSimilarity
 from .language_modeling.fill_mask import FillMask
 from .language_modeling.text_generation import TextGeneration
-from .prompting import Prompt
+from .prompting.prompt import Prompt
 from .question_answering.question_answering import QuestionAnswering
 from .tagging.tagging import TokenClassification
 

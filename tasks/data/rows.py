@@ -6,6 +6,8 @@ from typing import Any
 
 from .places import name_place
 
+CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough for any memory
+
 Rows = Iterator[tuple[int, dict[str, Any]]]
 
 

@@ -1,5 +1,1 @@
-"""Few-shot prompting: labels chosen and answers written by a language model that is not trained."""
-
-from .prompt import Prompt
-
-__all__ = ["Prompt"]
+"""Few-shot prompting: a language model that is not trained chooses labels or generates answers."""

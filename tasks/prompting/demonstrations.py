@@ -1,9 +1,9 @@
-"""Which worked examples a prompt shows, and in which order.
+"""Chooses and orders the demonstrations of a prompt: the labelled examples that it shows before the query.
 
-The nearest to the question work best as a rule (Liu et al. 2022, https://arxiv.org/abs/2101.06804); the order matters
-(Lu et al. 2022, https://arxiv.org/abs/2104.08786), and what stands last matters most.
+Demonstrations similar to the query usually work best (Liu et al. 2022, https://arxiv.org/abs/2101.06804). Their order
+matters (Lu et al. 2022, https://arxiv.org/abs/2104.08786), and the last one has the largest effect.
 
-Shapes: N texts, C hidden size.
+Shapes: N texts, M examples, C hidden size.
 """
 
 import math
@@ -20,48 +20,48 @@ from ...core.checkpoints.hub import find_folder
 from ...core.models.heads import Backbone
 from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
+from ..data.features import TOKENS_AT_ONCE
 
 FIRST, RANDOM, BALANCED, NEAREST = "first", "random", "balanced", "nearest"
 CHOICES = (BALANCED, RANDOM, FIRST, NEAREST)
-TOKENS_AT_ONCE = 4096
 
 
-def choose(labels: Sequence[str | None], shots: int, how: str, seed: int) -> list[int]:
-    """Positions of the examples to show.
+def choose_demonstrations(labels: Sequence[str | None], shots: int, choice: str, seed: int) -> list[int]:
+    """Indices of the examples to show.
 
     Args:
-        labels: of all examples; None where there is none to balance by.
-        shots: how many; fewer where there are not so many.
-        how: FIRST, RANDOM or BALANCED.
-        seed: of the choice, and of the order where it is not the file's.
+        labels: of all examples; None for an example that has no label to balance by.
+        shots: number of demonstrations; all examples if there are fewer.
+        choice: FIRST, RANDOM or BALANCED.
+        seed: of the choice, and of the order unless `choice` is FIRST.
     """
     rows = list(range(len(labels)))
-    if how == FIRST:
+    if choice == FIRST:
         return rows[:shots]
     random = Random(seed)
     random.shuffle(rows)
-    if how == BALANCED:
-        seen: dict[str | None, int] = {}
-        turns = {}
+    if choice == BALANCED:
+        counts: dict[str | None, int] = {}
+        rank = {}  # n for the n-th example of its label
         for row in rows:
-            turns[row] = seen[labels[row]] = seen.get(labels[row], 0) + 1
-        rows.sort(key=lambda row: turns[row])  # a first of every label, a second of every label, ...
+            rank[row] = counts[labels[row]] = counts.get(labels[row], 0) + 1
+        rows.sort(key=lambda row: rank[row])  # one example of every label, then a second one, ...
         rows = rows[:shots]
         random.shuffle(rows)
     return rows[:shots]
 
 
-def nearest(texts: Tensor, examples: Tensor, shots: int) -> list[list[int]]:
-    """For each text the examples whose vectors are nearest by the cosine, the nearest last."""
-    similarity = F.normalize(texts, dim=-1) @ F.normalize(examples, dim=-1).T
+def nearest_examples(queries: Tensor, examples: Tensor, shots: int) -> list[list[int]]:
+    """For each query vector (N, C), the indices of the example vectors (M, C) with the largest cosines, ascending."""
+    similarity = F.normalize(queries, dim=-1) @ F.normalize(examples, dim=-1).T
     return similarity.topk(min(shots, len(examples)), dim=-1).indices.flip(-1).tolist()
 
 
-def orders(count: int, most: int, seed: int) -> list[list[int]]:
-    """Different orders of so many examples: as they are, then random ones, as many as there can be."""
+def demonstration_orders(count: int, max_orders: int, seed: int) -> list[list[int]]:
+    """Up to `max_orders` different permutations of `count` demonstrations: the identity, then random ones."""
     random = Random(seed)
     found = {tuple(range(count)): None}
-    while len(found) < min(most, math.factorial(count)):
+    while len(found) < min(max_orders, math.factorial(count)):
         order = list(range(count))
         random.shuffle(order)
         found[tuple(order)] = None
@@ -70,26 +70,25 @@ def orders(count: int, most: int, seed: int) -> list[list[int]]:
 
 @torch.inference_mode()
 def mean_vectors(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """The mean over its tokens of each text's hidden states, (N, C); a text beyond the model's limit is cut there."""
-    special = tokenizer.num_special(pair=False)
-    limit = backbone.config.max_positions - special
+    """The mean of each text's hidden states, (N, C). Texts longer than the model's limit are truncated."""
+    limit = backbone.config.max_positions - tokenizer.num_special(pair=False)
     sequences = [tokenizer.join(encoding.ids[:limit])[0] for encoding in tokenizer.encode_batch(texts)]
     vectors = torch.empty(len(texts), backbone.config.hidden_size)
     device = backbone.token_embedding.weight.device
     for indices in BatchSampler([len(ids) for ids in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
         batch = PackedBatch.pack([sequences[i] for i in indices]).to(device)
         hidden = backbone(batch)
-        # BERT's mean leaves no token out: so sentence encoders are trained.
+        # Special tokens are part of the mean: sentence encoders are trained that way.
         means = torch.stack([one.mean(dim=0) for one in batch.split(hidden)])
         vectors[indices] = means.float().cpu()
     return vectors
 
 
-def load_vectors(name: str | Path) -> tuple[Backbone, Tokenizer]:
-    """A BERT or GPT-2 whose mean vectors tell what is near.
+def load_similarity_model(name: str | Path) -> tuple[Backbone, Tokenizer]:
+    """A BERT or GPT-2 whose mean vectors measure the similarity of texts.
 
     Raises:
-        HeadwayError: there is no such model, or it cannot be read.
+        HeadwayError: the model does not exist or cannot be read.
     """
     folder = find_folder(name)
     return load_backbone(folder).network.backbone, Tokenizer.load(folder)

@@ -1,79 +1,88 @@
-"""Few-shot prompting: GPT-2 chooses among labels, or writes an answer, from a description and some worked examples.
+"""Few-shot prompting: GPT-2 chooses a label or generates an answer, given a description and demonstrations.
 
-Brown et al. 2020 (https://arxiv.org/abs/2005.14165). Nothing is trained: a prompt with its labels stands in for a
-trained classifier and gives the same kind of predictions. How a prompt is laid out is in templates.py, which examples
-it shows in demonstrations.py, how likely labels are in label_scores.py, what is taken out again in calibration.py,
-the model that is asked in model.py.
+Brown et al. 2020 (https://arxiv.org/abs/2005.14165). Nothing is trained: a prompt with its labels takes the place of
+a trained classifier and gives the same kind of predictions. templates.py has the layout, demonstrations.py the choice
+of examples, label_scores.py the likelihood of labels, calibration.py the calibration, evaluation.py the scores.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ...core.errors import HeadwayError
+from ...core.generation.generation_config import GenerationConfig
+from ...core.models.heads import Network
 from ...core.options import check_choices, option
+from ...core.tokenizers.tokenizer import Tokenizer
 from ..base.precision import AUTO
+from ..classification.predictions import TextExample
 from ..data.labels import ONE, SEVERAL
+from ..data.read import read_table
+from ..data.rows import Table
 from ..language_modeling.loading import load_language_model
 from .calibration import BATCH, CONTEXTUAL, NONE
-from .demonstrations import BALANCED, CHOICES, NEAREST
-from .templates import Template, find_template
-
-if TYPE_CHECKING:
-    from .model import PromptModel
+from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
+from .evaluation import PromptEvaluation, evaluate_prompt
+from .example_reader import ExampleReader, are_pairs, as_rows
+from .prepared_prompt import PreparedPrompt
+from .prompt_runner import PromptRunner
+from .templates import DEFAULT, DEFAULT_PAIR, Template, find_template, words_of_labels
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """How a language model is asked: which labels there are, how texts and worked examples are laid out.
+    r"""How to prompt a language model: the labels, the layout, and the choice of demonstrations.
+
+        model = Prompt(labels=["good", "bad"], template="Review: {text}\nIt is {label}").on("gpt2")
+        model.predict(texts, examples=[("what a film", "good"), ("two lost hours", "bad")])
 
     Frozen; its fields are options. Lists become tuples, and `verbalize` may be a mapping of labels to words.
 
-        model = Prompt(labels=["good", "bad"], template="Review: {text}\\nIt is {label}").on("gpt2")
-        model.predict(texts, examples=[("what a film", "good"), ("two lost hours", "bad")])
-
     Raises:
-        HeadwayError: a value is not possible.
+        HeadwayError: an option has an invalid value.
     """
 
     labels: tuple[str, ...] = option(
-        (), "What to choose among, also joined by commas; the data may then give a label's place, from 0. "
-        "Left out: the labels of the examples.",
+        (), "Labels to choose from, also joined by commas; the data may then give a label's position, from 0. "
+        "Default: the labels of the examples.",
     )  # fmt: skip
     template: str | None = option(
         None,
-        r"A text with {text}, {pair} for the second of a pair, and {label} where the answer goes; \n is a new line. "
-        "Or the name of a built-in one: sentiment, topic, question-type, entailment, translation.",
+        r"A text with {text}, {pair} for the second text of a pair, and {label} where the answer goes; \n is a line "
+        "break. Or the name of a built-in template: sentiment, topic, question-type, entailment, translation.",
     )
-    description: str | None = option(None, "What the prompt begins with; empty: nothing. Left out: the template's.")
+    description: str | None = option(
+        None, "First paragraph of the prompt; empty for none. Default: that of the template."
+    )
     verbalize: tuple[str, ...] = option(
-        (), "How labels are said in the prompt: 0=negative,1=positive. Answers have the labels' own names."
+        (), "How the prompt spells labels: 0=negative,1=positive. Predictions keep the label names."
     )
     problem_type: str | None = option(
-        None, "What a label is; guessed from the examples if left out.", choices=(ONE, SEVERAL)
+        None, "Whether a text has one label or several. Default: inferred from the examples.", choices=(ONE, SEVERAL)
     )
-    normalize: bool = option(False, "Whether a label goes by the mean of its tokens instead of their sum.")
-    shots: int = option(8, "Worked examples before each text, if there are so many.")
+    normalize: bool = option(False, "Score a label by the mean over its tokens instead of the sum.")
+    shots: int = option(8, "Number of demonstrations (labelled examples) before each text.")
     choice: str = option(
         BALANCED,
-        "Which examples: balanced over the labels, random, the first of the file, or those nearest to each text.",
+        "Which examples to show: balanced over the labels, random, the first of the file, or the nearest to each "
+        "text.",
         choices=CHOICES,
     )
     nearest_by: str | None = option(
-        None, "A BERT or GPT-2 whose vectors tell which examples are near. Left out: the model's own."
+        None, "A BERT or GPT-2 whose vectors find the nearest examples. Default: the prompted model."
     )
-    orders: int = option(1, "Orders of the worked examples to average over; the spread is shown.")
+    orders: int = option(1, "Number of orders of the demonstrations to average over; the spread is shown.")
     calibration: str = option(
         CONTEXTUAL,
-        "contextual takes out what the model says about texts without content; batch what it says on average, "
-        "about --unlabelled texts or those that are asked about.",
+        "Divide label probabilities by a prior: contextual estimates it on texts without content, batch on the "
+        "--unlabelled texts or the texts to label.",
         choices=(CONTEXTUAL, BATCH, NONE),
     )
-    write: bool = option(False, "Write an answer instead of choosing one; the examples' labels are answers.")
-    stop: tuple[str, ...] = option((), r"Texts that end a written answer. Left out: the end of the line, \n.")
-    max_new_tokens: int = option(40, "Tokens of a written answer at most.")
-    seed: int = option(0, "Of the choice of examples and of their orders.")
+    write: bool = option(False, "Generate the answer instead of choosing a label; the examples' labels are answers.")
+    stop: tuple[str, ...] = option((), r"Texts that end a generated answer. Default: a line break, \n.")
+    max_new_tokens: int = option(40, "Maximum number of tokens of a generated answer.")
+    seed: int = option(0, "Seed of the choice of demonstrations and of their orders.")
 
     def __post_init__(self) -> None:
         pairs = self.verbalize
@@ -88,40 +97,219 @@ class Prompt:
                 raise HeadwayError(f"--{name.replace('_', '-')} {value}: a whole number, {least} or more.")
         check_choices(self)
         if len(self.labels) == 1 or len(set(self.labels)) < len(self.labels):
-            raise HeadwayError(f"--labels {','.join(self.labels)}: at least two are needed, and each of them once.")
+            raise HeadwayError(f"--labels {','.join(self.labels)}: name at least two different labels.")
         if any(not label.strip() for label in self.labels):
-            raise HeadwayError("--labels: one of them is empty. Give it a name.")
-        for said in self.verbalize:
-            label, equals, words = said.partition("=")
+            raise HeadwayError("--labels: one of the labels is empty. Give it a name.")
+        for one in self.verbalize:
+            label, equals, words = one.partition("=")
             if not (equals and label.strip() and words.strip()):
-                raise HeadwayError(f"--verbalize {said}: say LABEL=WORDS, as in 0=negative,1=positive.")
+                raise HeadwayError(f"--verbalize {one}: write LABEL=WORDS, as in 0=negative,1=positive.")
         if self.nearest_by and self.choice != NEAREST:
-            raise HeadwayError("--nearest-by has a meaning with --choice nearest only. Add that, or leave it out.")
+            raise HeadwayError("--nearest-by needs --choice nearest. Add it, or omit --nearest-by.")
         if self.writes and self.labels:
-            raise HeadwayError("--labels are for choosing an answer, and here one is written. Leave them out.")
+            raise HeadwayError("--labels are for choosing an answer, but here the answer is generated. Omit --labels.")
         if self.writes and self.orders > 1:
-            raise HeadwayError(f"--orders {self.orders}: written answers cannot be averaged. Leave it out.")
+            raise HeadwayError(f"--orders {self.orders}: generated answers cannot be averaged. Omit --orders.")
 
     @property
     def layout(self) -> Template | None:
-        """The template; None where it depends on whether the data has pairs."""
+        """The template; None if it depends on whether the data has pairs."""
         return None if self.template is None else find_template(self.template)
 
     @property
     def writes(self) -> bool:
-        """Whether answers are written instead of chosen."""
+        """Whether answers are generated."""
         return self.write or (self.layout is not None and self.layout.writes)
 
     def on(self, model: str | Path, precision: str = AUTO) -> "PromptModel":
-        """Puts the prompt to a GPT-2: a folder, a built-in name or a hub id.
+        """Opens a GPT-2 for this prompt.
 
         Args:
-            model: which.
-            precision: one of `headway.tasks.precision.CHOICES`.
+            model: a folder, a built-in name or a Hub id.
+            precision: one of `headway.tasks.base.precision.CHOICES`.
 
         Raises:
-            HeadwayError: there is no such model or precision, it cannot be read, or it is no GPT-2.
+            HeadwayError: the model does not exist, cannot be read or is not a GPT-2, or the precision is unknown.
         """
-        from .model import PromptModel
-
         return PromptModel(self, *load_language_model(model, precision), str(model))
+
+
+class PromptModel:
+    """A prompt on a language model; `Prompt(...).on("gpt2")` creates one.
+
+    Args:
+        prompt: the options.
+        network: GPT-2 with its language-model head, in eval mode.
+        tokenizer: of the model.
+        base: the name of the model, for messages.
+    """
+
+    def __init__(self, prompt: Prompt, network: Network, tokenizer: Tokenizer, base: str) -> None:
+        self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
+        self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
+
+    @property
+    def reader(self) -> ExampleReader:
+        """Reads rows before labels are inferred."""
+        prompt = self.prompt
+        paired = None if prompt.layout is None else prompt.layout.paired
+        return ExampleReader(prompt.labels, prompt.problem_type, bool(prompt.labels), prompt.writes, paired)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about the last predictions that the user should know."""
+        return () if self.prepared is None else self.prepared.warnings
+
+    def predict(self, inputs: Any, examples: Any = None, *, unlabelled: Any = None) -> Any:
+        """Predicts the labels of texts, or generates answers to them.
+
+        Args:
+            inputs: a text, or a list of texts. If the template has {pair}: tuples of two texts, or dicts with text
+                and pair.
+            examples: labelled, to choose demonstrations from: tuples (text, label) or (text, pair, label), or
+                anything that `headway.tasks.read_table` reads.
+            unlabelled: texts for batch calibration: a list as `inputs`, or anything that `read_table` reads.
+
+        Returns:
+            A prediction for a single input, a list of predictions for a list.
+
+        Raises:
+            HeadwayError: an input, the examples or the labels cannot be used, or a prompt is longer than the context.
+        """
+        single = isinstance(inputs, str | tuple | Mapping)
+        texts = [inputs] if single else list(inputs)
+        prepared = self.prepare(examples, unlabelled=unlabelled, paired=are_pairs(texts))
+        predictions = prepared.predict(prepared.reader.texts(texts))
+        return predictions[0] if single else predictions
+
+    def evaluate(
+        self,
+        data: Any,
+        examples: Any = None,
+        *,
+        seeds: int = 5,
+        columns: Mapping[str, Any] | None = None,
+        unlabelled: Any = None,
+        header: bool | None = None,
+    ) -> PromptEvaluation:
+        """Scores the prompt on labelled data, over several choices and orders of the demonstrations.
+
+        Args:
+            data: labelled rows.
+            examples: as in `predict`; those whose text also occurs in `data` are not used.
+            seeds: number of choices of demonstrations, starting at the seed of the prompt.
+            columns: which column holds what, in `data` and `examples`.
+            unlabelled: texts for batch calibration.
+            header: whether the first row of a table names its columns. Default: inferred from the rows.
+
+        Raises:
+            HeadwayError: the data cannot be read, or has a label that the prompt does not know.
+        """
+        if not isinstance(seeds, int) or seeds < 1:
+            raise HeadwayError(f"--seeds {seeds}: a whole number, 1 or more.")
+        table = read_table(data, header=header)
+        found = self.reader.columns(table, columns or {}, need_label=True)
+        paired = "pair" in found.texts
+        prepared = self.prepare(examples, columns, unlabelled=unlabelled, paired=paired, header=header, data=table)
+        texts = prepared.reader.examples(table, found, labelled=True)
+        result = evaluate_prompt(prepared, texts, seeds)
+        notes = (f"{table.source}: {len(texts)} rows, {table.kind}", *found.notes, *prepared.notes)
+        return replace(result, notes=(*notes, *prepared.warnings))
+
+    def prepare(
+        self,
+        examples: Any = None,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        unlabelled: Any = None,
+        paired: bool = False,
+        header: bool | None = None,
+        data: Table | None = None,
+    ) -> PreparedPrompt:
+        """Reads the examples and infers the labels.
+
+        Args:
+            examples: as in `predict`.
+            columns: which column holds what.
+            unlabelled: texts for batch calibration.
+            paired: whether the queries are pairs, if the prompt has no template.
+            header: whether the first row of a table names its columns.
+            data: labelled queries: the labels come from there if neither the prompt nor the examples have any, and
+                examples with the same texts are not used.
+
+        Raises:
+            HeadwayError: the examples cannot be used, or there are no labels.
+        """
+        prompt, chosen, notes = self.prompt, columns or {}, []
+        template = prompt.layout or (DEFAULT_PAIR if paired else DEFAULT)
+        reader = replace(self.reader, paired=template.paired)
+        pool = None if examples is None or _is_empty(examples) else read_table(as_rows(examples), header=header)
+        table = data if pool is None else pool
+        found = None if table is None else reader.columns(table, chosen, need_label=True)
+        reader = reader.infer_labels(table, found)
+        known: list[TextExample] = []
+        if pool is not None and found is not None:
+            known = [example for example in reader.examples(pool, found, labelled=True) if example.labels]
+            notes += [f"{pool.source}: {len(known)} examples, {pool.kind}", *found.notes]
+            if data is not None:
+                known = _without(known, data, reader, chosen, notes)
+        words = words_of_labels(reader.labels, prompt.verbalize, template)
+        if spelled := [f"{label} = {word}" for label, word in words.items() if label != word]:
+            notes.append(f"the prompt spells labels: {', '.join(spelled)}")
+        if pool is not None and len(known) < prompt.shots:
+            notes.append(f"{len(known)} demonstrations: there are no more examples")
+        self.prepared = PreparedPrompt(
+            self._runner(template, words, known),
+            reader,
+            calibration=prompt.calibration,
+            generation=GenerationConfig(max_new_tokens=prompt.max_new_tokens, stop=prompt.stop or ("\n",)),
+            seed=prompt.seed,
+            notes=tuple(notes),
+            unlabelled=() if unlabelled is None else self._read_unlabelled(unlabelled, reader, chosen, header),
+        )
+        return self.prepared
+
+    def _runner(self, template: Template, words: Mapping[str, str], examples: Sequence[TextExample]) -> PromptRunner:
+        prompt = self.prompt
+        return PromptRunner(
+            self.network,
+            self.tokenizer,
+            self.base,
+            template=template,
+            description=(template.description if prompt.description is None else prompt.description).strip(),
+            words=words,
+            examples=examples,
+            max_shots=prompt.shots,
+            choice=prompt.choice,
+            max_orders=prompt.orders,
+            similarity_model=load_similarity_model(prompt.nearest_by) if prompt.nearest_by and examples else None,
+            normalize=prompt.normalize,
+        )
+
+    def _read_unlabelled(
+        self, given: Any, reader: ExampleReader, chosen: Mapping[str, Any], header: bool | None
+    ) -> tuple[TextExample, ...]:
+        if self.prompt.calibration != BATCH:
+            raise HeadwayError("--unlabelled texts are for --calibration batch. Add it, or omit --unlabelled.")
+        if isinstance(given, list) and given and isinstance(given[0], str | tuple):
+            return tuple(reader.texts(given))
+        table = read_table(given, header=header)
+        return tuple(reader.examples(table, reader.columns(table, chosen, need_label=False), labelled=False))
+
+
+def _without(
+    known: Sequence[TextExample], data: Table, reader: ExampleReader, chosen: Mapping[str, Any], notes: list[str]
+) -> list[TextExample]:
+    """The examples whose texts are not among the queries: the prompt would contain the answer."""
+    columns = reader.columns(data, chosen, need_label=True)
+    queries = {example.texts for example in reader.examples(data, columns, labelled=False)}
+    kept = [example for example in known if example.texts not in queries]
+    if len(kept) < len(known):
+        notes.append(f"{len(known) - len(kept)} examples are not used: their texts are also in {data.source}")
+    if not kept:
+        raise HeadwayError(f"All examples are among the rows of {data.source}. Give others.")
+    return kept
+
+
+def _is_empty(examples: Any) -> bool:
+    return isinstance(examples, list | tuple) and not examples

@@ -30,7 +30,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 import torch
 from headway.core.models.gpt2 import GPT2Config
 from headway.tasks import Prompt
-from headway.tasks.prompting.label_scores import LOGITS_AT_ONCE, TOKENS_AT_ONCE
+from headway.tasks.prompting.label_scores import MAX_LOGITS, SCORING_BATCH_TOKENS
 from machine import describe_machine
 
 DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -104,8 +104,10 @@ def run_ours(work: Work, folder: Path, count: int) -> dict[str, Any]:
     predictions = model.predict(texts, examples)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ready = model.ask(examples)
-    prompts = [model.shown(ready, [text]) for text in model.texts(texts, ready)]
+    assert model.prepared is not None
+    left_out = sum(model.prepared.dropped)
+    ready = model.prepare(examples)
+    prompts = [ready.preview(text)[0] for text in ready.reader.texts(texts)]
     return {
         "seconds": seconds,
         "texts": len(texts),
@@ -113,8 +115,8 @@ def run_ours(work: Work, folder: Path, count: int) -> dict[str, Any]:
         "memory": peak - before,
         "bound": memory_bound(model.network.config) + SLACK,
         "prompts": prompts,
-        "words": list(ready.questions.words.values()),
-        "left_out": sum(model.left_out),
+        "words": list(ready.runner.words.values()),
+        "left_out": left_out,
     }
 
 
@@ -126,9 +128,9 @@ def resident() -> float:
 
 def memory_bound(config: Any) -> float:
     """MB: keys and values of contexts, texts and labels, one forward pass, and logits with what is made from them."""
-    kept = 3 * TOKENS_AT_ONCE * 2 * config.num_layers * config.hidden_size
-    passing = TOKENS_AT_ONCE * (2 * config.intermediate_size + 8 * config.hidden_size)
-    return 4 * (kept + passing + 3 * LOGITS_AT_ONCE) / 2**20
+    kept = 3 * SCORING_BATCH_TOKENS * 2 * config.num_layers * config.hidden_size
+    passing = SCORING_BATCH_TOKENS * (2 * config.intermediate_size + 8 * config.hidden_size)
+    return 4 * (kept + passing + 3 * MAX_LOGITS) / 2**20
 
 
 def run_peer(prompts: list[str], words: list[str], folder: Path) -> dict[str, Any]:
@@ -219,7 +221,7 @@ def table(model: str, texts: int, seeds: int) -> None:
             commonest = (row, figures[row])
         if commonest is not None:
             row, measures = commonest
-            label = asked(work).on(model).ask().questions.words[row.removeprefix("always ")]
+            label = asked(work).on(model).prepare().runner.words[row.removeprefix("always ")]
             accuracy, f1 = measures["accuracy"].mean, measures["f1"].mean
             print(f"| {work.name} | always {label} | {accuracy:.3f} | | {f1:.3f} | |", flush=True)
 

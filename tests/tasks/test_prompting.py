@@ -1,4 +1,4 @@
-"""A prompt answers as a plain loop over transformers would, shows what it promises, and says what is wrong."""
+"""Prompts score as a plain loop over transformers, choose their demonstrations as documented, and report errors."""
 
 import csv
 import dataclasses
@@ -13,11 +13,14 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Prompt
 from headway.tasks.base.predictions import Prediction
-from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, TextExample
-from headway.tasks.prompting.answers import WrittenAnswer
+from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction
 from headway.tasks.prompting.calibration import CONTENT_FREE
-from headway.tasks.prompting.demonstrations import choose, mean_vectors, orders
-from headway.tasks.prompting.templates import BUILT_IN, Encoder, Template, find_template
+from headway.tasks.prompting.demonstrations import choose_demonstrations, demonstration_orders, mean_vectors
+from headway.tasks.prompting.predictions import WrittenAnswer
+from headway.tasks.prompting.prepared_prompt import PreparedPrompt
+from headway.tasks.prompting.prompt_encoder import PromptEncoder
+from headway.tasks.prompting.prompt_runner import LabelProbabilities
+from headway.tasks.prompting.templates import BUILT_IN, Template, find_template
 
 # fmt: off
 WORDS = ["the", "quick", "brown", "fox", "don't", "mind", "café", "my", "card", "猫", "London,", "3", "money;",
@@ -36,7 +39,7 @@ LABELS = ["good", "bad", "so so"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, byte_level_folder):
-    """A tiny GPT-2 with strong opinions, over the tiny byte-level vocabulary."""
+    """A tiny GPT-2 with peaked distributions, over the tiny byte-level vocabulary."""
     tokenizer = Tokenizer.load(byte_level_folder)
     sizes = {"vocab_size": tokenizer.vocab_size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 320}
     end = tokenizer.end_of_text_id
@@ -64,8 +67,8 @@ def tokenizer(folder):
 
 
 @torch.inference_mode()
-def plain_shares(theirs, tokenizer, before, words, normalize=False):
-    """Each label's part, by reading every whole prompt with its label as one text, without any cache."""
+def plain_probabilities(theirs, tokenizer, before, words, normalize=False):
+    """Label probabilities from one forward pass per label over the whole prompt, without a cache."""
     whole = [tokenizer.encode(before + word) for word in words]
     inside = min(sum(end <= len(before) for _, end in one.offsets) for one in whole)
     same = (len(set(column)) == 1 for column in zip(*(one.ids[:inside] for one in whole), strict=True))
@@ -75,8 +78,14 @@ def plain_shares(theirs, tokenizer, before, words, normalize=False):
         found = theirs(torch.tensor([one.ids])).logits[0].log_softmax(-1)
         parts = [float(found[i - 1, one.ids[i]]) for i in range(start, len(one.ids))]
         scores.append(sum(parts) / (len(parts) if normalize else 1))
-    shares = np.exp(np.array(scores) - max(scores))
-    return shares / shares.sum()
+    likelihoods = np.exp(np.array(scores) - max(scores))
+    return likelihoods / likelihoods.sum()
+
+
+def shown(prepared, text):
+    """The whole prompt of a text."""
+    (example,) = prepared.reader.texts([text])
+    return prepared.preview(example)[0]
 
 
 def words_of(generator, most):
@@ -113,36 +122,36 @@ def test_probabilities_are_those_of_a_plain_loop_over_whole_prompts(folder, thei
     shown = [f"{head.replace('{text}', text)}{label}{tail}".rstrip() for text, label in examples]
     for text, prediction in zip(texts, found, strict=True):
         before = "\n\n".join([part for part in (description, *shown) if part] + [head.replace("{text}", text)])
-        expected = plain_shares(theirs, tokenizer, before, labels, normalize)
+        expected = plain_probabilities(theirs, tokenizer, before, labels, normalize)
         assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_tokens_are_those_of_the_whole_prompt_read_as_one(template, tokenizer):
-    asks = Template.parse(template)
+def test_tokens_are_those_of_the_whole_prompt_encoded_at_once(template, tokenizer):
+    layout = Template.parse(template)
     for seed in range(20):
         generator = random.Random(seed)
         labels = {f"{i}": f"{words_of(generator, 2)} {i}" for i in range(3)}
-        blocks = [asks.demonstration(words_of(generator, 4), None, words_of(generator, 2)) for _ in range(3)]
-        question = asks.question(generator.choice(["", " x ", words_of(generator, 6)]))
-        encoder = Encoder(tokenizer, labels)
-        (choice,) = encoder.choices([question], first=False)
+        blocks = [layout.demonstration(words_of(generator, 4), None, words_of(generator, 2)) for _ in range(3)]
+        query = layout.query(generator.choice(["", " x ", words_of(generator, 6)]))
+        encoder = PromptEncoder(tokenizer, labels)
+        (encoded,) = encoder.queries([query], first=False)
         before = tuple(token for i, block in enumerate(blocks) for token in encoder.block(block, first=not i))
-        for label, word in zip(choice.labels, labels.values(), strict=True):
-            whole = "\n\n".join([*blocks, question]) + word
-            assert before + choice.input_ids + label == tuple(tokenizer.encode(whole).ids)
+        for label, word in zip(encoded.labels, labels.values(), strict=True):
+            whole = "\n\n".join([*blocks, query]) + word
+            assert before + encoded.input_ids + label == tuple(tokenizer.encode(whole).ids)
 
 
 def test_the_space_before_a_label_is_part_of_the_label(tokenizer):
-    (choice,) = Encoder(tokenizer, {"a": "cat", "b": "dog"}).choices(["the mat: "], first=True)
-    assert tokenizer.tokens(choice.labels[0])[0].startswith("Ġ")
-    assert tokenizer.decode(choice.input_ids) == "the mat:"
+    (query,) = PromptEncoder(tokenizer, {"a": "cat", "b": "dog"}).queries(["the mat: "], first=True)
+    assert tokenizer.tokens(query.labels[0])[0].startswith("Ġ")
+    assert tokenizer.decode(query.input_ids) == "the mat:"
 
 
 # -- calibration
 
 
-def test_contextual_calibration_divides_by_what_is_said_of_texts_without_content(folder):
+def test_contextual_calibration_divides_by_the_mean_over_content_free_texts(folder):
     texts = [text for text, _ in POOL]
     raw = Prompt(labels=LABELS, calibration="none").on(folder)
     plain, free = raw.predict(texts, POOL), raw.predict(list(CONTENT_FREE), POOL)
@@ -155,7 +164,7 @@ def test_contextual_calibration_divides_by_what_is_said_of_texts_without_content
         assert one.uncalibrated is None
 
 
-def test_batch_calibration_divides_by_the_mean_over_unlabelled_texts_or_those_asked_about(folder):
+def test_batch_calibration_divides_by_the_mean_over_the_unlabelled_texts_or_the_queries(folder):
     texts, others = ["the dog", "my cat", "a mat"], ["London", "the fox", "café", "it"]
     raw = Prompt(labels=LABELS, calibration="none").on(folder)
     plain = np.array([list(one.scores.values()) for one in raw.predict(texts, POOL)])
@@ -171,47 +180,48 @@ def test_batch_calibration_divides_by_the_mean_over_unlabelled_texts_or_those_as
         assert np.array([list(one.scores.values()) for one in found]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_orders_are_averaged_and_their_spread_is_told(folder):
-    asked = {"labels": LABELS, "choice": "first", "calibration": "none"}
-    averaged = Prompt(**asked, orders=4, seed=3).on(folder).predict("the dog", POOL[:3])
-    alone = Prompt(**asked).on(folder)
-    runs = [list(alone.predict("the dog", [POOL[i] for i in order]).scores.values()) for order in orders(3, 4, seed=3)]
+def test_probabilities_are_averaged_over_orders_and_their_spread_is_reported(folder):
+    options = {"labels": LABELS, "choice": "first", "calibration": "none"}
+    averaged = Prompt(**options, orders=4, seed=3).on(folder).predict("the dog", POOL[:3])
+    single = Prompt(**options).on(folder)
+    orders = demonstration_orders(3, 4, seed=3)
+    runs = [list(single.predict("the dog", [POOL[i] for i in order]).scores.values()) for order in orders]
     assert list(averaged.scores.values()) == pytest.approx(np.mean(runs, axis=0), abs=1e-5)
     best = LABELS.index(averaged.label)
     assert averaged.spread == pytest.approx(np.std(runs, axis=0)[best], abs=1e-5)
-    assert alone.predict("the dog", POOL).spread is None
+    assert single.predict("the dog", POOL).spread is None
 
 
-# -- what is shown
+# -- demonstrations
 
 
-@pytest.mark.parametrize("how", ["first", "random", "balanced"])
+@pytest.mark.parametrize("choice", ["first", "random", "balanced"])
 @pytest.mark.parametrize("shots", [0, 1, 4, 99])
-def test_examples_are_chosen_without_repeating_one_the_same_for_the_same_seed(how, shots):
+def test_demonstrations_are_distinct_and_the_same_for_the_same_seed(choice, shots):
     labels = ["a"] * 8 + ["b"] * 2 + ["c"]
-    found = choose(labels, shots, how, seed=5)
+    found = choose_demonstrations(labels, shots, choice, seed=5)
     assert len(found) == len(set(found)) == min(shots, 11)
-    assert found == choose(labels, shots, how, seed=5)
-    if how == "first":
+    assert found == choose_demonstrations(labels, shots, choice, seed=5)
+    if choice == "first":
         assert found == list(range(min(shots, 11)))
-    if how == "balanced" and shots == 4:
+    if choice == "balanced" and shots == 4:
         assert {labels[i] for i in found} == {"a", "b", "c"}
-        assert any(choose(labels, shots, how, seed=seed) != found for seed in range(6, 12))
+        assert any(choose_demonstrations(labels, shots, choice, seed=seed) != found for seed in range(6, 12))
 
 
-def test_orders_are_different_and_begin_with_the_one_there_is():
+def test_orders_are_distinct_and_start_with_the_identity():
     for count in range(5):
-        found = orders(count, 6, seed=1)
+        found = demonstration_orders(count, 6, seed=1)
         assert found[0] == list(range(count))
         assert len({tuple(order) for order in found}) == len(found) == min(6, [1, 1, 2, 6, 24][count])
 
 
-def test_the_nearest_examples_are_those_of_the_largest_cosine_and_the_nearest_stands_last(folder, theirs, tokenizer):
+def test_the_nearest_demonstrations_have_the_largest_cosine_and_the_nearest_comes_last(folder, theirs, tokenizer):
     texts = ["the quick dog", "where is my money?"]
     pool = [words_of(random.Random(seed), 6) for seed in range(12)]
     model = Prompt(labels=LABELS, choice="nearest", shots=3).on(folder)
-    asked = model.ask([(text, "good") for text in pool])
-    found = asked.questions.chosen(model.texts(texts, asked), seed=0)
+    prepared = model.prepare([(text, "good") for text in pool])
+    found = prepared.runner.choose(prepared.reader.texts(texts), seed=0)
     for text, rows in zip(texts, found, strict=True):
         with torch.inference_mode():
             read = [theirs.transformer(torch.tensor([tokenizer.encode(one).ids])) for one in [text, *pool]]
@@ -220,21 +230,21 @@ def test_the_nearest_examples_are_those_of_the_largest_cosine_and_the_nearest_st
         assert rows == sorted(np.argsort(nearness)[-3:].tolist(), key=lambda row: nearness[row])
 
 
-def test_a_bert_may_say_what_is_near_and_each_text_has_its_own_examples(folder, bert_folder):
+def test_another_model_can_find_the_nearest_demonstrations_and_each_text_has_its_own(folder, bert_folder):
     texts = ["the cat sat on the mat", "please send the money back"]
     pool = [("the dog sat on the cat", "good"), ("send money to my card", "bad"), ("London", "so so")]
     model = Prompt(labels=LABELS, choice="nearest", shots=1, nearest_by=str(bert_folder), calibration="none").on(
         folder
     )
     found = model.predict(texts, pool)
-    asked = model.ask(pool)
-    rows = asked.questions.chosen(model.texts(texts, asked), seed=0)
+    prepared = model.prepare(pool)
+    rows = prepared.runner.choose(prepared.reader.texts(texts), seed=0)
     for text, (row,), prediction in zip(texts, rows, found, strict=True):
         alone = Prompt(labels=LABELS, calibration="none").on(folder).predict(text, [pool[row]])
         assert prediction.scores == pytest.approx(alone.scores, abs=1e-5)
 
 
-def test_mean_vectors_do_not_depend_on_the_batch_and_long_texts_are_cut(folder):
+def test_mean_vectors_do_not_depend_on_the_batch_and_long_texts_are_truncated(folder):
     network = Prompt(labels=LABELS).on(folder).network
     tokenizer = Tokenizer.load(folder)
     texts = ["the cat", "", "the dog " * 400, "mat"]
@@ -243,46 +253,46 @@ def test_mean_vectors_do_not_depend_on_the_batch_and_long_texts_are_cut(folder):
         torch.testing.assert_close(mean_vectors(network.backbone, tokenizer, [text])[0], vector, rtol=1e-4, atol=1e-5)
 
 
-def test_worked_examples_that_do_not_fit_are_left_out_whole_from_the_front_and_it_is_said(folder, tokenizer):
+def test_demonstrations_that_do_not_fit_are_dropped_from_the_front_with_a_warning(folder, tokenizer):
     model = Prompt(labels=LABELS, choice="first", shots=6, calibration="none").on(folder)
     long = "the cat sat on the mat " * 9
     examples = [(f"{long}{i}", "good") for i in range(6)]
-    asked = model.ask(examples)
-    texts = model.texts(["the dog", long * 3], asked)
-    prompts, left_out = asked.questions.prompts(texts, 0, 2)
-    for prompt, left, text in zip(prompts, left_out, texts, strict=True):
+    prepared = model.prepare(examples)
+    texts = prepared.reader.texts(["the dog", long * 3])
+    prompts, dropped = prepared.runner.prompts(texts, 0, 2)
+    for prompt, first, text in zip(prompts, dropped, texts, strict=True):
         assert prompt.endswith(f"Text: {text.text}\nLabel:")
-        assert [f"mat {i}\n" in prompt for i in range(6)] == [i >= left for i in range(6)]
+        assert [f"mat {i}\n" in prompt for i in range(6)] == [i >= first for i in range(6)]
         assert len(tokenizer.encode(prompt).ids) + 2 <= 320 < len(tokenizer.encode(f"Text: {long}0\nLabel: good\n\n{prompt}").ids) + 2  # fmt: skip  # noqa: E501
-    assert left_out[1] > left_out[0] > 0
+    assert dropped[1] > dropped[0] > 0
     model.predict(["the dog", "a cat"], examples)
-    (remark,) = model.remarks
-    assert "before 2 of 2 texts" in remark
-    assert "did not fit into the 320 tokens" in remark
+    (warning,) = model.warnings
+    assert "for 2 of 2 texts" in warning
+    assert "did not fit into the 320 tokens" in warning
 
 
-def test_answers_with_fewer_examples_are_those_of_asking_with_fewer(folder):
+def test_dropping_demonstrations_equals_prompting_without_them(folder):
     long = "the cat sat on the mat " * 9
     examples = [(f"{long}{i}", LABELS[i % 3]) for i in range(6)]
-    asking = Prompt(labels=LABELS, choice="first", calibration="none")
-    model = asking.on(folder)
+    prompt = Prompt(labels=LABELS, choice="first", calibration="none")
+    model = prompt.on(folder)
     found = model.predict(["the dog", long], examples)
-    for text, prediction, left in zip(["the dog", long], found, list(model.left_out), strict=True):
-        fewer = asking.on(folder).predict(text, examples[left:])
+    for text, prediction, first in zip(["the dog", long], found, model.prepared.dropped, strict=True):
+        fewer = prompt.on(folder).predict(text, examples[first:])
         assert prediction.scores == pytest.approx(fewer.scores, abs=1e-5)
 
 
-def test_a_prompt_of_nothing_but_the_text_may_lose_all_its_examples(folder):
+def test_a_prompt_without_description_may_lose_all_its_demonstrations(folder):
     examples = [("the cat sat on the mat " * 40, "good"), ("the dog " * 200, "bad")]
-    asking = Prompt(labels=LABELS, choice="first")
-    found = asking.on(folder).predict("the dog", examples)
-    assert found.scores == pytest.approx(asking.on(folder).predict("the dog").scores, abs=1e-5)
+    prompt = Prompt(labels=LABELS, choice="first")
+    found = prompt.on(folder).predict("the dog", examples)
+    assert found.scores == pytest.approx(prompt.on(folder).predict("the dog").scores, abs=1e-5)
 
 
 # -- predictions
 
 
-def test_predictions_are_those_of_a_classifier_and_plain_json(folder):
+def test_predictions_are_those_of_a_classifier_and_convert_to_json(folder):
     model = Prompt(labels=LABELS, orders=2).on(folder)
     one = model.predict("the dog", POOL)
     assert isinstance(one, LabelPrediction)
@@ -297,33 +307,32 @@ def test_predictions_are_those_of_a_classifier_and_plain_json(folder):
     assert model.predict([], POOL) == []
 
 
-def test_several_labels_are_found_in_the_examples_and_joined_in_the_prompt(folder):
+def test_multiple_labels_are_inferred_from_the_examples_and_joined_in_the_prompt(folder):
     model = Prompt().on(folder)
     examples = [{"text": "a", "label": "joy;anger"}, {"text": "b", "label": "joy"}, {"text": "c", "label": "anger"}]
-    asked = model.ask(examples)
-    assert asked.labels == ("anger", "joy")
-    assert "Label: joy, anger" in model.shown(asked, model.texts(["x"], asked))
+    prepared = model.prepare(examples)
+    assert prepared.labels == ("anger", "joy")
+    assert "Label: joy, anger" in shown(prepared, "x")
     assert isinstance(model.predict("x", examples), LabelsPrediction)
 
 
-def test_labels_are_said_in_other_words_and_answered_by_their_own_names(folder):
+def test_labels_are_spelled_in_other_words_and_predicted_by_name(folder):
     examples = [("a", "0"), ("b", "1"), ("c", "0")]
     model = Prompt(verbalize={"0": "very bad", "1": "good"}).on(folder)
-    asked = model.ask(examples)
-    assert "Label: very bad" in model.shown(asked, model.texts(["x"], asked))
+    assert "Label: very bad" in shown(model.prepare(examples), "x")
     found = model.predict("x", examples)
     assert found.scores.keys() == {"0", "1"}
     words = Prompt(labels=["very bad", "good"]).on(folder).predict("x", [("a", "0"), ("b", "1"), ("c", "very bad")])
     assert list(found.scores.values()) == pytest.approx(list(words.scores.values()))
 
 
-def test_built_in_templates_say_labels_as_they_know_them_if_they_know_all(folder):
+def test_built_in_templates_spell_labels_if_they_know_all_of_them(folder):
     model = Prompt(labels=["0", "1"], template="sentiment").on(folder)
-    asked = model.ask()
-    assert asked.questions.words == {"0": "negative", "1": "positive"}
-    assert "labels are said as: 0 = negative, 1 = positive" in asked.notes
-    stars = Prompt(labels=["0", "1", "2"], template="sentiment").on(folder).ask()
-    assert stars.questions.words == {"0": "0", "1": "1", "2": "2"}
+    prepared = model.prepare()
+    assert prepared.runner.words == {"0": "negative", "1": "positive"}
+    assert "the prompt spells labels: 0 = negative, 1 = positive" in prepared.notes
+    stars = Prompt(labels=["0", "1", "2"], template="sentiment").on(folder).prepare()
+    assert stars.runner.words == {"0": "0", "1": "1", "2": "2"}
     for name, template in BUILT_IN.items():
         assert find_template(name) is template
         assert Template.parse(template.text).before == template.before
@@ -332,25 +341,24 @@ def test_built_in_templates_say_labels_as_they_know_them_if_they_know_all(folder
         assert isinstance(found, Prediction)
 
 
-def test_pairs_are_asked_about_with_their_own_template(folder):
+def test_pairs_have_their_own_default_template(folder):
     model = Prompt(labels=["yes", "no"]).on(folder)
     examples = [("the cat sat", "a cat sat", "yes"), ("the dog", "the cat", "no")]
-    asked = model.ask(examples, paired=True)
-    prompt = model.shown(asked, model.texts([("one", "two")], asked))
+    prompt = shown(model.prepare(examples, paired=True), ("one", "two"))
     assert prompt.endswith("First text: one\nSecond text: two\nLabel:")
     first = model.predict([("the cat", "the dog"), ("the dog", "the cat")], examples)
     assert first[0].scores != first[1].scores
     assert model.predict({"text": "the cat", "pair": "the dog"}, examples).scores == pytest.approx(first[0].scores)
 
 
-def test_an_answer_is_written_up_to_the_end_of_the_line(folder, theirs, tokenizer):
+def test_an_answer_is_generated_up_to_the_end_of_the_line(folder, theirs, tokenizer):
     model = Prompt(template="translation", max_new_tokens=12, stop=["\n", "."]).on(folder)
     examples = [("the dog", "le chien"), ("the cat", "le chat")]
-    asked = model.ask(examples)
+    prepared = model.prepare(examples)
     texts = ["my card", "the mat"]
     for text, found in zip(texts, model.predict(texts, examples), strict=True):
         assert isinstance(found, WrittenAnswer)
-        prompt = model.shown(asked, model.texts([text], asked))
+        prompt = shown(prepared, text)
         assert prompt.endswith(f"English: {text}\nFrench:")
         assert "English: the cat\nFrench: le chat" in prompt
         ids = torch.tensor([tokenizer.encode(prompt).ids])
@@ -361,32 +369,34 @@ def test_an_answer_is_written_up_to_the_end_of_the_line(folder, theirs, tokenize
         assert found.answer == expected[:cut].strip()
 
 
-def test_a_file_is_asked_about_row_by_row(folder, tmp_path, monkeypatch):
+def test_a_file_is_predicted_row_by_row(folder, tmp_path, monkeypatch):
     from headway.tasks.data.read import stream_rows
-    from headway.tasks.prompting import model as prompt_model
+    from headway.tasks.prompting import prepared_prompt
 
     path = tmp_path / "texts.csv"
     path.write_text("id,text\n" + "".join(f"{i},{text}\n" for i, (text, _) in enumerate(POOL)))
     model = Prompt(labels=LABELS).on(folder)
     together = model.predict([text for text, _ in POOL], POOL)
-    monkeypatch.setattr(prompt_model, "TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr(prepared_prompt, "CHUNK_ROWS", 4)
     stream = stream_rows(path)
-    found = list(model.predict_rows(stream, model.ask(POOL), model.columns(stream, {}, None, need_label=False)))
+    columns = model.reader.columns(stream, {}, need_label=False)
+    found = list(model.prepare(POOL).predict_rows(stream, columns))
     assert [row["id"] for row, _ in found] == [str(i) for i in range(len(POOL))]
     for (_, one), other in zip(found, together, strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-5)
 
 
-def test_a_part_of_a_file_that_batch_calibration_goes_by_is_never_a_short_rest(folder, monkeypatch):
+def test_batch_calibration_never_uses_a_short_last_chunk(folder, monkeypatch):
     from headway.tasks.data.read import stream_rows
-    from headway.tasks.prompting import model as prompt_model
+    from headway.tasks.prompting import prepared_prompt
 
     texts = [f"{text} {i}" for i in range(2) for text, _ in POOL][:9]
     model = Prompt(labels=LABELS, calibration="batch").on(folder)
     expected = [*model.predict(texts[:4], POOL), *model.predict(texts[4:], POOL)]
-    monkeypatch.setattr(prompt_model, "TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr(prepared_prompt, "CHUNK_ROWS", 4)
     stream = stream_rows([{"text": text} for text in texts])
-    found = list(model.predict_rows(stream, model.ask(POOL), model.columns(stream, {}, None, need_label=False)))
+    columns = model.reader.columns(stream, {}, need_label=False)
+    found = list(model.prepare(POOL).predict_rows(stream, columns))
     assert [row["text"] for row, _ in found] == texts
     for (_, one), other in zip(found, expected, strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-5)
@@ -402,17 +412,17 @@ def write(path, rows):
 
 @pytest.fixture
 def files(tmp_path):
-    """(test rows, examples): what the words are decides the label."""
+    """(test rows, examples), of which four rows are the same."""
     rows = [(f"{words_of(random.Random(i), 3)} number {i}", "good" if i % 3 else "bad") for i in range(40)]
     return write(tmp_path / "test.csv", rows[:24]), write(tmp_path / "train.csv", rows[20:])
 
 
-def test_an_evaluation_has_its_intervals_its_baseline_and_its_verdict(folder, files):
+def test_an_evaluation_has_intervals_a_baseline_and_a_verdict(folder, files):
     model = Prompt(shots=4, orders=2).on(folder)
     found = model.evaluate(*files, seeds=3)
     rows = list(found.figures)
     assert rows == ["mean of 2 orders", "calibrated", "uncalibrated", "always good"]
-    assert any("4 examples are not used, because their texts are asked about" in note for note in found.notes)
+    assert any("4 examples are not used: their texts are also in" in note for note in found.notes)
     assert len(found.runs) == 3 * (1 + 2 + 2)
     for row in rows[:3]:
         values = [
@@ -434,14 +444,14 @@ def test_an_evaluation_has_its_intervals_its_baseline_and_its_verdict(folder, fi
     assert json.loads(json.dumps(found.to_json()))["figures"]["calibrated"]["f1"].keys() == {"mean", "low", "high", "worst", "best"}  # fmt: skip  # noqa: E501
 
 
-def test_worked_examples_that_are_left_out_are_told_of_once_a_text_however_many_seeds(folder):
+def test_dropped_demonstrations_are_counted_once_per_text_over_all_seeds(folder):
     pool = [{"text": f"the quick brown fox {i} " * 12, "label": LABELS[i % 2]} for i in range(12)]
     rows = [{"text": f"the lazy dog {i}", "label": LABELS[i % 2]} for i in range(4)]
     notes = Prompt(shots=6, choice="random").on(folder).evaluate(rows, pool, seeds=3).notes
-    assert any(note.startswith("before 4 of 4 texts") for note in notes), notes
+    assert any(note.startswith("for 4 of 4 texts") for note in notes), notes
 
 
-def test_what_is_measured_is_what_is_predicted(folder, files):
+def test_evaluated_predictions_are_those_of_predict(folder, files):
     model = Prompt(shots=4, seed=7).on(folder)
     found = model.evaluate(*files, seeds=1)
     examples = [(e.text, e.label) for e in found.examples]
@@ -457,21 +467,22 @@ def csv_rows(path):
         return [tuple(row) for row in list(csv.reader(file))[1:]]
 
 
-def test_a_prompt_that_knows_the_answers_beats_the_commonest_one(folder, files, monkeypatch):
+def test_a_prompt_that_knows_the_answers_beats_the_majority_baseline(folder, files, monkeypatch):
     model = Prompt(labels=["good", "bad"], shots=0, calibration="none").on(folder)
     answers = dict(csv_rows(files[0]))
 
-    def shares(asked, texts, _):
-        return np.array([[[float(answers[text.text] == label) for label in asked.labels] for text in texts]]), None
+    def label_probabilities(prompt, texts, _):
+        right = [[[float(answers[text.text] == label) for label in prompt.labels] for text in texts]]
+        return LabelProbabilities(np.array(right), None, [0] * len(texts))
 
-    monkeypatch.setattr(model, "shares", shares)
+    monkeypatch.setattr(PreparedPrompt, "label_probabilities", label_probabilities)
     found = model.evaluate(files[0])
     assert found.figures["uncalibrated"]["accuracy"].mean == 1
     assert "beats always answering good" in found.verdict[0]
-    assert "One run says little" in found.verdict[0]
+    assert "A single run has no interval" in found.verdict[0]
 
 
-def test_several_labels_and_written_answers_are_measured_by_their_own_figures(folder):
+def test_multiple_labels_and_generated_answers_have_their_own_metrics(folder):
     rows = [{"text": f"a {i}", "label": ["joy", "anger"][: i % 2 + 1]} for i in range(8)]
     found = Prompt(shots=2).on(folder).evaluate(rows[:4], rows[4:], seeds=2)
     assert found.figures["calibrated"].keys() == {"f1", "f1_macro"}
@@ -483,7 +494,7 @@ def test_several_labels_and_written_answers_are_measured_by_their_own_figures(fo
     assert found.figures["always le chien 0"]["exact_match"].mean == pytest.approx(2 / 3)
 
 
-# -- what people get wrong
+# -- errors
 
 BAD_PROMPTS = [
     ({"template": "Label: {label}"}, r"no \{text\}.*Add it.*sentiment"),
@@ -493,9 +504,9 @@ BAD_PROMPTS = [
     ({"template": "{label}: {text}"}, r"no \{text\}|after \{label\}"),
     ({"template": "{text} {label} {pair}"}, r"\{pair\} after \{label\}"),
     ({"labels": ["good"]}, "at least two"),
-    ({"labels": ["good", "good"]}, "each of them once"),
-    ({"labels": ["good", " "]}, "one of them is empty"),
-    ({"verbalize": ["good"]}, "--verbalize good: say LABEL=WORDS"),
+    ({"labels": ["good", "good"]}, "at least two different"),
+    ({"labels": ["good", " "]}, "one of the labels is empty"),
+    ({"verbalize": ["good"]}, "--verbalize good: write LABEL=WORDS"),
     ({"shots": -1}, "--shots -1.*0 or more"),
     ({"orders": 0}, "--orders 0.*1 or more"),
     ({"max_new_tokens": 0}, "--max-new-tokens 0"),
@@ -508,9 +519,9 @@ BAD_PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), BAD_PROMPTS, ids=lambda value: str(value)[:40])
-def test_options_that_cannot_be_are_refused_by_name(options, said):
-    with pytest.raises(HeadwayError, match=said):
+@pytest.mark.parametrize(("options", "message"), BAD_PROMPTS, ids=lambda value: str(value)[:40])
+def test_an_invalid_option_is_named(options, message):
+    with pytest.raises(HeadwayError, match=message):
         Prompt(**options)
 
 
@@ -521,11 +532,11 @@ def test_a_prompt_is_frozen_and_takes_lists():
         prompt.shots = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
-    asking = Prompt(labels=LABELS)
-    model, batch = asking.on(folder), Prompt(labels=LABELS, calibration="batch").on(folder)
+def test_an_input_that_cannot_be_used_is_named(folder, bert_folder, tmp_path):
+    prompt = Prompt(labels=LABELS)
+    model, batch = prompt.on(folder), Prompt(labels=LABELS, calibration="batch").on(folder)
     cases = [
-        (lambda: asking.on(bert_folder), "is a BERT.*needs a GPT-2"),
+        (lambda: prompt.on(bert_folder), "is a BERT.*needs a GPT-2"),
         (lambda: Prompt().on(folder).predict("a"), "--labels are missing"),
         (lambda: model.predict("a", [("b", "great")]), "'great' is none of the 3"),
         (lambda: model.predict("a", [("b", "good"), ("c",)]), "example 2"),
@@ -533,19 +544,19 @@ def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
         (lambda: model.predict(["a", 3]), "input 2.*single texts"),
         (lambda: Prompt(labels=LABELS, template="{text} {pair} {label}").on(folder).predict("a"), "input 1.*pairs"),
         (lambda: Prompt(labels=LABELS, verbalize={"god": "x"}).on(folder).predict("a"), "no label 'god'.*good"),
-        (lambda: Prompt(labels=["a", "b"], verbalize={"a": "b"}).on(folder).predict("x"), "both said as 'b'"),
+        (lambda: Prompt(labels=["a", "b"], verbalize={"a": "b"}).on(folder).predict("x"), "both spelled 'b'"),
         (lambda: model.predict("the dog " * 500), "the texts given, row 1.*tokens.*320 at most"),
-        (lambda: Prompt(template="translation").on(folder).predict("the dog " * 500), "room for the answer included"),
+        (lambda: Prompt(template="translation").on(folder).predict("the dog " * 500), "including room for the answer"),
         (lambda: model.predict("a", unlabelled=["b"]), "--calibration batch"),
-        (lambda: batch.predict("a"), "--calibration batch.*of one text.*--unlabelled"),
-        (lambda: batch.predict(["a", "a"]), "--calibration batch.*of one text.*--unlabelled"),
+        (lambda: batch.predict("a"), "--calibration batch.*single text.*--unlabelled"),
+        (lambda: batch.predict(["a", "a"]), "--calibration batch.*single text.*--unlabelled"),
         (lambda: Prompt().on(folder).predict("a", [("b", "1.5"), ("c", "2.25")]), "labels are numbers"),
         (lambda: model.evaluate([{"text": "a", "label": "good"}], seeds=0), "--seeds 0"),
         (lambda: model.evaluate([{"text": "a", "label": "good"}], [("a", "good")]), "All examples are among"),
     ]
-    for wrong, said in cases:
-        with pytest.raises(HeadwayError, match=said):
-            wrong()
+    for call, message in cases:
+        with pytest.raises(HeadwayError, match=message):
+            call()
     empty = tmp_path / "empty.csv"
     for content in ("", "text,label\n"):
         empty.write_text(content)
@@ -553,16 +564,13 @@ def test_what_cannot_be_asked_is_said(folder, bert_folder, tmp_path):
             model.predict("a", empty)
 
 
-def test_no_examples_is_asking_without_any(folder):
+def test_an_empty_list_of_examples_equals_no_examples(folder):
     model = Prompt(labels=LABELS).on(folder)
     assert model.predict("a", []) == model.predict("a")
     zero = Prompt(labels=LABELS, shots=0).on(folder)
     assert zero.predict("a", POOL).scores == pytest.approx(model.predict("a").scores)
 
 
-def test_texts_are_never_changed_by_what_stands_in_them(folder):
+def test_braces_and_spaces_in_a_text_are_kept(folder):
     model = Prompt(labels=LABELS).on(folder)
-    asked = model.ask()
-    (example,) = model.texts(["{label} {text}  \n"], asked)
-    assert isinstance(example, TextExample)
-    assert model.shown(asked, [example]) == "Text: {label} {text}  \n\nLabel:"
+    assert shown(model.prepare(), "{label} {text}  \n") == "Text: {label} {text}  \n\nLabel:"

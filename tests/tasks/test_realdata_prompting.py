@@ -1,4 +1,4 @@
-"""Prompts over the labelled files as they are, with the published GPT-2 vocabulary and a tiny model."""
+"""Prompts on published labelled files, with the published GPT-2 vocabulary and a tiny model."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from headway.tasks.data.read import read_table
 
 pytestmark = pytest.mark.realdata
 LANGUAGES = {"columns": {"text": "0", "label": "1"}}
-# name: (what is asked about, examples, the prompt, more for `evaluate`, what is measured first)
+# name: (queries, examples, options of the prompt, arguments of `evaluate`, first metric)
 FILES = {
     "sentiment": ("sst2/dev.tsv", "sst2/train.tsv", {"template": "sentiment"}, {}, "accuracy"),
     "question types": ("trec/test.txt", "trec/train.txt", {"template": "question-type"}, {}, "accuracy"),
@@ -34,17 +34,17 @@ def gpt2(tokenizers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-@pytest.mark.parametrize(("asked", "examples", "options", "more", "first"), FILES.values(), ids=FILES)
-def test_a_file_as_it_is_becomes_an_evaluation(data_folder, gpt2, asked, examples, options, more, first):
-    rows = read_table(data_folder / asked, limit=60)
+@pytest.mark.parametrize(("queries", "examples", "options", "more", "first"), FILES.values(), ids=FILES)
+def test_a_prompt_is_evaluated_on_a_published_file(data_folder, gpt2, queries, examples, options, more, first):
+    rows = read_table(data_folder / queries, limit=60)
     pool = data_folder / examples if examples else [dict(row) for row in rows.rows[40:]]
     test = [dict(row) for row in rows.rows[:12]]
-    if examples:  # what the columns of a whole file tell, a few of its rows may not
+    if examples:  # columns that a whole file makes clear may not be clear from a few rows
         whole = read_table(data_folder / examples)
-        settled = Prompt(**options).on(gpt2).columns(whole, {}, None, need_label=True)
-        more = {"columns": {**settled.texts, "label": settled.label}}
+        columns = Prompt(**options).on(gpt2).reader.columns(whole, {}, need_label=True)
+        more = {"columns": {**columns.texts, "label": columns.label}}
     model = Prompt(shots=1, max_new_tokens=3, calibration="none", **options).on(gpt2)
     found = model.evaluate(test, pool, seeds=2, **more)
     assert next(iter(next(iter(found.figures.values())))) == first
     assert len(found.predictions) == len(found.examples) == 12
-    assert all((example.pair is None) == ("mrpc" not in asked) for example in found.examples)
+    assert all((example.pair is None) == ("mrpc" not in queries) for example in found.examples)

@@ -42,7 +42,7 @@ def test_json_is_a_line_for_each_text(headway, gpt2, examples):
     expected = Prompt(orders=2).on(gpt2).predict(["the cat sat", "my card"], examples)
     assert [row["scores"] for row in lines(ran.out)] == [one.scores for one in expected]
     assert [row["text"] for row in lines(ran.out)] == ["the cat sat", "my card"]
-    assert "4 worked examples, because there are no more" in ran.err
+    assert "4 demonstrations: there are no more examples" in ran.err
 
 
 def test_options_are_those_of_a_prompt(headway, gpt2, monkeypatch):

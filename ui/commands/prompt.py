@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ...tasks.base.predictions import Prediction
     from ...tasks.data.rows import RowStream
-    from ...tasks.prompting.model import PreparedPrompt, PromptModel
+    from ...tasks.prompting.prepared_prompt import PreparedPrompt
+    from ...tasks.prompting.prompt import PromptModel
 
 COLUMNS = ("text", "pair", "label")
 JOINED = ("labels", "verbalize")  # options whose values may be joined by commas
@@ -71,23 +72,23 @@ def prompt(
             print_json(found.to_json())
         return
     stream, given = _rows(model, texts, data, header)
-    settled = model.columns(stream, chosen if data is not None else {}, None, need_label=False)
+    settled = model.reader.columns(stream, chosen if data is not None else {}, need_label=False)
     paired = "pair" in settled.texts
-    asked = model.ask(examples, chosen, unlabelled=unlabelled, paired=paired, header=header)
-    if asked.notes:
-        section(console, "Prompt", *asked.notes)
+    prepared = model.prepare(examples, chosen, unlabelled=unlabelled, paired=paired, header=header)
+    if prepared.notes:
+        section(console, "Prompt", *prepared.notes)
     if show_prompt:
-        _show_prompt(console, model, asked, stream, chosen if data is not None else {})
-    answers = model.predict_rows(stream, asked, settled)
+        _show_prompt(console, prepared, stream, chosen if data is not None else {})
+    answers = prepared.predict_rows(stream, settled)
     if output is not None:
         _write(answers, stream.columns, output, overwrite, json)
     else:
         shown = list(settled.texts.values())
-        if not json and (asked.notes or show_prompt):
+        if not json and (prepared.notes or show_prompt):
             console.print()
         _show(console, answers, shown, alone=len(given) == 1, json=json)
-    if model.remarks:
-        section(console, "Note", *model.remarks)
+    if prepared.warnings:
+        section(console, "Note", *prepared.warnings)
 
 
 def _as_meant(given: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _rows(
 
     if data is not None:
         return stream_rows(data, header=header), []
-    names = [field.name for field in model.fields if field.required]
+    names = [field.name for field in model.reader.fields if field.required]
     if len(texts) % len(names):
         raise HeadwayError(f"The template asks about pairs, and {len(texts)} texts are given: give them two by two.")
     starts = range(0, len(texts), len(names))
@@ -130,15 +131,14 @@ def _rows(
     return stream_rows(Table("the texts given", "rows", tuple(names), True, rows, places)), rows
 
 
-def _show_prompt(
-    console: "Console", model: "PromptModel", asked: "PreparedPrompt", stream: "RowStream", chosen: dict[str, Any]
-) -> None:
+def _show_prompt(console: "Console", prepared: "PreparedPrompt", stream: "RowStream", chosen: dict[str, Any]) -> None:
     from ...tasks.data.read import read_table
     from ..terminal import section
 
     table = read_table(stream, limit=1)
-    columns = model.columns(table, chosen, asked.questions.template.paired, need_label=False)
-    section(console, "The prompt", model.shown(asked, model.unlabelled_texts(table, columns, asked)))
+    columns = prepared.reader.columns(table, chosen, need_label=False)
+    text, _ = prepared.preview(prepared.reader.examples(table, columns, labelled=False)[0])
+    section(console, "The prompt", text)
 
 
 def _write(

@@ -15,7 +15,7 @@ from ....core.errors import HeadwayError
 from ....tasks import Prompt, read_table
 from ....tasks.prompting.calibration import CONTEXTUAL, NONE
 from ....tasks.prompting.demonstrations import BALANCED, CHOICES
-from ....tasks.prompting.model import PromptModel
+from ....tasks.prompting.prompt import PromptModel
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
 from ...terminal import prompt_figures
@@ -25,7 +25,7 @@ from ..tab_context import TabContext
 from .write import language_models
 
 if TYPE_CHECKING:
-    from ....tasks.prompting.model import PreparedPrompt
+    from ....tasks.prompting.prepared_prompt import PreparedPrompt
     from ...model_registry import ModelRegistry
 
 TITLE = "Prompt"
@@ -223,15 +223,18 @@ def match_layout(layout: str, rows: list[list[Any]]) -> tuple[Any, Any]:
 # Asking.
 
 
-def _asked(registry: "ModelRegistry", setup: Setup) -> "tuple[PromptModel, PreparedPrompt]":
+def _model(registry: "ModelRegistry", setup: Setup) -> PromptModel:
     if not setup.model:
         raise HeadwayError("Choose a GPT-2 first.")
-    prompt, examples = setup.prompt(), setup.examples
-    if not examples and not prompt.labels and not prompt.writes:
+    prompt = setup.prompt()
+    if not setup.examples and not prompt.labels and not prompt.writes:
         raise HeadwayError("There are no labels: write some, joined by commas, or add worked examples with answers.")
-    model = PromptModel(prompt, *registry.language_model(setup.model), setup.model)
-    asked = model.ask(examples or None, _columns(setup.template), paired=setup.template.paired)
-    return model, asked
+    return PromptModel(prompt, *registry.language_model(setup.model), setup.model)
+
+
+def _prepare(registry: "ModelRegistry", setup: Setup) -> "PreparedPrompt":
+    model = _model(registry, setup)
+    return model.prepare(setup.examples or None, _columns(setup.template), paired=setup.template.paired)
 
 
 def _columns(template: Template) -> dict[str, str]:
@@ -248,10 +251,10 @@ def preview(registry: "ModelRegistry", text: str, pair: str, *form: Any) -> str:
     """The prompt as the model reads it; what is missing, where something is."""
     try:
         setup = Setup(*form)
-        model, asked = _asked(registry, setup)
-        texts = model.texts(_inputs(setup, text or NO_TEXT, pair or NO_TEXT), asked)
-        shown, left_out = model.fitted(asked, texts)
-        more = f"{left_out} more would not fit into what the model reads at once." if left_out else ""
+        prepared = _prepare(registry, setup)
+        (example,) = prepared.reader.texts(_inputs(setup, text or NO_TEXT, pair or NO_TEXT))
+        shown, dropped = prepared.preview(example)
+        more = f"{dropped} more would not fit into what the model reads at once." if dropped else ""
         return draw_code(shown) + quiet(more)
     except HeadwayError as error:
         return note(told(error))
@@ -262,9 +265,9 @@ def answer_one(registry: "ModelRegistry", text: str, pair: str, *form: Any) -> s
     setup = Setup(*form)
     if not text.strip() or (setup.template.paired and not pair.strip()):
         raise HeadwayError("Your text is empty. Write something there.")
-    model, asked = _asked(registry, setup)
-    (prediction,) = model.answer(asked, model.texts(_inputs(setup, text, pair), asked))
-    return draw_views(prediction.display({"text": text, "pair": pair})) + quiet(" ".join(model.remarks))
+    prepared = _prepare(registry, setup)
+    (prediction,) = prepared.predict(prepared.reader.texts(_inputs(setup, text, pair)))
+    return draw_views(prediction.display({"text": text, "pair": pair})) + quiet(" ".join(prepared.warnings))
 
 
 def score_file(registry: "ModelRegistry", file: str | None, most: int, *form: Any) -> str:
@@ -272,7 +275,7 @@ def score_file(registry: "ModelRegistry", file: str | None, most: int, *form: An
     if not file:
         raise HeadwayError("Upload a file with texts and their labels first.")
     setup = Setup(*form)
-    model, _ = _asked(registry, setup)
+    model = _model(registry, setup)
     table = read_table(file, limit=int(most))
     found = model.evaluate(table, setup.examples or None, seeds=SEEDS)
     rows = [{name: value for name, value in row.items() if value != ""} for row in prompt_figures(found)]

@@ -1,0 +1,162 @@
+"""Reads the texts and the labelled examples of a prompt from tables and Python objects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...core.errors import HeadwayError
+from ..classification.classification import TextClassification
+from ..classification.predictions import TextExample
+from ..data.column_names import LABEL_NAMES
+from ..data.columns import ColumnMapping, infer_columns
+from ..data.examples import Field
+from ..data.labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
+from ..data.rows import RowStream, Table
+
+ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_NAMES)
+
+
+@dataclass(frozen=True)
+class ExampleReader:
+    """Reads rows as a text classifier does; generated answers may be any text.
+
+    Args:
+        labels: empty until they are inferred, or if answers are generated.
+        problem_type: ONE or SEVERAL; None until it is inferred.
+        numbered: whether the data may give a label by its position, from 0: if the user names the labels.
+        writes: whether answers are generated.
+        paired: whether a row has two texts; None if the columns decide.
+    """
+
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    numbered: bool = False
+    writes: bool = False
+    paired: bool | None = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The texts of a row."""
+        return self._task().fields
+
+    def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
+        """Which column holds what.
+
+        Args:
+            table: the rows.
+            chosen: the columns that the user names; the label column is ignored unless a label is needed.
+            need_label: whether there must be a label column.
+
+        Raises:
+            HeadwayError: a column does not exist or cannot be inferred.
+        """
+        if not need_label:
+            chosen = {name: column for name, column in chosen.items() if name != "label"}
+        if not self.writes:
+            return self._task().columns(table, chosen, need_label=need_label)
+        texts = {name: None if column is None else str(column) for name, column in chosen.items() if name != "label"}
+        return infer_columns(
+            table,
+            self.fields,
+            chosen=texts,
+            label=chosen.get("label") or None,
+            label_aliases=ANSWER_NAMES,
+            need_label=need_label,
+        )
+
+    def infer_labels(self, table: Table | None, columns: ColumnMapping | None) -> "ExampleReader":
+        """A copy that knows the labels and the problem type.
+
+        Args:
+            table: labelled rows, if there are any.
+            columns: of the table.
+
+        Raises:
+            HeadwayError: there are no labels, or they are numbers.
+        """
+        if self.writes:
+            return replace(self, problem_type=ONE)
+        if self.labels:
+            return replace(self, problem_type=self.problem_type or _problem_type(table, columns))
+        if table is None or columns is None:
+            raise HeadwayError(
+                "--labels are missing. Name them (--labels good,bad), give --examples that have labels, or let the "
+                "model generate the answer (--write)."
+            )
+        task, _ = TextClassification(problem_type=self.problem_type, paired=self.paired).infer_labels(table, columns)
+        if task.problem_type == NUMBER:
+            raise HeadwayError(
+                f"{table.source}: the labels are numbers, and a prompt chooses among labels. Name another column with "
+                "--label, or name the labels with --labels."
+            )
+        return replace(self, labels=task.labels, problem_type=task.problem_type or ONE)
+
+    def examples(self, table: Table, columns: ColumnMapping, *, labelled: bool) -> list[TextExample]:
+        """The rows of a table, with or without their labels.
+
+        Raises:
+            HeadwayError: a row cannot be used.
+        """
+        return self._task().examples(table, columns, labelled=labelled)
+
+    def texts(self, inputs: Sequence[Any]) -> list[TextExample]:
+        """Texts, pairs of texts, or dicts of them, as examples without labels.
+
+        Raises:
+            HeadwayError: an input is not a text, or not a pair if the prompt needs pairs.
+        """
+        names = ("text", "pair") if self.paired else ("text",)
+        rows = []
+        for number, one in enumerate(inputs, start=1):
+            row = {"text": one} if isinstance(one, str) else one
+            if isinstance(row, tuple | list) and len(row) == len(names):
+                row = dict(zip(names, row, strict=True))
+            if not _is_row(row, names):
+                expected = "pairs: tuples of two texts" if self.paired else "single texts"
+                raise HeadwayError(f"input {number}: the prompt reads {expected}. Correct the input.")
+            rows.append(dict(row))
+        table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
+        return self.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
+
+    def _task(self) -> TextClassification:
+        return TextClassification(
+            labels=self.labels,
+            problem_type=self.problem_type or ONE,
+            numbered=self.numbered,
+            paired=self.paired,
+        )
+
+
+def _problem_type(table: Table | None, columns: ColumnMapping | None) -> str:
+    """Whether the rows have one label or several."""
+    if table is None or columns is None:
+        return ONE
+    values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
+    return SEVERAL if guess_problem_type(values)[0] == SEVERAL else ONE
+
+
+def _is_row(row: Any, names: Sequence[str]) -> bool:
+    return isinstance(row, Mapping) and set(row) == set(names) and all(isinstance(text, str) for text in row.values())
+
+
+def are_pairs(inputs: Sequence[Any]) -> bool:
+    """Whether any of the inputs of `ExampleReader.texts` is a pair."""
+    return any(isinstance(one, tuple | list) or (isinstance(one, Mapping) and "pair" in one) for one in inputs)
+
+
+def as_rows(examples: Any) -> Any:
+    """Turns tuples (text, label) or (text, pair, label) into the rows of a table; other data is returned unchanged.
+
+    Raises:
+        HeadwayError: a tuple has another length than the first one.
+    """
+    if not isinstance(examples, list | tuple) or not isinstance(examples[0], tuple | list):
+        return examples
+    names = {2: ("text", "label"), 3: ("text", "pair", "label")}.get(len(examples[0]))
+    for number, one in enumerate(examples, start=1):
+        if names is None or not isinstance(one, tuple | list) or len(one) != len(names):
+            raise HeadwayError(
+                f"example {number} is {one!r}; an example is (text, label), or (text, pair, label) for pairs. "
+                "Correct it."
+            )
+    return [dict(zip(names or (), one, strict=True)) for one in examples]

@@ -1,0 +1,103 @@
+r"""Turns the parts of a prompt into tokens that are those of the whole prompt encoded at once.
+
+Where a prompt is cut: GPT-2's byte-level BPE (Radford et al. 2019) never merges white space with the characters
+before it, but " positive" is one token. A query is therefore cut where its trailing white space begins, and the space
+before a label belongs to the label: "Sentiment:" + " positive". If {label} follows a character directly, the cut is
+at the last white space before it, and the tokens that all labels share after the cut are moved to the query.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ...core.errors import HeadwayError
+from ...core.tokenizers.tokenizer import Tokenizer
+from .label_scores import Label, Query
+from .templates import SEPARATOR
+
+LAST_WORD = re.compile(r"\s+\S*$")  # with the white space before it
+
+
+class PromptEncoder:
+    """Encodes queries and demonstrations.
+
+    Args:
+        tokenizer: of the model.
+        words: label -> how the prompt spells it; empty if the answer is generated.
+
+    Raises:
+        HeadwayError: two labels have the same words, or the words of one have no tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, words: Mapping[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._words = dict(words)
+        self._blocks: dict[str, tuple[int, ...]] = {}
+        self._labels: dict[str, tuple[tuple[int, ...], tuple[Label, ...]]] = {}
+
+    def block(self, text: str, *, first: bool) -> tuple[int, ...]:
+        """The tokens of a description or a demonstration, with the separator before it unless it is the first."""
+        text = text if first else SEPARATOR + text
+        if text not in self._blocks:
+            self._blocks[text] = tuple(self._tokenizer.encode(text).ids)
+        return self._blocks[text]
+
+    def queries(self, texts: Sequence[str], *, first: bool) -> list[Query]:
+        """Queries with the labels that may follow; `first` if the prompt starts with the query."""
+        cuts = [self._cut(text if first else SEPARATOR + text) for text in texts]
+        heads = self._tokenizer.encode_batch([head for head, _ in cuts])
+        queries = []
+        for head, (_, tail) in zip(heads, cuts, strict=True):
+            common, labels = self._labels_after(tail)
+            queries.append(Query((*head.ids, *common) or self._start(), labels))
+        return queries
+
+    def open_query(self, text: str, *, first: bool) -> tuple[int, ...]:
+        """A query whose answer is generated, without trailing spaces: the model generates them."""
+        text = (text if first else SEPARATOR + text).rstrip(" ")
+        return tuple(self._tokenizer.encode(text).ids) or self._start()
+
+    def _start(self) -> tuple[int, ...]:
+        if self._tokenizer.end_of_text_id is None:
+            raise HeadwayError(
+                "The prompt is empty, and the vocabulary has no end-of-text token to start from. Write a template "
+                "that has other text than {text}."
+            )
+        return (self._tokenizer.end_of_text_id,)
+
+    def _cut(self, query: str) -> tuple[str, str]:
+        """The query up to the cut, and the rest, which is encoded together with the label."""
+        stripped = query.rstrip()
+        if stripped != query:
+            return stripped, query[len(stripped) :]
+        match = LAST_WORD.search(query)
+        return (query[: match.start()], query[match.start() :]) if match else ("", query)
+
+    def _labels_after(self, tail: str) -> tuple[tuple[int, ...], tuple[Label, ...]]:
+        """The tokens of `tail` that all labels share, and the remaining tokens of each label."""
+        if tail not in self._labels:
+            self._labels[tail] = self._encode_labels(tail)
+        return self._labels[tail]
+
+    def _encode_labels(self, tail: str) -> tuple[tuple[int, ...], tuple[Label, ...]]:
+        encodings = self._tokenizer.encode_batch([tail + word for word in self._words.values()])
+        ids = [encoding.ids for encoding in encodings]
+        shared = 0
+        for i, (_, end) in enumerate(encodings[0].offsets):
+            if end > len(tail) or any(one[i : i + 1] != [ids[0][i]] for one in ids):
+                break
+            shared += 1
+        labels = tuple(tuple(one[shared:]) for one in ids)
+        seen: dict[Label, str] = {}
+        for (label, word), tokens in zip(self._words.items(), labels, strict=True):
+            if not tokens:
+                raise HeadwayError(
+                    f"The label {label!r} is spelled {word!r} in the prompt, which has no tokens. Give it a word "
+                    f"(--verbalize {label}=WORDS)."
+                )
+            if tokens in seen:
+                raise HeadwayError(
+                    f"The labels {seen[tokens]!r} and {label!r} are both spelled {word!r} in the prompt. Give "
+                    f"each its own words (--verbalize {label}=WORDS)."
+                )
+            seen[tokens] = label
+        return tuple(ids[0][:shared]), labels

@@ -1,0 +1,220 @@
+"""Runs a prompt: chooses the demonstrations of each query, drops those that do not fit, and scores the labels.
+
+Shapes: O orders of the demonstrations, E texts, L labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from ...core.errors import HeadwayError
+from ...core.models.heads import Backbone, Network
+from ...core.tokenizers.tokenizer import Tokenizer
+from ..classification.predictions import TextExample
+from .calibration import CONTENT_FREE, probabilities
+from .demonstrations import (
+    NEAREST,
+    choose_demonstrations,
+    demonstration_orders,
+    mean_vectors,
+    nearest_examples,
+)
+from .label_scores import Context, Query, label_log_likelihoods
+from .prompt_encoder import PromptEncoder
+from .templates import SEPARATOR, Template
+
+
+@dataclass(frozen=True)
+class LabelProbabilities:
+    """The label probabilities of some texts for every order of the demonstrations."""
+
+    probabilities: np.ndarray  # (O, E, L), not calibrated
+    prior: np.ndarray | None  # (O, E, L), to calibrate by; None for no calibration
+    dropped: list[int]  # for each text, the largest number of demonstrations that did not fit
+
+
+@dataclass(frozen=True, eq=False)
+class PromptRunner:
+    """A template with its demonstrations on a model.
+
+    Args:
+        network: GPT-2 with its language-model head, in eval mode.
+        tokenizer: of the model.
+        base: the name of the model, for messages.
+        template: of the query and of the demonstrations.
+        description: the first paragraph of the prompt; "" for none.
+        words: label -> how the prompt spells it; empty if the answer is generated.
+        examples: from which demonstrations are chosen.
+        max_shots: demonstrations before each query.
+        choice: how they are chosen; one of demonstrations.CHOICES.
+        max_orders: orders of the demonstrations to score.
+        similarity_model: the backbone and tokenizer that find the nearest examples; None for the model itself.
+        normalize: whether a label is scored by the mean over its tokens instead of the sum.
+    """
+
+    network: Network
+    tokenizer: Tokenizer
+    base: str
+    template: Template
+    description: str
+    words: Mapping[str, str]
+    examples: Sequence[TextExample]
+    max_shots: int
+    choice: str
+    max_orders: int = 1
+    similarity_model: tuple[Backbone, Tokenizer] | None = None
+    normalize: bool = False
+    _contexts: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def shots(self) -> int:
+        """Demonstrations before each query."""
+        return min(self.max_shots, len(self.examples))
+
+    @property
+    def bare(self) -> bool:
+        """Whether the prompt is the query alone."""
+        return not self.shots and not self.description
+
+    @property
+    def window(self) -> int:
+        """Largest number of tokens that the model reads."""
+        return self.network.config.max_positions
+
+    def score(self, texts: Sequence[TextExample], seed: int, *, content_free: bool) -> LabelProbabilities:
+        """The probability of every label for every text.
+
+        Args:
+            texts: the queries.
+            seed: of the choice of demonstrations and of their orders.
+            content_free: whether to compute a prior: the mean over content-free texts with the same demonstrations.
+
+        Raises:
+            HeadwayError: a prompt is longer than the model's context, or two labels have the same words.
+        """
+        queries = self._queries(texts, first=self.bare)
+        free = self._content_free_queries(first=self.bare) if content_free else []
+        longest = max((query.length for query in free), default=0)
+        needed = [max(query.length, longest) for query in queries]
+        groups, dropped = self._group(texts, needed, seed)
+        contexts = []
+        for (_, rows), members in groups.items():
+            context = self._context(rows)
+            if context or self.bare:
+                chosen, empty = [queries[i] for i in members], free
+            else:  # no demonstration fits, so the prompt starts with the query
+                chosen = self._queries([texts[i] for i in members], first=True)
+                empty = self._content_free_queries(first=True) if content_free else []
+            contexts.append(Context(context, (*chosen, *empty)))
+        self._contexts.clear()
+        shape = (1 + max((order for order, _ in groups), default=0), len(texts), len(self.words))
+        found, prior = np.empty(shape), np.empty(shape)
+        scores = label_log_likelihoods(self.network, contexts)
+        for ((order, _), members), context, of_context in zip(groups.items(), contexts, scores, strict=True):
+            rows = [self._probabilities(query, one) for query, one in zip(context.queries, of_context, strict=True)]
+            found[order, members] = rows[: len(members)]
+            if content_free:
+                prior[order, members] = np.mean(rows[len(members) :], axis=0)
+        return LabelProbabilities(found, prior if content_free else None, dropped)
+
+    def prompts(self, texts: Sequence[TextExample], seed: int, reserved: int) -> tuple[list[str], list[int]]:
+        """The whole prompts in the first order, and the number of demonstrations that did not fit into each.
+
+        Args:
+            texts: the queries.
+            seed: of the choice of demonstrations.
+            reserved: tokens to leave for the answer.
+
+        Raises:
+            HeadwayError: a prompt is longer than the model's context.
+        """
+        prompts, dropped = [], []
+        for text, rows in zip(texts, self.choose(texts, seed), strict=True):
+            query = self.template.query(text.text, text.pair)
+            length = len(self._encoder.open_query(query, first=self.bare))
+            fitting = self._fit(rows, length + reserved, text)
+            prompts.append(SEPARATOR.join([*self._blocks(fitting), query]).rstrip(" "))
+            dropped.append(len(rows) - len(fitting))
+        return prompts, dropped
+
+    def choose(self, texts: Sequence[TextExample], seed: int) -> list[list[int]]:
+        """Indices of the demonstrations of each text, in their first order."""
+        if not self.shots:
+            return [[] for _ in texts]
+        if self.choice == NEAREST:
+            return nearest_examples(self._vectors(texts), self._example_vectors, self.shots)
+        labels = [", ".join(example.labels) if self.words else None for example in self.examples]
+        return [choose_demonstrations(labels, self.shots, self.choice, seed)] * len(texts)
+
+    def _group(
+        self, texts: Sequence[TextExample], needed: Sequence[int], seed: int
+    ) -> tuple[dict[tuple[int, tuple[int, ...]], list[int]], list[int]]:
+        """Texts that share a context: (order, demonstrations) -> texts; and the demonstrations dropped for each text.
+
+        Args:
+            texts: the queries.
+            needed: tokens to leave for the query and the label of each text.
+            seed: of the choice of demonstrations and of their orders.
+        """
+        groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        dropped = [0] * len(texts)
+        orders = demonstration_orders(self.shots, self.max_orders, seed)
+        for i, rows in enumerate(self.choose(texts, seed)):
+            for number, order in enumerate(orders):
+                fitting = self._fit([rows[n] for n in order], needed[i], texts[i])
+                dropped[i] = max(dropped[i], len(rows) - len(fitting))
+                groups.setdefault((number, fitting), []).append(i)
+        return groups, dropped
+
+    @cached_property
+    def _encoder(self) -> PromptEncoder:
+        return PromptEncoder(self.tokenizer, self.words)
+
+    @cached_property
+    def _example_vectors(self) -> Tensor:
+        return self._vectors(self.examples)
+
+    def _vectors(self, examples: Sequence[TextExample]) -> Tensor:
+        model = self.similarity_model or (self.network.backbone, self.tokenizer)
+        return mean_vectors(*model, [SEPARATOR.join(example.texts) for example in examples])
+
+    def _queries(self, texts: Sequence[TextExample], *, first: bool) -> list[Query]:
+        return self._encoder.queries([self.template.query(text.text, text.pair) for text in texts], first=first)
+
+    def _content_free_queries(self, *, first: bool) -> list[Query]:
+        return self._encoder.queries([self.template.query(text, text) for text in CONTENT_FREE], first=first)
+
+    def _probabilities(self, query: Query, log_likelihoods: Sequence[float]) -> np.ndarray:
+        lengths = [len(label) for label in query.labels] if self.normalize else None
+        return probabilities(np.array(log_likelihoods), lengths)
+
+    def _blocks(self, rows: Sequence[int]) -> list[str]:
+        """The description and the demonstrations as text."""
+        blocks = [self.description] if self.description else []
+        for row in rows:
+            example = self.examples[row]
+            answer = ", ".join(self.words[label] for label in example.labels) if self.words else str(example.label)
+            blocks.append(self.template.demonstration(example.text, example.pair, answer))
+        return blocks
+
+    def _context(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """The description and the demonstrations as tokens."""
+        key = tuple(rows)
+        if key not in self._contexts:
+            blocks = (self._encoder.block(text, first=not i) for i, text in enumerate(self._blocks(rows)))
+            self._contexts[key] = tuple(token for block in blocks for token in block)
+        return self._contexts[key]
+
+    def _fit(self, rows: Sequence[int], needed: int, text: TextExample) -> tuple[int, ...]:
+        """The longest suffix of the demonstrations that leaves `needed` tokens."""
+        for start in range(len(rows) + 1):
+            if len(self._context(rows[start:])) + needed <= self.window:
+                return tuple(rows[start:])
+        total = len(self._context([])) + needed
+        raise HeadwayError(
+            f"{text.where}: without any demonstration the prompt has {total} tokens, including room for the answer, "
+            f"and {self.base} reads {self.window} at most. Shorten the text, the description or the template."
+        )
