@@ -255,7 +255,7 @@ def test_a_long_file_takes_no_more_memory_than_its_beginning(bert_folder, tmp_pa
     script = (
         "import resource, sys\n"
         "from headway.tasks import Embedder\n"
-        "from headway.tasks.data import stream_rows\n"
+        "from headway.tasks.data.read import stream_rows\n"
         "from headway.tasks.vectors_file import VectorsWriter\n"
         "embedder = Embedder(sys.argv[1])\n"
         "with VectorsWriter(sys.argv[3], embedder.size) as writer:\n"

@@ -531,7 +531,7 @@ import json, sys, time
 from pathlib import Path
 from headway.core.training.distributed import processes
 from headway.core.training.training_config import TrainConfig
-from headway.core.training_events import Step
+from headway.core.training.training_events import Step
 from headway.tasks import TextClassification, load
 base, data, output = map(Path, sys.argv[1:])
 config = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
