@@ -42,7 +42,7 @@ from ..data.labels import (
     verdict_reader,
 )
 from ..data.rows import Table
-from ..data.windows import in_step, windows
+from ..data.windows import Windowing, pair_windows
 from .calibration import best_f1_threshold
 from .card import card_text
 from .predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
@@ -273,14 +273,11 @@ class TextClassification(Task):
         size_a = room - size_b
         if self.long_texts == "cut":
             return [(a[:size_a], None if b is None else b[:size_b])]
-        parts_a = windows(len(a), size_a, self._overlap(size_a))
+        parts_a = Windowing(size_a, self.overlap).divide(len(a))
         if b is None:
             return [(a[one.start : one.stop], None) for one in parts_a]
-        parts_b = windows(len(b), size_b, self._overlap(size_b))
-        return [(a[one.start : one.stop], b[two.start : two.stop]) for one, two in in_step(parts_a, parts_b)]
-
-    def _overlap(self, size: int) -> int:
-        return size // 8 if self.overlap is None else min(self.overlap, size // 2)
+        parts_b = Windowing(size_b, self.overlap).divide(len(b))
+        return [(a[one.start : one.stop], b[two.start : two.stop]) for one, two in pair_windows(parts_a, parts_b)]
 
     def _target(self, label: str | tuple[str, ...] | float | None) -> Any:
         """What the loss compares with: an index, a row of 0 and 1, or a scaled number."""

@@ -1,15 +1,40 @@
-"""Long texts: overlapping windows over their tokens, and which window knows a token best."""
+"""Overlapping windows over the tokens of a long text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def windows(length: int, size: int, overlap: int) -> list[range]:
-    """Cuts `length` tokens into windows of at most `size` tokens; every token is in some window.
+@dataclass(frozen=True)
+class Windowing:
+    """How a text with more tokens than the model reads is divided.
 
-    Neighbours share at least `overlap` tokens, and the windows are spaced evenly, so that the last one is no stub.
+    Args:
+        limit: tokens per window, without special tokens.
+        overlap: tokens that neighbouring windows share at least, but half a window at most; None: an eighth of a
+            window.
+        long_texts: "windows", or "cut" to keep the first window only.
+    """
+
+    limit: int
+    overlap: int | None = None
+    long_texts: str = "windows"
+
+    def divide(self, length: int) -> list[range]:
+        """The windows over `length` tokens."""
+        if self.long_texts == "cut":
+            return [range(min(length, self.limit))]
+        overlap = self.limit // 8 if self.overlap is None else min(self.overlap, self.limit // 2)
+        return sliding_windows(length, self.limit, overlap)
+
+
+def sliding_windows(length: int, size: int, overlap: int) -> list[range]:
+    """Windows of at most `size` tokens that cover `length` tokens.
+
+    Neighbours share at least `overlap` tokens. The windows are evenly spaced, so that the last one is as long as the
+    others.
 
     Raises:
-        ValueError: a window would not move forward.
+        ValueError: The overlap is negative or not smaller than the window.
     """
     if length <= size:
         return [range(length)]
@@ -20,28 +45,28 @@ def windows(length: int, size: int, overlap: int) -> list[range]:
     return [range(start, start + size) for start in starts]
 
 
-def in_step(first: Sequence[range], second: Sequence[range]) -> list[tuple[range, range]]:
-    """The windows of two texts side by side, from both beginnings to both ends; as many as the longer text has.
+def pair_windows(first: Sequence[range], second: Sequence[range]) -> list[tuple[range, range]]:
+    """Pairs the windows of two texts from start to end; as many pairs as the longer text has windows.
 
-    Each window of one with each of the other would be hundreds where both texts are long.
+    All combinations would be hundreds of pairs where both texts are long.
     """
     count = max(len(first), len(second))
     return [(first[i * len(first) // count], second[i * len(second) // count]) for i in range(count)]
 
 
-def best_window(parts: Sequence[range], position: int) -> int:
-    """The window in which a token stands farthest from a cut edge: the one that should have the say about it.
+def best_window(windows: Sequence[range], position: int) -> int:
+    """The index of the window in which a token has the most context: is farthest from a cut edge.
 
-    The very beginning and end of the text are no cut edges.
+    The start and the end of the text are not cut edges.
     """
-    length = parts[-1].stop
+    length = windows[-1].stop
 
     def context(i: int) -> int:
-        part = parts[i]
-        if position not in part:
+        window = windows[i]
+        if position not in window:
             return -1
-        left = length if part.start == 0 else position - part.start
-        right = length if part.stop == length else part.stop - 1 - position
+        left = length if window.start == 0 else position - window.start
+        right = length if window.stop == length else window.stop - 1 - position
         return min(left, right)
 
-    return max(range(len(parts)), key=context)
+    return max(range(len(windows)), key=context)

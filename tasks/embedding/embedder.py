@@ -29,7 +29,7 @@ from ..base.precision import AUTO, CHOICES, choose_precision
 from ..classification.classification import TextClassification
 from ..data.columns import infer_columns
 from ..data.features import TOKENS_AT_ONCE
-from ..data.windows import best_window, windows
+from ..data.windows import Windowing, best_window
 from ..data.words import WordSegmenter
 from .pooling import COMBINED, MODES, Pooling, PublishedPooling
 
@@ -198,7 +198,7 @@ class Embedder:
         sequences: list[tuple[list[int], list[int]]] = []
         owner: list[int] = []  # the text that a sequence is of
         for i, ids in enumerate(self._token_ids(texts)):
-            parts = self._parts(len(ids))
+            parts = self.windowing.divide(len(ids))
             self.num_cut += parts[-1].stop < len(ids)
             sequences += [self.tokenizer.join(ids[part.start : part.stop]) for part in parts]
             owner += [i] * len(parts)
@@ -221,13 +221,11 @@ class Embedder:
         texts = [prompt + text for text in texts] if prompt else texts
         return self.tokenizer.encode_ids([text.lower() for text in texts] if self.config.lower_case else texts)
 
-    def _parts(self, length: int) -> list[range]:
-        """The windows over so many tokens; the first one alone where long texts are cut."""
+    @property
+    def windowing(self) -> Windowing:
+        """How long texts are divided."""
         room = self.limit - self.tokenizer.num_special(pair=False)
-        if self.config.long_texts == "cut":
-            return [range(min(length, room))]
-        overlap = self.config.overlap
-        return windows(length, room, room // 8 if overlap is None else min(overlap, room // 2))
+        return Windowing(room, self.config.overlap, self.config.long_texts)
 
     def _hidden(self, sequences: Sequence[tuple[list[int], list[int]]]) -> tuple[PackedBatch, Tensor]:
         """The chosen layers of some sequences, (T, C)."""
@@ -245,7 +243,7 @@ class Embedder:
         taken from the window in which it stands farthest from an edge.
         """
         encoding = self.tokenizer.encode(text.lower() if self.config.lower_case else text)
-        parts = self._parts(len(encoding.ids))
+        parts = self.windowing.divide(len(encoding.ids))
         sequences = [self.tokenizer.join(encoding.ids[part.start : part.stop]) for part in parts]
         hidden = []
         for start in range(0, len(sequences), max(1, TOKENS_AT_ONCE // self.limit)):

@@ -33,7 +33,7 @@ from ..data.examples import Example, ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
 from ..data.labels import is_missing, parse_number, raw_label, readable
 from ..data.rows import RowStream, Table
-from ..data.windows import windows
+from ..data.windows import Windowing
 from .card import card_text
 from .pooling import MODES, Pooling, PublishedPooling
 
@@ -211,7 +211,7 @@ class SentenceSimilarity(Task):
 
     def encode(self, examples: Sequence[PairExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """Two sequences an example, one after the other; each text that is long gives one for each window."""
-        room = limit - tokenizer.num_special(pair=False)
+        windowing = Windowing(limit - tokenizer.num_special(pair=False), self.overlap, self.long_texts)
         texts = [self.prompt + text for example in examples for text in example.texts]
         ids = tokenizer.encode_ids([text.lower() for text in texts] if self.lower_case else texts)
         features = []
@@ -220,14 +220,9 @@ class SentenceSimilarity(Task):
             for side in (0, 1):
                 whole = ids[2 * i + side]
                 length = len(whole) + tokenizer.num_special(pair=False)
-                sequences = [tokenizer.join(whole[part.start : part.stop]) for part in self._parts(len(whole), room)]
+                sequences = [tokenizer.join(whole[part.start : part.stop]) for part in windowing.divide(len(whole))]
                 features += [Features(i, *sequence, length, target, side=side) for sequence in sequences]
         return features
-
-    def _parts(self, length: int, room: int) -> list[range]:
-        if self.long_texts == "cut":
-            return [range(min(length, room))]
-        return windows(length, room, room // 8 if self.overlap is None else min(self.overlap, room // 2))
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
         """Texts that are cut: a pair is two sequences, so that the general count does not see it."""

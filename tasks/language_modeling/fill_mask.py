@@ -29,7 +29,7 @@ from ..data.corpus import DOCUMENTS, Corpus, Window
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
-from ..data.windows import best_window, windows
+from ..data.windows import Windowing, best_window
 from .distillation import WEIGHT, DistillationHead, distillation_loss, find_teacher, words_of
 from .likelihood import (
     DOCUMENT,
@@ -180,13 +180,13 @@ class FillMask(Task):
         """Texts whose masks are to be filled: each mask in the window that shows most of what is around it."""
         features: list[Features] = []
         room = limit - tokenizer.num_special(pair=False)
-        overlap = room // 4 if self.overlap is None else self.overlap
+        windowing = Windowing(room, room // 4 if self.overlap is None else self.overlap, self.long_texts)
         for number, example in enumerate(examples):
             parts = [encoding.ids for encoding in tokenizer.encode_batch(example.text.split(MASK))]
             assert tokenizer.mask_id is not None
             ids = parts[0] + [one for part in parts[1:] for one in (tokenizer.mask_id, *part)]
             places = [i for i, one in enumerate(ids) if one == tokenizer.mask_id]
-            spans = windows(len(ids), room, overlap) if self.long_texts == "windows" else [range(min(len(ids), room))]
+            spans = windowing.divide(len(ids))
             said = [best_window(spans, place) if place < spans[-1].stop else None for place in places]
             for w, span in enumerate(spans):
                 input_ids, segment_ids = tokenizer.join(ids[span.start : span.stop])

@@ -37,7 +37,7 @@ from ..data.features import Features, group_windows
 from ..data.labels import readable
 from ..data.places import shorten
 from ..data.rows import Table
-from ..data.windows import windows
+from ..data.windows import Windowing
 from .answer_spans import Passage, Span, Window, best_spans
 from .answers import MOVED, Answer
 from .card import card_text
@@ -209,7 +209,7 @@ class QuestionAnswering(Task):
             question, context = questions[example.question].ids, contexts[example.context]
             length = len(question) + len(context.ids) + special
             kept = question if length <= limit else question[: max(room // 2, room - len(context.ids))]
-            parts = self._parts(len(context.ids), room - len(kept))
+            parts = self.windowing(room - len(kept)).divide(len(context.ids))
             passage = Passage(example.context, context.starts, context.ends, parts)
             read = len(kept) + parts[-1].stop
             gold = [_tokens_of(passage, answer) for answer in example.answers or () if answer.start is not None]
@@ -224,11 +224,10 @@ class QuestionAnswering(Task):
                 features.append(Features(i, ids, segments, length, _target(example, gold, place), place))
         return features
 
-    def _parts(self, length: int, size: int) -> list[range]:
-        if self.long_texts == "cut":
-            return [range(min(length, size))]
-        overlap = max(size // 8, self.max_answer_length) if self.overlap is None else self.overlap
-        return windows(length, size, min(overlap, size // 2))
+    def windowing(self, room: int) -> Windowing:
+        """How a context is divided if `room` tokens are left beside the question."""
+        overlap = max(room // 8, self.max_answer_length) if self.overlap is None else self.overlap
+        return Windowing(room, overlap, self.long_texts)
 
     def _missed(self, passage: Passage, gold: Sequence[range]) -> str | None:
         whole = [tokens for tokens in gold if any(_inside(tokens, part) for part in passage.parts)]

@@ -34,7 +34,7 @@ from ..data.features import IGNORE_INDEX, Features, cut_tokens, group_windows
 from ..data.labels import readable
 from ..data.places import name_places
 from ..data.rows import RowStream, Table
-from ..data.windows import best_window, windows
+from ..data.windows import Windowing, best_window
 from ..data.words import UNITS, WordSegmenter, ends_in_digits, learn_segmenter
 from .entity_scores import entity_figures, entity_figures_by_label
 from .predictions import EntitiesPrediction, Entity
@@ -265,7 +265,7 @@ class TokenClassification(Task):
     def encode(self, examples: Sequence[TaggedExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """One sequence an example, or one for each window of a long text."""
         special = tokenizer.num_special(pair=False)
-        room = limit - special
+        windowing = Windowing(limit - special, self.overlap, self.long_texts)
         index = positions_of_tags(self.labels, self.scheme)
         features = []
         for i, example in enumerate(examples):
@@ -280,7 +280,7 @@ class TokenClassification(Task):
                 targets = [index.get(tag, IGNORE_INDEX) for tag in tags]
                 for word in example.uncounted:
                     targets[word] = IGNORE_INDEX
-            parts = self._parts(len(encoding.ids), room)
+            parts = windowing.divide(len(encoding.ids))
             words: list[list[int]] = [[] for _ in parts]
             for word, position in first.items():
                 if position < parts[-1].stop:
@@ -297,13 +297,6 @@ class TokenClassification(Task):
                     )
                 )
         return features
-
-    def _parts(self, length: int, room: int) -> list[range]:
-        if length <= room:
-            return [range(length)]
-        if self.long_texts == "cut":
-            return [range(room)]
-        return windows(length, room, room // 8 if self.overlap is None else min(self.overlap, room // 2))
 
     def head(self, backbone: "Backbone") -> nn.Module:
         """A linear layer on every token."""

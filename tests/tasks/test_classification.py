@@ -21,7 +21,7 @@ from headway.tasks.classification.predictions import LabelPrediction, LabelsPred
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.labels import NUMBER, ONE, SEVERAL
 from headway.tasks.data.read import read_table
-from headway.tasks.data.windows import windows
+from headway.tasks.data.windows import sliding_windows
 from torch.nn import functional as F
 
 FAST = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=1000)
@@ -225,7 +225,7 @@ def test_a_long_text_is_windowed_or_cut_with_the_tokens_counted(wordpiece: Token
     ids = wordpiece.encode(WORDS).ids
     features = task.encode([TextExample(0, "row 1", WORDS, None, "b")], wordpiece, 10)
     inner = [one.input_ids[1:-1] for one in features]
-    parts = windows(len(ids), 8, 3) if long_texts == "windows" else [range(8)]
+    parts = sliding_windows(len(ids), 8, 3) if long_texts == "windows" else [range(8)]
     assert inner == [ids[part.start : part.stop] for part in parts]
     assert {(one.example, one.target, one.length) for one in features} == {(0, 1, len(ids) + 2)}
 
@@ -257,7 +257,7 @@ def test_the_windows_of_two_long_texts_advance_in_step(wordpiece: Tokenizer):
     features = task.encode([TextExample(0, "row 1", first, second)], wordpiece, 67)
     room = (67 - 3) // 2
     a, b = (wordpiece.encode(text).ids for text in (first, second))
-    parts_a, parts_b = windows(len(a), room, room // 8), windows(len(b), room, room // 8)
+    parts_a, parts_b = sliding_windows(len(a), room, room // 8), sliding_windows(len(b), room, room // 8)
     assert len(features) == len(parts_a) > len(parts_b) > 1
     pairs = [tuple(one.input_ids[1:-1]) for one in features]
     assert pairs[0] == (*a[:room], wordpiece.sep_id, *b[:room])

@@ -93,7 +93,7 @@ def test_a_stream_gives_the_same_some_thousands_at_once(bert_folder):
 def test_a_long_text_is_the_mean_of_its_windows_or_cut(bert_folder):
     ids = Tokenizer.load(bert_folder).encode(LONG).ids
     embedder = Embedder(bert_folder)
-    parts = embedder._parts(len(ids))
+    parts = embedder.windowing.divide(len(ids))
     assert len(parts) > 2
     assert {i for part in parts for i in part} == set(range(len(ids)))
     model = transformers.AutoModel.from_pretrained(bert_folder).eval()

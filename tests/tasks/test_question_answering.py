@@ -18,7 +18,7 @@ from headway.tasks.base.check import check_data
 from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.read import read_table
 from headway.tasks.data.rows import Table
-from headway.tasks.data.windows import windows as cut_windows
+from headway.tasks.data.windows import sliding_windows
 from headway.tasks.question_answering.answer_spans import Passage, Window, best_spans
 from headway.tasks.question_answering.answers import (
     ABSENT,
@@ -389,7 +389,7 @@ def passage_for(text: str, offsets: list[tuple[int, int]], parts: list[range]) -
 def passage_of(length: int, size: int, overlap: int, *, index_of_blank: int | None = None) -> list[Window]:
     """A text of words of one letter, a token each, in windows after a frame of two tokens."""
     letters = [" " if i == index_of_blank else chr(ord("a") + i % 26) for i in range(length)]
-    parts = cut_windows(length, size, overlap)
+    parts = sliding_windows(length, size, overlap)
     passage = passage_for(" ".join(letters), [(2 * i, 2 * i + 1) for i in range(length)], parts)
     return [Window(passage, i, 2, 0) for i in range(len(parts))]
 
@@ -812,6 +812,6 @@ def test_random_windows_cover_every_token():
     for _ in range(200):
         limit, length = chance.randrange(8, 60), chance.randrange(0, 300)
         task = QuestionAnswering(max_answer_length=chance.randrange(1, 40))
-        parts = task._parts(length, limit)
+        parts = task.windowing(limit).divide(length)
         assert {token for part in parts for token in part} == set(range(length))
         assert max(map(len, parts)) <= limit
