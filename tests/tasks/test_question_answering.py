@@ -250,9 +250,16 @@ class TestPeoplesFiles:
         assert learnt(without, unanswerable="yes")
         assert not learnt(with_none, unanswerable="no")
 
-    @pytest.mark.parametrize("options", [{"n_best": 0}, {"max_answer_length": 0}, {"unanswerable": "maybe"}])
-    def test_impossible_options_are_refused(self, options):
-        with pytest.raises(HeadwayError, match="--"):
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"n_best": 0}, "--n-best 0"),
+            ({"max_answer_length": 0}, "--max-answer-length 0"),
+            ({"unanswerable": "maybe"}, "unanswerable='maybe' is invalid"),
+        ],
+    )
+    def test_invalid_options_are_refused(self, options, says):
+        with pytest.raises(HeadwayError, match=says):
             QuestionAnswering(**options)
 
 
