@@ -1,4 +1,4 @@
-"""Where a run computes and in which precision: accelerate, readied for this machine and this launch.
+"""The device and the precision of a training run, as an accelerator of accelerate.
 
 https://huggingface.co/docs/accelerate/package_reference/accelerator
 """
@@ -17,40 +17,48 @@ from .training_config import TrainConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# Half precision's gradients are sums here, about this much larger than the means that torch's 2 ** 16 is meant for.
-FP16_FIRST_SCALE = 2.0**11
+# Gradients are sums here, larger than the means for which torch starts with a scale of 2 ** 16.
+FP16_INITIAL_SCALE = 2.0**11
 
 
 def accelerator_for(config: TrainConfig, tracker_folder: Path | None) -> "Accelerator":
-    """Accelerate, readied for the device, the precision and the launch.
+    """An accelerator for the device and precision of `config` under the current launcher.
+
+    Args:
+        config: the options of the run.
+        tracker_folder: folder of trackers that write files.
 
     Raises:
-        HeadwayError: this machine or this launch has not what is asked for.
+        HeadwayError: the device, the precision, a tracker or the launcher's kind of parallelism is not available.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs
 
     _check_trackers(config.trackers)
-    # Accelerate keeps one state for the whole interpreter and refuses another precision: begin with a clean one.
+    # Accelerate keeps one global state and refuses another precision, so it is reset.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     _select_device(config.device)
     device = torch.device(str(PartialState(cpu=wants_cpu(config.device)).device))
     if device.type == "cpu":
         use_available_cores()
-    precision = choose_precision(config.precision, device)
+    precision = training_precision(config.precision, device)
     accelerator = Accelerator(
         cpu=wants_cpu(config.device),
         mixed_precision={"fp32": "no"}.get(precision, precision),
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # counted here, by labels
-        kwargs_handlers=[GradScalerKwargs(init_scale=FP16_FIRST_SCALE)] if precision == "fp16" else None,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=1
+        ),  # accumulation is counted by labels, in training_step.py
+        kwargs_handlers=[GradScalerKwargs(init_scale=FP16_INITIAL_SCALE)] if precision == "fp16" else None,
         log_with=list(config.trackers) or None,
         project_dir=tracker_folder if config.trackers else None,
     )
     kind = str(accelerator.distributed_type.value)
     if kind != "NO" and not kind.startswith("MULTI_"):
-        raise HeadwayError(f"The launcher asks for {kind}; training is data-parallel here. Launch it without that.")
+        raise HeadwayError(
+            f"The launcher asks for {kind}, but training is data-parallel only. Launch it without that setting."
+        )
     if config.trackers:
         options = {
             name: value if isinstance(value, int | float) else str(value) for name, value in asdict(config).items()
@@ -63,7 +71,7 @@ def _check_trackers(trackers: tuple[str, ...]) -> None:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, LoggerType, get_available_trackers
 
     missing = {str(name) for name in LoggerType} - {str(name) for name in get_available_trackers()}
-    installed = LOGGER_TYPE_TO_CLASS.keys() - missing  # people may register their own
+    installed = LOGGER_TYPE_TO_CLASS.keys() - missing  # users may register their own
     for tracker in trackers:
         if tracker not in installed:
             known = ", ".join(sorted(installed)) or "none"
@@ -73,24 +81,24 @@ def _check_trackers(trackers: tuple[str, ...]) -> None:
 
 
 def _select_device(name: str) -> None:
-    """Makes sure that the device is there, and makes its index the current one."""
+    """Checks that the device exists, and makes its index the current one."""
     if name in ("auto", "cpu"):
         return
     device = torch.device(name)
-    here = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count()
-    if here is None or here.type != device.type or (device.index or 0) >= count:
-        found = "none is found" if here is None else f"found: {count} of {here.type}"
+    if accelerator is None or accelerator.type != device.type or (device.index or 0) >= count:
+        found = "no accelerator found" if accelerator is None else f"found: {count} x {accelerator.type}"
         raise HeadwayError(f"device={name!r} is not on this machine ({found}). Use device=auto.")
     if device.index is not None:
         torch.accelerator.set_device_index(device.index)
 
 
-def choose_precision(precision: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16: what is asked for, or for `auto` what the device is fast at.
+def training_precision(precision: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; for `auto`, the fastest one of the device.
 
     Raises:
-        HeadwayError: the device has no such arithmetic.
+        HeadwayError: the device does not support the precision.
     """
     if device.type == "cpu":
         if precision == "fp16":
@@ -99,6 +107,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "bf16" and not has_bf16:
-            raise HeadwayError("precision='bf16' is not in this GPU's hardware. Use fp16 or fp32, or auto.")
+            raise HeadwayError("precision='bf16' is not supported by this GPU. Use fp16 or fp32, or auto.")
         return ("bf16" if has_bf16 else "fp16") if precision == "auto" else precision
     return "fp32" if precision == "auto" else precision

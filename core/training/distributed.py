@@ -1,7 +1,7 @@
-"""The processes of a run: which one this is, and how they share work.
+"""The processes of a training run or an evaluation, and how they share work.
 
-`torchrun` and `accelerate launch` start several; a process by itself is a run of one, and then nothing here does
-anything. Collective operations follow torch.distributed (https://docs.pytorch.org/docs/stable/distributed.html).
+`torchrun` and `accelerate launch` start several processes. A single process is a launch of one: nothing here
+communicates then. Collective operations: https://docs.pytorch.org/docs/stable/distributed.html.
 """
 
 import atexit
@@ -17,30 +17,30 @@ from torch import Tensor, distributed
 
 T = TypeVar("T")
 
-# How many processes the launchers say there are: torchrun and accelerate launch, then the kinds of MPI.
+# Environment variables with the number of processes: torchrun and accelerate launch, then the MPI implementations.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is, and of how many."""
+    """The rank of this process and the number of processes."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def main(self) -> bool:
-        """Whether this is the process that writes files and talks to people."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints messages."""
         return self.rank == 0
 
     @property
-    def several(self) -> bool:
-        """Whether there are others."""
-        return self.world > 1
+    def is_distributed(self) -> bool:
+        """Whether there is more than one process."""
+        return self.world_size > 1
 
 
 def processes() -> Processes:
-    """This process among those of its launch; joins them if that has not happened yet."""
+    """The processes of this launch; initializes the process group on the first call."""
     if not distributed.is_available():
         return Processes()
     if not distributed.is_initialized():
@@ -49,23 +49,23 @@ def processes() -> Processes:
         from accelerate import PartialState
 
         PartialState(cpu=wants_cpu())
-    _outlive_last_message()
+    _delay_exit()
     return Processes(distributed.get_rank(), distributed.get_world_size())
 
 
 @cache
-def _outlive_last_message() -> None:
-    """Makes the interpreter wait a moment at its end.
+def _delay_exit() -> None:
+    """Makes the interpreter wait for half a second before it exits.
 
-    Gloo frees the tensors of the last message in a thread of its own, which aborts the process if the interpreter is
-    gone by then (seen in 2 to 3 of 100 launches on a busy machine).
+    Gloo frees the tensors of the last message in a thread, which aborts the process if the interpreter no longer
+    exists (observed in 2 to 3 of 100 launches on a busy machine).
     """
     if distributed.get_backend() == "gloo":
         atexit.register(time.sleep, 0.5)
 
 
 def wants_cpu(device: str = "auto") -> bool:
-    """Whether `device` means the CPU: said outright, said to the launcher, or the only one there is."""
+    """Whether `device` means the CPU: by name, by the launcher's settings, or because there is no accelerator."""
     if device != "auto" or not torch.accelerator.is_available():
         return device in ("cpu", "auto")
     from accelerate.utils import parse_flag_from_env
@@ -74,49 +74,49 @@ def wants_cpu(device: str = "auto") -> bool:
 
 
 def inference_device() -> torch.device:
-    """Where predictions are computed: on the accelerator, unless there is none or the launch wants the CPU."""
+    """The device for predictions: the accelerator, or the CPU if there is none or the launcher asks for it."""
     cpu = torch.device("cpu")
     return cpu if wants_cpu() else torch.accelerator.current_accelerator() or cpu
 
 
 def shard(batches: Sequence[T]) -> list[T]:
-    """This process's part of a list that all of them hold; every element goes to exactly one process."""
-    ours = processes()
-    return list(batches[ours.rank :: ours.world])
+    """This process's share of a list that is the same in all processes; the shares are disjoint."""
+    group = processes()
+    return list(batches[group.rank :: group.world_size])
 
 
 def gather_in_order(results: dict[int, T]) -> list[T]:
-    """Brings what the processes found together, on every one of them.
+    """Collects the results of all processes, in every process.
 
     Args:
-        results: what this process found, by position; a position belongs to one process only.
+        results: this process's results by position; no position occurs in two processes.
 
     Returns:
         The results of all processes in the order of their positions.
     """
-    ours = processes()
-    if ours.several:
-        parts: list[dict[int, T]] = [{}] * ours.world
+    group = processes()
+    if group.is_distributed:
+        parts: list[dict[int, T]] = [{}] * group.world_size
         distributed.all_gather_object(parts, results)
-        results = {position: found for part in parts for position, found in part.items()}
+        results = {position: result for part in parts for position, result in part.items()}
     return [results[position] for position in sorted(results)]
 
 
 def broadcast_object(value: T) -> T:
-    """The main process's value, on every process."""
+    """The main process's value, in every process."""
     box = [value]
-    if processes().several:
+    if processes().is_distributed:
         distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
-    """Overwrites the tensors with the main process's, which have the same shapes."""
-    if processes().several:
+    """Overwrites the tensors with those of the main process, which have the same shapes."""
+    if processes().is_distributed:
         for tensor in tensors:
             distributed.broadcast(tensor, src=0)
 
 
 def barrier() -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has called it."""
     broadcast_object(None)

@@ -1,4 +1,4 @@
-"""The options of a training run: the command line's flags and the browser's form are made from these fields."""
+"""The options of a training run, for the command line, configuration files and the browser."""
 
 import math
 import re
@@ -11,40 +11,43 @@ from ..options import check_choices, check_option, is_integer, is_number, option
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained; every field carries its help text (and choices) in its metadata.
+    """How a model is trained; each field carries its help text (and choices) in its metadata.
 
     Raises:
-        HeadwayError: a value is not possible; the message names the option, the value and what is allowed.
+        HeadwayError: a value is not possible; the message names the option, the value and the possible values.
     """
 
-    epochs: float = option(3.0, "Passes over the training data; 0.5 is half of one.")
-    max_steps: int | None = option(None, "Optimizer steps, instead of epochs.")
-    batch_size: int = option(32, "Examples a batch, over all processes.")
-    batch_tokens: int | None = option(None, "Tokens a batch at most, instead of a number of examples.")
+    epochs: float = option(3.0, "Passes over the training data; may be a fraction.")
+    max_steps: int | None = option(None, "Number of optimizer steps, instead of epochs.")
+    batch_size: int = option(32, "Examples per batch, over all processes.")
+    batch_tokens: int | None = option(None, "Maximum number of tokens per batch, instead of a batch size.")
     tokens_at_once: int | None = option(
         None,
-        "Tokens computed at once, to bound the memory of a large batch (the same result but for rounding; similarity "
-        "holds a pair against those computed with it); none: as fits the device.",
+        "Maximum number of tokens per forward pass: larger batches are split to save memory, with the same result up "
+        "to rounding (except for similarity, whose negatives are the other pairs of the same pass). none: depends on "
+        "the device.",
     )
-    gradient_accumulation_steps: int = option(1, "Batches an optimizer step.")
-    learning_rate: float = option(5e-5, "The highest learning rate, reached after the warm-up.")
-    schedule: str = option("linear", "How the rate falls after the warm-up.", ("linear", "cosine", "constant"))
-    # A tenth: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884), who find it steadies fine-tuning on small data.
-    warmup_ratio: float = option(0.1, "Part of all steps over which the learning rate rises from zero.")
-    warmup_steps: int | None = option(None, "Steps of warm-up, instead of a part of all steps.")
-    weight_decay: float = option(0.01, "Decoupled weight decay of the matrices; biases and norms have none.")
-    adam_beta1: float = option(0.9, "AdamW's decay of the mean of gradients.")
-    adam_beta2: float = option(0.999, "AdamW's decay of the mean of squared gradients.")
-    adam_epsilon: float = option(1e-8, "What AdamW adds to the root in the denominator.")
-    max_grad_norm: float | None = option(1.0, "Gradients are scaled down to this norm; none: as they are.")
-    dropout: float | None = option(None, "Dropout everywhere while training; none: the model's own.")
-    precision: str = option("auto", "Arithmetic; auto: what the hardware does fast.", ("auto", "fp32", "bf16", "fp16"))
-    seed: int = option(0, "Of everything that is random.")
+    gradient_accumulation_steps: int = option(1, "Batches per optimizer step.")
+    learning_rate: float = option(5e-5, "Peak learning rate, reached after the warm-up.")
+    schedule: str = option("linear", "Decay of the learning rate after the warm-up.", ("linear", "cosine", "constant"))
+    # 0.1: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884): it stabilizes fine-tuning on small data sets.
+    warmup_ratio: float = option(0.1, "Fraction of all steps in which the learning rate rises from zero.")
+    warmup_steps: int | None = option(None, "Number of warm-up steps, instead of a fraction.")
+    weight_decay: float = option(0.01, "Decoupled weight decay of matrices; biases and norms have none.")
+    adam_beta1: float = option(0.9, "AdamW's decay rate of the mean of gradients.")
+    adam_beta2: float = option(0.999, "AdamW's decay rate of the mean of squared gradients.")
+    adam_epsilon: float = option(1e-8, "AdamW's epsilon, added to the denominator.")
+    max_grad_norm: float | None = option(1.0, "Gradients are clipped to this norm; none: no clipping.")
+    dropout: float | None = option(None, "Dropout probability of all layers; none: the model's own.")
+    precision: str = option(
+        "auto", "Floating-point format; auto: the fastest one of the hardware.", ("auto", "fp32", "bf16", "fp16")
+    )
+    seed: int = option(0, "Random seed.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
-    eval_steps: int | None = option(None, "Steps between evaluations; none: after each epoch.")
-    patience: int | None = option(None, "Stop after so many evaluations in a row without a new best.")
-    save_steps: int | None = option(None, "Steps between checkpoints; none: after each evaluation and epoch.")
-    keep: str = option("best", "The weights to end with.", ("best", "last"))
+    eval_steps: int | None = option(None, "Steps between evaluations; none: one after each epoch.")
+    patience: int | None = option(None, "Early stopping: the number of evaluations without a new best score.")
+    save_steps: int | None = option(None, "Steps between checkpoints; none: one after each evaluation and epoch.")
+    keep: str = option("best", "Which weights to keep: those with the best score, or the last.", ("best", "last"))
     trackers: tuple[str, ...] = option(
         (), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...; their files go to OUTPUT.trackers."
     )
@@ -72,13 +75,13 @@ class TrainConfig:
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
         check_option(self, "trackers", names, "a tuple of names")
 
-    def plan(self, lengths: Sequence[int]) -> BatchSampler:
-        """The batches of this run, over examples of these many tokens."""
+    def sampler(self, lengths: Sequence[int]) -> BatchSampler:
+        """The batches of a run over examples with these numbers of tokens."""
         size = self.batch_size if self.batch_tokens is None else None
         return BatchSampler(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)
 
     def warmup_for(self, total_steps: int) -> int:
-        """Steps of warm-up in a run of so many; as a part of them, never all: the first step has a rate of zero."""
+        """The number of warm-up steps; a fraction never covers the whole run, whose first step has a rate of zero."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         return min(math.ceil(total_steps * self.warmup_ratio), total_steps - 1)

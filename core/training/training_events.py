@@ -1,4 +1,4 @@
-"""What a training run tells as it goes: a progress bar, a live curve, the log and the tests are made from it."""
+"""The events of a training run, from which progress bars, live curves and the log are made."""
 
 import math
 from dataclasses import dataclass, fields
@@ -11,13 +11,13 @@ class Event:
     """Something that happened in a run."""
 
     def to_json(self) -> dict[str, Any]:
-        """The event as plain JSON types, with its name under `event`; a figure that is not finite becomes null."""
+        """The event as plain JSON types, with its name under `event`; a number that is not finite becomes null."""
         return {"event": type(self).__name__.lower(), **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
 
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The run begins, or goes on."""
+    """The run starts or resumes."""
 
     total_steps: int
     warmup_steps: int
@@ -27,7 +27,7 @@ class Started(Event):
     precision: str  # fp32, bf16 or fp16
     processes: int
     seed: int
-    resumed_from: int | None  # the step of the checkpoint; None: from the beginning
+    resumed_from: int | None  # step of the checkpoint; None: a new run
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,15 @@ class Step(Event):
     epoch: float  # passes over the data so far
     loss: float  # mean over the labels of the step
     learning_rate: float
-    grad_norm: float  # before clipping; not finite where fp16's scaler left the step out
-    tokens: int  # useful ones, in this step
-    tokens_per_second: float  # of the run so far, training alone
-    seconds_left: float  # of training alone
+    grad_norm: float  # before clipping; not finite if fp16's scaler skipped the step
+    tokens: int  # of this step, without padding
+    tokens_per_second: float  # average since the start of the run, training time only
+    seconds_left: float  # training time only
 
     def to_log(self) -> dict[str, Any]:
-        """The event without what the clock said, so that a resumed run writes the same log."""
-        return {
-            name: value for name, value in self.to_json().items() if name not in ("tokens_per_second", "seconds_left")
-        }
+        """The event without timings, so that a resumed run writes the same log."""
+        timings = ("tokens_per_second", "seconds_left")
+        return {name: value for name, value in self.to_json().items() if name not in timings}
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ class Evaluated(Event):
 
     step: int
     epoch: float
-    metrics: dict[str, float]  # the first one decides
-    best: bool  # better than all before
+    metrics: dict[str, float]  # the first one selects the best weights
+    best: bool  # better than all earlier evaluations
 
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint is whole on the disk."""
+    """A checkpoint was written."""
 
     step: int
     path: Path
@@ -73,8 +72,8 @@ class Finished(Event):
     """The run is over."""
 
     steps: int
-    seconds: float  # training alone: without evaluations and checkpoints
-    tokens_per_second: float  # useful ones, training alone
+    seconds: float  # training time, without evaluations and checkpoints
+    tokens_per_second: float  # without padding, training time only
     train_loss: float  # mean over all labels of the run
     metrics: dict[str, float]  # of the weights that the network now holds; empty without evaluation
     best_step: int | None

@@ -1,11 +1,11 @@
-"""What a run of training leaves on the disk, so that it can be killed at any moment and go on as if nothing was.
+"""What a training run writes, so that it can be killed at any moment and resumed bit for bit.
 
-    log.jsonl                  one line of JSON a step and an evaluation
-    checkpoint-000120/         everything that goes on from step 120: weights, optimizer, random states, progress
+    log.jsonl                  one line of JSON per step and evaluation
+    checkpoint-000120/         the state after step 120: weights, optimizer, random states, progress
     best-000080.safetensors    the best weights so far
 
-Only safetensors and JSON. Everything appears under its name when it is whole (folders.py), and what a checkpoint
-replaces is deleted after that.
+Only safetensors and JSON. A file or folder gets its name when it is complete (atomic_files.py); what a checkpoint
+replaces is deleted afterwards.
 """
 
 import json
@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,22 @@ from ..errors import HeadwayError
 from .distributed import barrier, broadcast_object, broadcast_tensors, gather_in_order, processes
 
 Metrics = dict[str, float]
-# What a run writes, whole or not yet; a person's copy of it under a name of its own is none of these.
-OURS = re.compile(r"checkpoint-\d+|best-\d+\.safetensors|\.(checkpoint|best)-\d.*\.(new|old)")
+# What a run writes, complete or not; a copy that the user made under another name does not match.
+RUN_FILES = re.compile(r"checkpoint-\d+|best-\d+\.safetensors|\.(checkpoint|best)-\d.*\.(new|old)")
 
 
 @dataclass
 class Progress:
-    """How far a run has come: all that it knows besides tensors."""
+    """How far a run has come: its state apart from tensors. The field names are those of state.json."""
 
-    step: int = 0  # optimizer steps done
-    epoch: int = 0  # the epoch under way, from 0
-    position: int = 0  # steps done in that epoch
+    step: int = 0  # completed optimizer steps
+    epoch: int = 0  # current epoch, from 0
+    position: int = 0  # completed steps of that epoch
     loss_sum: float = 0.0
     labels: int = 0
     tokens: int = 0
-    seconds: float = 0.0  # of training alone
-    skipped: int = 0  # steps in a row that fp16's scaler left out
+    seconds: float = 0.0  # training time only
+    skipped: int = 0  # consecutive steps that fp16's scaler skipped
     evaluations_since_best: int = 0
     best_step: int | None = None
     best_metrics: Metrics | None = None
@@ -51,8 +51,18 @@ class Progress:
     log_bytes: int = 0
 
 
+@dataclass
+class TrainingState:
+    """Everything that changes in a run."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler | None  # of fp16
+    progress: Progress = field(default_factory=Progress)
+
+
 class Log:
-    """The run's log.jsonl, written line by line; nothing at all without a path."""
+    """The run's log.jsonl, written line by line; without a path nothing is written."""
 
     def __init__(self, path: Path | None, keep_bytes: int = 0) -> None:
         self.path = path
@@ -63,15 +73,15 @@ class Log:
                 self.file.truncate(min(keep_bytes, path.stat().st_size))
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds one line."""
+        """Adds a line."""
         if self.path is not None:
             line = memoryview(json.dumps(record, allow_nan=False).encode() + b"\n")
             with disk_errors(self.path):
-                while line:  # a disk that is nearly full takes a part
+                while line:  # a disk that is nearly full accepts a part
                     line = line[self.file.write(line) :]
 
     def sync(self) -> int:
-        """Brings the log to the disk; returns its size in bytes."""
+        """Flushes the log to the disk and returns its size in bytes."""
         if self.path is None:
             return 0
         with disk_errors(self.path):
@@ -79,13 +89,13 @@ class Log:
         return os.fstat(self.file.fileno()).st_size
 
     def close(self) -> None:
-        """Nothing can be added afterwards."""
+        """Closes the file."""
         if self.path is not None:
             self.file.close()
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name; a tensor that is used in two places appears once."""
+    """Every parameter and buffer by name; a tied tensor appears once."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
@@ -93,11 +103,11 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Writes a safetensors file.
 
     Raises:
-        OSError: the disk is full, or the like.
+        OSError: the file cannot be written, for example because the disk is full.
     """
     try:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # it has the system's error number in its text alone
+    except SafetensorError as error:  # its text is the only place with the system's error number
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
@@ -105,18 +115,20 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Gives the network of every process the weights that the main process finds at `path`.
+    """Loads the weights at `path` into the network of every process; only the main process reads the file.
 
     Raises:
-        HeadwayError: the file is damaged, or of another model.
+        HeadwayError: the file is damaged, or belongs to another model.
     """
-    ours = weights_of(network)
-    if processes().main:
+    current = weights_of(network)
+    if processes().is_main:
         stored = _read_tensors(path)
-        if {name: tensor.shape for name, tensor in stored.items()} != {name: t.shape for name, t in ours.items()}:
-            raise HeadwayError(f"{path} is of another model. Start from that model, or start anew with --overwrite.")
-        copy_tensors(stored, ours)
-    broadcast_tensors(tensor.detach() for tensor in ours.values())
+        if {name: tensor.shape for name, tensor in stored.items()} != {name: t.shape for name, t in current.items()}:
+            raise HeadwayError(
+                f"{path} belongs to another model. Resume with the model of that run, or start again with --overwrite."
+            )
+        copy_tensors(stored, current)
+    broadcast_tensors(tensor.detach() for tensor in current.values())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -127,97 +139,91 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> HeadwayError:
-    return HeadwayError(f"{path} is damaged ({error}). Start the run anew with --overwrite.")
+    return HeadwayError(f"{path} is damaged ({error}). Start the run again with --overwrite.")
 
 
 @torch.no_grad()
 def copy_tensors(source: Mapping[str, Tensor], destination: Mapping[str, Tensor]) -> None:
-    """Overwrites each tensor of `destination` with that of the same name."""
+    """Overwrites each tensor of `destination` with the one of the same name in `source`."""
     for name, tensor in destination.items():
         tensor.copy_(source[name])
 
 
 def best_path(run_folder: Path, step: int) -> Path:
-    """Where the weights of an evaluation that was the best so far are kept."""
+    """The file of the best weights, if `step` is the step of the best evaluation."""
     return run_folder / f"best-{step:06d}.safetensors"
 
 
 def save_best(run_folder: Path, network: nn.Module, step: int) -> None:
-    """Keeps the weights of `step`, beside those that the last checkpoint knows as the best."""
+    """Saves the weights of `step`, beside the best weights that the last checkpoint refers to."""
     with atomic_file(best_path(run_folder, step), overwrite=True) as path:
         write_tensors(weights_of(network), path)
 
 
 def newest_checkpoint(run_folder: Path) -> Path | None:
-    """The checkpoint to go on from, if there is one."""
+    """The checkpoint to resume from, if there is one."""
     found = [path for path in run_folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def refuse_used(run_folder: Path) -> None:
-    """Raises HeadwayError if a run has begun in this folder."""
+def refuse_started(run_folder: Path) -> None:
+    """Raises HeadwayError if the folder contains a run."""
     if newest_checkpoint(run_folder) or (run_folder / "log.jsonl").exists():
         raise HeadwayError(
-            f"{run_folder} holds a run already. Go on with it with --resume, choose another --output, "
-            "or say --overwrite to start anew."
+            f"{run_folder} already contains a run. Use --resume to continue it, --overwrite to start again, "
+            "or choose another --output."
         )
 
 
 def remove_stale(run_folder: Path, checkpoint: Path | None, best_step: int | None) -> None:
-    """Deletes what stands in no relation to `checkpoint`: older ones, other weights, leftovers of a killed process."""
+    """Deletes other checkpoints, other best weights and the incomplete files of a killed process."""
     keep = {checkpoint, best_path(run_folder, best_step) if best_step is not None else None}
     for path in run_folder.iterdir() if run_folder.is_dir() else ():
-        if OURS.fullmatch(path.name) and path not in keep:
+        if RUN_FILES.fullmatch(path.name) and path not in keep:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def save_checkpoint(
-    run_folder: Path,
-    network: nn.Module,
-    optimizer: Optimizer,
-    scaler: torch.amp.GradScaler | None,
-    progress: Progress,
-    settings: Mapping[str, Any],
-) -> Path:
-    """Writes a checkpoint, then deletes the one it replaces; every process calls this, the main one writes.
+def save_training_state(run_folder: Path, state: TrainingState, settings: Mapping[str, Any]) -> Path:
+    """Writes a checkpoint, then deletes the one it replaces; all processes call this, the main process writes.
+
+    Args:
+        run_folder: the run's folder.
+        state: what is saved.
+        settings: what the run must be resumed with, as plain JSON types.
+
+    Returns:
+        The folder of the checkpoint.
 
     Raises:
-        HeadwayError: the disk is full or may not be written; the checkpoint before is untouched.
+        HeadwayError: the disk is full or cannot be written; the previous checkpoint is unchanged.
     """
+    progress = state.progress
     folder = run_folder / f"checkpoint-{progress.step:06d}"
-    random_states = gather_in_order({processes().rank: _random_states(network)})
-    if processes().main:
+    by_rank = gather_in_order({processes().rank: _random_states(state.network)})
+    if processes().is_main:
+        random_states = {f"{rank}.{kind}": t for rank, states in enumerate(by_rank) for kind, t in states.items()}
+        scaler = state.scaler.state_dict() if state.scaler else None
+        record = {"progress": asdict(progress), "settings": settings, "scaler": scaler}
         with atomic_folder(folder) as new:
-            write_tensors(weights_of(network), new / "weights.safetensors")
-            write_tensors(_optimizer_tensors(network, optimizer), new / "optimizer.safetensors")
-            write_tensors(
-                {
-                    f"{rank}.{kind}": state
-                    for rank, states in enumerate(random_states)
-                    for kind, state in states.items()
-                },
-                new / "random.safetensors",
-            )
-            state = {
-                "progress": asdict(progress),
-                "settings": settings,
-                "scaler": scaler.state_dict() if scaler else None,
-            }
-            (new / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+            write_tensors(weights_of(state.network), new / "weights.safetensors")
+            write_tensors(_optimizer_tensors(state.network, state.optimizer), new / "optimizer.safetensors")
+            write_tensors(random_states, new / "random.safetensors")
+            (new / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         remove_stale(run_folder, folder, progress.best_step)
     barrier()
     return folder
 
 
-def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def read_record(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Reads a checkpoint's state.json.
 
     Raises:
-        HeadwayError: it was made with other settings or other data (the message names each), or it is damaged.
+        HeadwayError: the file is damaged, or the checkpoint was made with other settings or other data; the message
+            names each difference.
     """
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        then = state["settings"]
+        record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        then = record["settings"]
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise _damaged(folder / "state.json", error) from error
     now = json.loads(json.dumps(settings))
@@ -229,54 +235,44 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if changed:
         raise HeadwayError(
             f"{folder} cannot be resumed with other settings or data: {'; '.join(changed)}. "
-            "Resume with what the run was started with, or start anew with --overwrite."
+            "Resume with the settings and data of that run, or start again with --overwrite."
         )
-    return state
+    return record
 
 
-def load_checkpoint(
-    folder: Path,
-    state: Mapping[str, Any],
-    network: nn.Module,
-    optimizer: Optimizer,
-    scaler: torch.amp.GradScaler | None,
-) -> Progress:
-    """Puts network, optimizer, scaler and random states of every process back to where they were.
+def load_training_state(folder: Path, record: Mapping[str, Any], state: TrainingState) -> None:
+    """Restores network, optimizer, scaler, progress and the random states of all processes.
 
     Args:
-        folder: a checkpoint; the main process reads it, the others need not see it.
-        state: what `read_state` made of it.
-        network: of the same shapes, on the device it trains on.
-        optimizer: over the network's parameters; it has not made a step yet.
-        scaler: fp16's.
+        folder: a checkpoint; only the main process reads it.
+        record: its state.json, from `read_record`.
+        state: overwritten. The network has the shapes of the checkpoint and is on its device; the optimizer has not
+            made a step.
 
     Raises:
-        HeadwayError: a file is damaged, or of another model.
+        HeadwayError: a file is damaged, or belongs to another model.
     """
+    network, optimizer = state.network, state.optimizer
     load_weights(network, folder / "weights.safetensors")
-    main = processes().main
-    stored = _read_tensors(folder / "optimizer.safetensors") if main else {}
-    stepped = set(broadcast_object([name.removeprefix("step.") for name in stored if name.startswith("step.")]))
+    is_main = processes().is_main
+    stored = _read_tensors(folder / "optimizer.safetensors") if is_main else {}
+    updated = set(broadcast_object([name.removeprefix("step.") for name in stored if name.startswith("step.")]))
     for name, parameter in network.named_parameters():
-        if name in stepped:
+        if name in updated:
             optimizer.state[parameter] = {
                 "step": torch.zeros((), device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
                 "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
             }
-    ours = _optimizer_tensors(network, optimizer)
-    if main:
-        copy_tensors(stored, ours)
-    broadcast_tensors(ours.values())
-    if scaler is not None:
-        scaler.load_state_dict(state["scaler"])
-    random_states = broadcast_object(_read_tensors(folder / "random.safetensors") if main else {})
-    _set_random_states(network, {name.split(".")[1]: t for name, t in random_states.items() if _is_ours(name)})
-    return Progress(**state["progress"])
-
-
-def _is_ours(name: str) -> bool:
-    return int(name.split(".")[0]) == processes().rank
+    current = _optimizer_tensors(network, optimizer)
+    if is_main:
+        copy_tensors(stored, current)
+    broadcast_tensors(current.values())
+    if state.scaler is not None:
+        state.scaler.load_state_dict(record["scaler"])
+    random_states = broadcast_object(_read_tensors(folder / "random.safetensors") if is_main else {})
+    _set_random_states(network, random_states)
+    state.progress = Progress(**record["progress"])
 
 
 def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -296,7 +292,8 @@ def _random_states(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _set_random_states(network: nn.Module, states: Mapping[str, Tensor]) -> None:
-    device = next(network.parameters()).device
-    torch.set_rng_state(states["cpu"])
+    """Restores this process's random states from those of all processes, named RANK.KIND."""
+    device, rank = next(network.parameters()).device, processes().rank
+    torch.set_rng_state(states[f"{rank}.cpu"])
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states["device"])
+        torch.get_device_module(device).set_rng_state(states[f"{rank}.device"])

@@ -249,12 +249,12 @@ class TaskModel:
         eval_examples = held_out.examples if held_out else []
         yield Prepared(self.task.name, self.base, tuple(notes), report, len(train.examples), len(eval_examples))
 
-        if processes().main and run_folder.exists() and not resume:
+        if processes().is_main and run_folder.exists() and not resume:
             shutil.rmtree(run_folder)
         try:
             started, finished = yield from self._run(train, held_out, config, run_folder, resume, stop)
         finally:
-            if processes().main and newest_checkpoint(run_folder) is None:
+            if processes().is_main and newest_checkpoint(run_folder) is None:
                 shutil.rmtree(run_folder, ignore_errors=True)  # stopped with nothing to go on from
         self.task = self.task.after_training(self.network)
         metrics: dict[str, float] = {}
@@ -285,7 +285,7 @@ class TaskModel:
             "seconds": finished.seconds,
         }
         self._write(output, overwrite or resume, settings, log if log.exists() else None)
-        if processes().main:
+        if processes().is_main:
             shutil.rmtree(run_folder, ignore_errors=True)
         yield Trained(
             output=output,
@@ -393,7 +393,7 @@ class TaskModel:
 
         events = task.fit_head(self.network, groups, config) or fit(
             self.network,
-            config.plan(lengths_of(groups)),
+            config.sampler(lengths_of(groups)),
             loss,
             config,
             run_folder=run_folder,
@@ -563,7 +563,7 @@ class TaskModel:
         self, output: Path, overwrite: bool, settings: Mapping[str, Any] | None = None, log: Path | None = None
     ) -> None:
         """The main process writes, the others wait for it."""
-        if processes().main:
+        if processes().is_main:
             write_model(
                 output,
                 self.task,

@@ -78,7 +78,7 @@ def fit_classifier(
         parameters=sum(p.numel() for p in head.classifier.parameters()),
         device=str(device),
         precision="fp32",
-        processes=processes().world,
+        processes=processes().world_size,
         seed=config.seed,
         resumed_from=None,
     )

@@ -61,7 +61,7 @@ def plug_from_scratch(
             "A model from scratch needs a vocabulary: say --learn-tokenizer N, or --model NAME for that model's own."
         )
     kind: Any = task.models[0]
-    if processes().main and not (keep and folder.exists()):
+    if processes().is_main and not (keep and folder.exists()):
         if tokenizer_of is not None:
             tokenizer = Tokenizer.load(find_folder(tokenizer_of))
         else:

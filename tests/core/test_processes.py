@@ -86,14 +86,14 @@ def test_a_network_can_be_trained_again(two: list[dict]):
 
 
 def test_the_last_batch_is_a_single_example():
-    sizes = [len(batch) for batch in TOGETHER.plan(Data(33).lengths).epoch(0)]
+    sizes = [len(batch) for batch in TOGETHER.sampler(Data(33).lengths).epoch(0)]
     assert sizes == [8, 8, 8, 8, 1]
 
 
 def test_one_process_is_a_run_of_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert processes() == Processes(rank=0, world=1)
-    assert processes().main
+    assert processes() == Processes(rank=0, world_size=1)
+    assert processes().is_main
     assert shard(["a", "b", "c"]) == ["a", "b", "c"]
     assert gather_in_order({2: "c", 0: "a", 1: "b"}) == ["a", "b", "c"]
     assert broadcast_object("mine") == "mine"

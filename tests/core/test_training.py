@@ -14,8 +14,8 @@ from headway.core.errors import HeadwayError
 from headway.core.models.bert import MaskedLMHead
 from headway.core.models.heads import Network
 from headway.core.models.packing import PackedBatch
-from headway.core.training.devices import choose_precision
-from headway.core.training.optimization import adamw, add_rows_alone, learning_rate
+from headway.core.training.devices import training_precision
+from headway.core.training.optimization import accumulate_embedding_rows, adamw, learning_rate
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Evaluated, Finished, Saved, Started, Step
@@ -41,7 +41,7 @@ def train(config: TrainConfig = CONFIG, network: nn.Module | None = None, **opti
     """A run over DATA; returns the network and its events."""
     network = tiny_bert() if network is None else network
     loss = options.pop("loss", DATA.loss)
-    return network, list(fit(network, config.plan(DATA.lengths), loss, config, **options))
+    return network, list(fit(network, config.sampler(DATA.lengths), loss, config, **options))
 
 
 def steps_of(events: list) -> list[Step]:
@@ -73,7 +73,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(schedule: str):
         "cosine": lambda: transformers.get_cosine_schedule_with_warmup(optimizer, num_training_steps=14, **warmup),
         "constant": lambda: transformers.get_constant_schedule_with_warmup(optimizer, **warmup),
     }[schedule]()
-    plan = config.plan(DATA.lengths)
+    plan = config.sampler(DATA.lengths)
     expected = []
     for batch in plan.epoch(0) + plan.epoch(1):
         summed, count, _ = DATA.loss(theirs, batch, torch.device("cpu"))
@@ -117,7 +117,7 @@ def test_a_short_run_learns_something(steps: int):
 
 def test_parts_of_an_epoch_are_counted_as_they_are_written():
     config = replace(CONFIG, batch_size=math.ceil(len(DATA.lengths) / 10))
-    assert len(config.plan(DATA.lengths).epoch(0)) == 10
+    assert len(config.sampler(DATA.lengths).epoch(0)) == 10
     for tenths in (1, 3, 11, 21, 29):  # as a float 2.1 is a little more than 21 tenths
         _, events = train(replace(config, epochs=tenths / 10))
         assert events[0].total_steps == tenths
@@ -208,7 +208,7 @@ def test_an_embedding_gathers_the_gradient_that_it_would_have_had():
         torch.manual_seed(0)
         backbone = tiny_bert().backbone
         network = Network(backbone, MaskedLMHead(backbone.config, backbone.token_embedding))  # which uses it too
-        add_rows_alone(network, wanted)
+        accumulate_embedding_rows(network, wanted)
         for sequences in ([[3, 7, 3], [4]], [[7, 9]]):  # added up over two batches
             network(PackedBatch.pack(sequences)).pow(2).sum().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
@@ -295,7 +295,7 @@ def test_the_seed_decides_and_pythons_random_is_left_alone():
 
 
 def test_a_run_that_nobody_follows_any_more_lets_go(tmp_path: Path):
-    run = fit(tiny_bert(), CONFIG.plan(DATA.lengths), DATA.loss, CONFIG, run_folder=tmp_path)
+    run = fit(tiny_bert(), CONFIG.sampler(DATA.lengths), DATA.loss, CONFIG, run_folder=tmp_path)
     next(run)
     next(run)
     run.close()
@@ -354,7 +354,13 @@ def test_a_run_without_a_new_best_stops_when_patience_is_over(tmp_path: Path):
     assert [event.best for event in events if isinstance(event, Evaluated)] == [True, True, False, False]
     assert isinstance(events[-2], Saved)
     *_, again = fit(
-        tiny_bert(), config.plan(DATA.lengths), DATA.loss, config, run_folder=tmp_path, resume=True, evaluate=evaluate
+        tiny_bert(),
+        config.sampler(DATA.lengths),
+        DATA.loss,
+        config,
+        run_folder=tmp_path,
+        resume=True,
+        evaluate=evaluate,
     )
     assert again == finished
 
@@ -399,7 +405,7 @@ def test_a_full_gpu_is_a_message():
 
 def test_data_without_examples_is_refused():
     with pytest.raises(HeadwayError, match="no example"):
-        next(fit(tiny_bert(), CONFIG.plan([]), DATA.loss, CONFIG))
+        next(fit(tiny_bert(), CONFIG.sampler([]), DATA.loss, CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -445,7 +451,7 @@ def test_the_network_is_left_without_a_trace_of_half_precision():
 
 def test_auto_takes_a_precision_that_the_device_has():
     _, events = train(replace(CONFIG, precision="auto", max_steps=1))
-    assert events[0].precision == choose_precision("auto", torch.device("cpu"))
+    assert events[0].precision == training_precision("auto", torch.device("cpu"))
     assert events[0].precision in ("fp32", "bf16")
 
 
@@ -554,7 +560,7 @@ def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
     config = replace(CONFIG, device="cuda", precision=precision, max_steps=9)
     try:
         with pytest.raises(RuntimeError, match="synchronizing"):
-            list(fit(nn.Linear(8, 2), config.plan([8] * 64), loss, config))
+            list(fit(nn.Linear(8, 2), config.sampler([8] * 64), loss, config))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(calls) == 9  # and then their figures are read, all at once
@@ -565,7 +571,7 @@ def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
 def test_a_run_on_a_gpu_can_be_resumed(tmp_path: Path, precision: str):
     config = replace(CONFIG, device="cuda", precision=precision, save_steps=3)
     options = {"run_folder": tmp_path / "broken"}
-    run = fit(tiny_bert(0.2), config.plan(DATA.lengths), DATA.loss, config, **options)
+    run = fit(tiny_bert(0.2), config.sampler(DATA.lengths), DATA.loss, config, **options)
     while not isinstance(next(run), Saved):
         pass
     run.close()

@@ -99,7 +99,7 @@ def run(folder: Path, watch: Callable[[Event], None] | None = None) -> None:
     """One run with dropout in `folder`, resumed if it has begun; its last weights go to a file beside."""
     data, network = Data(56), tiny_bert(dropout=0.2)
     events = fit(
-        network, KILLED.plan(data.lengths), data.loss, KILLED,
+        network, KILLED.sampler(data.lengths), data.loss, KILLED,
         run_folder=folder / "run", resume=True, evaluate=Data(20, seed=1).evaluate,
     )  # fmt: skip
     seen = []
@@ -229,7 +229,7 @@ TOGETHER = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp
 def curve(config: TrainConfig, dropout: float = 0.0, **options: object) -> Iterator[tuple[Event, Network]]:
     """A run over 33 examples: the last batch of an epoch holds a single one."""
     data, network = Data(33), tiny_bert(dropout)
-    for event in fit(network, config.plan(data.lengths), data.loss, config, **options):
+    for event in fit(network, config.sampler(data.lengths), data.loss, config, **options):
         yield event, network
 
 
@@ -244,7 +244,9 @@ def together(folder: Path) -> None:
         report[f"{name} processes"] = seen[0][0].to_json()["processes"]
 
     data = Data(33)  # and once more with a network that has been trained before
-    report["again"] = [told(event) for event in fit(network, TOGETHER.plan(data.lengths), data.loss, TOGETHER)][1:-1]
+    report["again"] = [told(event) for event in fit(network, TOGETHER.sampler(data.lengths), data.loss, TOGETHER)][
+        1:-1
+    ]
 
     *_, (_, unbroken) = curve(TOGETHER, dropout=0.2, run_folder=folder / "unbroken")
     broken = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken")
@@ -257,7 +259,7 @@ def together(folder: Path) -> None:
     report["resumed equals unbroken"] = all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
     every = gather_in_order({processes().rank: report})
-    if processes().main:
+    if processes().is_main:
         (folder / "report.json").write_text(json.dumps(every))
 
 
