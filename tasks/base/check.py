@@ -7,7 +7,6 @@ and lists the rows that cannot be used, all of them, instead of stopping at the 
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def _check_texts(
     for side in sides:
         found: list[int] = []
         for piece in side.read():
-            if piece.begins:
+            if piece.starts_document:
                 found.append(0)
             found[-1] += len(piece.text)
         if not found:
@@ -100,8 +99,8 @@ def _check_texts(
         return report
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         tokenizer, limit = _tokenizer_of(task, model)
-        cut = partial(task.cut, limit=limit, held_out=False)
-        corpus = Corpus.write(Path(folder) / "tokens", sides[0].read(), task, tokenizer, cut)
+        path = Path(folder) / "tokens"
+        corpus = Corpus.write(path, sides[0].read(), task, tokenizer, limit=limit, held_out=False)
         measured = check_corpus(corpus, None)
     return replace(report, lengths=measured.lengths, findings=measured.findings)
 

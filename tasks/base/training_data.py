@@ -5,7 +5,7 @@ Labelled rows become examples in memory. Texts without labels become tokens in f
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +212,7 @@ def write_corpus(
 ) -> CorpusData:
     """Turns pieces of texts into tokens in a file, cut into sequences as a task of texts learns or is measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cut = partial(task.cut, limit=limit, held_out=held_out)
-    return CorpusData(texts.source, Corpus.write(path, pieces, task, tokenizer, cut))
+    return CorpusData(texts.source, Corpus.write(path, pieces, task, tokenizer, limit=limit, held_out=held_out))
 
 
 def _check_fraction(fraction: float, what: str) -> None:

@@ -1,9 +1,7 @@
-"""Texts without labels, of any size: read piece by piece, kept as token ids in one file, given out as sequences.
+"""Unlabelled text of any size: read in pieces, stored as token ids in one file, served as sequences.
 
 A document is a row of a table or of JSON lines, or (in plain text) the whole file, a paragraph or a line. No sequence
-reaches over the end of a document, so that in a packed batch no document sees another.
-
-Shapes: N sequences.
+crosses the end of a document, so documents in a packed batch do not attend to each other.
 """
 
 import hashlib
@@ -11,8 +9,9 @@ import random
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, BinaryIO, ClassVar, Protocol, overload, runtime_checkable
 
 import numpy as np
 
@@ -20,20 +19,66 @@ from ...core.atomic_files import disk_errors, user_path
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
 from .columns import infer_columns
+from .examples import Field
 from .features import Features
 from .read import stream_rows
 from .reading.lines import find_file, read_lines, refuse_binary
 
-if TYPE_CHECKING:
-    from ..language_modeling.fill_mask import FillMask
-    from ..language_modeling.text_generation import TextGeneration
-
-    LanguageTask = FillMask | TextGeneration
-
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
 PLAIN_ENDINGS = ("", ".txt", ".text", ".md")
-PIECE = 2_000  # characters of plain text that are read, and held out, at once
-ENCODED_AT_ONCE = 2**18  # characters: enough for all cores, little in memory
+PIECE_CHARACTERS = 2_000  # of plain text, the unit of reading and of splitting
+ENCODE_CHARACTERS = 2**18  # passed to the tokenizer together: enough for all cores, little memory
+NUMBERS_PER_SEQUENCE = 5
+
+
+@dataclass(frozen=True)
+class CorpusWindow:
+    """The tokens of one sequence in a document: from `start` to `stop`, of which those from `scored_from` are scored.
+
+    `scored_from` counts from `start`; the tokens before it are context only.
+    """
+
+    start: int
+    stop: int
+    scored_from: int = 0
+
+
+@runtime_checkable
+class CorpusTask(Protocol):
+    """What a corpus needs of a self-supervised task."""
+
+    inputs: ClassVar[tuple[Field, ...]]  # the text of a row
+    lookahead: ClassVar[int]  # tokens after the end of a window that are targets only
+
+    @property
+    def documents(self) -> str:
+        """What a document is in plain text; one of DOCUMENTS."""
+        ...
+
+    @property
+    def num_added(self) -> int:
+        """Special tokens that `window` adds to a sequence."""
+        ...
+
+    def enclosing(self, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+        """The ids before and after each document."""
+        ...
+
+    def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:
+        """The windows of a document of `length` tokens, at most `limit` tokens each."""
+        ...
+
+    def window(self, corpus: "Corpus", index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:
+        """A sequence of the corpus.
+
+        Args:
+            corpus: that it is from.
+            index: of the sequence.
+            ids: of the window and of the lookahead.
+            scored_from: as in `CorpusWindow`.
+            num_bytes: UTF-8 bytes of the document for its first window, 0 for the others.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,32 +86,38 @@ class Piece:
     """A part of a document."""
 
     text: str
-    begins: bool  # a new document, instead of going on with the one before
+    starts_document: bool  # False: it continues the document of the piece before
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Texts that are read while they are asked for, from the beginning each time."""
+    """Texts that are read lazily, from the start each time."""
 
     source: str
-    notes: tuple[str, ...]  # what was guessed about them
+    notes: tuple[str, ...]  # what was inferred about them
     read: Callable[[], Iterator[Piece]]
 
     def part(self, fraction: float, seed: int, *, held_out: bool) -> Iterator[Piece]:
-        """The pieces of one side of a split, which depends on the seed and a piece's position alone."""
-        apart = True  # whether the piece before was on the other side
+        """The pieces of one side of a split. The side of a piece depends on the seed and its position only."""
+        gap = True  # whether the piece before is on the other side
         for number, piece in enumerate(self.read()):
-            mine = (random.Random(f"{seed} {number}").random() < fraction) == held_out
-            if mine:
-                yield Piece(piece.text, piece.begins or apart)
-            apart = not mine
+            included = (random.Random(f"{seed} {number}").random() < fraction) == held_out
+            if included:
+                yield Piece(piece.text, piece.starts_document or gap)
+            gap = not included
 
 
-def open_documents(data: Any, chosen: Mapping[str, Any], task: "LanguageTask", *, header: bool | None) -> Documents:
-    """Opens anything that `data.read_table` takes, plain text, or a list of texts.
+def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, header: bool | None) -> Documents:
+    """Opens unlabelled text.
+
+    Args:
+        data: anything that `read_table` reads, a plain text file, or a list of texts.
+        chosen: the columns that the user names.
+        task: which column it reads, and what a document is.
+        header: whether the first row of a table names its columns; None to infer it.
 
     Raises:
-        HeadwayError: there is no such source, it holds no text, or its column of texts cannot be told.
+        HeadwayError: the source does not exist, has no text, or its text column cannot be inferred.
     """
     if isinstance(data, str | Path) and _is_plain(path := user_path(data)):
         return _open_plain(path, task.documents)
@@ -81,8 +132,8 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: "LanguageTask", *
             text = row.get(name)
             if text is not None and not isinstance(text, str):
                 raise HeadwayError(
-                    f'{stream.where(place)}, column "{name}": a {type(text).__name__} where a text belongs. '
-                    "Correct it there, or name the column of the texts with --text."
+                    f'{stream.where(place)}, column "{name}": expected a text, found a {type(text).__name__}. '
+                    "Correct it, or name the text column with --text."
                 )
             if text and text.strip():
                 yield Piece(text, True)
@@ -103,7 +154,7 @@ def _open_plain(path: Path, documents: str) -> Documents:
     find_file(path)
     refuse_binary(path)
     reads = {
-        "file": (_stretches, "the file is one document"),
+        "file": (_whole_file, "the file is one document"),
         "paragraphs": (_paragraphs, "a document ends at an empty line"),
         "lines": (_single_lines, "each line is a document"),
     }
@@ -111,18 +162,18 @@ def _open_plain(path: Path, documents: str) -> Documents:
     return Documents(str(path), (f"plain text: {meaning} (--documents {documents})",), lambda: read(read_lines(path)))
 
 
-def _stretches(lines: Iterable[str]) -> Iterator[Piece]:
-    """A text in pieces that end before a line that begins with a letter or sign: tokens never reach over that."""
+def _whole_file(lines: Iterable[str]) -> Iterator[Piece]:
+    """One document in pieces. They end before lines that do not start with white space: no token crosses those."""
     held: list[str] = []
-    size, begins = 0, True
+    size, first = 0, True
     for line in lines:
-        if size >= PIECE and line[:1].strip():
-            yield Piece("".join(held), begins)
-            held, size, begins = [], 0, False
+        if size >= PIECE_CHARACTERS and line[:1].strip():
+            yield Piece("".join(held), first)
+            held, size, first = [], 0, False
         held.append(line)
         size += len(line)
     if any(line.strip() for line in held):
-        yield Piece("".join(held), begins)
+        yield Piece("".join(held), first)
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[Piece]:
@@ -141,98 +192,95 @@ def _single_lines(lines: Iterable[str]) -> Iterator[Piece]:
     return (Piece(line.rstrip("\r\n"), True) for line in lines if line.strip())
 
 
-@dataclass(frozen=True)
-class Window:
-    """A sequence of a document: where its tokens are, and from which of them on it has the say."""
-
-    start: int
-    stop: int
-    scored_from: int = 0  # counted inside the sequence; what stands before is context alone
-
-
 class Corpus(Sequence[list[Features]]):
-    """The sequences of some documents, whose token ids are read from a file as they are asked for.
+    """The sequences of some documents, whose token ids are read from a file on demand.
 
     Args:
-        path: of the file with the ids.
-        task: makes a sequence of the ids of a window.
-        tokenizer: of the ids.
+        path: the file with the ids.
+        task: builds a sequence from the ids of a window.
+        tokenizer: that produced the ids.
     """
 
-    def __init__(self, path: Path, task: "LanguageTask", tokenizer: Tokenizer) -> None:
+    def __init__(self, path: Path, task: CorpusTask, tokenizer: Tokenizer) -> None:
         self.path, self.task, self.tokenizer = path, task, tokenizer
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
         self.num_documents = self.num_tokens = self.num_bytes = self.num_unknown = 0
         self.fingerprint = ""
-        self.windows = array("q")  # start, stop, scored_from, bytes, document of each sequence
+        self.windows = array("q")  # start, stop, scored_from, bytes and document of each sequence
 
     @classmethod
     def write(
         cls,
         path: Path,
         pieces: Iterable[Piece],
-        task: "LanguageTask",
+        task: CorpusTask,
         tokenizer: Tokenizer,
-        cut: Callable[[int], list[Window]],
+        *,
+        limit: int,
+        held_out: bool,
     ) -> "Corpus":
         """Encodes documents into a file and cuts them into sequences.
 
         Args:
-            path: of the file, which is written anew.
+            path: the file; it is replaced if it exists.
             pieces: of the documents.
-            task: whose sequences they become.
+            task: that reads the sequences.
             tokenizer: of the model.
-            cut: the windows of a document of so many tokens.
+            limit: tokens per sequence.
+            held_out: whether the text is for evaluation instead of training.
 
         Raises:
-            HeadwayError: there is no text, or the disk is full.
+            HeadwayError: the disk is full.
         """
         corpus = cls(path, task, tokenizer)
-        opening, closing = task.enclosing(tokenizer)
         with disk_errors(path), path.open("wb") as file:
-            writer = _Writer(corpus, file, cut)
-            for some in _at_once(pieces):
-                for piece, ids in zip(some, tokenizer.encode_ids([one.text for one in some]), strict=True):
-                    if piece.begins:
-                        writer.end_document(closing)
-                        writer.add(opening)
-                    writer.add(ids)
-                    writer.content += len(ids)
-                    writer.size += len(piece.text.encode("utf-8", "replace"))
-            writer.end_document(closing)
+            writer = _Writer(corpus, file, partial(task.cut, limit=limit, held_out=held_out))
+            for batch in _batches(pieces):
+                for piece, ids in zip(batch, tokenizer.encode_ids([one.text for one in batch]), strict=True):
+                    if piece.starts_document:
+                        writer.end_document()
+                        writer.start_document()
+                    writer.add_text(piece.text, ids)
+            writer.end_document()
         corpus.fingerprint = writer.digest.hexdigest()[:16]
         return corpus
 
     def __len__(self) -> int:
-        return len(self.windows) // 5
+        return len(self.windows) // NUMBERS_PER_SEQUENCE
 
     @property
     def lengths(self) -> list[int]:
-        """The tokens of each sequence as the network sees it."""
+        """Number of tokens of each sequence, special tokens included."""
         added = self.task.num_added
-        return [stop - start + added for start, stop in zip(self.windows[0::5], self.windows[1::5], strict=True)]
+        starts, stops = self.windows[0::NUMBERS_PER_SEQUENCE], self.windows[1::NUMBERS_PER_SEQUENCE]
+        return [stop - start + added for start, stop in zip(starts, stops, strict=True)]
 
     @overload
     def __getitem__(self, index: int) -> list[Features]: ...
     @overload
     def __getitem__(self, index: slice) -> list[list[Features]]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        """The one sequence of an example, as every task has it: a list of its windows."""
+        """A list of one sequence: other tasks have several windows per example."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        start, stop, scored_from, size, _ = self.windows[5 * index : 5 * index + 5]
-        ids = self._read(start, stop + self.task.looks_ahead)
-        return [self.task.window(self, index, ids, scored_from, size)]
+        start, stop, scored_from, num_bytes, _ = self._window(index)
+        ids = self._read(start, stop + self.task.lookahead)
+        return [self.task.window(self, index, ids, scored_from, num_bytes)]
 
     def document_of(self, index: int) -> int:
-        """Which document a sequence is from, counted from 0."""
-        return self.windows[5 * index + 4]
+        """The document of a sequence, counted from 0."""
+        *_, document = self._window(index)
+        return document
 
     def ids_of(self, index: int) -> list[int]:
-        """The ids of a sequence, without special tokens around them."""
-        return self._read(self.windows[5 * index], self.windows[5 * index + 1])
+        """The ids of a sequence without special tokens."""
+        start, stop, *_ = self._window(index)
+        return self._read(start, stop)
+
+    def _window(self, index: int) -> "array[int]":
+        return self.windows[NUMBERS_PER_SEQUENCE * index : NUMBERS_PER_SEQUENCE * (index + 1)]
 
     def _read(self, start: int, stop: int) -> list[int]:
         with self.path.open("rb") as file:
@@ -241,14 +289,14 @@ class Corpus(Sequence[list[Features]]):
         return np.frombuffer(raw, dtype=self.dtype).tolist()
 
 
-def _at_once(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Pieces in batches of about ENCODED_AT_ONCE characters."""
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Pieces in batches of about ENCODE_CHARACTERS characters."""
     held: list[Piece] = []
     size = 0
     for piece in pieces:
         held.append(piece)
         size += len(piece.text)
-        if size >= ENCODED_AT_ONCE:
+        if size >= ENCODE_CHARACTERS:
             yield held
             held, size = [], 0
     if held:
@@ -256,34 +304,45 @@ def _at_once(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 
 class _Writer:
-    """Takes the tokens of documents one after the other into a corpus's file."""
+    """Appends the tokens of one document after the other to the file of a corpus."""
 
-    def __init__(self, corpus: Corpus, file: Any, cut: Callable[[int], list[Window]]) -> None:
+    def __init__(self, corpus: Corpus, file: BinaryIO, cut: Callable[[int], list[CorpusWindow]]) -> None:
         self.corpus, self.file, self.cut = corpus, file, cut
         self.digest = hashlib.sha256()
         tokenizer = corpus.tokenizer
-        self.unknown = None if tokenizer.unk_id == tokenizer.end_of_text_id else tokenizer.unk_id
-        self.tokens = self.content = self.size = 0  # of the document so far; tokens with those that enclose it
+        self.unknown_id = None if tokenizer.unk_id == tokenizer.end_of_text_id else tokenizer.unk_id
+        self.opening, self.closing = corpus.task.enclosing(tokenizer)
+        # Of the current document: all tokens, those of its text, and its UTF-8 bytes.
+        self.num_tokens = self.num_text_tokens = self.num_bytes = 0
 
-    def add(self, ids: Sequence[int]) -> None:
-        """Writes tokens of the document."""
+    def start_document(self) -> None:
+        """Writes the tokens before a document."""
+        self._write(self.opening)
+
+    def add_text(self, text: str, ids: Sequence[int]) -> None:
+        """Writes a part of the document."""
+        self._write(ids)
+        self.num_text_tokens += len(ids)
+        self.num_bytes += len(text.encode("utf-8", "replace"))
+
+    def end_document(self) -> None:
+        """Cuts the current document, if there is one, into sequences."""
+        corpus = self.corpus
+        if self.num_tokens:
+            self._write(self.closing)
+        if self.num_text_tokens:
+            for number, window in enumerate(self.cut(self.num_tokens)):
+                start, stop = corpus.num_tokens + window.start, corpus.num_tokens + window.stop
+                num_bytes = 0 if number else self.num_bytes
+                corpus.windows.extend((start, stop, window.scored_from, num_bytes, corpus.num_documents))
+            corpus.num_documents += 1
+            corpus.num_bytes += self.num_bytes
+        corpus.num_tokens += self.num_tokens
+        self.num_tokens = self.num_text_tokens = self.num_bytes = 0
+
+    def _write(self, ids: Sequence[int]) -> None:
         raw = np.asarray(ids, dtype=self.corpus.dtype)
         self.file.write(raw.tobytes())
         self.digest.update(raw.tobytes())
-        self.tokens += len(raw)
-        self.corpus.num_unknown += 0 if self.unknown is None else int((raw == self.unknown).sum())
-
-    def end_document(self, closing: Sequence[int]) -> None:
-        """Cuts the document, if one has begun, into sequences."""
-        if self.tokens:
-            self.add(closing)
-        corpus = self.corpus
-        if self.content:
-            for number, window in enumerate(self.cut(self.tokens)):
-                begin, end = corpus.num_tokens + window.start, corpus.num_tokens + window.stop
-                size = 0 if number else self.size
-                corpus.windows.extend((begin, end, window.scored_from, size, corpus.num_documents))
-            corpus.num_documents += 1
-            corpus.num_bytes += self.size
-        corpus.num_tokens += self.tokens
-        self.tokens = self.content = self.size = 0
+        self.num_tokens += len(raw)
+        self.corpus.num_unknown += 0 if self.unknown_id is None else int((raw == self.unknown_id).sum())

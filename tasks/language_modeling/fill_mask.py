@@ -25,7 +25,7 @@ from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar,
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
-from ..data.corpus import DOCUMENTS, Corpus, Window
+from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
@@ -127,7 +127,7 @@ class FillMask(Task):
     self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
-    looks_ahead: ClassVar[int] = 0
+    lookahead: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,15 +166,15 @@ class FillMask(Task):
         """What a document begins and ends with."""
         return [], []
 
-    def cut(self, length: int, limit: int, *, held_out: bool) -> list[Window]:  # noqa: ARG002
+    def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:  # noqa: ARG002
         """The sequences of a document of so many tokens, evenly long."""
         return even_windows(length, limit - self.num_added)
 
-    def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, size: int) -> Features:  # noqa: ARG002
+    def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:  # noqa: ARG002
         """A sequence of a corpus; which tokens are masked is drawn by `corrupt`."""
         input_ids, segment_ids = corpus.tokenizer.join(ids)
         length = len(ids) + self.num_added
-        return Features(index, input_ids, segment_ids, length, target=Asked([], [], bytes=size), context=corpus)
+        return Features(index, input_ids, segment_ids, length, target=Asked([], [], bytes=num_bytes), context=corpus)
 
     def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """Texts whose masks are to be filled: each mask in the window that shows most of what is around it."""

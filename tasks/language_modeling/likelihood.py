@@ -16,7 +16,7 @@ from ...core.errors import HeadwayError
 from ...core.models.packing import BatchSampler
 from ..base.predictions import Prediction
 from ..data.columns import ColumnMapping
-from ..data.corpus import Window
+from ..data.corpus import CorpusWindow
 from ..data.examples import Example
 from ..data.features import TOKENS_AT_ONCE, Features
 from ..data.rows import Table
@@ -76,11 +76,11 @@ def prompt_room(limit: int, more: int) -> int:
     return max(limit - more, limit // 2, 1)
 
 
-def even_windows(length: int, most: int) -> list[Window]:
+def even_windows(length: int, most: int) -> list[CorpusWindow]:
     """A document cut into as few windows as can be, of almost the same length."""
     count = -(-length // most)
     borders = [i * length // count for i in range(count + 1)] if count else []
-    return [Window(start, stop) for start, stop in pairwise(borders)]
+    return [CorpusWindow(start, stop) for start, stop in pairwise(borders)]
 
 
 def asked_places(one: Features) -> list[int]:

@@ -21,7 +21,7 @@ from ..base.display import DisplayElement, Highlight, HighlightedText
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
-from ..data.corpus import DOCUMENTS, Corpus, Window
+from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
@@ -82,8 +82,7 @@ class TextGeneration(Task):
     self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
-    looks_ahead: ClassVar[int] = 1  # the last token of a window is asked for the one after it
-    num_added: ClassVar[int] = 0
+    lookahead: ClassVar[int] = 1  # the last token of a window is asked for the one after it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,12 +120,17 @@ class TextGeneration(Task):
 
     # -- texts -> the model
 
+    @property
+    def num_added(self) -> int:
+        """Special tokens that `window` adds to a sequence."""
+        return 0
+
     def enclosing(self, tokenizer: "Tokenizer") -> tuple[list[int], list[int]]:
         """Every document stands between two end-of-text tokens."""
         ends = [] if tokenizer.end_of_text_id is None else [tokenizer.end_of_text_id]
         return ends, ends
 
-    def cut(self, length: int, limit: int, *, held_out: bool) -> list[Window]:
+    def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:
         """The sequences of a document of so many tokens, the last of which is only foretold.
 
         In training they are evenly long and share nothing; a held-out text is scored with as much context as the
@@ -136,17 +140,17 @@ class TextGeneration(Task):
         if not held_out:
             return even_windows(asked, limit)
         stride = self.stride or max(1, limit // 2)
-        found = [Window(0, min(limit, asked))]
+        found = [CorpusWindow(0, min(limit, asked))]
         while found[-1].stop < asked:
             stop = min(found[-1].stop + stride, asked)
             start = max(0, stop - limit)
-            found.append(Window(start, stop, found[-1].stop - start))
+            found.append(CorpusWindow(start, stop, found[-1].stop - start))
         return found
 
-    def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, size: int) -> Features:  # noqa: ARG002
+    def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:  # noqa: ARG002
         """A sequence of a corpus; `ids` holds one more token, which the last one is asked for."""
         positions = list(range(scored_from, len(ids) - 1))
-        target = Asked(positions, ids[scored_from + 1 :], bytes=size)
+        target = Asked(positions, ids[scored_from + 1 :], bytes=num_bytes)
         return Features(index, ids[:-1], [0] * (len(ids) - 1), len(ids) - 1, target=target)
 
     def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:

@@ -7,7 +7,6 @@ import math
 import random
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,7 @@ def write_corpus(
     task: Any, given: Any, tokenizer: Tokenizer, limit: int, path: Path, *, held_out: bool = False
 ) -> Corpus:
     documents = open_documents(given, {}, task, header=None)
-    cut = partial(task.cut, limit=limit, held_out=held_out)
-    return Corpus.write(path, documents.read(), task, tokenizer, cut)
+    return Corpus.write(path, documents.read(), task, tokenizer, limit=limit, held_out=held_out)
 
 
 def table_of(text: str) -> tuple[Table, ColumnMapping]:
@@ -490,11 +488,11 @@ def test_a_task_on_the_wrong_model_is_refused(bert_folder: Path, gpt2_folder: Pa
         TextGeneration(stride=400).on(gpt2_folder)
 
 
-def test_text_that_cannot_be_learnt_from_is_refused(bert_folder: Path, tmp_path: Path):
+def test_data_without_usable_text_is_rejected(bert_folder: Path, tmp_path: Path):
     model = FillMask().on(bert_folder)
     with pytest.raises(HeadwayError, match="no text in it to learn from"):
         model.fit([{"text": " "}, {"text": ""}], output=tmp_path / "out", config=CONFIG)
-    with pytest.raises(HeadwayError, match="a int where a text belongs"):
+    with pytest.raises(HeadwayError, match="expected a text, found a int"):
         model.fit([{"text": "the cat"}, {"text": 7}], output=tmp_path / "out", config=CONFIG)
     assert list(tmp_path.iterdir()) == []
 
