@@ -1,7 +1,7 @@
-"""Pages that are whole by themselves: one HTML document that loads nothing, from a frame, a style, a script and data.
+"""Self-contained pages: one HTML document with its style, script and data, which loads nothing.
 
-pages/NAME.html is the frame, with NAME.css and NAME.js; what comes from a model or a person is in it as JSON, which
-the script puts on the page as text. The page's own policy lets nothing else run and nothing load.
+pages/NAME.html is the template, with NAME.css and NAME.js. Text from a model or a user is embedded as JSON, which the
+script inserts as text nodes. The page's content security policy blocks any other script, style and request.
 """
 
 import base64
@@ -16,27 +16,30 @@ PAGES = Path(__file__).with_name("pages")
 
 
 def draw_page(name: str, title: str, content: Any) -> tuple[str, str]:
-    """A page, and its policy as a header says it.
+    """Renders a page.
 
     Args:
-        name: of the files in pages/.
-        title: for the browser's window, as plain text.
-        content: plain JSON types, for the script.
+        name: name of the files in pages/.
+        title: title of the browser window, as plain text.
+        content: data for the script, as plain JSON types.
+
+    Returns:
+        The HTML document and its content security policy, as the value of the HTTP header.
     """
-    style, script, frame = (_read(f"{name}.{ending}") for ending in ("css", "js", "html"))
+    style, script, template = (_read(f"{name}.{ending}") for ending in ("css", "js", "html"))
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    fillings = {
+    values = {
         "policy": policy,
         "title": html.escape(title),
         "style": style,
         "data": as_json(content),
         "script": script,
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: fillings[match[1]], frame), policy
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template), policy
 
 
 def as_json(content: Any) -> str:
-    """JSON that can stand in a script element: in ASCII, and no sign in it can end the element or begin another."""
+    """JSON that is safe in a script element: ASCII without characters that could end the element or start another."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 

@@ -1,12 +1,12 @@
-"""How many kernels a process keeps that only predicts; read when torch is imported, so said before that."""
+"""The number of oneDNN kernels that a process keeps; to be set before torch is imported, which reads it."""
 
 import os
 
-# oneDNN and torch each keep 1024 kernels, one for every number of tokens that a batch ever had: hundreds of megabytes.
-KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+# oneDNN and torch each keep up to 1024 kernels, one for every number of tokens in a batch: hundreds of megabytes.
+CACHE_VARIABLES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
-def keep_few_kernels() -> None:
-    """Lets this process keep few kernels, unless the person says how many."""
-    for name, value in KERNELS_KEPT.items():
+def limit_kernel_cache() -> None:
+    """Limits the kernel cache of this process, unless the user has set the environment variables."""
+    for name, value in CACHE_VARIABLES.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Requests share batches, fail alone, leave when nobody waits, and are finished at the end; texts take turns."""
+"""Requests share batches, fail alone, are cancelled and are finished at the end; generations are interleaved."""
 
 import asyncio
 import threading
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from headway.core.errors import HeadwayError
 from headway.ui.http.batching import Batcher, FailedItem, QueueFull, Stopping
-from headway.ui.http.interleaving import Turns
+from headway.ui.http.interleaving import Interleaver
 
 
 class Gated:
-    """Work that waits for a word before each batch, and remembers what it was asked."""
+    """A computation that waits before each batch until the test releases it, and records the batches."""
 
     def __init__(self, *, open: bool = False) -> None:
         self.batches: list[list[str]] = []
@@ -35,28 +35,28 @@ def gated() -> Gated:
     return Gated()
 
 
-def batcher(work: Callable[[Sequence[str]], list[str]], **options: Any) -> Batcher[str, str]:
-    return Batcher("model", work, len, **{"budget": 10, **options})
+def batcher(compute: Callable[[Sequence[str]], list[str]], **options: Any) -> Batcher[str, str]:
+    return Batcher("model", compute, len, **{"budget": 10, **options})
 
 
-async def busy(work: Gated, made: Batcher[str, str]) -> "asyncio.Future[list[str]]":
-    """A request that is being computed, so that all others wait."""
+async def busy(gated: Gated, made: Batcher[str, str]) -> "asyncio.Future[list[str]]":
+    """A request that is being computed, so that further ones wait in the queue."""
     future = made.submit(["first"])
-    assert await asyncio.to_thread(work.begun.acquire, timeout=10)
+    assert await asyncio.to_thread(gated.begun.acquire, timeout=10)
     return future
 
 
-def opened(work: Gated) -> None:
-    work.go.release(1000)
+def release(gated: Gated) -> None:
+    gated.go.release(1000)
 
 
-def test_what_arrives_while_a_batch_is_computed_is_the_next_batch(gated):
+def test_requests_that_arrive_during_a_batch_form_the_next_one(gated):
     async def run() -> None:
         made = batcher(gated)
         first = await busy(gated, made)
         others = [made.submit([text]) for text in ("a", "bb", "ccc")]
         assert made.waiting == 3
-        opened(gated)
+        release(gated)
         assert await asyncio.gather(first, *others) == [["FIRST"], ["A"], ["BB"], ["CCC"]]
         assert gated.batches == [["first"], ["a", "bb", "ccc"]]
         assert made.waiting == 0
@@ -65,9 +65,9 @@ def test_what_arrives_while_a_batch_is_computed_is_the_next_batch(gated):
     asyncio.run(run())
 
 
-def test_nobody_waits_for_company(gated):
+def test_a_single_request_is_computed_at_once(gated):
     async def run() -> None:
-        opened(gated)
+        release(gated)
         made = batcher(gated)
         assert await asyncio.wait_for(made.submit(["alone"]), 10) == ["ALONE"]
         made.close(10)
@@ -75,12 +75,12 @@ def test_nobody_waits_for_company(gated):
     asyncio.run(run())
 
 
-def test_a_batch_is_filled_to_its_budget_and_what_is_dearer_goes_alone(gated):
+def test_a_batch_is_filled_to_its_budget_and_a_larger_item_forms_its_own(gated):
     async def run() -> None:
         made = batcher(gated)
         futures = [await busy(gated, made)]
         futures += [made.submit([text]) for text in ("four", "five5", "six", "longer than any", "two")]
-        opened(gated)
+        release(gated)
         await asyncio.gather(*futures)
         assert gated.batches[1:] == [["four", "five5"], ["six"], ["longer than any"], ["two"]]
         made.close(10)
@@ -88,12 +88,12 @@ def test_a_batch_is_filled_to_its_budget_and_what_is_dearer_goes_alone(gated):
     asyncio.run(run())
 
 
-def test_a_large_request_does_not_keep_small_ones_waiting(gated):
+def test_a_large_request_does_not_delay_a_small_one(gated):
     async def run() -> None:
         made = batcher(gated)
         first = await busy(gated, made)
         large, small = made.submit(["large"] * 6), made.submit(["small"])
-        opened(gated)
+        release(gated)
         assert await large == ["LARGE"] * 6
         assert await small == ["SMALL"]
         assert (await first, gated.batches[1]) == (["FIRST"], ["large", "small"])
@@ -102,7 +102,7 @@ def test_a_large_request_does_not_keep_small_ones_waiting(gated):
     asyncio.run(run())
 
 
-def test_answers_come_in_the_order_of_their_items():
+def test_answers_are_in_the_order_of_their_items():
     async def run() -> None:
         made = batcher(lambda items: [item * 2 for item in items])
         requests = [[f"{i}-{j}" for j in range(i % 7 + 1)] for i in range(50)]
@@ -114,12 +114,12 @@ def test_answers_come_in_the_order_of_their_items():
 
 
 @pytest.mark.parametrize(("item", "kind"), [("bad", HeadwayError), ("broken", ZeroDivisionError)])
-def test_one_bad_item_fails_its_own_request_only(gated, item, kind):
+def test_a_bad_item_fails_only_its_own_request(gated, item, kind):
     async def run() -> None:
         made = batcher(gated, budget=100)
         first = await busy(gated, made)
         good, bad, other = made.submit(["good"]), made.submit(["fine", item]), made.submit(["other"])
-        opened(gated)
+        release(gated)
         assert await asyncio.gather(first, good, other) == [["FIRST"], ["GOOD"], ["OTHER"]]
         with pytest.raises(FailedItem) as failed:
             await bad
@@ -131,29 +131,29 @@ def test_one_bad_item_fails_its_own_request_only(gated, item, kind):
     asyncio.run(run())
 
 
-def test_a_full_queue_refuses_at_once(gated):
+def test_a_full_queue_refuses_requests(gated):
     async def run() -> None:
-        made = batcher(gated, most_waiting=2)
-        taken = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
-        with pytest.raises(QueueFull, match=r"2 requests are waiting for model.*again in a moment"):
+        made = batcher(gated, max_queue=2)
+        accepted = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
+        with pytest.raises(QueueFull, match=r"queue of model is full: 2 requests.*again later"):
             made.submit(["c"])
-        opened(gated)
-        assert await asyncio.gather(*taken) == [["FIRST"], ["A"], ["B"]]
+        release(gated)
+        assert await asyncio.gather(*accepted) == [["FIRST"], ["A"], ["B"]]
         made.close(10)
 
     asyncio.run(run())
 
 
-def test_whoever_leaves_frees_a_place_and_is_never_computed(gated):
+def test_a_cancelled_request_frees_its_place_and_is_not_computed(gated):
     async def run() -> None:
-        made = batcher(gated, most_waiting=1)
+        made = batcher(gated, max_queue=1)
         first = await busy(gated, made)
         gone = made.submit(["gone"])
         gone.cancel()
         await asyncio.sleep(0)
         assert made.waiting == 0
         stays = made.submit(["stays"])
-        opened(gated)
+        release(gated)
         assert (await first, await stays) == (["FIRST"], ["STAYS"])
         assert gated.batches == [["first"], ["stays"]]
         made.close(10)
@@ -161,14 +161,14 @@ def test_whoever_leaves_frees_a_place_and_is_never_computed(gated):
     asyncio.run(run())
 
 
-def test_whoever_leaves_in_the_middle_takes_the_rest_along(gated):
+def test_cancelling_a_request_removes_its_remaining_items(gated):
     async def run() -> None:
         made = batcher(gated)
         large = made.submit(["item-one"] * 50)
         assert await asyncio.to_thread(gated.begun.acquire, timeout=10)
         large.cancel()
         await asyncio.sleep(0)
-        opened(gated)
+        release(gated)
         assert await made.submit(["next"]) == ["NEXT"]
         assert gated.batches == [["item-one"], ["next"]]
         made.close(10)
@@ -176,50 +176,50 @@ def test_whoever_leaves_in_the_middle_takes_the_rest_along(gated):
     asyncio.run(run())
 
 
-def test_closing_finishes_what_was_taken_and_refuses_the_rest(gated):
+def test_closing_finishes_accepted_requests_and_refuses_new_ones(gated):
     async def run() -> None:
         made = batcher(gated)
-        taken = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
+        accepted = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
         closing = asyncio.ensure_future(asyncio.to_thread(made.close, 10))
         await asyncio.sleep(0.05)
         with pytest.raises(Stopping, match="is stopping"):
             made.submit(["late"])
         assert not closing.done()
-        opened(gated)
-        assert await asyncio.gather(*taken) == [["FIRST"], ["A"], ["B"]]
+        release(gated)
+        assert await asyncio.gather(*accepted) == [["FIRST"], ["A"], ["B"]]
         await closing
 
     asyncio.run(run())
 
 
-def test_a_worker_that_was_never_asked_closes_without_a_thread():
+def test_a_worker_without_requests_starts_no_thread():
     before = threading.active_count()
     batcher(lambda items: list(items)).close()
-    Turns("model").close()
+    Interleaver("model").close()
     assert threading.active_count() == before
 
 
-def test_an_event_loop_that_has_ended_does_not_end_the_thread(gated):
+def test_a_closed_event_loop_does_not_stop_the_thread(gated):
     made = batcher(gated)
 
-    async def leave() -> None:
+    async def abandon() -> None:
         await busy(gated, made)
 
-    asyncio.run(leave())
-    opened(gated)
+    asyncio.run(abandon())
+    release(gated)
 
-    async def come() -> list[str]:
+    async def submit_again() -> list[str]:
         return await made.submit(["later"])
 
-    assert asyncio.run(come()) == ["LATER"]
+    assert asyncio.run(submit_again()) == ["LATER"]
     made.close(10)
 
 
-def test_batches_are_counted():
+def test_on_batch_gets_the_number_of_items():
     sizes: list[int] = []
 
     async def run() -> None:
-        made = batcher(lambda items: list(items), computed=sizes.append)
+        made = batcher(lambda items: list(items), on_batch=sizes.append)
         await made.submit(["a", "b", "c"])
         made.close(10)
 
@@ -227,92 +227,92 @@ def test_batches_are_counted():
     assert sizes == [3]
 
 
-# -- turns
+# Interleaving.
 
 
 class Steps:
-    """Iterators whose steps are written down in the order in which they are made."""
+    """Iterators whose steps are recorded in the order of execution."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
 
     def of(self, name: str, count: int) -> Callable[[], Iterator[str | None]]:
-        def begin() -> Iterator[str | None]:
+        def start() -> Iterator[str | None]:
             for i in range(count):
                 self.made.append(name)
                 yield f"{name}{i}" if i % 2 else None
 
-        return begin
+        return start
 
 
-async def all_of(writing: Any) -> list[Any]:
-    return [part async for part in writing]
+async def all_of(request: Any) -> list[Any]:
+    return [part async for part in request]
 
 
-def test_texts_are_written_in_turn():
+def test_generations_run_in_turn():
     async def run() -> None:
-        steps, turns, held = Steps(), Turns("model"), threading.Event()
+        steps, interleaver, held = Steps(), Interleaver("model"), threading.Event()
 
         def hold() -> Iterator[str]:
             assert held.wait(10)
             yield "held"
 
-        holding = turns.submit(hold)
-        one, other = turns.submit(steps.of("a", 4)), turns.submit(steps.of("b", 2))
+        holding = interleaver.submit(hold)
+        one, other = interleaver.submit(steps.of("a", 4)), interleaver.submit(steps.of("b", 2))
         held.set()
         assert await all_of(holding) == ["held"]
         assert (await all_of(one), await all_of(other)) == (["a1", "a3"], ["b1"])
         assert "".join(steps.made) == "ababaa"
-        turns.close(10)
+        interleaver.close(10)
 
     asyncio.run(run())
 
 
-def test_a_text_that_nobody_waits_for_ends_at_its_next_step():
+def test_a_closed_generation_ends_at_its_next_step():
     async def run() -> None:
-        steps, turns = Steps(), Turns("model")
-        endless = turns.submit(steps.of("a", 10**9))
+        steps, interleaver = Steps(), Interleaver("model")
+        endless = interleaver.submit(steps.of("a", 10**9))
         assert await anext(endless) == "a1"
         endless.close()
-        assert await all_of(turns.submit(steps.of("b", 2))) == ["b1"]
-        turns.close(10)  # which would never end otherwise
-        assert turns.waiting == 0
+        assert await all_of(interleaver.submit(steps.of("b", 2))) == ["b1"]
+        interleaver.close(10)  # would never return otherwise
+        assert interleaver.waiting == 0
 
     asyncio.run(run())
 
 
-def test_texts_beyond_those_under_way_wait_and_may_leave():
+def test_generations_beyond_the_limit_wait_and_can_be_cancelled():
     async def run() -> None:
-        steps, turns = Steps(), Turns("model", most_waiting=1, at_once=1)
-        endless = turns.submit(steps.of("a", 10**9))
+        steps, interleaver = Steps(), Interleaver("model", max_queue=1, max_active=1)
+        endless = interleaver.submit(steps.of("a", 10**9))
         assert await anext(endless) == "a1"
-        waiting = turns.submit(steps.of("b", 2))
+        waiting = interleaver.submit(steps.of("b", 2))
         with pytest.raises(QueueFull):
-            turns.submit(steps.of("c", 2))
+            interleaver.submit(steps.of("c", 2))
         waiting.close()
-        last = turns.submit(steps.of("d", 2))
+        last = interleaver.submit(steps.of("d", 2))
         endless.close()
         assert await all_of(last) == ["d1"]
         assert "b" not in steps.made
-        turns.close(10)
+        interleaver.close(10)
 
     asyncio.run(run())
 
 
-def test_an_error_reaches_whoever_asked_and_nobody_else():
+def test_an_error_reaches_only_its_own_request():
     def fails() -> Iterator[str]:
         yield "fine"
         raise HeadwayError("no further")
 
     async def run() -> None:
-        steps, turns = Steps(), Turns("model")
-        failing, other = turns.submit(fails), turns.submit(steps.of("a", 2))
+        steps, interleaver = Steps(), Interleaver("model")
+        failing, other = interleaver.submit(fails), interleaver.submit(steps.of("a", 2))
         assert await anext(failing) == "fine"
         with pytest.raises(HeadwayError, match="no further"):
             await anext(failing)
         assert await all_of(other) == ["a1"]
-        turns.close(10)
+        interleaver.close(10)
         with pytest.raises(Stopping):
-            turns.submit(steps.of("late", 2))
+            interleaver.submit(steps.of("late", 2))
 
     asyncio.run(run())

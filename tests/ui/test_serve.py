@@ -1,4 +1,4 @@
-"""headway serve: a real process that says when it is ready and finishes what it took; ports, keys and warnings."""
+"""headway serve: a process that reports when it is ready and finishes its requests; ports, keys and warnings."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ READY = re.compile(r"http://([\d.]+):(\d+)(/docs)?")
 
 @contextmanager
 def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`headway serve` as a process of its own: the process, and its port when it is ready."""
+    """Runs `headway serve`; yields the process and its port when it is ready."""
     command = [sys.executable, "-m", "headway.ui.cli", "serve", *map(str, arguments)]
     process = subprocess.Popen(
         command,
@@ -39,7 +39,7 @@ def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         assert process.stdout is not None
         ready = READY.search(process.stdout.readline())
         assert ready, process.communicate(timeout=20)[1]
-        assert bool(ready[3]) == ("HEADWAY_KEY" not in environment)  # no browser could open the page without the key
+        assert bool(ready[3]) == ("HEADWAY_KEY" not in environment)  # the docs page needs the key
         yield process, int(ready[2])
     finally:
         if process.poll() is None:
@@ -47,8 +47,8 @@ def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         process.communicate(timeout=20)
 
 
-def ask(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-    """The status of an answer, and what it says."""
+def send(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """Sends a request; returns the status and the content of the response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     content = None if body is None else json.dumps(body)
     connection.request(
@@ -67,12 +67,12 @@ def gpt2(byte_level_folder: Path, tmp_path: Path) -> Path:
     return make_gpt2(byte_level_folder, folder)
 
 
-def test_sigterm_ends_it_when_all_that_was_taken_is_answered(trained_once, gpt2):
+def test_sigterm_stops_the_server_after_the_accepted_requests(trained_once, gpt2):
     with serving(trained_once, gpt2, "--max-new-tokens", 1000, HEADWAY_KEY="secret") as (process, port):
         key = {"Authorization": "Bearer secret"}
-        assert ask(port, "/health") == (200, {"status": "ok"})
-        assert ask(port, "/info")[0] == 401
-        status, said = ask(port, "/predict", {"inputs": ["a good film"]}, **key)
+        assert send(port, "/health") == (200, {"status": "ok"})
+        assert send(port, "/info")[0] == 401
+        status, said = send(port, "/predict", {"inputs": ["a good film"]}, **key)
         assert (status, said["predictions"][0]["label"]) == (200, "good")
         body = {"prompt": "a", "max_new_tokens": 400, "context": "slide", "stream": True}
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -86,25 +86,25 @@ def test_sigterm_ends_it_when_all_that_was_taken_is_answered(trained_once, gpt2)
         assert process.stderr is not None
         assert process.stderr.read() == ""
     with pytest.raises(ConnectionRefusedError):
-        ask(port, "/health")
+        send(port, "/health")
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_as_well(trained_once):
+def test_ctrl_c_stops_the_server(trained_once):
     with serving(trained_once) as (process, port):
-        assert ask(port, "/predict", {"inputs": ["a film"]})[0] == 200
+        assert send(port, "/predict", {"inputs": ["a film"]})[0] == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.slow
-def test_ten_thousand_requests_leave_the_memory_flat(trained_once, gpt2):
-    def some(port: int, count: int, seed: int) -> None:
-        chances = Random(seed)
+def test_memory_stays_flat_over_ten_thousand_requests(trained_once, gpt2):
+    def send_some(port: int, count: int, seed: int) -> None:
+        random = Random(seed)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         for i in range(count):
-            text = f"a film {i} " * chances.randrange(30)
-            path, body = chances.choice(
+            text = f"a film {i} " * random.randrange(30)
+            path, body = random.choice(
                 [
                     ("/predict", {"inputs": [text]}),
                     ("/predict", {"inputs": [text] * 5}),
@@ -115,13 +115,13 @@ def test_ten_thousand_requests_leave_the_memory_flat(trained_once, gpt2):
             )
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             if i % 20 == 0:
-                connection.close()  # and never reads the answer
+                connection.close()  # without reading the response
             else:
                 connection.getresponse().read()
         connection.close()
 
     def together(port: int, count: int) -> None:
-        clients = [threading.Thread(target=some, args=(port, count // 20, seed)) for seed in range(20)]
+        clients = [threading.Thread(target=send_some, args=(port, count // 20, seed)) for seed in range(20)]
         for client in clients:
             client.start()
         for client in clients:
@@ -129,25 +129,25 @@ def test_ten_thousand_requests_leave_the_memory_flat(trained_once, gpt2):
 
     with serving(trained_once, gpt2) as (process, port):
         together(port, 2000)
-        early = held(process.pid)
+        early = resident_memory(process.pid)
         together(port, 10_000)
-        assert held(process.pid) - early < 20  # MB
-        assert ask(port, "/health")[0] == 200
+        assert resident_memory(process.pid) - early < 20  # MB
+        assert send(port, "/health")[0] == 200
 
 
-def held(process: int) -> float:
-    """MB that a process holds."""
+def resident_memory(process: int) -> float:
+    """Resident memory of a process in MB."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
-def test_a_named_port_that_is_taken_is_an_error_and_another_is_found_where_none_is_named(headway, trained):
+def test_a_given_port_in_use_is_an_error_and_without_one_the_next_free_port_is_found(headway, trained):
     with listen("127.0.0.1", None) as first, listen("127.0.0.1", None) as second:
         one, other = (listener.getsockname()[1] for listener in (first, second))
         assert FIRST_PORT <= one < other
         ran = headway("serve", trained, "--port", one)
         assert ran.code == 2
-        assert ran.err == f"headway: --port {one} is taken. Name another, or leave it out for the next free.\n"
+        assert ran.err == f"headway: --port {one} is in use. Choose another one, or omit it for the first free one.\n"
 
 
 @pytest.mark.parametrize(
@@ -158,33 +158,31 @@ def test_a_named_port_that_is_taken_is_an_error_and_another_is_found_where_none_
         (["--key", ""], "--key (or HEADWAY_KEY) is empty"),
         (["--timeout", 0], "--timeout 0.0: it must be above 0"),
         (["--max-texts", "many"], "--max-texts many: it must be a whole number"),
-        (["--precision", "fp8"], "--precision fp8: say auto, fp32"),
+        (["--precision", "fp8"], "--precision fp8: choose auto, fp32"),
     ],
     ids=lambda given: str(given[0]) if isinstance(given, list) else "",
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(headway, trained, arguments, message):
+def test_bad_arguments_are_refused_with_a_sentence(headway, trained, arguments, message):
     ran = headway("serve", trained, *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
 
 
-def test_a_model_that_cannot_be_opened_is_told_before_anything_is_served(headway, trained):
+def test_a_model_that_cannot_be_opened_is_an_error_at_the_start(headway, trained):
     (trained / "model.safetensors").write_bytes(b"")
     ran = headway("serve", trained)
     assert ran.code == 2
     assert "model.safetensors" in ran.err
 
 
-def test_whoever_opens_it_to_others_without_a_key_is_warned(headway, trained, monkeypatch):
+def test_a_public_address_without_a_key_is_warned_about(headway, trained, monkeypatch):
     from headway.ui.http import serve
 
     ran_with: list[Any] = []
     monkeypatch.setattr(serve, "run", lambda *given: ran_with.append(given))
     ran = headway("serve", trained, "--host", "0.0.0.0")
-    assert (
-        ran.err == "headway: everybody who can reach 0.0.0.0 can use these models. Set HEADWAY_KEY to ask for a key.\n"
-    )
-    monkeypatch.setenv("HEADWAY_KEY", "secret\n")  # as `$(cat FILE)` would leave it out, and other ways do not
+    assert ran.err == "headway: anyone who can reach 0.0.0.0 can use these models. Set HEADWAY_KEY to require a key.\n"
+    monkeypatch.setenv("HEADWAY_KEY", "secret\n")  # with the newline of a file
     assert headway("serve", trained, "--host", "0.0.0.0").err == ""
     for empty in ("", " "):
         monkeypatch.setenv("HEADWAY_KEY", empty)
@@ -195,18 +193,18 @@ def test_whoever_opens_it_to_others_without_a_key_is_warned(headway, trained, mo
     assert [key for _, _, key, *_ in ran_with] == [None, "secret", None]
 
 
-def test_loopback_is_this_machine_alone():
-    for host, alone in (("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)):
+def test_only_loopback_addresses_are_local():
+    for host, local in (("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)):
         with listen(host, 0) as listener:
-            assert is_loopback(listener) == alone
-    with pytest.raises(HeadwayError, match="Say others"):
+            assert is_loopback(listener) == local
+    with pytest.raises(HeadwayError, match="Choose another one"):
         listen("192.0.2.1", 0)
 
 
-def test_an_address_of_the_next_version_is_served_as_well(trained_once):
+def test_an_ipv6_address_can_be_used(trained_once):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        return  # a machine without it
+        return  # a machine without IPv6
     with listen("::1", 0) as listener:
         assert is_loopback(listener)

@@ -18,8 +18,8 @@ import typer
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
-from ..http.serve import KEY, ROOT_PATH, chosen_key, ended_by_signals, is_loopback, listen
-from ..onednn_cache import keep_few_kernels
+from ..http.serve import KEY, ROOT_PATH, chosen_key, is_loopback, listen, stopped_by_signals
+from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, with_options
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def ui(
 
     It is served to this machine alone unless --host says otherwise, and needs no internet.
     """
-    keep_few_kernels()
+    limit_kernel_cache()
     import uvicorn
 
     from ..model_registry import ModelRegistry
@@ -221,7 +221,7 @@ def ui(
         config = uvicorn.Config(
             app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SECONDS_TO_END
         )
-        with ended_by_signals():
+        with stopped_by_signals():
             uvicorn.Server(config).run(sockets=[listener])
 
 

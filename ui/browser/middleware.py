@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..http.middleware import ApiError, refusal
+from ..http.middleware import ApiError, error_response
 
 READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 MOST_SENT = 2**24  # bytes of a form
@@ -96,7 +96,7 @@ class StayHome:
         path: str = scope["path"].removeprefix(root)
         if why := self._not_from_here(scope):
             in_api = path.startswith("/api/")
-            answer = refusal(ApiError(403, why)) if in_api else PlainTextResponse(why, 403)
+            answer = error_response(ApiError(403, why)) if in_api else PlainTextResponse(why, 403)
             await answer(scope, receive, send)
             return
         if path.startswith("/api/"):

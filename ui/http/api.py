@@ -1,7 +1,7 @@
-"""The HTTP API: predictions of every task, vectors (also as OpenAI's clients ask for them), texts that go on.
+"""The HTTP API: predictions of every task, embeddings (also in OpenAI's format), and text generation.
 
-A request is checked here, in the event loop, and computed together with others in its model's thread (serving.py).
-Bodies are described in bodies.py, errors and limits in gate.py.
+A request is validated here, in the event loop, and computed together with others in its model's thread (serving.py).
+schemas.py describes the request bodies, middleware.py the errors and limits.
 """
 
 import asyncio
@@ -23,76 +23,76 @@ from starlette.responses import Response
 from ...core.errors import HeadwayError
 from .batching import Batcher, FailedItem
 from .docs_page import docs_page
-from .event_stream import OUR_FAULT, EventStream, plain
+from .event_stream import INTERNAL_ERROR, EventStream, generation_json
 from .metrics import CONTENT_TYPE
 from .middleware import (
-    CLIENT_GONE,
-    GONE,
-    Asker,
-    Gate,
-    Json,
+    CLIENT_CLOSED_REQUEST,
+    CLIENT_GONE_ERRORS,
+    Client,
+    JsonResponse,
     Limits,
+    RequestGuard,
     error_body,
+    error_response,
     path_of,
     read_object,
-    refusal,
     status_of,
 )
 from .schemas import (
+    check_dimensions,
+    check_fields,
+    embed_body,
     embeddings_body,
-    generation_body,
+    generate_body,
     predict_body,
     read_embeddings,
-    read_generation,
+    read_generate,
     read_input,
     read_list,
     read_model,
     read_text,
-    refuse_dimensions,
-    refuse_unknown,
-    texts_body,
 )
-from .serving import Room, Serving, Use
+from .serving import ModelServer, ServedModel, Use
 
 if TYPE_CHECKING:
     from ..model_registry import ModelRegistry
-    from .interleaving import Writing
+    from .interleaving import GenerationRequest
 
 Part = TypeVar("Part")
 
-ABOUT = "BERT and GPT-2 models over HTTP. Errors are {error: {message, type, param, code}}."
+DESCRIPTION = "BERT and GPT-2 models over HTTP. An error is {error: {message, type, param, code}}."
 STATUSES = {
-    401: "The key is missing or wrong.",
-    404: "There is no such model.",
-    413: "The body, a text or the number of texts is too large.",
-    422: "The body is not what can be answered; the message says where and what to do.",
-    429: "Too many requests wait already; ask again after the seconds that Retry-After says.",
+    401: "The API key is missing or wrong.",
+    404: "The model does not exist.",
+    413: "The body, a text or the number of texts exceeds the server's limit.",
+    422: "The body is not valid; the message says where and what to do.",
+    429: "The queue is full; try again after the number of seconds in Retry-After.",
     503: "There was no answer in time, or the server is stopping.",
 }
 PACKAGES = ("headway", "torch", "tokenizers", "fastapi")
-POSTS: dict[str, Any] = {"responses": {status: {"description": text} for status, text in STATUSES.items()}}
-GETS: dict[str, Any] = {"responses": {401: POSTS["responses"][401]}}
+POST_OPTIONS: dict[str, Any] = {"responses": {status: {"description": text} for status, text in STATUSES.items()}}
+GET_OPTIONS: dict[str, Any] = {"responses": {401: POST_OPTIONS["responses"][401]}}
 DEFAULT_LIMITS = Limits()
 
 
 def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
-    """The API as an application, to be served at the root or mounted under a path.
+    """Creates the API as an ASGI application, to be served at the root or mounted under a path.
 
-    `app.state.serving.close()` finishes what was taken and refuses the rest; a server that runs the application by
-    itself does so when it ends, whoever mounts it has to.
+    At the end `app.state.serving.close()` finishes the accepted requests and refuses new ones. The lifespan of the
+    application calls it; an application that mounts the API has to run that lifespan.
 
     Args:
         registry: the models.
-        key: that everything but /health asks for; none: everybody may come in.
-        limits: how much is taken.
+        key: API key that every path but /health requires; None for open access.
+        limits: limits on requests.
 
     Raises:
         HeadwayError: the key is empty.
     """
-    key = key and key.strip()  # what a client sends is read without the white space around it
+    key = key and key.strip()  # HTTP strips the white space around a header's value
     if key == "":
-        raise HeadwayError("The key is empty, so nobody would be kept out. Give one with letters, or none.")
-    serving = Serving(registry, limits)
+        raise HeadwayError("The API key is empty, so it would protect nothing. Give a key with letters, or none.")
+    serving = ModelServer(registry, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -102,100 +102,102 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
     api = FastAPI(
         title="Headway",
         version=version("headway"),
-        description=ABOUT,
+        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
     api.state.serving = serving
     _add_predictions(api, serving)
-    _add_vectors(api, serving)
-    _add_texts(api, serving)
-    _add_facts(api, serving, key is not None)
-    _add_errors(api)
+    _add_embeddings(api, serving)
+    _add_generation(api, serving)
+    _add_server_information(api, serving)
+    _add_description(api, requires_key=key is not None)
+    _add_error_handlers(api)
     paths = [path for route in api.routes if (path := getattr(route, "path", None))]
-    api.add_middleware(Gate, key=key, limits=limits, metrics=serving.metrics, paths=paths)
+    api.add_middleware(RequestGuard, key=key, limits=limits, metrics=serving.metrics, paths=paths)
     return api
 
 
-# -- what is answered
+# Predictions and embeddings.
 
 
-def _add_predictions(api: FastAPI, serving: Serving) -> None:
+def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/predict", openapi_extra=predict_body(limits), **POSTS)
+    @api.post("/predict", openapi_extra=predict_body(limits), **POST_OPTIONS)
     async def predict(request: Request) -> Response:
-        """What a model answers about texts, an answer for each, in order."""
+        """Returns the model's prediction for each input, in order."""
         body = await read_object(request, limits)
-        refuse_unknown(body, "/predict", ("model", "inputs"))
+        check_fields(body, "/predict", ("model", "inputs"))
         given = read_list(body, "inputs", limits, '["a text"]')
-        with Asker(request.receive) as asker:
-            room = await _room(asker, serving, "predict", read_model(body))
-            inputs = [read_input(one, f"inputs[{i}]", room.fields, limits) for i, one in enumerate(given)]
-            answers = await _answers(asker, room, inputs, "inputs", limits)
-        return Json({"model": room.name, "task": room.task, "predictions": answers})
+        with Client(request.receive) as client:
+            served = await _open(client, serving, "predict", read_model(body))
+            inputs = [read_input(one, f"inputs[{i}]", served.fields, limits) for i, one in enumerate(given)]
+            answers = await _compute(client, served, inputs, "inputs", limits)
+        return JsonResponse({"model": served.name, "task": served.task, "predictions": answers})
 
 
-def _add_vectors(api: FastAPI, serving: Serving) -> None:
+def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/embed", openapi_extra=texts_body(limits), **POSTS)
+    @api.post("/embed", openapi_extra=embed_body(limits), **POST_OPTIONS)
     async def embed(request: Request) -> Response:
-        """A vector for each text, in order."""
+        """Returns an embedding vector for each text, in order."""
         body = await read_object(request, limits)
-        refuse_unknown(body, "/embed", ("model", "texts"))
+        check_fields(body, "/embed", ("model", "texts"))
         given = read_list(body, "texts", limits, '["a text"]')
         texts = [read_text(text, f"texts[{i}]", limits) for i, text in enumerate(given)]
-        with Asker(request.receive) as asker:
-            room = await _room(asker, serving, "embed", read_model(body))
-            found = await _answers(asker, room, texts, "texts", limits)
+        with Client(request.receive) as client:
+            served = await _open(client, serving, "embed", read_model(body))
+            found = await _compute(client, served, texts, "texts", limits)
         size = len(found[0].vector)
-        return _numbers({"model": room.name, "size": size, "vectors": [one.vector for one in found]})
+        return _vectors_response({"model": served.name, "size": size, "vectors": [one.vector for one in found]})
 
-    @api.post("/v1/embeddings", openapi_extra=embeddings_body(limits), **POSTS)
+    @api.post("/v1/embeddings", openapi_extra=embeddings_body(limits), **POST_OPTIONS)
     async def embeddings(request: Request) -> Response:
-        """The same as OpenAI has it, for clients that are written for that."""
+        """Returns embedding vectors in the format of OpenAI's embeddings API."""
         asked = read_embeddings(await read_object(request, limits), limits)
-        with Asker(request.receive) as asker:
-            room = await _room(asker, serving, "embed", asked.model)
-            found = await _answers(asker, room, asked.texts, "input", limits)
-        refuse_dimensions(asked.dimensions, len(found[0].vector))
+        with Client(request.receive) as client:
+            served = await _open(client, serving, "embed", asked.model)
+            found = await _compute(client, served, asked.texts, "input", limits)
+        check_dimensions(asked.dimensions, len(found[0].vector))
         data = [
             {"object": "embedding", "index": i, "embedding": _base64(one.vector) if asked.base64 else one.vector}
             for i, one in enumerate(found)
         ]
         tokens = sum(one.tokens for one in found)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return _numbers({"object": "list", "model": room.name, "data": data, "usage": usage})
+        return _vectors_response({"object": "list", "model": served.name, "data": data, "usage": usage})
 
 
-async def _room(asker: Asker, serving: Serving, use: Use, name: str | None) -> Room[Any]:
-    """The room of a model: at once where it is open, which it is but for the first time."""
-    room = serving.open_room(use, name)
-    return room or await asker.waits_for(serving.room(use, name), serving.limits.timeout)
+async def _open(client: Client, serving: ModelServer, use: Use, name: str | None) -> ServedModel[Any]:
+    """The model; a model that is not open yet is opened in a thread."""
+    served = serving.find_open(use, name)
+    return served or await client.wait_for(serving.open(use, name), serving.limits.timeout)
 
 
-async def _answers(asker: Asker, room: Room[Batcher[Any, Any]], items: list[Any], what: str, limits: Limits) -> Any:
-    """An answer for each item, computed together with those of others.
+async def _compute(
+    client: Client, served: ServedModel[Batcher[Any, Any]], items: list[Any], what: str, limits: Limits
+) -> Any:
+    """The answer of each item, computed in batches shared with other requests.
 
     Raises:
-        HeadwayError: one of them cannot be answered; the message says which.
+        HeadwayError: an item cannot be computed; the message names it.
     """
     try:
-        return await asker.waits_for(room.work.submit(items), limits.timeout)
+        return await client.wait_for(served.worker.submit(items), limits.timeout)
     except FailedItem as failed:
         cause = failed.__cause__
         assert cause is not None
         if not isinstance(cause, HeadwayError) or status_of(cause) != 422:
             raise cause from None
-        # An item that fails is computed alone in the end, so that the model has it for its first.
-        message = str(cause).removeprefix("input 1: ")
+        message = str(cause).removeprefix("input 1: ")  # a failing item is computed alone, as the first of its batch
         raise HeadwayError(f"{what}[{failed.position}]: {message}") from cause
 
 
-def _numbers(content: dict[str, Any]) -> Response:
-    """JSON with vectors, each number in the fewest digits that are that number in fp32."""
+def _vectors_response(content: dict[str, Any]) -> Response:
+    """A JSON response with float32 vectors, each number in the fewest digits that give the same float32."""
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
@@ -203,78 +205,67 @@ def _base64(vector: np.ndarray) -> str:
     return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
 
 
-# -- texts that go on
+# Generation.
 
 
-def _add_texts(api: FastAPI, serving: Serving) -> None:
+def _add_generation(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/generate", openapi_extra=generation_body(limits), **POSTS)
+    @api.post("/generate", openapi_extra=generate_body(limits), **POST_OPTIONS)
     async def generate(request: Request) -> Response:
-        """Goes on with a text; as it comes where `stream` is true. It ends where nobody reads it any longer."""
-        asked = read_generation(await read_object(request, limits), limits)
-        with Asker(request.receive) as asker:
-            room = await _room(asker, serving, "generate", asked.model)
+        """Generates text from a prompt; with `stream`, as server-sent events. Ends when the client disconnects."""
+        asked = read_generate(await read_object(request, limits), limits)
+        with Client(request.receive) as client:
+            served = await _open(client, serving, "generate", asked.model)
             if asked.stream:
-                writing = room.work.submit(lambda: serving.piecewise(room, asked.prompt, asked.config))
-                return EventStream(await _first(asker, writing, limits), writing, limits.timeout)
-            writing = room.work.submit(lambda: serving.whole(room, asked.prompt, asked.config))
-            texts = await _first(asker, writing, limits)
-            writing.close()
-        return Json({"model": room.name, "prompt": asked.prompt, "texts": [plain(one) for one in texts]})
+                generation = served.worker.submit(lambda: serving.stream(served, asked.prompt, asked.config))
+                return EventStream(await _first(client, generation, limits), generation, limits.timeout)
+            generation = served.worker.submit(lambda: serving.generate(served, asked.prompt, asked.config))
+            texts = await _first(client, generation, limits)
+            generation.close()
+        content = {"model": served.name, "prompt": asked.prompt, "texts": [generation_json(one) for one in texts]}
+        return JsonResponse(content)
 
 
-async def _first(asker: Asker, writing: "Writing[Part]", limits: Limits) -> Part:
-    """The first part of what is written; nothing is written where it does not come."""
+async def _first(client: Client, generation: "GenerationRequest[Part]", limits: Limits) -> Part:
+    """The first part of a generation; cancels the generation if there is none."""
     try:
-        return await asker.waits_for(anext(writing), limits.timeout)
+        return await client.wait_for(anext(generation), limits.timeout)
     except BaseException:
-        writing.close()
+        generation.close()
         raise
 
 
-# -- what is told of the server
+# Information about the server.
 
 
-def _add_facts(api: FastAPI, serving: Serving, locked: bool) -> None:
+def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
     @api.get("/health", responses={503: {"description": "The server is stopping."}})
     async def health() -> Response:
-        """Whether the server takes requests; asks for no key."""
-        return Json({"status": "stopping"}, 503) if serving.closed else Json({"status": "ok"})
+        """Returns whether the server accepts requests. Needs no API key."""
+        return JsonResponse({"status": "stopping"}, 503) if serving.closed else JsonResponse({"status": "ok"})
 
-    @api.get("/info", **GETS)
+    @api.get("/info", **GET_OPTIONS)
     async def info() -> Response:
-        """The models and their tasks, the limits, and the versions."""
-        return Json(await asyncio.to_thread(_facts, serving))
+        """Returns the models and their tasks, the limits, and the versions."""
+        return JsonResponse(await asyncio.to_thread(_describe_server, serving))
 
-    @api.get("/v1/models", **GETS)
+    @api.get("/v1/models", **GET_OPTIONS)
     async def models() -> Response:
-        """The models, as OpenAI's clients ask for them."""
-        return Json({"object": "list", "data": await asyncio.to_thread(_models, serving)})
+        """Returns the models in the format of OpenAI's models API."""
+        return JsonResponse({"object": "list", "data": await asyncio.to_thread(_list_models, serving)})
 
-    @api.get("/metrics", **GETS)
+    @api.get("/metrics", **GET_OPTIONS)
     async def metrics() -> Response:
-        """Counters in the text format of Prometheus."""
+        """Returns the server's metrics in the Prometheus text format."""
         return Response(serving.metrics.render(), media_type=CONTENT_TYPE)
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return docs_page(api.openapi())
 
-    def described() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            found = get_openapi(title=api.title, version=api.version, description=ABOUT, routes=api.routes)
-            if locked:
-                found["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-                found["security"] = [{"key": []}]
-                found["paths"]["/health"]["get"]["security"] = []
-            api.openapi_schema = found
-        return api.openapi_schema
 
-    api.__dict__["openapi"] = described  # as FastAPI's documentation has it
-
-
-def _facts(serving: Serving) -> dict[str, Any]:
+def _describe_server(serving: ModelServer) -> dict[str, Any]:
     from ...tasks import TASKS
 
     models = [
@@ -291,35 +282,51 @@ def _facts(serving: Serving) -> dict[str, Any]:
     return {"models": models, "tasks": tasks, "limits": asdict(serving.limits), "versions": versions}
 
 
-def _models(serving: Serving) -> list[dict[str, Any]]:
+def _list_models(serving: ModelServer) -> list[dict[str, Any]]:
     models = []
     for entry in serving.registry.entries():
-        with suppress(FileNotFoundError):  # a run that was removed after it was listed
+        with suppress(FileNotFoundError):  # the run was removed after it was listed
             created = int((entry.folder / "config.json").stat().st_mtime)
             models.append({"id": entry.name, "object": "model", "created": created, "owned_by": "headway"})
     return models
 
 
-# -- errors
+def _add_description(api: FastAPI, *, requires_key: bool) -> None:
+    """Adds the API key to the OpenAPI schema (https://fastapi.tiangolo.com/how-to/extending-openapi/)."""
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            schema = get_openapi(title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes)
+            if requires_key:
+                schema["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+                schema["security"] = [{"key": []}]
+                schema["paths"]["/health"]["get"]["security"] = []
+            api.openapi_schema = schema
+        return api.openapi_schema
+
+    api.__dict__["openapi"] = openapi
 
 
-def _add_errors(api: FastAPI) -> None:
+# Errors.
+
+
+def _add_error_handlers(api: FastAPI) -> None:
     @api.exception_handler(HeadwayError)
-    async def mendable(_: Request, error: HeadwayError) -> Response:
-        return refusal(error)
+    async def headway_error(_: Request, error: HeadwayError) -> Response:
+        return error_response(error)
 
     @api.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         what = f"{request.method} {path_of(request.scope)}"
-        message = f"There is nothing at {what}. GET /docs lists what there is."
-        return Json(error_body(error.status_code, message), error.status_code, error.headers)
+        message = f"There is no {what}. GET /docs lists the paths of the API."
+        return JsonResponse(error_body(error.status_code, message), error.status_code, error.headers)
 
     @api.exception_handler(Exception)
-    async def ours(_: Request, __: Exception) -> Response:
-        return Json(error_body(500, OUR_FAULT), 500)  # and the error goes on to the server's log
+    async def internal_error(_: Request, __: Exception) -> Response:
+        return JsonResponse(error_body(500, INTERNAL_ERROR), 500)  # Starlette raises the error again for the log
 
-    for kind in GONE:
+    for kind in CLIENT_GONE_ERRORS:
 
         @api.exception_handler(kind)
-        async def gone(_: Request, __: Exception) -> Response:
-            return Response(status_code=CLIENT_GONE)
+        async def client_gone(_: Request, __: Exception) -> Response:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)

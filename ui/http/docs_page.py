@@ -1,4 +1,4 @@
-"""The page that tells people what the HTTP API can do: whole by itself, nothing is loaded from anywhere."""
+"""The /docs page of the HTTP API: one self-contained HTML document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 from ..html_page import draw_page
 
 
-def docs_page(described: Mapping[str, Any]) -> HTMLResponse:
-    """The page for what OpenAPI describes, with a policy that lets nothing else run and nothing load."""
-    page, policy = draw_page("api", described["info"]["title"], described)
+def docs_page(openapi: Mapping[str, Any]) -> HTMLResponse:
+    """The page for an OpenAPI schema, with a content security policy that blocks all other code and requests."""
+    page, policy = draw_page("api", openapi["info"]["title"], openapi)
     return HTMLResponse(page, headers={"Content-Security-Policy": policy})

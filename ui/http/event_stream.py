@@ -1,7 +1,7 @@
-"""A text as it comes, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""A generated text as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-Each event is a line of JSON: `{"piece": ...}` for a piece of text, the whole text where one ends, and `[DONE]` as the
-last, as OpenAI's streams have it. What goes wrong on the way is an event `error`.
+Each event is one line of JSON: `{"piece": ...}` for a piece of text, the complete text at its end, and `[DONE]` last,
+as in OpenAI's streams. An error during the stream is an event of type `error`.
 """
 
 import json
@@ -11,73 +11,73 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...core.errors import HeadwayError
-from .middleware import Asker, ClientGone, error_body, status_of
+from .middleware import Client, ClientGone, error_body, status_of
 
 if TYPE_CHECKING:
     from ...core.generation.decoding import Generation
     from ...core.generation.generation import StreamedText
-    from .interleaving import Writing
+    from .interleaving import GenerationRequest
 
 DONE = b"data: [DONE]\n\n"
-OUR_FAULT = "Something went wrong in the server; its log says what. Ask again, or tell whoever runs it."
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would keep the pieces back
+INTERNAL_ERROR = "Internal error; the server's log has the details. Try again, or tell the server's administrator."
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter stops nginx from buffering
 
 
-def plain(found: "Generation") -> dict[str, Any]:
-    """A text that has ended, as plain JSON."""
+def generation_json(generation: "Generation") -> dict[str, Any]:
+    """A complete text as plain JSON types."""
     return {
-        "text": found.text,
-        "token_ids": list(found.token_ids),
-        "score": found.score,
-        "finish_reason": found.finish_reason,
+        "text": generation.text,
+        "token_ids": list(generation.token_ids),
+        "score": generation.score,
+        "finish_reason": generation.finish_reason,
     }
 
 
 class EventStream(Response):
-    """A text as it comes, until it ends or nobody reads it any longer.
+    """Streams a generation until it ends or the client disconnects.
 
     Args:
-        first: its first part, so that what cannot be written at all has been refused already.
-        writing: the rest.
-        seconds: that each part may take.
+        first: the first part, awaited before the response starts so that errors before it have their own status.
+        request: the remaining parts.
+        timeout: maximum number of seconds for each part.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: "StreamedText", writing: "Writing[StreamedText]", seconds: float) -> None:
+    def __init__(self, first: "StreamedText", request: "GenerationRequest[StreamedText]", timeout: float) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._first, self._writing, self._seconds = first, writing, seconds
+        self._first, self._request, self._timeout = first, request, timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Sends it."""
+        """Sends the events."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
-        async def out(data: bytes, more: bool = True) -> None:
+        async def send_body(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
         try:
-            with Asker(receive) as asker:
+            with Client(receive) as client:
                 sample = 0
                 part: StreamedText | None = self._first
                 while part is not None:
                     if part.piece:
-                        await out(_event({"sample": sample, "piece": part.piece}))
+                        await send_body(_event({"sample": sample, "piece": part.piece}))
                     if part.generation is not None:
-                        await out(_event({"sample": sample, **plain(part.generation)}))
+                        await send_body(_event({"sample": sample, **generation_json(part.generation)}))
                         sample += 1
-                    part = await asker.waits_for(anext(self._writing, None), self._seconds)
-            await out(DONE)
+                    part = await client.wait_for(anext(self._request, None), self._timeout)
+            await send_body(DONE)
         except ClientGone:
             return
         except HeadwayError as error:
-            await out(b"event: error\n" + _event(error_body(status_of(error), str(error))))
-        except Exception:  # told to the client, and raised on for the log
-            await out(b"event: error\n" + _event(error_body(500, OUR_FAULT)), more=False)
+            await send_body(b"event: error\n" + _event(error_body(status_of(error), str(error))))
+        except Exception:  # sent to the client, and raised again for the log
+            await send_body(b"event: error\n" + _event(error_body(500, INTERNAL_ERROR)), more=False)
             raise
         finally:
-            self._writing.close()
-        await out(b"", more=False)
+            self._request.close()
+        await send_body(b"", more=False)
 
 
 def _event(content: dict[str, Any]) -> bytes:

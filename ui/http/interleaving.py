@@ -1,7 +1,7 @@
-"""Texts that are written at the same time, token by token and each in its turn, in one thread for each model.
+"""Interleaved generation: texts of several requests are generated token by token in turn, in one thread per model.
 
-A long text so never keeps a short one waiting, each can be read as it comes, and one that nobody waits for any longer
-ends at its next token.
+Round-robin: a long generation never blocks a short one. Each text can be streamed, and a text whose client has
+disconnected ends at its next token.
 """
 
 import asyncio
@@ -15,21 +15,23 @@ from .batching import Worker
 
 Part = TypeVar("Part")
 
-AT_ONCE = 8  # texts under way; each holds the keys and values of its tokens in memory
+MAX_ACTIVE = 8  # concurrent generations; each keeps its own key-value cache in memory
 
 
 @dataclass(frozen=True)
 class _End:
-    """Comes after the last part: why there are no more, where that is an error."""
+    """Marks the end of the parts, with the error that caused it if there was one."""
 
     error: BaseException | None
 
 
-class Writing(Generic[Part]):
-    """What somebody asked to be written: an asynchronous iterator over its parts. `close` it when done with it."""
+class GenerationRequest(Generic[Part]):
+    """A submitted generation: an asynchronous iterator over its parts. Call `close` when it is no longer needed."""
 
-    def __init__(self, begin: Callable[[], Iterator[Part | None]], leave: "Callable[[Writing[Any]], None]") -> None:
-        self._begin, self._leave = begin, leave
+    def __init__(
+        self, start: Callable[[], Iterator[Part | None]], remove: "Callable[[GenerationRequest[Any]], None]"
+    ) -> None:
+        self._start, self._remove = start, remove
         self._loop = asyncio.get_running_loop()
         self._parts: asyncio.Queue[Part | _End] = asyncio.Queue()
         self._steps: Iterator[Part | None] | None = None
@@ -47,91 +49,90 @@ class Writing(Generic[Part]):
         return part
 
     def close(self) -> None:
-        """Nobody waits for it any longer: it ends at its next step, or never begins."""
+        """Cancels the generation: it ends at its next step, or never starts."""
         self.closed = True
-        self._leave(self)
+        self._remove(self)
 
     def step(self) -> bool:
-        """One step, in the worker's thread; whether there is another."""
+        """Runs one step in the worker's thread; returns whether another one follows."""
         if self.closed:
             return False
-        # Whatever went wrong is raised again where it was asked for: nothing is swallowed, and the thread lives on.
         try:
             if self._steps is None:
-                self._steps = self._begin()
+                self._steps = self._start()
             part = next(self._steps)
         except StopIteration:
-            self._hand_over(_End(None))
+            self._put(_End(None))
             return False
-        except BaseException as error:
-            self._hand_over(_End(error))
+        except BaseException as error:  # raised again in `__anext__`; the thread keeps running
+            self._put(_End(error))
             return False
         if part is not None:
-            self._hand_over(part)
+            self._put(part)
         return True
 
-    def _hand_over(self, part: "Part | _End") -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited in it
+    def _put(self, part: "Part | _End") -> None:
+        with suppress(RuntimeError):  # the loop is closed, so no caller is left
             self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
 
 
-class Turns(Worker):
-    """Lets several texts be written in turn.
+class Interleaver(Worker):
+    """Runs several generations in turn, one step each.
 
     Args:
-        name: of the model.
-        most_waiting: requests that may wait for their first step.
-        at_once: how many are under way.
+        name: name of the model.
+        max_queue: maximum number of requests that wait for their first step.
+        max_active: maximum number of concurrent generations.
     """
 
-    def __init__(self, name: str, *, most_waiting: int = 256, at_once: int = AT_ONCE) -> None:
-        super().__init__(name, most_waiting)
-        self._at_once = at_once
-        self.under_way = 0  # texts that have begun and not ended
-        self._queue: dict[Writing[Any], None] = {}  # in order; from the middle of it anyone may leave
+    def __init__(self, name: str, *, max_queue: int = 256, max_active: int = MAX_ACTIVE) -> None:
+        super().__init__(name, max_queue)
+        self._max_active = max_active
+        self.num_active = 0  # generations that have started and not ended
+        self._queue: dict[GenerationRequest[Any], None] = {}  # ordered, with O(1) removal anywhere
 
     @property
     def waiting(self) -> int:
-        """How many requests have not begun."""
+        """Number of requests that have not started."""
         return len(self._queue)
 
-    def submit(self, begin: Callable[[], Iterator[Part | None]]) -> Writing[Part]:
-        """Puts a request into the queue.
+    def submit(self, start: Callable[[], Iterator[Part | None]]) -> GenerationRequest[Part]:
+        """Queues a request.
 
         Args:
-            begin: called in the worker's thread; of what it gives, everything but None is handed over.
+            start: called in the worker's thread; returns the steps. A step that is None produces no part.
 
         Raises:
-            Stopping: the worker was closed.
-            QueueFull: there is no room.
+            Stopping: the worker is closed.
+            QueueFull: the queue is full.
         """
-        writing = Writing(begin, self._leave)
+        request = GenerationRequest(start, self._remove)
         with self._changed:
             self._admit()
-            self._queue[writing] = None
+            self._queue[request] = None
             self._changed.notify()
-        return writing
+        return request
 
-    def _leave(self, writing: Writing[Any]) -> None:
+    def _remove(self, request: GenerationRequest[Any]) -> None:
         with self._changed:
-            self._queue.pop(writing, None)
+            self._queue.pop(request, None)
 
     def _run(self) -> None:
-        running: deque[Writing[Any]] = deque()
-        while self._fill(running):
-            writing = running.popleft()
-            if writing.step():
-                running.append(writing)
+        active: deque[GenerationRequest[Any]] = deque()
+        while self._fill(active):
+            request = active.popleft()
+            if request.step():
+                active.append(request)
 
-    def _fill(self, running: deque[Writing[Any]]) -> bool:
-        """Takes what may begin, waiting where nothing is under way; whether there is anything to do."""
+    def _fill(self, active: deque[GenerationRequest[Any]]) -> bool:
+        """Moves queued requests to `active`, waiting while both are empty; False when the worker is done."""
         with self._changed:
-            self.under_way = len(running)
-            while not running and not self._queue and not self._closing:
+            self.num_active = len(active)
+            while not active and not self._queue and not self._closing:
                 self._changed.wait()
-            while self._queue and len(running) < self._at_once:
-                writing = next(iter(self._queue))
-                del self._queue[writing]
-                running.append(writing)
-            self.under_way = len(running)
-        return bool(running)
+            while self._queue and len(active) < self._max_active:
+                request = next(iter(self._queue))
+                del self._queue[request]
+                active.append(request)
+            self.num_active = len(active)
+        return bool(active)

@@ -1,116 +1,63 @@
-"""What a server counts, in the text format that Prometheus reads.
+"""Server metrics in the text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
+from collections.abc import Callable, Iterable, Iterator
 
-import threading
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-Labels = tuple[str, ...]
-
-
-class Counter:
-    """A number that only grows, for each set of labels."""
-
-    kind = "counter"
-
-    def __init__(self, name: str, help: str, labels: Sequence[str]) -> None:
-        self.name, self.help, self.labels = name, help, tuple(labels)
-        self._values: dict[Labels, float] = {}
-        self._lock = threading.Lock()
-
-    def add(self, *labels: str, by: float = 1) -> None:
-        """Counts something."""
-        with self._lock:
-            self._values[labels] = self._values.get(labels, 0) + by
-
-    def lines(self) -> Iterator[str]:
-        """A line for each set of labels."""
-        with self._lock:
-            values = dict(self._values)
-        for labels, value in values.items():
-            yield _line(self.name, self.labels, labels, value)
+QueueSizes = Callable[[], Iterable[tuple[tuple[str, str], int]]]  # ((use, model), waiting requests)
 
 
-class Gauge:
-    """Numbers that are looked up when somebody asks."""
+class QueueCollector(Collector):
+    """Reads the queue sizes at each scrape.
 
-    kind = "gauge"
+    Args:
+        queue_sizes: returns the number of waiting requests for each (use, model).
+    """
 
-    def __init__(
-        self, name: str, help: str, labels: Sequence[str], now: Callable[[], Iterable[tuple[Labels, float]]]
-    ) -> None:
-        self.name, self.help, self.labels, self._now = name, help, tuple(labels), now
+    def __init__(self, queue_sizes: QueueSizes) -> None:
+        self._queue_sizes = queue_sizes
 
-    def lines(self) -> Iterator[str]:
-        """A line for each set of labels."""
-        for labels, value in self._now():
-            yield _line(self.name, self.labels, labels, value)
-
-
-class Histogram:
-    """How often a number was below each of some borders, for each set of labels."""
-
-    kind = "histogram"
-
-    def __init__(self, name: str, help: str, labels: Sequence[str], borders: Sequence[float]) -> None:
-        self.name, self.help, self.labels, self.borders = name, help, tuple(labels), tuple(borders)
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
-        self._lock = threading.Lock()
-
-    def add(self, *labels: str, value: float) -> None:
-        """Counts a number."""
-        with self._lock:
-            counts = self._counts.setdefault(labels, [0] * (len(self.borders) + 1))
-            counts[bisect_left(self.borders, value)] += 1
-            self._sums[labels] = self._sums.get(labels, 0) + value
-
-    def lines(self) -> Iterator[str]:
-        """Lines for each set of labels: how many were up to each border, their sum and their number."""
-        with self._lock:
-            found = [(labels, tuple(counts), self._sums[labels]) for labels, counts in self._counts.items()]
-        for labels, counts, total in found:
-            borders = [*map(str, self.borders), "+Inf"]
-            for border, count in zip(borders, accumulate(counts), strict=True):
-                yield _line(f"{self.name}_bucket", (*self.labels, "le"), (*labels, border), count)
-            yield _line(f"{self.name}_sum", self.labels, labels, total)
-            yield _line(f"{self.name}_count", self.labels, labels, sum(counts))
-
-
-def _line(name: str, names: Labels, values: Labels, value: float) -> str:
-    pairs = ",".join(f'{key}="{_escaped(said)}"' for key, said in zip(names, values, strict=True))
-    return f"{name}{{{pairs}}} {value}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    def collect(self) -> Iterator[Metric]:
+        """The gauge with the current sizes."""
+        gauge = GaugeMetricFamily("headway_queue_requests", "Requests waiting in a queue.", labels=("use", "model"))
+        for labels, waiting in self._queue_sizes():
+            gauge.add_metric(labels, waiting)
+        yield gauge
 
 
 class Metrics:
-    """Everything that a server counts.
+    """The metrics of one server, in a registry of their own.
 
     Args:
-        queues: how many requests wait now, for each use and model.
+        queue_sizes: returns the number of waiting requests for each (use, model).
     """
 
-    def __init__(self, queues: Callable[[], Iterable[tuple[Labels, float]]]) -> None:
+    def __init__(self, queue_sizes: QueueSizes) -> None:
+        disable_created_metrics()  # a `_created` series beside each counter and histogram
+        registry = self.registry = CollectorRegistry()
         served = ("use", "model")
-        self.requests = Counter("headway_requests_total", "Requests, by path and status.", ("path", "status"))
-        self.seconds = Histogram("headway_request_seconds", "Seconds until the answer was out.", ("path",), SECONDS)
-        self.batches = Histogram("headway_batch_texts", "Texts that were computed together.", served, TEXTS)
-        self.tokens = Counter("headway_tokens_total", "Tokens that were read or written.", served)
-        self.queues = Gauge("headway_queue_requests", "Requests that wait.", served, queues)
+        self.requests = Counter(
+            "headway_requests_total", "Requests by path and status.", ("path", "status"), registry=registry
+        )
+        self.seconds = Histogram(
+            "headway_request_seconds",
+            "Seconds from the request to the end of its response.",
+            ("path",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_texts = Histogram(
+            "headway_batch_texts", "Texts per batch.", served, buckets=BATCH_SIZES, registry=registry
+        )
+        self.tokens = Counter("headway_tokens_total", "Tokens read or generated.", served, registry=registry)
+        registry.register(QueueCollector(queue_sizes))
 
-    def render(self) -> str:
-        """As Prometheus reads it."""
-        lines = []
-        for one in (self.requests, self.seconds, self.batches, self.tokens, self.queues):
-            lines += [f"# HELP {one.name} {one.help}", f"# TYPE {one.name} {one.kind}", *one.lines()]
-        return "\n".join(lines) + "\n"
+    def render(self) -> bytes:
+        """All metrics in the text format."""
+        return generate_latest(self.registry)

@@ -1,6 +1,6 @@
-"""What every request goes through: the key, the size of its body, the time limit, and how errors are told.
+"""What every request passes: the API key, the limits on body size and time, error responses and the request metrics.
 
-An error is `{"error": {"message", "type", "param", "code"}}`, as OpenAI's clients read it. The message says what is
+An error is `{"error": {"message", "type", "param", "code"}}`, the format of OpenAI's clients. The message says what is
 wrong, where, and what to do.
 """
 
@@ -25,9 +25,9 @@ from .metrics import Metrics
 
 Result = TypeVar("Result")
 
-CLIENT_GONE = 499  # what nginx writes in its log; nobody reads the answer
-OPEN_PATHS = ("/health",)  # without the key
-TYPES = {
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
+PUBLIC_PATHS = ("/health",)  # paths that need no key
+ERROR_TYPES = {
     401: "authentication_error",
     404: "not_found_error",
     429: "rate_limit_error",
@@ -38,15 +38,15 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a server takes."""
+    """Limits of a server."""
 
-    max_body: float = option(2.0, "Megabytes of a request.")
-    max_texts: int = option(256, "Texts of a request.")
-    max_characters: int = option(100_000, "Characters of a text.")
-    max_queue: int = option(256, "Requests that may wait for a model; more are sent away.")
-    max_new_tokens: int = option(1024, "Tokens that may be asked for to go on with a text.")
-    max_samples: int = option(8, "Samples, or beams, that may be asked for of a text.")
-    timeout: float = option(30.0, "Seconds that a request may take; of a stream, each of its pieces.")
+    max_body: float = option(2.0, "Maximum size of a request body in megabytes.")
+    max_texts: int = option(256, "Maximum number of texts in a request.")
+    max_characters: int = option(100_000, "Maximum length of a text in characters.")
+    max_queue: int = option(256, "Maximum number of waiting requests per model; further ones are refused.")
+    max_new_tokens: int = option(1024, "Maximum number of tokens that a request may generate.")
+    max_samples: int = option(8, "Maximum number of samples, or beams, that a request may ask for.")
+    timeout: float = option(30.0, "Maximum time of a request in seconds; of a stream, the time of each piece.")
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -54,18 +54,18 @@ class Limits:
                 raise HeadwayError(f"--{name.replace('_', '-')} {value}: it must be above 0.")
 
     @property
-    def body_bytes(self) -> int:
-        """The same as bytes."""
+    def max_body_bytes(self) -> int:
+        """`max_body` in bytes."""
         return int(self.max_body * 1_000_000)
 
 
 class ApiError(HeadwayError):
-    """Something wrong with a request.
+    """A request that cannot be answered.
 
     Args:
-        status: of HTTP.
-        message: what, where, and what to do.
-        param: which part of the body, if it is one.
+        status: HTTP status.
+        message: what is wrong, where, and what to do.
+        param: the field of the body that the error is about, if there is one.
     """
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
@@ -74,50 +74,53 @@ class ApiError(HeadwayError):
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any longer."""
+    """The client has disconnected."""
 
 
-class Json(Response):
-    """An answer as JSON: in ASCII, so that half a surrogate pair in somebody's text can be answered."""
+CLIENT_GONE_ERRORS = (ClientGone, ClientDisconnect)
+
+
+class JsonResponse(Response):
+    """A JSON response in ASCII, which can represent the unpaired surrogates that a text may contain."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The answer's bytes."""
+        """The encoded content."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """An error as a client reads it."""
-    kind = TYPES.get(status, "invalid_request_error")
+    """The body of an error response."""
+    kind = ERROR_TYPES.get(status, "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
 
 def status_of(error: HeadwayError) -> int:
-    """Which status tells of an error that a person can mend."""
+    """The HTTP status of an error."""
     if isinstance(error, ApiError):
         return error.status
     known = ((NoSuchModel, 404), (QueueFull, 429), (Stopping, 503))
     return next((status for kind, status in known if isinstance(error, kind)), 422)
 
 
-def refusal(error: HeadwayError) -> Json:
-    """The answer to a request that cannot be served."""
+def error_response(error: HeadwayError) -> JsonResponse:
+    """The response for an error."""
     status = status_of(error)
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
     param = error.param if isinstance(error, ApiError) else None
-    return Json(error_body(status, str(error), param), status, headers.get(status))
+    return JsonResponse(error_body(status, str(error), param), status, headers.get(status))
 
 
-class Gate:
-    """Lets requests in that have the key and are not too large, and counts them.
+class RequestGuard:
+    """ASGI middleware that checks the API key and the size of the body, and counts requests.
 
     Args:
-        app: what is behind it.
-        key: that is asked for; none: everybody may come in.
-        limits: how much is taken.
+        app: the application behind it.
+        key: the API key; None if every client has access.
+        limits: limits of the server.
         metrics: where requests are counted.
-        paths: that are counted by name.
+        paths: paths that are counted by name; all others are counted as "other".
     """
 
     def __init__(
@@ -127,14 +130,14 @@ class Gate:
         self._key = None if key is None else key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Handles one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         path = path_of(scope)
-        began, status = time.perf_counter(), CLIENT_GONE
+        start, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
 
-        async def noted(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -142,37 +145,39 @@ class Gate:
 
         try:
             self._check(scope, path)
-            await self.app(scope, self._limited(receive), noted)
+            await self.app(scope, self._limited(receive), record_status)
         except ApiError as error:
-            await refusal(error)(scope, receive, noted)
+            await error_response(error)(scope, receive, record_status)
         except Exception:
-            status = 500  # counted here; answered and logged further out
+            status = 500  # counted here; answered and logged by Starlette's outer middleware
             raise
         finally:
             name = path if path in self.paths else "other"
-            self.metrics.requests.add(name, str(status))
-            self.metrics.seconds.add(name, value=time.perf_counter() - began)
+            self.metrics.requests.labels(name, str(status)).inc()
+            self.metrics.seconds.labels(name).observe(time.perf_counter() - start)
 
     def _check(self, scope: Scope, path: str) -> None:
-        headers = dict(reversed(scope["headers"]))  # of several of one name the first counts
-        if self._key is not None and path not in OPEN_PATHS:
+        headers = dict(reversed(scope["headers"]))  # of repeated headers the first one counts
+        if self._key is not None and path not in PUBLIC_PATHS:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            fits = secrets.compare_digest(given.strip(), self._key)
-            if not fits or scheme.lower() != b"bearer":
-                raise ApiError(401, "The key is missing or wrong. Send the header `Authorization: Bearer KEY`.")
+            matches = secrets.compare_digest(given.strip(), self._key)
+            if not matches or scheme.lower() != b"bearer":
+                raise ApiError(
+                    401, "The API key is missing or wrong. Send it in the header `Authorization: Bearer KEY`."
+                )
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self.limits.body_bytes:
+        if length.isdigit() and int(length[:20]) > self.limits.max_body_bytes:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:
-        """The body as it comes, as far as it may go: nothing larger is ever held."""
-        taken = 0
+        """`receive` with an error once the body exceeds the limit, so that no larger body is ever held in memory."""
+        received = 0
 
         async def limited() -> Message:
-            nonlocal taken
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.limits.body_bytes:
+            received += len(message.get("body", b""))
+            if received > self.limits.max_body_bytes:
                 raise self._too_large()
             return message
 
@@ -180,34 +185,33 @@ class Gate:
 
     def _too_large(self) -> ApiError:
         return ApiError(
-            413, f"The body is larger than {self.limits.max_body:g} megabytes. Send the texts in several requests."
+            413, f"The body exceeds {self.limits.max_body:g} megabytes. Split the texts into several requests."
         )
 
 
 def path_of(scope: Scope) -> str:
-    """The path inside the API, wherever it is mounted."""
+    """The path inside the API, without the prefix under which it is mounted."""
     path, root = scope["path"], scope.get("root_path", "")
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
-    """The JSON object that is a request's body.
+    """Reads the JSON object in the body of a request.
 
     Raises:
-        ApiError: it is something else, or does not come in time.
-        ClientDisconnect: nobody is there any longer.
+        ApiError: the body is not a JSON object, or does not arrive in time.
+        ClientDisconnect: the client has disconnected.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        # Pages of other sites may send texts of other types from a person's browser without asking.
-        raise ApiError(
-            415, f"The body is sent as {kind or 'nothing'}. Send the header `Content-Type: application/json`."
-        )
+        # A browser lets pages of other sites send simple content types without a preflight request.
+        found = f"is {kind}" if kind else "is missing"
+        raise ApiError(415, f"The content type {found}. Send the header `Content-Type: application/json`.")
     try:
         async with asyncio.timeout(limits.timeout):
             body = await request.body()
     except TimeoutError as error:
-        raise ApiError(408, f"The body was not here after {limits.timeout:g} seconds. Send it again.") from error
+        raise ApiError(408, f"The body did not arrive within {limits.timeout:g} seconds. Send it again.") from error
     try:
         content = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -216,64 +220,61 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
         where = f"line {error.lineno}, column {error.colno}"
         raise ApiError(422, f"The body is not valid JSON ({where}: {error.msg}). Correct it there.") from error
     except UnicodeDecodeError as error:
-        raise ApiError(422, f"The body is not UTF-8 (byte {error.start}). Send it as UTF-8.") from error
-    except ValueError as error:  # a number with thousands of digits
-        raise ApiError(422, "The body has a number with too many digits. Take it out.") from error
+        raise ApiError(422, f"The body is not valid UTF-8 (byte {error.start}). Encode it as UTF-8.") from error
+    except ValueError as error:  # Python limits the digits of an integer
+        raise ApiError(422, "The body contains a number with too many digits. Remove it.") from error
     if not isinstance(content, dict):
-        raise ApiError(422, f"The body is {kind_of(content)}, where an object {{...}} belongs. Send an object.")
+        raise ApiError(422, f"The body is {json_type(content)}; it must be an object {{...}}.")
     return content
 
 
 def _refuse_constant(name: str) -> None:
-    raise ApiError(422, f"The body has {name}, which is not valid JSON. Take it out.")
+    raise ApiError(422, f"The body contains {name}, which is not valid JSON. Remove it.")
 
 
-def kind_of(value: Any) -> str:
-    """What a JSON value is, in a few words."""
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+def json_type(value: Any) -> str:
+    """The type of a JSON value with its article, for messages."""
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return kinds.get(type(value), "a number")
 
 
-class Asker:
-    """Whoever waits for the answer to a request, as long as they do; a context.
+class Client:
+    """The client that waits for a response; a context manager.
 
     Args:
-        receive: of the request, whose body has been read.
+        receive: the request's ASGI callable, after the body has been read.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
 
     def __enter__(self) -> Self:
-        self._gone = asyncio.ensure_future(self._leaves())
+        self._disconnected = asyncio.ensure_future(self._wait_for_disconnect())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._gone.cancel()
+        self._disconnected.cancel()
 
-    async def _leaves(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def waits_for(self, answer: Awaitable[Result], seconds: float) -> Result:
-        """The answer; it is cancelled where it does not come in time, or nobody waits for it any longer.
+    async def wait_for(self, answer: Awaitable[Result], timeout: float) -> Result:
+        """Awaits an answer; cancels it after `timeout` seconds or when the client disconnects.
 
         Raises:
-            ApiError: it did not come in time.
-            ClientGone: nobody waits.
+            ApiError: the answer was not ready in time.
+            ClientGone: the client has disconnected.
         """
         future = asyncio.ensure_future(answer)
         try:
-            await asyncio.wait({future, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({future, self._disconnected}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
         finally:
             future.cancel()
-        if self._gone.done():
+        if self._disconnected.done():
             raise ClientGone
-        raise ApiError(503, f"There was no answer after {seconds:g} seconds. Send fewer texts, or ask again later.")
-
-
-GONE = (ClientGone, ClientDisconnect)
+        raise ApiError(503, f"No answer within {timeout:g} seconds. Send fewer texts, or try again later.")

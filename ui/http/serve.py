@@ -1,4 +1,4 @@
-"""headway serve: models answer over HTTP."""
+"""headway serve: models over HTTP."""
 
 import errno
 import ipaddress
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..onednn_cache import keep_few_kernels
+from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, chosen_options, with_options
 
 if TYPE_CHECKING:
@@ -21,24 +21,22 @@ if TYPE_CHECKING:
     from .middleware import Limits
 
 FIRST_PORT = 8000
-PORTS = 100  # that are tried where none is named
-BACKLOG = 2048  # connections that wait to be accepted
+NUM_PORTS = 100  # ports to try when none is given
+BACKLOG = 2048  # connections waiting to be accepted
 KEY_VARIABLE = "HEADWAY_KEY"
-USES = 3  # that one model may be opened in
-SWITCH_SECONDS = 5e-4  # after which a thread may have Python's lock; 5e-3 keeps a batch waiting for each of its layers
+NUM_USES = 3  # predict, embed, generate
+SWITCH_INTERVAL = 5e-4  # seconds; Python's 5e-3 makes a batch wait for the interpreter lock at each of its layers
 
-MODELS = typer.Argument(
-    metavar="MODEL", help="Folders of models, or their names on the Hub; the built-in models if there is none."
-)
-HOST = typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is all of the machine's addresses.")
-PORT = typer.Option(metavar="N", help=f"Left out: the first from {FIRST_PORT} that is free.")
+MODELS = typer.Argument(metavar="MODEL", help="Model folders or names on the Hub. Default: the built-in models.")
+HOST = typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 stands for all addresses of the machine.")
+PORT = typer.Option(metavar="N", help=f"Port to listen on. Default: the first free one from {FIRST_PORT}.")
 KEY = typer.Option(
     metavar="TEXT",
     envvar=KEY_VARIABLE,
-    help="Ask everybody for it, as `Authorization: Bearer TEXT`. Others on this machine see what is typed here; they "
-    "do not see HEADWAY_KEY.",
+    help="API key that clients send as `Authorization: Bearer TEXT`. Other users of this machine can see a key given "
+    "here, but not one in HEADWAY_KEY.",
 )
-ROOT_PATH = typer.Option(metavar="PATH", help="Path under which a proxy shows the server, such as /models.")
+ROOT_PATH = typer.Option(metavar="PATH", help="Path under which a reverse proxy serves it, such as /models.")
 
 
 def serve(
@@ -51,24 +49,24 @@ def serve(
     *,
     limits: dict[str, Any],
 ) -> None:
-    """Answer over HTTP with your models: headway serve runs/reviews --port 8000
+    """Serve models over HTTP: headway serve runs/reviews --port 8000
 
-    What it can do is told at /docs. Requests that arrive together are computed together, whatever their lengths.
-    SIGTERM or Ctrl+C lets it finish what it has taken.
+    The page /docs describes the API. Requests that arrive together are computed as one batch, whatever their lengths.
+    SIGTERM or Ctrl+C stops the server after it has finished the accepted requests.
     """
-    keep_few_kernels()
-    from ..model_registry import KEPT, ModelRegistry
+    limit_kernel_cache()
+    from ..model_registry import MAX_OPEN, ModelRegistry
     from .middleware import Limits
 
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
     registry = ModelRegistry(
-        models or (), built_in=not models, precision=precision, kept=max(KEPT, USES * len(models or ()))
+        models or (), built_in=not models, precision=precision, max_open=max(MAX_OPEN, NUM_USES * len(models or ()))
     )
     with listen(host, port) as listener:
         if key is None and not is_loopback(listener):
             print(
-                f"headway: everybody who can reach {host} can use these models. Set HEADWAY_KEY to ask for a key.",
+                f"headway: anyone who can reach {host} can use these models. Set HEADWAY_KEY to require a key.",
                 file=sys.stderr,
             )
         open_all(registry)
@@ -76,78 +74,77 @@ def serve(
 
 
 def chosen_key(given: str | None) -> str | None:
-    """The key that is asked for, without the white space around it that a file leaves; None where there is none.
+    """The API key without surrounding white space, such as the newline of a file; None if there is no key.
 
     Args:
-        given: by --key or HEADWAY_KEY.
+        given: value of --key or HEADWAY_KEY.
 
     Raises:
-        HeadwayError: it is empty.
+        HeadwayError: the key is empty.
     """
     if given is None:
-        given = os.environ.get(KEY_VARIABLE)  # an empty one is left out by Typer, and everybody would be let in
+        given = os.environ.get(KEY_VARIABLE)  # Typer ignores an empty variable, which would open the server to anyone
     if given is not None and not given.strip():
-        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give one with letters, or leave it out.")
+        raise HeadwayError("--key (or HEADWAY_KEY) is empty. Give a key, or omit it.")
     return given and given.strip()
 
 
 def listen(host: str, port: int | None, first: int = FIRST_PORT) -> socket.socket:
-    """A socket bound to a port: the one named, or the first that is free, from `first` on.
+    """A listening socket at the given port, or at the first free one from `first`.
 
     Raises:
-        HeadwayError: there is no such address here, or the port is taken or not allowed.
+        HeadwayError: this machine has no such address, or the port is in use or not allowed.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
         raise HeadwayError(
-            f"--host {host}: {error.strerror}. Say 127.0.0.1, or an address of this machine."
+            f"--host {host}: {error.strerror}. Use 127.0.0.1 or another address of this machine."
         ) from error
-    ports = range(first, first + PORTS) if port is None else [port]
+    ports = range(first, first + NUM_PORTS) if port is None else [port]
     for candidate in ports:
         listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as soon as a server before has ended
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # reuse a stopped server's port
         try:
             listener.bind((address[0], candidate, *address[2:]))
-            listener.listen(BACKLOG)  # another may be bound as well until one listens
+            listener.listen(BACKLOG)  # two sockets may bind the same port until one listens
         except (OSError, OverflowError) as error:
             listener.close()
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            if taken and port is None:
+            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            if in_use and port is None:
                 continue
-            if taken:
-                raise HeadwayError(
-                    f"--port {port} is taken. Name another, or leave it out for the next free."
-                ) from error
-            why = error.strerror if isinstance(error, OSError) else "a port is 0 to 65535"
-            raise HeadwayError(f"--host {host} --port {candidate}: {why}. Say others.") from error
+            if in_use:
+                message = f"--port {port} is in use. Choose another one, or omit it for the first free one."
+                raise HeadwayError(message) from error
+            reason = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+            raise HeadwayError(f"--host {host} --port {candidate}: {reason}. Choose another one.") from error
         return listener
-    raise HeadwayError(f"The ports {ports[0]} to {ports[-1]} are all taken. Name one with --port.")
+    raise HeadwayError(f"The ports {ports[0]} to {ports[-1]} are all in use. Choose one with --port.")
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Whether this machine alone can reach it."""
+    """Whether a socket can be reached from this machine only."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """A server in the block is ended by SIGTERM or SIGINT, and that is no error."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again when all is finished
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT stop the server in the block without an error."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in handlers:
+        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after the shutdown
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def open_all(registry: "ModelRegistry") -> None:
-    """Opens what will be asked for, so that a model that cannot be read is told before anything is served.
+    """Opens every model, so that a model that cannot be read is an error before the server starts.
 
     Raises:
-        HeadwayError: one cannot be opened.
+        HeadwayError: a model cannot be opened.
     """
     for entry in registry.entries():
         if entry.task is not None:
@@ -159,7 +156,7 @@ def open_all(registry: "ModelRegistry") -> None:
 
 
 def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, limits: "Limits", root_path: str) -> None:
-    """Serves until SIGTERM or SIGINT, and then finishes what was taken."""
+    """Serves until SIGTERM or SIGINT, then finishes the accepted requests."""
     import uvicorn
 
     from .api import create_api
@@ -167,7 +164,7 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
     api = create_api(registry, key=key, limits=limits)
 
     class Server(uvicorn.Server):
-        """Says that it is ready when the models are warm."""
+        """Reports the address after the models have been warmed up."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await api.state.serving.warm_up()
@@ -175,26 +172,26 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             names = ", ".join(entry.name for entry in registry.entries())
-            docs = "/docs" if key is None else ""  # a browser that opens a link sends no key
-            print(f"{names}: http://{shown}:{port}{root_path}{docs} (Ctrl+C ends it)", flush=True)
+            docs = "/docs" if key is None else ""  # a browser cannot send the key when it opens a link
+            print(f"{names}: http://{shown}:{port}{root_path}{docs} (press Ctrl+C to stop)", flush=True)
 
     config = uvicorn.Config(
         api,
         root_path=root_path,
         log_level="warning",
-        access_log=False,  # /metrics counts
+        access_log=False,  # /metrics counts the requests
         server_header=False,
         ws="none",
         backlog=BACKLOG,
         timeout_graceful_shutdown=int(limits.timeout) + 1,
     )
-    sys.setswitchinterval(SWITCH_SECONDS)
-    with ended_by_signals():
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with stopped_by_signals():
         Server(config).run([listener])
 
 
 def serve_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """The command with the options of `Limits`."""
     from ...core.options import options_of
     from .middleware import Limits
 

@@ -1,7 +1,7 @@
-"""The models that a server answers with, each with the thread that does its work.
+"""The models of a server, each with the thread that computes its requests.
 
-A model is opened when it is first asked for. Its thread then asks the shelf for it at every batch, which keeps it open
-and sees when a run has been replaced.
+A model is opened at its first request. Its thread asks the registry for it at every batch, which keeps it open and
+notices a training run that has been replaced.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ...core.errors import HeadwayError
 from ..model_registry import NoSuchModel
-from .batching import BATCH_TOKENS, Batcher, Worker
-from .interleaving import Turns
-from .metrics import Labels, Metrics
+from .batching import Batcher, Worker
+from .interleaving import Interleaver
+from .metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,218 +30,225 @@ if TYPE_CHECKING:
     from .middleware import Limits
 
 Use = Literal["predict", "embed", "generate"]
-Work = TypeVar("Work", bound=Worker)
-Input = Mapping[str, Any]  # a text for each field, or its words
+WorkerT = TypeVar("WorkerT", bound=Worker)
+Input = Mapping[str, Any]  # the text of each field, or its words
 
-WARM_UP = "some words"
-CHARACTERS_PER_TOKEN = 4  # in English; what is computed at once is counted exactly below
+WARM_UP_TEXT = "some words"
+CHARACTERS_PER_TOKEN = 4  # of English; only an estimate for the batch budget
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A text's vector, and how many tokens the text has."""
+    """The embedding of a text, and its number of tokens."""
 
     vector: "np.ndarray"  # (D,)
     tokens: int
 
 
 @dataclass(frozen=True)
-class Room(Generic[Work]):
-    """A model in one use of it, and who does the work."""
+class ServedModel(Generic[WorkerT]):
+    """A model opened for one use, and the worker that computes its requests."""
 
     name: str
     task: str | None
     fields: "tuple[Field, ...]"
-    work: Work
-    config: Path  # of the model's folder
-    changed: float  # when it was last written
+    worker: WorkerT
+    config: Path  # the model's config.json
+    modified: float  # modification time of `config` when the model was opened
 
     @property
-    def fresh(self) -> bool:
-        """Whether the model is still the one that was opened: a run may be replaced, or gone."""
+    def current(self) -> bool:
+        """Whether the folder still holds this model; a training run may have been replaced or removed."""
         try:
-            return self.config.stat().st_mtime == self.changed
+            return self.config.stat().st_mtime == self.modified
         except FileNotFoundError:
             return False
 
 
-class Serving:
-    """Finds the model for a request, opens it, and sees to it that one thread works with it.
+class ModelServer:
+    """Finds and opens the model of a request, with one worker for each use of a model.
 
     Its methods belong to one event loop.
 
     Args:
-        registry: where the models are.
-        limits: how much is taken.
+        registry: the models.
+        limits: limits on requests.
     """
 
     def __init__(self, registry: "ModelRegistry", limits: "Limits") -> None:
         self.registry, self.limits = registry, limits
-        self.metrics = Metrics(self._queues)
+        self.metrics = Metrics(self._queue_sizes)
         self.closed = False
-        self._rooms: dict[tuple[Use, str], Room[Any]] = {}
+        self._served: dict[tuple[Use, str], ServedModel[Any]] = {}
 
-    def _queues(self) -> Iterator[tuple[Labels, float]]:
-        for (use, name), room in list(self._rooms.items()):
-            yield (use, name), room.work.waiting
+    def _queue_sizes(self) -> Iterator[tuple[tuple[str, str], int]]:
+        for (use, name), served in list(self._served.items()):
+            yield (use, name), served.worker.waiting
 
-    def open_room(self, use: Use, name: str | None) -> Room[Any] | None:
-        """The room of a model, of the first that fits where no name is given; None where it is not open yet."""
+    def find_open(self, use: Use, name: str | None) -> ServedModel[Any] | None:
+        """Returns a model if it is open; without a name, the first model that supports the use."""
         if name is None and self.registry.runs is not None:
-            return None  # which runs there are is read from the disk
-        return self._fresh(use, self._first(use) if name is None else name)
+            return None  # the first model depends on the finished runs, which are read from the disk
+        return self._find_current(use, self._first(use) if name is None else name)
 
-    def _fresh(self, use: Use, name: str) -> Room[Any] | None:
-        room = self._rooms.get((use, name))
-        return room if room is not None and room.fresh else None
+    def _find_current(self, use: Use, name: str) -> ServedModel[Any] | None:
+        served = self._served.get((use, name))
+        return served if served is not None and served.current else None
 
-    async def room(self, use: Use, name: str | None) -> Room[Any]:
-        """The same, opened where it was not.
+    async def open(self, use: Use, name: str | None) -> ServedModel[Any]:
+        """Returns a model, opened if necessary; without a name, the first model that supports the use.
 
         Raises:
-            NoSuchModel: there is no such model.
-            HeadwayError: it cannot be used so.
+            NoSuchModel: the model does not exist.
+            HeadwayError: the model does not support the use.
         """
         if name is None:
             name = await asyncio.to_thread(self._first, use)
-            if room := self._fresh(use, name):
-                return room
+            if served := self._find_current(use, name):
+                return served
         entry = await asyncio.to_thread(self.registry.find, name)
-        opened = {"predict": self._open_predictor, "embed": self._open_embedder, "generate": self._open_writer}[use]
-        made = await asyncio.to_thread(_opened, entry, use, opened)
-        if room := self._fresh(use, name):
-            return room  # somebody else was faster
-        if room := self._rooms.get((use, name)):
-            room.work.close(0)  # in its own time it finishes what it took
+        opened = await asyncio.to_thread(self._open, use, entry)
+        if served := self._find_current(use, name):
+            return served  # a concurrent request has opened it
+        if replaced := self._served.get((use, name)):
+            replaced.worker.close(0)  # its thread finishes the accepted requests
         if self.closed:
-            made.work.close()
-        self._rooms[use, name] = made
-        return made
+            opened.worker.close()
+        self._served[use, name] = opened
+        return opened
 
     async def warm_up(self) -> None:
-        """Opens every model in the use that it is made for and asks it something: the first answer is the slowest.
+        """Opens every model for its main use and computes one request, since the first one is the slowest.
 
         Raises:
-            HeadwayError: one cannot be used.
+            HeadwayError: a model cannot be used.
         """
         from ...core.generation.generation_config import GenerationConfig
 
         for entry in self.registry.entries():
             if entry.task is not None:
-                room = await self.room("predict", entry.name)
-                await room.work.submit([{field.name: WARM_UP for field in room.fields}])
+                served = await self.open("predict", entry.name)
+                await served.worker.submit([{field.name: WARM_UP_TEXT for field in served.fields}])
             elif entry.model == "bert":
-                await (await self.room("embed", entry.name)).work.submit([WARM_UP])
-            if not _unfit(entry, "generate"):
-                writer = await self.room("generate", entry.name)
-                steps = partial(self.whole, writer, WARM_UP, GenerationConfig(max_new_tokens=1))
-                await anext(writer.work.submit(steps))
+                await (await self.open("embed", entry.name)).worker.submit([WARM_UP_TEXT])
+            if not _unsupported(entry, "generate"):
+                served = await self.open("generate", entry.name)
+                steps = partial(self.generate, served, WARM_UP_TEXT, GenerationConfig(max_new_tokens=1))
+                await anext(served.worker.submit(steps))
 
     def close(self, timeout: float | None = None) -> None:
-        """Takes nothing more, finishes what was taken, and waits for that at most so many seconds a model."""
+        """Accepts no more requests and waits up to `timeout` seconds per model for the accepted ones to finish."""
         self.closed = True
-        for room in list(self._rooms.values()):
-            room.work.close(timeout)
+        for served in list(self._served.values()):
+            served.worker.close(timeout)
 
     def _first(self, use: Use) -> str:
-        fitting = [entry.name for entry in self.registry.entries() if not _unfit(entry, use)]
-        if not fitting:
-            raise NoSuchModel(f"There is no model here that can {use}. Start the server with one.")
-        return fitting[0]
+        supported = [entry.name for entry in self.registry.entries() if not _unsupported(entry, use)]
+        if not supported:
+            raise NoSuchModel(f"This server has no model that can {use}. Start it with one.")
+        return supported[0]
 
-    def _open_predictor(self, entry: "Entry") -> "Room[Batcher[Input, dict[str, Any]]]":
+    # Opening.
+
+    def _open(self, use: Use, entry: "Entry") -> ServedModel[Any]:
+        if reason := _unsupported(entry, use):
+            raise HeadwayError(f"The model {entry.name!r} {reason}.")
+        create = {
+            "predict": self._create_predictor,
+            "embed": self._create_embedder,
+            "generate": self._create_generator,
+        }[use]
+        try:
+            return create(entry)
+        except NoSuchModel:
+            raise
+        except HeadwayError as error:  # the client cannot fix it: it belongs in the server's log
+            raise RuntimeError(f"the model {entry.name!r} cannot be opened: {error}") from error
+
+    def _create_predictor(self, entry: "Entry") -> "ServedModel[Batcher[Input, dict[str, Any]]]":
         name = entry.name
         fields = self.registry.task_model(name).task.fields
 
         def predict(inputs: Sequence[Input]) -> list[dict[str, Any]]:
             model = self.registry.task_model(name)
             answers = [prediction.to_json() for prediction in model.predict(list(inputs))]
-            self._count("predict", name, model.tokenizer, [text for one in inputs for text in _texts(one)])
+            self._count_tokens("predict", name, model.tokenizer, [text for one in inputs for text in _texts(one)])
             return answers
 
-        return _room(entry, fields, self._batcher("predict", name, predict, _cost_of_input))
+        return _served_model(entry, fields, self._batcher("predict", name, predict, _input_cost))
 
-    def _open_embedder(self, entry: "Entry") -> "Room[Batcher[str, Embedded]]":
+    def _create_embedder(self, entry: "Entry") -> "ServedModel[Batcher[str, Embedded]]":
         name = entry.name
         self.registry.embedder(name)
 
         def embed(texts: Sequence[str]) -> list[Embedded]:
             model = self.registry.embedder(name)
             vectors = model.embed(texts)
-            counts = self._count("embed", name, model.tokenizer, texts)
+            counts = self._count_tokens("embed", name, model.tokenizer, texts)
             return [Embedded(vector, count) for vector, count in zip(vectors, counts, strict=True)]
 
-        return _room(entry, (), self._batcher("embed", name, embed, _cost_of_text))
+        return _served_model(entry, (), self._batcher("embed", name, embed, _text_cost))
 
-    def _open_writer(self, entry: "Entry") -> Room[Turns]:
+    def _create_generator(self, entry: "Entry") -> ServedModel[Interleaver]:
         self.registry.language_model(entry.name)
-        return _room(entry, (), Turns(entry.name, most_waiting=self.limits.max_queue))
+        return _served_model(entry, (), Interleaver(entry.name, max_queue=self.limits.max_queue))
 
     def _batcher(
-        self, use: Use, name: str, work: Callable[[Sequence[Any]], list[Any]], cost: Callable[[Any], int]
+        self, use: Use, name: str, compute: Callable[[Sequence[Any]], list[Any]], cost: Callable[[Any], int]
     ) -> Batcher[Any, Any]:
-        def computed(texts: int) -> None:
-            self.metrics.batches.add(use, name, value=texts)
+        batch_texts = self.metrics.batch_texts.labels(use, name)
+        return Batcher(name, compute, cost, max_queue=self.limits.max_queue, on_batch=batch_texts.observe)
 
-        return Batcher(name, work, cost, budget=BATCH_TOKENS, most_waiting=self.limits.max_queue, computed=computed)
-
-    def _count(self, use: Use, name: str, tokenizer: "Tokenizer", texts: Sequence[str]) -> list[int]:
-        """The tokens of each text, without special ones."""
+    def _count_tokens(self, use: Use, name: str, tokenizer: "Tokenizer", texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text, without special tokens; adds them to the metrics."""
         counts = [len(ids) for ids in tokenizer.encode_ids(texts)]
-        self.metrics.tokens.add(use, name, by=sum(counts))
+        self.metrics.tokens.labels(use, name).inc(sum(counts))
         return counts
 
-    # -- going on with a text
+    # Generation.
 
-    def whole(
-        self, room: Room[Turns], prompt: str, config: "GenerationConfig"
+    def generate(
+        self, served: ServedModel[Interleaver], prompt: str, config: "GenerationConfig"
     ) -> "Iterator[tuple[Generation, ...] | None]":
-        """Goes on with a text, None at each step, and gives all its samples, or the best of its beams, at the end."""
+        """Generates texts: None after each step, and all samples, or the best beams, at the end."""
         from ...core.generation.generation import CACHE_BYTES, generate_in_steps
 
-        # Of what a computation alone may keep, each of those that are under way now gets its share.
-        share = CACHE_BYTES // max(1, room.work.under_way)
-        for found in generate_in_steps(*self._language_model(room), prompt, config, cache_bytes=share):
-            if found is not None:
-                self.metrics.tokens.add("generate", room.name, by=sum(len(one.token_ids) for one in found))
-            yield found
+        cache_bytes = CACHE_BYTES // max(1, served.worker.num_active)  # concurrent generations share the memory
+        for texts in generate_in_steps(*self._language_model(served), prompt, config, cache_bytes=cache_bytes):
+            if texts is not None:
+                self._count_generated(served.name, sum(len(one.token_ids) for one in texts))
+            yield texts
 
-    def piecewise(self, room: Room[Turns], prompt: str, config: "GenerationConfig") -> "Iterator[StreamedText | None]":
-        """Goes on with a text and gives it as it comes."""
+    def stream(
+        self, served: ServedModel[Interleaver], prompt: str, config: "GenerationConfig"
+    ) -> "Iterator[StreamedText | None]":
+        """Generates texts piece by piece: None after a step that completes no piece."""
         from ...core.generation.generation import stream
 
-        for part in stream(*self._language_model(room), prompt, config):
+        for part in stream(*self._language_model(served), prompt, config):
             if part.generation is not None:
-                self.metrics.tokens.add("generate", room.name, by=len(part.generation.token_ids))
+                self._count_generated(served.name, len(part.generation.token_ids))
             yield part if part.piece or part.generation is not None else None
 
-    def _language_model(self, room: Room[Turns]) -> "tuple[Network, Tokenizer]":
-        return self.registry.language_model(room.name)
+    def _count_generated(self, name: str, tokens: int) -> None:
+        self.metrics.tokens.labels("generate", name).inc(tokens)
+
+    def _language_model(self, served: ServedModel[Interleaver]) -> "tuple[Network, Tokenizer]":
+        return self.registry.language_model(served.name)
 
 
-def _unfit(entry: "Entry", use: Use) -> str | None:
-    """Why a model cannot be used so, if it cannot."""
+def _unsupported(entry: "Entry", use: Use) -> str | None:
+    """Why a model does not support a use, or None if it does."""
     if use == "predict" and entry.task is None:
-        return "has no head that answers anything; /embed makes vectors with it"
+        return "has no task head; use /embed for its embeddings"
     if use == "generate" and entry.model != "gpt2":
-        return "is a BERT, which cannot go on with a text; name a GPT-2"
+        return "is a BERT model, which cannot generate text; choose a GPT-2 model"
     return None
 
 
-def _room(entry: "Entry", fields: "tuple[Field, ...]", work: Work) -> Room[Work]:
+def _served_model(entry: "Entry", fields: "tuple[Field, ...]", worker: WorkerT) -> ServedModel[WorkerT]:
     config = entry.folder / "config.json"
-    return Room(entry.name, entry.task, fields, work, config, config.stat().st_mtime)
-
-
-def _opened(entry: "Entry", use: Use, opened: "Callable[[Entry], Room[Any]]") -> Room[Any]:
-    if why := _unfit(entry, use):
-        raise HeadwayError(f"The model {entry.name!r} {why}.")
-    try:
-        return opened(entry)
-    except NoSuchModel:
-        raise
-    except HeadwayError as error:  # whoever asks cannot mend it: it belongs into the server's log
-        raise RuntimeError(f"the model {entry.name!r} cannot be opened: {error}") from error
+    return ServedModel(entry.name, entry.task, fields, worker, config, config.stat().st_mtime)
 
 
 def _texts(given: Input) -> Iterator[str]:
@@ -252,9 +259,9 @@ def _texts(given: Input) -> Iterator[str]:
             yield from text
 
 
-def _cost_of_text(text: str) -> int:
+def _text_cost(text: str) -> int:
     return 2 + len(text) // CHARACTERS_PER_TOKEN
 
 
-def _cost_of_input(given: Input) -> int:
-    return sum(map(_cost_of_text, _texts(given)))
+def _input_cost(given: Input) -> int:
+    return sum(map(_text_cost, _texts(given)))

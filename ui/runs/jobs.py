@@ -21,7 +21,7 @@ from typing import Self
 
 from ...core.atomic_files import atomic_folder, disk_errors
 from ...core.errors import HeadwayError
-from ..onednn_cache import KERNELS_KEPT
+from ..onednn_cache import CACHE_VARIABLES
 from .job import AT_ONCE, History, Job, Request, Status
 
 SECONDS_BETWEEN_LOOKS = 0.5  # while something is under way
@@ -243,7 +243,7 @@ class Jobs:
             job.end("failed", f"The training process could not be started ({error}). Free some memory and try again.")
 
     def _launch(self, job: Job) -> "subprocess.Popen[bytes]":
-        not_its = (*LAUNCHERS, *KERNELS_KEPT)  # training is faster with all kernels that it has use for
+        not_its = (*LAUNCHERS, *CACHE_VARIABLES)  # training is faster with all kernels that it has use for
         environment = {name: value for name, value in os.environ.items() if name not in not_its}
         with (job.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
