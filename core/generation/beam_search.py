@@ -149,12 +149,12 @@ def beam_search(
         if not running:
             return [search.finished[: config.num_return_sequences] for search in searches]
         if forked:
-            cache.keep(rows)
+            cache.reorder(rows)
         else:  # with room for as many beams as there may be, though fewer go on where stop strings end some at once
             room = max(1, min(config.max_new_tokens, max(search.room for search in searches)) - 1)
-            cache = cache.fork([config.num_beams * one for one in still_open], room=room)
+            cache = cache.fork([config.num_beams * one for one in still_open], capacity=room)
             starts = range(0, len(cache), config.num_beams)
-            cache.keep([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
+            cache.reorder([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
             forked = True
         newest = [beam.token_ids[-1] for search in running for beam in search.running]
         if seen is not None:

@@ -130,7 +130,7 @@ def next_logits(network: Network, cache: KVCache, sequences: Sequence[Sequence[i
     """Reads new tokens of every row and gives the logits of what comes next, (R, V) in fp32."""
     assert network.head is not None
     batch = cache.extend(sequences)
-    hidden = network.backbone(batch, cache=cache)
+    hidden = network.backbone(batch, cache)
     return network.head(hidden if len(hidden) == len(batch) else hidden[batch.last]).float()
 
 
@@ -186,7 +186,7 @@ def decode(
             return
         if len(running) < len(rows):
             rows = [rows[i] for i in running]
-            cache.keep(running)
+            cache.reorder(running)
             seen = None if seen is None else seen[running]
         if slides:
             for i, length in enumerate(cache.total_lengths):
@@ -207,12 +207,12 @@ def read_prompts(network: Network, prompts: Sequence[Sequence[int]], *, room: in
     model = language_model(network)
     begin = _begin_alike(prompts)
     if begin < FEWEST_SHARED:
-        cache = KVCache.of(model, rows=len(prompts), room=max(map(len, prompts)) + room)
+        cache = model.new_cache(len(prompts), max(map(len, prompts)) + room)
         return cache, next_logits(network, cache, prompts)
-    prefix = KVCache.of(model, rows=1, room=begin)
-    model(prefix.extend([prompts[0][:begin]]), cache=prefix)
+    prefix = model.new_cache(1, begin)
+    model(prefix.extend([prompts[0][:begin]]), prefix)
     rest = [prompt[begin:] for prompt in prompts]
-    cache = prefix.fork([len(prompts)], room=max(map(len, rest)) + room)
+    cache = prefix.fork([len(prompts)], capacity=max(map(len, rest)) + room)
     return cache, next_logits(network, cache, rest)
 
 
@@ -234,7 +234,7 @@ def _read(
     if slides:
         window = model.config.max_positions
         prompts = [row.fresh[-window:] for row in rows]
-        cache = KVCache.of(model, rows=len(rows), room=max(min(window, len(prompt) + more) for prompt in prompts))
+        cache = model.new_cache(len(rows), max(min(window, len(prompt) + more) for prompt in prompts))
         return cache, next_logits(network, cache, prompts)
     firsts = {row.prompt: row.fresh for row in rows}
     count = len(rows) // len(firsts)
@@ -242,7 +242,7 @@ def _read(
     cache, logits = read_prompts(network, list(firsts.values()), room=room if count == 1 else 0)
     if count == 1:
         return cache, logits
-    return cache.fork([count] * len(firsts), room=room), logits.repeat_interleave(count, dim=0)
+    return cache.fork([count] * len(firsts), capacity=room), logits.repeat_interleave(count, dim=0)
 
 
 def _append(

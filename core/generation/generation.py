@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import HeadwayError
-from ..models.cache import cache_dtype
 from ..models.heads import Network
 from ..tokenizers.text_stream import token_bytes
 from ..tokenizers.tokenizer import Tokenizer
@@ -240,7 +239,7 @@ def _steps(
     check_prompts(prompts, model, config)
     size = model.config
     window = size.max_positions
-    budget = max(1, cache_bytes // (2 * size.num_layers * size.hidden_size * cache_dtype(model).itemsize))  # in tokens
+    budget = max(1, cache_bytes // model.cache_bytes_per_token)  # in tokens
     # Samples of a prompt share its part of the cache, unless the context slides.
     slides = config.context == "slide" and any(room_after(p, model) < config.max_new_tokens for p in prompts)
     each = window if slides else min(config.max_new_tokens, window)

@@ -1,9 +1,13 @@
-"""Attention inside each sequence of a packed batch, by the kernel that suits the device."""
+"""Attention within each sequence of a packed batch: the kernels, and which of them runs when.
+
+B batch, T tokens, H heads, D head size; R sequences of n tokens each in a run. T' is T plus the rows that `pad_rows`
+(layers.py) appends; their output is zero.
+"""
 
 import inspect
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -11,115 +15,170 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cpu import has_amx
+from .attention_layout import SHORT
 from .packing import PackedBatch
-from .training_attention import SHORT, _TrainingAttention
+from .training_attention import attend_in_training
+
+HALF = (torch.bfloat16, torch.float16)
+PRODUCT_SCORES = 2**20  # attention scores per matrix product: they fit in the processor's cache
 
 
 def attend(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
-    """Scaled dot-product attention of every sequence with itself, (T, 3, H, D) -> (T, H, D).
-
-    On the CPU there may be more rows than tokens (`pad_rows`); one call for each run of sequences of equal length, in
-    training of about equal length. On CUDA in half precision and without dropout, the variable-length kernel;
-    elsewhere the sequences are padded in here and nowhere else.
-    """
-    on_cpu = qkv.device.type == "cpu"
-    if on_cpu and qkv.requires_grad and torch.is_grad_enabled():
-        with torch.autocast("cpu", enabled=False):  # it would cast every small product back and forth
-            return _TrainingAttention.apply(qkv, batch, causal, dropout, scale)  # pyright: ignore[reportReturnType]
-    if on_cpu:
-        return _attend_by_run(qkv, batch, causal, dropout, scale)
-    q, k, v = qkv.unbind(-3)
-    half = q.dtype in (torch.bfloat16, torch.float16)
-    if q.device.type == "cuda" and half and dropout == 0 and (varlen := _variable_length_kernel()):
-        longest, offsets = max(batch.lengths), batch.cu_seqlens
-        window = (-1, 0) if causal else (-1, -1)
-        return varlen(q, k, v, offsets, offsets, longest, longest, scale=scale, window_size=window)
-    return _attend_padded(q, k, v, batch, causal, dropout, scale)
-
-
-def attend_alone(qkv: Tensor, batch: PackedBatch, only: Tensor, *, scale: float) -> Tensor:
-    """Attention of one token of each sequence, which sees all of it, without gradients; (T, 3, H, D) -> (B, H, D).
+    """Scaled dot-product attention of every sequence with itself, (T', 3, H, D) -> (T', H, D).
 
     Args:
-        qkv: of all tokens, and perhaps of rows below that no sequence owns.
+        qkv: queries, keys and values.
         batch: the sequences.
-        only: the token of each, (B,).
-        scale: what the dot products are multiplied by.
+        causal: a token attends to itself and earlier tokens only.
+        dropout: probability that an attention weight is dropped.
+        scale: factor of the dot products.
     """
-    # For a single query torch's kernel for the CPU takes five times as long in half precision.
-    q = qkv[only, 0].float()[:, :, None]  # (B, H, 1, D)
+    kernel = choose_kernel(qkv, causal=causal, dropout=dropout)
+    return kernel(qkv, batch, causal=causal, dropout=dropout, scale=scale)
+
+
+def attend_at(qkv: Tensor, batch: PackedBatch, rows: Tensor, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """`attend` at one token per sequence, which attends to the whole sequence: (T', 3, H, D) -> (B, H, D).
+
+    Args:
+        qkv: as in `attend`.
+        batch: as in `attend`.
+        rows: the token of each sequence, (B,); the last one where attention is causal.
+        causal: as in `attend`.
+        dropout: as in `attend`.
+        scale: as in `attend`.
+    """
+    kernel = choose_kernel(qkv, causal=causal, dropout=dropout, single_query=True)
+    if kernel is attend_single_query:
+        return attend_single_query(qkv, batch, rows, scale=scale)
+    return kernel(qkv, batch, causal=causal, dropout=dropout, scale=scale)[rows]
+
+
+def choose_kernel(qkv: Tensor, *, causal: bool, dropout: float, single_query: bool = False) -> Callable[..., Tensor]:
+    """The fastest kernel: the first row that applies.
+
+    | device | precision | when                        | kernel              | why                                   |
+    |--------|-----------|-----------------------------|---------------------|---------------------------------------|
+    | CPU    | any       | training                    | attend_in_training  | torch's kernel has no dropout; its    |
+    |        |           |                             |                     | fallback takes 2 to 5 times as long   |
+    | CPU    | any       | inference, one query per    | attend_single_query | skips all other queries; in half      |
+    |        |           | sequence                    |                     | precision torch's kernel takes 5      |
+    |        |           |                             |                     | times as long for a single query      |
+    | CPU    | half      | inference, not causal, on a | attend_by_products  | takes 2/3 of the time of torch's      |
+    |        |           | processor without AMX       |                     | kernel from 64 tokens on              |
+    | CPU    | any       | otherwise                   | attend_by_runs      | torch's kernel without padding; with  |
+    |        |           |                             |                     | AMX it takes 1/2 to 2/3 of the time   |
+    |        |           |                             |                     | of attend_by_products                 |
+    | CUDA   | half      | no dropout                  | attend_varlen       | one call for all sequences, without   |
+    |        |           |                             |                     | padding                               |
+    | any    | any       | otherwise                   | attend_padded       | supports everything                   |
+    """
+    half = qkv.dtype in HALF
+    if qkv.device.type == "cpu":
+        if qkv.requires_grad and torch.is_grad_enabled():
+            return attend_in_training
+        if single_query and dropout == 0 and not torch.is_grad_enabled():
+            return attend_single_query
+        if half and not causal and dropout == 0 and not has_amx():
+            return attend_by_products
+        return attend_by_runs
+    if qkv.device.type == "cuda" and half and dropout == 0 and varlen_kernel():
+        return attend_varlen
+    return attend_padded
+
+
+def attend_single_query(qkv: Tensor, batch: PackedBatch, rows: Tensor, *, scale: float) -> Tensor:
+    """Attention of one token per sequence, computed in fp32: (T', 3, H, D) and `rows` (B,) -> (B, H, D)."""
+    q = qkv[rows, 0].float()[:, :, None]  # (B, H, 1, D)
     outputs, first = [], 0
     for start, count, length in batch.runs:
-        keys_and_values = qkv[start : start + count * length, 1:].float().unflatten(0, (count, length))
-        k, v = keys_and_values.transpose(1, 3).unbind(2)  # (count, H, n, D)
-        outputs.append(F.scaled_dot_product_attention(q[first : first + count], k, v, scale=scale))
+        kv = qkv[start : start + count * length, 1:].float().unflatten(0, (count, length))  # (R, n, 2, H, D)
+        k, v = kv.transpose(1, 3).unbind(2)  # (R, H, n, D)
+        outputs.append(F.scaled_dot_product_attention(q[first : first + count], k, v, scale=scale))  # (R, H, 1, D)
         first += count
     return torch.cat(outputs)[:, :, 0].to(qkv.dtype)
 
 
-@cache
-def _variable_length_kernel() -> Callable[..., Any] | None:
-    """Torch's kernel for packed sequences, where this version's takes the options that we need."""
-    from torch.nn.attention import varlen
-
-    wanted = {"scale", "window_size"}
-    return varlen.varlen_attn if wanted <= inspect.signature(varlen.varlen_attn).parameters.keys() else None
+def attend_by_runs(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """One call of torch's fused kernel for each run of sequences of equal length."""
+    return _by_run(partial(_fused, causal=causal, dropout=dropout, scale=scale), qkv, batch)
 
 
-def _attend_by_run(qkv: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float) -> Tensor:
-    half = qkv.dtype in (torch.bfloat16, torch.float16)
-    by_products = half and not causal and dropout == 0 and not has_amx()
-    outputs = []
-    more = len(qkv) - batch.num_tokens  # rows that no sequence owns
-    *runs, rest = qkv.split([*(count * length for _, count, length in batch.runs), more])
-    for (_, count, length), run in zip(batch.runs, runs, strict=True):
-        run = run.unflatten(0, (count, length))  # (count, n, 3, H, D)
-        if by_products and length >= SHORT:
-            out = _attend_by_products(run, scale)
-        else:
-            q, k, v = run.transpose(1, 3).unbind(2)  # (count, H, n, D)
-            out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
-        outputs.append(out.transpose(1, 2).flatten(0, 1))
+def attend_by_products(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """Matrix products for each run of sequences of SHORT tokens and more, torch's fused kernel for the others."""
+    assert not causal
+    assert dropout == 0
+
+    def kernel(run: Tensor) -> Tensor:
+        if run.shape[1] >= SHORT:
+            return _products(run, scale)
+        return _fused(run, causal=False, dropout=0.0, scale=scale)
+
+    return _by_run(kernel, qkv, batch)
+
+
+def _by_run(kernel: Callable[[Tensor], Tensor], qkv: Tensor, batch: PackedBatch) -> Tensor:
+    """Applies a kernel (R, n, 3, H, D) -> (R, H, n, D) to every run of the batch: (T', 3, H, D) -> (T', H, D)."""
+    padding = len(qkv) - batch.num_tokens
+    *runs, rest = qkv.split([*(count * length for _, count, length in batch.runs), padding])
+    outputs = [
+        kernel(run.unflatten(0, (count, length))).transpose(1, 2).flatten(0, 1)  # (R n, H, D)
+        for (_, count, length), run in zip(batch.runs, runs, strict=True)
+    ]
     return torch.cat([*outputs, torch.zeros_like(rest[:, 0])])
 
 
-def _attend_by_products(run: Tensor, scale: float) -> Tensor:
-    """Attention as two products and a softmax, (count, n, 3, H, D) -> (count, H, n, D).
+def _fused(run: Tensor, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    q, k, v = run.transpose(1, 3).unbind(2)  # (R, H, n, D)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
 
-    In half precision oneDNN's products take two thirds of the time of torch's fused kernel, as long as the scores
-    between them stay in the processor's cache and the sequences are not short. Not so on a processor with tiles for
-    products of matrices (AMX), which the fused kernel uses too: there it takes half to two thirds of the time.
-    """
+
+def _products(run: Tensor, scale: float) -> Tensor:
     count, length, _, heads, size = run.shape
-    q, k, v = run.permute(2, 0, 3, 1, 4).reshape(3, count * heads, length, size)
-    no_bias = q.new_empty(1)
+    qkv = run.permute(2, 0, 3, 1, 4).reshape(3, count * heads, length, size)  # (3, R H, n, D)
+    no_bias = run.new_empty(1)
     at_once = max(1, PRODUCT_SCORES // length**2)
     out = [
-        torch.bmm(torch.baddbmm(no_bias, one_q, one_k.transpose(1, 2), beta=0, alpha=scale).softmax(dim=-1), one_v)
-        for one_q, one_k, one_v in zip(q.split(at_once), k.split(at_once), v.split(at_once), strict=True)
+        torch.bmm(torch.baddbmm(no_bias, q, k.transpose(1, 2), beta=0, alpha=scale).softmax(dim=-1), v)
+        for q, k, v in qkv.split(at_once, dim=1)
     ]
     return torch.cat(out).unflatten(0, (count, heads))
 
 
-PRODUCT_SCORES = 2**20  # attention scores between two products
+@cache
+def varlen_kernel() -> Callable[..., Any] | None:
+    """Returns torch's kernel for packed sequences, if this version of torch has the options that are needed."""
+    from torch.nn.attention import varlen
+
+    needed = {"scale", "window_size"}
+    return varlen.varlen_attn if needed <= inspect.signature(varlen.varlen_attn).parameters.keys() else None
 
 
-def _attend_padded(
-    q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch, causal: bool, dropout: float, scale: float
-) -> Tensor:
-    longest = max(batch.lengths)
-    lengths = batch.cu_seqlens.diff()
-    inside = torch.arange(longest, device=q.device) < lengths[:, None]  # (B, n)
-    rows = torch.repeat_interleave(torch.arange(len(batch), device=q.device), lengths, output_size=len(q))
+def attend_varlen(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """One call of torch's kernel for packed sequences (CUDA, half precision)."""
+    kernel = varlen_kernel()
+    assert kernel is not None
+    assert dropout == 0
+    q, k, v = qkv.unbind(-3)  # (T, H, D)
+    longest, offsets = max(batch.lengths), batch.cu_seqlens
+    window = (-1, 0) if causal else (-1, -1)
+    return kernel(q, k, v, offsets, offsets, longest, longest, scale=scale, window_size=window)
+
+
+def attend_padded(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """Pads the sequences to the longest one and masks the padding."""
+    longest, device = max(batch.lengths), qkv.device
+    lengths = batch.cu_seqlens.diff()  # (B,)
+    inside = torch.arange(longest, device=device) < lengths[:, None]  # (B, n)
+    rows = torch.repeat_interleave(torch.arange(len(batch), device=device), lengths, output_size=batch.num_tokens)
     padded = (
-        x.new_zeros(len(batch), longest, *x.shape[1:]).index_put((rows, batch.position_ids), x) for x in (q, k, v)
-    )
-    mask = inside[:, None, None, :]
+        x.new_zeros(len(batch), longest, *x.shape[1:]).index_put((rows, batch.position_ids), x).transpose(1, 2)
+        for x in qkv.unbind(-3)
+    )  # (B, H, n, D)
+    mask = inside[:, None, None, :]  # (B, 1, 1, n)
     if causal:
-        mask = mask & torch.ones(longest, longest, dtype=torch.bool, device=q.device).tril()
-    out = F.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in padded), attn_mask=mask, dropout_p=dropout, scale=scale
-    )
+        mask = mask & torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+    out = F.scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=scale)  # (B, H, n, D)
     return out.transpose(1, 2)[rows, batch.position_ids]
 
 

@@ -1,35 +1,42 @@
-"""BERT, the encoder: every token looks both ways.
+"""BERT, the encoder: every token attends to its whole sequence.
 
-Devlin et al. 2019, https://arxiv.org/abs/1810.04805; numerically the published checkpoints.
-Read beside gpt2.py: norms come after each sub-layer (post-norm), attention looks both ways, and a sequence is
-summed up by its first token, `[CLS]`.
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805; numerically equal to the published checkpoints.
+Compare gpt2.py: here norms follow each sub-layer (post-norm), attention is bidirectional, and the first token,
+`[CLS]`, represents the sequence.
 
-Shapes: B sequences, T tokens in all, C hidden size, V vocabulary.
+B batch, T tokens, C hidden, V vocabulary. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import HeadwayError
 from .dropout import Dropout
-from .layers import (
-    ACTIVATIONS,
-    HF_ACTIVATIONS,
-    FeedForward,
-    SelfAttention,
-    Trace,
-    embedding,
-    init_weights,
-    pad_rows,
-    take_selected,
-)
+from .layers import ACTIVATIONS, FeedForward, SelfAttention, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
+from .published_config import read_fields, refuse_unsupported, write_fields
 
-IMPLEMENTED = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
+# Our field of the configuration -> its name in config.json.
+PUBLISHED_NAMES = {
+    "vocab_size": "vocab_size",
+    "max_positions": "max_position_embeddings",
+    "num_segments": "type_vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "activation": "hidden_act",
+    "norm_eps": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "head_dropout": "classifier_dropout",
+    "init_std": "initializer_range",
+    "tie_embeddings": "tie_word_embeddings",
+}
+SUPPORTED = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class BertConfig:
     attention_dropout: float = 0.1
     head_dropout: float = 0.1
     init_std: float = 0.02
-    tie_embeddings: bool = True  # the masked-language-model head's output matrix is the token embedding
+    tie_embeddings: bool = True  # the output matrix of the masked-language-modeling head is the token embedding
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> Self:
@@ -63,53 +70,13 @@ class BertConfig:
         Raises:
             HeadwayError: a field asks for arithmetic that is not implemented; the message names it.
         """
-        for name, only in IMPLEMENTED.items():
-            if config.get(name, only) not in (only, None):
-                raise HeadwayError(f"config.json asks for {name}={config[name]!r}; BERT here has {only!r} only.")
-        activation = config.get("hidden_act", "gelu")
-        if activation not in HF_ACTIVATIONS:
-            raise HeadwayError(
-                f"config.json asks for hidden_act={activation!r}; known are {', '.join(HF_ACTIVATIONS)}."
-            )
-        default = cls()
-        dropout = config.get("hidden_dropout_prob", default.dropout)
-        head_dropout = config.get("classifier_dropout")
-        return cls(
-            vocab_size=config.get("vocab_size", default.vocab_size),
-            max_positions=config.get("max_position_embeddings", default.max_positions),
-            num_segments=config.get("type_vocab_size", default.num_segments),
-            hidden_size=config.get("hidden_size", default.hidden_size),
-            num_layers=config.get("num_hidden_layers", default.num_layers),
-            num_heads=config.get("num_attention_heads", default.num_heads),
-            intermediate_size=config.get("intermediate_size", default.intermediate_size),
-            activation=HF_ACTIVATIONS[activation],
-            norm_eps=config.get("layer_norm_eps", default.norm_eps),
-            dropout=dropout,
-            attention_dropout=config.get("attention_probs_dropout_prob", default.attention_dropout),
-            head_dropout=dropout if head_dropout is None else head_dropout,
-            init_std=config.get("initializer_range", default.init_std),
-            tie_embeddings=config.get("tie_word_embeddings", True),
-        )
+        refuse_unsupported(config, SUPPORTED, "BERT")
+        fields = read_fields(config, PUBLISHED_NAMES)
+        return cls(**{"head_dropout": fields.get("dropout", cls.dropout), **fields})
 
     def to_hf(self) -> dict[str, Any]:
         """The fields of a published config.json."""
-        return {
-            "model_type": "bert",
-            "vocab_size": self.vocab_size,
-            "max_position_embeddings": self.max_positions,
-            "type_vocab_size": self.num_segments,
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.num_layers,
-            "num_attention_heads": self.num_heads,
-            "intermediate_size": self.intermediate_size,
-            "hidden_act": {"gelu_tanh": "gelu_new"}.get(self.activation, self.activation),
-            "layer_norm_eps": self.norm_eps,
-            "hidden_dropout_prob": self.dropout,
-            "attention_probs_dropout_prob": self.attention_dropout,
-            "classifier_dropout": self.head_dropout,
-            "initializer_range": self.init_std,
-            "tie_word_embeddings": self.tie_embeddings,
-        }
+        return {"model_type": "bert", **write_fields(self, PUBLISHED_NAMES)}
 
 
 # Turc et al. 2019 (https://arxiv.org/abs/1908.08962) for the small ones, Devlin et al. 2019 for base and large.
@@ -123,7 +90,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class BertBlock(nn.Module):
-    """One layer of the encoder: each sub-layer is added to its input, then the sum is normalised."""
+    """A layer of the encoder: each sub-layer's output is added to its input, then the sum is normalized."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -133,48 +100,56 @@ class BertBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
-        """(T, C) -> (T, C); (B, C) with `only`, one token of each sequence."""
-        attended = self.attn(x, batch, trace, only=only)
-        x = self.norm1((x if only is None else x[only]) + self.dropout(attended))
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        """(T', C) -> (T', C)."""
+        x = self.norm1(x + self.dropout(self.attn(x, batch)))
+        return self.norm2(x + self.dropout(self.mlp(x)))
+
+    def forward_at(self, x: Tensor, batch: PackedBatch, rows: Tensor) -> Tensor:
+        """(T', C) -> (B, C): `forward` at one token per sequence."""
+        x = self.norm1(x[rows] + self.dropout(self.attn.forward_at(x, batch, rows)))
         return self.norm2(x + self.dropout(self.mlp(x)))
 
 
 class Bert(nn.Module):
-    """The encoder: token ids to one vector a token."""
+    """The encoder: token ids to one vector per token."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = embedding(config.max_positions, config.hidden_size)
-        self.segment_embedding = embedding(config.num_segments, config.hidden_size)
+        self.token_embedding = new_embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = new_embedding(config.max_positions, config.hidden_size)
+        self.segment_embedding = new_embedding(config.num_segments, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
         init_weights(self, config.init_std)
 
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """The hidden states after the last block, (T, C)."""
+        return self._run(self.blocks, batch)[: batch.num_tokens]
+
+    def forward_at(self, batch: PackedBatch, rows: Tensor) -> Tensor:
+        """`forward` at one token per sequence, `rows` (B,): (B, C). The last block skips all other tokens."""
+        *blocks, last = self.blocks
+        assert isinstance(last, BertBlock)
+        return last.forward_at(self._run(blocks, batch), batch, rows)
+
     def embed(self, batch: PackedBatch) -> Tensor:
-        """What enters the first block, (T, C)."""
+        """The input of the first block, (T, C)."""
         x = self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids)
         return self.dropout(self.embedding_norm(x + self.segment_embedding(batch.segment_ids)))
 
-    def forward(self, batch: PackedBatch, trace: Trace | None = None, only: Tensor | None = None) -> Tensor:
-        """The last layer's hidden states, (T, C); (B, C) with `only`, one token of each sequence, and no trace."""
-        x = self.embed(batch)
-        if trace is None:
-            x = pad_rows(x)
-        else:
-            trace.hidden_states.append(x)
-        for block in self.blocks:
-            x = block(x, batch, trace, only if block is self.blocks[-1] else None)
-            if trace is not None:
-                trace.hidden_states.append(x)
-        return x[: batch.num_tokens]
+    def _run(self, blocks: Iterable[nn.Module], batch: PackedBatch) -> Tensor:
+        """The hidden states after some blocks, (T', C)."""
+        x = pad_rows(self.embed(batch))
+        for block in blocks:
+            x = block(x, batch)
+        return x
 
 
 class BertPooler(nn.Module):
-    """A sequence's summary: the vector of its first token, `[CLS]`, through a linear layer and tanh."""
+    """A sequence's vector: that of its first token, `[CLS]`, through a linear layer and tanh."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -183,11 +158,19 @@ class BertPooler(nn.Module):
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """(T, C) -> (B, C)."""
-        return torch.tanh(self.dense(hidden[batch.first]))
+        return self.forward_at(hidden[self.rows(batch)])
+
+    def forward_at(self, first: Tensor) -> Tensor:
+        """(B, C) -> (B, C): `forward`, given the vectors of the first tokens only."""
+        return torch.tanh(self.dense(first))
+
+    def rows(self, batch: PackedBatch) -> Tensor:
+        """The token of each sequence that is read, (B,)."""
+        return batch.first
 
 
 class MaskedLMHead(nn.Module):
-    """Which word stands behind a mask: a transform, then the token embedding as output matrix."""
+    """Predicts masked tokens: a transform, then the token embedding as output matrix."""
 
     def __init__(self, config: BertConfig, token_embedding: nn.Embedding) -> None:
         super().__init__()
@@ -200,13 +183,14 @@ class MaskedLMHead(nn.Module):
             self.lm_head.weight = token_embedding.weight
 
     def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
-        """Any tokens' vectors (N, C) -> logits (N, V); of the batch's selected tokens alone where it has some."""
-        hidden = take_selected(hidden, batch)
+        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V)."""
+        if batch is not None and batch.selected is not None:
+            hidden = hidden[batch.selected]
         return self.lm_head(self.norm(self.activation(self.dense(hidden))))
 
 
 class PretrainingHead(nn.Module):
-    """BERT's two pretraining heads: masked words, and whether the second segment followed the first."""
+    """BERT's two pretraining heads: masked tokens, and whether the second segment follows the first."""
 
     def __init__(self, config: BertConfig, token_embedding: nn.Embedding) -> None:
         super().__init__()
@@ -216,5 +200,5 @@ class PretrainingHead(nn.Module):
         init_weights(self.next_sentence, config.init_std)
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """(T, C) -> masked-word logits (T, V) and next-sentence logits (B, 2); 0 means that it followed."""
+        """(T, C) -> masked-token logits (T, V) and next-sentence logits (B, 2); class 0 means that it follows."""
         return self.masked_lm(hidden, batch), self.next_sentence(self.pooler(hidden, batch))

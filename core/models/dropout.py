@@ -1,4 +1,4 @@
-"""Dropout, on the CPU with 16-bit random masks."""
+"""Dropout that draws 16-bit random masks on the CPU."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def keep_bits(shape: Sequence[int]) -> Tensor:
-    """Uniformly random 16-bit numbers, int16: below a threshold means kept.
+def random_bits(shape: Sequence[int]) -> Tensor:
+    """Uniformly random int16 numbers for `keep_mask`.
 
-    One 64-bit draw decides four elements; drawing a Bernoulli number for each is the slowest part of dropout on a CPU.
+    Four elements share one 64-bit draw: a Bernoulli draw per element is the slowest part of dropout on a CPU.
     """
     count = math.prod(shape)
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
@@ -20,24 +20,24 @@ def keep_bits(shape: Sequence[int]) -> Tensor:
 
 
 def keep_mask(bits: Tensor, dropout: float, dtype: torch.dtype) -> Tensor:
-    """1 where an element is kept, 0 where it is dropped, in the dtype that it is multiplied with."""
+    """1 for an element that is kept and 0 for one that is dropped, in the dtype it is multiplied with."""
     threshold = round((1 - dropout) * 2**16) - 2**15
     return torch.lt(bits, threshold, out=torch.empty(bits.shape, dtype=dtype))
 
 
 class _CPUDropout(torch.autograd.Function):
-    """Dropout on the CPU, keeping two bytes an element for the way back."""
+    """Dropout that saves two bytes per element for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropout: float) -> Tensor:
-        bits = keep_bits(x.shape)
+        bits = random_bits(x.shape)
         ctx.save_for_backward(bits)
         ctx.dropout = dropout
         return keep_mask(bits, dropout, x.dtype).mul_(x).mul_(1 / (1 - dropout))
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the parameter names
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, None]:
         (bits,), (grad,) = ctx.saved_tensors, grad_outputs
@@ -45,10 +45,10 @@ class _CPUDropout(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout, several times faster on a CPU; the chance is rounded to a multiple of 2^-16."""
+    """nn.Dropout, several times faster on a CPU; there the probability is rounded to a multiple of 2^-16."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape -> the same; the identity outside training."""
+        """Any shape -> the same shape; the identity outside training."""
         if self.training and 0 < self.p < 1 and input.device.type == "cpu":
             return _CPUDropout.apply(input, self.p)  # pyright: ignore[reportReturnType]
         return super().forward(input)

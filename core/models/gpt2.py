@@ -1,35 +1,45 @@
-"""GPT-2, the decoder: every token looks back.
+"""GPT-2, the decoder: every token attends to itself and earlier tokens.
 
-Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; numerically the published checkpoints.
-Read beside bert.py: norms come before each sub-layer (pre-norm) with one more at the end, attention looks back only,
-and a sequence is summed up by its last token.
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; numerically equal to the published
+checkpoints. Compare bert.py: here norms precede each sub-layer (pre-norm) with one more at the end, attention is
+causal, and the last token represents the sequence.
 
-Shapes: B sequences, T tokens in all, C hidden size, V vocabulary.
+B batch, T tokens, C hidden, V vocabulary. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
-from ..errors import HeadwayError
+from .cache import KVCache, LayerCache
 from .dropout import Dropout
-from .layers import (
-    HF_ACTIVATIONS,
-    FeedForward,
-    SelfAttention,
-    Trace,
-    embedding,
-    init_matrix,
-    init_weights,
-    pad_rows,
-    take_selected,
-)
+from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
+from .published_config import read_fields, refuse_unsupported, write_fields
 
-if TYPE_CHECKING:
-    from .cache import KVCache, LayerCache
+# Our field of the configuration -> its name in config.json.
+PUBLISHED_NAMES = {
+    "vocab_size": "vocab_size",
+    "max_positions": "n_positions",
+    "hidden_size": "n_embd",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
+    "intermediate_size": "n_inner",
+    "activation": "activation_function",
+    "norm_eps": "layer_norm_epsilon",
+    "dropout": "resid_pdrop",
+    "embedding_dropout": "embd_pdrop",
+    "attention_dropout": "attn_pdrop",
+    "head_dropout": "classifier_dropout",
+    "init_std": "initializer_range",
+    "scale_attention": "scale_attn_weights",
+    "scale_attention_by_layer": "scale_attn_by_inverse_layer_idx",
+    "tie_embeddings": "tie_word_embeddings",
+}
+SUPPORTED = {"add_cross_attention": False}
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class GPT2Config:
     attention_dropout: float = 0.1
     head_dropout: float = 0.1
     init_std: float = 0.02
-    scale_attention: bool = True  # dot products divided by the square root of the head size
+    scale_attention: bool = True  # divide the dot products by the square root of the head size
     scale_attention_by_layer: bool = False  # and by the number of the layer, counted from 1
-    tie_embeddings: bool = True  # the language-model head's output matrix is the token embedding
+    tie_embeddings: bool = True  # the output matrix of the language-modeling head is the token embedding
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> Self:
@@ -65,61 +75,19 @@ class GPT2Config:
         Raises:
             HeadwayError: a field asks for arithmetic that is not implemented; the message names it.
         """
-        if config.get("add_cross_attention"):
-            raise HeadwayError("config.json asks for add_cross_attention=true; GPT-2 here has self-attention only.")
-        activation = config.get("activation_function", "gelu_new")
-        if activation not in HF_ACTIVATIONS:
-            raise HeadwayError(
-                f"config.json asks for activation_function={activation!r}; known are {', '.join(HF_ACTIVATIONS)}."
-            )
-        default = cls()
-        hidden_size = config.get("n_embd", default.hidden_size)
-        # The published token-classification class looks for these two in turn and falls back to 0.1.
-        head_dropouts = (config.get("classifier_dropout"), config.get("hidden_dropout"), default.head_dropout)
-        return cls(
-            vocab_size=config.get("vocab_size", default.vocab_size),
-            max_positions=config.get("n_positions", default.max_positions),
-            hidden_size=hidden_size,
-            num_layers=config.get("n_layer", default.num_layers),
-            num_heads=config.get("n_head", default.num_heads),
-            intermediate_size=config.get("n_inner") or 4 * hidden_size,
-            activation=HF_ACTIVATIONS[activation],
-            norm_eps=config.get("layer_norm_epsilon", default.norm_eps),
-            dropout=config.get("resid_pdrop", default.dropout),
-            embedding_dropout=config.get("embd_pdrop", default.embedding_dropout),
-            attention_dropout=config.get("attn_pdrop", default.attention_dropout),
-            head_dropout=next(value for value in head_dropouts if value is not None),
-            init_std=config.get("initializer_range", default.init_std),
-            scale_attention=config.get("scale_attn_weights", True),
-            scale_attention_by_layer=config.get("scale_attn_by_inverse_layer_idx", False),
-            tie_embeddings=config.get("tie_word_embeddings", True),
-        )
+        refuse_unsupported(config, SUPPORTED, "GPT-2")
+        # The published token-classification class reads classifier_dropout, then hidden_dropout.
+        fields = read_fields(config, {"head_dropout": "hidden_dropout"}) | read_fields(config, PUBLISHED_NAMES)
+        return cls(**{"intermediate_size": 4 * fields.get("hidden_size", cls.hidden_size), **fields})
 
     def to_hf(self) -> dict[str, Any]:
         """The fields of a published config.json."""
-        return {
-            "model_type": "gpt2",
-            "vocab_size": self.vocab_size,
-            "n_positions": self.max_positions,
-            "n_ctx": self.max_positions,
-            "n_embd": self.hidden_size,
-            "n_layer": self.num_layers,
-            "n_head": self.num_heads,
-            "n_inner": None if self.intermediate_size == 4 * self.hidden_size else self.intermediate_size,
-            "activation_function": {"gelu_tanh": "gelu_new"}.get(self.activation, self.activation),
-            "layer_norm_epsilon": self.norm_eps,
-            "resid_pdrop": self.dropout,
-            "embd_pdrop": self.embedding_dropout,
-            "attn_pdrop": self.attention_dropout,
-            "classifier_dropout": self.head_dropout,
-            "initializer_range": self.init_std,
-            "scale_attn_weights": self.scale_attention,
-            "scale_attn_by_inverse_layer_idx": self.scale_attention_by_layer,
-            "tie_word_embeddings": self.tie_embeddings,
-        }
+        n_inner = None if self.intermediate_size == 4 * self.hidden_size else self.intermediate_size
+        fields = write_fields(self, PUBLISHED_NAMES)
+        return {"model_type": "gpt2", **fields, "n_ctx": self.max_positions, "n_inner": n_inner}
 
     def attention_scale(self, layer: int) -> float:
-        """What the dot products of a layer (counted from 0) are multiplied by."""
+        """Factor of the dot products of a layer, counted from 0."""
         scale = (self.hidden_size // self.num_heads) ** -0.5 if self.scale_attention else 1.0
         return scale / (layer + 1) if self.scale_attention_by_layer else scale
 
@@ -135,96 +103,111 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class GPT2Block(nn.Module):
-    """One layer of the decoder: each sub-layer reads its normalised input and is added to it."""
+    """A layer of the decoder: each sub-layer reads its normalized input, and its output is added to the input."""
 
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.attn = SelfAttention(
-            config.hidden_size,
-            config.num_heads,
-            config.attention_dropout,
-            causal=True,
-            scale=config.attention_scale(layer),
-        )
-        self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.mlp = FeedForward(config.hidden_size, config.intermediate_size, config.activation)
+        size, scale = config.hidden_size, config.attention_scale(layer)
+        self.norm1 = nn.LayerNorm(size, eps=config.norm_eps)
+        self.attn = SelfAttention(size, config.num_heads, config.attention_dropout, causal=True, scale=scale)
+        self.norm2 = nn.LayerNorm(size, eps=config.norm_eps)
+        self.mlp = FeedForward(size, config.intermediate_size, config.activation)
         self.dropout = Dropout(config.dropout)
 
-    def forward(
-        self,
-        x: Tensor,
-        batch: PackedBatch,
-        trace: Trace | None = None,
-        cache: "LayerCache | None" = None,
-        only: Tensor | None = None,
-    ) -> Tensor:
-        """(T, C) -> (T, C); (B, C) with `only`, the last token of each sequence."""
-        attended = self.attn(self.norm1(x), batch, trace, cache, only)
-        x = (x if only is None else x[only]) + self.dropout(attended)
+    def forward(self, x: Tensor, batch: PackedBatch, cache: LayerCache | None = None) -> Tensor:
+        """(T', C) -> (T', C)."""
+        x = x + self.dropout(self.attn(self.norm1(x), batch, cache))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+    def forward_at(self, x: Tensor, batch: PackedBatch, rows: Tensor) -> Tensor:
+        """(T', C) -> (B, C): `forward` at the last token of each sequence."""
+        x = x[rows] + self.dropout(self.attn.forward_at(self.norm1(x), batch, rows))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class GPT2(nn.Module):
-    """The decoder: token ids to one vector a token, each knowing only what stands before it."""
+    """The decoder: token ids to one vector per token, which depends on that token and earlier ones only."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = embedding(config.max_positions, config.hidden_size)
+        self.token_embedding = new_embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = new_embedding(config.max_positions, config.hidden_size)
         self.dropout = Dropout(config.embedding_dropout)
         blocks = [GPT2Block(config, layer) for layer in range(config.num_layers)]
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         init_weights(self, config.init_std)
-        for block in blocks:  # as published: what is added to the residual stream shrinks with depth
+        for block in blocks:  # as published: what is added to the residual stream shrinks with the depth
             for out in (block.attn.out, block.mlp.down):
                 init_matrix(out.weight, std=config.init_std / (2 * config.num_layers) ** 0.5)
 
-    def embed(self, batch: PackedBatch) -> Tensor:
-        """What enters the first block, (T, C)."""
-        return self.dropout(self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids))
-
-    def forward(
-        self,
-        batch: PackedBatch,
-        trace: Trace | None = None,
-        cache: "KVCache | None" = None,
-        only: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, batch: PackedBatch, cache: KVCache | None = None) -> Tensor:
         """The hidden states after the final norm, (T, C).
 
         Args:
-            batch: the tokens; with a cache, what its `extend` has packed.
-            trace: keeps the hidden states and, without a cache, the attention weights.
-            cache: what came before the tokens.
-            only: the last token of each sequence, (B,), where no other vectors are wanted; not with a trace.
+            batch: the tokens; with a cache, the result of its `extend`.
+            cache: holds the keys and values of the tokens before the batch, and takes those of the batch.
         """
-        x = self.embed(batch)
-        if trace is None:
-            x = pad_rows(x)
-        for i, block in enumerate(self.blocks):
-            if trace is not None:
-                trace.hidden_states.append(x)
-            last = block is self.blocks[-1]
-            x = block(x, batch, trace, None if cache is None else cache[i], only if last else None)
-        x = self.final_norm(x)[: batch.num_tokens]
-        if trace is not None:
-            trace.hidden_states.append(x)
+        return self.final_norm(self._run(self.blocks, batch, cache))[: batch.num_tokens]
+
+    def forward_at(self, batch: PackedBatch, rows: Tensor) -> Tensor:
+        """`forward` at the last token of each sequence, `rows` (B,): (B, C). The last block skips all other tokens."""
+        *blocks, last = self.blocks
+        assert isinstance(last, GPT2Block)
+        return self.final_norm(last.forward_at(self._run(blocks, batch), batch, rows))
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        """The input of the first block, (T, C)."""
+        return self.dropout(self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids))
+
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
+        """An empty key-value cache for this model: `rows` texts of up to `capacity` tokens."""
+        config, device = self.config, self.token_embedding.weight.device
+        head_size = config.hidden_size // config.num_heads
+        sizes = config.num_layers, config.num_heads, head_size
+        return KVCache(*sizes, rows=rows, capacity=capacity, dtype=self._cache_dtype, device=device)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """The size of a token's keys and values in all layers."""
+        return 2 * self.config.num_layers * self.config.hidden_size * self._cache_dtype.itemsize
+
+    @property
+    def _cache_dtype(self) -> torch.dtype:
+        """The dtype of the cache: on the CPU fp32 whatever the weights are.
+
+        torch's attention there takes five times as long in bf16 for one query per row.
+        """
+        weight = self.token_embedding.weight
+        return torch.float32 if weight.device.type == "cpu" else weight.dtype
+
+    def _run(self, blocks: Iterable[nn.Module], batch: PackedBatch, cache: KVCache | None = None) -> Tensor:
+        """The hidden states after some blocks, (T', C)."""
+        x = pad_rows(self.embed(batch))
+        for layer, block in enumerate(blocks):
+            x = block(x, batch, None if cache is None else cache.layer(layer))
         return x
 
 
 class LastToken(nn.Module):
-    """A sequence's summary: the vector of its last token, the only one that has seen it all."""
+    """A sequence's vector: that of its last token, the only one that has seen the whole sequence."""
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """(T, C) -> (B, C)."""
-        return hidden[batch.last]
+        return hidden[self.rows(batch)]
+
+    def forward_at(self, last: Tensor) -> Tensor:
+        """(B, C) -> (B, C): `forward`, given the vectors of the last tokens only."""
+        return last
+
+    def rows(self, batch: PackedBatch) -> Tensor:
+        """The token of each sequence that is read, (B,)."""
+        return batch.last
 
 
 class LanguageModelHead(nn.Module):
-    """Which token comes next: the token embedding as output matrix."""
+    """Predicts the next token: the token embedding as output matrix."""
 
     def __init__(self, config: GPT2Config, token_embedding: nn.Embedding) -> None:
         super().__init__()
@@ -234,5 +217,7 @@ class LanguageModelHead(nn.Module):
             self.lm_head.weight = token_embedding.weight
 
     def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
-        """Any tokens' vectors (N, C) -> logits (N, V); of the batch's selected tokens alone where it has some."""
-        return self.lm_head(take_selected(hidden, batch))
+        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V)."""
+        if batch is not None and batch.selected is not None:
+            hidden = hidden[batch.selected]
+        return self.lm_head(hidden)

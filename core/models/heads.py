@@ -1,9 +1,9 @@
-"""A model with a head: what a published checkpoint holds, and what a task trains.
+"""A model with a head: the content of a published checkpoint, and what a task trains.
 
-A head is a module that reads the hidden states and the batch. BERT's pretraining heads and GPT-2's language-model
-head stand beside their models; here are the heads that both models carry, and the network that joins the two.
+A head maps the hidden states and the batch to outputs. BERT's pretraining heads and GPT-2's language-modeling head are
+defined with their models; the heads that both models can have are defined here, and the network that joins the two.
 
-Shapes: B sequences, T tokens in all, C hidden size, N outputs.
+B batch, T tokens, C hidden, N outputs.
 """
 
 from torch import Tensor, nn
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
 from .dropout import Dropout
 from .gpt2 import GPT2, GPT2Config, LanguageModelHead, LastToken
-from .layers import Trace, init_weights
+from .layers import init_weights
 from .packing import PackedBatch
 
 Config = BertConfig | GPT2Config
 Backbone = Bert | GPT2
+CONFIG_CLASSES: dict[str, type[Config]] = {"bert": BertConfig, "gpt2": GPT2Config}  # by published model type
 
 
 class SequenceHead(nn.Module):
-    """N numbers a sequence, from the `[CLS]` vector through the pooler (BERT) or the last token (GPT-2)."""
+    """N numbers per sequence, from `[CLS]` through the pooler (BERT) or from the last token (GPT-2)."""
 
     def __init__(self, config: Config, num_outputs: int) -> None:
         super().__init__()
@@ -30,17 +31,21 @@ class SequenceHead(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, num_outputs, bias=bert)
         init_weights(self.classifier, config.init_std)
 
-    def reads(self, batch: PackedBatch) -> Tensor:
-        """The one token of each sequence that the head looks at, (B,)."""
-        return batch.last if isinstance(self.pooler, LastToken) else batch.first
-
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """(T, C) -> (B, N)."""
-        return self.classifier(self.dropout(self.pooler(hidden, batch)))
+        return self.forward_at(hidden[self.rows(batch)])
+
+    def forward_at(self, vectors: Tensor) -> Tensor:
+        """(B, C) -> (B, N): `forward`, given the vectors of the tokens that it reads."""
+        return self.classifier(self.dropout(self.pooler.forward_at(vectors)))
+
+    def rows(self, batch: PackedBatch) -> Tensor:
+        """The token of each sequence that is read, (B,)."""
+        return self.pooler.rows(batch)
 
 
 class TokenHead(nn.Module):
-    """N numbers a token."""
+    """N numbers per token."""
 
     def __init__(self, config: Config, num_outputs: int) -> None:
         super().__init__()
@@ -48,26 +53,26 @@ class TokenHead(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, num_outputs)
         init_weights(self.classifier, config.init_std)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:  # noqa: ARG002 - a head's signature
+    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:  # noqa: ARG002 - every head takes the batch
         """(T, C) -> (T, N)."""
         return self.classifier(self.dropout(hidden))
 
 
 class SpanHead(nn.Module):
-    """Two numbers a token: how well an answer would start, and end, there."""
+    """Two numbers per token: the scores of an answer that starts there, and of one that ends there."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.classifier = nn.Linear(config.hidden_size, 2)
         init_weights(self.classifier, config.init_std)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:  # noqa: ARG002 - a head's signature
+    def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:  # noqa: ARG002 - every head takes the batch
         """(T, C) -> (T, 2)."""
         return self.classifier(hidden)
 
 
 class Network(nn.Module):
-    """A backbone with a head on it; without a head it gives the hidden states."""
+    """A backbone and its head, or a backbone alone."""
 
     def __init__(self, backbone: Backbone, head: nn.Module | None = None) -> None:
         super().__init__()
@@ -79,23 +84,26 @@ class Network(nn.Module):
         """The backbone's configuration."""
         return self.backbone.config
 
-    def forward(self, batch: PackedBatch, trace: Trace | None = None) -> Tensor | tuple[Tensor, ...]:
-        """What the head makes of the hidden states; the hidden states (T, C) where there is no head."""
-        if trace is None and isinstance(self.head, SequenceHead):
-            # Of the last layer most is spared for all other tokens.
-            only = self.head.reads(batch)
-            return self.head(self.backbone(batch, only=only), batch.alone(only))
-        hidden = self.backbone(batch, trace)
+    def forward(self, batch: PackedBatch) -> Tensor | tuple[Tensor, ...]:
+        """The head's outputs; the hidden states (T, C) if there is no head."""
+        if isinstance(self.head, SequenceHead):  # it reads one token per sequence: the last block skips the others
+            return self.head.forward_at(self.backbone.forward_at(batch, self.head.rows(batch)))
+        hidden = self.backbone(batch)
         return hidden if self.head is None else self.head(hidden, batch)
 
 
 def new_backbone(config: Config) -> Backbone:
-    """A backbone with freshly drawn weights."""
+    """A backbone with random weights."""
     return Bert(config) if isinstance(config, BertConfig) else GPT2(config)
 
 
 def language_model_head(backbone: Backbone, next_sentence: bool = False) -> nn.Module:
-    """The backbone's own head over the vocabulary, tied to its token embedding."""
+    """A language-modeling head for the backbone, tied to its token embedding.
+
+    Args:
+        backbone: BERT gets a head for masked tokens, GPT-2 one for the next token.
+        next_sentence: add BERT's next-sentence head.
+    """
     if isinstance(backbone, GPT2):
         return LanguageModelHead(backbone.config, backbone.token_embedding)
     if next_sentence:

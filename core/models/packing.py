@@ -1,9 +1,9 @@
-"""Packed batches: sequences of different lengths laid end to end, with no padding anywhere.
+"""Packed batches: the tokens of several sequences concatenated into one vector, without padding.
 
-Everything but attention works on one vector of tokens, so no arithmetic is spent on padding, a head finds a
-sequence's first or last token by an offset, and a batch gives the answers that its sequences give alone.
+Everything except attention works on one vector of tokens: no arithmetic is spent on padding, a head finds the first or
+last token of a sequence by its offset, and a batch gives the same outputs as each of its sequences alone.
 
-Shapes: B sequences, T tokens in all (the sum of their lengths).
+B batch (sequences), T tokens of all sequences, S selected tokens.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,30 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .attention_layout import Layout, make_layout
+
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
-    """The tokens of B sequences laid end to end, and where each sequence begins."""
+    """B sequences of tokens, concatenated."""
 
     input_ids: Tensor  # (T,) int64
     position_ids: Tensor  # (T,) int64, from 0 inside each sequence
     segment_ids: Tensor  # (T,) int64, 0 or 1 in a pair of texts
     cu_seqlens: Tensor  # (B + 1,) int32, cumulative lengths: sequence i is tokens cu_seqlens[i] to cu_seqlens[i + 1]
-    lengths: tuple[int, ...]  # the same as plain numbers, so that nobody waits for the device to read them
-    selected: Tensor | None = None  # (S,) int64, the tokens that a head over the vocabulary looks at; None: all
+    lengths: tuple[int, ...]  # tokens per sequence; as Python integers, so that reading them never waits for a device
+    selected: Tensor | None = None  # (S,) int64, the tokens that a language-modeling head computes; None: all
 
     @classmethod
     def pack(cls, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Self:
-        """Lays sequences of token ids end to end.
+        """Concatenates sequences of token ids.
 
         Args:
             sequences: the token ids of each sequence, at least one token each.
-            segments: their segment ids, of the same lengths; all zero if left out.
+            segments: the segment ids of each sequence, of the same lengths. Default: all zero.
 
         Raises:
-            ValueError: there is no sequence, one is empty, or the segments do not fit.
+            ValueError: there is no sequence, one is empty, or a sequence and its segments differ in length.
         """
         lengths = tuple(len(ids) for ids in sequences)
         if not lengths or min(lengths) == 0:
@@ -67,51 +69,39 @@ class PackedBatch:
         )
 
     def select(self, positions: Sequence[Sequence[int]]) -> Self:
-        """The same batch with some tokens of each sequence selected, counted from 0 inside the sequence.
+        """The same batch with some tokens selected, given by their positions inside each sequence.
 
-        A head over the vocabulary is the dearest part of a small model: it is spared for all other tokens.
+        A language-modeling head then skips all other tokens: it is the most expensive part of a small model.
         """
         starts = accumulate(self.lengths, initial=0)
         chosen = [start + i for start, inside in zip(starts, positions, strict=False) for i in inside]
         return replace(self, selected=torch.tensor(chosen, dtype=torch.int64, device=self.input_ids.device))
-
-    def alone(self, rows: Tensor) -> Self:
-        """One token of each sequence, (B,), as sequences of their own: what a head then finds first and last."""
-        ones = torch.arange(len(self) + 1, dtype=torch.int32, device=rows.device)
-        return replace(
-            self,
-            input_ids=self.input_ids[rows],
-            position_ids=self.position_ids[rows],
-            segment_ids=self.segment_ids[rows],
-            cu_seqlens=ones,
-            lengths=(1,) * len(self),
-        )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
     def num_tokens(self) -> int:
-        """T, the tokens of all sequences together."""
+        """T, the tokens of all sequences."""
         return self.input_ids.shape[0]
 
     @property
     def first(self) -> Tensor:
-        """Where each sequence's first token stands, (B,): BERT's `[CLS]`."""
+        """The index of each sequence's first token, (B,): BERT's `[CLS]`."""
         return self.cu_seqlens[:-1]
 
     @property
     def last(self) -> Tensor:
-        """Where each sequence's last token stands, (B,): what GPT-2 knows of the whole sequence."""
+        """The index of each sequence's last token, (B,): the only one that has seen all of it in GPT-2."""
         return self.cu_seqlens[1:] - 1
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Cuts a tensor over all tokens (T, ...) into one tensor for each sequence."""
+        """Splits a tensor over all tokens (T, ...) into one tensor per sequence."""
         return x.split(self.lengths)
 
     @cached_property
     def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Neighbours of equal length, as (first token, number of sequences, their length): attention's unit."""
+        """Runs of neighbouring sequences of equal length: (first token, number of sequences, tokens per sequence)."""
         runs, start = [], 0
         for length, members in groupby(self.lengths):
             count = len(list(members))
@@ -119,19 +109,30 @@ class PackedBatch:
             start += count * length
         return tuple(runs)
 
+    def training_layout(self, rows: int, heads: int, causal: bool) -> Layout:
+        """How training on the CPU arranges the batch for attention (`make_layout`); all layers share one layout."""
+        key = rows, heads, causal
+        if key not in self._training_layouts:
+            self._training_layouts[key] = make_layout(self.lengths, self.cu_seqlens, rows, heads, causal)
+        return self._training_layouts[key]
+
+    @cached_property
+    def _training_layouts(self) -> dict[tuple[int, int, bool], Layout]:
+        return {}
+
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """Which examples go into which batch, epoch by epoch: a pure function of the lengths, the seed and the epoch.
+    """Divides examples into batches, epoch by epoch: a pure function of the lengths, the seed and the epoch.
 
-    A run that is resumed in the middle of an epoch asks for the same plan and skips the batches it has seen.
+    A resumed run computes the same batches again and skips those before the step it was saved at.
 
     Args:
         lengths: tokens of each example.
-        batch_size: examples a batch; exclusive with `batch_tokens`.
-        batch_tokens: tokens a batch at most; an example longer than that is a batch of its own.
-        seed: of the shuffling.
-        max_examples: the most examples a batch, whatever the tokens.
+        batch_size: examples per batch; exclusive with `batch_tokens`.
+        batch_tokens: maximum number of tokens per batch; a longer example forms a batch alone.
+        seed: seed of the shuffling.
+        max_examples: maximum number of examples per batch.
     """
 
     lengths: Sequence[int]
@@ -142,34 +143,34 @@ class BatchSampler:
 
     def __post_init__(self) -> None:
         if (self.batch_size is None) == (self.batch_tokens is None):
-            raise ValueError("give a batch_size or batch_tokens, and not both")
+            raise ValueError("give either batch_size or batch_tokens")
         if (self.batch_size or self.batch_tokens or 0) < 1:
-            raise ValueError("a batch needs room for something")
+            raise ValueError("a batch holds at least one example or token")
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of one epoch, in order; every example is in exactly one of them."""
+        """The batches of an epoch, each a list of example indices; every example is in exactly one batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return self._fill(torch.randperm(len(self.lengths), generator=generator).tolist())
 
     def by_length(self) -> list[list[int]]:
-        """Batches for prediction: longest first, so that a batch that does not fit in memory fails at once."""
+        """Batches for prediction, longest first: a batch that does not fit in memory fails at once."""
         return self._fill(sorted(range(len(self.lengths)), key=lambda i: -self.lengths[i]))
 
     def in_order(self) -> list[list[int]]:
-        """Batches of neighbours, for what is sorted already."""
+        """Batches of neighbouring examples, for examples that are sorted already."""
         return self._fill(range(len(self.lengths)), sort=False)
 
     def _fill(self, order: Sequence[int], sort: bool = True) -> list[list[int]]:
-        most = self.batch_size or self.max_examples
+        max_examples = self.batch_size or self.max_examples
         batches: list[list[int]] = []
         tokens = 0
         for index in order:
             tokens += self.lengths[index]
-            full = not batches or len(batches[-1]) == most
+            full = not batches or len(batches[-1]) == max_examples
             if full or (self.batch_tokens is not None and tokens > self.batch_tokens):
                 batches.append([])
                 tokens = self.lengths[index]
             batches[-1].append(index)
-        for batch in batches if sort else ():  # equal lengths become neighbours, which attention takes in one go
+        for batch in batches if sort else ():  # equal lengths become neighbours: attention computes them together
             batch.sort(key=lambda i: -self.lengths[i])
         return batches

@@ -40,7 +40,7 @@ class AttentionView:
 
 def view_attention(inspected: Inspected, reading: Reading) -> AttentionView:
     """The attention weights of a text on a model."""
-    weights = torch.stack([one.float().cpu() for (one,) in inspected.trace(reading).attentions])
+    weights = torch.stack([one.float().cpu() for (one,) in inspected.activations(reading).attentions])
     return AttentionView(reading.tokens, inspected.causal, weights, _figures(weights, reading.tokens))
 
 

@@ -40,7 +40,7 @@ def view_lens(inspected: Inspected, reading: Reading, *, most: int = 5) -> LensV
     Raises:
         HeadwayError: the model has no head over the vocabulary.
     """
-    states = inspected.trace(reading).hidden_states
+    states = inspected.activations(reading).hidden_states
     backbone = inspected.network.backbone
     says = []
     for layer, hidden in enumerate(states):

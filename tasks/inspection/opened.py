@@ -20,10 +20,10 @@ from ...core.checkpoints.config_file import published_class, read_config
 from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.weight_names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
 from ...core.errors import HeadwayError
+from ...core.models.activations import Activations, record_activations
 from ...core.models.bert import BertConfig, MaskedLMHead, PretrainingHead
 from ...core.models.gpt2 import LanguageModelHead
 from ...core.models.heads import Network, language_model_head
-from ...core.models.layers import Trace
 from ...core.models.packing import PackedBatch
 from ...core.tokenizers.text_stream import token_bytes
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -205,11 +205,11 @@ class Inspected:
         return packed.to(self.device)
 
     @torch.inference_mode()
-    def trace(self, reading: Reading) -> Trace:
+    def activations(self, reading: Reading) -> Activations:
         """The hidden states (n, C) and attention weights (H, n, n) of every layer."""
-        trace = Trace()
-        self.network.backbone(self.pack([reading]), trace)
-        return trace
+        with record_activations(self.network.backbone) as activations:
+            self.network.backbone(self.pack([reading]))
+        return activations
 
     @torch.inference_mode()
     def words_of(self, hidden: Tensor) -> Tensor:

@@ -62,19 +62,23 @@ def switched_off(backbone: Backbone, switches: Collection[Switch]) -> Iterator[N
         for switch in switches:
             block = backbone.blocks[switch.layer - 1]
             if switch.head is None:
-                hook = block.register_forward_hook(_pass_on)
+                stack.enter_context(_skipped(block))
             else:
                 attention = block.get_submodule("attn")
                 assert isinstance(attention, SelfAttention)
                 hook = attention.out.register_forward_pre_hook(_Silencer(switch.head, attention.num_heads))
-            stack.callback(hook.remove)
+                stack.callback(hook.remove)
         yield
 
 
-def _pass_on(module: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:  # noqa: ARG001 - a hook's signature
-    """What a layer was given in place of what it makes of that, for the tokens that it was asked for."""
-    x, only = given[0], given[-1]
-    return x[only] if isinstance(only, Tensor) else x
+@contextmanager
+def _skipped(block: nn.Module) -> Iterator[None]:
+    """Makes a block return its input until the `with` block ends."""
+    block.__dict__.update(forward=lambda x, *_: x, forward_at=lambda x, _batch, rows: x[rows])
+    try:
+        yield
+    finally:
+        del block.__dict__["forward"], block.__dict__["forward_at"]
 
 
 @dataclass(frozen=True)

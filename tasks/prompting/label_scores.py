@@ -123,13 +123,13 @@ class _Scorer:
 
     def forward(self, cache: KVCache, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Appends tokens to the rows of a cache and returns their hidden states, (N, C)."""
-        return self.model(cache.extend(sequences), cache=cache)
+        return self.model(cache.extend(sequences), cache)
 
     def read_contexts(self, sequences: Sequence[Label]) -> KVCache | None:
         """The cache of some contexts, a row each; None for empty ones."""
         if not sequences[0]:
             return None
-        cache = KVCache.of(self.model, rows=len(sequences), room=max(map(len, sequences)))
+        cache = self.model.new_cache(len(sequences), max(map(len, sequences)))
         self.forward(cache, sequences)
         return cache
 
@@ -144,10 +144,10 @@ class _Scorer:
         sequences = [query.input_ids for query in queries]
         capacity = max(map(len, sequences))
         if context is None:
-            cache = KVCache.of(self.model, rows=len(sequences), room=capacity)
+            cache = self.model.new_cache(len(sequences), capacity)
         else:
             counts = Counter(rows)
-            cache = context.fork([counts[row] for row in range(len(context))], room=capacity)
+            cache = context.fork([counts[row] for row in range(len(context))], capacity=capacity)
         hidden = self.forward(cache, sequences)
         last = torch.tensor([len(sequence) for sequence in sequences], device=hidden.device).cumsum(0) - 1
         trees = [_label_tree(query.labels) for query in queries]
@@ -174,7 +174,7 @@ class _Scorer:
     ) -> None:
         """Computes label prefixes of equal length, (query, prefix) each, on top of their queries."""
         counts, length = Counter(i for i, _ in paths), len(paths[0][1])
-        fork = cache.fork([counts[i] for i in range(len(trees))], room=length)
+        fork = cache.fork([counts[i] for i in range(len(trees))], capacity=length)
         hidden = self.forward(fork, [path for _, path in paths])
         targets, positions = [], []
         for n, (i, path) in enumerate(paths):

@@ -5,7 +5,6 @@ import random
 import pytest
 import torch
 from headway.core.models import cache as cache_module
-from headway.core.models.cache import KVCache
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.packing import PackedBatch
 from parity import TOLERANCE, sequences, stir
@@ -41,7 +40,7 @@ def whole(model, rows):
 def read(model, cache, rows):
     """The hidden states of the new tokens, a tensor for each row."""
     batch = cache.extend(rows)
-    return batch.split(model(batch, cache=cache))
+    return batch.split(model(batch, cache))
 
 
 def close(found, expected):
@@ -53,7 +52,7 @@ def close(found, expected):
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_prompts_read_into_a_cache_give_what_they_give_without(model, lengths):
     rows = sequences(lengths, VOCAB)
-    cache = KVCache.of(model, rows=len(rows), room=max(lengths))
+    cache = model.new_cache(len(rows), max(lengths))
     close(read(model, cache, rows), whole(model, rows))
     assert cache.lengths == cache.total_lengths == lengths
 
@@ -62,7 +61,7 @@ def test_prompts_read_into_a_cache_give_what_they_give_without(model, lengths):
 def test_one_token_after_the_other_gives_what_the_whole_text_gives(model, lengths):
     rows = sequences([length + 6 for length in lengths], VOCAB)
     expected = whole(model, rows)
-    cache = KVCache.of(model, rows=len(rows), room=max(lengths) + 6)
+    cache = model.new_cache(len(rows), max(lengths) + 6)
     read(model, cache, [row[:length] for row, length in zip(rows, lengths, strict=True)])
     for step in range(6):
         at = [length + step for length in lengths]
@@ -75,10 +74,10 @@ def test_rows_may_be_filled_in_pieces_of_any_size(model, seed):
     choose = random.Random(seed)
     rows = sequences([choose.randint(8, 20) for _ in range(4)], VOCAB, seed)
     expected, read_so_far = whole(model, rows), [0] * 4
-    cache = KVCache.of(model, rows=4, room=20)
+    cache = model.new_cache(4, 20)
     while any(at < len(row) for at, row in zip(read_so_far, rows, strict=True)):
         going_on = [i for i, row in enumerate(rows) if read_so_far[i] < len(row)]
-        cache.keep(going_on)
+        cache.reorder(going_on)
         rows, expected = [rows[i] for i in going_on], [expected[i] for i in going_on]
         read_so_far = [read_so_far[i] for i in going_on]
         ends = [choose.randint(at + 1, len(row)) for at, row in zip(read_so_far, rows, strict=True)]
@@ -90,10 +89,10 @@ def test_rows_may_be_filled_in_pieces_of_any_size(model, seed):
 
 def test_a_batch_gives_what_its_rows_give_alone(model):
     rows = sequences(LENGTHS["mixed"], VOCAB)
-    together = KVCache.of(model, rows=len(rows), room=10)
+    together = model.new_cache(len(rows), 10)
     first, second = read(model, together, rows), read(model, together, [[5]] * len(rows))
     for i, row in enumerate(rows):
-        alone = KVCache.of(model, rows=1, room=10)
+        alone = model.new_cache(1, 10)
         torch.testing.assert_close(first[i], read(model, alone, [row])[0], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(second[i], read(model, alone, [[5]])[0], rtol=1e-6, atol=1e-6)
 
@@ -109,9 +108,9 @@ def test_rows_on_a_shared_prefix_give_what_the_joined_texts_give(model, counts, 
     ends = sequences([6 if lengths == "equal" else 3 + i % 4 for i in range(len(parents))], VOCAB, seed=1)
     expected = whole(model, [prefixes[parent] + end for parent, end in zip(parents, ends, strict=True)])
     expected = [one[-len(end) :] for one, end in zip(expected, ends, strict=True)]
-    prefix = KVCache.of(model, rows=len(prefixes), room=9)
+    prefix = model.new_cache(len(prefixes), 9)
     read(model, prefix, prefixes)
-    fork = prefix.fork(counts, room=6)
+    fork = prefix.fork(counts, capacity=6)
     close(read(model, fork, [end[:-2] for end in ends]), [one[:-2] for one in expected])
     close(read(model, fork, [end[-2:-1] for end in ends]), [one[-2:-1] for one in expected])
     close(read(model, fork, [end[-1:] for end in ends]), [one[-1:] for one in expected])
@@ -122,12 +121,12 @@ def test_a_prefix_may_stand_on_a_prefix_and_is_never_copied(model):
     (shared,) = sequences([11], VOCAB)
     texts = sequences([4, 6, 4], VOCAB, seed=1)
     labels = sequences([2, 1, 3, 2, 2], VOCAB, seed=2)
-    first = KVCache.of(model, rows=1, room=11)
+    first = model.new_cache(1, 11)
     read(model, first, [shared])
-    second = first.fork([3], room=6)
+    second = first.fork([3], capacity=6)
     close(read(model, second, texts), [one[11:] for one in whole(model, [shared + text for text in texts])])
     kept = [part.clone() for part in (first.keys, second.keys[:, :, :, :4])]
-    third = second.fork([2, 2, 1], room=3)
+    third = second.fork([2, 2, 1], capacity=3)
     owners = [0, 0, 1, 1, 2]
     joined = [shared + texts[owner] + label for owner, label in zip(owners, labels, strict=True)]
     expected = [one[-len(label) :] for one, label in zip(whole(model, joined), labels, strict=True)]
@@ -142,34 +141,34 @@ def test_a_prefix_may_stand_on_a_prefix_and_is_never_copied(model):
 def test_rows_are_dropped_doubled_and_put_in_another_order(model, seed, forked):
     choose = random.Random(seed)
     rows = sequences([choose.randint(1, 6) for _ in range(5)], VOCAB, seed)
-    cache = KVCache.of(model, rows=5, room=20)
+    cache = model.new_cache(5, 20)
     read(model, cache, rows)
     if forked:
         rows = [list(rows[parent]) for parent in (0, 0, 1, 3, 4)]
-        cache = cache.fork([2, 1, 0, 1, 1], room=20)
+        cache = cache.fork([2, 1, 0, 1, 1], capacity=20)
     for _ in range(6):
         order = [choose.randrange(len(rows)) for _ in range(choose.randint(1, 5))]
         order = sorted(order) if choose.random() < 0.5 else order
-        cache.keep(order)
+        cache.reorder(order)
         rows = [[*rows[i], choose.randrange(VOCAB)] for i in order]
         found = read(model, cache, [row[-1:] for row in rows])
         close(found, [one[-1:] for one in whole(model, rows)])
 
 
 def test_dropping_rows_moves_nothing_and_doubling_one_moves_that_one_alone(model):
-    cache = KVCache.of(model, rows=4, room=5)
+    cache = model.new_cache(4, 5)
     read(model, cache, sequences([5, 5, 5, 5], VOCAB))
     before = cache.keys.clone()
-    cache.keep([0, 2, 3])
+    cache.reorder([0, 2, 3])
     assert torch.equal(cache.keys, before)
-    cache.keep([0, 1, 1, 2])
+    cache.reorder([0, 1, 1, 2])
     assert [torch.equal(cache.keys[:, slot], before[:, slot]) for slot in range(4)] == [True, False, True, True]
     assert torch.equal(cache.keys[:, 1], before[:, 2])
 
 
 def test_a_cleared_row_is_filled_anew_beside_the_others(model):
     rows = sequences([6, 3], VOCAB)
-    cache = KVCache.of(model, rows=2, room=8)
+    cache = model.new_cache(2, 8)
     read(model, cache, rows)
     cache.clear(0)
     found = read(model, cache, [[7, 8, 9], [4]])
@@ -177,63 +176,63 @@ def test_a_cleared_row_is_filled_anew_beside_the_others(model):
 
 
 def test_equal_rows_are_attended_to_in_one_call(model):
-    cache = KVCache.of(model, rows=6, room=8)
+    cache = model.new_cache(6, 8)
     cache.extend(sequences([3, 3, 3, 2, 2, 2], VOCAB))
     cache.extend([[1]] * 6)
     assert [piece.slots for piece in cache.levels[0]] == [slice(0, 3), slice(3, 6)]
-    fork = cache.fork([2] * 6, room=1)
+    fork = cache.fork([2] * 6, capacity=1)
     fork.extend([[1]] * 12)
     assert [piece.slots for piece in fork.levels[0]] == [slice(0, 12)]
     assert [piece.tokens for piece in fork.levels[1]] == [slice(0, 6), slice(6, 12)]
 
 
 def test_the_way_of_other_devices_gives_the_same(model, monkeypatch):
-    prefix = KVCache.of(model, rows=2, room=6)
+    prefix = model.new_cache(2, 6)
     read(model, prefix, sequences([6, 4], VOCAB))
-    fork = prefix.fork([2, 1], room=8)
+    fork = prefix.fork([2, 1], capacity=8)
     for rows in ([[1, 2], [3], [4, 5]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]):
         fork.extend(rows)
         qkv = torch.randn(sum(map(len, rows)), 3, 4, 5)
-        expected = fork[1].attend(qkv, 0.3)
+        expected = fork.layer(1).attend(qkv, 0.3)
 
         def plainly(q, cache, pieces, scale):
-            met = [(cache_module._meet(q, cache, piece), piece) for piece in pieces]
+            met = [(cache_module._inputs(q, cache, piece), piece) for piece in pieces]
             parts = [cache_module._plain_attention(*inputs, piece, scale) for inputs, piece in met]
             return [torch.cat([x.transpose(1, 2).flatten(0, 1) for x in xs]) for xs in zip(*parts, strict=True)]
 
         with monkeypatch.context() as patch:
             patch.setattr(cache_module, "_attend_with_sums", plainly)
-            torch.testing.assert_close(fork[1].attend(qkv, 0.3), expected, **TOLERANCE)
+            torch.testing.assert_close(fork.layer(1).attend(qkv, 0.3), expected, **TOLERANCE)
 
 
 def test_a_model_in_half_precision_keeps_its_cache_in_fp32_on_the_cpu(model):
     half = GPT2(model.config).eval().bfloat16()
     half.load_state_dict(model.state_dict())
     rows = sequences([5, 3], VOCAB)
-    cache = KVCache.of(half, rows=2, room=5)
+    cache = half.new_cache(2, 5)
     assert cache.keys.dtype == torch.float32
     read(half, cache, rows)
-    found = read(half, cache.fork([1, 2], room=2), [[4], [5, 6], [7]])
+    found = read(half, cache.fork([1, 2], capacity=2), [[4], [5, 6], [7]])
     joined = whole(model, [[*rows[0], 4], [*rows[1], 5, 6], [*rows[1], 7]])
     for one, other in zip(found, joined, strict=True):
         torch.testing.assert_close(one.float(), other[-len(one) :], rtol=0.1, atol=0.15)
 
 
 def test_what_does_not_fit_is_refused(model):
-    cache = KVCache.of(model, rows=2, room=3)
+    cache = model.new_cache(2, 3)
     for rows in ([[1]], [[1], []], [[1], [2], [3]]):
         with pytest.raises(ValueError, match="as many sequences"):
             cache.extend(rows)
     with pytest.raises(ValueError, match="no row may be empty"):
-        cache.fork([1, 1], room=1)
-    with pytest.raises(ValueError, match="room for 3"):
+        cache.fork([1, 1], capacity=1)
+    with pytest.raises(ValueError, match="capacity of 3"):
         cache.extend([[1], [1, 2, 3, 4]])
-    cache = KVCache.of(model, rows=2, room=3)
+    cache = model.new_cache(2, 3)
     cache.extend([[1], [2]])
-    with pytest.raises(ValueError, match="one count a row"):
-        cache.fork([1], room=1)
+    with pytest.raises(ValueError, match="one count per row"):
+        cache.fork([1], capacity=1)
     with pytest.raises(ValueError, match="cache of 2"):
-        cache.keep([0, 0, 1])
+        cache.reorder([0, 0, 1])
 
 
 @pytest.mark.gpu
@@ -242,9 +241,9 @@ def test_a_cache_on_a_gpu_gives_what_it_gives_on_the_cpu(model):
     found = []
     for device in ("cpu", "cuda"):
         there = model.to(device)
-        cache = KVCache.of(there, rows=3, room=6)
+        cache = there.new_cache(3, 6)
         read(there, cache, rows)
-        fork = cache.fork([1, 2, 2], room=4)
+        fork = cache.fork([1, 2, 2], capacity=4)
         hidden = [*read(there, fork, [[1, 2], [3], [4], [5, 6], [7]]), *read(there, fork, [[8]] * 5)]
         found.append([one.cpu() for one in hidden])
     model.to("cpu")

@@ -240,12 +240,12 @@ def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeyp
     _, network, tokenizer = with_text
     config = GenerationConfig(**{"max_new_tokens": NEW, **options})
     (expected,) = generate(network, tokenizer, ["the cat"], config)
-    rooms = []
+    capacities = []
     allocate = KVCache.__init__
 
-    def watched(cache, *sizes, rows, room, **more):
-        rooms.append(rows * room)
-        allocate(cache, *sizes, rows=rows, room=room, **more)
+    def watched(cache, *sizes, rows, capacity, **more):
+        capacities.append(rows * capacity)
+        allocate(cache, *sizes, rows=rows, capacity=capacity, **more)
 
     monkeypatch.setattr(KVCache, "__init__", watched)
     size = network.config
@@ -255,7 +255,7 @@ def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeyp
     assert [one.text for one in found] == [one.text for one in expected]
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-5)
     assert steps.count(None) == len(steps) >= max(len(one.token_ids) for one in found) - 1
-    assert max(rooms) <= max(100, size.max_positions)
+    assert max(capacities) <= max(100, size.max_positions)
 
 
 # -- beam search

@@ -142,7 +142,7 @@ def test_rows_that_are_added_for_the_kernels_change_nothing(kind: str, precision
     made = prepare_for_inference(network(kind, "gelu"), precision)
     with torch.inference_mode():
         padded = made(batch())  # 85 tokens: 128 rows
-        monkeypatch.setattr(layers, "ROWS", 1)
+        monkeypatch.setattr(layers, "INFERENCE_MULTIPLE", 1)
         exact = made(batch())
     assert padded.shape == exact.shape
     torch.testing.assert_close(padded, exact, atol=1e-5 if precision == "fp32" else 0.05, rtol=1e-3)
@@ -153,7 +153,7 @@ def test_a_long_prompt_is_read_as_without_added_rows(monkeypatch):
     config = GenerationConfig(max_new_tokens=3)
     prompts = [[5, 6, 7] * 12, [8] * 33]  # 69 tokens at once
     padded = generate_ids(made, prompts, config)
-    monkeypatch.setattr(layers, "ROWS", 1)
+    monkeypatch.setattr(layers, "INFERENCE_MULTIPLE", 1)
     assert [one[0].token_ids for one in padded] == [one[0].token_ids for one in generate_ids(made, prompts, config)]
 
 

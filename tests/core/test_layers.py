@@ -1,14 +1,15 @@
-"""Attention gives the same in all its forms, and dropout drops what it says."""
+"""Every attention kernel computes the definition of attention, and dropout drops the stated share."""
 
 import pytest
 import torch
 from headway.core.models import attention, layers
-from headway.core.models.attention import attend, attention_weights
+from headway.core.models.activations import record_activations
+from headway.core.models.attention import attend, attend_at, attention_weights, choose_kernel
 from headway.core.models.bert import BertConfig
 from headway.core.models.dropout import Dropout
 from headway.core.models.gpt2 import GPT2Config
-from headway.core.models.heads import new_backbone
-from headway.core.models.layers import ACTIVATIONS, FeedForward, SelfAttention, Trace
+from headway.core.models.heads import Network, SequenceHead, new_backbone
+from headway.core.models.layers import ACTIVATIONS, FeedForward, SelfAttention
 from headway.core.models.packing import PackedBatch
 
 LENGTHS = {
@@ -18,6 +19,7 @@ LENGTHS = {
     "single tokens": [1, 1],
 }
 HEADS, SIZE = 3, 5
+SIZES = {"hidden_size": 12, "num_layers": 2, "num_heads": 3, "intermediate_size": 24, "vocab_size": 50}
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -48,47 +50,61 @@ def plain_attention(q, k, v, batch, causal, scale):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_every_form_of_attention_is_the_definition(lengths, causal):
-    batch, scale = batch_of(lengths), 0.3
+def test_every_kernel_computes_the_definition_of_attention(lengths, causal):
+    batch, options = batch_of(lengths), {"causal": causal, "dropout": 0.0, "scale": 0.3}
     q, k, v = qkv(batch)
-    expected = plain_attention(q, k, v, batch, causal, scale)
+    expected = plain_attention(q, k, v, batch, causal, 0.3)
     together = torch.stack([q, k, v], dim=1)
-    for found in (
-        attention._attend_by_run(together, batch, causal, 0.0, scale),
-        attention._attend_padded(q, k, v, batch, causal, 0.0, scale),
-        attend(together, batch, causal=causal, dropout=0.0, scale=scale),
-    ):
-        torch.testing.assert_close(found, expected, **CLOSE)
+    for kernel in (attention.attend_by_runs, attention.attend_padded, attention.attend_in_training, attend):
+        torch.testing.assert_close(kernel(together, batch, **options), expected, **CLOSE)
+    with torch.inference_mode():
+        found = attend_at(together, batch, batch.last, **options)
+    torch.testing.assert_close(found, expected[batch.last], **CLOSE)
+
+
+def test_the_kernel_follows_from_precision_training_and_processor(monkeypatch):
+    plain, half = torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 1, 1, dtype=torch.bfloat16)
+    training = torch.zeros(1, 3, 1, 1, requires_grad=True)
+
+    def chosen(qkv, **options):
+        return choose_kernel(qkv, **{"causal": False, "dropout": 0.0, **options}).__name__
+
+    for amx in (False, True):
+        monkeypatch.setattr(attention, "has_amx", lambda amx=amx: amx)
+        assert chosen(training) == chosen(training, single_query=True) == "attend_in_training"
+        assert chosen(plain) == chosen(half, causal=True) == chosen(half, dropout=0.1) == "attend_by_runs"
+        assert chosen(half) == ("attend_by_runs" if amx else "attend_by_products")
+        with torch.inference_mode():
+            assert chosen(training, single_query=True) == chosen(half, single_query=True) == "attend_single_query"
+            assert chosen(training, dropout=0.1, single_query=True) == "attend_by_runs"
+    assert chosen(torch.zeros(1, 3, 1, 1, device="meta")) == "attend_padded"
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("length", [attention.SHORT - 1, attention.SHORT, 300])
-@pytest.mark.parametrize("tiles", [False, True])
-def test_attention_in_half_precision_is_nearly_the_definition(monkeypatch, tiles, length, causal):
-    monkeypatch.setattr(attention, "has_amx", lambda: tiles)
-    monkeypatch.setattr(attention, "PRODUCT_SCORES", 3 * length**2)  # several parts, the last one smaller
+@pytest.mark.parametrize("amx", [False, True])
+def test_attention_in_half_precision_is_close_to_the_definition(monkeypatch, amx, length, causal):
+    monkeypatch.setattr(attention, "has_amx", lambda: amx)
+    monkeypatch.setattr(attention, "PRODUCT_SCORES", 3 * length**2)  # several products, the last one smaller
     batch = batch_of([length] * 2 + [5])
     inputs = torch.stack(qkv(batch), dim=1).bfloat16()
     expected = plain_attention(*inputs.float().unbind(1), batch, causal, 0.3)
-    found = attention._attend_by_run(inputs, batch, causal, 0.0, 0.3)
+    found = attend(inputs, batch, causal=causal, dropout=0.0, scale=0.3)
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
+    assert (found.float() - expected).norm() < 0.01 * expected.norm()
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, causal):
-    batch, scale = batch_of(lengths), 0.3
-    forms = [
-        lambda q, k, v: plain_attention(q, k, v, batch, causal, scale),
-        lambda *qkv: attention._attend_by_run(torch.stack(qkv, dim=1), batch, causal, 0.0, scale),
-        lambda q, k, v: attention._attend_padded(q, k, v, batch, causal, 0.0, scale),
-        lambda *qkv: attend(torch.stack(qkv, dim=1), batch, causal=causal, dropout=0.0, scale=scale),
-    ]
+def test_every_kernel_has_the_gradients_of_the_definition(lengths, causal):
+    batch, options = batch_of(lengths), {"causal": causal, "dropout": 0.0, "scale": 0.3}
     gradients = []
-    for form in forms:
+    for kernel in (None, attention.attend_by_runs, attention.attend_padded, attend):
         inputs = qkv(batch, requires_grad=True)
-        out = form(*inputs)
+        if kernel is None:
+            out = plain_attention(*inputs, batch, causal, 0.3)
+        else:
+            out = kernel(torch.stack(inputs, dim=1), batch, **options)
         (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
         gradients.append([x.grad for x in inputs])
     for found in gradients[1:]:
@@ -96,7 +112,7 @@ def test_every_form_of_attention_has_the_gradients_of_the_definition(lengths, ca
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_rows_that_no_sequence_owns_stay_out_of_attention(causal):
+def test_attention_ignores_appended_rows(causal):
     batch = batch_of(LENGTHS["mixed"])
     exact, longer = torch.stack(qkv(batch), dim=1), torch.randn(batch.num_tokens + 5, 3, HEADS, SIZE)
     longer[: batch.num_tokens] = exact
@@ -110,7 +126,7 @@ def test_rows_that_no_sequence_owns_stay_out_of_attention(causal):
         assert not more[batch.num_tokens :].any()
 
 
-def test_rows_are_added_in_training_in_half_precision_and_to_many_in_prediction():
+def test_rows_are_appended_in_half_precision_training_and_to_large_batches_in_inference():
     x = torch.randn(37, 4, requires_grad=True)
     assert layers.pad_rows(x) is x
     with torch.autocast("cpu", torch.bfloat16):
@@ -121,17 +137,14 @@ def test_rows_are_added_in_training_in_half_precision_and_to_many_in_prediction(
     assert layers.pad_rows(torch.ones(128, 4)).shape == (128, 4)
 
 
-SIZES = {"hidden_size": 12, "num_layers": 2, "num_heads": 3, "intermediate_size": 24, "vocab_size": 50}
-
-
 @pytest.mark.parametrize("config", [BertConfig, GPT2Config])
-def test_the_rows_that_are_added_change_neither_vectors_nor_gradients(config, monkeypatch):
+def test_appended_rows_change_neither_outputs_nor_gradients(config, monkeypatch):
     torch.manual_seed(0)
     backbone = new_backbone(config(**SIZES)).eval()
     batch = PackedBatch.pack([[1, 2, 3, 4], [5], [6, 7, 8, 9, 10, 11, 12]])
     found = []
     for rows in (1, 32):
-        monkeypatch.setattr(layers, "TRAINING_ROWS", rows)
+        monkeypatch.setattr(layers, "TRAINING_MULTIPLE", rows)
         backbone.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             hidden = backbone(batch)
@@ -143,7 +156,7 @@ def test_the_rows_that_are_added_change_neither_vectors_nor_gradients(config, mo
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_weights_sum_to_one_and_see_no_future(causal):
+def test_attention_weights_sum_to_one_and_are_zero_for_later_tokens_if_causal(causal):
     q, k, _ = qkv(batch_of([6]))
     weights = attention_weights(q, k, causal=causal, scale=0.5)
     assert weights.shape == (HEADS, 6, 6)
@@ -151,18 +164,22 @@ def test_attention_weights_sum_to_one_and_see_no_future(causal):
     assert bool((weights.triu(1) == 0).all()) == causal
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_a_trace_keeps_one_square_of_weights_a_sequence_and_changes_nothing(causal):
-    torch.manual_seed(0)
-    attention = SelfAttention(12, 3, 0.1, causal=causal).eval()
-    batch = batch_of(LENGTHS["mixed"])
-    x = torch.randn(batch.num_tokens, 12)
-    trace = Trace()
-    torch.testing.assert_close(attention(x, batch, trace), attention(x, batch), **CLOSE)
-    assert [tuple(weights.shape) for weights in trace.attentions[0]] == [(3, n, n) for n in batch.lengths]
+@pytest.mark.parametrize("config", [BertConfig, GPT2Config])
+@pytest.mark.parametrize("copies", [1, 9], ids=["few rows", "appended rows"])
+def test_activations_are_recorded_for_the_tokens_of_the_batch_only(config, copies):
+    backbone = new_backbone(config(**SIZES)).eval()
+    batch = batch_of(LENGTHS["mixed"] * copies)
+    with torch.inference_mode(), record_activations(backbone) as activations:
+        output = backbone(batch)
+    assert len(activations.hidden_states) == 3
+    assert {tuple(states.shape) for states in activations.hidden_states} == {(batch.num_tokens, 12)}
+    assert torch.equal(activations.hidden_states[0], backbone.embed(batch))
+    assert torch.equal(activations.hidden_states[-1], output)
+    for weights in activations.attentions:
+        assert [tuple(one.shape) for one in weights] == [(3, n, n) for n in batch.lengths]
 
 
-def test_dropped_attention_is_right_on_average_in_value_and_gradient():
+def test_attention_with_dropout_has_the_expected_value_and_gradient():
     batch = batch_of([4, 2])
     torch.manual_seed(0)
     rounds = 1500
@@ -177,24 +194,24 @@ def test_dropped_attention_is_right_on_average_in_value_and_gradient():
     torch.testing.assert_close(inputs[2].grad, expected_inputs[2].grad, rtol=0, atol=0.1)
 
 
-def test_dropped_attention_has_the_gradient_of_what_it_computed():
+def test_attention_with_dropout_has_the_gradient_of_its_output():
     batch = batch_of([4, 2, 2])
 
     def dropped(*inputs):
-        torch.manual_seed(5)  # the same weights dropped in every call
+        torch.manual_seed(5)  # every call drops the same weights
         return attend(torch.stack(inputs, dim=1), batch, causal=True, dropout=0.3, scale=0.4)
 
     inputs = [x.detach().double().requires_grad_() for x in qkv(batch)]
     assert torch.autograd.gradcheck(dropped, inputs)
 
 
-def test_the_scale_is_one_over_the_root_of_the_head_size_unless_given():
+def test_the_default_scale_is_one_over_the_square_root_of_the_head_size():
     assert SelfAttention(12, 3, 0.0, causal=False).scale == 0.5
     assert SelfAttention(12, 3, 0.0, causal=False, scale=1.0).scale == 1.0
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_feed_forward_is_two_linear_layers_with_an_activation_between(activation):
+def test_feed_forward_is_two_linear_layers_with_an_activation_in_between(activation):
     torch.manual_seed(0)
     mlp = FeedForward(6, 10, activation)
     x = torch.randn(4, 6)
@@ -209,7 +226,7 @@ def test_feed_forward_is_two_linear_layers_with_an_activation_between(activation
 
 @pytest.mark.parametrize("chance", [0.1, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_drops_its_share_and_scales_the_rest(chance, dtype):
+def test_dropout_drops_the_stated_share_and_scales_the_rest(chance, dtype):
     torch.manual_seed(0)
     dropout = Dropout(chance).train()
     x = torch.ones(400, 251, dtype=dtype, requires_grad=True)
@@ -223,11 +240,11 @@ def test_dropout_drops_its_share_and_scales_the_rest(chance, dtype):
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (7, 5), (0, 4)])
-def test_dropout_takes_any_shape(shape):
+def test_dropout_accepts_any_shape(shape):
     assert Dropout(0.3).train()(torch.ones(shape)).shape == shape
 
 
-def test_dropout_repeats_with_the_seed_and_sleeps_outside_training():
+def test_dropout_depends_on_the_seed_and_is_the_identity_outside_training():
     dropout, x = Dropout(0.4), torch.randn(50)
     draws = []
     for _ in range(2):
@@ -242,7 +259,7 @@ def test_dropout_repeats_with_the_seed_and_sleeps_outside_training():
 @pytest.mark.gpu
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
-def test_attention_on_a_gpu_is_that_of_the_cpu(causal, dtype, tolerance):
+def test_attention_on_a_gpu_equals_attention_on_the_cpu(causal, dtype, tolerance):
     batch = batch_of(LENGTHS["mixed"])
     generator = torch.Generator().manual_seed(0)
     qkv = torch.randn(batch.num_tokens, 3, HEADS, 64, generator=generator)
@@ -252,14 +269,30 @@ def test_attention_on_a_gpu_is_that_of_the_cpu(causal, dtype, tolerance):
 
 
 @pytest.mark.parametrize("config", [BertConfig, GPT2Config])
-def test_the_vectors_of_some_tokens_are_those_among_all(config):
+def test_the_outputs_at_some_tokens_are_those_of_the_whole_batch(config):
     torch.manual_seed(0)
     backbone = new_backbone(config(**SIZES)).eval()
     batch = PackedBatch.pack([[1, 2, 3, 4], [5, 2, 7, 4], [5], [6, 7, 8, 9, 10, 11, 12], *([[8] * 9] * 8)])
-    for only in (batch.first, batch.last) if config is BertConfig else (batch.last,):
-        torch.testing.assert_close(backbone(batch, only=only), backbone(batch)[only], **CLOSE)
-        with torch.inference_mode():  # attention of these tokens alone, and rows that no sequence owns
-            torch.testing.assert_close(backbone(batch, only=only), backbone(batch)[only], **CLOSE)
-        alone = batch.alone(only)
-        assert alone.input_ids.tolist() == batch.input_ids[only].tolist()
-        assert alone.first.tolist() == alone.last.tolist() == list(range(12))
+    for rows in (batch.first, batch.last) if config is BertConfig else (batch.last,):
+        torch.testing.assert_close(backbone.forward_at(batch, rows), backbone(batch)[rows], **CLOSE)
+        with torch.inference_mode():  # single queries, and appended rows
+            torch.testing.assert_close(backbone.forward_at(batch, rows), backbone(batch)[rows], **CLOSE)
+
+
+@pytest.mark.parametrize("config", [BertConfig, GPT2Config])
+def test_a_sequence_head_reads_one_token_of_the_whole_batch(config):
+    torch.manual_seed(0)
+    backbone = new_backbone(config(**SIZES))
+    network = Network(backbone, SequenceHead(backbone.config, 3)).eval()
+    batch = PackedBatch.pack([[1, 2, 3, 4], [5], [6, 7, 8]])
+    assert network.head.rows(batch).tolist() == ([0, 4, 5] if config is BertConfig else [3, 4, 7])
+    torch.testing.assert_close(network(batch), network.head(backbone(batch), batch), **CLOSE)
+
+
+def test_the_layers_of_a_network_share_one_training_layout():
+    backbone = new_backbone(BertConfig(**SIZES)).train()
+    batch = batch_of(LENGTHS["mixed"])
+    backbone(batch).sum().backward()
+    assert len(batch._training_layouts) == 1
+    (layout,) = batch._training_layouts.values()
+    assert batch.training_layout(batch.num_tokens, 3, False) is layout

@@ -1,4 +1,4 @@
-"""Packed batches know where their sequences stand, and a plan deals every example exactly once."""
+"""Packed batches know the places of their sequences, and a batch sampler uses every example exactly once."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ SEQUENCES = [[5, 6, 7], [8], [9, 10, 11], [12, 13]]
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 
 
-def test_sequences_lie_end_to_end():
+def test_sequences_are_concatenated():
     batch = PackedBatch.pack(SEQUENCES)
     assert batch.input_ids.tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13]
     assert batch.position_ids.tolist() == [0, 1, 2, 0, 0, 1, 2, 0, 1]
@@ -25,17 +25,17 @@ def test_first_and_last_tokens_are_found_by_offset():
     assert batch.input_ids[batch.last].tolist() == [7, 8, 11, 13]
 
 
-def test_split_gives_every_sequence_its_rows():
+def test_split_returns_one_tensor_per_sequence():
     batch = PackedBatch.pack(SEQUENCES)
     assert [part.tolist() for part in batch.split(batch.input_ids)] == SEQUENCES
 
 
-def test_segments_follow_their_sequences():
+def test_segments_are_concatenated_like_their_sequences():
     batch = PackedBatch.pack([[1, 2], [3]], segments=[[0, 1], [1]])
     assert batch.segment_ids.tolist() == [0, 1, 1]
 
 
-def test_moving_a_batch_changes_nothing_else():
+def test_moving_a_batch_changes_only_its_device():
     batch = PackedBatch.pack(SEQUENCES)
     moved = batch.to("meta")
     assert moved.input_ids.is_meta
@@ -56,7 +56,7 @@ def test_segments_of_other_lengths_are_refused():
 
 
 @given(LENGTHS)
-def test_runs_are_neighbours_of_equal_length_and_cover_the_batch(lengths):
+def test_runs_are_neighbours_of_equal_length_that_cover_the_batch(lengths):
     batch = PackedBatch.pack([[1] * length for length in lengths])
     assert [length for _, count, length in batch.runs for _ in range(count)] == lengths
     starts = [start for start, _, _ in batch.runs]
@@ -65,7 +65,7 @@ def test_runs_are_neighbours_of_equal_length_and_cover_the_batch(lengths):
 
 
 @given(LENGTHS, st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 5))
-def test_a_plan_by_size_deals_every_example_once(lengths, size, seed, epoch):
+def test_a_sampler_by_size_uses_every_example_once(lengths, size, seed, epoch):
     batches = BatchSampler(lengths, batch_size=size, seed=seed).epoch(epoch)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
@@ -73,17 +73,17 @@ def test_a_plan_by_size_deals_every_example_once(lengths, size, seed, epoch):
 
 
 @given(LENGTHS, st.integers(1, 200), st.integers(1, 20), st.integers(0, 5))
-def test_a_plan_by_tokens_keeps_to_its_budget(lengths, budget, most, epoch):
-    plan = BatchSampler(lengths, batch_tokens=budget, max_examples=most)
-    for batches in (plan.epoch(epoch), plan.by_length()):
+def test_a_sampler_by_tokens_keeps_to_its_budget(lengths, budget, max_examples, epoch):
+    sampler = BatchSampler(lengths, batch_tokens=budget, max_examples=max_examples)
+    for batches in (sampler.epoch(epoch), sampler.by_length()):
         assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
         for batch in batches:
-            assert len(batch) <= most
+            assert len(batch) <= max_examples
             assert sum(lengths[i] for i in batch) <= budget or len(batch) == 1
 
 
 @given(LENGTHS, st.integers(0, 2**31), st.integers(0, 5))
-def test_a_plan_is_a_function_of_seed_and_epoch_alone(lengths, seed, epoch):
+def test_batches_depend_on_seed_and_epoch_only(lengths, seed, epoch):
     torch.manual_seed(1)
     one = BatchSampler(lengths, batch_tokens=64, seed=seed).epoch(epoch)
     torch.manual_seed(2)
@@ -93,19 +93,19 @@ def test_a_plan_is_a_function_of_seed_and_epoch_alone(lengths, seed, epoch):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_epochs_and_seeds_differ():
+def test_batches_differ_between_epochs_and_between_seeds():
     lengths = [3] * 50
-    plans = [BatchSampler(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert len({str(plan) for plan in plans}) == 4
+    samplers = [BatchSampler(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({str(batches) for batches in samplers}) == 4
 
 
-def test_prediction_takes_the_longest_first():
+def test_prediction_starts_with_the_longest_sequences():
     lengths = [3, 9, 1, 9, 4]
     order = [i for batch in BatchSampler(lengths, batch_tokens=12).by_length() for i in batch]
     assert [lengths[i] for i in order] == [9, 9, 4, 3, 1]
 
 
 @pytest.mark.parametrize("sizes", [{}, {"batch_size": 4, "batch_tokens": 100}])
-def test_a_plan_wants_one_size_and_one_only(sizes):
+def test_a_sampler_needs_exactly_one_size(sizes):
     with pytest.raises(ValueError, match="batch_size or batch_tokens"):
         BatchSampler([1, 2], **sizes)
