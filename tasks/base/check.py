@@ -69,10 +69,10 @@ def check_data(
         held_out, more = learnt.read(eval_table, learnt.columns(eval_table, said, need_label=True))
         problems += more
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
-    groups, limit, unknown = _encode(learnt, examples, model) if model and can_learn else ([], None, None)
-    remarks = collect_warnings(learnt, examples, groups), collect_warnings(learnt, held_out, [])
+    windows_by_example, limit, unknown = _encode(learnt, examples, model) if model and can_learn else ([], None, None)
+    remarks = collect_warnings(learnt, examples, windows_by_example), collect_warnings(learnt, held_out, [])
     more = [*about_warnings(remarks[0], len(examples)), *about_warnings(remarks[1], len(held_out))]
-    report = check_examples(examples, held_out, groups, limit, unknown, more)
+    report = check_examples(examples, held_out, windows_by_example, limit, unknown, more)
     return replace(report, findings=_by_level([*findings, *report.findings]), notes=tuple(notes))
 
 
@@ -124,11 +124,11 @@ def _encode(
 
 
 def collect_warnings(
-    task: Task, examples: Sequence[Example], groups: Sequence[list[Features]]
+    task: Task, examples: Sequence[Example], windows_by_example: Sequence[list[Features]]
 ) -> dict[ExampleWarning, list[str]]:
     """What the task has to say about single examples, each with the places that it is true of."""
     places: dict[ExampleWarning, list[str]] = {}
-    for example, windows in zip(examples, groups or [[]] * len(examples), strict=True):
+    for example, windows in zip(examples, windows_by_example or [[]] * len(examples), strict=True):
         for remark in task.warnings(example, windows):
             places.setdefault(remark, []).append(example.where)
     return places

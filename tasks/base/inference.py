@@ -16,19 +16,19 @@ from ..data.features import TOKENS_AT_ONCE, Features, count_tokens
 from .task import Task
 
 
-def predictions_for(task: Task, network: nn.Module, groups: Sequence[list[Features]]) -> list[Any]:
+def predictions_for(task: Task, network: nn.Module, windows_by_example: Sequence[list[Features]]) -> list[Any]:
     """One prediction an example, in order; every process computes its share, and each gets all.
 
     Args:
         task: with the head that is on the network.
         network: in eval mode.
-        groups: the features of each example.
+        windows_by_example: the features of each example.
     """
     found: dict[int, Any] = {}
-    if groups:
-        plan = BatchSampler(lengths_of(groups), batch_tokens=TOKENS_AT_ONCE)
+    if windows_by_example:
+        plan = BatchSampler(lengths_of(windows_by_example), batch_tokens=TOKENS_AT_ONCE)
         for indices in shard(plan.by_length()):
-            chosen = [features for i in indices for features in groups[i]]
+            chosen = [features for i in indices for features in windows_by_example[i]]
             found.update(zip(indices, task.predict_batch(network, chosen), strict=True))
     return gather_in_order(found)
 
@@ -46,6 +46,10 @@ def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> lis
     return found
 
 
-def lengths_of(groups: Sequence[list[Features]]) -> list[int]:
+def lengths_of(windows_by_example: Sequence[list[Features]]) -> list[int]:
     """The tokens that the network sees of each example; a corpus knows them without reading."""
-    return groups.lengths if isinstance(groups, Corpus) else [count_tokens(group) for group in groups]
+    return (
+        windows_by_example.lengths
+        if isinstance(windows_by_example, Corpus)
+        else [count_tokens(windows) for windows in windows_by_example]
+    )

@@ -266,7 +266,9 @@ class TaskModel:
             metrics = self.task.score(predictions, eval_examples)
             per_label = self.task.per_label(predictions, eval_examples)
             if worth_measuring(len(eval_examples), started.device):
-                rounded = predictions_for(self.task, prepare_for_inference(self.network, "bf16"), held_out.groups)
+                rounded = predictions_for(
+                    self.task, prepare_for_inference(self.network, "bf16"), held_out.windows_by_example
+                )
                 first, figure = next(iter(metrics.items()))
                 by_precision = {"fp32": figure, "bf16": self.task.score(rounded, eval_examples)[first]}
             self.held_out = Evaluation(metrics, per_label, eval_examples, predictions, ())
@@ -310,10 +312,14 @@ class TaskModel:
             finding
             for data in (train, evaluated)
             if data
-            for finding in about_warnings(collect_warnings(self.task, data.examples, data.groups), len(data.examples))
+            for finding in about_warnings(
+                collect_warnings(self.task, data.examples, data.windows_by_example), len(data.examples)
+            )
         ]
         eval_examples = evaluated.examples if evaluated else []
-        report = check_examples(train.examples, eval_examples, train.groups, self.limit, self.tokenizer.unk_id, more)
+        report = check_examples(
+            train.examples, eval_examples, train.windows_by_example, self.limit, self.tokenizer.unk_id, more
+        )
         return train, evaluated, notes, report
 
     def _prepare_texts(
@@ -322,7 +328,7 @@ class TaskModel:
         """Turns texts without labels into tokens, which are kept in files, and readies the head."""
         train, held_out, notes = write_corpora(self._asked, self.tokenizer, self.limit, scratch, seed=seed, **options)
         notes.append(self._begin(self._asked, seed, goes_on=bool(self._found and self._asked.reuse_head(self._found))))
-        return train, held_out, notes, check_corpus(train.groups, held_out and held_out.groups)
+        return train, held_out, notes, check_corpus(train.windows_by_example, held_out and held_out.windows_by_example)
 
     @contextmanager
     def _scratch(self, output: Path) -> Iterator[Path]:
@@ -355,15 +361,15 @@ class TaskModel:
         return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"
 
     def _encode(self, examples: Sequence[Example]) -> list[list[Features]]:
-        groups = group_windows(self.task.encode(examples, self.tokenizer, self.limit))
+        windows_by_example = group_windows(self.task.encode(examples, self.tokenizer, self.limit))
         vocab_size = self.config.vocab_size
-        most = max((max(one.input_ids) for group in groups for one in group), default=0)
+        most = max((max(one.input_ids) for windows in windows_by_example for one in windows), default=0)
         if most >= vocab_size:
             raise HeadwayError(
                 f"{self.base}: the tokenizer has a token number {most}, but the model has {vocab_size} tokens only: "
                 "they do not belong together. Copy the model folder again from where it came."
             )
-        return groups
+        return windows_by_example
 
     def _run(
         self,
@@ -376,12 +382,12 @@ class TaskModel:
     ) -> Generator[Event, None, tuple[Started, Finished]]:
         """The training loop over the prepared data."""
         task = self.task
-        groups = task.training_groups(train.groups)
+        windows_by_example = task.training_windows(train.windows_by_example)
         if config.tokens_at_once is None:
             config = replace(config, tokens_at_once=task.tokens_at_once(self.network.config))
 
         def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
-            chosen = task.corrupt([features for i in indices for features in groups[i]])
+            chosen = task.corrupt([features for i in indices for features in windows_by_example[i]])
             batch = task.pack(chosen).to(device)
             total, count = task.loss(network(batch), chosen)
             return total, count, batch.num_tokens
@@ -391,9 +397,9 @@ class TaskModel:
             _, predictions = _tune(task, network, held_out)
             return task.score(predictions, held_out.examples)
 
-        events = task.fit_head(self.network, groups, config) or fit(
+        events = task.fit_head(self.network, windows_by_example, config) or fit(
             self.network,
-            config.sampler(lengths_of(groups)),
+            config.sampler(lengths_of(windows_by_example)),
             loss,
             config,
             run_folder=run_folder,
@@ -476,10 +482,10 @@ class TaskModel:
         remarks: dict[ExampleWarning, list[str]] = {}
         for start in range(0, len(examples), EXAMPLES_AT_ONCE):
             part = examples[start : start + EXAMPLES_AT_ONCE]
-            groups = self._encode(part)
-            predictions += predictions_for(self.task, self._for_inference, groups)
-            cut += sum(cut_tokens(group) > 0 for group in groups)
-            for remark, places in collect_warnings(self.task, part, groups).items():
+            windows_by_example = self._encode(part)
+            predictions += predictions_for(self.task, self._for_inference, windows_by_example)
+            cut += sum(cut_tokens(windows) > 0 for windows in windows_by_example)
+            for remark, places in collect_warnings(self.task, part, windows_by_example).items():
                 remarks.setdefault(remark, []).extend(places)
         return predictions, cut, remarks
 
@@ -542,10 +548,10 @@ class TaskModel:
             texts = open_documents(data, chosen, task, header=header)
             path, pieces = Path(folder) / "tokens", texts.read()
             held_out = write_corpus(task, self.tokenizer, self.limit, path, texts, pieces, held_out=True)
-            if not len(held_out.groups):
+            if not len(held_out.windows_by_example):
                 raise HeadwayError(f"{texts.source}: there is no text in it to measure. Give one with words.")
-            predictions = predictions_for(self.task, self._for_inference, held_out.groups)
-        corpus = held_out.groups
+            predictions = predictions_for(self.task, self._for_inference, held_out.windows_by_example)
+        corpus = held_out.windows_by_example
         counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
         metrics = self.task.score(predictions, held_out.examples)
         return Evaluation(metrics, [], held_out.examples, predictions, (*texts.notes, counts))
@@ -580,7 +586,7 @@ class TaskModel:
 
 def _tune(task: Task, network: nn.Module, data: LabelledData | CorpusData) -> tuple[Task, list[Any]]:
     """The task as it is tuned to held-out data, and its predictions there."""
-    return task.calibrate(predictions_for(task, network, data.groups), data.examples)
+    return task.calibrate(predictions_for(task, network, data.windows_by_example), data.examples)
 
 
 def _is_text(given: Any, as_words: bool) -> bool:

@@ -186,9 +186,9 @@ class Task:
         """
         raise NotImplementedError
 
-    def training_groups(self, groups: Sequence[list[Features]]) -> Sequence[list[Features]]:
+    def training_windows(self, windows_by_example: Sequence[list[Features]]) -> Sequence[list[Features]]:
         """What training draws from: the windows of each example, or whatever else must be in one batch together."""
-        return groups
+        return windows_by_example
 
     def warnings(self, example: Any, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
         """What is worth knowing about an example and its windows (none where there is no tokenizer yet)."""
@@ -229,7 +229,7 @@ class Task:
     def fit_head(
         self,
         network: "Network",  # noqa: ARG002
-        groups: Sequence[list[Features]],  # noqa: ARG002
+        windows_by_example: Sequence[list[Features]],  # noqa: ARG002
         config: "TrainConfig",  # noqa: ARG002
     ) -> "Iterator[Event] | None":
         """Trains the head in a way of the task's own, as the events of a run; None: the training loop does it."""

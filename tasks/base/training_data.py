@@ -29,7 +29,7 @@ class LabelledData:
 
     table: Table
     examples: list[Any]
-    groups: list[list[Features]]
+    windows_by_example: list[list[Features]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -47,17 +47,17 @@ class CorpusData:
     """One side of texts without labels, ready."""
 
     source: str
-    groups: Corpus
+    windows_by_example: Corpus
 
     @property
     def examples(self) -> Sequence[int]:
         """Stand for the documents, which are not kept."""
-        return range(self.groups.num_documents)
+        return range(self.windows_by_example.num_documents)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the model folder says about it."""
-        corpus = self.groups
+        corpus = self.windows_by_example
         return {
             "source": _shown(self.source),
             "examples": corpus.num_documents,
@@ -185,17 +185,17 @@ def write_corpora(
         held_out = written("held-out", others, others.read(), held_out=True)
     elif part:
         some = written("held-out", texts, texts.part(part, seed, held_out=True), held_out=True)
-        held_out = some if len(some.groups) else None
+        held_out = some if len(some.windows_by_example) else None
     for side, name in ((train, "to learn from"), (held_out, "held out")):
         if side is not None:
-            corpus = side.groups
+            corpus = side.windows_by_example
             notes.append(
                 f"{side.source}: {corpus.num_documents:,} documents {name}, {corpus.num_tokens:,} tokens in "
                 f"{len(corpus):,} sequences of at most {limit}"
             )
     if held_out is None:
         notes.append(NOTHING_HELD_OUT)
-    if not len(train.groups):
+    if not len(train.windows_by_example):
         raise HeadwayError(f"{train.source}: there is no text in it to learn from. Give one with words.")
     return train, held_out, notes
 

@@ -304,14 +304,14 @@ class TextClassification(Task):
         return head
 
     def fit_head(
-        self, network: "Network", groups: Sequence[list[Features]], config: "TrainConfig"
+        self, network: "Network", windows_by_example: Sequence[list[Features]], config: "TrainConfig"
     ) -> "Iterator[Event] | None":
         """With `frozen`, logistic regression on the features that the model has already."""
         if not self.frozen:
             return None
         from .logistic_regression import fit_classifier
 
-        return fit_classifier(self, network, groups, config)
+        return fit_classifier(self, network, windows_by_example, config)
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """Cross-entropy over the labels, binary cross-entropy for each, or the squared error.

@@ -49,14 +49,14 @@ Inputs = np.ndarray  # (E, C)
 
 
 def fit_classifier(
-    task: "TextClassification", network: Network, groups: Sequence[list[Features]], config: TrainConfig
+    task: "TextClassification", network: Network, windows_by_example: Sequence[list[Features]], config: TrainConfig
 ) -> Iterator[Event]:
     """Fits the network's classifier (and sets its pooler) in place, as the events of a run of one step.
 
     Args:
         task: with the labels that it has learnt.
         network: a backbone, which stays as it is, with a new SequenceHead.
-        groups: the features of each example.
+        windows_by_example: the features of each example.
         config: of which the device and the seed are used.
 
     Raises:
@@ -65,7 +65,7 @@ def fit_classifier(
     head = network.head
     assert isinstance(head, SequenceHead)
     targets = np.array(
-        [windows[0].target for windows in groups], dtype=np.int64 if task.problem_type == ONE else float
+        [windows[0].target for windows in windows_by_example], dtype=np.int64 if task.problem_type == ONE else float
     )
     _refuse_constant(task, targets)
     device = accelerator_for(replace(config, precision="fp32", trackers=()), None).device
@@ -74,7 +74,7 @@ def fit_classifier(
     yield Started(
         total_steps=1,
         warmup_steps=0,
-        examples=len(groups),
+        examples=len(windows_by_example),
         parameters=sum(p.numel() for p in head.classifier.parameters()),
         device=str(device),
         precision="fp32",
@@ -82,7 +82,7 @@ def fit_classifier(
         seed=config.seed,
         resumed_from=None,
     )
-    vectors, sequences = _read_once(network, groups)
+    vectors, sequences = _read_once(network, windows_by_example)
     if isinstance(head.pooler, BertPooler):
         vectors = _set_pooler(head.pooler, vectors)
     inputs = np.stack([vectors[of_windows].mean(0) for of_windows in sequences]).astype(np.float64)
@@ -92,7 +92,7 @@ def fit_classifier(
         if head.classifier.bias is not None:
             head.classifier.bias.copy_(torch.from_numpy(bias))
     seconds = time.perf_counter() - began
-    tokens = sum(len(one.input_ids) for windows in groups for one in windows)
+    tokens = sum(len(one.input_ids) for windows in windows_by_example for one in windows)
     rate = tokens / seconds
     yield Step(1, 1.0, loss, 0.0, 0.0, tokens, rate, 0.0)
     yield Finished(1, seconds, rate, loss, {}, None, False)
@@ -116,12 +116,12 @@ def _refuse_constant(task: "TextClassification", targets: np.ndarray) -> None:
 
 
 @torch.inference_mode()
-def _read_once(network: Network, groups: Sequence[list[Features]]) -> tuple[Inputs, list[list[int]]]:
+def _read_once(network: Network, windows_by_example: Sequence[list[Features]]) -> tuple[Inputs, list[list[int]]]:
     """The summary of every different sequence, (B, C), and for each example which of them are its windows'."""
     numbers: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     firsts: list[Features] = []
     of_windows: list[list[int]] = []
-    for windows in groups:
+    for windows in windows_by_example:
         mine = []
         for one in windows:
             key = tuple(one.input_ids), tuple(one.segment_ids)

@@ -19,8 +19,8 @@ class Features:
     segment_ids: list[int]  # same length; all zero where there is one segment
     length: int  # tokens of the whole example with its special ones, before it was windowed or cut
     target: Any = None  # what the task's loss compares with; None in prediction
-    context: Any = None  # what the task's decode needs to find its way back to the text
-    side: int = 0  # which of the example's texts it was made from, where each has sequences of its own
+    metadata: Any = None  # what `decode` needs to map outputs back to the text
+    text_index: int = 0  # which of the texts of the example, for tasks that encode each text separately
 
 
 def group_windows(features: Sequence[Features]) -> list[list[Features]]:
@@ -30,7 +30,7 @@ def group_windows(features: Sequence[Features]) -> list[list[Features]]:
 
 def whole_length(windows: Sequence[Features]) -> int:
     """The tokens of all texts of an example, before they were windowed or cut."""
-    return sum({one.side: one.length for one in windows}.values())
+    return sum({one.text_index: one.length for one in windows}.values())
 
 
 def cut_tokens(windows: Sequence[Features]) -> int:

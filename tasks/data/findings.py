@@ -150,23 +150,25 @@ def short_texts(train: Sequence[Example]) -> Iterator[Finding]:
         )
 
 
-def long_texts(train: Sequence[Example], groups: Sequence[list[Features]], limit: int) -> Iterator[Finding]:
+def long_texts(
+    train: Sequence[Example], windows_by_example: Sequence[list[Features]], limit: int
+) -> Iterator[Finding]:
     """Texts that are longer than a sequence may be, and what becomes of them."""
-    cut_up = [len(group) > 1 and any(one.length > limit for one in group) for group in groups]
+    cut_up = [len(windows) > 1 and any(one.length > limit for one in windows) for windows in windows_by_example]
     windowed = tuple(example.where for example, several in zip(train, cut_up, strict=True) if several)
     if windowed:
-        windows = sum(len(group) for group, several in zip(groups, cut_up, strict=True) if several)
+        num_windows = sum(len(windows) for windows, several in zip(windows_by_example, cut_up, strict=True) if several)
         yield Finding(
             "long",
             "note",
             f"{len(windowed):,} of {_count(len(train), 'text')} {_are(windowed)} longer than {limit:,} tokens and "
-            f"{_are(windowed)} read in {windows:,} overlapping windows: {name_places(windowed)}.",
+            f"{_are(windowed)} read in {num_windows:,} overlapping windows: {name_places(windowed)}.",
             windowed,
         )
-    lost = [cut_tokens(group) for group in groups]
+    lost = [cut_tokens(windows) for windows in windows_by_example]
     places = tuple(example.where for example, tokens in zip(train, lost, strict=True) if tokens)
     if places:
-        share = sum(lost) / sum(map(whole_length, groups))
+        share = sum(lost) / sum(map(whole_length, windows_by_example))
         yield Finding(
             "cut",
             "warning",
@@ -176,10 +178,14 @@ def long_texts(train: Sequence[Example], groups: Sequence[list[Features]], limit
         )
 
 
-def unknown_tokens(groups: Sequence[list[Features]], unknown: int | None) -> Iterator[Finding]:
+def unknown_tokens(windows_by_example: Sequence[list[Features]], unknown: int | None) -> Iterator[Finding]:
     """A vocabulary that does not know the texts' words."""
-    tokens = sum(len(one.input_ids) for group in groups for one in group)
-    strange = 0 if unknown is None else sum(one.input_ids.count(unknown) for group in groups for one in group)
+    tokens = sum(len(one.input_ids) for windows in windows_by_example for one in windows)
+    strange = (
+        0
+        if unknown is None
+        else sum(one.input_ids.count(unknown) for windows in windows_by_example for one in windows)
+    )
     yield from unknown_share(strange, tokens)
 
 

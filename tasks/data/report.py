@@ -62,7 +62,7 @@ class DataReport:
 def check_examples(
     train: Sequence[Example],
     held_out: Sequence[Example],
-    groups: Sequence[list[Features]],
+    windows_by_example: Sequence[list[Features]],
     limit: int | None,
     unknown: int | None = None,
     more: Sequence[Finding] = (),
@@ -72,7 +72,7 @@ def check_examples(
     Args:
         train: what is trained on.
         held_out: what is evaluated on.
-        groups: the features of each training example; empty where there is no tokenizer.
+        windows_by_example: the features of each training example; empty where there is no tokenizer.
         limit: the longest sequence in tokens.
         unknown: the token for what the vocabulary does not have.
         more: what the task has found.
@@ -86,14 +86,16 @@ def check_examples(
         *short_texts(train),
         *more,
     ]
-    if groups and limit is not None:
-        findings += [*long_texts(train, groups, limit), *unknown_tokens(groups, unknown)]
-    lengths = [whole_length(windows) for windows in groups] or [sum(map(len, example.texts)) for example in train]
+    if windows_by_example and limit is not None:
+        findings += [*long_texts(train, windows_by_example, limit), *unknown_tokens(windows_by_example, unknown)]
+    lengths = [whole_length(windows) for windows in windows_by_example] or [
+        sum(map(len, example.texts)) for example in train
+    ]
     return DataReport(
         examples=len(train),
         eval_examples=len(held_out),
         label_counts=dict(counts.most_common()),
-        lengths=_measure(lengths, "tokens" if groups else "characters") if lengths else None,
+        lengths=_measure(lengths, "tokens" if windows_by_example else "characters") if lengths else None,
         findings=_by_level(findings),
         first=tuple(train[:FIRST_SHOWN]),
     )

@@ -217,11 +217,11 @@ class SentenceSimilarity(Task):
         features = []
         for i, example in enumerate(examples):
             target = None if example.score is None else (example.score - self.lowest) / (self.highest - self.lowest)
-            for side in (0, 1):
-                whole = ids[2 * i + side]
+            for text_index in (0, 1):
+                whole = ids[2 * i + text_index]
                 length = len(whole) + tokenizer.num_special(pair=False)
                 sequences = [tokenizer.join(whole[part.start : part.stop]) for part in windowing.divide(len(whole))]
-                features += [Features(i, *sequence, length, target, side=side) for sequence in sequences]
+                features += [Features(i, *sequence, length, target, text_index=text_index) for sequence in sequences]
         return features
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
@@ -236,7 +236,7 @@ class SentenceSimilarity(Task):
     def _vectors(self, hidden: Tensor, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
         """The tokens' vectors (T, C) as those of the first and second texts, (E, D) each, of length 1."""
         vectors = self.pooled.pool(hidden, pack(features).to(hidden.device))
-        counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.side))]
+        counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.text_index))]
         if len(counts) < len(features):
             vectors = torch.stack([part.mean(0) for part in vectors.split(counts)])
         first, second = F.normalize(vectors, dim=-1).unflatten(0, (-1, 2)).unbind(1)
@@ -355,10 +355,10 @@ def _in_common(features: Sequence[Features]) -> Tensor:
     """(E, E), true where two different pairs have their first or their second text in common."""
     firsts, seconds = (
         [
-            tuple(token for one in windows if one.side == side for token in one.input_ids)
+            tuple(token for one in windows if one.text_index == text_index for token in one.input_ids)
             for windows in group_windows(features)
         ]
-        for side in (0, 1)
+        for text_index in (0, 1)
     )
     same = torch.zeros(len(firsts), len(firsts), dtype=torch.bool)
     for texts in (firsts, seconds):

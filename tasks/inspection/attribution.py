@@ -126,7 +126,7 @@ def _labels(task: TextClassification, logits: Tensor) -> list[Output]:
 
 def _tags(task: TokenClassification, reading: Reading, logits: Tensor) -> list[Output]:
     """Every entity that is found, then the tag of every word."""
-    window: Any = reading.features.context
+    window: Any = reading.features.metadata
     (prediction,) = task.decode([logits], [reading.features])
     names = plain_labels(task.labels, task.scheme)
     position = dict(zip(window.words, window.positions, strict=True))
@@ -159,7 +159,7 @@ def _tags(task: TokenClassification, reading: Reading, logits: Tensor) -> list[O
 
 def _answers(task: QuestionAnswering, reading: Reading, logits: Tensor) -> list[Output]:
     """The answer, its alternatives, and no answer: the chance that it starts and ends there, as training has it."""
-    window: Window = reading.features.context
+    window: Window = reading.features.metadata
     (prediction,) = task.decode([logits], [reading.features])
     passage = window.passage
 

@@ -131,10 +131,12 @@ def probe(
     checkpoint = load_backbone(name)
     backbone, tokenizer = checkpoint.network.backbone, Tokenizer.load(checkpoint.folder)
     backbone.to(inference_device())
-    groups = group_windows(task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name))))
-    if cut := sum(cut_tokens(group) > 0 for group in groups):
+    windows_by_example = group_windows(
+        task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name)))
+    )
+    if cut := sum(cut_tokens(windows) > 0 for windows in windows_by_example):
         notes.append(f"{cut} of {len(examples)} texts are cut")
-    rows = _rows(backbone.eval(), task, groups, pooling)
+    rows = _rows(backbone.eval(), task, windows_by_example, pooling)
     depth = backbone.config.num_layers + 1
     scores: list[list[float]] = [[] for _ in range(depth + 2)]
     weights = []
@@ -200,9 +202,9 @@ class _Rows:
 
 
 @torch.inference_mode()
-def _rows(backbone: Backbone, task: Task, groups: Sequence[list[Features]], pooling: str) -> _Rows:
+def _rows(backbone: Backbone, task: Task, windows_by_example: Sequence[list[Features]], pooling: str) -> _Rows:
     """A row for each text, the mean of its windows; or for each word that has a tag."""
-    features = [one for group in groups for one in group]
+    features = [one for windows in windows_by_example for one in windows]
     found: list[Tensor | None] = [None] * len(features)
     plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
     device = next(backbone.parameters()).device
@@ -213,15 +215,18 @@ def _rows(backbone: Backbone, task: Task, groups: Sequence[list[Features]], pool
             found[i] = _pool(backbone, task, features[i], states, pooling)
     vectors = [one for one in found if one is not None]
     if isinstance(task, TextClassification):
-        parts = torch.stack([one[0] for one in vectors]).split([len(group) for group in groups])
-        labels = torch.tensor([group[0].target for group in groups])
+        parts = torch.stack([one[0] for one in vectors]).split([len(windows) for windows in windows_by_example])
+        labels = torch.tensor([windows[0].target for windows in windows_by_example])
         return _Rows(
-            torch.stack([part.mean(0) for part in parts]), labels, torch.arange(len(groups)), [0] * len(groups)
+            torch.stack([part.mean(0) for part in parts]),
+            labels,
+            torch.arange(len(windows_by_example)),
+            [0] * len(windows_by_example),
         )
     whole = torch.cat(vectors)
     labels = torch.tensor([target for one in features for target in one.target])
-    examples = torch.tensor([one.example for one in features for _ in one.context.words])
-    places = [word for one in features for word in one.context.words]
+    examples = torch.tensor([one.example for one in features for _ in one.metadata.words])
+    places = [word for one in features for word in one.metadata.words]
     return _Rows(whole, labels, examples, places)
 
 
@@ -240,7 +245,7 @@ def layer_states(backbone: Backbone, batch: PackedBatch) -> Tensor:
 def _pool(backbone: Backbone, task: Task, one: Features, states: Tensor, pooling: str) -> Tensor:
     """The vectors of a sequence that are probed, (n, L + 1, C) -> (1 or words, L + 1, C)."""
     if not isinstance(task, TextClassification):
-        return states[one.context.positions]
+        return states[one.metadata.positions]
     if pooling == "mean":
         return states.mean(0, keepdim=True)
     return states[-1:] if isinstance(backbone, GPT2) else states[:1]

@@ -134,12 +134,12 @@ def rank_switches(
         _, chosen = split_rows([one.stratum for one in examples], most / len(examples), seed)
         notes.append(f"{len(chosen):,} of {len(examples):,} examples, drawn with seed {seed}")
         examples = [examples[i] for i in chosen]
-    groups = group_windows(task.encode(examples, model.tokenizer, model.limit))
+    windows_by_example = group_windows(task.encode(examples, model.tokenizer, model.limit))
     model.network.eval()
 
     def measure(*switches: Switch) -> tuple[str, float]:
         with switched_off(model.network.backbone, switches):
-            predictions = predictions_for(task, model.network, groups)
+            predictions = predictions_for(task, model.network, windows_by_example)
         return next(iter(task.score(predictions, examples).items()))
 
     metric, whole = measure()

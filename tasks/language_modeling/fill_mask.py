@@ -174,7 +174,7 @@ class FillMask(Task):
         """A sequence of a corpus; which tokens are masked is drawn by `corrupt`."""
         input_ids, segment_ids = corpus.tokenizer.join(ids)
         length = len(ids) + self.num_added
-        return Features(index, input_ids, segment_ids, length, target=Asked([], [], bytes=num_bytes), context=corpus)
+        return Features(index, input_ids, segment_ids, length, target=Asked([], [], bytes=num_bytes), metadata=corpus)
 
     def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """Texts whose masks are to be filled: each mask in the window that shows most of what is around it."""
@@ -192,7 +192,7 @@ class FillMask(Task):
                 input_ids, segment_ids = tokenizer.join(ids[span.start : span.stop])
                 mine = [place - span.start + 1 for place, by in zip(places, said, strict=True) if by == w]
                 context = _Masks(example.text, mine, len(places), tokenizer)
-                features.append(Features(number, input_ids, segment_ids, len(ids) + 2, context=context))
+                features.append(Features(number, input_ids, segment_ids, len(ids) + 2, metadata=context))
         return features
 
     def head(self, backbone: "Backbone") -> nn.Module:
@@ -222,7 +222,7 @@ class FillMask(Task):
         return [self._corrupted(one, None) for one in features]
 
     def _corrupted(self, one: Features, generator: torch.Generator | None) -> Features:
-        corpus: Corpus = one.context
+        corpus: Corpus = one.metadata
         tokenizer = corpus.tokenizer
         input_ids, segment_ids, follows = one.input_ids, one.segment_ids, None
         if self.next_sentence:
@@ -304,16 +304,16 @@ class FillMask(Task):
 
     def _fill(self, network: nn.Module, features: Sequence[Features]) -> list[FilledMasks]:
         device = next(network.parameters()).device
-        texts = {one.example: one.context for one in features}
+        texts = {one.example: one.metadata for one in features}
         found: dict[int, list[tuple[Word, ...]]] = {example: [] for example in texts}
-        for part in parts_of([one for one in features if one.context.positions]):
+        for part in parts_of([one for one in features if one.metadata.positions]):
             outputs = network(self.pack(part).to(device))
             logits = (outputs[0] if self.next_sentence else outputs).float()
             best = logits.softmax(dim=-1).topk(min(self.top, logits.shape[-1]))
             rows = iter(zip(best.values.tolist(), best.indices.tolist(), strict=True))
             for one in part:
-                for scores, ids in islice(rows, len(one.context.positions)):
-                    words = one.context.tokenizer.tokens(ids)
+                for scores, ids in islice(rows, len(one.metadata.positions)):
+                    words = one.metadata.tokenizer.tokens(ids)
                     found[one.example].append(tuple(Word(w, s) for w, s in zip(words, scores, strict=True)))
         return [_filled(texts[example], tuple(masks)) for example, masks in found.items()]
 

@@ -85,7 +85,7 @@ def even_windows(length: int, most: int) -> list[CorpusWindow]:
 
 def asked_places(one: Features) -> list[int]:
     """Where the tokens of a sequence stand that the model is asked about."""
-    return one.context.positions if one.target is None else one.target.positions
+    return one.metadata.positions if one.target is None else one.target.positions
 
 
 def parts_of(features: Sequence[Features], at_once: int = TOKENS_AT_ONCE) -> Iterable[list[Features]]:

@@ -161,7 +161,7 @@ class TextGeneration(Task):
         for number, encoding in enumerate(encodings):
             ids, _ = tokenizer.join(encoding.ids)
             kept = ids[-room:]
-            features.append(Features(number, kept, [0] * len(kept), len(ids), context=tokenizer))
+            features.append(Features(number, kept, [0] * len(kept), len(ids), metadata=tokenizer))
         return features
 
     def head(self, backbone: "Backbone") -> nn.Module:
@@ -199,7 +199,7 @@ class TextGeneration(Task):
                 for part in parts_of(features, at_once)
                 for found in likelihoods(network(self.pack(part).to(device)), part, [None] * len(part))
             ]
-        tokenizer: Tokenizer = features[0].context
+        tokenizer: Tokenizer = features[0].metadata
         config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
         prompts = [one.input_ids for one in features]
         written = generate_ids(network, prompts, config, end_of_text_id=tokenizer.end_of_text_id)  # pyright: ignore[reportArgumentType]

@@ -241,14 +241,14 @@ class QuestionAnswering(Task):
             return "the answer is in what was cut off and counts as missed"
         return "the answer is in no window whole and counts as missed; a larger --overlap or --max-length may help"
 
-    def training_groups(self, groups: Sequence[list[Features]]) -> list[list[Features]]:
+    def training_windows(self, windows_by_example: Sequence[list[Features]]) -> list[list[Features]]:
         """Every window by itself, without those of questions whose answer has no place.
 
         Raises:
             HeadwayError: none is left.
         """
-        left = [[window] for group in groups for window in group if window.target is not None]
-        if groups and not left:
+        left = [[window] for windows in windows_by_example for window in windows if window.target is not None]
+        if windows_by_example and not left:
             raise HeadwayError(
                 "No answer is in its context, so there is nothing to train on. An answer must be written as it stands "
                 "in the context; mend the data, or name other columns with --context and --label."
@@ -266,7 +266,7 @@ class QuestionAnswering(Task):
         if answers and (not placed or (windows and windows[0].target is None)):
             what = "the model's vocabulary has no token for the answer" if placed else "no answer has a place"
             yield ExampleWarning(f"{what}, so nothing is learnt from the question; it is scored by the answer's text")
-        for place in (window.context for window in windows[:1]):
+        for place in (window.metadata for window in windows[:1]):
             if place.question_cut:
                 yield ExampleWarning(
                     "the question is longer than half of what the model reads, and its end is cut off"
@@ -296,7 +296,7 @@ class QuestionAnswering(Task):
         """The likeliest spans of each context, and the answer among them or none."""
         found, position = [], 0
         for group in group_windows(features):
-            places = [window.context for window in group]
+            places = [window.metadata for window in group]
             logits = outputs[position : position + len(group)]
             position += len(group)
             spans, none = best_spans(

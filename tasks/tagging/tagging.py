@@ -249,7 +249,7 @@ class TokenClassification(Task):
         yield from (
             ExampleWarning(WITHOUT_TAG, "note", detail=ascii(example.words[word])) for word in example.uncounted
         )
-        read = {word for one in windows for word in one.context.words}
+        read = {word for one in windows for word in one.metadata.words}
         last = max(read, default=-1) if windows and cut_tokens(windows) > 0 else len(example.words)
         for chunk in example.chunks or ():
             if chunk.stop - 1 > last:
@@ -293,7 +293,7 @@ class TokenClassification(Task):
                         *tokenizer.join(encoding.ids[part.start : part.stop]),
                         len(encoding.ids) + special,
                         target=None if targets is None else [targets[word] for word in here],
-                        context=_Window(example, here, positions),
+                        metadata=_Window(example, here, positions),
                     )
                 )
         return features
@@ -312,7 +312,7 @@ class TokenClassification(Task):
         rows: list[int] = []
         start = 0
         for one in features:
-            rows += [start + position for position in one.context.positions]
+            rows += [start + position for position in one.metadata.positions]
             start += len(one.input_ids)
         targets = [target for one in features for target in one.target]
         logits = outputs[torch.tensor(rows, dtype=torch.long, device=outputs.device)].float()  # (words, L)
@@ -333,9 +333,9 @@ class TokenClassification(Task):
             outputs: (n, L) for each of its windows.
             group: the windows.
         """
-        example: TaggedExample = group[0].context.example
-        words = [word for one in group for word in one.context.words]
-        logits = torch.cat([output[one.context.positions] for output, one in zip(outputs, group, strict=True)])
+        example: TaggedExample = group[0].metadata.example
+        words = [word for one in group for word in one.metadata.words]
+        logits = torch.cat([output[one.metadata.positions] for output, one in zip(outputs, group, strict=True)])
         log_probabilities = logits.new_zeros(len(example.words), len(self.labels))  # (W, L)
         log_probabilities[words] = logits.log_softmax(-1)
         seen = torch.zeros(len(example.words), dtype=torch.bool)

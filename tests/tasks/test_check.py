@@ -159,8 +159,8 @@ def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, 
         labels=("bank", "post"), problem_type="single_label_classification", long_texts=long_texts
     )
     train = examples([*FINE, ("the money " * 30, "bank"), ("my parcel " * 20, "post")])
-    groups = group_windows(task.encode(train, tokenizer, 16))
-    report = check_examples(train, [], groups, 16, tokenizer.unk_id)
+    windows_by_example = group_windows(task.encode(train, tokenizer, 16))
+    report = check_examples(train, [], windows_by_example, 16, tokenizer.unk_id)
     windowed, cut = found(report, "long"), found(report, "cut")
     assert report.lengths is not None
     assert report.lengths.unit == "tokens"
@@ -168,7 +168,7 @@ def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, 
     if long_texts == "windows":
         assert cut is None
         assert windowed is not None
-        windows = len(groups[-1]) + len(groups[-2])
+        windows = len(windows_by_example[-1]) + len(windows_by_example[-2])
         assert (
             f"2 of 17 texts are longer than 16 tokens and are read in {windows} overlapping windows"
             in windowed.message
@@ -178,7 +178,7 @@ def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, 
         assert windowed is None
         assert cut is not None
         lost = 62 - 16 + 42 - 16
-        share = lost / sum(group[0].length for group in groups)
+        share = lost / sum(windows[0].length for windows in windows_by_example)
         assert f"2 of 17 texts are cut at 16 tokens, as you said: {lost} tokens ({share:.1%} of all)" in cut.message
         assert (cut.level, cut.places) == ("warning", ("train.tsv, line 16", "train.tsv, line 17"))
 

@@ -193,7 +193,7 @@ class Fitted:
         options = {"eval_fraction": 0, "config": CONFIG, **length}
         self.trained = self.model.fit(self.rows, output=output, **options)
 
-    def groups(self, inputs: list[Any]) -> list[Any]:
+    def windows_by_example(self, inputs: list[Any]) -> list[Any]:
         names = [field.name for field in self.model.task.fields]
         given = [(one,) if isinstance(one, str) else one for one in inputs]
         rows = [dict(zip(names, one, strict=True)) for one in given]
@@ -278,15 +278,15 @@ def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
 
 
 def test_a_loss_is_a_sum_over_examples(fitted: Fitted):
-    groups = learnt_from(fitted)
+    windows_by_example = learnt_from(fitted)
     network, task = fitted.model.network, fitted.model.task
 
-    def loss(groups: list[Any]) -> tuple[float, int]:
-        features = [features for group in groups for features in group]
+    def loss(windows_by_example: list[Any]) -> tuple[float, int]:
+        features = [features for windows in windows_by_example for features in windows]
         total, count = task.loss(network(task.pack(features)), features)
         return total.item(), count
 
-    together, apart = loss(groups), [loss([group]) for group in groups]
+    together, apart = loss(windows_by_example), [loss([windows]) for windows in windows_by_example]
     if fitted.case.sums:
         assert together[0] == pytest.approx(sum(total for total, _ in apart), abs=1e-4)
     else:
@@ -333,14 +333,14 @@ def test_the_same_seed_gives_the_same_model_again(fitted: Fitted, tmp_path: Path
 def test_inputs_are_untouched(fitted: Fitted):
     assert fitted.rows == fitted.rows_before
     inputs = copy.deepcopy(fitted.inputs)
-    groups = fitted.groups(inputs)
-    before = copy.deepcopy([[(one.input_ids, one.segment_ids) for one in group] for group in groups])
-    batch = pack([features for group in groups for features in group])
+    windows_by_example = fitted.windows_by_example(inputs)
+    before = copy.deepcopy([[(one.input_ids, one.segment_ids) for one in windows] for windows in windows_by_example])
+    batch = pack([features for windows in windows_by_example for features in windows])
     ids = batch.input_ids.clone()
     fitted.model.network(batch)
-    predictions_for(fitted.model.task, fitted.model.network, groups)
+    predictions_for(fitted.model.task, fitted.model.network, windows_by_example)
     assert torch.equal(batch.input_ids, ids)
-    assert [[(one.input_ids, one.segment_ids) for one in group] for group in groups] == before
+    assert [[(one.input_ids, one.segment_ids) for one in windows] for windows in windows_by_example] == before
     assert inputs == fitted.inputs
 
 
@@ -360,17 +360,17 @@ def test_windows_cover_a_long_text(fitted: Fitted):
     words = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
     long = " ".join(words)
     places = range(len(fitted.model.task.fields))
-    (group,) = fitted.groups([tuple(long if i == fitted.case.long else "the cat" for i in places)])
+    (windows,) = fitted.windows_by_example([tuple(long if i == fitted.case.long else "the cat" for i in places)])
     if not fitted.case.reads_all:  # what is to be continued is the end
-        assert len(group) == 1
-        assert group[0].input_ids == fitted.model.tokenizer.encode(long).ids[-len(group[0].input_ids) :]
+        assert len(windows) == 1
+        assert windows[0].input_ids == fitted.model.tokenizer.encode(long).ids[-len(windows[0].input_ids) :]
         return
-    assert len(group) > 1
-    assert max(len(one.input_ids) for one in group) <= fitted.model.limit
+    assert len(windows) > 1
+    assert max(len(one.input_ids) for one in windows) <= fitted.model.limit
     whole = fitted.model.tokenizer.encode(long).ids
-    windows = [one.input_ids for one in group]
+    window_ids = [one.input_ids for one in windows]
     for start in range(len(whole) - 2):  # three tokens in a row, which overlapping windows keep together
-        assert any(contains(ids, whole[start : start + 3]) for ids in windows)
+        assert any(contains(ids, whole[start : start + 3]) for ids in window_ids)
 
 
 def contains(ids: list[int], part: list[int]) -> bool:
@@ -382,8 +382,8 @@ def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: F
     theirs = getattr(transformers, config["architectures"][0]).from_pretrained(fitted.output).eval()
     if "id2label" in config:
         assert theirs.config.id2label == {int(i): name for i, name in config["id2label"].items()}
-    for group in fitted.groups(fitted.inputs):
-        batch = pack(group[:1])
+    for windows in fitted.windows_by_example(fitted.inputs):
+        batch = pack(windows[:1])
         with torch.no_grad():
             given = {"input_ids": batch.input_ids[None]}
             if config["model_type"] == "bert":
@@ -405,14 +405,14 @@ def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: F
 
 def test_the_tokens_are_those_of_transformers(fitted: Fitted):
     theirs = transformers.AutoTokenizer.from_pretrained(fitted.output)
-    for given, group in zip(fitted.inputs, fitted.groups(fitted.inputs), strict=True):
+    for given, windows in zip(fitted.inputs, fitted.windows_by_example(fitted.inputs), strict=True):
         texts = (given,) if isinstance(given, str) else given
         if fitted.case.apart:
-            assert [theirs(text)["input_ids"] for text in texts] == [one.input_ids for one in group]
+            assert [theirs(text)["input_ids"] for text in texts] == [one.input_ids for one in windows]
             continue
         if "bert" not in json.loads((fitted.output / "config.json").read_text())["model_type"]:
             texts = ("<|endoftext|>".join(texts) + fitted.case.gpt2_end,)
-        assert theirs(*texts)["input_ids"] == group[0].input_ids
+        assert theirs(*texts)["input_ids"] == windows[0].input_ids
 
 
 def test_the_run_leaves_a_atomic_folder_and_nothing_else(fitted: Fitted):

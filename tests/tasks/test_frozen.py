@@ -47,10 +47,10 @@ def test_the_pooler_passes_the_vector_on(bert_folder, tmp_path):
     model, _ = fit(bert_folder, tmp_path / "model")
     head = model.network.head
     assert isinstance(head, SequenceHead)
-    groups = model._encode(model.task.examples(*settled(model, ROWS)))
+    windows_by_example = model._encode(model.task.examples(*settled(model, ROWS)))
     with torch.no_grad():
         cls, pooled = [], []
-        for (one,) in groups:
+        for (one,) in windows_by_example:
             batch = model.task.pack([one])
             hidden = model.network.backbone(batch)
             cls.append(hidden[0])
@@ -71,11 +71,11 @@ def settled(model, rows):
 def test_the_classifier_is_that_of_scikit_learn(bert_folder, tmp_path, labels):
     rows = [{**row, "label": f"{THINGS.index(row['text'].split()[-1]) % labels}"} for row in ROWS]
     model, _ = fit(bert_folder, tmp_path / "model", rows)
-    groups = model._encode(model.task.examples(*settled(model, rows)))
+    windows_by_example = model._encode(model.task.examples(*settled(model, rows)))
     head = model.network.head
     assert isinstance(head, SequenceHead)
     with torch.no_grad():
-        batches = [model.task.pack(group) for group in groups]
+        batches = [model.task.pack(windows) for windows in windows_by_example]
         inputs = torch.cat([head.pooler(model.network.backbone(batch), batch) for batch in batches]).numpy()
         found = torch.cat([model.network(batch) for batch in batches]).softmax(-1).numpy()
     even = (inputs - inputs.mean(0)) / inputs.std(0)

@@ -60,7 +60,7 @@ def windows_of(context: str, tokenizer: Tokenizer) -> list[Features]:
 
 def places(tokenizer: Tokenizer) -> list[int]:
     """Words at both ends of the text, at the borders of windows, and right beside them."""
-    parts = windows_of(context_with(0), tokenizer)[0].context.passage.parts
+    parts = windows_of(context_with(0), tokenizer)[0].metadata.passage.parts
     assert len(parts) > 40
     assert parts[-1].stop == WORDS  # each word is a token
     return [0, parts[1].start - 1, parts[1].start, parts[0].stop - 1, parts[0].stop, parts[20].start, WORDS - 1]

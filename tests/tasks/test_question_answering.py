@@ -270,11 +270,11 @@ class TestEncoding:
         if tokenizer.kind == "wordpiece":
             assert one.input_ids == [tokenizer.cls_id, *question, tokenizer.sep_id, *context, tokenizer.sep_id]
             assert one.segment_ids == [0] * (len(question) + 2) + [1] * (len(context) + 1)
-            assert one.context.none == 0
+            assert one.metadata.none == 0
         else:
             end = tokenizer.end_of_text_id
             assert one.input_ids == [*question, end, *context, end]
-            assert one.context.none == len(one.input_ids) - 1
+            assert one.metadata.none == len(one.input_ids) - 1
         start, stop = one.target
         assert tokenizer.decode(one.input_ids[start : stop + 1]).strip().lower() == "london"
         assert one.length == len(one.input_ids)
@@ -282,11 +282,11 @@ class TestEncoding:
     def test_windows_that_hold_the_answer_learn_it_and_the_others_learn_none(self, tokenizer):
         context = " ".join(f"word{i}" for i in range(60)) + " London " + " ".join(f"word{i}" for i in range(60))
         (group,) = encode(QuestionAnswering(max_answer_length=8), [row("London", context)], tokenizer)
-        passage = group[0].context.passage
+        passage = group[0].metadata.passage
         gold = passage.tokens_of(context.index("London"), context.index("London") + 6)
         learnt = 0
         for one in group:
-            place = one.context
+            place = one.metadata
             whole = place.part.start <= gold.start and gold.stop <= place.part.stop
             learnt += whole
             if whole:
@@ -295,15 +295,15 @@ class TestEncoding:
             else:
                 assert one.target == (place.none, place.none)
         assert 0 < learnt < len(group)
-        assert {token for one in group for token in one.context.part} == set(range(len(passage.starts)))
+        assert {token for one in group for token in one.metadata.part} == set(range(len(passage.starts)))
 
     def test_every_answer_of_a_longest_length_is_whole_in_some_window(self, tokenizer):
         context = "the cat sat on the mat " * 40
         for length in (1, 5, 12):
             (group,) = encode(QuestionAnswering(max_answer_length=length), [row([], context)], tokenizer)
-            tokens = len(group[0].context.passage.starts)
+            tokens = len(group[0].metadata.passage.starts)
             for start in range(tokens - length + 1):
-                parts = [one.context.part for one in group]
+                parts = [one.metadata.part for one in group]
                 assert any(part.start <= start and start + length <= part.stop for part in parts)
 
     def test_a_question_longer_than_half_of_the_room_is_cut_and_told(self, tokenizer):
@@ -316,7 +316,7 @@ class TestEncoding:
         room = 48 - (3 if tokenizer.kind == "wordpiece" else 2)
         (example,) = examples_of(table_of(row("London", context, long)))
         assert [remark.what[:27] for remark in task.warnings(example, group)] == ["the question is longer than"]
-        assert group[0].context.unread == len(tokenizer.encode(long).ids) - room // 2
+        assert group[0].metadata.unread == len(tokenizer.encode(long).ids) - room // 2
         ((short,),) = encode(task, [row("on", "on", question=long)], tokenizer)  # a short context leaves more room
         assert len(short.input_ids) == 48
 
@@ -324,8 +324,8 @@ class TestEncoding:
         task = QuestionAnswering(long_texts="cut")
         context = "the cat sat on the mat " * 20 + "in London"
         ((one,),) = encode(task, [row("London", context)], tokenizer)
-        assert one.target == (one.context.none, one.context.none)
-        assert one.context.unread == one.length - len(one.input_ids) > 0
+        assert one.target == (one.metadata.none, one.metadata.none)
+        assert one.metadata.unread == one.length - len(one.input_ids) > 0
         (example,) = examples_of(table_of(row("London", context)))
         assert [remark.what for remark in task.warnings(example, [one])] == [
             "the answer is in what was cut off and counts as missed"
@@ -480,9 +480,9 @@ class TestSearch:
         words[13_131] = "London"
         context = " ".join(words)
         (group,) = encode(QuestionAnswering(), [{"question": "where?", "context": context}], tokenizer, 512)
-        passage = group[0].context.passage
+        passage = group[0].metadata.passage
         gold = passage.tokens_of(context.index("London"), context.index("London") + 6)
-        places = [one.context for one in group]
+        places = [one.metadata for one in group]
         logits = planted(places, gold.start, gold.stop - 1, [len(one.input_ids) for one in group])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         (prediction,) = QuestionAnswering().decode(logits, group)
@@ -713,7 +713,7 @@ class TestNothingIsLostSilently:
         }.items():
             assert any(what in message and names in message for message in told), (what, told)
         assert any("Paris" in message for message in told)
-        learnt = model.task.training_groups(encode(model.task, BAD_ROWS, model.tokenizer))
+        learnt = model.task.training_windows(encode(model.task, BAD_ROWS, model.tokenizer))
         assert all(len(group) == 1 and group[0].target is not None for group in learnt)
         assert {one.example for (one,) in learnt} == {0, 1, 4, 5, 6, 7}
         evaluation = model.evaluate(BAD_ROWS)
@@ -751,7 +751,7 @@ class TestPublishedModels:
             types = {"token_type_ids": torch.tensor([one.segment_ids])} if bert else {}
             outputs = published(input_ids=ids, **types)
         starts, ends = outputs.start_logits[0], outputs.end_logits[0]
-        place = one.context
+        place = one.metadata
         tokens = range(place.first, place.first + len(place.part))
         first, last = max(
             ((i, j) for i in tokens for j in tokens if i <= j), key=lambda pair: starts[pair[0]] + ends[pair[1]]

@@ -85,10 +85,10 @@ def test_what_a_perfect_model_says_is_the_gold(corpus, tokenizers_folder, name, 
     outputs = []
     for one in features:
         logits = torch.zeros(len(one.input_ids), len(task.labels))
-        logits[one.context.positions, one.target] = 20.0
+        logits[one.metadata.positions, one.target] = 20.0
         outputs.append(logits)
     predictions = task.decode(outputs, features)
-    shown = Counter(word for one in features for word in product([one.example], one.context.words))
+    shown = Counter(word for one in features for word in product([one.example], one.metadata.words))
     assert set(shown.values()) == {1}
     lost = 0
     for i, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):

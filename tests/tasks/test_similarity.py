@@ -151,7 +151,7 @@ def test_a_pair_is_not_held_against_one_with_a_text_in_common(bert_folder):
 def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_remark(bert_folder):
     rows = [{"anchor": "the cat sat on the mat " * 30, "positive": "the cat"}, *TOGETHER]
     task, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
-    assert sum(one.example == 0 and one.side == 0 for one in features) > 3
+    assert sum(one.example == 0 and one.text_index == 0 for one in features) > 3
     cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
     assert sum(one.example == 0 for one in features) == 2
     examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]

@@ -84,8 +84,10 @@ def unlabelled(texts: Sequence[Any], task: TokenClassification) -> list[TaggedEx
 
 
 def told(task: TokenClassification, examples: list[Any], tokenizer: Tokenizer | None = None, limit: int = 48) -> str:
-    groups = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
-    return "\n".join(one.message for one in about_warnings(collect_warnings(task, examples, groups), len(examples)))
+    windows_by_example = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
+    return "\n".join(
+        one.message for one in about_warnings(collect_warnings(task, examples, windows_by_example), len(examples))
+    )
 
 
 def write(path: Path, text: str) -> Path:
@@ -271,7 +273,7 @@ def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: To
     pieces = tokenizer.encode_words(words)
     assert len(windows) > 3
     assert all(len(one.input_ids) <= 32 for one in windows)
-    assert sorted(word for one in windows for word in one.context.words) == list(range(len(words)))
+    assert sorted(word for one in windows for word in one.metadata.words) == list(range(len(words)))
     assert sum(len(one.target) for one in windows) == len(words)
     special = tokenizer.num_special(pair=False) // 2
     content = [one.input_ids[special : len(one.input_ids) - special] for one in windows]
@@ -281,14 +283,14 @@ def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: To
         starts.append(at)
     parts = [range(start, start + len(ids)) for start, ids in zip(starts, content, strict=True)]
     for i, one in enumerate(windows):
-        for word, position in zip(one.context.words, one.context.positions, strict=True):
+        for word, position in zip(one.metadata.words, one.metadata.positions, strict=True):
             first = pieces.word_ids.index(word)
             assert parts[i].start + position - special == first
             assert best_window(parts, first) == i
     outputs = [torch.randn(len(one.input_ids), 3) for one in windows]
     prediction = task.decode(outputs, windows)[0]
     for output, one in zip(outputs, windows, strict=True):
-        for word, position in zip(one.context.words, one.context.positions, strict=True):
+        for word, position in zip(one.metadata.words, one.metadata.positions, strict=True):
             assert prediction.tags[word] == task.labels[int(output[position].argmax())]
 
 
@@ -314,7 +316,7 @@ def test_a_word_without_tokens_is_outside_and_counted(wordpiece_folder: Path):
     rows = [{"tokens": ["Ada", "\N{COMBINING ACUTE ACCENT}", "\u200b", "cat"], "ner_tags": ["B-PER", "O", "O", "O"]}]
     task, _, examples = read(rows)
     features = task.encode(examples, tokenizer, 48)
-    assert features[0].context.words == [0, 3]
+    assert features[0].metadata.words == [0, 3]
     prediction = task.decode([torch.tensor([[0.0, 1.0, 0.0]] * len(features[0].input_ids))], features)[0]
     assert prediction.tags == ("B-PER", "O", "O", "B-PER")
     assert prediction.probabilities[1:3] == (0.0, 0.0)
