@@ -1,4 +1,4 @@
-"""Training runs in processes of their own: queued, stopped, killed, found again by another server, gone on with."""
+"""Training runs: the queue, interruptions, restarts of the server, errors, and their files."""
 
 import errno
 import json
@@ -29,11 +29,11 @@ from safetensors.torch import load_file
 TRAINING: dict[str, Any] = {
     "epochs": 4.0, "batch_size": 8, "learning_rate": 0.005, "precision": "fp32", "save_steps": 3
 }  # fmt: skip
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
-class Forked:
-    """A training process that needs no time to start: a copy of this one, in which all is imported already."""
+class ForkedProcess:
+    """A training process that starts at once: a fork of this one, with all modules already imported."""
 
     def __init__(self, job: Job) -> None:
         self.returncode: int | None = None
@@ -59,15 +59,15 @@ class Forked:
 
 
 class QuickJobs(Jobs):
-    """As in the app, but for how a process is started."""
+    """The queue of the app with forked processes."""
 
     def _launch(self, job: Job) -> Any:
-        return Forked(job)
+        return ForkedProcess(job)
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.ui.runs.jobs.SECONDS_BETWEEN_LOOKS", 0.02)
+def _fast_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.ui.runs.jobs.POLL_SECONDS", 0.02)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.setenv("COLUMNS", "200")
@@ -84,7 +84,7 @@ def jobs(folder: Path) -> Iterator[Jobs]:
 
 @pytest.fixture
 def request_for(folder: Path, tiny: Path) -> Callable[..., Request]:
-    """A request for a run on the reviews."""
+    """Creates a request for a run on the reviews."""
 
     def make(name: str = "reviews", **training: Any) -> Request:
         uploads = folder / "uploads"
@@ -96,23 +96,23 @@ def request_for(folder: Path, tiny: Path) -> Callable[..., Request]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The weights of a run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     data = write_reviews(folder / "reviews.csv")
     TextClassification().on(tiny).fit(data, output=folder / "model", config=TrainConfig(**TRAINING))
     return load_file(folder / "model" / "model.safetensors")
 
 
-def until(true: Callable[[], Any]) -> Any:
-    began = time.monotonic()
-    while not (found := true()):
-        assert time.monotonic() - began < PATIENCE
+def until(condition: Callable[[], Any]) -> Any:
+    start = time.monotonic()
+    while not (found := condition()):
+        assert time.monotonic() - start < TIMEOUT
         time.sleep(0.01)
     return found
 
 
-def ended(jobs: Jobs, job: Job) -> str:
+def final_state(jobs: Jobs, job: Job) -> str:
     until(lambda: not jobs.status(job).active)
     return jobs.status(job).state
 
@@ -124,26 +124,26 @@ def assert_same_weights(job: Job, expected: dict[str, torch.Tensor]) -> None:
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.05) -> None:
-    """Makes each step of the runs begun from now on take a while."""
-    tell = worker.Events.tell
-    monkeypatch.setattr(worker.Events, "tell", lambda self, event: (tell(self, event), time.sleep(seconds)))
+    """Slows down each step of the runs started from now on."""
+    write = worker.EventLog.write
+    monkeypatch.setattr(worker.EventLog, "write", lambda self, event: (write(self, event), time.sleep(seconds)))
 
 
 # A run.
 
 
-def test_a_run_in_a_real_process_leaves_a_model_and_what_is_to_be_known_of_it(folder, request_for, unbroken):
+def test_a_run_in_a_separate_process_leaves_a_model_events_and_an_error_analysis(folder, request_for, uninterrupted):
     with Jobs(folder / "runs") as jobs:
         job = jobs.submit(request_for())
-        assert ended(jobs, job) == "done", job.log
+        assert final_state(jobs, job) == "done", job.log
         history = jobs.history(job)
         assert history.step == history.total == len(history.losses) == 32
         assert history.prepared["task"] == "text-classification"
         assert [one["step"] for one in history.evaluations] == [8, 16, 24, 32]
         assert history.trained["metrics"]["accuracy"] == 1.0
-    assert_same_weights(job, unbroken)
+    assert_same_weights(job, uninterrupted)
     assert load(job.output).predict("what a lovely film").label == "good"
-    assert job.account == {"confusion": {"labels": ["bad", "good"], "counts": [[3, 0], [0, 3]]}, "mistakes": []}
+    assert job.error_analysis == {"confusion": {"labels": ["bad", "good"], "counts": [[3, 0], [0, 3]]}, "mistakes": []}
     assert "32 steps" in job.log
     assert [one.name for one in ModelRegistry(runs=jobs.runs, built_in=False).entries()] == ["reviews"]
     assert sorted(path.name for path in jobs.runs.iterdir()) == [".jobs", "reviews"]
@@ -160,25 +160,25 @@ def test_a_module_among_the_uploaded_files_is_never_imported(folder, request_for
         (job.folder / "data").mkdir(parents=True)
         for place in (job.folder, job.data_folder):
             (place / "json.py").write_text(f"open({str(folder / 'run')!r}, 'w')")
-        process = Jobs._launch(jobs, job)  # there is no job.json and no ticket: it ends where it would begin
-        assert process.wait(PATIENCE) == 0, job.log
+        process = Jobs._launch(jobs, job)  # without a ticket it exits before it reads job.json
+        assert process.wait(TIMEOUT) == 0, job.log
     assert not (folder / "run").exists()
 
 
-def test_one_computes_at_a_time_and_the_others_know_their_place(jobs, request_for, monkeypatch):
+def test_one_run_trains_at_a_time_and_the_others_wait_in_order(jobs, request_for, monkeypatch):
     slow_down(monkeypatch)
     first, second, third = (jobs.submit(request_for()) for _ in range(3))
     assert [one.request.name for one in (first, second, third)] == ["reviews", "reviews-2", "reviews-3"]
     until(lambda: jobs.history(first).step)
     assert [jobs.status(one).state for one in (first, second, third)] == ["running", "waiting", "waiting"]
-    assert (jobs.place(second), jobs.place(third)) == (1, 2)
+    assert (jobs.runs_before(second), jobs.runs_before(third)) == (1, 2)
     jobs.stop(second)
     assert jobs.status(second).state == "stopped"
-    assert jobs.place(third) == 1
-    with pytest.raises(HeadwayError, match="under way"):
+    assert jobs.runs_before(third) == 1
+    with pytest.raises(HeadwayError, match="Stop it first"):
         jobs.remove(first)
     jobs.stop(first)
-    assert ended(jobs, first) == "stopped"
+    assert final_state(jobs, first) == "stopped"
     until(lambda: jobs.history(third).step)
     assert not jobs.history(second).losses
     assert [one.id for one in jobs.all()] == sorted((one.id for one in (first, second, third)), reverse=True)
@@ -187,67 +187,67 @@ def test_one_computes_at_a_time_and_the_others_know_their_place(jobs, request_fo
 # Interruptions.
 
 
-def test_a_run_that_is_stopped_goes_on_from_that_very_step(jobs, request_for, unbroken, monkeypatch):
+def test_a_stopped_run_resumes_from_the_same_step(jobs, request_for, uninterrupted, monkeypatch):
     with monkeypatch.context() as patch:
         slow_down(patch)
         job = jobs.submit(request_for())
         until(lambda: jobs.history(job).step >= 4)
         jobs.stop(job)
-        assert ended(jobs, job) == "stopped"
+        assert final_state(jobs, job) == "stopped"
     step = jobs.history(job).step
     assert job.checkpoint_step == step < 32
     assert f"step {step}" in jobs.status(job).message
     assert not job.has_model
     jobs.resume(job)
-    assert ended(jobs, job) == "done", job.log
+    assert final_state(jobs, job) == "done", job.log
     assert [step for step, _ in jobs.history(job).losses] == list(range(1, 33))
     assert jobs.history(job).started["resumed_from"] == step
-    assert_same_weights(job, unbroken)
+    assert_same_weights(job, uninterrupted)
 
 
 @pytest.mark.parametrize(
-    "moment", ["prepared", "step 2", "step 8", "saved", "step 32", "writing", "whole", "publishing", "trained"]
+    "moment", ["prepared", "step 2", "step 8", "saved", "step 32", "writing", "complete", "publishing", "trained"]
 )
-def test_a_process_that_is_killed_at_any_moment_goes_on_as_if_nothing_was(
-    jobs, request_for, unbroken, monkeypatch, moment
+def test_a_run_killed_at_any_moment_resumes_with_the_same_result(
+    jobs, request_for, uninterrupted, monkeypatch, moment
 ):
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    tell = worker.Events.tell
+    write = worker.EventLog.write
 
-    def told(self: Any, event: dict[str, Any]) -> None:
+    def patched(self: Any, event: dict[str, Any]) -> None:
         name = event["event"] + (f" {event['step']}" if event["event"] == "step" else "")
-        tell(self, event)
+        write(self, event)
         if name == moment:
-            self._file.write(b'{"event": "st')  # half a line
+            self._file.write(b'{"event": "st')  # an incomplete line
             die()
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker.Events, "tell", told)
+        patch.setattr(worker.EventLog, "write", patched)
         if moment == "writing":
             patch.setattr(
                 "headway.core.atomic_files.sync_folder", lambda folder: folder.name.startswith(".reviews.") and die()
             )
-        if moment == "whole":
+        if moment == "complete":
             patch.setattr(Job, "publish", lambda _: die())
         if moment == "publishing":
             patch.setattr("headway.ui.runs.job.disk_errors", lambda _: die())
         job = jobs.submit(request_for())
-        state = ended(jobs, job)
+        state = final_state(jobs, job)
         assert (state, job.has_model) == (("done", True) if moment == "trained" else ("died", False))
     if state == "died":
         assert "killed" in jobs.status(job).message
         assert [one.name for one in ModelRegistry(runs=jobs.runs, built_in=False).entries()] == []
         jobs.resume(job)
-        assert ended(jobs, job) == "done", job.log
+        assert final_state(jobs, job) == "done", job.log
         assert [step for step, _ in jobs.history(job).losses] == list(range(1, 33))
-    assert_same_weights(job, unbroken)
+    assert_same_weights(job, uninterrupted)
     QuickJobs(jobs.runs).close()
     assert sorted(path.name for path in jobs.runs.iterdir()) == [".jobs", "reviews"]
 
 
-def test_a_run_goes_on_without_its_server_and_the_next_server_finds_it(folder, request_for, monkeypatch):
+def test_a_run_outlives_its_server_and_the_next_server_finds_it(folder, request_for, monkeypatch):
     slow_down(monkeypatch, 0.02)
     with QuickJobs(folder / "runs") as before:
         running, waiting = before.submit(request_for()), before.submit(request_for("other", max_steps=2))
@@ -260,23 +260,23 @@ def test_a_run_goes_on_without_its_server_and_the_next_server_finds_it(folder, r
         assert (after.status(running).state, after.status(waiting).state) == ("running", "waiting")
         assert after.history(running).step
         after.stop(running)
-        os.waitpid(process.pid, 0)  # only this process can bury its children
-        assert ended(after, running) == "stopped"
-        assert ended(after, waiting) == "done"
+        os.waitpid(process.pid, 0)  # only the parent process can reap its children
+        assert final_state(after, running) == "stopped"
+        assert final_state(after, waiting) == "done"
 
 
-def test_a_run_that_waits_is_begun_when_a_server_comes_back(folder, request_for):
+def test_a_waiting_run_starts_when_a_server_is_back(folder, request_for):
     (folder / "runs" / ".jobs").mkdir(parents=True)
     with QuickJobs(folder / "runs") as first, QuickJobs(folder / "runs") as second:
-        assert first._leads()  # and the other one leaves the queue to it, which sleeps here
+        assert first._is_leader()  # the second server leaves the queue to the first one, which sleeps here
         job = second.submit(request_for(max_steps=2))
         time.sleep(0.1)
         assert second.status(job).state == "waiting"
     with QuickJobs(folder / "runs") as third:
-        assert ended(third, job) == "done"
+        assert final_state(third, job) == "done"
 
 
-def test_a_process_that_died_while_nobody_looked_is_told_of(folder, request_for, monkeypatch):
+def test_a_process_that_died_without_a_server_is_reported(folder, request_for, monkeypatch):
     slow_down(monkeypatch)
     with QuickJobs(folder / "runs") as before:
         job = before.submit(request_for())
@@ -287,15 +287,15 @@ def test_a_process_that_died_while_nobody_looked_is_told_of(folder, request_for,
     with QuickJobs(folder / "runs") as after:
         status = after.status(job)
         assert status.state == "died"
-        assert "without a word" in status.message
+        assert "ended unexpectedly" in status.message
 
 
-def test_the_number_of_a_process_that_now_belongs_to_another_one_is_not_mistaken(jobs, request_for, monkeypatch):
+def test_a_process_id_that_now_belongs_to_another_process_is_not_killed(jobs, request_for, monkeypatch):
     slow_down(monkeypatch)
     job = jobs.submit(request_for())
     until(lambda: jobs.history(job).step)
     jobs.kill(job)
-    assert ended(jobs, job) == "stopped"
+    assert final_state(jobs, job) == "stopped"
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     (job.folder / "lock").write_text(str(other.pid))
     assert not job.alive
@@ -306,28 +306,28 @@ def test_the_number_of_a_process_that_now_belongs_to_another_one_is_not_mistaken
     assert other.returncode == 0
 
 
-def test_a_run_that_is_stopped_at_once_is_stopped_and_not_said_to_have_died(folder, request_for, monkeypatch):
+def test_a_killed_run_is_reported_as_stopped(folder, request_for, monkeypatch):
     slow_down(monkeypatch)
     with QuickJobs(folder / "runs") as before:
         mine = before.submit(request_for())
         until(lambda: before.history(mine).saved)
         before.kill(mine)
-        assert ended(before, mine) == "stopped"
-        assert before.status(mine).message == f"It can go on from step {mine.checkpoint_step}."
+        assert final_state(before, mine) == "stopped"
+        assert before.status(mine).message == f"It can be resumed from step {mine.checkpoint_step}."
         others = before.submit(request_for("others", save_steps=1000))
         until(lambda: before.history(others).step)
         (process,) = before._processes.values()
-    with QuickJobs(folder / "runs") as after:  # which has not started it
+    with QuickJobs(folder / "runs") as after:  # did not start the process
         after.kill(others)
         os.waitpid(process.pid, 0)
         assert after.status(others).state == "stopped"
-        assert after.status(others).message == "Nothing was saved yet."
+        assert after.status(others).message == "No checkpoint was saved."
 
 
-def test_what_other_runs_have_beside_the_model_is_left_alone(folder, request_for):
+def test_files_of_other_runs_beside_the_model_are_kept(folder, request_for):
     with QuickJobs(folder / "runs") as jobs:
         job = jobs.submit(request_for(max_steps=2))
-        assert ended(jobs, job) == "done", job.log
+        assert final_state(jobs, job) == "done", job.log
     names = ("reviews.running/checkpoint-000003", ".reviews.tokens-0", ".reviews.x.new")
     theirs = [jobs.runs / name for name in names]
     for path in theirs:  # of `headway train --output runs/reviews --overwrite`
@@ -339,27 +339,27 @@ def test_what_other_runs_have_beside_the_model_is_left_alone(folder, request_for
     assert (jobs.runs / "reviews" / "headway.json").exists()
 
 
-def test_a_model_that_another_run_has_made_meanwhile_is_not_replaced(jobs, request_for, monkeypatch):
+def test_a_model_of_another_run_is_not_replaced(jobs, request_for, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "_move_on", lambda: False)
+        patch.setattr(jobs, "_advance", lambda: False)
         job = jobs.submit(request_for(max_steps=2))
         other = job.output
         other.mkdir()
         (other / "headway.json").write_text("{}")
     jobs._wake.set()
-    assert ended(jobs, job) == "failed"
-    assert "which another run has made" in jobs.status(job).message
+    assert final_state(jobs, job) == "failed"
+    assert "from another run" in jobs.status(job).message
     assert (other / "headway.json").read_text() == "{}"
     other.rename(other.with_name("theirs"))
     jobs.resume(job)
-    assert ended(jobs, job) == "done", job.log
+    assert final_state(jobs, job) == "done", job.log
 
 
-# What a person can do wrong, and what a machine can.
+# Errors of users and machines.
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("text", "name"),
     [
         ("../../etc/passwd", "etc-passwd"),
         ("/", "model"),
@@ -373,16 +373,16 @@ def test_a_model_that_another_run_has_made_meanwhile_is_not_replaced(jobs, reque
         ("отзывы 评论", "отзывы-评论"),
     ],
 )
-def test_a_name_never_leads_out_of_the_folder_of_runs(jobs, request_for, monkeypatch, said, name):
-    monkeypatch.setattr(jobs, "_move_on", lambda: False)
-    assert safe_name(said) == name
-    job = jobs.submit(request_for(said))
+def test_a_name_never_leads_out_of_the_runs_folder(jobs, request_for, monkeypatch, text, name):
+    monkeypatch.setattr(jobs, "_advance", lambda: False)
+    assert safe_name(text) == name
+    job = jobs.submit(request_for(text))
     assert job.output == jobs.runs / name
     assert len(safe_name("語" * 300).encode()) <= 120
 
 
-def test_names_that_are_taken_get_numbers(jobs, request_for, monkeypatch):
-    monkeypatch.setattr(jobs, "_move_on", lambda: False)
+def test_a_name_in_use_gets_a_number(jobs, request_for, monkeypatch):
+    monkeypatch.setattr(jobs, "_advance", lambda: False)
     (jobs.runs / "Reviews").mkdir(parents=True)
     (jobs.runs / "reviews-2.running").mkdir()
     names = [jobs.submit(request_for(), taken=["reviews-3"]).request.name for _ in range(2)]
@@ -390,42 +390,42 @@ def test_names_that_are_taken_get_numbers(jobs, request_for, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["~root.csv", "..csv", "hub:x.csv", "-.csv", "a b;rm.CSV", "x" * 240 + ".csv"])
-def test_an_uploaded_file_gets_a_name_without_a_meaning(jobs, request_for, monkeypatch, name):
-    monkeypatch.setattr(jobs, "_move_on", lambda: False)
-    asked = request_for()
-    data = asked.data.rename(asked.data.with_name(name))
-    job = jobs.submit(Request("reviews", asked.task, asked.model, data, eval_data=data))
+def test_an_uploaded_file_gets_a_safe_name(jobs, request_for, monkeypatch, name):
+    monkeypatch.setattr(jobs, "_advance", lambda: False)
+    request = request_for()
+    data = request.data.rename(request.data.with_name(name))
+    job = jobs.submit(Request("reviews", request.task, request.model, data, eval_data=data))
     files = sorted(job.data_folder.iterdir())
     assert len(files) == 2
     assert all(file.name[0] not in ".-~" and file.parent == job.data_folder for file in files)
     assert job.request.data.read_bytes() == data.read_bytes()
 
 
-def test_a_broken_file_is_explained_in_one_sentence(jobs, request_for):
-    asked = request_for()
-    asked.data.write_text(asked.data.read_text() + 'what a "film,good,too,many\n')
-    job = jobs.submit(asked)
-    assert ended(jobs, job) == "failed"
+def test_a_broken_file_fails_the_run_with_one_sentence(jobs, request_for):
+    request = request_for()
+    request.data.write_text(request.data.read_text() + 'what a "film,good,too,many\n')
+    job = jobs.submit(request)
+    assert final_state(jobs, job) == "failed"
     assert jobs.status(job).message.startswith("reviews.csv, line 66")
     assert "Traceback" not in job.log
     assert jobs.status(job).message in job.log
     jobs.remove(job)
     assert jobs.all() == []
     assert [path.name for path in jobs.runs.rglob("*")] == [".jobs", "queue"]
-    with pytest.raises(HeadwayError, match="not in the list"):
+    with pytest.raises(HeadwayError, match="removed from the list"):
         jobs.find(job.id)
 
 
-def test_an_error_of_ours_is_in_the_log(jobs, request_for, monkeypatch):
+def test_an_internal_error_is_in_the_log(jobs, request_for, monkeypatch):
     monkeypatch.setattr("headway.tasks.TaskModel.train", lambda *_, **__: 1 / 0)
     job = jobs.submit(request_for())
-    assert ended(jobs, job) == "died"
-    assert "error in Headway itself" in jobs.status(job).message
+    assert final_state(jobs, job) == "died"
+    assert "internal error of Headway" in jobs.status(job).message
     assert "ZeroDivisionError" in job.log
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"training": {"epochs": -1.0}}, "epochs"),
         ({"options": {"max_length": 2}}, "max-length"),
@@ -434,13 +434,13 @@ def test_an_error_of_ours_is_in_the_log(jobs, request_for, monkeypatch):
         ({"data": Path("reviews.csv.gz")}, "Unpack it"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused_at_once(jobs, request_for, change, words):
-    with pytest.raises(HeadwayError, match=words):
+def test_an_invalid_request_is_refused_before_the_queue(jobs, request_for, change, message):
+    with pytest.raises(HeadwayError, match=message):
         jobs.submit(Request(**{**request_for().__dict__, **change}))
     assert jobs.all() == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(folder, request_for, monkeypatch):
+def test_an_unwritable_folder_or_a_full_disk_is_an_error(folder, request_for, monkeypatch):
     (folder / "file").write_text("")
     with Jobs(folder / "file" / "runs") as jobs, pytest.raises(HeadwayError, match="cannot be written"):
         jobs.submit(request_for())
@@ -456,58 +456,58 @@ def test_a_folder_that_cannot_be_written_is_named(folder, request_for, monkeypat
         assert list(jobs.folder.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_while_training_is_told_of_and_what_was_saved_is_kept(jobs, request_for, monkeypatch):
-    tell = worker.Events.tell
+def test_a_disk_that_fills_up_during_training_fails_the_run_and_keeps_its_checkpoint(jobs, request_for, monkeypatch):
+    write = worker.EventLog.write
 
-    def told(self: Any, event: dict[str, Any]) -> None:
-        tell(self, event)
+    def patched(self: Any, event: dict[str, Any]) -> None:
+        write(self, event)
         if event["event"] == "saved" and event["step"] == 6:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker.Events, "tell", told)
+        patch.setattr(worker.EventLog, "write", patched)
         job = jobs.submit(request_for())
-        assert ended(jobs, job) == "failed"
+        assert final_state(jobs, job) == "failed"
     assert "the disk is full" in jobs.status(job).message
     assert job.checkpoint_step == 6
     jobs.resume(job)
-    assert ended(jobs, job) == "done"
+    assert final_state(jobs, job) == "done"
 
 
-def test_what_a_killed_server_left_half_done_is_deleted(folder, request_for):
-    half = folder / "runs" / ".jobs" / ".20250101-000000-000000-abcd.xyz.new"
-    half.mkdir(parents=True)
-    (half / "job.json").write_text("{")
+def test_partial_files_of_a_killed_server_are_deleted(folder, request_for):
+    partial = folder / "runs" / ".jobs" / ".20250101-000000-000000-abcd.xyz.new"
+    partial.mkdir(parents=True)
+    (partial / "job.json").write_text("{")
     unfinished = folder / "runs" / ".reviews.abc.new"
     unfinished.mkdir()
     shutil.copy(request_for().data, unfinished / "config.json")
     (unfinished / "headway.json").write_text("{}")
     with QuickJobs(folder / "runs") as jobs:
         assert jobs.all() == []
-        assert not half.exists()
+        assert not partial.exists()
         assert ModelRegistry(runs=jobs.runs, built_in=False).entries() == []
 
 
-def test_a_history_leaves_out_what_comes_again_and_half_a_line(tmp_path):
+def test_a_history_skips_repeated_steps_and_an_incomplete_line(tmp_path):
     path = tmp_path / "events.jsonl"
     history = History(path)
     history.read()
     assert (history.step, history.total) == (0, None)
 
-    def tell(*events: dict[str, Any]) -> None:
+    def write(*events: dict[str, Any]) -> None:
         with path.open("a") as file:
             file.writelines(json.dumps(event) + "\n" for event in events)
 
     def step(number: int, loss: float | None) -> dict[str, Any]:
         return {"event": "step", "step": number, "loss": loss}
 
-    tell({"event": "started", "total_steps": 4, "resumed_from": None}, step(1, 0.5), step(2, 0.4), step(3, None))
+    write({"event": "started", "total_steps": 4, "resumed_from": None}, step(1, 0.5), step(2, 0.4), step(3, None))
     with path.open("a") as file:
         file.write('{"event": "step", "st')
     history.read()
     assert history.losses == [(1, 0.5), (2, 0.4)]
     assert history.step == 3
     path.write_text(path.read_text().rpartition("\n")[0] + "\n")
-    tell({"event": "started", "total_steps": 4, "resumed_from": 1}, step(2, 0.3))
+    write({"event": "started", "total_steps": 4, "resumed_from": 1}, step(2, 0.3))
     history.read()
     assert history.losses == [(1, 0.5), (2, 0.3)]

@@ -305,7 +305,7 @@ def draw_results(job: "Job", history: "History") -> str:
     if trained["per_label"]:
         rows = [{title(name): value for name, value in row.items()} for row in trained["per_label"]]
         parts.append(_folded("Label by label", draw_table(rows), rows))
-    account = job.account or {}
+    account = job.error_analysis or {}
     if account.get("confusion"):
         parts.append(_draw_confusion(account["confusion"]))
     if "mistakes" in account:

@@ -100,7 +100,7 @@ def look(jobs: "Jobs", selected: str | None, seen: dict[str, Any]) -> tuple[Any,
     job = next((job for job in found if job.id == selected), None)
     if job is not None:
         status, history = statuses[job.id], jobs.history(job)
-        place = jobs.place(job) if status.state == "waiting" else 0
+        place = jobs.runs_before(job) if status.state == "waiting" else 0
         over = not status.active
         usable = status.state == "done" and job.has_model
         shown |= {

@@ -1,1 +1,1 @@
-"""Training runs in processes of their own, one after another."""
+"""A queue of training runs, each in a separate process."""

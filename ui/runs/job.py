@@ -1,21 +1,21 @@
-"""One training run of the browser app, as it lies on the disk: what was asked for, and how far it is.
+"""A training run of the browser app on disk: its request and its progress.
 
-    runs/NAME                   the model, once it is whole (tasks/model_folder.py)
-    runs/.jobs/ID/job.json      what was asked for; never changed
+    runs/NAME                   the finished model (tasks/base/model_folder.py)
+    runs/.jobs/ID/job.json      the request; never changed
                   data/         the uploaded files
-                  work/         where it trains: checkpoints (core/training_state.py), and the model before it is whole
-                  ticket.json   it waits for its turn
-                  lock          held by the process that trains, for as long as it lives
-                  stop          the process is asked to end; at once, if it says so
-                  events.jsonl  what the run has told
-                  log.txt       what the process has printed
-                  account.json  where the model is wrong
+                  work/         checkpoints (core/training/training_state.py), and the model until it is complete
+                  ticket.json   exists while the run waits in the queue
+                  lock          locked by the training process while it runs
+                  stop          exists when the process is asked to stop; with the content "at once", without saving
+                  events.jsonl  the training events
+                  log.txt       the output of the process
+                  account.json  the error analysis of the model
                   end.json      how the process ended
 
-All that a run is follows from these files, so that a server that is killed and comes back knows as much as before.
-Whether its process lives is told by the lock, which the operating system takes from a process that dies: the number
-of a process may be given to another one, a lock is not. What is half-done lies in the run's own folder, so that what
-another run, of the command line perhaps, has beside runs/NAME is never taken for its own.
+These files are the whole state of a run, so a server that is killed and restarted continues with it. The lock shows
+whether the training process is alive: the operating system releases it when the process dies, and unlike a process id
+it is never reused. Partial files stay in the run's own folder, so they are never confused with those that another run,
+such as one from the command line, keeps beside runs/NAME.
 """
 
 import fcntl
@@ -36,32 +36,32 @@ from ...core.errors import HeadwayError
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping")
-LOG_SHOWN = 64 * 1024  # bytes of a log that is shown, from its end
-NO_WORD = (
-    "The training process ended without a word: it was killed, the machine was switched off or its memory was full. "
-    "What was saved until then is kept."
+MAX_LOG_BYTES = 64 * 1024  # shown, from the end of the log
+UNEXPECTED_END = (
+    "The training process ended unexpectedly: it was killed, the machine was switched off, or the memory was full. "
+    "The last checkpoint is kept."
 )
-AT_ONCE = "at once"
+AT_ONCE = "at once"  # content of the file `stop`
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for."""
+    """The training run that a user asks for."""
 
-    name: str  # of the model's folder
+    name: str  # name of the model folder
     task: str
-    model: str  # to start from: a folder, a built-in name or a hub id
+    model: str  # initial model: a folder, a built-in name or a Hub id
     data: Path
     eval_data: Path | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the task
+    options: Mapping[str, Any] = field(default_factory=dict)  # task options
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig
     eval_fraction: float = 0.1
     header: bool | None = None
-    shown_model: str = ""  # the name under which a person knows it
+    shown_model: str = ""  # name of the initial model in the browser app
 
     def to_json(self) -> dict[str, Any]:
-        """The request as plain JSON types; of the files their names."""
+        """The request as plain JSON types, with files by name."""
         return {
             **asdict(self),
             "data": self.data.name,
@@ -71,19 +71,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Status:
-    """How a run is."""
+    """State of a run."""
 
     state: State
-    message: str = ""  # for a person, where there is something to say
+    message: str = ""  # for the user; empty if there is nothing to add
 
     @property
     def active(self) -> bool:
-        """Whether it computes or will."""
+        """Whether the run is waiting, running or stopping."""
         return self.state in ACTIVE
 
 
 class Job:
-    """A training run by its folder."""
+    """A training run in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,41 +98,41 @@ class Job:
 
     @cached_property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request."""
         stored = json.loads((self.folder / "job.json").read_text(encoding="utf-8"))
         files = {name: self.data_folder / stored[name] if stored[name] else None for name in ("data", "eval_data")}
         return Request(**{**stored, **files})
 
     @property
     def data_folder(self) -> Path:
-        """Where the uploaded files are."""
+        """Folder of the uploaded files."""
         return self.folder / "data"
 
     @property
     def output(self) -> Path:
-        """Where the model will be."""
+        """Folder of the finished model."""
         return self.runs / self.request.name
 
     @property
     def work_folder(self) -> Path:
-        """Where it trains: all in it is of this run alone."""
+        """Folder of the partial files, used by this run only."""
         return self.folder / "work"
 
     @property
     def unpublished(self) -> Path:
-        """Where training puts the model when it is whole, for `publish`."""
+        """Folder where training writes the model, for `publish` to move."""
         return self.work_folder / self.request.name
 
     @property
     def has_model(self) -> bool:
-        """Whether its model is there, whole."""
+        """Whether the finished model exists."""
         ended = self._read("end.json") or {}
         published = ended.get("state") == "done" and not self.unpublished.exists()
         return published and (self.output / "headway.json").exists()
 
     @property
     def checkpoint_step(self) -> int | None:
-        """The step that the run can go on from; None: only from the beginning."""
+        """Step of the newest checkpoint; None if there is no checkpoint."""
         from ...core.training.training_state import newest_checkpoint
 
         found = newest_checkpoint(self.run_folder)
@@ -140,43 +140,44 @@ class Job:
 
     @property
     def run_folder(self) -> Path:
-        """Where its checkpoints are until the model is whole."""
+        """Folder of the checkpoints during training."""
         return self.unpublished.with_name(f"{self.request.name}.running")
 
     def clear(self) -> None:
-        """Deletes what a killed process has left half-written, and what it could go on from once there is a model."""
+        """Deletes the partial files of a killed process, and the checkpoints once the model is finished."""
         for path in self.work_folder.glob("*"):
             if self.has_model or path not in (self.run_folder, self.unpublished):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def refuse_taken(self) -> None:
-        """Raises HeadwayError if something else stands where the model is to be."""
+    def check_output_is_free(self) -> None:
+        """Raises HeadwayError if the model's folder already exists."""
         if self.output.exists():
             raise HeadwayError(
-                f"There is a {self.request.name} in the folder of runs already, which another run has made. Give that "
-                "folder another name, and go on with this run: what it has learnt is kept."
+                f"The folder of runs already contains {self.request.name} from another run. Rename that folder, then "
+                "resume this run: its checkpoint is kept."
             )
 
     def publish(self) -> None:
-        """Puts the whole model where everybody finds it, and ends the run.
+        """Moves the complete model to its final folder and ends the run.
 
         Raises:
-            HeadwayError: something stands there, or it may not be written.
+            HeadwayError: the folder already exists or cannot be written.
         """
-        self.refuse_taken()
+        self.check_output_is_free()
         self.end("done", "")
         with disk_errors(self.output):
             self.unpublished.rename(self.output)
         self.clear()
 
-    # -- how it is
+    # State.
 
     def status(self) -> Status:
-        """How it is now."""
-        # Where there is nothing to be found its process may have begun between two of the looks: look once more.
-        return self._look() or self._look() or (self.stopped if self.stopped_at_once else Status("died", NO_WORD))
+        """Reads the current state."""
+        # The process may start or end between two of the checks; then no state is found, and a second try finds it.
+        found = self._find_status() or self._find_status()
+        return found or (self.stopped_status if self.kill_requested else Status("died", UNEXPECTED_END))
 
-    def _look(self) -> Status | None:
+    def _find_status(self) -> Status | None:
         if self.alive:
             return Status("stopping" if self.stop_file.exists() else "running")
         if self.has_model:
@@ -185,43 +186,47 @@ class Job:
             return Status("waiting")
         ended = self._read("end.json")
         if not ended or (ended["state"] == "done" and self.unpublished.exists()):
-            return None  # or the process was killed when it was about to publish the model
+            return None  # the latter: killed just before it published the model
         return Status(ended["state"], ended["message"])
 
     @property
-    def stopped(self) -> Status:
-        """How it is if it was stopped."""
+    def stopped_status(self) -> Status:
+        """The status of a stopped run."""
         step = self.checkpoint_step
-        return Status("stopped", "Nothing was saved yet." if step is None else f"It can go on from step {step:,}.")
+        return Status(
+            "stopped", "No checkpoint was saved." if step is None else f"It can be resumed from step {step:,}."
+        )
 
     @property
     def alive(self) -> bool:
-        """Whether a process trains."""
+        """Whether the training process is running."""
         try:
-            with self._lock_file(fcntl.LOCK_SH | fcntl.LOCK_NB):  # shared: several may ask at once
+            with self._lock_file(
+                fcntl.LOCK_SH | fcntl.LOCK_NB
+            ):  # shared, so that concurrent checks do not block each other
                 return False
         except BlockingIOError:
             return True
 
     @property
-    def asked_at(self) -> float:
-        """When it was put into the queue, in seconds since 1970; infinite where it is not in it."""
+    def queued_at(self) -> float:
+        """Time of entering the queue in seconds since the epoch; infinite for a run outside the queue."""
         ticket = self._read("ticket.json")
         return ticket["asked"] if ticket else float("inf")
 
     @property
-    def account(self) -> dict[str, Any] | None:
-        """Where the model is wrong on the held-out data, if that was found out."""
+    def error_analysis(self) -> dict[str, Any] | None:
+        """Errors of the model on the held-out data; None if there was no evaluation."""
         return self._read("account.json")
 
     @property
     def log(self) -> str:
-        """The end of what the process has printed."""
+        """The end of the output of the process."""
         path = self.folder / "log.txt"
         if not path.exists():
             return ""
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_SHOWN))
+            file.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
             return file.read().decode("utf-8", errors="replace")
 
     def _read(self, name: str) -> dict[str, Any] | None:
@@ -231,65 +236,65 @@ class Job:
         except FileNotFoundError:
             return None
 
-    # -- what is done to it
+    # Control.
 
     @property
     def ticket(self) -> Path:
-        """There while it waits."""
+        """File that exists while the run waits in the queue."""
         return self.folder / "ticket.json"
 
     @property
     def stop_file(self) -> Path:
-        """There once it is asked to end."""
+        """File that asks the process to stop."""
         return self.folder / "stop"
 
     @property
-    def stopped_at_once(self) -> bool:
-        """Whether it was asked to end without saving."""
+    def kill_requested(self) -> bool:
+        """Whether the process was asked to stop without saving."""
         return self.stop_file.exists() and self.stop_file.read_text() == AT_ONCE
 
-    def queue(self) -> None:
-        """Puts it, or puts it again, at the end of the queue."""
+    def enqueue(self) -> None:
+        """Puts the run at the end of the queue."""
         (self.folder / "end.json").unlink(missing_ok=True)
         self.stop_file.unlink(missing_ok=True)
         (self.folder / "lock").write_text("")
         self.write("ticket.json", {"asked": time.time()})
 
     def end(self, state: State, message: str) -> None:
-        """Says how it ended."""
+        """Records how the run ended."""
         self.write("end.json", {"state": state, "message": message})
         self.ticket.unlink(missing_ok=True)
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """A small file, whole or not there."""
+        """Writes a small file atomically."""
         with atomic_file(self.folder / name, overwrite=True) as path:
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def kill(self) -> None:
-        """Ends its process at once; the last checkpoint is kept."""
+        """Kills the process; the last checkpoint is kept."""
         if self.alive and (number := (self.folder / "lock").read_text()):
             os.kill(int(number), signal.SIGKILL)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The process that trains holds the lock meanwhile; waits for another one that has it."""
+    def hold_lock(self) -> Iterator[None]:
+        """Holds the lock of the training process; waits while another process holds it."""
         with self._lock_file(fcntl.LOCK_EX) as file:
             os.truncate(file, 0)
             os.write(file, str(os.getpid()).encode())
             yield
 
     @contextmanager
-    def _lock_file(self, how: int) -> Iterator[int]:
+    def _lock_file(self, operation: int) -> Iterator[int]:
         file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(file, how)
+            fcntl.flock(file, operation)
             yield file
         finally:
             os.close(file)
 
 
 class History:
-    """What a run has told, read as it grows; each reading reads only what is new."""
+    """The events of a run; each `read` reads only the new ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -303,27 +308,27 @@ class History:
         self._read = 0
 
     def read(self) -> None:
-        """Takes in what was told since the last time."""
+        """Reads the events since the last call."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read)
                 new = file.read()
         except FileNotFoundError:
             return
-        whole, newline, _ = new.rpartition(b"\n")  # the last line may still be under the pen
+        whole, newline, _ = new.rpartition(b"\n")  # the last line may be incomplete
         self._read += len(whole) + len(newline)
         for line in whole.splitlines():
-            self._take(json.loads(line))
+            self._add(json.loads(line))
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _add(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
         if kind == "prepared":
             self.prepared = event
         elif kind == "started":
             self.started, self.last = event, {}
-            begin = event["resumed_from"] or 0  # what came after the checkpoint comes again
-            self.losses = [one for one in self.losses if one[0] <= begin]
-            self.evaluations = [one for one in self.evaluations if one["step"] <= begin]
+            start = event["resumed_from"] or 0  # later steps are repeated
+            self.losses = [one for one in self.losses if one[0] <= start]
+            self.evaluations = [one for one in self.evaluations if one["step"] <= start]
         elif kind == "step":
             self.last = event
             if event["loss"] is not None:
@@ -337,10 +342,10 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last step that is done."""
+        """The last completed step."""
         return self.last.get("step") or self.started.get("resumed_from") or 0
 
     @property
     def total(self) -> int | None:
-        """How many steps there are; None: not known yet."""
+        """Total number of steps; None while it is unknown."""
         return self.started.get("total_steps")

@@ -1,14 +1,14 @@
-"""The process in which a training run of the browser app computes: `python -P -m headway.ui.runs.worker FOLDER`.
+"""The process of a training run of the browser app: `python -P -m headway.ui.runs.worker FOLDER`.
 
-It reads what was asked for from the run's folder (job.py), trains, and writes what happens there. The server may go
-and come back meanwhile.
+It reads the request from the run's folder (job.py), trains, and writes the events there. It does not depend on the
+server, which may stop and restart meanwhile.
 """
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
     from ..training_view import TrainingView
 
 
-class Events:
-    """The file of events, a line each, on the disk before the next one comes."""
+class EventLog:
+    """The file of training events, one line of JSON each, written without buffering."""
 
     def __init__(self, path: Path) -> None:
         with disk_errors(path):
             self._file = path.open("a+b", buffering=0)
             self._file.seek(0)
-            whole = self._file.read().rfind(b"\n") + 1
-            self._file.truncate(whole)  # a process that was killed may have left half a line
+            end = self._file.read().rfind(b"\n") + 1
+            self._file.truncate(end)  # a killed process may leave an incomplete line
         self._path = path
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Adds one."""
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Appends an event."""
         line = memoryview(json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n")
         with disk_errors(self._path):
             while line:
                 line = line[self._file.write(line) :]
 
     def close(self) -> None:
-        """Nothing can be added afterwards."""
+        """Closes the file."""
         self._file.close()
 
 
 def train(job: Job) -> None:
-    """Trains, and says how it ended."""
-    asked: list[int] = []
+    """Runs the training and records how it ended."""
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: asked.append(number))
+        signal.signal(number, lambda number, _: signals.append(number))
     from ..terminal import screen
     from ..training_view import TrainingView
 
     with TrainingView(screen()) as view:
         try:
-            job.refuse_taken()
+            job.check_output_is_free()
             if job.unpublished.exists():
-                job.publish()  # the process before this one was killed when all was done but that
+                job.publish()  # the previous process was killed just before this step
             else:
-                _follow(job, view, lambda: bool(asked) or job.stop_file.exists())
+                _run(job, view, lambda: bool(signals) or job.stop_file.exists())
         except KeyboardInterrupt:
-            job.end(job.stopped.state, job.stopped.message)
+            job.end(job.stopped_status.state, job.stopped_status.message)
             print("stopped", flush=True)
         except HeadwayError as error:
             print(error, flush=True)
@@ -68,16 +68,16 @@ def train(job: Job) -> None:
                 job.end("failed", str(error))
 
 
-def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
+def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
     from ...core.training.training_config import TrainConfig
     from ...tasks import TASKS, TaskModel
     from ...tasks.base.error_analysis import account_of
     from ...tasks.base.results import Prepared, Trained
 
     request = job.request
-    os.chdir(job.data_folder)  # messages then name the files as the person knows them
+    os.chdir(job.data_folder)  # so that messages name the files without folders
     model = TaskModel.plug(TASKS[request.task].from_json(request.options), request.model)
-    events = Events(job.folder / "events.jsonl")
+    events = EventLog(job.folder / "events.jsonl")
     try:
         for event in model.train(
             Path(request.data.name),
@@ -86,7 +86,7 @@ def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
             columns=request.columns,
             eval_fraction=request.eval_fraction,
             config=TrainConfig(**request.training),
-            resume=True,  # from the beginning, where there is nothing to go on from
+            resume=True,  # starts from the beginning if there is no checkpoint
             header=request.header,
             settings=settings_of(request),
             stop=stop,
@@ -96,7 +96,7 @@ def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
                     job.write("account.json", account_of(model.task, found.predictions, found.examples))
                 job.publish()
                 event = replace(event, output=job.output)
-            events.tell(event.to_json())
+            events.write(event.to_json())
             view.show(event)
             if isinstance(event, Prepared) and stop():
                 raise KeyboardInterrupt
@@ -105,14 +105,16 @@ def _follow(job: Job, view: "TrainingView", stop: Any) -> None:
 
 
 def settings_of(request: Request) -> dict[str, Any]:
-    """What run.yaml holds: the same run for `headway train --config`."""
+    """The content of run.yaml, with which `headway train --config` repeats the run."""
     from ...core.options import options_of
     from ...tasks import TASKS
 
-    files = {option.name: option.file for option in options_of(TASKS[request.task]) if option.file}
-    options = {files.get(name, name): _names_file(request) if name in files else value
-               for name, value in request.options.items()}  # fmt: skip
-    given = {
+    file_options = {option.name: option.file for option in options_of(TASKS[request.task]) if option.file}
+    options = {
+        file_options.get(name, name): _labels_file(request) if name in file_options else value
+        for name, value in request.options.items()
+    }
+    settings = {
         "task": request.task,
         "data": str(request.data),
         "eval_data": request.eval_data and str(request.eval_data),
@@ -123,19 +125,19 @@ def settings_of(request: Request) -> dict[str, Any]:
         **options,
         **request.training,
     }
-    return {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+    return {name.replace("_", "-"): value for name, value in settings.items() if value is not None}
 
 
-def _names_file(request: Request) -> str:
+def _labels_file(request: Request) -> str:
     return str(request.data.with_name("label-names.txt"))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains what is asked for in a run's folder, if it still is."""
+    """Trains the run in the given folder if it is still waiting."""
     job = Job(Path((sys.argv[1:] if argv is None else argv)[0]))
-    with job.held():
+    with job.hold_lock():
         if not job.ticket.exists():
-            return 0  # another process was faster
+            return 0  # another process has already started it
         job.ticket.unlink()
         job.clear()
         train(job)
