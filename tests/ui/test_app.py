@@ -505,8 +505,8 @@ def test_worked_examples_that_do_not_fit_are_told(registry):
 
 def test_probabilities_stand_calibrated_and_raw_side_by_side(registry):
     drawn = Page(prompt.answer_one(registry, "the mat", "", *form()))
-    assert [text for text in ("Calibrated", "As the model has it") if text in drawn.text] == [
-        "Calibrated", "As the model has it"
+    assert [text for text in ("Calibrated", "Uncalibrated") if text in drawn.text] == [
+        "Calibrated", "Uncalibrated"
     ]  # fmt: skip
     raw = Page(prompt.answer_one(registry, "the mat", "", *form(calibrate=False)))
     assert "Calibrated" not in raw.text

@@ -57,7 +57,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     """Runs that nobody begins."""
-    monkeypatch.setattr(Jobs, "_begin", lambda *_: None)
+    monkeypatch.setattr(Jobs, "_start", lambda *_: None)
     with Jobs(folder / "runs") as found:
         yield found
 
@@ -238,7 +238,7 @@ def test_what_has_not_changed_is_left_alone(registry, jobs, folder, tiny):
     *after, _ = look(jobs, runs.value, seen)
     assert after[1].choices[0][0] == "reviews (stopped)"
     assert after[1].value is None  # a click of this very moment is not undone
-    assert "Taken off the queue" in Page(after[2]).text
+    assert "Removed from the queue" in Page(after[2]).text
     assert any(getattr(one, "value", "") == "Start again" for one in after)
 
 
@@ -274,7 +274,7 @@ def test_hostile_text_stays_text_wherever_it_is_shown(jobs, registry, folder, ti
 def story(*events: dict[str, Any]) -> History:
     history = History(Path("nowhere"))
     for event in events:
-        history._take(json.loads(json.dumps(event)))
+        history._add(json.loads(json.dumps(event)))
     return history
 
 
