@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from ..core.errors import HeadwayError
 from . import TASKS
 from .base.task import Task
-from .data.column_names import plain
+from .data.column_names import normalize_name
 from .data.columns import ColumnMapping
-from .data.labels import NUMBER
+from .data.labels import REGRESSION
 from .data.rows import Table
 
 
@@ -35,8 +35,8 @@ def infer_task(table: Table) -> Guess:
 
 def _asks(task: Task, table: Table, columns: ColumnMapping) -> bool:  # noqa: ARG001
     """Questions and contexts under their names; what merely looks like them is something else."""
-    names = {plain(column) for column in columns.texts.values()}
-    known = [{plain(one) for one in (field.name, *field.aliases)} for field in task.inputs]
+    names = {normalize_name(column) for column in columns.texts.values()}
+    known = [{normalize_name(one) for one in (field.name, *field.aliases)} for field in task.inputs]
     return all(names & aliases for aliases in known)
 
 
@@ -56,7 +56,7 @@ def _rates_pairs(task: Task, table: Table, columns: ColumnMapping) -> bool:
         learnt, _ = labelled.infer_labels(table, labelled.columns(table, {}, need_label=True))
     except HeadwayError:  # pairs without labels
         return bool(task.infer_labels(table, columns))
-    return learnt.published["problem_type"] == NUMBER
+    return learnt.published["problem_type"] == REGRESSION
 
 
 def _is_labelled(task: Task, table: Table, columns: ColumnMapping) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.models.packing import BatchSampler
 from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
-from ..data.features import TOKENS_AT_ONCE, Features, count_tokens
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, num_input_tokens
 from .task import Task
 
 
@@ -26,7 +26,7 @@ def predictions_for(task: Task, network: nn.Module, windows_by_example: Sequence
     """
     found: dict[int, Any] = {}
     if windows_by_example:
-        plan = BatchSampler(lengths_of(windows_by_example), batch_tokens=TOKENS_AT_ONCE)
+        plan = BatchSampler(lengths_of(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
         for indices in shard(plan.by_length()):
             chosen = [features for i in indices for features in windows_by_example[i]]
             found.update(zip(indices, task.predict_batch(network, chosen), strict=True))
@@ -38,7 +38,7 @@ def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> lis
     """What the network gives each sequence, on the CPU in fp32; a text longer than a pass takes several."""
     device = next(network.parameters()).device
     found: list[Tensor] = []
-    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
     for indices in plan.in_order():
         batch = task.pack([features[i] for i in indices]).to(device)
         result = network(batch).float().cpu()  # (B, N) or (T, N)
@@ -51,5 +51,5 @@ def lengths_of(windows_by_example: Sequence[list[Features]]) -> list[int]:
     return (
         windows_by_example.lengths
         if isinstance(windows_by_example, Corpus)
-        else [count_tokens(windows) for windows in windows_by_example]
+        else [num_input_tokens(windows) for windows in windows_by_example]
     )

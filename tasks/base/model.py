@@ -31,7 +31,7 @@ from ...core.training.training_state import newest_checkpoint
 from ..data.columns import ColumnMapping
 from ..data.corpus import open_documents
 from ..data.examples import Example, ExampleWarning
-from ..data.features import Features, cut_tokens, group_windows
+from ..data.features import Features, group_windows, num_truncated_tokens
 from ..data.findings import about_warnings
 from ..data.read import read_table
 from ..data.report import DataReport, check_corpus, check_examples
@@ -484,7 +484,7 @@ class TaskModel:
             part = examples[start : start + EXAMPLES_AT_ONCE]
             windows_by_example = self._encode(part)
             predictions += predictions_for(self.task, self._for_inference, windows_by_example)
-            cut += sum(cut_tokens(windows) > 0 for windows in windows_by_example)
+            cut += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
             for remark, places in collect_warnings(self.task, part, windows_by_example).items():
                 remarks.setdefault(remark, []).extend(places)
         return predictions, cut, remarks

@@ -114,7 +114,7 @@ class Task:
         Raises:
             HeadwayError: a column does not exist or cannot be told, or the task has no such field.
         """
-        from ..data.column_names import LABEL_NAMES
+        from ..data.column_names import LABEL_COLUMNS
         from ..data.columns import infer_columns
 
         texts = {name: None if said is None else str(said) for name, said in chosen.items() if name != "label"}
@@ -124,7 +124,7 @@ class Task:
                 raise HeadwayError(f"--{name} {said}: the model reads {' and '.join(known)} only. Leave it out.")
         label = chosen.get("label")
         label = [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
-        names = self.label_columns or LABEL_NAMES
+        names = self.label_columns or LABEL_COLUMNS
         return infer_columns(table, self.fields, chosen=texts, label=label, label_aliases=names, need_label=need_label)
 
     def infer_labels(self, table: "Table", columns: "ColumnMapping") -> tuple[Self, list[str]]:

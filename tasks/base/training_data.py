@@ -133,7 +133,7 @@ def read_labelled(
 
 def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     """The columns of the training data, where the evaluation data has columns of these names as well."""
-    there = columns.taken <= set(table.columns)
+    there = columns.used_columns <= set(table.columns)
     return {**columns.texts, "label": columns.label} if there else chosen
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from ...core.models.gpt2 import GPT2Config
 from ..base.card_text import CardText, bullets
-from ..data.labels import NUMBER, ONE, SEVERAL
+from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from ...core.models.heads import Network
@@ -18,10 +18,10 @@ def card_text(task: "TextClassification", network: "Network", name: str) -> Card
     gpt2 = isinstance(network.config, GPT2Config)
     what = "a pair of texts" if task.paired else "a text"
     does = {
-        ONE: f"It puts {what} into one of {len(task.labels)} classes.",
-        SEVERAL: f"It gives {what} any number of {len(task.labels)} labels.",
-        NUMBER: f"It gives {what} a number.",
-    }[task.problem_type or ONE]
+        SINGLE_LABEL: f"It puts {what} into one of {len(task.labels)} classes.",
+        MULTI_LABEL: f"It gives {what} any number of {len(task.labels)} labels.",
+        REGRESSION: f"It gives {what} a number.",
+    }[task.problem_type or SINGLE_LABEL]
     return CardText(
         summary=does,
         answers=_answers(task),
@@ -38,7 +38,7 @@ def _example(task: "TextClassification") -> str:
 
 
 def _answers(task: "TextClassification") -> str:
-    if task.problem_type == NUMBER:
+    if task.problem_type == REGRESSION:
         return "The answer is a number on the scale of the training data's labels."
     if task.thresholds:
         shown = zip(task.labels, task.thresholds, strict=True)
@@ -53,7 +53,7 @@ def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
     if task.paired:
         asked = '"A text.<|endoftext|>Another text."' if gpt2 else '{"text": "A text.", "text_pair": "Another text."}'
     lines = ["from transformers import pipeline", ""]
-    if task.problem_type == NUMBER:
+    if task.problem_type == REGRESSION:
         mean = f" + {task.target_mean!r}" if task.target_mean else ""
         lines += [
             f'pipe = pipeline("text-classification", model="{name}", function_to_apply="none")',
@@ -93,7 +93,7 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
         limits.append("Plain transformers knows nothing of the labels' own thresholds.")
     classifier = network.get_submodule("head.classifier")
     if (
-        task.problem_type == NUMBER
+        task.problem_type == REGRESSION
         and isinstance(classifier, nn.Linear)
         and classifier.bias is None
         and task.target_mean

@@ -24,22 +24,22 @@ from ..base.card_text import CardText
 from ..base.display import DisplayElement, ScoreBars
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
-from ..data.columns import ColumnMapping, read_text
+from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import Field
 from ..data.features import Features, group_windows
 from ..data.labels import (
-    NUMBER,
-    ONE,
-    SEVERAL,
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
     UNLABELLED,
-    guess_problem_type,
-    in_order,
+    infer_problem_type,
     is_missing,
     label_reader,
+    map_valid,
     parse_number,
     raw_label,
-    readable,
-    verdict_reader,
+    rejection_checker,
+    sort_labels,
 )
 from ..data.rows import Table
 from ..data.windows import Windowing, pair_windows
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
 
-FORMS = {ONE: "one label", SEVERAL: "any number of labels", NUMBER: "a number"}
+FORMS = {SINGLE_LABEL: "one label", MULTI_LABEL: "any number of labels", REGRESSION: "a number"}
 TEMPERATURES = torch.logspace(math.log10(0.25), math.log10(8), 121)
 FEWEST_TO_TUNE = 50  # held-out examples below which a temperature would be fitted to noise
 FEWEST_ERRORS = 5  # among them: a model that is never wrong would be made ever surer
@@ -86,7 +86,7 @@ class TextClassification(Task):
         file="label_names",
     )
     problem_type: str | None = option(
-        None, "What a label is; guessed from the data if left out.", choices=(ONE, SEVERAL, NUMBER)
+        None, "What a label is; guessed from the data if left out.", choices=(SINGLE_LABEL, MULTI_LABEL, REGRESSION)
     )
     numbered: bool = False
     paired: bool | None = None
@@ -125,7 +125,7 @@ class TextClassification(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.class_weight and self.problem_type == NUMBER:
+        if self.class_weight and self.problem_type == REGRESSION:
             raise HeadwayError("--class-weight balanced has no meaning for a number; leave it out.")
 
     # -- people's data -> examples
@@ -150,34 +150,34 @@ class TextClassification(Task):
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """The form of the target, the labels and their weights."""
-        values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
+        values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
         if all(map(is_missing, values)):
             raise HeadwayError(
                 f'{table.source}: column "{columns.label}" is empty in every row; training needs labels. '
                 "Name another column with --label."
             )
-        problem_type, why = (self.problem_type, "as you said") if self.problem_type else guess_problem_type(values)
-        if self.labels and problem_type == NUMBER and not self.problem_type:
-            problem_type, why = ONE, "the names of the labels are given"
+        problem_type, why = (self.problem_type, "as you said") if self.problem_type else infer_problem_type(values)
+        if self.labels and problem_type == REGRESSION and not self.problem_type:
+            problem_type, why = SINGLE_LABEL, "the names of the labels are given"
         learnt = replace(self, problem_type=problem_type, paired="pair" in columns.texts)
         note = f"each {'pair' if learnt.paired else 'text'} has {FORMS[problem_type]}: {why}"
-        if problem_type == NUMBER:
+        if problem_type == REGRESSION:
             return learnt._learn_scale(table.source, values), [note]
         read = label_reader(problem_type, values, self.labels, numbered=bool(self.labels))
-        found = list(readable(read, values))
-        counts = Counter(label for labels in found for label in ([labels] if problem_type == ONE else labels))
+        found = list(map_valid(read, values))
+        counts = Counter(label for labels in found for label in ([labels] if problem_type == SINGLE_LABEL else labels))
         learnt._check_labels(table.source, columns, counts, len(found))
-        labels = self.labels or (columns.label if isinstance(columns.label, tuple) else in_order(counts))
+        labels = self.labels or (columns.label if isinstance(columns.label, tuple) else sort_labels(counts))
         learnt = replace(learnt, labels=labels, numbered=bool(self.labels))
         weights = learnt._balance(counts, len(found)) if self.class_weight else ()
-        several = problem_type == SEVERAL
+        several = problem_type == MULTI_LABEL
         # Half a row more on either side: what is never there, or always, still has a logit.
         shares = tuple((counts[label] + 0.5) / (len(found) + 1) for label in labels) if several else ()
         return replace(learnt, weights=weights, shares=shares), [note]
 
     def _learn_scale(self, source: str, values: Sequence[Any]) -> Self:
         """What numbers are scaled by, so that the network learns ones of about size 1."""
-        numbers = list(readable(parse_number, values))
+        numbers = list(map_valid(parse_number, values))
         if not numbers:
             raise HeadwayError(
                 f"{source}: no label is a number ({values[0]!r}, ...). Name another column with --label."
@@ -197,7 +197,7 @@ class TextClassification(Task):
             raise HeadwayError(
                 f"{source}: no row has any label; there is nothing to learn. Name another with --label."
             )
-        if self.problem_type != ONE:
+        if self.problem_type != SINGLE_LABEL:
             return
         first = next(iter(counts))
         if len(counts) == 1:
@@ -214,7 +214,7 @@ class TextClassification(Task):
 
     def _balance(self, counts: Mapping[str, int], rows: int) -> tuple[float, ...]:
         """For one label, weights whose mean over the rows is 1; for several, negatives over positives."""
-        if self.problem_type == ONE:
+        if self.problem_type == SINGLE_LABEL:
             return tuple(rows / (len(counts) * counts[label]) if counts[label] else 0.0 for label in self.labels)
         return tuple((rows - counts[label]) / counts[label] if counts[label] else 1.0 for label in self.labels)
 
@@ -229,25 +229,25 @@ class TextClassification(Task):
         """How to read a row: its text, its pair if there is one, and its label."""
         text, pair = columns.texts["text"], columns.texts.get("pair")
         read_label = self._label_reader(table, columns) if labelled else None
-        read_verdict = verdict_reader(table.rows, columns.taken)
+        refuse_rejected = rejection_checker(table.rows, columns.used_columns)
 
         def read(row: int) -> TextExample:
             cells = table.rows[row]
             if labelled:
-                read_verdict(cells)
-            first = read_text(cells.get(text), text, "text", labelled=labelled)
+                refuse_rejected(cells)
+            first = parse_text(cells.get(text), text, "text", labelled=labelled)
             # A published model may have been made for either: a row without a second text is then no pair.
             alone = pair is None or (self.paired is None and cells.get(pair) is None)
-            second = None if pair is None or alone else read_text(cells.get(pair), pair, "pair", labelled=labelled)
+            second = None if pair is None or alone else parse_text(cells.get(pair), pair, "pair", labelled=labelled)
             return TextExample(row, table.where(row), first, second, read_label(cells) if read_label else None)
 
         return read
 
     def _label_reader(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], Any]:
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             return lambda cells: parse_number(raw_label(cells, columns.label))
-        values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
-        problem_type = self.problem_type or guess_problem_type(values)[0]
+        values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
+        problem_type = self.problem_type or infer_problem_type(values)[0]
         read = label_reader(problem_type, values, self.labels, numbered=self.numbered)
         return lambda cells: read(raw_label(cells, columns.label))
 
@@ -296,7 +296,7 @@ class TextClassification(Task):
         from there the vectors of all texts become one. So the biases begin where each label is as likely as it is
         common (Lin et al. 2017, section 3.3, https://arxiv.org/abs/1708.02002), weighted as the loss is.
         """
-        head = SequenceHead(backbone.config, 1 if self.problem_type == NUMBER else len(self.labels))
+        head = SequenceHead(backbone.config, 1 if self.problem_type == REGRESSION else len(self.labels))
         if self.shares and head.classifier.bias is not None:
             weights = torch.tensor(self.weights or (1.0,) * len(self.shares))
             with torch.no_grad():
@@ -323,11 +323,11 @@ class TextClassification(Task):
         logits = join_windows(outputs.float(), features)  # (E, L)
         rows = [windows[0].target for windows in group_windows(features)]
         weights = torch.tensor(self.weights, device=logits.device) if self.weights else None
-        if self.problem_type == ONE:
+        if self.problem_type == SINGLE_LABEL:
             targets = torch.tensor(rows, device=logits.device)
             return F.cross_entropy(logits, targets, weight=weights, reduction="sum"), len(rows)
         targets = torch.tensor(rows, device=logits.device, dtype=torch.float)
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             return F.mse_loss(logits.squeeze(-1), targets, reduction="sum"), len(rows)
         loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
         return loss, targets.numel()
@@ -337,11 +337,11 @@ class TextClassification(Task):
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Prediction]:
         """Probabilities and labels, or numbers."""
         logits = join_windows(torch.stack(list(outputs)), features)
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             values = (logits.squeeze(-1).double() * self.target_std + self.target_mean).tolist()
             return [NumberPrediction(value) for value in values]
         logits = logits / self.temperature
-        if self.problem_type == ONE:
+        if self.problem_type == SINGLE_LABEL:
             return [self._one(row) for row in logits.softmax(-1).tolist()]
         return [self._several(row) for row in logits.sigmoid().tolist()]
 
@@ -361,7 +361,7 @@ class TextClassification(Task):
     def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """As the prediction says; of several labels each with its threshold."""
         shown = prediction.display(texts)
-        if self.problem_type != SEVERAL:
+        if self.problem_type != MULTI_LABEL:
             return shown
         limits = dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))
         return tuple(
@@ -374,24 +374,24 @@ class TextClassification(Task):
     def score(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> dict[str, float]:
         """One label: accuracy, macro-F1, ...; several: micro-F1, ...; a number: Pearson's correlation, ..."""
         gold = [example.label for example in examples]
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             return metrics.regression_metrics([prediction.value for prediction in predictions], gold)
-        if self.problem_type == ONE:
+        if self.problem_type == SINGLE_LABEL:
             return metrics.single_label_metrics(predictions, gold, self.labels)
         return metrics.multi_label_metrics([prediction.labels for prediction in predictions], gold, self.labels)
 
     def per_label(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[dict[str, Any]]:
         """Precision, recall, F1 and number of examples of each label."""
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             return []
-        several = self.problem_type == SEVERAL
+        several = self.problem_type == MULTI_LABEL
         found = [prediction.labels if several else (prediction.label,) for prediction in predictions]
         gold = [example.label if several else (example.label,) for example in examples]
         return metrics.metrics_by_label(found, gold, self.labels)
 
     def confused(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[tuple[str, str]]:
         """Of one label, the right one and the predicted one of each example."""
-        if self.problem_type != ONE:
+        if self.problem_type != SINGLE_LABEL:
             return []
         return [(str(example.label), one.label) for one, example in zip(predictions, examples, strict=True)]
 
@@ -414,9 +414,9 @@ class TextClassification(Task):
 
     def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
         """A temperature for the probabilities of one label; a threshold for each of several."""
-        if self.problem_type == ONE:
+        if self.problem_type == SINGLE_LABEL:
             return self._tune_temperature(predictions, [self.labels.index(str(example.label)) for example in examples])
-        if self.problem_type == SEVERAL:
+        if self.problem_type == MULTI_LABEL:
             return self._tune_thresholds(predictions, examples)
         return self, list(predictions)
 
@@ -452,26 +452,26 @@ class TextClassification(Task):
         """Goes on with a head for the same labels, or for more than the new data has."""
         if not isinstance(before, TextClassification) or before.problem_type != self.problem_type or self.frozen:
             return None
-        if self.problem_type == NUMBER:
+        if self.problem_type == REGRESSION:
             return self
         if self.numbered:  # the person said which labels there are, and in which order
             return self if self.labels == before.labels else None
         if not set(self.labels) <= set(before.labels):
             return None
         weight = dict(zip(self.labels, self.weights, strict=bool(self.weights)))
-        absent = 0.0 if self.problem_type == ONE else 1.0
+        absent = 0.0 if self.problem_type == SINGLE_LABEL else 1.0
         weights = tuple(weight.get(label, absent) for label in before.labels) if weight else ()
         return replace(self, labels=before.labels, numbered=before.numbered, weights=weights, shares=())
 
     def before_training(self, before: Task, network: nn.Module) -> Self:
         """Scales the last layer, so that a head that gives people's numbers learns ones of about size 1."""
-        if not isinstance(before, TextClassification) or self.problem_type != NUMBER:
+        if not isinstance(before, TextClassification) or self.problem_type != REGRESSION:
             return self
         return replace(self, target_mean=before._rescale(network, self.target_mean, self.target_std).target_mean)
 
     def after_training(self, network: nn.Module) -> Self:
         """Moves the scale of a number into the last layer, so that the model itself gives people's numbers."""
-        return self._rescale(network, 0.0, 1.0) if self.problem_type == NUMBER else self
+        return self._rescale(network, 0.0, 1.0) if self.problem_type == REGRESSION else self
 
     def _rescale(self, network: nn.Module, mean: float, std: float) -> Self:
         """The same answers with another scale of outputs: the last layer takes up the difference.
@@ -493,8 +493,8 @@ class TextClassification(Task):
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """Its labels and problem type; a single output without a problem type is a number, as published."""
         labels = checkpoint.labels or ()
-        problem_type = checkpoint.problem_type or (NUMBER if len(labels) == 1 else ONE)
-        return cls(labels=() if problem_type == NUMBER else labels, problem_type=problem_type, numbered=True)
+        problem_type = checkpoint.problem_type or (REGRESSION if len(labels) == 1 else SINGLE_LABEL)
+        return cls(labels=() if problem_type == REGRESSION else labels, problem_type=problem_type, numbered=True)
 
     @property
     def published(self) -> dict[str, Any]:

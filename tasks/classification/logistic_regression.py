@@ -31,8 +31,8 @@ from ...core.training.devices import accelerator_for
 from ...core.training.distributed import gather_in_order, processes, shard
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started, Step
-from ..data.features import TOKENS_AT_ONCE, Features, pack
-from ..data.labels import NUMBER, ONE
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
+from ..data.labels import REGRESSION, SINGLE_LABEL
 from ..data.split import split_rows
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def fit_classifier(
     head = network.head
     assert isinstance(head, SequenceHead)
     targets = np.array(
-        [windows[0].target for windows in windows_by_example], dtype=np.int64 if task.problem_type == ONE else float
+        [windows[0].target for windows in windows_by_example],
+        dtype=np.int64 if task.problem_type == SINGLE_LABEL else float,
     )
     _refuse_constant(task, targets)
     device = accelerator_for(replace(config, precision="fp32", trackers=()), None).device
@@ -100,9 +101,9 @@ def fit_classifier(
 
 def _refuse_constant(task: "TextClassification", targets: np.ndarray) -> None:
     """A regression needs examples with and without every label."""
-    if task.problem_type == NUMBER:
+    if task.problem_type == REGRESSION:
         return
-    counts = np.bincount(targets, minlength=len(task.labels)) if task.problem_type == ONE else targets.sum(0)
+    counts = np.bincount(targets, minlength=len(task.labels)) if task.problem_type == SINGLE_LABEL else targets.sum(0)
     for label, count in zip(task.labels, counts.tolist(), strict=True):
         if count in (0, len(targets)):
             every = "every example has" if count else "no example has"
@@ -133,7 +134,7 @@ def _read_once(network: Network, windows_by_example: Sequence[list[Features]]) -
     backbone = prepare_for_inference(network).backbone
     device = next(network.parameters()).device
     found: dict[int, np.ndarray] = {}
-    plan = BatchSampler([len(one.input_ids) for one in firsts], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in firsts], batch_tokens=INFERENCE_BATCH_TOKENS)
     for indices in shard(plan.by_length()):
         batch = pack([firsts[i] for i in indices]).to(device)
         bert = isinstance(network.head, SequenceHead) and isinstance(network.head.pooler, BertPooler)
@@ -202,8 +203,8 @@ class _Fit:
     def __init__(
         self, problem_type: str | None, inputs: Inputs, targets: np.ndarray, weights: Sequence[float], bias: bool
     ) -> None:
-        self.number = problem_type == NUMBER
-        self.one = problem_type == ONE
+        self.number = problem_type == REGRESSION
+        self.one = problem_type == SINGLE_LABEL
         self.inputs, self.targets, self.bias = inputs, targets, bias
         # As the loss of training has it: each class by its weight, or the positive rows by theirs.
         counts = np.ones(len(targets))

@@ -4,7 +4,7 @@ import re
 
 # fmt: off
 # Label columns as published data sets and annotation tools name them, the surest first.
-LABEL_NAMES = (
+LABEL_COLUMNS = (
     "label", "labels", "gold_label", "class", "classes", "category", "categories", "target", "intent", "topic",
     "topics", "sentiment", "emotion", "emotions", "polarity", "stars", "rating", "quality", "is_duplicate",
     "similarity", "similarity_score", "relatedness_score", "score", "coarse_label", "label_text", "label_name",
@@ -12,7 +12,7 @@ LABEL_NAMES = (
 
 
 # Other names that a first row is known by as a header.
-COMMON_NAMES = (
+COMMON_COLUMNS = (
     "id", "idx", "index", "guid", "text", "texts", "text1", "text2", "text_a", "text_b", "sentence", "sentence1",
     "sentence2", "premise", "hypothesis", "question", "question1", "question2", "context", "passage", "query",
     "answer", "answers", "review", "content", "comment", "comment_text", "message", "body", "title", "tweet",
@@ -21,9 +21,9 @@ COMMON_NAMES = (
 )
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A column name with its case, spaces and joining signs taken off: how names are compared."""
     return re.sub(r"[\s_#.-]", "", name).casefold()
 
 
-KNOWN_NAMES = frozenset(plain(name) for name in (*LABEL_NAMES, *COMMON_NAMES))
+KNOWN_COLUMNS = frozenset(normalize_name(name) for name in (*LABEL_COLUMNS, *COMMON_COLUMNS))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeadwayError
 from .column_contents import Content
-from .column_names import LABEL_NAMES, plain
-from .places import name_place, shorten
+from .column_names import LABEL_COLUMNS, normalize_name
+from .places import format_place, shorten
 
 if TYPE_CHECKING:
     from .examples import Field
@@ -33,13 +33,13 @@ class ColumnMapping:
     notes: tuple[str, ...]
 
     @property
-    def taken(self) -> set[str]:
-        """All columns that hold something."""
+    def used_columns(self) -> set[str]:
+        """All columns that are read."""
         labels = (self.label,) if isinstance(self.label, str) else self.label or ()
         return {*self.texts.values(), *labels}
 
 
-def read_text(value: Any, column: str, field: str, *, labelled: bool) -> str:
+def parse_text(value: Any, column: str, field: str, *, labelled: bool) -> str:
     """A cell as a text; an empty one is refused in data that somebody labelled, and taken as it is elsewhere.
 
     Args:
@@ -69,7 +69,7 @@ def infer_columns(
     *,
     chosen: Mapping[str, str | None] | None = None,
     label: str | Sequence[str] | None = None,
-    label_aliases: Sequence[str] = LABEL_NAMES,
+    label_aliases: Sequence[str] = LABEL_COLUMNS,
     need_label: bool = True,
 ) -> ColumnMapping:
     """Tells which column is which.
@@ -104,7 +104,7 @@ class _Search:
         self.named = data.header or self.columns != tuple(str(number) for number in range(len(self.columns)))
         self.fields, self.label_aliases = fields, label_aliases
         sample = list(islice(data, SAMPLE_ROWS))
-        self.first_place = name_place(data.source, data.kind, sample[0][0]) if sample else data.source
+        self.first_place = format_place(data.source, data.kind, sample[0][0]) if sample else data.source
         self.rows = [row for _, row in sample]
         self.contents = {name: self._content(name) for name in self.columns}
         self.texts: dict[str, str] = {}
@@ -119,7 +119,7 @@ class _Search:
 
     @property
     def taken(self) -> set[str]:
-        return ColumnMapping(self.texts, self.label, ()).taken
+        return ColumnMapping(self.texts, self.label, ()).used_columns
 
     def free(self) -> list[str]:
         return [name for name in self.columns if name not in self.taken]
@@ -155,7 +155,7 @@ class _Search:
         """The column that a person means by a name or a number; a name wins over a number."""
         if said in self.columns:
             return said
-        alike = [name for name in self.columns if plain(name) == plain(said)]
+        alike = [name for name in self.columns if normalize_name(name) == normalize_name(said)]
         if len(alike) == 1:
             return alike[0]
         if said.isdecimal() and int(said) < len(self.columns):
@@ -179,8 +179,8 @@ class _Search:
                 f'{self.source}: {flag} says "{said}", but the file has no header: its columns are numbered '
                 f"0 to {last}. Give a number. {self.describe_first_row()}"
             )
-        by_plain = {plain(name): name for name in self.columns}
-        near = difflib.get_close_matches(plain(said), list(by_plain), n=1)
+        by_plain = {normalize_name(name): name for name in self.columns}
+        near = difflib.get_close_matches(normalize_name(said), list(by_plain), n=1)
         meant = f' Did you mean {flag} "{by_plain[near[0]]}"?' if near else f" Give {flag} one that exists."
         return f'{self.source}: there is no column "{said}" ({flag}).{meant} {self.describe_columns()}'
 
@@ -204,7 +204,7 @@ class _Search:
         free = self.free()
         for alias in aliases:
             for column in free:
-                if plain(column) == plain(alias):
+                if normalize_name(column) == normalize_name(alias):
                     return column
         return None
 
@@ -246,7 +246,9 @@ class _Search:
         firsts = [self.texts["text"]] if "text" in self.texts else texts
         for first in firsts:
             for second in texts:
-                if plain(first) != plain(second) and plain(first).replace("1", "2", 1) == plain(second):
+                if normalize_name(first) != normalize_name(second) and normalize_name(first).replace(
+                    "1", "2", 1
+                ) == normalize_name(second):
                     if "text" not in self.texts:
                         self.texts["text"] = first
                         self.note("text", first, f'the first of two, with "{second}"')

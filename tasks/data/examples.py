@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from .places import name_places
+from .places import format_places
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Example:
 class ExampleWarning:
     """Something that a person should know about an example that can be used: gold that no window holds, ..."""
 
-    what: str  # a clause; it is told once, with the places of all examples that it is true of
+    message: str  # a clause; it is told once, with the places of all examples that it is true of
     level: Literal["warning", "note"] = "warning"
     detail: str = field(default="", compare=False)  # of this very case; the first one is told as an example
 
@@ -65,11 +65,11 @@ class ExampleWarning:
 class Problem:
     """Something that makes rows unusable, and which ones."""
 
-    what: str  # and what to do about it
+    message: str  # and what to do about it
     places: tuple[str, ...]  # "train.tsv, line 12"
 
     def __str__(self) -> str:
-        return f"{name_places(self.places)}: {self.what}"
+        return f"{format_places(self.places)}: {self.message}"
 
 
 TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))

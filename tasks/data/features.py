@@ -28,17 +28,17 @@ def group_windows(features: Sequence[Features]) -> list[list[Features]]:
     return [list(windows) for _, windows in groupby(features, key=lambda one: one.example)]
 
 
-def whole_length(windows: Sequence[Features]) -> int:
+def total_length(windows: Sequence[Features]) -> int:
     """The tokens of all texts of an example, before they were windowed or cut."""
     return sum({one.text_index: one.length for one in windows}.values())
 
 
-def cut_tokens(windows: Sequence[Features]) -> int:
+def num_truncated_tokens(windows: Sequence[Features]) -> int:
     """How many tokens of an example are in none of its windows, because the person wants long texts cut."""
     return windows[0].length - len(windows[0].input_ids) if len(windows) == 1 else 0
 
 
-TOKENS_AT_ONCE = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
+INFERENCE_BATCH_TOKENS = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
 
 
 def pack(features: Sequence[Features]) -> PackedBatch:
@@ -46,6 +46,6 @@ def pack(features: Sequence[Features]) -> PackedBatch:
     return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
 
 
-def count_tokens(windows: Sequence[Features]) -> int:
+def num_input_tokens(windows: Sequence[Features]) -> int:
     """The tokens that the network sees of an example."""
     return sum(len(one.input_ids) for one in windows)

@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Any, Literal
 
 from .examples import Example, ExampleWarning
-from .features import Features, cut_tokens, whole_length
+from .features import Features, num_truncated_tokens, total_length
 from .labels import UNLABELLED
-from .places import name_places
+from .places import format_places
 
 FEWEST_EXAMPLES = 5  # of a label; with fewer it can hardly be learnt
 IMBALANCE = 10  # times as many examples of the commonest label as of the rarest
@@ -47,12 +47,12 @@ def duplicates(train: Sequence[Example]) -> Iterator[Finding]:
         labels = f"{_gold(one[0])} and {next(_gold(example) for example in one if not _agree(example, one[0]))}"
         places = tuple(example.where for same in conflicts for example in same)
         texts = f"{_count(len(conflicts), 'text')} {_have(conflicts)} different labels in different rows"
-        yield Finding("conflict", "warning", f"{texts}, for example {labels}: {name_places(places)}.", places)
+        yield Finding("conflict", "warning", f"{texts}, for example {labels}: {format_places(places)}.", places)
     if repeats:
         places = tuple(example.where for example in sorted(repeats, key=lambda example: example.row))
         rows = f"{_count(len(repeats), 'row')} {'repeats' if len(repeats) == 1 else 'repeat'}"
         yield Finding(
-            "duplicate", "note", f"{rows} the text and label of an earlier row: {name_places(places)}.", places
+            "duplicate", "note", f"{rows} the text and label of an earlier row: {format_places(places)}.", places
         )
 
 
@@ -63,7 +63,9 @@ def leaks(train: Sequence[Example], held_out: Sequence[Example]) -> Iterator[Fin
     if places:
         both = f"{len(places):,} of {len(held_out):,} evaluation texts {_are(places)} in the training data as well"
         mend = "Delete them from one of the two."
-        yield Finding("leak", "warning", f"{both}, which flatters the figures: {name_places(places)}. {mend}", places)
+        yield Finding(
+            "leak", "warning", f"{both}, which flatters the figures: {format_places(places)}. {mend}", places
+        )
 
 
 def about_labels(train: Sequence[Example], held_out: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
@@ -81,14 +83,14 @@ def about_labels(train: Sequence[Example], held_out: Sequence[Example], counts: 
     without = tuple(example.where for example in train if not (example.labels or example.often_unlabelled))
     if without:
         rows = f"{_count(len(without), 'row')} {_have(without)} no label, which is read as none applies"
-        yield Finding("unlabelled", "note", f"{rows}: {name_places(without)}.", without)
+        yield Finding("unlabelled", "note", f"{rows}: {format_places(without)}.", without)
     others = counts.keys() - {UNLABELLED}
     placed = tuple(example.where for example in (*train, *held_out) if UNLABELLED in example.labels)
     if placed and "0" in others and all(label.isdecimal() for label in others):
         rows = f"{_count(len(placed), 'row')} {_have(placed)} the label -1"
         meaning = "which GLUE writes where nobody has said it; here it is learnt as a label like the others"
         mend = "Delete the rows, unless it is one."
-        yield Finding("minus one", "warning", f"{rows}, {meaning}: {name_places(placed)}. {mend}", placed)
+        yield Finding("minus one", "warning", f"{rows}, {meaning}: {format_places(placed)}. {mend}", placed)
     measured = {label for example in held_out for label in example.labels}
     unmeasured = [repr(label) for label in counts if label not in measured]
     if held_out and unmeasured:
@@ -97,7 +99,7 @@ def about_labels(train: Sequence[Example], held_out: Sequence[Example], counts: 
     untrained = tuple(example.where for example in held_out if set(example.labels) - counts.keys())
     if untrained:
         labels = _named(sorted(repr(label) for label in measured - counts.keys()))
-        places = name_places(untrained)
+        places = format_places(untrained)
         yield Finding(
             "untrained", "warning", f"{labels}: in the evaluation data only, never trained: {places}.", untrained
         )
@@ -145,7 +147,7 @@ def short_texts(train: Sequence[Example]) -> Iterator[Finding]:
         yield Finding(
             "short",
             "note",
-            f"{_count(len(places), 'text')} {_have(places)} fewer than {SHORT} characters: {name_places(places)}.",
+            f"{_count(len(places), 'text')} {_have(places)} fewer than {SHORT} characters: {format_places(places)}.",
             places,
         )
 
@@ -162,18 +164,18 @@ def long_texts(
             "long",
             "note",
             f"{len(windowed):,} of {_count(len(train), 'text')} {_are(windowed)} longer than {limit:,} tokens and "
-            f"{_are(windowed)} read in {num_windows:,} overlapping windows: {name_places(windowed)}.",
+            f"{_are(windowed)} read in {num_windows:,} overlapping windows: {format_places(windowed)}.",
             windowed,
         )
-    lost = [cut_tokens(windows) for windows in windows_by_example]
+    lost = [num_truncated_tokens(windows) for windows in windows_by_example]
     places = tuple(example.where for example, tokens in zip(train, lost, strict=True) if tokens)
     if places:
-        share = sum(lost) / sum(map(whole_length, windows_by_example))
+        share = sum(lost) / sum(map(total_length, windows_by_example))
         yield Finding(
             "cut",
             "warning",
             f"{len(places):,} of {_count(len(train), 'text')} {_are(places)} cut at {limit:,} tokens, as you said: "
-            f"{sum(lost):,} tokens ({share:.1%} of all) are never read: {name_places(places)}.",
+            f"{sum(lost):,} tokens ({share:.1%} of all) are never read: {format_places(places)}.",
             places,
         )
 
@@ -207,7 +209,9 @@ def about_warnings(found: Mapping[ExampleWarning, Sequence[str]], examples: int)
         times = f"{len(places):,} times in " if len(places) > len(distinct) else ""
         share = f"{times}{len(distinct):,} of {_count(examples, 'example')}"
         first = f" ({remark.detail}{', ...' * (len(places) > 1)})" if remark.detail else ""
-        yield Finding("remark", remark.level, f"{share}: {remark.what}{first}: {name_places(distinct)}.", distinct)
+        yield Finding(
+            "remark", remark.level, f"{share}: {remark.message}{first}: {format_places(distinct)}.", distinct
+        )
 
 
 def _text_of(example: Example) -> tuple[str, ...]:

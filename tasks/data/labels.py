@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from ...core.errors import HeadwayError
 
-Read = TypeVar("Read")
+T = TypeVar("T")
 
-ONE = "single_label_classification"  # the published names of the three forms of a target (config.json)
-SEVERAL = "multi_label_classification"
-NUMBER = "regression"
+SINGLE_LABEL = "single_label_classification"  # the published names of the three forms of a target (config.json)
+MULTI_LABEL = "multi_label_classification"
+REGRESSION = "regression"
 
 UNLABELLED = "-1"  # in a column of integers, as GLUE's test sets have it
 VERDICT, REJECTED = "answer", ("reject", "ignore")  # what Prodigy's annotators say of a row
@@ -53,7 +53,9 @@ def is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, list | tuple) and str(value).strip().lower() in ("", "nan"))
 
 
-def verdict_reader(rows: Iterable[Mapping[str, Any]], taken: Collection[str]) -> Callable[[Mapping[str, Any]], None]:
+def rejection_checker(
+    rows: Iterable[Mapping[str, Any]], taken: Collection[str]
+) -> Callable[[Mapping[str, Any]], None]:
     """What refuses a row whose annotator did not accept it, as Prodigy says in a column "answer".
 
     Other data has answers too: a column with anything else than Prodigy's three words is none of verdicts.
@@ -76,35 +78,35 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None or value == "" else repr(value)
 
 
-def readable(read: Callable[[Any], Read], values: Iterable[Any]) -> Iterator[Read]:
+def map_valid(read: Callable[[Any], T], values: Iterable[Any]) -> Iterator[T]:
     """What can be read of some values; the others are passed over."""
     for value in values:
         with suppress(HeadwayError):
             yield read(value)
 
 
-def guess_problem_type(values: Sequence[Any]) -> tuple[str, str]:
+def infer_problem_type(values: Sequence[Any]) -> tuple[str, str]:
     """Which form of target a column holds, and why, as the end of a sentence."""
     present = [value for value in values if not is_missing(value)]
     if any(isinstance(value, list | tuple) for value in present):
-        return SEVERAL, "its values are lists"
+        return MULTI_LABEL, "its values are lists"
     texts = [str(value).strip() for value in present]
     numbers = [number for number in map(_finite, present) if number is not None]
     if numbers and len(numbers) >= LEAST_NUMBERS * len(present):
         if any(number != int(number) for number in numbers):
-            return NUMBER, "its values are numbers with decimals"
+            return REGRESSION, "its values are numbers with decimals"
         distinct = set(numbers)
         are_ids = distinct == set(range(len(distinct))) and len(numbers) >= ROWS_PER_ID * len(distinct)
         if len(distinct) > MOST_CLASSES_OF_INTEGERS and not are_ids:
-            return NUMBER, f"it holds {len(distinct)} different whole numbers"
+            return REGRESSION, f"it holds {len(distinct)} different whole numbers"
     if any(_list_in(text) is not None for text in texts):
-        return SEVERAL, "its values are written as lists"
+        return MULTI_LABEL, "its values are written as lists"
     for separator, possible in ((";", True), (",", all(IDS.fullmatch(text) for text in texts))):
         if possible and any(separator in text for text in texts):
             parts = {part.strip() for text in texts for part in text.split(separator)}
             if len(parts) < len(set(texts)):
-                return SEVERAL, f'its values are joined by "{separator}"'
-    return ONE, f"it holds {len(set(texts))} different values"
+                return MULTI_LABEL, f'its values are joined by "{separator}"'
+    return SINGLE_LABEL, f"it holds {len(set(texts))} different values"
 
 
 def _finite(value: Any) -> float | None:
@@ -145,10 +147,10 @@ def parse_number(value: Any) -> float:
 def label_reader(
     problem_type: str, values: Iterable[Any], known: Sequence[str] = (), *, numbered: bool = False
 ) -> Callable[[Any], Any]:
-    """How to read a raw value of a column into a label (ONE), or into a tuple of labels (SEVERAL).
+    """How to read a raw value of a column into a label (SINGLE_LABEL), or into a tuple of labels (MULTI_LABEL).
 
     Args:
-        problem_type: ONE or SEVERAL.
+        problem_type: SINGLE_LABEL or MULTI_LABEL.
         values: the whole column, which says how several labels are joined.
         known: the labels that there are, if that is known; others are refused.
         numbered: whether a label may be given by its position in `known`.
@@ -188,10 +190,10 @@ def label_reader(
             value = text.split(separator) if listed is None else listed
         return tuple(dict.fromkeys(named(part) for part in value if not is_missing(part)))
 
-    return one if problem_type == ONE else several
+    return one if problem_type == SINGLE_LABEL else several
 
 
-def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Each label once: by number if all are numbers, else by the alphabet."""
     distinct = sorted(set(labels))
     if all(re.fullmatch(r"-?\d+", label) for label in distinct):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 
-def name_place(source: str, kind: str, place: int) -> str:
+def format_place(source: str, kind: str, place: int) -> str:
     """Where a row stands, as messages say it: "train.tsv, line 12"; JSON and Parquet have records, not lines."""
     unit = {"rows": "row", "Parquet": "record", "JSON": "record", "SQuAD JSON": "record"}.get(kind, "line")
     return f"{source}, {unit} {place}"
@@ -16,7 +16,7 @@ def shorten(value: object, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def name_places(places: Sequence[str], most: int = 5) -> str:
+def format_places(places: Sequence[str], most: int = 5) -> str:
     """The first of some places, in one phrase: "train.tsv, lines 12, 40 and 77"."""
     named = []
     for head, members in groupby(places[:most], key=lambda place: place.rpartition(" ")[0]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from .corpus import Corpus
 from .examples import Example
-from .features import Features, whole_length
+from .features import Features, total_length
 from .findings import (
     Finding,
     about_labels,
@@ -88,7 +88,7 @@ def check_examples(
     ]
     if windows_by_example and limit is not None:
         findings += [*long_texts(train, windows_by_example, limit), *unknown_tokens(windows_by_example, unknown)]
-    lengths = [whole_length(windows) for windows in windows_by_example] or [
+    lengths = [total_length(windows) for windows in windows_by_example] or [
         sum(map(len, example.texts)) for example in train
     ]
     return DataReport(

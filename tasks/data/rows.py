@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .places import name_place
+from .places import format_place
 
 CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough for any memory
 
@@ -27,7 +27,7 @@ class RowStream:
 
     def where(self, place: int) -> str:
         """Names the place of a row for messages: "train.tsv, line 12"."""
-        return name_place(self.source, self.kind, place)
+        return format_place(self.source, self.kind, place)
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,4 @@ class Table:
 
     def where(self, row: int) -> str:
         """Names the place of a row, counted from 0, for messages: "train.tsv, line 12"."""
-        return name_place(self.source, self.kind, self.places[row])
+        return format_place(self.source, self.kind, self.places[row])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-UNITS = ("words", "spaces", "characters")
+WORD_UNITS = ("words", "spaces", "characters")
 SEPARATORS = frozenset("\u200b\u2060\ufeff")  # without width, but they part words
 JOINER = "\u200d"  # of emoji that are drawn as one
 SHAPELESS = frozenset("\u00ad\u200c\u200d\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2061\u2062\u2063\u2064"
@@ -36,7 +36,7 @@ Kind = Literal["space", "mark", "sign", "ideograph", "letter"]
 class WordSegmenter:
     """How a text is cut into words."""
 
-    units: str = "words"  # one of UNITS
+    units: str = "words"  # one of WORD_UNITS
     joined_left: str = ""  # signs that stay with the letter before them
     joined_right: str = ""  # signs that stay with the letter after them
 
@@ -92,7 +92,7 @@ class WordSegmenter:
         return "".join(text), starts
 
 
-def learn_segmenter(words: Iterable[str]) -> WordSegmenter:
+def infer_segmenter(words: Iterable[str]) -> WordSegmenter:
     """How a text would have to be cut so that words like these come out."""
     counts = Counter(words)
     lettered = Counter[bool]()  # of the words with letters: is it a single one?

@@ -28,7 +28,7 @@ from ..base.model_folder import read_info
 from ..base.precision import AUTO, CHOICES, choose_precision
 from ..classification.classification import TextClassification
 from ..data.columns import infer_columns
-from ..data.features import TOKENS_AT_ONCE
+from ..data.features import INFERENCE_BATCH_TOKENS
 from ..data.windows import Windowing, best_window
 from ..data.words import WordSegmenter
 from .pooling import COMBINED, MODES, Pooling, PublishedPooling
@@ -204,7 +204,9 @@ class Embedder:
             owner += [i] * len(parts)
         self.num_texts += len(texts)
         vectors = torch.empty(len(sequences), self.size)
-        for indices in BatchSampler([len(ids) for ids, _ in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
+        for indices in BatchSampler(
+            [len(ids) for ids, _ in sequences], batch_tokens=INFERENCE_BATCH_TOKENS
+        ).by_length():
             batch, hidden = self._hidden([sequences[i] for i in indices])
             vectors[indices] = self.pooling.pool(hidden, batch).cpu()
         if len(sequences) > len(texts):
@@ -246,8 +248,8 @@ class Embedder:
         parts = self.windowing.divide(len(encoding.ids))
         sequences = [self.tokenizer.join(encoding.ids[part.start : part.stop]) for part in parts]
         hidden = []
-        for start in range(0, len(sequences), max(1, TOKENS_AT_ONCE // self.limit)):
-            batch, found = self._hidden(sequences[start : start + max(1, TOKENS_AT_ONCE // self.limit)])
+        for start in range(0, len(sequences), max(1, INFERENCE_BATCH_TOKENS // self.limit)):
+            batch, found = self._hidden(sequences[start : start + max(1, INFERENCE_BATCH_TOKENS // self.limit)])
             hidden += [one.float().cpu() for one in batch.split(found)]
         first = int(self.tokenizer.cls_id is not None)
         words: list[Word] = []

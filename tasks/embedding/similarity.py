@@ -27,11 +27,11 @@ from ..base.display import DisplayElement, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..classification.classification import TextClassification
-from ..data.column_names import plain
-from ..data.columns import ColumnMapping, read_text
+from ..data.column_names import normalize_name
+from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import Example, ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
-from ..data.labels import is_missing, parse_number, raw_label, readable
+from ..data.labels import is_missing, map_valid, parse_number, raw_label
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
 from .card import card_text
@@ -171,7 +171,7 @@ class SentenceSimilarity(Task):
             together = "each row is a pair that belongs together (say --label COLUMN if there are scores)"
             return replace(self, objective=PAIRS), [together]
         values = [raw_label(row, columns.label) for row in table.rows]
-        numbers = list(readable(parse_number, values))
+        numbers = list(map_valid(parse_number, values))
         if not numbers:
             first = next((value for value in values if not is_missing(value)), None)
             raise HeadwayError(
@@ -200,8 +200,8 @@ class SentenceSimilarity(Task):
 
         def read(row: int) -> PairExample:
             cells = table.rows[row]
-            first = read_text(cells.get(text), text, "text", labelled=labelled)
-            second = read_text(cells.get(pair), pair, "pair", labelled=labelled)
+            first = parse_text(cells.get(text), text, "text", labelled=labelled)
+            second = parse_text(cells.get(pair), pair, "pair", labelled=labelled)
             score = parse_number(raw_label(cells, columns.label)) if scored else None
             return PairExample(row, table.where(row), first, second, score)
 
@@ -343,10 +343,10 @@ def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
     free = [name for name in table.columns if name not in columns.texts.values()]
     rows = [row for _, row in islice(iter(table), ROWS_TO_TELL)]
     for name in free:
-        if plain(name) in NUMBERS_OF_ROWS and not name.isdecimal():
+        if normalize_name(name) in NUMBERS_OF_ROWS and not name.isdecimal():
             continue
         values = [value for row in rows if not is_missing(value := row.get(name))]
-        if values and len(list(readable(parse_number, values))) == len(values):
+        if values and len(list(map_valid(parse_number, values))) == len(values):
             return True
     return False
 

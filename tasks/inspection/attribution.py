@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.models.packing import PackedBatch
 from ..classification.classification import TextClassification
-from ..data.features import TOKENS_AT_ONCE
-from ..data.labels import NUMBER, ONE
+from ..data.features import INFERENCE_BATCH_TOKENS
+from ..data.labels import REGRESSION, SINGLE_LABEL
 from ..question_answering.answer_spans import Window
 from ..question_answering.question_answering import QuestionAnswering
 from ..tagging.tag_schemes import plain_labels
@@ -106,7 +106,7 @@ def _logits(inspected: Inspected, reading: Reading) -> Tensor:
 
 def _labels(task: TextClassification, logits: Tensor) -> list[Output]:
     """Every label's probability, the likeliest first; or the number."""
-    if task.problem_type == NUMBER:
+    if task.problem_type == REGRESSION:
 
         def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
             return outputs[0] * task.target_std + task.target_mean
@@ -116,7 +116,7 @@ def _labels(task: TextClassification, logits: Tensor) -> list[Output]:
     def probability(label: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
         def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
             scaled = outputs / task.temperature
-            return (scaled.softmax(-1) if task.problem_type == ONE else scaled.sigmoid())[label]
+            return (scaled.softmax(-1) if task.problem_type == SINGLE_LABEL else scaled.sigmoid())[label]
 
         return measure
 
@@ -239,7 +239,7 @@ def _mean_gradient(
     nodes, shares = np.polynomial.legendre.leggauss(points)
     alphas = torch.tensor((nodes + 1) / 2, dtype=whole.dtype, device=whole.device)
     weights = torch.tensor(shares / 2, dtype=whole.dtype, device=whole.device)
-    at_once = max(1, TOKENS_AT_ONCE // len(reading.input_ids))
+    at_once = max(1, INFERENCE_BATCH_TOKENS // len(reading.input_ids))
     total = torch.zeros_like(whole)
     with torch.enable_grad():
         for part, weight in zip(alphas.split(at_once), weights.split(at_once), strict=True):
@@ -287,7 +287,7 @@ def leave_one_out(inspected: Inspected, reading: Reading, output: Output) -> Att
         for word in reading.words
     ]
     sequences = [everything, *(kept for kept in left_out if kept is not None)]
-    at_once = max(1, TOKENS_AT_ONCE // len(everything))
+    at_once = max(1, INFERENCE_BATCH_TOKENS // len(everything))
     numbers: list[float] = []
     for start in range(0, len(sequences), at_once):
         numbers += _measure_kept(inspected, reading, output, sequences[start : start + at_once])

@@ -31,8 +31,8 @@ from ...core.training.distributed import inference_device
 from ..base.task import Task
 from ..classification.classification import TextClassification
 from ..classification.predictions import LabelPrediction
-from ..data.features import TOKENS_AT_ONCE, Features, cut_tokens, group_windows
-from ..data.labels import ONE
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens
+from ..data.labels import SINGLE_LABEL
 from ..data.read import read_table
 from ..data.rows import Table
 from ..data.split import split_rows
@@ -134,7 +134,7 @@ def probe(
     windows_by_example = group_windows(
         task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name)))
     )
-    if cut := sum(cut_tokens(windows) > 0 for windows in windows_by_example):
+    if cut := sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example):
         notes.append(f"{cut} of {len(examples)} texts are cut")
     rows = _rows(backbone.eval(), task, windows_by_example, pooling)
     depth = backbone.config.num_layers + 1
@@ -177,7 +177,7 @@ def _examples(
     task, decided = task.infer_labels(table, columns)
     if not isinstance(task, TextClassification | TokenClassification):
         raise HeadwayError(f"{task.name} cannot be probed: say text-classification or token-classification.")
-    if isinstance(task, TextClassification) and task.problem_type != ONE:
+    if isinstance(task, TextClassification) and task.problem_type != SINGLE_LABEL:
         raise HeadwayError(f"{table.source}: a probe tells one label of several; here {decided[0]}. Give other data.")
     examples = task.examples(table, columns)
     notes = [*columns.notes, *decided]
@@ -206,7 +206,7 @@ def _rows(backbone: Backbone, task: Task, windows_by_example: Sequence[list[Feat
     """A row for each text, the mean of its windows; or for each word that has a tag."""
     features = [one for windows in windows_by_example for one in windows]
     found: list[Tensor | None] = [None] * len(features)
-    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=TOKENS_AT_ONCE)
+    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
     device = next(backbone.parameters()).device
     for indices in plan.by_length():
         chosen = [features[i] for i in indices]

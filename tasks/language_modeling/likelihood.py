@@ -18,7 +18,7 @@ from ..base.predictions import Prediction
 from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusWindow
 from ..data.examples import Example
-from ..data.features import TOKENS_AT_ONCE, Features
+from ..data.features import INFERENCE_BATCH_TOKENS, Features
 from ..data.rows import Table
 
 DOCUMENT = "What a document is in plain text; elsewhere a row is one."
@@ -88,7 +88,7 @@ def asked_places(one: Features) -> list[int]:
     return one.metadata.positions if one.target is None else one.target.positions
 
 
-def parts_of(features: Sequence[Features], at_once: int = TOKENS_AT_ONCE) -> Iterable[list[Features]]:
+def parts_of(features: Sequence[Features], at_once: int = INFERENCE_BATCH_TOKENS) -> Iterable[list[Features]]:
     """Sequences in parts of so many tokens, in their order."""
     plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=at_once)
     return ([features[i] for i in indices] for indices in plan.in_order())

@@ -20,7 +20,7 @@ from ...core.checkpoints.hub import find_folder
 from ...core.models.heads import Backbone
 from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
-from ..data.features import TOKENS_AT_ONCE
+from ..data.features import INFERENCE_BATCH_TOKENS
 
 FIRST, RANDOM, BALANCED, NEAREST = "first", "random", "balanced", "nearest"
 CHOICES = (BALANCED, RANDOM, FIRST, NEAREST)
@@ -75,7 +75,7 @@ def mean_vectors(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str])
     sequences = [tokenizer.join(encoding.ids[:limit])[0] for encoding in tokenizer.encode_batch(texts)]
     vectors = torch.empty(len(texts), backbone.config.hidden_size)
     device = backbone.token_embedding.weight.device
-    for indices in BatchSampler([len(ids) for ids in sequences], batch_tokens=TOKENS_AT_ONCE).by_length():
+    for indices in BatchSampler([len(ids) for ids in sequences], batch_tokens=INFERENCE_BATCH_TOKENS).by_length():
         batch = PackedBatch.pack([sequences[i] for i in indices]).to(device)
         hidden = backbone(batch)
         # Special tokens are part of the mean: sentence encoders are trained that way.

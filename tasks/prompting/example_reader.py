@@ -7,13 +7,13 @@ from typing import Any
 from ...core.errors import HeadwayError
 from ..classification.classification import TextClassification
 from ..classification.predictions import TextExample
-from ..data.column_names import LABEL_NAMES
+from ..data.column_names import LABEL_COLUMNS
 from ..data.columns import ColumnMapping, infer_columns
 from ..data.examples import Field
-from ..data.labels import NUMBER, ONE, SEVERAL, guess_problem_type, raw_label, readable
+from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, infer_problem_type, map_valid, raw_label
 from ..data.rows import RowStream, Table
 
-ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_NAMES)
+ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ExampleReader:
 
     Args:
         labels: empty until they are inferred, or if answers are generated.
-        problem_type: ONE or SEVERAL; None until it is inferred.
+        problem_type: SINGLE_LABEL or MULTI_LABEL; None until it is inferred.
         numbered: whether the data may give a label by its position, from 0: if the user names the labels.
         writes: whether answers are generated.
         paired: whether a row has two texts; None if the columns decide.
@@ -75,7 +75,7 @@ class ExampleReader:
             HeadwayError: there are no labels, or they are numbers.
         """
         if self.writes:
-            return replace(self, problem_type=ONE)
+            return replace(self, problem_type=SINGLE_LABEL)
         if self.labels:
             return replace(self, problem_type=self.problem_type or _problem_type(table, columns))
         if table is None or columns is None:
@@ -84,12 +84,12 @@ class ExampleReader:
                 "model generate the answer (--write)."
             )
         task, _ = TextClassification(problem_type=self.problem_type, paired=self.paired).infer_labels(table, columns)
-        if task.problem_type == NUMBER:
+        if task.problem_type == REGRESSION:
             raise HeadwayError(
                 f"{table.source}: the labels are numbers, and a prompt chooses among labels. Name another column with "
                 "--label, or name the labels with --labels."
             )
-        return replace(self, labels=task.labels, problem_type=task.problem_type or ONE)
+        return replace(self, labels=task.labels, problem_type=task.problem_type or SINGLE_LABEL)
 
     def examples(self, table: Table, columns: ColumnMapping, *, labelled: bool) -> list[TextExample]:
         """The rows of a table, with or without their labels.
@@ -121,7 +121,7 @@ class ExampleReader:
     def _task(self) -> TextClassification:
         return TextClassification(
             labels=self.labels,
-            problem_type=self.problem_type or ONE,
+            problem_type=self.problem_type or SINGLE_LABEL,
             numbered=self.numbered,
             paired=self.paired,
         )
@@ -130,9 +130,9 @@ class ExampleReader:
 def _problem_type(table: Table | None, columns: ColumnMapping | None) -> str:
     """Whether the rows have one label or several."""
     if table is None or columns is None:
-        return ONE
-    values = list(readable(lambda row: raw_label(row, columns.label), table.rows))
-    return SEVERAL if guess_problem_type(values)[0] == SEVERAL else ONE
+        return SINGLE_LABEL
+    values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
+    return MULTI_LABEL if infer_problem_type(values)[0] == MULTI_LABEL else SINGLE_LABEL
 
 
 def _is_row(row: Any, names: Sequence[str]) -> bool:

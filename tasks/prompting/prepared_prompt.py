@@ -16,7 +16,7 @@ from ...core.generation.generation_config import GenerationConfig
 from ..base.predictions import Prediction
 from ..classification.predictions import TextExample
 from ..data.columns import ColumnMapping
-from ..data.labels import SEVERAL
+from ..data.labels import MULTI_LABEL
 from ..data.rows import CHUNK_ROWS, RowStream, Table
 from .calibration import BATCH, CONTEXTUAL
 from .example_reader import ExampleReader
@@ -55,7 +55,7 @@ class PreparedPrompt:
     @property
     def multi_label(self) -> bool:
         """Whether a text may have several labels."""
-        return self.reader.problem_type == SEVERAL
+        return self.reader.problem_type == MULTI_LABEL
 
     def predict(self, texts: Sequence[TextExample]) -> list[Any]:
         """One prediction per text.

@@ -17,7 +17,7 @@ from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
 from ..base.precision import AUTO
 from ..classification.predictions import TextExample
-from ..data.labels import ONE, SEVERAL
+from ..data.labels import MULTI_LABEL, SINGLE_LABEL
 from ..data.read import read_table
 from ..data.rows import Table
 from ..language_modeling.loading import load_language_model
@@ -59,7 +59,9 @@ class Prompt:
         (), "How the prompt spells labels: 0=negative,1=positive. Predictions keep the label names."
     )
     problem_type: str | None = option(
-        None, "Whether a text has one label or several. Default: inferred from the examples.", choices=(ONE, SEVERAL)
+        None,
+        "Whether a text has one label or several. Default: inferred from the examples.",
+        choices=(SINGLE_LABEL, MULTI_LABEL),
     )
     normalize: bool = option(False, "Score a label by the mean over its tokens instead of the sum.")
     shots: int = option(8, "Number of demonstrations (labelled examples) before each text.")

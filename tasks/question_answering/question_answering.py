@@ -30,11 +30,11 @@ from ..base.card_text import CardText
 from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
-from ..data.column_names import plain
+from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
 from ..data.features import Features, group_windows
-from ..data.labels import readable
+from ..data.labels import map_valid
 from ..data.places import shorten
 from ..data.rows import Table
 from ..data.windows import Windowing
@@ -169,7 +169,7 @@ class QuestionAnswering(Task):
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """Whether there are questions without an answer."""
-        found = [bool(answers) for answers in readable(answers_reader(table, columns), table.rows)]
+        found = [bool(answers) for answers in map_valid(answers_reader(table, columns), table.rows)]
         without = found.count(False)
         if found and without == len(found):
             raise HeadwayError(
@@ -387,8 +387,10 @@ def squad_predictions(
 
 
 def _id_of(row: Mapping[str, Any]) -> str:
-    names = {plain(name): value for name, value in row.items()}
-    found = next((names[plain(name)] for name in ID_NAMES if names.get(plain(name)) not in (None, "")), None)
+    names = {normalize_name(name): value for name, value in row.items()}
+    found = next(
+        (names[normalize_name(name)] for name in ID_NAMES if names.get(normalize_name(name)) not in (None, "")), None
+    )
     if found is None:
         raise HeadwayError(
             "SQuAD's file of predictions needs the id of every question, and a row has none. Add a column called id, "

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ..data.column_names import plain
-from ..data.columns import ColumnMapping, read_text
+from ..data.column_names import normalize_name
+from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import Example
 from ..data.rows import Table
 from .answers import Answer, place_answer, read_answers
@@ -55,8 +55,8 @@ def question_reader(table: Table, columns: ColumnMapping, *, labelled: bool) -> 
 
     def read(row: int) -> QuestionExample:
         cells = table.rows[row]
-        asked = read_text(cells.get(question), question, "question", labelled=labelled)
-        text = read_text(cells.get(context), context, "context", labelled=labelled)
+        asked = parse_text(cells.get(question), question, "question", labelled=labelled)
+        text = parse_text(cells.get(context), context, "context", labelled=labelled)
         answers = read_answers_of and tuple(place_answer(*one, text) for one in read_answers_of(cells))
         named = None if id_column is None else cells.get(id_column)
         where = table.where(row)
@@ -72,8 +72,8 @@ def question_reader(table: Table, columns: ColumnMapping, *, labelled: bool) -> 
 def _column(table: Table, columns: ColumnMapping, names: Sequence[str]) -> str | None:
     """The column that has one of these names, and is nothing else already."""
     taken = {*columns.texts.values(), columns.label}
-    free = {plain(column): column for column in table.columns if column not in taken}
-    return next((free[plain(name)] for name in names if plain(name) in free), None)
+    free = {normalize_name(column): column for column in table.columns if column not in taken}
+    return next((free[normalize_name(name)] for name in names if normalize_name(name) in free), None)
 
 
 def answers_reader(

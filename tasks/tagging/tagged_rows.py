@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from ...core.errors import HeadwayError
-from ..data.column_names import plain
-from ..data.columns import SAMPLE_ROWS, ColumnMapping, read_text
+from ..data.column_names import normalize_name
+from ..data.columns import SAMPLE_ROWS, ColumnMapping, parse_text
 from ..data.examples import Example
 from ..data.features import IGNORE_INDEX
-from ..data.labels import readable, verdict_reader
+from ..data.labels import map_valid, rejection_checker
 from ..data.places import shorten
 from ..data.rows import RowStream, Table
 from ..data.words import WordSegmenter
@@ -87,8 +87,8 @@ class Worded:
 
 def column_named(table: Table | RowStream, names: Sequence[str], taken: Any = None) -> str | None:
     """The first column with one of these names, in their order, that is not taken."""
-    by_plain = {plain(column): column for column in reversed(table.columns) if column != taken}
-    return next((by_plain[plain(name)] for name in names if plain(name) in by_plain), None)
+    by_plain = {normalize_name(column): column for column in reversed(table.columns) if column != taken}
+    return next((by_plain[normalize_name(name)] for name in names if normalize_name(name) in by_plain), None)
 
 
 def has_tags_beside(table: Table | RowStream, words: str, label: str | None) -> bool:
@@ -127,7 +127,7 @@ def read_words(
         raise HeadwayError(
             f'column "{column}" holds an object, not a text or a list of words. Name the right one with --text.'
         )
-    text = read_text(cell, column, "text", labelled=labelled)
+    text = parse_text(cell, column, "text", labelled=labelled)
     return _cut(text, splitter.split(text))
 
 
@@ -239,7 +239,7 @@ def tagged_reader(
     """
     text, label = columns.texts["text"], columns.label
     known = set(types)
-    read_verdict = verdict_reader(table.rows, columns.taken)
+    refuse_rejected = rejection_checker(table.rows, columns.used_columns)
     prefixed = labelled and is_prefixed(tag for tags in _all_tags(table, text, label, names) for tag in tags)
 
     def read(row: int) -> TaggedExample:
@@ -253,7 +253,7 @@ def tagged_reader(
         if not labelled:
             return example
         if not tagged:
-            read_verdict(table.rows[row])
+            refuse_rejected(table.rows[row])
         if not tagged and isinstance(given, list):
             raise HeadwayError(
                 f'column "{label}" holds no tags, and column "{text}" a list of words. Give each word a tag; '
@@ -281,7 +281,7 @@ def tagged_reader(
 def _all_tags(table: Table, text: str, label: Any, names: Sequence[str]) -> list[list[str]]:
     cells = [(row.get(text), row.get(label)) for row in table.rows]
     tagged = [cell for words, cell in cells if holds_tags(words, cell)]
-    return list(readable(lambda cell: counted_tags(cell, names), tagged))
+    return list(map_valid(lambda cell: counted_tags(cell, names), tagged))
 
 
 def refuse_no_tags(

@@ -30,12 +30,12 @@ from ..base.predictions import Misprediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
-from ..data.features import IGNORE_INDEX, Features, cut_tokens, group_windows
-from ..data.labels import readable
-from ..data.places import name_places
+from ..data.features import IGNORE_INDEX, Features, group_windows, num_truncated_tokens
+from ..data.labels import map_valid
+from ..data.places import format_places
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing, best_window
-from ..data.words import UNITS, WordSegmenter, ends_in_digits, learn_segmenter
+from ..data.words import WORD_UNITS, WordSegmenter, ends_in_digits, infer_segmenter
 from .entity_scores import entity_figures, entity_figures_by_label
 from .predictions import EntitiesPrediction, Entity
 from .tag_schemes import (
@@ -114,7 +114,7 @@ class TokenClassification(Task):
         when="always",
     )
     units: str | None = option(
-        None, "What raw text is cut into; told from the training data if left out.", choices=UNITS
+        None, "What raw text is cut into; told from the training data if left out.", choices=WORD_UNITS
     )
     joined_left: str = ""
     joined_right: str = ""
@@ -174,7 +174,7 @@ class TokenClassification(Task):
         """The labels with their scheme, and how raw text is to be cut into words."""
         said = replace(self, numbered=bool(self.labels), scheme=scheme_of(self.labels) if self.labels else "IOB2")
         text, label = columns.texts["text"], str(columns.label)
-        examples = list(readable(said.row_reader(table, columns), range(len(table))))
+        examples = list(map_valid(said.row_reader(table, columns), range(len(table))))
         counts = Counter(kind for example in examples for kind in example.labels)
         if not counts:
             said.examples(table, columns)  # says what is wrong with the rows, if anything is
@@ -205,7 +205,7 @@ class TokenClassification(Task):
         """How to cut raw text, from the words that were given."""
         if ends_in_digits(words):
             words = [word[:-1] or word for word in words]
-        found = learn_segmenter(words)
+        found = infer_segmenter(words)
         units = self.units or found.units
         return replace(self, units=units, joined_left=found.joined_left, joined_right=found.joined_right)
 
@@ -217,7 +217,7 @@ class TokenClassification(Task):
         misfits = sum(len(one.widened) + len(one.dropped) for one in examples)
         if misfits > MISFITS * spans:
             by_character = replace(self, units="characters")
-            others = readable(by_character.row_reader(table, columns), range(len(table)))
+            others = map_valid(by_character.row_reader(table, columns), range(len(table)))
             if 2 * sum(len(one.widened) + len(one.dropped) for one in others) < misfits:
                 return by_character
         return replace(self, units="words")
@@ -250,7 +250,7 @@ class TokenClassification(Task):
             ExampleWarning(WITHOUT_TAG, "note", detail=ascii(example.words[word])) for word in example.uncounted
         )
         read = {word for one in windows for word in one.metadata.words}
-        last = max(read, default=-1) if windows and cut_tokens(windows) > 0 else len(example.words)
+        last = max(read, default=-1) if windows and num_truncated_tokens(windows) > 0 else len(example.words)
         for chunk in example.chunks or ():
             if chunk.stop - 1 > last:
                 yield ExampleWarning(
@@ -460,7 +460,7 @@ def _describe(scheme: str | None, counts: Counter[str], broken: Sequence[str]) -
     if broken:
         rows = "1 row breaks" if len(broken) == 1 else f"{len(broken):,} rows break"
         read = "such tags are read as conlleval reads them"
-        notes.append(f"{rows} the rules of {scheme}; {read}: {name_places(broken)}")
+        notes.append(f"{rows} the rules of {scheme}; {read}: {format_places(broken)}")
     return notes
 
 

@@ -192,7 +192,7 @@ def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> An
     from headway.core.checkpoints.checkpoint import load_checkpoint
     from headway.core.inference.inference import prepare_for_inference
     from headway.core.models.packing import BatchSampler, PackedBatch
-    from headway.tasks.data.features import TOKENS_AT_ONCE
+    from headway.tasks.data.features import INFERENCE_BATCH_TOKENS
 
     network = load_checkpoint(folder).network
     network = network if job.precision == "plain" else prepare_for_inference(network, job.precision)
@@ -200,7 +200,7 @@ def _classify_ours(job: Job, folder: Path, sequences: Sequence[list[int]]) -> An
 
     def work() -> np.ndarray:
         found = torch.empty(len(sequences), 2)
-        for indices in BatchSampler(lengths, batch_tokens=TOKENS_AT_ONCE).by_length():
+        for indices in BatchSampler(lengths, batch_tokens=INFERENCE_BATCH_TOKENS).by_length():
             found[indices] = network(PackedBatch.pack([sequences[i] for i in indices])).float()
         return found.numpy()
 

@@ -19,7 +19,7 @@ from headway.tasks import TextClassification, load
 from headway.tasks.classification.classification import join_windows
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.data.features import group_windows
-from headway.tasks.data.labels import NUMBER, ONE, SEVERAL
+from headway.tasks.data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from headway.tasks.data.read import read_table
 from headway.tasks.data.windows import sliding_windows
 from torch.nn import functional as F
@@ -52,14 +52,14 @@ def rows(labels: list[Any], **more: list[Any]) -> list[dict[str, Any]]:
 def test_the_form_is_guessed_shown_and_stored():
     table = read_table(rows(["a", "b", "a"]))
     task, notes = TextClassification().infer_labels(table, TextClassification().columns(table, {}, need_label=True))
-    assert (task.problem_type, task.labels, task.paired) == (ONE, ("a", "b"), False)
+    assert (task.problem_type, task.labels, task.paired) == (SINGLE_LABEL, ("a", "b"), False)
     assert notes == ["each text has one label: it holds 2 different values"]
 
 
 def test_the_form_can_be_said_outright():
-    assert learnt(rows([1, 2, 3]), TextClassification(problem_type=NUMBER)).target_mean == 2
-    assert learnt(rows(["a", "b", "a"]), TextClassification(problem_type=SEVERAL)).problem_type == SEVERAL
-    assert learnt(rows([0.5, 1.5, 0.5]), TextClassification(problem_type=ONE)).labels == ("0.5", "1.5")
+    assert learnt(rows([1, 2, 3]), TextClassification(problem_type=REGRESSION)).target_mean == 2
+    assert learnt(rows(["a", "b", "a"]), TextClassification(problem_type=MULTI_LABEL)).problem_type == MULTI_LABEL
+    assert learnt(rows([0.5, 1.5, 0.5]), TextClassification(problem_type=SINGLE_LABEL)).labels == ("0.5", "1.5")
 
 
 def test_names_that_are_given_stand_for_ids_and_for_themselves():
@@ -68,19 +68,19 @@ def test_names_that_are_given_stand_for_ids_and_for_themselves():
     assert (task.labels, task.numbered) == (("sad", "glad", "mad"), True)
     assert [one.label for one in examples(rows(["1", "0", "glad", 2]), task)] == ["glad", "sad", "glad", "mad"]
     several = learnt(rows(["1", "0,2", "0", "2", "2,0"]), named)
-    assert several.problem_type == SEVERAL
+    assert several.problem_type == MULTI_LABEL
     assert examples(rows(["0,2"]), several)[0].label == ("sad", "mad")
 
 
 def test_many_ids_with_names_are_no_quantity():
     names = tuple(f"intent {i}" for i in range(40))
-    assert learnt(rows([*range(40), 3]), TextClassification(labels=names)).problem_type == ONE
+    assert learnt(rows([*range(40), 3]), TextClassification(labels=names)).problem_type == SINGLE_LABEL
 
 
 def test_columns_of_0_and_1_are_labels_in_their_order():
     data = [{"text": f"text {i}", "rude": i % 2, "angry": i % 3 == 0, "never": 0} for i in range(6)]
     task = learnt(data, label=["rude", "angry", "never"])
-    assert (task.problem_type, task.labels) == (SEVERAL, ("rude", "angry", "never"))
+    assert (task.problem_type, task.labels) == (MULTI_LABEL, ("rude", "angry", "never"))
     assert [one.label for one in examples(data, task, label=["rude", "angry", "never"])][:2] == [("angry",), ("rude",)]
 
 
@@ -131,7 +131,7 @@ def test_balanced_weights_undo_imbalance():
 
 def test_a_number_is_scaled_by_its_mean_and_spread():
     task = learnt(rows([1.5, 2.5, 5.0]))
-    assert task.problem_type == NUMBER
+    assert task.problem_type == REGRESSION
     assert (task.target_mean, task.target_std) == pytest.approx((3.0, math.sqrt((2.25 + 0.25 + 4) / 3)))
 
 
@@ -141,8 +141,8 @@ def test_a_number_is_scaled_by_its_mean_and_spread():
         (rows(["a", "a", "a"]), TextClassification(), ["every row has the label 'a'", "--label"]),
         (rows(["-1", "-1"]), TextClassification(), ["'-1'", "unlabelled"]),
         (rows([None, "", " "]), TextClassification(), ['column "label" is empty', "--label"]),
-        (rows([2.5, 2.5]), TextClassification(problem_type=NUMBER), ["every label is 2.5"]),
-        (rows(["x", "y"]), TextClassification(problem_type=NUMBER), ["no label is a number", "'x'"]),
+        (rows([2.5, 2.5]), TextClassification(problem_type=REGRESSION), ["every label is 2.5"]),
+        (rows(["x", "y"]), TextClassification(problem_type=REGRESSION), ["no label is a number", "'x'"]),
         (rows([[], []]), TextClassification(), ["no row has any label"]),
         (rows([f"v{i}" for i in range(60)]), TextClassification(), ["60 different values", "--label"]),
     ],
@@ -221,7 +221,7 @@ WORDS = "the quick brown fox jumps over the lazy dog where my parcel has not arr
 
 @pytest.mark.parametrize("long_texts", ["windows", "cut"])
 def test_a_long_text_is_windowed_or_cut_with_the_tokens_counted(wordpiece: Tokenizer, long_texts: str):
-    task = TextClassification(labels=("a", "b"), problem_type=ONE, long_texts=long_texts, overlap=3)
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL, long_texts=long_texts, overlap=3)
     ids = wordpiece.encode(WORDS).ids
     features = task.encode([TextExample(0, "row 1", WORDS, None, "b")], wordpiece, 10)
     inner = [one.input_ids[1:-1] for one in features]
@@ -239,7 +239,7 @@ def test_every_token_of_a_long_pair_is_in_some_window(
     request: pytest.FixtureRequest, kind: str, first: str, second: str
 ):
     tokenizer = Tokenizer.load(request.getfixturevalue(kind))
-    task = TextClassification(labels=("a", "b"), problem_type=ONE)
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     a, b = tokenizer.encode(first).ids, tokenizer.encode(second).ids
     features = task.encode([TextExample(0, "row 1", first, second)], tokenizer, 12)
     assert all(len(one.input_ids) <= 12 for one in features)
@@ -252,7 +252,7 @@ def test_every_token_of_a_long_pair_is_in_some_window(
 
 
 def test_the_windows_of_two_long_texts_advance_in_step(wordpiece: Tokenizer):
-    task = TextClassification(labels=("a", "b"), problem_type=ONE)
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     first, second = WORDS * 40, WORDS * 20
     features = task.encode([TextExample(0, "row 1", first, second)], wordpiece, 67)
     room = (67 - 3) // 2
@@ -266,7 +266,7 @@ def test_the_windows_of_two_long_texts_advance_in_step(wordpiece: Tokenizer):
 
 
 def test_the_windows_of_a_text_are_joined_by_their_mean():
-    task = TextClassification(labels=("a", "b"), problem_type=ONE, long_texts="windows")
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL, long_texts="windows")
     texts = [TextExample(0, "", "x y z w v u t s r q", None, "a"), TextExample(1, "", "x", None, "b")]
     features = task.encode(texts, _Letters(), 8)  # pyright: ignore[reportArgumentType]
     counts = [len(group) for group in group_windows(features)]
@@ -309,7 +309,7 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]])
 
 
 def test_one_label_is_learnt_by_cross_entropy_and_answered_by_softmax():
-    task = TextClassification(labels=("a", "b", "c"), problem_type=ONE, weights=(1.0, 2.0, 0.5))
+    task = TextClassification(labels=("a", "b", "c"), problem_type=SINGLE_LABEL, weights=(1.0, 2.0, 0.5))
     loss, count = task.loss(LOGITS, features_of(task, ["c", "b"]))
     expected = -(0.5 * LOGITS[0].log_softmax(-1)[2] + 2.0 * LOGITS[1].log_softmax(-1)[1])
     assert (loss.item(), count) == (pytest.approx(expected.item()), 2)
@@ -321,7 +321,7 @@ def test_one_label_is_learnt_by_cross_entropy_and_answered_by_softmax():
 
 
 def test_several_labels_are_learnt_each_for_itself_and_answered_by_thresholds():
-    task = TextClassification(labels=("a", "b", "c"), problem_type=SEVERAL, weights=(1.0, 3.0, 1.0))
+    task = TextClassification(labels=("a", "b", "c"), problem_type=MULTI_LABEL, weights=(1.0, 3.0, 1.0))
     loss, count = task.loss(LOGITS, features_of(task, [("a", "c"), ()]))
     truth = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     probability = LOGITS.sigmoid()
@@ -336,7 +336,7 @@ def test_several_labels_are_learnt_each_for_itself_and_answered_by_thresholds():
 
 
 def test_a_number_is_learnt_by_its_square_and_answered_on_its_scale():
-    task = TextClassification(problem_type=NUMBER, target_mean=10.0, target_std=2.0)
+    task = TextClassification(problem_type=REGRESSION, target_mean=10.0, target_std=2.0)
     outputs = torch.tensor([[0.5], [-1.0]])
     loss, count = task.loss(outputs, features_of(task, [11.0, 6.0]))
     assert (loss.item(), count) == (pytest.approx((0.5 - 0.5) ** 2 + (-1 + 2) ** 2), 2)
@@ -362,7 +362,7 @@ def one_label(probabilities: list[float], gold: list[str]) -> tuple[list[Any], l
 
 
 def test_a_temperature_takes_back_too_much_confidence():
-    task = TextClassification(labels=("a", "b"), problem_type=ONE)
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     predictions, gold = one_label([0.99] * 100, ["a"] * 80 + ["b"] * 20)  # right four times of five
     tuned, cooled = task.calibrate(predictions, gold)
     assert tuned.temperature > 2
@@ -375,7 +375,7 @@ def test_a_temperature_takes_back_too_much_confidence():
 
 @pytest.mark.parametrize(("examples", "errors"), [(20, 10), (100, 0)], ids=["too few examples", "too few errors"])
 def test_a_temperature_is_not_fitted_to_noise(examples: int, errors: int):
-    task = TextClassification(labels=("a", "b"), problem_type=ONE)
+    task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     predictions, gold = one_label([0.9] * examples, ["b"] * errors + ["a"] * (examples - errors))
     assert task.calibrate(predictions, gold) == (task, predictions)
 
@@ -386,7 +386,7 @@ def several_labels(probabilities: list[float], gold: list[bool]) -> tuple[list[A
 
 
 def test_thresholds_are_fitted_to_each_label():
-    task = TextClassification(labels=("a", "b"), problem_type=SEVERAL)
+    task = TextClassification(labels=("a", "b"), problem_type=MULTI_LABEL)
     predictions, gold = several_labels([0.3, 0.32, 0.35, 0.4, 0.45, 0.1, 0.2, 0.05], [True] * 5 + [False] * 3)
     tuned, retuned = task.calibrate(predictions, gold)
     assert tuned.thresholds == (pytest.approx(0.25), 0.5)  # "b" never occurs
@@ -441,7 +441,7 @@ def test_a_published_model_predicts_with_its_own_labels(kind: str, tokenizer: To
     names = {0: "sad", 1: "glad", 2: "so-so"}
     theirs = publish(kind, tmp_path, tokenizer, id2label=names, label2id={name: i for i, name in names.items()})
     model = load(tmp_path)
-    assert (model.task.labels, model.task.problem_type) == (("sad", "glad", "so-so"), ONE)
+    assert (model.task.labels, model.task.problem_type) == (("sad", "glad", "so-so"), SINGLE_LABEL)
     for text, one in zip(TEXTS, model.predict(TEXTS), strict=True):
         expected = logits_of(theirs, tokenizer, text).softmax(-1)
         assert list(one.scores.values()) == pytest.approx(expected.tolist(), abs=1e-5)
@@ -462,7 +462,7 @@ def test_a_published_multi_label_model_uses_sigmoids(kind: str, tokenizer: Token
 def test_a_published_single_output_is_a_number(kind: str, tokenizer: Tokenizer, tmp_path: Path):
     theirs = publish(kind, tmp_path, tokenizer, num_labels=1)
     model = load(tmp_path)
-    assert model.task.problem_type == NUMBER
+    assert model.task.problem_type == REGRESSION
     assert model.predict(TEXTS[0]).value == pytest.approx(logits_of(theirs, tokenizer, TEXTS[0]).item(), abs=1e-5)
 
 
@@ -553,7 +553,7 @@ def test_training_on_other_labels_makes_a_new_head(tiny_model: Path, tmp_path: P
     assert "new text classification head" in prepared.notes[-1]
     assert load(tmp_path / "second").task.labels == ("x", "y")
     (prepared, *_) = model.train(number_rows(), output=tmp_path / "third", config=FAST)
-    assert load(tmp_path / "third").task.problem_type == NUMBER
+    assert load(tmp_path / "third").task.problem_type == REGRESSION
 
 
 def test_training_a_number_further_starts_where_it_was(tiny_model: Path, tmp_path: Path):
@@ -611,7 +611,12 @@ def test_an_option_that_the_model_cannot_have_is_refused_before_any_data_is_read
 
 def test_options_survive_a_folder():
     task = TextClassification(
-        max_length=32, labels=("a", "b"), problem_type=SEVERAL, thresholds=(0.25, 0.5), weights=(1.0, 2.0), paired=True
+        max_length=32,
+        labels=("a", "b"),
+        problem_type=MULTI_LABEL,
+        thresholds=(0.25, 0.5),
+        weights=(1.0, 2.0),
+        paired=True,
     )
     assert TextClassification.from_json(json.loads(json.dumps(task.to_json()))) == task
     with pytest.raises(HeadwayError, match="colour"):

@@ -2,7 +2,7 @@
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.data.column_names import LABEL_NAMES
+from headway.tasks.data.column_names import LABEL_COLUMNS
 from headway.tasks.data.columns import ColumnMapping, infer_columns
 from headway.tasks.data.examples import Field
 from headway.tasks.data.read import read_table, stream_rows
@@ -296,4 +296,4 @@ def test_many_columns_are_shown_in_part():
 
 
 def test_label_names_are_distinct():
-    assert len(set(LABEL_NAMES)) == len(LABEL_NAMES)
+    assert len(set(LABEL_COLUMNS)) == len(LABEL_COLUMNS)

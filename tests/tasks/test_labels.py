@@ -3,16 +3,16 @@
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks.data.labels import (
-    NUMBER,
-    ONE,
-    SEVERAL,
-    guess_problem_type,
-    in_order,
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    infer_problem_type,
     is_missing,
     label_reader,
+    map_valid,
     parse_number,
     raw_label,
-    readable,
+    sort_labels,
 )
 
 
@@ -26,46 +26,46 @@ def refused(call, *parts: str) -> None:
 @pytest.mark.parametrize(
     ("values", "form"),
     [
-        (["good", "bad", "good"], ONE),
-        (["0", "1", "1", "0"], ONE),
-        ([0, 1, 2, 1], ONE),
-        ([-1, 0, 1], ONE),  # negative, neutral, positive
-        ([True, False], ONE),
-        (["1", "2", "3", "4", "5"], ONE),  # stars
-        (["3.0", "4.0"], ONE),
-        (["3.5", "4.0", "1.2"], NUMBER),
-        ([0.25, 1, 2], NUMBER),
-        ([*map(str, range(0, 200, 3))], NUMBER),  # many whole numbers with gaps
-        ([*range(77)] * 6, ONE),  # ids of 77 intents
-        ([*range(1, 101)] * 6, NUMBER),  # points from 1 to 100
-        (["3.5", "4.1", "nan"] * 10, NUMBER),
-        (["3.5"] * 30 + ["four"], NUMBER),  # a slip, which is named when the row is read
-        ([["a", "b"], []], SEVERAL),
-        (['["a", "b"]', '["a"]', "[]"], SEVERAL),
-        (["['a', 'b']", "['a']"], SEVERAL),  # as a DataFrame is written
-        (["a;b", "a", "b", "b;a"], SEVERAL),
-        (["3,27", "3", "27", "27,3"], SEVERAL),
-        (["0,1", "1", "0", ""], SEVERAL),
-        (["Sports; outdoor", "Music", "Sports; outdoor"], ONE),  # a sign in a name
-        (["arts, crafts", "music", "arts, crafts"], ONE),
-        (["good", "", None, float("nan"), "bad"], ONE),
-        ([], ONE),
+        (["good", "bad", "good"], SINGLE_LABEL),
+        (["0", "1", "1", "0"], SINGLE_LABEL),
+        ([0, 1, 2, 1], SINGLE_LABEL),
+        ([-1, 0, 1], SINGLE_LABEL),  # negative, neutral, positive
+        ([True, False], SINGLE_LABEL),
+        (["1", "2", "3", "4", "5"], SINGLE_LABEL),  # stars
+        (["3.0", "4.0"], SINGLE_LABEL),
+        (["3.5", "4.0", "1.2"], REGRESSION),
+        ([0.25, 1, 2], REGRESSION),
+        ([*map(str, range(0, 200, 3))], REGRESSION),  # many whole numbers with gaps
+        ([*range(77)] * 6, SINGLE_LABEL),  # ids of 77 intents
+        ([*range(1, 101)] * 6, REGRESSION),  # points from 1 to 100
+        (["3.5", "4.1", "nan"] * 10, REGRESSION),
+        (["3.5"] * 30 + ["four"], REGRESSION),  # a slip, which is named when the row is read
+        ([["a", "b"], []], MULTI_LABEL),
+        (['["a", "b"]', '["a"]', "[]"], MULTI_LABEL),
+        (["['a', 'b']", "['a']"], MULTI_LABEL),  # as a DataFrame is written
+        (["a;b", "a", "b", "b;a"], MULTI_LABEL),
+        (["3,27", "3", "27", "27,3"], MULTI_LABEL),
+        (["0,1", "1", "0", ""], MULTI_LABEL),
+        (["Sports; outdoor", "Music", "Sports; outdoor"], SINGLE_LABEL),  # a sign in a name
+        (["arts, crafts", "music", "arts, crafts"], SINGLE_LABEL),
+        (["good", "", None, float("nan"), "bad"], SINGLE_LABEL),
+        ([], SINGLE_LABEL),
     ],
 )
 def test_the_form_of_a_column_is_guessed(values: list, form: str):
-    assert guess_problem_type(values)[0] == form
+    assert infer_problem_type(values)[0] == form
 
 
 def test_a_guess_says_why():
-    assert "2 different values" in guess_problem_type(["x", "y"])[1]
-    assert 'joined by ";"' in guess_problem_type(["a;b", "a", "b"])[1]
+    assert "2 different values" in infer_problem_type(["x", "y"])[1]
+    assert 'joined by ";"' in infer_problem_type(["a;b", "a", "b"])[1]
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", float("nan"), "nan", "NaN"])
 def test_what_holds_nothing_is_missing(value: object):
     assert is_missing(value)
-    refused(lambda: label_reader(ONE, [])(value), "no label", "delete the row")
-    assert label_reader(SEVERAL, [])(value) == ()
+    refused(lambda: label_reader(SINGLE_LABEL, [])(value), "no label", "delete the row")
+    assert label_reader(MULTI_LABEL, [])(value) == ()
 
 
 @pytest.mark.parametrize("value", [0, False, "0", "none", [], ()])
@@ -84,33 +84,33 @@ def test_what_is_no_finite_number_is_refused(value: object):
 
 
 def test_a_label_is_the_text_of_its_cell():
-    read = label_reader(ONE, [])
+    read = label_reader(SINGLE_LABEL, [])
     assert [read(value) for value in (" good ", 3, 3.0, True, "3.0")] == ["good", "3", "3", "True", "3.0"]
 
 
 def test_a_name_wins_over_a_number_and_both_are_refused_beyond():
-    read = label_reader(ONE, [], ("b", "a", "0"), numbered=True)
+    read = label_reader(SINGLE_LABEL, [], ("b", "a", "0"), numbered=True)
     assert [read(value) for value in ("a", "0", "1", 2.0, 0)] == ["a", "0", "a", "0", "0"]
     refused(lambda: read("3"), "'3'", "0 to 2")
     refused(lambda: read("c"), "'c'", "b, a, 0")
-    refused(lambda: label_reader(ONE, [], ("b", "a"))("1"), "'1'")  # numbers count only where it is said so
+    refused(lambda: label_reader(SINGLE_LABEL, [], ("b", "a"))("1"), "'1'")  # numbers count only where it is said so
 
 
 def test_unlabelled_rows_of_glue_are_told_as_such():
-    refused(lambda: label_reader(ONE, [], ("0", "1"))("-1"), "unlabelled")
+    refused(lambda: label_reader(SINGLE_LABEL, [], ("0", "1"))("-1"), "unlabelled")
 
 
 def test_several_labels_are_split_where_the_column_joins_them():
-    assert label_reader(SEVERAL, ["a;b"])("a; b ;;a") == ("a", "b")
-    assert label_reader(SEVERAL, ["3,27"], ("x", "y", "z"), numbered=True)("2, 0") == ("z", "x")
-    assert label_reader(SEVERAL, [["a"]])(["a", "b", "a"]) == ("a", "b")
-    assert label_reader(SEVERAL, [])('["a", "b"]') == ("a", "b")
-    assert label_reader(SEVERAL, [])("['a', 'b']") == ("a", "b")
-    assert label_reader(SEVERAL, ["arts, crafts"], ("arts, crafts", "music"))("arts, crafts") == ("arts, crafts",)
+    assert label_reader(MULTI_LABEL, ["a;b"])("a; b ;;a") == ("a", "b")
+    assert label_reader(MULTI_LABEL, ["3,27"], ("x", "y", "z"), numbered=True)("2, 0") == ("z", "x")
+    assert label_reader(MULTI_LABEL, [["a"]])(["a", "b", "a"]) == ("a", "b")
+    assert label_reader(MULTI_LABEL, [])('["a", "b"]') == ("a", "b")
+    assert label_reader(MULTI_LABEL, [])("['a', 'b']") == ("a", "b")
+    assert label_reader(MULTI_LABEL, ["arts, crafts"], ("arts, crafts", "music"))("arts, crafts") == ("arts, crafts",)
 
 
 def test_a_list_is_no_single_label():
-    refused(lambda: label_reader(ONE, [])(["a", "b"]), "list", "--multi-label")
+    refused(lambda: label_reader(SINGLE_LABEL, [])(["a", "b"]), "list", "--multi-label")
 
 
 def test_columns_of_0_and_1_give_the_names_of_those_that_say_yes():
@@ -123,10 +123,10 @@ def test_columns_of_0_and_1_give_the_names_of_those_that_say_yes():
 
 
 def test_labels_are_in_the_order_people_expect():
-    assert in_order(["10", "9", "1", "9"]) == ("1", "9", "10")
-    assert in_order(["b", "a", "10"]) == ("10", "a", "b")
-    assert in_order(["1", "-1", "0"]) == ("-1", "0", "1")
+    assert sort_labels(["10", "9", "1", "9"]) == ("1", "9", "10")
+    assert sort_labels(["b", "a", "10"]) == ("10", "a", "b")
+    assert sort_labels(["1", "-1", "0"]) == ("-1", "0", "1")
 
 
 def test_what_cannot_be_read_is_passed_over():
-    assert list(readable(parse_number, ["1", "x", "2"])) == [1.0, 2.0]
+    assert list(map_valid(parse_number, ["1", "x", "2"])) == [1.0, 2.0]

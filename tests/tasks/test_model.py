@@ -19,7 +19,7 @@ from headway.core.training.training_events import Evaluated, Finished, Saved, St
 from headway.tasks import TextClassification, load
 from headway.tasks.base.model import EXAMPLES_AT_ONCE, TaskModel
 from headway.tasks.base.results import Prepared, Trained
-from headway.tasks.data.places import name_places
+from headway.tasks.data.places import format_places
 from headway.tasks.data.read import read_table, stream_rows
 
 FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
@@ -518,10 +518,10 @@ def test_data_that_cannot_be_trained_on_leaves_a_loaded_model_as_it_was(trained_
 
 def test_places_are_named_in_one_phrase():
     lines = [f"train.tsv, line {i}" for i in (3, 8, 9, 12, 40, 77)]
-    assert name_places(lines[:1]) == "train.tsv, line 3"
-    assert name_places(lines[:3]) == "train.tsv, lines 3, 8 and 9"
-    assert name_places(lines) == "train.tsv, lines 3, 8, 9, 12, 40 and 1 more"
-    assert name_places([lines[0], "dev.csv, record 1"]) == "train.tsv, line 3; dev.csv, record 1"
+    assert format_places(lines[:1]) == "train.tsv, line 3"
+    assert format_places(lines[:3]) == "train.tsv, lines 3, 8 and 9"
+    assert format_places(lines) == "train.tsv, lines 3, 8, 9, 12, 40 and 1 more"
+    assert format_places([lines[0], "dev.csv, record 1"]) == "train.tsv, line 3; dev.csv, record 1"
 
 
 # Several processes

@@ -315,7 +315,7 @@ class TestEncoding:
         assert max(len(one.input_ids) for one in group) <= 48
         room = 48 - (3 if tokenizer.kind == "wordpiece" else 2)
         (example,) = examples_of(table_of(row("London", context, long)))
-        assert [remark.what[:27] for remark in task.warnings(example, group)] == ["the question is longer than"]
+        assert [remark.message[:27] for remark in task.warnings(example, group)] == ["the question is longer than"]
         assert group[0].metadata.unread == len(tokenizer.encode(long).ids) - room // 2
         ((short,),) = encode(task, [row("on", "on", question=long)], tokenizer)  # a short context leaves more room
         assert len(short.input_ids) == 48
@@ -327,7 +327,7 @@ class TestEncoding:
         assert one.target == (one.metadata.none, one.metadata.none)
         assert one.metadata.unread == one.length - len(one.input_ids) > 0
         (example,) = examples_of(table_of(row("London", context)))
-        assert [remark.what for remark in task.warnings(example, [one])] == [
+        assert [remark.message for remark in task.warnings(example, [one])] == [
             "the answer is in what was cut off and counts as missed"
         ]
 
@@ -336,8 +336,8 @@ class TestEncoding:
         rows = [row(context.strip()[:300], context), row("cat sat on", context)]
         task = QuestionAnswering(max_answer_length=2)
         long, short = zip(examples_of(table_of(*rows)), encode(task, rows, tokenizer), strict=True)
-        assert "in no window whole" in "".join(remark.what for remark in task.warnings(*long))
-        assert "longer than 2 tokens" in "".join(remark.what for remark in task.warnings(*short))
+        assert "in no window whole" in "".join(remark.message for remark in task.warnings(*long))
+        assert "longer than 2 tokens" in "".join(remark.message for remark in task.warnings(*short))
 
     @settings(max_examples=150, deadline=None)
     @given(

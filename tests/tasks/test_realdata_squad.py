@@ -61,7 +61,7 @@ def test_a_model_that_knows_every_answer_scores_nearly_one(dev, tokenizers_folde
     missed = {
         example.id
         for example, windows in zip(examples, group_windows(features), strict=True)
-        if any("missed" in remark.what for remark in task.warnings(example, windows))
+        if any("missed" in remark.message for remark in task.warnings(example, windows))
     }
     assert len(missed) < 0.01 * len(examples)
     found = squad_predictions(predictions, examples)

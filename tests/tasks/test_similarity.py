@@ -155,7 +155,7 @@ def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_remark(bert_folder
     cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
     assert sum(one.example == 0 for one in features) == 2
     examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]
-    assert [remark.what for remark in cut.warnings(examples[0], features[:2])] == [
+    assert [remark.message for remark in cut.warnings(examples[0], features[:2])] == [
         "a text is cut: only its beginning is read"
     ]
     assert not list(task.warnings(examples[0], features[2:4]))

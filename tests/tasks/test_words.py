@@ -4,7 +4,14 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from headway.tasks.data.words import SHAPELESS, UNITS, WordSegmenter, ends_in_digits, is_ideograph, learn_segmenter
+from headway.tasks.data.words import (
+    SHAPELESS,
+    WORD_UNITS,
+    WordSegmenter,
+    ends_in_digits,
+    infer_segmenter,
+    is_ideograph,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
@@ -17,7 +24,7 @@ PIECES = [
     *("\u200d", "\ufeff", "\u00ad", "𝒳", "\ud83d"),
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
-SPLITTERS = [WordSegmenter(units) for units in UNITS] + [WordSegmenter("words", "'-", "'-@#")]
+SPLITTERS = [WordSegmenter(units) for units in WORD_UNITS] + [WordSegmenter("words", "'-", "'-@#")]
 
 
 def cut(splitter: WordSegmenter, text: str) -> list[str]:
@@ -73,7 +80,7 @@ def test_single_texts_are_cut_as_people_expect(text, units, words):
 def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
     text = "It 's @ada and #fun , a self-made U.S. plan ' ' for Jo 's co-op , at 5 . ( @bob ) #go 's @cy re-do ."
     words = text.split(" ")
-    splitter = learn_segmenter(words * 3)
+    splitter = infer_segmenter(words * 3)
     assert splitter.units == "words"
     assert cut(splitter, "It's @ada's re-do, #fun (5).") == [
         *("It", "'s", "@ada", "'s", "re-do", ",", "#fun", "(", "5", ")", "."),
@@ -82,14 +89,14 @@ def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
 
 def test_words_that_carry_their_punctuation_were_made_at_spaces():
     text = "Ada Lovelace, who lived in London, wrote it. It's (so they say) the first! Who knows? Nobody, really."
-    assert learn_segmenter(text.split()) == WordSegmenter("spaces")
+    assert infer_segmenter(text.split()) == WordSegmenter("spaces")
 
 
 def test_single_characters_are_recognised_even_among_longer_ones():
-    assert learn_segmenter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
-    assert learn_segmenter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
-    assert learn_segmenter(["中", "国", "很", "贵"]).units == "characters"
-    assert learn_segmenter(["I", "am", "a", "b"] * 9).units == "words"
+    assert infer_segmenter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
+    assert infer_segmenter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
+    assert infer_segmenter(["中", "国", "很", "贵"]).units == "characters"
+    assert infer_segmenter(["I", "am", "a", "b"] * 9).units == "words"
 
 
 def test_words_with_digits_behind_them_are_noticed():

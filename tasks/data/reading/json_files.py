@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core.errors import HeadwayError
-from ..places import name_place, shorten
+from ..places import format_place, shorten
 from ..rows import Rows, RowStream
 from .lines import Sample, read_lines, take_sample
 
@@ -118,7 +118,7 @@ def _open_document(path: Path) -> RowStream:
     if not found:
         raise HeadwayError(f"{path}: the file is empty: it holds no records. Give a file with at least one.")
     escaped = "\\u" in text
-    rows = [_checked(row, name_place(str(path), kind, place), escaped) for place, row in enumerate(found, start=1)]
+    rows = [_checked(row, format_place(str(path), kind, place), escaped) for place, row in enumerate(found, start=1)]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
 
     def read() -> Rows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
 from ..features import IGNORE_INDEX
-from ..places import name_place
+from ..places import format_place
 from ..rows import Rows, RowStream
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _open_rows(given: Sequence[Any]) -> RowStream:
     for number, row in enumerate(given, start=1):
         if not isinstance(row, Mapping):
             raise HeadwayError(
-                f"{name_place(GIVEN, 'rows', number)}: {type(row).__name__} where a dict is expected. "
+                f"{format_place(GIVEN, 'rows', number)}: {type(row).__name__} where a dict is expected. "
                 'Write {"text": "...", "label": "..."}.'
             )
     if not given:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.errors import HeadwayError
-from ..column_names import KNOWN_NAMES, plain
+from ..column_names import KNOWN_COLUMNS, normalize_name
 from ..places import shorten
 from ..rows import Rows, RowStream
 from .lines import Sample, read_lines, take_sample
@@ -60,8 +60,8 @@ def layout_of(ending: str, sample: Sample) -> str:
 
 def _names_a_table(line: str) -> bool:
     """Whether a line is a header by names that everybody knows, and none of them is that of words or tags."""
-    names = {plain(cell) for cell in line.split("\t")}
-    return names <= KNOWN_NAMES - WORD_NAMES
+    names = {normalize_name(cell) for cell in line.split("\t")}
+    return names <= KNOWN_COLUMNS - WORD_NAMES
 
 
 def open_text(path: Path, ending: str, header: bool | None) -> RowStream:
@@ -193,7 +193,7 @@ def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bo
     if any(DIGITS.fullmatch(cell) or len(cell) > 60 for cell in cells):
         return False
     recurs = [cell in seen for cell, seen in zip(cells, below, strict=True)]
-    if any(plain(cell) in KNOWN_NAMES and not again for cell, again in zip(cells, recurs, strict=True)):
+    if any(normalize_name(cell) in KNOWN_COLUMNS and not again for cell, again in zip(cells, recurs, strict=True)):
         return True
     if any(recurs):
         return False
@@ -253,7 +253,7 @@ def _broken_quote(path: Path, place: int, last: int, reason: str) -> HeadwayErro
 def _open_lines(path: Path, sample: Sample, header: bool | None) -> RowStream:
     texts = [line.strip() for line in sample.lines if line.strip()]
     if header is None:
-        header = len(texts) > 1 and plain(texts[0]) in KNOWN_NAMES and texts[0] not in texts[1:]
+        header = len(texts) > 1 and normalize_name(texts[0]) in KNOWN_COLUMNS and texts[0] not in texts[1:]
     column = texts[0] if header else "text"
 
     def read() -> Rows:
@@ -356,7 +356,7 @@ def _open_conll(path: Path, sample: Sample, header: bool | None) -> RowStream:
         raise HeadwayError(f"{path}: no sentence in it. Write a word and its tag on each line.")
     first = cells[0]
     if header is None:
-        header = len(cells) > 1 and all(plain(cell) in KNOWN_NAMES | WORD_NAMES for cell in first)
+        header = len(cells) > 1 and all(normalize_name(cell) in KNOWN_COLUMNS | WORD_NAMES for cell in first)
     width = len(first)
     universal = width == len(CONLL_U) and all(CONLL_U_ID.fullmatch(row[0]) for row in cells)
     if universal:
