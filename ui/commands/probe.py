@@ -1,122 +1,139 @@
-"""headway probe: which layer of a model knows what a file asks."""
+"""headway probe: measure how much each layer of a model knows about the labels of a file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, JSON, chosen_columns, column_options, with_options
+from ..options import (
+    HEADER,
+    JSON,
+    LABELLED_DATA,
+    MODEL,
+    OVERWRITE,
+    chosen_columns,
+    column_options,
+    make_task,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ...tasks.inspection import LayerScore, ProbeResult
 
-MODEL = typer.Argument(metavar="MODEL", help="Any BERT or GPT-2: its folder, a built-in one, or a name on the Hub.")
+PLOT_FORMATS = (".svg", ".png")
 
 
 def probe(
     model: Annotated[str, MODEL],
-    data: Annotated[str, typer.Option(metavar="FILE", help="Labelled rows, as for training.")],
+    data: Annotated[str, LABELLED_DATA],
     task: Annotated[
-        str | None,
-        typer.Option(metavar="TASK", help="text-classification or token-classification; told from the data."),
+        str | None, typer.Option(metavar="TASK", help="The task of the labels. Default: inferred from the data.")
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How often the rows are divided anew.")] = 3,
-    examples: Annotated[int, typer.Option(metavar="N", min=10, help="Rows that are looked at, at most.")] = 2000,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of random train/test splits.")] = 3,
+    examples: Annotated[int, typer.Option(metavar="N", min=10, help="Maximum number of rows to use.")] = 2000,
     pooling: Annotated[
-        str, typer.Option(metavar="TEXT", help="A text's vector: mean of its tokens, or summary ([CLS], last token).")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How the vectors of a text's tokens become one vector: mean, or summary ([CLS] or the last token).",
+        ),
     ] = "mean",
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw score against layer: an .svg.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the plot.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot the score of each layer: .svg or .png.")
+    ] = None,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     header: Annotated[bool | None, HEADER] = None,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
 ) -> None:
-    """Which layer knows: a linear probe of every layer, and of a mix of all layers that is learnt.
+    """Measure how much each layer of a model knows about the labels, with linear probes.
 
-    The model is not trained: logistic regression learns from what each layer makes of the texts or words. Every seed
-    divides the rows anew: four fifths to learn from, one to measure.
+    The model is not trained: for each layer, and for a learned mix of all layers, logistic regression is fitted on
+    the layer's vectors of texts or words. Each seed draws a random split: 80 % of the rows for fitting, 20 % for
+    evaluation.
     """
-    from rich.progress import Progress
-
     from ...core.atomic_files import atomic_file, new_path, refuse_existing
-    from ...tasks.inspection import ProbeResult
-    from ...tasks.inspection import probe as probed
-    from ..options import make_task
+    from ...tasks.inspection import probe
     from ..terminal import print_json, screen
-    from .probe_plot import draw_probe
 
     if plot is not None:
-        if plot.suffix.lower() != ".svg":
-            raise HeadwayError(f"{plot}: the plot is an SVG. Let its name end in .svg.")
+        if plot.suffix.lower() not in PLOT_FORMATS:
+            raise HeadwayError(f"{plot}: plots are written as {' or '.join(PLOT_FORMATS)}. Change the file name.")
         plot = new_path(plot)
         refuse_existing(plot, overwrite)
     console = screen(to_stderr=json)
-    found = None
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        shown = progress.add_task("  probes", total=None)
-        steps = probed(
-            model,
-            data,
-            task=None if task is None else make_task(task, {}),
-            columns=chosen_columns(columns),
-            header=header,
-            seeds=seeds,
-            most=examples,
-            pooling=pooling,
-        )
-        for step in steps:
-            progress.update(shown, advance=1)
-            found = step
-    assert isinstance(found, ProbeResult)
+    steps = probe(
+        model,
+        data,
+        task=None if task is None else make_task(task, {}),
+        columns=chosen_columns(columns),
+        header=header,
+        seeds=seeds,
+        most=examples,
+        pooling=pooling,
+    )
+    found = _follow(console, steps)
     _show(console, found, data)
     if plot is not None:
+        from .probe_plot import save_plot
+
+        name = Path(model).resolve().name if Path(model).is_dir() else model
         with atomic_file(plot, overwrite) as unfinished:
-            name = Path(model)
-            drawn = draw_probe(found, name.resolve().name if name.is_dir() else model)
-            unfinished.write_text(drawn, encoding="utf-8")
-        console.print(f"\n  {plot}: score against layer")
+            save_plot(found, name, unfinished, plot.suffix.lower().removeprefix("."))
+        console.print(f"\n  {plot}: score of each layer")
     if json:
-        print_json(_plain(found))
+        print_json(_to_json(found))
+
+
+def _follow(console: "Console", steps: "Iterator[Any]") -> "ProbeResult":
+    """Shows the progress of the probes and returns the result, which comes last."""
+    from rich.progress import Progress
+
+    from ...tasks.inspection import ProbeResult
+
+    found = None
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("  probes", total=None)
+        for step in steps:
+            progress.update(bar, advance=1)
+            found = step
+    assert isinstance(found, ProbeResult)
+    return found
 
 
 def _show(console: "Console", found: "ProbeResult", data: str) -> None:
-    from ..terminal import BAR, section, table
+    from ..terminal import bar, section, table
 
     section(console, "Data", *found.notes)
     named = [("embeddings" if one.layer == 0 else f"layer {one.layer}", one) for one in found.layers]
-    named += [("mix of all", found.mix), ("commonest label", found.commonest)]
+    named += [("mix of all layers", found.mix), ("most common label", found.commonest)]
     weights = [f"{weight:.3f}" for weight in found.weights]
     rows = [
         {
             "": name,
             found.metric: one.mean,
-            "spread": one.spread,
+            "std": one.spread,
             "worst to best": f"{min(one.scores):.3f} to {max(one.scores):.3f}",
-            "in the mix": weight,
-            " ": "█" * round(BAR * one.mean),
+            "mix weight": weight,
+            " ": bar(one.mean),
         }
         for (name, one), weight in zip(named, [*weights, "", ""], strict=True)
     ]
     seeds = len(found.mix.scores)
-    told = f"{seeds} seeds; the spread is their standard deviation" if seeds > 1 else "one seed"
-    title = f"What each layer knows of {data}: {found.examples:,} examples, {told}"
+    splits = f"{seeds} random splits (std: standard deviation over them)" if seeds > 1 else "one random split"
+    title = f"Linear probes on {found.examples:,} examples of {data}, {splits}"
     best = max(found.layers, key=lambda one: one.mean)
-    say = f"Layer {best.layer} alone" if best.layer else "The embeddings alone"
-    section(
-        console,
-        title,
-        table(rows),
-        "",
-        f"{say} knows most. The mix's weights lie around layer {found.centre:.1f}.",
-    )
+    name = f"layer {best.layer}" if best.layer else "the embeddings"
+    summary = f"Best single layer: {name}. Weighted mean layer of the mix: {found.centre:.1f}."
+    section(console, title, table(rows), "", summary)
 
 
-def _plain(found: "ProbeResult") -> dict[str, Any]:
+def _to_json(found: "ProbeResult") -> dict[str, Any]:
     def row(one: "LayerScore") -> dict[str, Any]:
         return {"mean": one.mean, "spread": one.spread, "scores": one.scores}
 
@@ -132,5 +149,5 @@ def _plain(found: "ProbeResult") -> dict[str, Any]:
 
 
 def probe_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(probe, columns=column_options())
