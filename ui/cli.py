@@ -1,7 +1,7 @@
-"""The command line: `headway COMMAND ...`, each command in a module of its own.
+"""The command line: `headway COMMAND ...`, with each command in its own module.
 
-A command's module is imported when it is asked for, so that `headway --help` waits for neither torch nor anything
-else that is large. An error that a person can mend is one line on stderr and the exit code 2.
+Only the module of the requested command is imported, so `headway --help` loads neither torch nor any other large
+library. An error that the user can fix is printed as one line on stderr; the exit code is then 2.
 """
 
 import inspect
@@ -19,28 +19,28 @@ from typer.main import get_command
 
 from ..core.errors import HeadwayError
 
-# NAME -> the module whose function NAME_command() makes the command, and a line for the list of commands.
+# NAME -> the module whose function NAME_command() builds the command, and its line in `headway --help`.
 COMMANDS = {
-    "quickstart": ("commands.quickstart", "See it all in a minute, on sample messages."),
-    "train": ("commands.train", "Train a model on your labelled file."),
-    "evaluate": ("commands.evaluate", "Measure a model on labelled data."),
-    "predict": ("commands.predict", "Ask a model about texts, or about every row of a file."),
-    "prompt": ("commands.prompt", "Ask GPT-2 with a few worked examples, without training."),
-    "generate": ("commands.generate", "Let GPT-2 go on with your text."),
-    "inspect": ("commands.inspect", "Look inside a model: a page for your browser."),
-    "probe": ("commands.probe", "See which layer of a model knows what your file asks."),
+    "quickstart": ("commands.quickstart", "Train a model on sample messages and try it, in about a minute."),
+    "train": ("commands.train", "Train a model on a data file."),
+    "evaluate": ("commands.evaluate", "Evaluate a model on labelled data."),
+    "predict": ("commands.predict", "Run a model on texts or on every row of a file."),
+    "prompt": ("commands.prompt", "Prompt GPT-2 with a few examples, without training."),
+    "generate": ("commands.generate", "Continue a text with GPT-2."),
+    "inspect": ("commands.inspect", "Show the attention, attributions and layers of a model as an HTML page."),
+    "probe": ("commands.probe", "Measure how much each layer of a model knows about the labels of a file."),
     "embed": ("commands.embed", "Turn texts into vectors."),
-    "search": ("commands.embed", "Find the rows of a file that mean what you say."),
-    "words": ("commands.embed", "See which words are near, and what a word is in a sentence."),
-    "export": ("commands.export", "Write a BERT as ONNX, for other languages and browsers."),
-    "ui": ("browser.app", "Open all this in your browser."),
-    "serve": ("http.serve", "Answer over HTTP with your models."),
-    "check": ("commands.check", "Look a data file over before training on it."),
-    "tasks": ("commands.lists", "What can be trained."),
-    "models": ("commands.lists", "Which models can be used."),
+    "search": ("commands.embed", "Find the rows of a file that are closest in meaning to a query."),
+    "words": ("commands.embed", "Find the nearest words, or compare one word across sentences."),
+    "export": ("commands.export", "Export a BERT model to ONNX."),
+    "ui": ("browser.app", "Open Headway in the browser."),
+    "serve": ("http.serve", "Serve models over HTTP."),
+    "check": ("commands.check", "Check a data file before training."),
+    "tasks": ("commands.lists", "List the tasks that a model can be trained for."),
+    "models": ("commands.lists", "List the models that can be used."),
 }
 USAGE_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -48,29 +48,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code.
 
     Args:
-        argv: what was typed after `headway`; the process's own arguments if left out.
+        argv: The arguments after `headway`. Default: those of the process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = "--debug" in arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode is not an error
     try:
         if "--offline" in arguments:
-            os.environ["HF_HUB_OFFLINE"] = "1"  # before anything that reads it is imported
+            os.environ["HF_HUB_OFFLINE"] = "1"  # before any library that reads it is imported
         _run(arguments)
         sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
     except typer.TyperException as error:
-        return _complain(f"{error.format_message()} See: headway {_asked_for(arguments)}--help", debug)
+        return _print_error(f"{error.format_message()} See: headway {_command_prefix(arguments)}--help", debug)
     except HeadwayError as error:
-        return _complain(str(error), debug)
-    except KeyboardInterrupt:
-        print("headway: interrupted.", file=sys.stderr)
+        return _print_error(str(error), debug)
+    except KeyboardInterrupt as interruption:
+        print(f"headway: {str(interruption) or 'interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone (`| head`); nothing may be written at exit either.
+        # The reader is gone (`| head`). Python flushes stdout at exit and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     return 0
@@ -78,55 +78,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> None:
     app = typer.Typer(
-        help="Fine-tunes BERT and GPT-2 on your texts, and puts them to work.",
-        epilog="Begin with: headway quickstart",
+        help="Fine-tune BERT and GPT-2 on your texts and use the models.",
+        epilog="To get started, run: headway quickstart",
         add_completion=False,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_headway)
     for name, (module, summary) in COMMANDS.items():
-        command = _not_asked_for
+        command = _placeholder
         if name == arguments[0]:
-            from .options import plain_arguments
+            from .options import canonical_arguments
 
             command = getattr(import_module(f".{module}", __package__), f"{name}_command")()
-            arguments = [name, *plain_arguments(arguments[1:])]
-        app.command(name, short_help=summary, help=_flowing(command))(command)
+            arguments = [name, *canonical_arguments(arguments[1:])]
+        app.command(name, short_help=summary, help=_unwrapped_help(command))(command)
     with get_command(app).make_context("headway", arguments) as context:
         context.command.invoke(context)
 
 
-def _flowing(command: Callable[..., None]) -> str:
-    """A command's docstring with its paragraphs as lines, which are then broken to the width of the terminal."""
+def _unwrapped_help(command: Callable[..., None]) -> str:
+    """The command's docstring with one line per paragraph, which Typer wraps to the width of the terminal."""
     return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"headway {version('headway')}")
         raise typer.Exit
 
 
 def _headway(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What comes before a command."""
+    """The options that come before a command."""
 
 
-def _not_asked_for() -> None:
-    """Stands for a command in the list of commands."""
+def _placeholder() -> None:
+    """Represents a command that was not requested in the list of commands."""
 
 
-def _asked_for(arguments: Sequence[str]) -> str:
+def _command_prefix(arguments: Sequence[str]) -> str:
     return f"{arguments[0]} " if arguments[0] in COMMANDS else ""
 
 
-def _complain(message: str, debug: bool) -> int:
+def _print_error(message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    rank = int(os.environ.get("RANK", 0))  # of several processes, as their launcher says
+    rank = int(os.environ.get("RANK", 0))  # set by the launcher of a distributed run
     print(f"headway{f' (process {rank})' * bool(rank)}: {message}", file=sys.stderr)
     return USAGE_ERROR
 

@@ -1,7 +1,7 @@
-"""A command's options that are made from dataclass fields, and the YAML file that may hold any of them.
+"""Command-line options generated from dataclass fields, and the YAML file that can hold them.
 
-Tasks and the training loop say what can be set (core/options.py); nothing here knows an option by name, so that a new
-task needs no new code in the command line.
+Tasks and the training loop declare their options (core/options.py). No option is named here, so a new task needs no
+change to the command line.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from ..core.options import Option, When, options_of
 if TYPE_CHECKING:
     from ..tasks.data.examples import Field
 
-# What people are used to from transformers' and other trainers' command lines, and short forms -> ours.
+# Names from the command lines of transformers and other trainers, and short forms -> the names used here.
 ALIASES = {
     "model-name-or-path": "model",
     "train-file": "data",
@@ -41,50 +41,61 @@ ALIASES = {
     "num-return-sequences": "samples",
     "num-beams": "beams",
 }
-PER_DEVICE = "per-device-train-batch-size"  # as many as ours only where there is one process
+PER_DEVICE = "per-device-train-batch-size"  # equals --batch-size only in a run with one process
 PANELS = {
-    "columns": "Columns of the data",
-    "task_options": "The task",
-    "options": "The task (left out: as the model folder says)",
+    "columns": "Columns",
+    "task_options": "Task",
+    "options": "Task (default: as stored in the model folder)",
     "training": "Training",
-    "generation": "How the text goes on",
-    "prompting": "The prompt",
-    "embedding": "The vectors (a sentence-transformers folder says itself how)",
-    "limits": "How much is taken",
+    "generation": "Generation",
+    "prompting": "Prompt",
+    "embedding": "Embedding (default for a sentence-transformers folder: its own settings)",
+    "limits": "Limits",
 }
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
-KINDS = {int: "a whole number", float: "a number"}
-NOT_IN_A_FILE = {"config", "debug", "help"}
+KINDS = {int: "an integer", float: "a number"}
+NOT_IN_CONFIG = {"config", "debug", "help"}
 
-HEADER = typer.Option("--header/--no-header", help="Whether the first row names the columns. Left out: it is told.")
+# Options and arguments that several commands share.
+MODEL = typer.Argument(
+    metavar="MODEL", help="A BERT or GPT-2 model: a folder, a built-in model, or a name on the Hub."
+)
+TRAINED_MODEL = typer.Argument(metavar="MODEL", help="A trained model: a folder or a name on the Hub.")
+TASK = typer.Argument(metavar="TASK", help="The task to train for. See: headway tasks")
+TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, JSON, JSON lines, Parquet, ...")
+LABELLED_DATA = typer.Option(metavar="FILE", help="Labelled data, in any format that `headway train` reads.")
+HEADER = typer.Option(
+    "--header/--no-header", help="Whether the first row holds the column names. Default: inferred from the data."
+)
 PRECISION = typer.Option(
     metavar="NAME",
-    help="Arithmetic: fp32; bf16 or int8, faster and a little less exact; auto takes bf16 where it is fast and moved "
-    "no score when the model was trained.",
+    help="Arithmetic: fp32 (exact), or bf16 or int8 (faster, slightly less accurate). auto selects bf16 if the "
+    "processor is fast at it and the score measured at the end of training did not change.",
 )
-JSON = typer.Option("--json", help="Print one line of JSON on stdout, and everything else on stderr.")
+OVERWRITE = typer.Option("--overwrite", help="Replace the output if it exists.")
+JSON = typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")
 
 
-def plain_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every option under our own name: aliases replaced, underscores as dashes."""
-    plain: list[str] = []
+def canonical_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every option under its canonical name: aliases replaced, underscores turned into dashes."""
+    canonical: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--":
-            return [*plain, *arguments[position:]]
+            return [*canonical, *arguments[position:]]
         name, equals, value = argument.partition("=")
         if name.startswith("--") and (equals or " " not in name):
-            argument = f"--{plain_name(name[2:])}{equals}{value}"
-        plain.append(argument)
-    return plain
+            argument = f"--{canonical_name(name[2:])}{equals}{value}"
+        canonical.append(argument)
+    return canonical
 
 
-def plain_name(name: str) -> str:
-    """Our name for an option, with dashes; "name=value" for a short form that says both."""
+def canonical_name(name: str) -> str:
+    """The canonical name of an option, with dashes; "name=value" for a short form that stands for both."""
     name = name.replace("_", "-")
     if name == PER_DEVICE and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise HeadwayError(
-            f"--{PER_DEVICE} counts the examples of one process, and there are several. "
-            "Say --batch-size, which counts those of all together."
+            f"--{PER_DEVICE} counts the examples of one process, but this run has several. "
+            "Use --batch-size, which counts the examples of all processes together."
         )
     return ALIASES.get(name, name)
 
@@ -93,75 +104,75 @@ def plain_name(name: str) -> str:
 
 
 def training_options() -> list[Option]:
-    """How a model is trained."""
+    """The options of the training loop."""
     from ..core.training.training_config import TrainConfig
 
     return options_of(TrainConfig)
 
 
 def task_options(when: When = "before") -> list[Option]:
-    """What any task lets people set before or after training; a task refuses what it does not have."""
+    """The options of all tasks that can be set before or after training; a task refuses those it does not have."""
     from ..tasks import TASKS
 
     return list({found.name: found for task in TASKS.values() for found in options_of(task, when)}.values())
 
 
 def column_options(*, label: bool = True) -> list[Option]:
-    """Which column holds what: for every text that any task reads, and for the label if there is one."""
+    """An option for the column of every text that a task reads and, if `label` is true, of the label."""
     from ..tasks import TASKS
 
     fields: dict[str, Field] = {}
     for field in (field for task in TASKS.values() for field in task.inputs):
-        fields.setdefault(field.name, field)  # what several tasks read is described as the first of them has it
+        fields.setdefault(field.name, field)  # a field of several tasks is described as in the first of them
     found = [
         Option(
             name,
             str | None,
             None,
-            f"Column of the {field.label.lower()}: its name, or its number from 0"
-            f"{'' if field.required else '; empty: there is none'}.",
+            f"Column of the {field.label.lower()}: its name, or its index starting at 0."
+            f"{'' if field.required else ' Empty: no such column.'}",
             (),
             None,
         )
         for name, field in fields.items()
     ]
     if label:
-        help = "Column of the label. Several, also joined by commas: a 0/1 column for each label."
+        help = "Column of the label. For one 0/1 column per label: several columns, repeated or separated by commas."
         found.append(Option("label", tuple[str, ...], (), help, (), None))
     return found
 
 
-# What becomes of them.
+# Option values -> tasks and columns.
 
 
 def make_task(name: str, given: Mapping[str, Any]) -> Any:
-    """The task of that name with the options that were given.
+    """The task of that name with the given options.
 
     Raises:
-        HeadwayError: there is no such task, it has no such option, or a value is not possible.
+        HeadwayError: There is no such task, it has no such option, or a value is invalid.
     """
     from ..tasks import TASKS
 
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        raise HeadwayError(f"There is no task {name!r}.{meant} The tasks are: {', '.join(TASKS)}.")
+        suggestion = f" Did you mean {near[0]}?" if near else ""
+        raise HeadwayError(f"There is no task {name!r}.{suggestion} The tasks are: {', '.join(TASKS)}.")
     known = options_of(TASKS[name])
     chosen: dict[str, Any] = {}
     for field, value in chosen_options(given).items():
         match = next((found for found in known if found.name == field), None)
         if match is None:
             has = ", ".join(flag(found.public_name) for found in known)
-            raise HeadwayError(f"{flag(field)} is no option of {name}. It has: {has}.")
+            raise HeadwayError(f"{flag(field)} is not an option of {name}. Its options are: {has}.")
         chosen[field] = read_lines_file(value) if match.file else value
     return TASKS[name](**chosen)
 
 
 def read_lines_file(path: str) -> tuple[str, ...]:
-    """The lines of a small text file, without the empty ones.
+    """The non-empty lines of a small text file.
 
     Raises:
-        HeadwayError: there is no such file, it is no text, or it is empty.
+        HeadwayError: The file does not exist, is not text, or is empty.
     """
     from ..tasks import read_table
 
@@ -170,12 +181,12 @@ def read_lines_file(path: str) -> tuple[str, ...]:
 
 
 def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a task that were given a value."""
+    """The options that have a value."""
     return {name: value for name, value in given.items() if value not in (None, ())}
 
 
 def chosen_columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that were named, as the tasks take them."""
+    """The columns that were named, in the form that tasks expect."""
     chosen = chosen_options(given)
     if "label" in chosen:
         chosen["label"] = [part.strip() for one in chosen["label"] for part in one.split(",")]
@@ -183,22 +194,22 @@ def chosen_columns(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(name: str) -> str:
-    """An option as it is typed."""
+    """The name of an option on the command line."""
     return "--" + name.replace("_", "-")
 
 
-# Options -> the command's own.
+# Options -> the parameters of a command.
 
 
 def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> Callable[..., None]:
-    """A command whose options of a group are gathered into a dict: the argument of `function` with the group's name.
+    """A command that gathers the options of each group into a dict, passed to `function` under the group's name.
 
-    Every command also has --config, --offline and --debug. Where `function` has an argument `given`, it is all
+    Every command also has --config, --offline and --debug. If `function` has a parameter `given`, it receives all
     options that have a value, as a file for --config holds them.
     """
     named = inspect.signature(function).parameters
-    made = [_made_of(option, group) for group, options in groups.items() for option in options]
-    parameters = [p for p in named.values() if p.name not in (*groups, "given")] + made + COMMON
+    generated = [_parameter_of(option, group) for group, options in groups.items() for option in options]
+    parameters = [p for p in named.values() if p.name not in (*groups, "given")] + generated + COMMON
 
     @wraps(function)
     def command(**values: Any) -> None:
@@ -233,9 +244,9 @@ def _keyword(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
 
-def _made_of(option: Option, group: str) -> inspect.Parameter:
+def _parameter_of(option: Option, group: str) -> inspect.Parameter:
     name = option.public_name
-    # What one task has another may not have, so that a task's options have no value unless one is given.
+    # A task may lack the options of another task, so its options have no value unless one is given.
     default = option.default if group == "training" else None
     column = group == "columns"
     info = partial(
@@ -257,21 +268,21 @@ def _made_of(option: Option, group: str) -> inspect.Parameter:
 
 
 def _help(option: Option, *, with_default: bool) -> str:
-    """What an option is for, what can be said, and its default where the command line knows none."""
+    """The help text with the choices, the short forms and, if Typer knows no default, the default."""
     parts = [option.help]
     if len(option.choices) > 1:
-        parts.append(f"One of: {', '.join(option.choices)}.")
+        parts.append(f"Choices: {', '.join(option.choices)}.")
     if short := [alias for alias, meaning in ALIASES.items() if flag(meaning).startswith(f"{flag(option.name)}=")]:
-        parts.append(f"In short: {', '.join(map(flag, short))}.")
+        parts.append(f"Short forms: {', '.join(map(flag, short))}.")
     if option.alias is not None:
-        parts.append(f"Also: {flag(option.name)}.")
+        parts.append(f"Long form: {flag(option.name)}.")
     if with_default and option.default not in (None, ()):
-        parts.append(f"Left out: {option.default}.")
+        parts.append(f"Default: {option.default}.")
     return " ".join(parts)
 
 
 def read_value(name: str, kind: type, *, optional: bool = False) -> Callable[[Any], Any]:
-    """Reads the text of an option; "none" means that there is none."""
+    """A parser for the value of an option; it reads "none" as None if the option is optional."""
 
     def read(value: Any) -> Any:
         if optional and kind is not str and str(value).lower() == "none":
@@ -279,41 +290,42 @@ def read_value(name: str, kind: type, *, optional: bool = False) -> Callable[[An
         try:
             return kind(value)
         except ValueError as error:
-            raise HeadwayError(f"{flag(name)} {value}: it must be {KINDS[kind]}{' or none' * optional}.") from error
+            allowed = f"{KINDS[kind]}{' or none' * optional}"
+            raise HeadwayError(f"{flag(name)} {value} is invalid; it must be {allowed}.") from error
 
     return read
 
 
-# The file.
+# The YAML file.
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Makes what the file says the defaults of the command."""
+    """Makes the values of the file the defaults of the command."""
     if path is None:
         return None
     path = user_path(path)
-    parameters = {str(p.name): p for p in context.command.params if p.name not in NOT_IN_A_FILE}
+    parameters = {str(p.name): p for p in context.command.params if p.name not in NOT_IN_CONFIG}
     defaults: dict[str, Any] = {}
     for key, value in _read_yaml(path).items():
-        name, _, short = plain_name(str(key)).partition("=")
+        name, _, short = canonical_name(str(key)).partition("=")
         name = name.replace("-", "_")
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)
-            meant = f" Did you mean {near[0].replace('_', '-')}?" if near else ""
+            suggestion = f" Did you mean {near[0].replace('_', '-')}?" if near else ""
             raise HeadwayError(
-                f"{path}: {key} is no option of headway {context.info_name}.{meant} "
+                f"{path}: {key} is not an option of headway {context.info_name}.{suggestion} "
                 f"See: headway {context.info_name} --help"
             )
         if short and not isinstance(value, bool):
-            raise HeadwayError(f"{path}: {key} is {value!r}; say true or false.")
+            raise HeadwayError(f"{path}: {key} is {value!r}; it must be true or false.")
         if value is not None and not (short and not value):
-            defaults[name] = short or _as_typed(value, parameters[name])
+            defaults[name] = short or _as_argument(value, parameters[name])
     context.default_map = defaults
     return path
 
 
-def _as_typed(value: Any, parameter: Any) -> Any:
-    """A value of the file as the command line would have it."""
+def _as_argument(value: Any, parameter: Any) -> Any:
+    """A value of the file in the form that the command line passes to Typer."""
     if getattr(parameter, "multiple", False) or getattr(parameter, "nargs", 1) == -1:
         return [str(one) for one in (value if isinstance(value, list) else [value])]
     return value if isinstance(value, bool) else str(value)
@@ -325,14 +337,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise HeadwayError(f"--config {path}: there is no such file. Check the path.") from error
+        raise HeadwayError(f"--config {path}: no such file. Check the path.") from error
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise HeadwayError(f"--config {path}: cannot be read as text ({error}). Name a YAML file.") from error
+        raise HeadwayError(
+            f"--config {path}: cannot be read as text ({error}). Give the path of a YAML file."
+        ) from error
     except yaml.YAMLError as error:
         why = " ".join(str(error).split())
-        raise HeadwayError(f"--config {path}: no valid YAML ({why}). Correct it there.") from error
+        raise HeadwayError(f"--config {path}: invalid YAML ({why}). Correct the file.") from error
     if not isinstance(content, dict):
-        raise HeadwayError(f"--config {path}: a line `option: value` for each option belongs there. Correct the file.")
+        raise HeadwayError(f"--config {path}: expected one line `option: value` per option. Correct the file.")
     return content
 
 
@@ -345,9 +359,9 @@ COMMON = [
             metavar="FILE",
             is_eager=True,
             callback=_read_config,
-            help="YAML file with any of these options by their long names. What is typed wins over it.",
+            help="YAML file with options under their long names. Options on the command line take precedence.",
         ),
     ),
-    _keyword("offline", bool, False, typer.Option("--offline", help="Use only what is on this machine.")),
-    _keyword("debug", bool, False, typer.Option("--debug", help="Show where in the code an error arose.")),
+    _keyword("offline", bool, False, typer.Option("--offline", help="Use only files on this machine.")),
+    _keyword("debug", bool, False, typer.Option("--debug", help="Show the traceback of an error.")),
 ]

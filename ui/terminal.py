@@ -1,4 +1,4 @@
-"""What the commands know, as something a person looks at in a terminal; plain lines where there is none."""
+"""Output of the commands: formatted for a terminal, or plain lines if stdout is not one."""
 
 import json
 import os
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
     from ..tasks.embedding.word_vectors import InContext, Neighbour
     from ..tasks.prompting.evaluation import PromptEvaluation
 
-UNLIMITED = 10_000  # columns; where nobody looks, nothing is wrapped or cut
+UNLIMITED = 10_000  # columns; outside a terminal nothing is wrapped or truncated
 LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-MOST_LABELS = 12  # counted in one line
-MOST_SCORES = 6  # shown of one text
-ANSWER = 14  # columns at least, so that texts stand below one another
-FEWEST_COLUMNS = 20  # of a text
-BAR = 24
-FEWEST_MILLIONS = 100_000  # of parameters, from where they are counted in millions
-# The measures of a prompt by the first of them: of one label, of several, of written answers.
-PROMPT_MEASURES = {
+MAX_LABELS = 12  # listed with their counts on one line
+MAX_SCORES = 6  # shown for one text
+PREDICTION_WIDTH = 14  # columns, so that the texts beside predictions are aligned
+MIN_TEXT_WIDTH = 20  # columns
+BAR_WIDTH = 24  # columns
+# Names of a prompt's metrics by the first of them: for one label, for several labels, for generated answers.
+PROMPT_METRICS = {
     "accuracy": ("accuracy", "macro-F1"),
     "f1": ("micro-F1", "macro-F1"),
     "exact_match": ("exact match", "F1 of words"),
@@ -42,29 +41,29 @@ INDENT = (0, 0, 0, 2)
 
 
 def screen(*, to_stderr: bool = False) -> Console:
-    """Where people look: stdout, or stderr where stdout is for a program. Of several processes one speaks."""
-    console = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, quiet=not speaks())
+    """The console on stdout or stderr; silent in every process of a distributed run except the first."""
+    console = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, quiet=not is_main_process())
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNLIMITED
     return console
 
 
-def speaks() -> bool:
-    """Whether this is the one of several processes that talks to people, as their launcher says."""
+def is_main_process() -> bool:
+    """Whether this is the process of a distributed run that prints and writes files; the launcher sets RANK."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """One line on stdout, for a program."""
-    if speaks():
+    """Prints one line of JSON on stdout."""
+    if is_main_process():
         print(json.dumps(content, ensure_ascii=False, default=str))
 
 
-# Parts of a page.
+# Building blocks.
 
 
 def section(console: Console, title: str, *parts: RenderableType) -> None:
-    """A title and what stands under it."""
+    """Prints a title and indented parts below it."""
     console.print()
     console.print(title, style="bold")
     for part in parts:
@@ -72,7 +71,7 @@ def section(console: Console, title: str, *parts: RenderableType) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows under the names of their columns; numbers stand to the right."""
+    """A table of rows with the same keys; columns of numbers are aligned to the right."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name, value in rows[0].items():
         number = isinstance(value, int | float)
@@ -83,92 +82,100 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def figure(value: Any, decimals: int) -> str:
-    """A value as people read it: with decimals where it is measured, thousands apart where it is counted."""
+    """A float with `decimals` places (none from 1000 on), an integer with thousands separators."""
     if isinstance(value, float):
         return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def figures(metrics: Mapping[str, float]) -> Text:
-    """Several figures in one line."""
+def metrics_line(metrics: Mapping[str, float]) -> Text:
+    """Several metrics on one line."""
     return Text("   ").join(Text.assemble((f"{name} ", "dim"), figure(value, 4)) for name, value in metrics.items())
 
 
 def duration(seconds: float) -> str:
-    """1:02:03, or 2:03."""
+    """A duration as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def shorten(text: str, width: int) -> str:
-    """A text on one line, its end left out where it is wider than so many columns."""
+    """A text on one line, truncated with an ellipsis to `width` columns."""
     line = Text(" ".join(text.split()))
     line.truncate(width, overflow="ellipsis")
     return line.plain
 
 
-def show_answer(console: Console, texts: Sequence[str], prediction: "Prediction") -> None:
-    """A prediction and what it is about, on one line."""
-    left = prediction.brief.ljust(ANSWER)
-    room = console.width - cell_len(left) - len("  ") if console.is_terminal else UNLIMITED
-    about = shorten(" / ".join(texts), max(room, FEWEST_COLUMNS))
-    console.print(Text.assemble((left, "bold"), "  ", about), soft_wrap=True)
+def show_prediction(console: Console, texts: Sequence[str], prediction: "Prediction") -> None:
+    """Prints a prediction and its texts on one line."""
+    left = prediction.brief.ljust(PREDICTION_WIDTH)
+    width = console.width - cell_len(left) - len("  ") if console.is_terminal else UNLIMITED
+    right = shorten(" / ".join(texts), max(width, MIN_TEXT_WIDTH))
+    console.print(Text.assemble((left, "bold"), "  ", right), soft_wrap=True)
 
 
-def show_scores(console: Console, scores: Mapping[str, float]) -> None:
-    """The likeliest labels as bars."""
-    likeliest = sorted(scores.items(), key=lambda item: -item[1])[:MOST_SCORES]
-    rows = [{"label": label, "score": score, " ": "█" * round(BAR * score) or "▏"} for label, score in likeliest]
-    console.print()
-    console.print(Padding(table(rows), INDENT, expand=False))
-
-
-def show_calibrated(console: Console, scores: Mapping[str, float], uncalibrated: Mapping[str, float]) -> None:
-    """The likeliest labels as bars, with what they were before calibration beside them."""
-    likeliest = sorted(scores.items(), key=lambda item: -item[1])[:MOST_SCORES]
+def show_scores(
+    console: Console, scores: Mapping[str, float], uncalibrated: Mapping[str, float] | None = None
+) -> None:
+    """Prints the most likely labels as bars, with their scores before calibration if there are any."""
+    most_likely = sorted(scores.items(), key=lambda item: -item[1])[:MAX_SCORES]
     rows = [
-        {"label": label, "score": score, " ": "█" * round(BAR * score) or "▏", "uncalibrated": uncalibrated[label]}
-        for label, score in likeliest
+        {"label": label, "score": score, " ": bar(score)}
+        | ({"uncalibrated": uncalibrated[label]} if uncalibrated else {})
+        for label, score in most_likely
     ]
     console.print()
     console.print(Padding(table(rows), INDENT, expand=False))
 
 
+def bar(share: float) -> str:
+    """A bar whose length represents a share from 0 to 1."""
+    return "█" * round(BAR_WIDTH * share) or "▏"
+
+
 def command(*words: object) -> str:
-    """A command line as one would type it, in any shell."""
+    """A command line that can be pasted into any shell."""
     return " ".join(["headway", *(f'"{word}"' if " " in str(word) else str(word) for word in words)])
 
 
 def show_next(console: Console, *commands: str) -> None:
-    """What to type next."""
-    section(console, "Next")
+    """Prints the commands to run next."""
+    section(console, "Next steps")
     for one in commands:
         console.print(f"  {one}", style="cyan", soft_wrap=True)
+
+
+def predict_command(model: Path, fields: "Sequence[Field]") -> str:
+    """The command line that runs a model on texts."""
+    others = [
+        part for field in fields[1:] if field.required for part in (f"--{field.name}", f"its {field.label.lower()}")
+    ]
+    return command("predict", model, f"your {fields[0].label.lower()}", *others)
 
 
 # Data.
 
 
 def show_report(console: Console, report: "DataReport") -> None:
-    """What a look over the data has found."""
+    """Prints the report of a data check."""
     if report.first:
         rows = [_example_row(console, example) for example in report.first]
-        section(console, "As it was read", table(rows))
-    known = []
+        section(console, "First rows", table(rows))
+    facts = []
     if report.label_counts:
-        counts = [f"{label} ({count:,})" for label, count in list(report.label_counts.items())[:MOST_LABELS]]
+        counts = [f"{label} ({count:,})" for label, count in list(report.label_counts.items())[:MAX_LABELS]]
         more = len(report.label_counts) - len(counts)
-        known.append(f"labels: {', '.join(counts)}{f' and {more} more' if more else ''}")
+        facts.append(f"labels: {', '.join(counts)}{f' and {more} more' if more else ''}")
     if report.lengths:
         lengths = report.lengths
-        known.append(
-            f"{lengths.unit} a text: {lengths.shortest:,} to {lengths.longest:,}, half of them up to "
-            f"{lengths.median:,}, nine in ten up to {lengths.p90:,}"
+        facts.append(
+            f"{lengths.unit} per text: {lengths.shortest:,} to {lengths.longest:,}, median {lengths.median:,}, "
+            f"90th percentile {lengths.p90:,}"
         )
-    section(console, "Check", *known)
+    section(console, "Check", *facts)
     if not report.findings:
-        console.print(Text("  nothing is wrong with it", style="green"))
+        console.print(Text("  no problems found", style="green"))
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
     for finding in report.findings:
@@ -185,22 +192,22 @@ def _example_row(console: Console, example: Any) -> dict[str, str]:
     return {**label, **{name: shorten(text, width) for name, text in zip(names, example.texts, strict=False)}}
 
 
-# Figures.
+# Evaluation.
 
 
 def show_evaluation(
-    console: Console, metrics: Mapping[str, float], per_label: Sequence[Mapping[str, Any]], examples: int, what: str
+    console: Console, metrics: Mapping[str, float], per_label: Sequence[Mapping[str, Any]], title: str
 ) -> None:
-    """How good a model is."""
-    section(console, f"On {examples:,} {what}", *([table(per_label), ""] if per_label else []), figures(metrics))
+    """Prints the metrics of a model, with a table of labels if there is one."""
+    section(console, title, *([table(per_label), ""] if per_label else []), metrics_line(metrics))
 
 
-def prompt_figures(found: "PromptEvaluation") -> list[dict[str, Any]]:
-    """How good a prompt is, a row for each kind of answers, with the intervals."""
+def prompt_rows(found: "PromptEvaluation") -> list[dict[str, Any]]:
+    """The metrics of a prompt with their intervals: calibrated, uncalibrated and the baseline, one row each."""
     rows = []
     for answers, measures in found.figures.items():
         row: dict[str, Any] = {"answers": answers}
-        for shown, one in zip(PROMPT_MEASURES[next(iter(measures))], measures.values(), strict=True):
+        for shown, one in zip(PROMPT_METRICS[next(iter(measures))], measures.values(), strict=True):
             row[shown] = one.mean
             row[f"{shown}, 95 %"] = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
             row[f"{shown}, runs"] = "" if one.worst == one.best else f"{one.worst:.3f} to {one.best:.3f}"
@@ -208,38 +215,38 @@ def prompt_figures(found: "PromptEvaluation") -> list[dict[str, Any]]:
     return rows
 
 
-def show_prompt_evaluation(console: Console, found: "PromptEvaluation", what: str) -> None:
-    """How good a prompt is, with its intervals, and what to make of it."""
-    section(console, f"On {len(found.examples):,} {what}", table(prompt_figures(found)))
-    section(console, "What to make of it", *found.verdict)
+def show_prompt_evaluation(console: Console, found: "PromptEvaluation", title: str) -> None:
+    """Prints the metrics of a prompt with their intervals, and what they mean."""
+    section(console, title, table(prompt_rows(found)))
+    section(console, "Interpretation", *found.verdict)
 
 
-# Continued texts.
+# Generated texts.
 
 
-def show_continued(console: Console, prompt: str, found: "Sequence[Generation]", *, scored: bool) -> None:
-    """A prompt, dimmed, and each of the texts that go on from it."""
+def show_generations(console: Console, prompt: str, found: "Sequence[Generation]", *, scored: bool) -> None:
+    """Prints the prompt, dimmed, followed by each of its continuations."""
     for one in found:
         console.print(Text.assemble((prompt, "dim"), one.text), soft_wrap=True)
         show_ending(console, one, scored=scored)
 
 
 def show_ending(console: Console, found: "Generation", *, scored: bool) -> None:
-    """Why a text ends, where that is worth a word, and how likely it is."""
+    """Prints the score of a text and why it ended, if `scored`; always prints that the context was full."""
     parts = [f"score {found.score:.2f}, ended by {found.finish_reason}"] if scored else []
     if found.finish_reason == "context":
-        parts.append("the model's context is full: --context slide goes on")
+        parts.append("the model's context is full; use --context slide to continue")
     if parts:
         console.print(f"  ({'; '.join(parts)})", style="dim")
 
 
 def show_steps(console: Console, steps: "Sequence[TokenStep]") -> None:
-    """Token by token what was chosen, and what else was likely."""
+    """Prints each token of a text with its probability and the most likely tokens in its position."""
     rows = [
         {
             "token": quoted(step.token),
             "probability": step.probability,
-            "likeliest": "   ".join(f"{quoted(one.token)} {one.probability:.3f}" for one in step.likeliest),
+            "most likely": "   ".join(f"{quoted(one.token)} {one.probability:.3f}" for one in step.likeliest),
         }
         for step in steps
     ]
@@ -248,7 +255,7 @@ def show_steps(console: Console, steps: "Sequence[TokenStep]") -> None:
 
 
 def quoted(token: str) -> str:
-    """A token in quotation marks, so that its spaces and line breaks are seen."""
+    """A token in quotation marks, which makes its spaces and line breaks visible."""
     return json.dumps(token, ensure_ascii=False)
 
 
@@ -257,37 +264,37 @@ def quoted(token: str) -> str:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Counts on a terminal what is written to a file: call what it gives with how many more there are."""
+    """Shows a counter and its rate on stderr if it is a terminal; yields a function that adds to the counter."""
     console = screen(to_stderr=True)
     counter = Progress(
-        TextColumn(f"  {{task.completed:,.0f}} {what}   {{task.fields[rate]:,.0f}} a second", style="dim"),
+        TextColumn(f"  {{task.completed:,.0f}} {what}   {{task.fields[rate]:,.0f}} per second", style="dim"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     counted = counter.add_task("", total=None, rate=0.0)
-    began = time.monotonic()
+    start = time.monotonic()
 
-    def told(more: int) -> None:
-        counter.update(counted, advance=more)
-        counter.update(counted, rate=counter.tasks[0].completed / (time.monotonic() - began))
+    def add(count: int) -> None:
+        counter.update(counted, advance=count)
+        counter.update(counted, rate=counter.tasks[0].completed / (time.monotonic() - start))
 
     with counter:
-        yield told
+        yield add
 
 
 def show_vector(console: Console, vector: Sequence[float]) -> None:
-    """The numbers of one vector."""
+    """Prints the numbers of one vector."""
     console.print(" ".join(f"{number:.4f}" for number in vector), soft_wrap=True)
 
 
 def show_similarities(console: Console, texts: Sequence[str], similarities: Sequence[Sequence[float]]) -> None:
-    """How near each text is to every other."""
+    """Prints the similarity of each text to every other."""
     rows = [
         {
             "": i,
             **{str(j): similarity for j, similarity in enumerate(row, start=1)},
-            "text": shorten(text, _room(console)),
+            "text": shorten(text, _half_width(console)),
         }
         for i, (text, row) in enumerate(zip(texts, similarities, strict=True), start=1)
     ]
@@ -295,20 +302,20 @@ def show_similarities(console: Console, texts: Sequence[str], similarities: Sequ
 
 
 def show_hits(console: Console, hits: Sequence[tuple[float, str]]) -> None:
-    """Texts that were found, with their scores."""
+    """Prints the texts that a search found, with their scores."""
     for score, text in hits:
-        line = Text.assemble((f"{score:6.3f}", "bold"), "  ", shorten(text, _room(console)))
+        line = Text.assemble((f"{score:6.3f}", "bold"), "  ", shorten(text, _half_width(console)))
         console.print(line, soft_wrap=True)
 
 
 def show_neighbours(console: Console, expression: str, neighbours: "Sequence[Neighbour]") -> None:
-    """The words nearest to a word, or to a sum of words."""
+    """Prints the nearest words of a word or of a sum of words."""
     rows = [{"word": one.word, "similarity": one.score} for one in neighbours]
     section(console, expression, *([table(rows)] if rows else []))
 
 
 def show_in_context(console: Console, found: "InContext") -> None:
-    """A word at several places: how near it is to itself elsewhere, and to its one vector in the table."""
+    """Prints the similarity of a word to itself in other sentences and to its static vector."""
     rows = []
     for i, (place, row) in enumerate(zip(found.places, found.cosines.tolist(), strict=True), start=1):
         marked = f"{place.sentence[: place.start]}[{place.sentence[place.start : place.end]}]"
@@ -317,20 +324,12 @@ def show_in_context(console: Console, found: "InContext") -> None:
                 "": i,
                 **{str(j): similarity for j, similarity in enumerate(row, start=1)},
                 "static": float(found.to_static[i - 1]),
-                "where": shorten(marked + place.sentence[place.end :], _room(console)),
+                "sentence": shorten(marked + place.sentence[place.end :], _half_width(console)),
             }
         )
-    section(console, "Similarity of the word in its sentences, and to its static vector", table(rows))
+    section(console, "Similarity across sentences and to the static vector", table(rows))
 
 
-def _room(console: Console) -> int:
-    """For a text beside figures."""
-    return max(console.width // 2, FEWEST_COLUMNS) if console.is_terminal else UNLIMITED
-
-
-def ask(output: Path, fields: "Sequence[Field]") -> str:
-    """What to type to ask a model about a text."""
-    others = [
-        part for field in fields[1:] if field.required for part in (f"--{field.name}", f"its {field.label.lower()}")
-    ]
-    return command("predict", output, f"a {fields[0].label.lower()} of your own", *others)
+def _half_width(console: Console) -> int:
+    """The width of a text that is printed beside numbers."""
+    return max(console.width // 2, MIN_TEXT_WIDTH) if console.is_terminal else UNLIMITED

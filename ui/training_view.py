@@ -1,4 +1,4 @@
-"""A training run in the terminal: progress, the loss curve, the results."""
+"""A training run in the terminal: progress, evaluations, the learning curve, the results."""
 
 import math
 import time
@@ -12,45 +12,38 @@ from rich.text import Text
 
 from ..core.training.training_events import Evaluated, Event, Saved, Started, Step
 from ..tasks.base.results import Prepared, Trained
-from .terminal import BAR, FEWEST_MILLIONS, duration, figures, section, show_evaluation, show_report, table
+from .terminal import BAR_WIDTH, duration, metrics_line, section, show_evaluation, show_report, table
 
-STEPS_IN_MEAN = 20  # of the loss that is shown
-
-
-LINES_OF_PROGRESS = 10  # of a run, where there is no terminal to draw a bar in
-
-
+STEPS_IN_MEAN = 20  # of the loss beside the progress bar
+PROGRESS_LINES = 10  # per run, if stdout is not a terminal
 SECONDS_BETWEEN_REFRESHES = 0.1
-
-
-CURVE = 48
-
-
-BARS = "▁▂▃▄▅▆▇█"
+MIN_MILLIONS = 100_000  # parameters; smaller models are not counted in millions
+CURVE_WIDTH = 48  # columns
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class TrainingView:
-    """Shows a run of training as its events come: `with TrainingView(console) as view: view.show(event)`."""
+    """Shows the events of a training run: `with TrainingView(console) as view: view.follow(events)`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.losses: list[float] = []  # of every step
+        self.losses: list[float] = []  # one per step
         self.evaluations: list[Evaluated] = []
         self.step: int | None = None
         self.saved_step: int | None = None
         self._total = 0
         self._refreshed = 0.0
-        self._bar = Progress(
+        self._progress = Progress(
             TextColumn(" "),
-            BarColumn(BAR, style="dim", complete_style="cyan"),
+            BarColumn(BAR_WIDTH, style="dim", complete_style="cyan"),
             TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-            TextColumn("{task.fields[told]}", style="dim"),
+            TextColumn("{task.fields[status]}", style="dim"),
             console=console,
             auto_refresh=False,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._drawn = self._bar.add_task("", total=None, told="")
+        self._bar = self._progress.add_task("", total=None, status="")
 
     def __enter__(self) -> Self:
         return self
@@ -61,104 +54,108 @@ class TrainingView:
         self.close()
 
     def close(self) -> None:
-        """Takes the progress bar off the screen."""
-        self._bar.stop()
+        """Removes the progress bar from the screen."""
+        self._progress.stop()
 
-    def follow(self, events: "Iterable[Event]") -> "Trained":
-        """Shows a run to its end."""
-        from ..tasks.base.results import Trained
-
+    def follow(self, events: Iterable[Event]) -> Trained:
+        """Shows all events of a run and returns the last one."""
         event = None
         for event in events:
             self.show(event)
         assert isinstance(event, Trained)
         return event
 
-    def show(self, event: "Event") -> None:
+    def show(self, event: Event) -> None:
         """Shows one event, if there is something to show about it."""
-        if shown := getattr(self, f"_show_{type(event).__name__.lower()}", None):
-            shown(event)
+        match event:
+            case Prepared():
+                section(self.console, "Data", *event.notes)
+                show_report(self.console, event.report)
+            case Started():
+                self._show_started(event)
+            case Step():
+                self._show_step(event)
+            case Evaluated():
+                self._show_evaluated(event)
+            case Saved():
+                self.saved_step = event.step
+            case Trained():
+                self._show_trained(event)
 
-    def _show_prepared(self, event: "Prepared") -> None:
-        section(self.console, "Data", *event.notes)
-        show_report(self.console, event.report)
-
-    def _show_started(self, event: "Started") -> None:
+    def _show_started(self, event: Started) -> None:
         self._total, self.step, self.saved_step = event.total_steps, event.resumed_from or 0, event.resumed_from
-        several = f", {event.processes} processes" if event.processes > 1 else ""
-        many = event.parameters >= FEWEST_MILLIONS
-        size = f"{event.parameters / 1e6:,.1f} million" if many else f"{event.parameters:,}"
-        told = (
-            f"{event.total_steps:,} steps, {size} parameters, on {event.device} in {event.precision}{several}, "
+        processes = f", {event.processes} processes" if event.processes > 1 else ""
+        millions = event.parameters >= MIN_MILLIONS
+        size = f"{event.parameters / 1e6:,.1f} million" if millions else f"{event.parameters:,}"
+        run = (
+            f"{event.total_steps:,} steps, {size} parameters, on {event.device} in {event.precision}{processes}, "
             f"seed {event.seed}"
         )
-        resumed = [] if event.resumed_from is None else [f"goes on after step {event.resumed_from:,}"]
-        section(self.console, "Training", told, *resumed)
-        self._bar.update(self._drawn, total=event.total_steps, completed=self.step)
-        self._bar.start()
+        resumed = [] if event.resumed_from is None else [f"resumed after step {event.resumed_from:,}"]
+        section(self.console, "Training", run, *resumed)
+        self._progress.update(self._bar, total=event.total_steps, completed=self.step)
+        self._progress.start()
 
-    def _show_step(self, event: "Step") -> None:
+    def _show_step(self, event: Step) -> None:
         self.step = event.step
         self.losses.append(event.loss)
         recent = self.losses[-STEPS_IN_MEAN:]
-        told = (
+        status = (
             f"loss {sum(recent) / len(recent):.4f}   {event.tokens_per_second:,.0f} tokens/s   "
             f"{duration(event.seconds_left)} left"
         )
-        if not self._bar.disable:
+        if not self._progress.disable:
             now = time.monotonic()
             due = now - self._refreshed > SECONDS_BETWEEN_REFRESHES
             self._refreshed = now if due else self._refreshed
-            self._bar.update(self._drawn, completed=event.step, told=told, refresh=due)
-        elif event.step % math.ceil(self._total / LINES_OF_PROGRESS) == 0:
-            self.console.print(f"  step {event.step:,} of {self._total:,}   {told}")
+            self._progress.update(self._bar, completed=event.step, status=status, refresh=due)
+        elif event.step % math.ceil(self._total / PROGRESS_LINES) == 0:
+            self.console.print(f"  step {event.step:,} of {self._total:,}   {status}")
 
-    def _show_evaluated(self, event: "Evaluated") -> None:
+    def _show_evaluated(self, event: Evaluated) -> None:
         self.evaluations.append(event)
-        first = dict(list(event.metrics.items())[:2])
+        first_two = dict(list(event.metrics.items())[:2])
         best = ("   best so far", "green") if event.best else ""
-        self.console.print(Text.assemble("  ", (f"epoch {event.epoch:5.2f}   ", ""), figures(first), best))
+        self.console.print(Text.assemble("  ", (f"epoch {event.epoch:5.2f}   ", ""), metrics_line(first_two), best))
 
-    def _show_saved(self, event: "Saved") -> None:
-        self.saved_step = event.step
-
-    def _show_trained(self, event: "Trained") -> None:
+    def _show_trained(self, event: Trained) -> None:
         self.close()
         self._show_curve()
         if event.metrics:
-            show_evaluation(self.console, event.metrics, event.per_label, event.eval_examples, "held-out examples")
-        best = f", best of step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
+            title = f"Evaluation on {event.eval_examples:,} held-out examples"
+            show_evaluation(self.console, event.metrics, event.per_label, title)
+        best = f", best weights from step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
         early = ", stopped early" * event.stopped_early
-        told = (
-            f"{event.output} ({event.steps:,} steps{best}{early}; {duration(event.seconds)} of training, "
+        model = (
+            f"{event.output} ({event.steps:,} steps{best}{early}; trained for {duration(event.seconds)} at "
             f"{event.tokens_per_second:,.0f} tokens/s)"
         )
-        section(self.console, "Model", told)
+        section(self.console, "Model", model)
 
     def _show_curve(self) -> None:
-        curves = {"loss": _means(self.losses)}
+        curves = {"loss": _bin_means(self.losses)}
         if self.evaluations:
             name = next(iter(self.evaluations[0].metrics))
             curves[name] = [evaluation.metrics[name] for evaluation in self.evaluations]
         width = max((len(points) for points in curves.values()), default=0)
-        drawn = [
-            {"": name, "first": points[0], " ": curve(points, width), "last": points[-1]}
+        rows = [
+            {"": name, "first": points[0], " ": sparkline(points, width), "last": points[-1]}
             for name, points in curves.items()
             if len(points) > 1
         ]
-        if drawn:
-            section(self.console, "Learning curve", table(drawn))
+        if rows:
+            section(self.console, "Learning curve", table(rows))
 
 
-def _means(values: Sequence[float]) -> list[float]:
-    """Values in order, as the means of at most CURVE parts of equal size."""
-    size = math.ceil(len(values) / CURVE)
-    parts = [values[start : start + size] for start in range(0, len(values), size)] if values else []
-    return [sum(part) / len(part) for part in parts]
+def _bin_means(values: Sequence[float]) -> list[float]:
+    """The means of at most CURVE_WIDTH consecutive bins of equal size."""
+    size = math.ceil(len(values) / CURVE_WIDTH)
+    bins = [values[start : start + size] for start in range(0, len(values), size)] if values else []
+    return [sum(one) / len(one) for one in bins]
 
 
-def curve(points: Sequence[float], width: int) -> str:
-    """A line of bars of eight heights, from the lowest point to the highest; few points are drawn as wide as many."""
+def sparkline(points: Sequence[float], width: int) -> str:
+    """Points as block characters of eight heights, from the minimum to the maximum, stretched to `width` columns."""
     low, high = min(points), max(points)
-    drawn = [points[position * len(points) // width] for position in range(width)]
-    return "".join(BARS[round((point - low) / ((high - low) or 1) * (len(BARS) - 1))] for point in drawn)
+    stretched = [points[column * len(points) // width] for column in range(width)]
+    return "".join(BLOCKS[round((point - low) / ((high - low) or 1) * (len(BLOCKS) - 1))] for point in stretched)

@@ -1,4 +1,4 @@
-"""What people get wrong: one line on stderr that says what, where and what to do, exit code 2, and nothing written."""
+"""User errors: one line on stderr that says what, where and how to fix it, exit code 2, and no files written."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 TASK = "text-classification"
 GOOD = "a fine film,good\na dull film,bad\n"
 
-# name: (file, its content, more of the command, words of the message)
+# name: (file, its content, more arguments, parts of the message)
 BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, ...]]] = {
     "a file that is not there": (
         "raeding.csv",
@@ -132,20 +132,20 @@ BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, 
 
 @pytest.fixture(autouse=True)
 def _files(folder: Path, tiny: Path) -> None:
-    """Good ones, beside which the bad ones stand."""
+    """Valid files and a model."""
     (folder / "reading.csv").write_text(f"text,label\n{GOOD}a good film,good\na bad film,bad\n")
     (folder / "names.txt").write_text("bad\ngood\n")
     shutil.copytree(tiny, folder / "tiny")
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Everything in a folder, with its content."""
+    """All files of a folder with their content."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
 @pytest.fixture
 def refused(headway, folder: Path) -> Callable[..., str]:
-    """Runs a command that must be refused in one line, without a trace on the disk or on stdout; returns the line."""
+    """Runs a command that must fail with one line on stderr and change no file; returns the line."""
 
     def run(*arguments: object) -> str:
         before = snapshot(folder)
@@ -164,7 +164,7 @@ def train(*more: object) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_training_refuses(refused, name):
+def test_training_refuses_invalid_data(refused, name):
     file, content, more, words = BAD_FILES[name]
     if content is not None:
         Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -174,7 +174,7 @@ def test_training_refuses(refused, name):
 
 
 @pytest.mark.parametrize("name", [name for name, bad in BAD_FILES.items() if not bad[2]])
-def test_check_names_the_same_places(headway, folder, name):
+def test_check_reports_the_same_errors_in_one_line(headway, folder, name):
     file, content, _, words = BAD_FILES[name]
     if content is not None:
         Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -191,7 +191,7 @@ def test_check_names_the_same_places(headway, folder, name):
     "name",
     ["a file that is not there", "an empty file", "an image", "a broken line of JSON", "a row with too many fields"],
 )
-def test_a_trained_model_refuses_the_same_files(refused, trained, command, name):
+def test_a_trained_model_refuses_invalid_files(refused, trained, command, name):
     file, content, _, words = BAD_FILES[name]
     if content is not None:
         Path(file).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -201,7 +201,7 @@ def test_a_trained_model_refuses_the_same_files(refused, trained, command, name)
         assert word in line
 
 
-def test_evaluating_on_an_unknown_label_is_refused(refused, trained):
+def test_evaluation_refuses_an_unknown_label(refused, trained):
     Path("test.csv").write_text("text,label\na film,good\na meal,ugly\n")
     line = refused("evaluate", trained, "--data", "test.csv")
     assert "test.csv, line 3" in line
@@ -280,7 +280,7 @@ def test_a_broken_trained_model_is_refused(refused, trained, damage):
         ("reading.csv", ("reading.csv is a file", "a model is a folder")),
     ],
 )
-def test_a_model_that_is_not_there_is_refused(refused, model, words):
+def test_a_missing_model_is_refused(refused, model, words):
     for command in (
         train("--model", model),
         ("predict", model, "a film"),
@@ -291,21 +291,21 @@ def test_a_model_that_is_not_there_is_refused(refused, model, words):
             assert word in line
 
 
-def test_a_model_without_a_head_does_not_answer(refused):
+def test_a_model_without_a_task_head_cannot_predict(refused):
     assert "headway train TASK --model tiny" in refused("predict", "tiny", "a film")
 
 
-def test_without_a_built_in_model_one_must_be_named(refused, monkeypatch):
+def test_without_a_built_in_model_the_model_is_required(refused, monkeypatch):
     monkeypatch.setattr("headway.core.checkpoints.hub.BUILT_IN", {})
     line = refused("train", TASK, "--data", "reading.csv", "--output", "model")
     assert "--model is missing" in line
     assert "bert-base-uncased" in line
 
 
-# Where things go.
+# Output.
 
 
-def test_an_output_that_exists_is_not_overwritten(refused):
+def test_an_existing_output_is_not_overwritten(refused):
     Path("model").mkdir()
     Path("model/thesis.txt").write_text("years of work")
     line = refused(*train("--output", "model"))
@@ -314,7 +314,7 @@ def test_an_output_that_exists_is_not_overwritten(refused):
     assert "not a model folder" in refused(*train("--output", "model", "--overwrite"))
 
 
-def test_an_answers_file_needs_an_ending_that_says_its_form(refused, trained):
+def test_an_output_file_needs_a_known_ending(refused, trained):
     line = refused("predict", trained, "a film", "--output", "answers.xlsx")
     assert "answers.xlsx" in line
     assert ".jsonl, .csv or .tsv" in line
@@ -322,7 +322,7 @@ def test_an_answers_file_needs_an_ending_that_says_its_form(refused, trained):
 
 @contextmanager
 def full_disk(bytes_left: int) -> Iterator[None]:
-    """No file can become larger than so many bytes, which is a full disk to whoever writes."""
+    """Limits the size of files, which has the same effect as a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:
@@ -335,7 +335,7 @@ def full_disk(bytes_left: int) -> Iterator[None]:
     ("bytes_left", "steps", "what"),
     [(5_000, ("--max-steps", "100", "--save-steps", "1000"), "log.jsonl"), (20_000, (), "checkpoint-000001")],
 )
-def test_a_full_disk_stops_training_and_leaves_nothing(headway, folder, bytes_left, steps, what):
+def test_a_full_disk_stops_training_and_leaves_no_files(headway, folder, bytes_left, steps, what):
     before = snapshot(folder)
     with full_disk(bytes_left):
         ran = headway(*train("--output", "model", *steps))
@@ -344,7 +344,7 @@ def test_a_full_disk_stops_training_and_leaves_nothing(headway, folder, bytes_le
     assert snapshot(folder) == before
 
 
-def test_a_full_disk_stops_prediction_and_leaves_nothing(headway, folder, trained):
+def test_a_full_disk_stops_prediction_and_leaves_no_files(headway, folder, trained):
     Path("many.jsonl").write_text('{"text": "a rather fine film"}\n' * 200)
     before = snapshot(folder)
     with full_disk(4_000):
@@ -354,7 +354,7 @@ def test_a_full_disk_stops_prediction_and_leaves_nothing(headway, folder, traine
     assert snapshot(folder) == before
 
 
-# What is typed.
+# Arguments.
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_a_full_disk_stops_prediction_and_leaves_nothing(headway, folder, traine
         (train("--epoch", "3"), ("--epoch", "--epochs", "headway train --help")),
         (train("--epochs", "three"), ("--epochs three", "a number")),
         (train("--epochs", "-1"), ("epochs", "-1", "above 0")),
-        (train("--batch-size", "2.5"), ("--batch-size 2.5", "a whole number")),
+        (train("--batch-size", "2.5"), ("--batch-size 2.5", "an integer")),
         (train("--eval-fraction", "2"), ("--eval-fraction 2", "from 0 to below 1")),
         (train("--schedule", "square"), ("schedule", "square", "linear, cosine, constant")),
         (train("--class-weight", "heavy"), ("class_weight='heavy'", "balanced")),
@@ -382,7 +382,7 @@ def test_a_full_disk_stops_prediction_and_leaves_nothing(headway, folder, traine
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else None,
 )
-def test_a_slip_of_the_hand_is_explained(refused, arguments, words):
+def test_an_invalid_argument_is_explained(refused, arguments, words):
     line = refused(*arguments)
     for word in words:
         assert word in line
@@ -392,7 +392,9 @@ def test_a_slip_of_the_hand_is_explained(refused, arguments, words):
     ("option", "value", "words"),
     [("--trackers", "notebook", ("notebook", "Install")), ("--device", "mps:7", ("mps:7", "auto"))],
 )
-def test_what_this_machine_does_not_have_is_refused_before_anything_is_written(headway, folder, option, value, words):
+def test_options_that_this_machine_does_not_support_are_refused_before_files_are_written(
+    headway, folder, option, value, words
+):
     before = snapshot(folder)
     ran = headway(*train("--output", "model", option, value))
     assert ran.code == 2
@@ -402,8 +404,8 @@ def test_what_this_machine_does_not_have_is_refused_before_anything_is_written(h
     assert snapshot(folder) == before
 
 
-def test_a_second_text_is_refused_where_the_model_reads_one(refused, trained):
-    assert "--pair: the model reads text only" in refused("predict", trained, "a film", "--pair", "a meal")
+def test_a_second_text_is_refused_by_a_model_of_single_texts(refused, trained):
+    assert "--pair: the model reads only text" in refused("predict", trained, "a film", "--pair", "a meal")
 
 
 @pytest.mark.parametrize(
@@ -414,12 +416,12 @@ def test_a_second_text_is_refused_where_the_model_reads_one(refused, trained):
         ("colour: red\n", ("run.yaml", "colour", "headway train --help")),
         ("epochs: many\n", ("--epochs many", "a number")),
         ("multi-label: 3\n", ("run.yaml", "multi-label", "true or false")),
-        ("epochs: [3\n", ("run.yaml", "no valid YAML", "Correct it")),
+        ("epochs: [3\n", ("run.yaml", "invalid YAML", "Correct the file")),
         ("- epochs\n", ("run.yaml", "option: value")),
         (None, ("run.yaml", "no such file")),
     ],
 )
-def test_a_file_of_options_with_a_fault_is_refused(refused, content, words):
+def test_an_invalid_configuration_file_is_refused(refused, content, words):
     if content is not None:
         Path("run.yaml").write_text(content)
     line = refused(*train("--config", "run.yaml"))
@@ -427,10 +429,10 @@ def test_a_file_of_options_with_a_fault_is_refused(refused, content, words):
         assert word in line
 
 
-# In a process of its own, as it is really run.
+# In a separate process, as users run it.
 
 
-def test_the_program_itself_refuses_in_one_line(folder):
+def test_the_program_itself_prints_one_line(folder):
     file, content, _, words = BAD_FILES["a row with too many fields"]
     Path(file).write_text(str(content))
     before = snapshot(folder)

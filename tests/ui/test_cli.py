@@ -1,4 +1,4 @@
-"""The command line, from a labelled file to a model that predicts, as people use it."""
+"""The command line, from a data file to predictions."""
 
 import csv
 import io
@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from headway import tasks
+from headway.core.generation.generation_config import GenerationConfig
 from headway.core.options import option, options_of
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification
 from headway.ui import cli
-from headway.ui.options import ALIASES
+from headway.ui.options import ALIASES, task_options, training_options
 from headway.ui.training_view import TrainingView
 from safetensors.torch import load_file
 
@@ -37,7 +38,7 @@ def weights_equal(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
-# What there is.
+# Help and lists.
 
 
 def test_help_lists_every_command(headway):
@@ -46,11 +47,11 @@ def test_help_lists_every_command(headway):
     assert all(name in ran.out for name in cli.COMMANDS)
 
 
-def test_no_command_is_a_call_for_help(headway):
+def test_without_a_command_the_help_is_shown(headway):
     assert headway() == headway("--help")
 
 
-def test_help_is_there_at_once_and_loads_nothing_large():
+def test_help_is_fast_and_imports_no_large_library():
     code = """
 import sys, time
 from headway.ui.cli import main
@@ -64,7 +65,7 @@ print(*sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_every_command_explains_itself(headway, command):
+def test_every_command_has_a_help_page(headway, command):
     ran = headway(command, "--help")
     assert ran.code == 0
     assert "--config" in ran.out
@@ -90,10 +91,9 @@ def test_every_option_of_every_task_is_an_option_of_a_command(headway, monkeypat
             assert f"--{text.name} " in out
 
 
-def test_aliases_stand_for_options_that_there_are():
-    from headway.ui.options import task_options, training_options
-
-    names = {one.name.replace("_", "-") for one in (*training_options(), *task_options())}
+def test_every_alias_refers_to_an_existing_option():
+    options = (*training_options(), *task_options(), *options_of(GenerationConfig))
+    names = {one.public_name.replace("_", "-") for one in options}
     names |= {"model", "data", "eval-data", "output", "overwrite"}
     assert {meaning.partition("=")[0] for meaning in ALIASES.values()} <= names
 
@@ -108,7 +108,7 @@ def test_tasks_lists_every_task(headway):
     assert [row["task"] for row in only_json(headway("tasks", "--json").out)["tasks"]] == list(tasks.TASKS)
 
 
-def test_models_lists_the_built_in_ones_and_says_what_else_can_be_given(headway, monkeypatch, tiny):
+def test_models_lists_the_built_in_models_and_the_other_sources(headway, monkeypatch, tiny):
     from headway.core.checkpoints import hub
 
     monkeypatch.setitem(hub.BUILT_IN, "tiny-one", tiny)
@@ -121,7 +121,7 @@ def test_models_lists_the_built_in_ones_and_says_what_else_can_be_given(headway,
 # Training.
 
 
-def test_a_file_becomes_a_model_that_answers(headway, reviews, tiny):
+def test_a_model_trained_on_a_file_predicts_the_right_labels(headway, reviews, tiny):
     ran = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", "--epochs", "8",
                   "--learning-rate", "0.005", "--batch-size", "8", "--precision", "fp32")  # fmt: skip
     assert ran.code == 0
@@ -130,9 +130,9 @@ def test_a_file_becomes_a_model_that_answers(headway, reviews, tiny):
     assert [line.split()[0] for line in ran.out.splitlines()] == ["good", "bad"]
 
 
-def test_training_tells_what_it_does(headway, reviews, tiny):
+def test_training_prints_what_it_inferred_its_progress_and_its_results(headway, reviews, tiny):
     out = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", *QUICK).out
-    assert 'label: column "label" (by name)' in out  # what was guessed
+    assert 'label: column "label" (by name)' in out  # what was inferred
     assert "each text has one label" in out
     assert re.search(r"good +what a good film", out)  # the first rows
     assert "labels: good (29), bad (29)" in out  # the check
@@ -140,11 +140,11 @@ def test_training_tells_what_it_does(headway, reviews, tiny):
     assert re.search(r"step 2 of 2 +loss \d\.\d+ +[\d,]+ tokens/s +0:00 left", out)
     assert re.search(r"epoch +1\.00 +accuracy \d\.\d+", out)  # a line for each evaluation
     assert re.search(r"good( +\d\.\d{3}){3} +3", out)  # the table of labels
-    assert 'headway predict model "a text of your own"' in out
-    assert "\x1b" not in out  # no colours where there is no terminal
+    assert 'headway predict model "your text"' in out
+    assert "\x1b" not in out  # no colours outside a terminal
 
 
-def test_the_only_line_of_stdout_is_json_when_asked_for(headway, reviews, tiny):
+def test_with_json_stdout_is_one_line_of_json(headway, reviews, tiny):
     ran = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", *QUICK, "--json")
     result = only_json(ran.out)
     assert result.keys() >= RESULT_KEYS
@@ -154,7 +154,7 @@ def test_the_only_line_of_stdout_is_json_when_asked_for(headway, reviews, tiny):
     assert "epoch" in ran.err
 
 
-def test_options_reach_the_task_and_the_training(headway, reviews, tiny):
+def test_options_reach_the_task_and_the_training_loop(headway, reviews, tiny):
     headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", "--max-length", "16",
             "--long-texts", "cut", "--class-weight", "balanced", "--max-steps", "3", "--batch-size", "4",
             "--learning-rate", "1e-4", "--schedule", "cosine", "--max-grad-norm", "none", "--seed", "7")  # fmt: skip
@@ -167,7 +167,7 @@ def test_options_reach_the_task_and_the_training(headway, reviews, tiny):
     assert (training["schedule"], training["max_grad_norm"], training["seed"]) == ("cosine", None, 7)
 
 
-def test_the_long_names_of_transformers_are_understood(headway, reviews, tiny):
+def test_the_option_names_of_transformers_are_accepted(headway, reviews, tiny):
     headway("train", TASK, "--train_file", reviews, "--model_name_or_path", tiny, "--output_dir", "model",
             "--num_train_epochs=1", "--per_device_train_batch_size", "16", "--warmup_ratio", "0.5",
             "--max_seq_length", "20", "--lr-scheduler-type", "constant")  # fmt: skip
@@ -178,14 +178,14 @@ def test_the_long_names_of_transformers_are_understood(headway, reviews, tiny):
     assert training["schedule"] == "constant"
 
 
-def test_a_batch_size_per_device_is_refused_where_it_would_mean_something_else(headway, reviews, monkeypatch):
+def test_a_batch_size_per_device_is_refused_in_a_distributed_run(headway, reviews, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     ran = headway("train", TASK, "--data", reviews, "--per-device-train-batch-size", "8", "--output", "model")
     assert ran.code == 2
     assert "--batch-size" in ran.err
 
 
-def test_columns_may_be_numbered_and_a_pair_be_read(headway, tiny):
+def test_columns_can_be_given_by_index_and_texts_can_be_pairs(headway, tiny):
     lines = [f"{i}\t{text}\ta {text.split()[-1]}\t{label}" for i, (text, label) in enumerate(PAIRS)]
     Path("pairs.tsv").write_text("\n".join(lines) + "\n")
     ran = headway("train", TASK, "--data", "pairs.tsv", "--no-header", "--text", "1", "--pair", "2", "--label", "3",
@@ -199,7 +199,7 @@ def test_columns_may_be_numbered_and_a_pair_be_read(headway, tiny):
 PAIRS = [(f"what a {a} {b}", a) for a in ("good", "bad") for b in ("film", "meal", "song", "walk")] * 3
 
 
-def test_several_labels_come_from_columns_of_0_and_1(headway, tiny):
+def test_columns_of_0_and_1_become_a_multi_label_task(headway, tiny):
     rows = [f"{text},{int(label == 'good')},{int('film' in text)}" for text, label in PAIRS]
     Path("flags.csv").write_text("\n".join(["message,nice,film", *rows]) + "\n")
     ran = headway("train", TASK, "--data", "flags.csv", "--label", "nice,film", "--model", tiny, "--output", "model",
@@ -210,7 +210,7 @@ def test_several_labels_come_from_columns_of_0_and_1(headway, tiny):
     assert set(answer["labels"]) <= {"nice", "film"}
 
 
-def test_the_form_of_the_label_can_be_said_outright(headway, tiny):
+def test_the_problem_type_can_be_set_explicitly(headway, tiny):
     Path("stars.csv").write_text("\n".join(["text,label", *(f"{t},{1 + 4 * (y == 'good')}" for t, y in PAIRS)]) + "\n")
     command = ("train", TASK, "--data", "stars.csv", "--model", tiny, *QUICK)
     headway(*command, "--output", "classes")
@@ -220,7 +220,7 @@ def test_the_form_of_the_label_can_be_said_outright(headway, tiny):
     assert re.match(r"-?\d+\.\d\d +a meal", headway("predict", "number", "a meal").out)
 
 
-def test_ids_get_the_names_that_a_file_gives_them(headway, tiny):
+def test_label_ids_are_named_by_a_file(headway, tiny):
     Path("ids.csv").write_text("\n".join(["text,label", *(f"{t},{int(y == 'good')}" for t, y in PAIRS)]) + "\n")
     Path("names.txt").write_text("negative\npositive\n")
     headway("train", TASK, "--data", "ids.csv", "--label-names", "names.txt", "--model", tiny, "--output", "model",
@@ -228,10 +228,10 @@ def test_ids_get_the_names_that_a_file_gives_them(headway, tiny):
     assert json.loads(Path("model/config.json").read_text())["id2label"] == {"0": "negative", "1": "positive"}
 
 
-# The file of a run.
+# Configuration files.
 
 
-def test_a_run_is_repeated_bit_for_bit_from_its_file_in_another_folder(headway, reviews, tiny, monkeypatch):
+def test_a_run_is_repeated_bit_for_bit_from_its_run_file_in_another_folder(headway, reviews, tiny, monkeypatch):
     ran = headway("train", TASK, "--data", reviews, "--model", os.path.relpath(tiny), "--output", "first", "--epochs",
                   "2", "--max-length", "24", "--max-grad-norm", "none", "--text", "text")  # fmt: skip
     assert ran.code == 0
@@ -242,7 +242,9 @@ def test_a_run_is_repeated_bit_for_bit_from_its_file_in_another_folder(headway, 
     assert yaml.safe_load(Path("../first/run.yaml").read_text()) == yaml.safe_load(Path("second/run.yaml").read_text())
 
 
-def test_a_file_holds_options_under_any_of_their_names_and_what_is_typed_wins(headway, reviews, tiny):
+def test_a_configuration_file_accepts_every_name_of_an_option_and_the_command_line_takes_precedence(
+    headway, reviews, tiny
+):
     settings = {"task": TASK, "data": str(reviews), "model": str(tiny), "num_train_epochs": 3, "batch-size": 16}
     more = {"learning_rate": 1e-3, "label": "label", "header": True, "json": True, "multi-label": False}
     Path("run.yaml").write_text(yaml.safe_dump(settings | more))
@@ -252,7 +254,7 @@ def test_a_file_holds_options_under_any_of_their_names_and_what_is_typed_wins(he
     assert json.loads(Path("model/headway.json").read_text())["training"]["learning_rate"] == 1e-3
 
 
-def test_a_list_in_the_file_is_an_option_given_several_times(headway, tiny):
+def test_a_list_in_a_configuration_file_equals_a_repeated_option(headway, tiny):
     rows = [f"{text},{int(label == 'good')},{int('film' in text)}" for text, label in PAIRS]
     Path("flags.csv").write_text("\n".join(["message,nice,film", *rows]) + "\n")
     Path("run.yaml").write_text("data: flags.csv\nlabel: [nice, film]\n")
@@ -264,19 +266,19 @@ def test_a_list_in_the_file_is_an_option_given_several_times(headway, tiny):
 
 
 def interrupt_after(monkeypatch, saves: int) -> None:
-    """Ctrl-C right after so many checkpoints."""
+    """Simulates Ctrl-C right after a number of checkpoints."""
     show, seen = TrainingView.show, []
 
-    def show_and_stop(self, event):
+    def show_and_interrupt(self, event):
         show(self, event)
         seen.append(type(event).__name__)
         if seen.count("Saved") == saves and seen[-1] in ("Saved", "Step"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TrainingView, "show", show_and_stop)
+    monkeypatch.setattr(TrainingView, "show", show_and_interrupt)
 
 
-def test_an_interrupted_training_says_how_to_go_on_and_does(headway, reviews, tiny, monkeypatch):
+def test_an_interrupted_run_says_how_to_resume_and_resumes_exactly(headway, reviews, tiny, monkeypatch):
     command = ("train", TASK, "--data", reviews, "--model", tiny, *QUICK, "--epochs", "3", "--output")
     assert headway(*command, "whole").code == 0
     with monkeypatch.context() as patch:
@@ -284,18 +286,18 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(headway, reviews, ti
         ran = headway(*command, "model")
     assert ran.code == 130
     assert ran.err == (
-        "headway: interrupted at step 4. The checkpoint of step 4 is kept: "
-        "the same command with --resume goes on from there.\n"
+        "headway: interrupted at step 4. The checkpoint of step 4 is saved; "
+        "run the same command with --resume to continue.\n"
     )
     assert not Path("model").exists()
-    assert headway(*command, "model").code == 2  # not lost by accident
+    assert headway(*command, "model").code == 2  # an interrupted run is not overwritten by accident
     ran = headway(*command, "model", "--resume")
     assert ran.code == 0
-    assert "goes on after step 4" in ran.out
+    assert "resumed after step 4" in ran.out
     assert weights_equal(Path("whole"), Path("model"))
 
 
-def test_an_interruption_before_the_first_checkpoint_leaves_nothing(headway, folder, reviews, tiny, monkeypatch):
+def test_an_interruption_before_the_first_checkpoint_leaves_no_files(headway, folder, reviews, tiny, monkeypatch):
     interrupt_after(monkeypatch, 0)
     before = set(folder.iterdir())
     ran = headway("train", TASK, "--data", reviews, "--model", tiny, *QUICK, "--output", "model")
@@ -304,17 +306,17 @@ def test_an_interruption_before_the_first_checkpoint_leaves_nothing(headway, fol
     assert set(folder.iterdir()) == before
 
 
-def listen_to_ctrl_c():
-    """Tests may run in the background, where shells make programs deaf to it."""
+def enable_ctrl_c():
+    """Background processes of a shell ignore SIGINT, and tests may run in one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_ends_with_one_line(reviews, tiny):
+def test_ctrl_c_prints_one_line(reviews, tiny):
     command = [sys.executable, "-m", "headway.ui.cli", "train", TASK, "--data", str(reviews), "--model", str(tiny)]
     with subprocess.Popen(
         [*command, "--output", "model", "--max-steps", "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=listen_to_ctrl_c,
+        preexec_fn=enable_ctrl_c,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
@@ -323,13 +325,13 @@ def test_ctrl_c_ends_with_one_line(reviews, tiny):
                 break
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.fullmatch(r"headway: interrupted at step \d+\. The checkpoint of step \d+ is kept.*\n", errors)
+    assert re.fullmatch(r"headway: interrupted at step \d+\. The checkpoint of step \d+ is saved.*\n", errors)
 
 
-# Use.
+# Evaluation and prediction.
 
 
-def test_evaluate_prints_the_figures_and_a_table(headway, trained, reviews):
+def test_evaluate_prints_the_metrics_and_a_table_of_labels(headway, trained, reviews):
     ran = headway("evaluate", trained, "--data", reviews)
     assert re.search(r"bad( +\d\.\d{3}){3} +32", ran.out)
     assert re.search(r"accuracy 0\.9|accuracy 1\.0", ran.out)
@@ -339,13 +341,13 @@ def test_evaluate_prints_the_figures_and_a_table(headway, trained, reviews):
     assert [row["label"] for row in result["per_label"]] == ["bad", "good"]
 
 
-def test_one_text_is_answered_with_every_label(headway, trained):
+def test_a_single_text_gets_the_score_of_every_label(headway, trained):
     out = headway("predict", trained, "what a lovely song").out
     assert re.match(r"good +0\.\d\d +what a lovely song\n", out)
     assert re.search(r"bad +0\.\d+", out)
 
 
-def test_json_gives_a_line_for_each_text(headway, trained):
+def test_json_has_one_line_per_text(headway, trained):
     lines = headway("predict", trained, "such a fine book", "such a dull book", "--json").out.splitlines()
     answers = [json.loads(line) for line in lines]
     assert [answer["text"] for answer in answers] == ["such a fine book", "such a dull book"]
@@ -355,11 +357,11 @@ def test_json_gives_a_line_for_each_text(headway, trained):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv"])
-def test_a_file_comes_back_with_its_own_columns_beside_the_answers(headway, trained, ending):
+def test_the_columns_of_a_file_are_kept_beside_the_predictions(headway, trained, ending):
     Path("in.csv").write_text('id,text,label\n7,"what a good, good book",?\n8,such a dull book,?\n')
     ran = headway("predict", trained, "--data", "in.csv", "--output", f"out.{ending}")
     assert ran.code == 0
-    assert "2 answers" in ran.out
+    assert "2 predictions" in ran.out
     text = Path(f"out.{ending}").read_text(encoding="utf-8")
     if ending == "jsonl":
         rows = [json.loads(line) for line in text.splitlines()]
@@ -372,12 +374,12 @@ def test_a_file_comes_back_with_its_own_columns_beside_the_answers(headway, trai
     assert [row["predicted_label"] for row in rows] == ["good", "bad"]
 
 
-def test_the_output_of_predict_is_summed_up_in_json(headway, trained, reviews):
+def test_json_summarises_the_output_of_predict(headway, trained, reviews):
     result = only_json(headway("predict", trained, "--data", reviews, "--output", "out.jsonl", "--json").out)
     assert (result["output"], result["examples"]) == ("out.jsonl", 64)
 
 
-def test_an_answers_file_is_not_overwritten_unasked(headway, trained, reviews):
+def test_an_output_file_is_only_overwritten_on_request(headway, trained, reviews):
     Path("out.jsonl").write_text("precious")
     ran = headway("predict", trained, "--data", reviews, "--output", "out.jsonl")
     assert ran.code == 2
@@ -386,7 +388,7 @@ def test_an_answers_file_is_not_overwritten_unasked(headway, trained, reviews):
     assert headway("predict", trained, "--data", reviews, "--output", "out.jsonl", "--overwrite").code == 0
 
 
-def test_without_an_output_the_answers_are_printed(headway, trained, reviews):
+def test_without_an_output_the_predictions_are_printed(headway, trained, reviews):
     lines = headway("predict", trained, "--data", reviews).out.splitlines()
     assert len(lines) == 64
     assert lines[0].endswith("what a good film")
@@ -413,7 +415,7 @@ def test_texts_that_look_like_options_follow_a_double_dash(headway, trained):
 
 @pytest.fixture
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a person sat at a terminal of 60 columns."""
+    """Simulates a terminal with 60 columns."""
     from rich.console import Console
 
     monkeypatch.setenv("COLUMNS", "60")
@@ -422,28 +424,28 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_terminal")
-def test_a_bar_is_drawn_where_there_is_a_terminal(headway, reviews, tiny):
+def test_a_terminal_shows_a_progress_bar(headway, reviews, tiny):
     out = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", *QUICK).out
     assert "━" in out
     assert re.search(r"\d of 2", out)
     assert "tokens/s" in out
-    assert "step 2 of 2" not in out  # the lines that stand for the bar elsewhere
+    assert "step 2 of 2" not in out  # the lines that replace the bar outside a terminal
 
 
 @pytest.mark.usefixtures("_terminal")
-def test_answers_are_counted_where_there_is_a_terminal(headway, trained, reviews):
+def test_a_terminal_shows_the_number_of_predictions(headway, trained, reviews):
     ran = headway("predict", trained, "--data", reviews, "--output", "out.jsonl")
-    assert re.search(r"64 answers +[\d,]+ a second", ran.err)
+    assert re.search(r"64 predictions +[\d,]+ per second", ran.err)
 
 
 @pytest.mark.usefixtures("_terminal")
-def test_long_texts_stay_on_one_line_of_a_narrow_terminal(headway, trained):
+def test_long_texts_are_truncated_to_one_line_of_a_terminal(headway, trained):
     line = headway("predict", trained, "a lovely film " * 10, "a fine meal").out.splitlines()[0]
     assert line.endswith("…")
     assert len(line) <= 60 + len("\x1b[1m\x1b[0m")
 
 
-def test_a_closed_pipe_is_no_error(trained, reviews):
+def test_a_closed_pipe_prints_no_error(trained, reviews):
     reviews.write_text("text,label\n" + "a rather good film and a long story about it,good\n" * 4000)
     command = f"{sys.executable} -m headway.ui.cli predict {trained} --data {reviews} --json"
     run = subprocess.run(
@@ -454,10 +456,10 @@ def test_a_closed_pipe_is_no_error(trained, reviews):
     assert run.returncode == cli.CLOSED_PIPE
 
 
-# Looking data over.
+# Data checks.
 
 
-def test_check_tells_what_is_right_and_what_is_wrong(headway, reviews):
+def test_check_reports_the_labels_and_the_rows_with_errors(headway, reviews):
     ran = headway("check", TASK, "--data", reviews)
     assert ran.code == 0
     assert "labels: good (32), bad (32)" in ran.out
@@ -466,10 +468,10 @@ def test_check_tells_what_is_right_and_what_is_wrong(headway, reviews):
     assert ran.code == 2
     assert "line 66" in ran.out
     assert "line 68" in ran.out
-    assert ran.err == "headway: reviews.csv cannot be trained on as it is: 2 things above must be mended first.\n"
+    assert ran.err == "headway: reviews.csv cannot be used for training: fix the 2 errors listed above first.\n"
 
 
-def test_check_counts_the_tokens_of_a_model(headway, reviews, tiny):
+def test_check_measures_texts_in_characters_or_in_tokens_of_a_model(headway, reviews, tiny):
     assert only_json(headway("check", TASK, "--data", reviews, "--json").out)["lengths"]["unit"] == "characters"
     report = only_json(headway("check", TASK, "--data", reviews, "--model", tiny, "--json").out)
     assert report["lengths"]["unit"] == "tokens"
@@ -480,48 +482,48 @@ def test_check_counts_the_tokens_of_a_model(headway, reviews, tiny):
 
 @dataclass(frozen=True)
 class Sparkling(TextClassification):
-    """A task with an option of its own."""
+    """A task with an additional option."""
 
     sparkle: int = option(3, "How much it sparkles.")
     name = "sparkling"
 
 
-def test_a_new_task_needs_no_new_code_here(headway, reviews, tiny, monkeypatch):
+def test_a_new_task_needs_no_change_to_the_command_line(headway, reviews, tiny, monkeypatch):
     monkeypatch.setitem(tasks.TASKS, "sparkling", Sparkling)
     monkeypatch.setenv("COLUMNS", "300")
-    assert "How much it sparkles. Left out: 3." in headway("train", "--help").out
+    assert "How much it sparkles. Default: 3." in headway("train", "--help").out
     command = ("--data", reviews, "--model", tiny, *QUICK, "--sparkle", "5", "--output", "model")
     assert headway("train", "sparkling", *command).code == 0
     assert json.loads(Path("model/headway.json").read_text())["options"]["sparkle"] == 5
     ran = headway("train", TASK, *command, "--overwrite")
     assert ran.code == 2
-    assert ran.err.startswith(f"headway: --sparkle is no option of {TASK}. It has: --max-length, ")
+    assert ran.err.startswith(f"headway: --sparkle is not an option of {TASK}. Its options are: --max-length, ")
 
 
-# The surroundings.
+# The environment.
 
 
-def test_offline_is_said_before_anything_reads_it(headway, monkeypatch):
+def test_offline_sets_the_variable_that_the_hub_library_reads(headway, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     headway("models", "--offline")
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-def test_only_the_first_of_several_processes_speaks(headway, trained, monkeypatch):
+def test_only_the_main_process_prints(headway, trained, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert headway("predict", trained, "a fine film").out == ""
     assert headway("predict", trained, "a fine film", "--json").out == ""
     assert headway("tasks").out == ""
 
 
-def test_a_terminal_without_the_letters_is_no_reason_to_stop(trained, monkeypatch):
+def test_characters_that_the_terminal_cannot_encode_are_replaced(trained, monkeypatch):
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
     assert cli.main(["predict", str(trained), "what a good café"]) == 0
     assert b"what a good caf?" in shown.getvalue()
 
 
-def test_debug_shows_where_an_error_arose(headway):
+def test_debug_prints_the_traceback(headway):
     ran = headway("check", TASK, "--data", "nothing.csv", "--debug")
     assert ran.code == 2
     assert "Traceback" in ran.err
@@ -529,7 +531,7 @@ def test_debug_shows_where_an_error_arose(headway):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_and_one_speaks(reviews, tiny):
+def test_two_processes_train_one_model_and_one_prints(reviews, tiny):
     command = f"train {TASK} --data {reviews} --model {tiny} --output model --epochs 1 --json --device cpu"
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "headway.ui.cli"]
     run = subprocess.run(
@@ -540,7 +542,7 @@ def test_two_processes_train_one_model_and_one_speaks(reviews, tiny):
     assert run.stderr.count("Learning curve") <= 1
 
 
-def test_predictions_in_half_precision_are_nearly_the_same(headway, trained, reviews):
+def test_bf16_gives_nearly_the_same_accuracy_as_fp32(headway, trained, reviews):
     asked = ["evaluate", trained, "--data", reviews, "--json"]
     full, half = (json.loads(headway(*asked, "--precision", name).out.splitlines()[-1]) for name in ("fp32", "bf16"))
     assert half["metrics"]["accuracy"] == pytest.approx(full["metrics"]["accuracy"], abs=0.05)

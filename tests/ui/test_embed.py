@@ -1,4 +1,4 @@
-"""headway embed, headway search, headway words."""
+"""headway embed, headway search and headway words."""
 
 import csv
 import json
@@ -23,11 +23,11 @@ def texts(folder: Path) -> Path:
 def test_a_column_becomes_vectors_in_the_order_of_the_rows(headway, tiny, texts):
     ran = headway("embed", tiny, "--data", texts, "--text", "review", "--output", "vectors.npy")
     assert ran.code == 0
-    assert "vectors.npy: 3 vectors of 32 numbers" in ran.out
+    assert "vectors.npy: 3 vectors with 32 dimensions" in ran.out
     np.testing.assert_allclose(np.load("vectors.npy"), Embedder(tiny).embed(TEXTS), atol=1e-6)
 
 
-def test_rows_come_back_beside_their_vectors(headway, tiny, texts):
+def test_rows_are_written_with_their_vectors(headway, tiny, texts):
     ran = headway("embed", tiny, "--data", texts, "--output", "vectors.jsonl", "--pooling", "first", "--json")
     assert json.loads(ran.out)["examples"] == 3
     rows = [json.loads(line) for line in Path("vectors.jsonl").read_text().splitlines()]
@@ -38,14 +38,14 @@ def test_rows_come_back_beside_their_vectors(headway, tiny, texts):
     assert headway("embed", tiny, "--data", texts, "--output", "vectors.parquet", "--normalize").code == 0
 
 
-def test_texts_that_are_cut_are_counted(headway, tiny, folder):
+def test_truncated_texts_are_counted(headway, tiny, folder):
     Path("long.txt").write_text("a good film " * 50 + "\na good film\n")
     arguments = ["embed", tiny, "--data", "long.txt", "--output", "long.npy"]
-    assert "1 texts were cut at 32 tokens" in headway(*arguments, "--long-texts", "cut").out
-    assert "cut" not in headway(*arguments, "--overwrite").out
+    assert "1 of 2 texts were truncated to 32 tokens" in headway(*arguments, "--long-texts", "cut").out
+    assert "truncated" not in headway(*arguments, "--overwrite").out
 
 
-def test_texts_are_compared(headway, tiny):
+def test_texts_are_compared_by_cosine_similarity(headway, tiny):
     vectors = Embedder(tiny).embed(TEXTS[:2])
     ran = headway("embed", tiny, *TEXTS[:2], "--json")
     lines = [json.loads(line) for line in ran.out.splitlines()]
@@ -61,18 +61,18 @@ def test_texts_are_compared(headway, tiny):
     [
         ([], "Give either texts"),
         (["a text", "--data", "texts.csv"], "Give either texts"),
-        (["--data", "texts.csv"], "--data and --output go together"),
+        (["--data", "texts.csv"], "--data and --output must be used together"),
         (["a text", "--pooling", "median"], "--pooling median"),
         (["--data", "texts.csv", "--output", "vectors.txt"], "Let the name end in one"),
     ],
 )
-def test_what_cannot_be_done_is_refused(headway, tiny, texts, arguments, words):
+def test_invalid_arguments_are_refused(headway, tiny, texts, arguments, words):
     ran = headway("embed", tiny, *arguments)
     assert ran.code == 2
     assert words in ran.err
 
 
-def test_a_file_is_searched(headway, tiny, texts):
+def test_search_finds_the_nearest_row_of_a_file(headway, tiny, texts):
     ran = headway("search", tiny, "an awful meal", "--data", texts, "--text", "review", "--top", 2)
     assert ran.code == 0
     assert len(ran.out.splitlines()) == 2
@@ -83,7 +83,7 @@ def test_a_file_is_searched(headway, tiny, texts):
     assert (first["row"], first["id"], first["review"]) == (1, "1", "an awful meal")
 
 
-def test_columns_of_the_file_never_stand_in_for_what_was_found(headway, tiny, folder):
+def test_columns_named_row_and_score_are_kept_beside_the_result(headway, tiny, folder):
     Path("scored.csv").write_text("text,row,score\na good film,seven,worst\nan awful meal,eight,best\n")
     ran = headway("search", tiny, "an awful meal", "--data", "scored.csv", "--text", "text", "--json")
     first = json.loads(ran.out.splitlines()[0])
@@ -91,14 +91,14 @@ def test_columns_of_the_file_never_stand_in_for_what_was_found(headway, tiny, fo
     assert (first["predicted_row"], first["predicted_score"]) == (1, pytest.approx(1.0, abs=1e-5))
 
 
-def test_words_are_looked_at(headway, tiny):
+def test_words_lists_the_nearest_words(headway, tiny):
     shown = headway("words", tiny, "film", "film - good + bad", "--top", 3).out
     assert "film - good + bad" in shown
     answer = json.loads(headway("words", tiny, "film", "--top", 3, "--json").out)
     assert len(answer["nearest"]) == 3
 
 
-def test_a_word_is_compared_in_sentences(headway, tiny):
+def test_a_word_is_compared_across_sentences(headway, tiny):
     sentences = ["--in", "a good film", "--in", "such a film"]
     assert "such a [film]" in headway("words", tiny, "film", *sentences).out
     answer = json.loads(headway("words", tiny, "film", *sentences, "--layer", 0, "--json").out)
@@ -107,7 +107,7 @@ def test_a_word_is_compared_in_sentences(headway, tiny):
     assert headway("words", tiny, "film", "--layer", 0).code == 2
 
 
-def test_a_classifier_is_fitted_on_frozen_features(headway, tiny, reviews):
+def test_a_classifier_on_frozen_features_is_reproducible(headway, tiny, reviews):
     arguments = ["--data", reviews, "--model", tiny, "--output", "frozen", "--frozen"]
     ran = headway("train", "text-classification", *arguments)
     assert ran.code == 0, ran.err
@@ -118,7 +118,7 @@ def test_a_classifier_is_fitted_on_frozen_features(headway, tiny, reviews):
     assert Path("again/model.safetensors").read_bytes() == Path("frozen/model.safetensors").read_bytes()
 
 
-def test_similarity_is_trained_measured_and_asked_for(headway, tiny, folder):
+def test_similarity_is_trained_evaluated_and_predicted(headway, tiny, folder):
     rows = [
         {"sentence1": a, "sentence2": b, "score": abs(i - j)} for i, a in enumerate(TEXTS) for j, b in enumerate(TEXTS)
     ]
@@ -129,20 +129,20 @@ def test_similarity_is_trained_measured_and_asked_for(headway, tiny, folder):
     )
     assert trained.code == 0, trained.err
     assert "0 becomes a cosine of 0, and 2 one of 1" in trained.out
-    figures = json.loads(headway("evaluate", "near", "--data", "pairs.jsonl", "--json").out)["metrics"]
-    assert list(figures) == ["spearman", "pearson"]
+    metrics = json.loads(headway("evaluate", "near", "--data", "pairs.jsonl", "--json").out)["metrics"]
+    assert list(metrics) == ["spearman", "pearson"]
     answer = json.loads(headway("predict", "near", TEXTS[0], "--pair", TEXTS[1], "--json").out)
     embedder = Embedder("near")
     assert embedder.config.pooling == "first"
     assert answer["similarity"] == pytest.approx(embedder.similarity(TEXTS[0], TEXTS[1]), abs=1e-5)
 
 
-def test_pairs_that_belong_together_need_no_scores(headway, tiny, folder):
+def test_positive_pairs_need_no_scores(headway, tiny, folder):
     Path("pairs.csv").write_text("anchor,positive\n" + "".join(f"{text},what {text}\n" for text in TEXTS))
     arguments = ["--data", "pairs.csv", "--model", tiny, "--output", "near", "--max-steps", 1, "--eval-fraction", 0]
     ran = headway("train", "sentence-similarity", *arguments)
     assert ran.code == 0, ran.err
     assert "each row is a pair that belongs together" in ran.out
-    figures = json.loads(headway("evaluate", "near", "--data", "pairs.csv", "--json").out)["metrics"]
-    assert list(figures) == ["accuracy", "mrr"]
+    metrics = json.loads(headway("evaluate", "near", "--data", "pairs.csv", "--json").out)["metrics"]
+    assert list(metrics) == ["accuracy", "mrr"]
     assert headway("check", "sentence-similarity", "--data", "pairs.csv").code == 0

@@ -1,4 +1,4 @@
-"""headway export: a folder that other programs open, the same answers from it, and nothing half-written."""
+"""headway export: other programs open the folder and get the same outputs; no incomplete file is left."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ TEXTS = ["a really great film", "dull", "such a poor meal, and it was a poor roo
 
 
 def run(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
-    """What another program does with the folder: transformers' tokenizer, padding, onnxruntime."""
+    """Runs the folder as another program does: with the tokenizer of transformers, padding and onnxruntime."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -28,13 +28,13 @@ def run(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
     return dict(zip([one.name for one in session.get_outputs()], found, strict=True))
 
 
-def left_behind(folder: Path) -> list[str]:
+def files_of(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir())
 
 
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter writes a few bytes, and what they give is wrong: the slow part is spared."""
+    """Replaces the slow exporter by one whose file gives wrong outputs."""
 
     def write(module, inputs, path):
         path.write_bytes(b"graph")
@@ -46,17 +46,17 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "run_onnx", ran)
 
 
-def test_a_classifier_gives_the_same_answers_elsewhere(headway, trained, folder):
+def test_an_exported_classifier_gives_the_same_probabilities(headway, trained, folder):
     from transformers import AutoConfig
 
     ran = headway("export", trained, "--output", "reviews-onnx", "--json")
     assert ran.code == 0
-    said = json.loads(ran.out)
-    assert (said["outputs"], said["opset"], said["output"]) == (["logits"], 18, "reviews-onnx")
-    assert said["checked_with"].startswith("onnxruntime")
-    assert said["apart"] < 1e-4
+    result = json.loads(ran.out)
+    assert (result["outputs"], result["opset"], result["output"]) == (["logits"], 18, "reviews-onnx")
+    assert result["checked_with"].startswith("onnxruntime")
+    assert result["apart"] < 1e-4
     assert {"config.json", "tokenizer.json", "tokenizer_config.json", "headway.json", "onnx"} <= set(
-        left_behind(folder / "reviews-onnx")
+        files_of(folder / "reviews-onnx")
     )
     logits = run(folder / "reviews-onnx", TEXTS)["logits"]
     names = AutoConfig.from_pretrained(folder / "reviews-onnx").id2label
@@ -67,7 +67,7 @@ def test_a_classifier_gives_the_same_answers_elsewhere(headway, trained, folder)
             assert answer.scores[names[label]] == pytest.approx(share, abs=1e-4)
 
 
-def test_a_sentence_model_gives_its_vectors(headway, tiny, folder):
+def test_an_exported_sentence_model_gives_the_same_vectors(headway, tiny, folder):
     said = PublishedPooling(Pooling(("max", "mean"), normalize=True), max_length=20, lower_case=True, prompt="about: ")
     model = folder / "sentences"
     model.mkdir()
@@ -76,7 +76,7 @@ def test_a_sentence_model_gives_its_vectors(headway, tiny, folder):
     said.write(model, 32)
     ran = headway("export", model, "--output", "made/vectors")
     assert ran.code == 0
-    assert "gives last_hidden_state, sentence_embedding" in ran.out
+    assert "outputs: last_hidden_state, sentence_embedding" in ran.out
     assert "at most 32 tokens: the model was made for 20" in ran.out
     assert "'about: ' put before them" in ran.out
     found = run(folder / "made" / "vectors", [said.prompt + text.lower() for text in TEXTS])
@@ -85,10 +85,10 @@ def test_a_sentence_model_gives_its_vectors(headway, tiny, folder):
 
 
 @pytest.mark.slow
-def test_a_file_stands_alone_and_is_the_same_as_in_a_folder(headway, tiny, folder):
+def test_a_single_file_is_the_only_output_and_its_first_pooling_is_the_cls_vector(headway, tiny, folder):
     ran = headway("export", tiny, "--output", "bert.onnx", "--pooling", "first")
     assert ran.code == 0
-    assert left_behind(folder) == ["bert.onnx"]
+    assert files_of(folder) == ["bert.onnx"]
     session = onnxruntime.InferenceSession(folder / "bert.onnx", providers=["CPUExecutionProvider"])
     ids = np.array([[2, 7, 9, 3]])
     hidden, vectors = session.run(
@@ -108,22 +108,22 @@ def test_a_gpt2_is_refused(headway, folder):
         "headway: gpt2 is a GPT-2; only BERT models can be exported. "
         "Use it with headway generate, prompt or predict.\n"
     )
-    assert left_behind(folder) == ["gpt2"]
+    assert files_of(folder) == ["gpt2"]
 
 
-def test_an_outcome_that_differs_leaves_nothing_there(headway, trained, folder, stubbed):
-    before = left_behind(folder)
+def test_different_outputs_leave_no_files(headway, trained, folder, stubbed):
+    before = files_of(folder)
     for output in ("out", "out.onnx"):
         ran = headway("export", trained, "--output", output)
         assert ran.code == 2
         assert "a runtime computes logits up to" in ran.err
-        assert left_behind(folder) == before
+        assert files_of(folder) == before
 
 
-def test_what_is_there_stays_unless_one_says_overwrite(headway, trained, folder, stubbed):
+def test_existing_files_are_only_replaced_on_request_and_foreign_folders_never(headway, trained, folder, stubbed):
     (folder / "out.onnx").write_text("mine")
     assert "exists already" in headway("export", trained, "--output", "out.onnx").err
-    assert headway("export", trained, "--output", "out.onnx", "--overwrite").code == 2, "the outcome differs"
+    assert headway("export", trained, "--output", "out.onnx", "--overwrite").code == 2, "the outputs differ"
     assert (folder / "out.onnx").read_text() == "mine"
     (folder / "notes").mkdir()
     (folder / "notes" / "mine.txt").write_text("mine")
@@ -132,15 +132,15 @@ def test_what_is_there_stays_unless_one_says_overwrite(headway, trained, folder,
     assert (folder / "notes" / "mine.txt").exists()
 
 
-def test_the_model_itself_is_never_replaced(headway, trained):
+def test_the_exported_model_is_never_replaced(headway, trained):
     ran = headway("export", trained, "--output", trained, "--overwrite")
     assert ran.code == 2
     assert "is the model itself" in ran.err
     assert (trained / "model.safetensors").exists()
 
 
-def test_what_cannot_be_is_said_before_any_work(headway, trained, folder, monkeypatch):
-    monkeypatch.setattr(onnx_export, "write_graph", lambda *_: pytest.fail("it was begun"))
+def test_invalid_arguments_are_refused_before_the_export(headway, trained, folder, monkeypatch):
+    monkeypatch.setattr(onnx_export, "write_graph", lambda *_: pytest.fail("the export was started"))
     (folder / "folder.onnx").mkdir()
     for arguments, said in [
         (("--output", "out", "--format", "torchscript"), "--format torchscript: say onnx."),
@@ -152,21 +152,21 @@ def test_what_cannot_be_is_said_before_any_work(headway, trained, folder, monkey
         assert ran.code == 2
         assert said in ran.err
     assert "There is no model folder nowhere" in headway("export", "nowhere/at/all", "--output", "out").err
-    assert left_behind(folder) == ["folder.onnx", "model"]
+    assert files_of(folder) == ["folder.onnx", "model"]
 
 
-def test_a_full_disk_leaves_nothing_half_written(headway, trained, folder, monkeypatch):
+def test_a_full_disk_leaves_no_incomplete_file(headway, trained, folder, monkeypatch):
     def write(module, inputs, path):
         path.write_bytes(b"gra")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(onnx_export, "write_graph", write)
-    before = left_behind(folder)
+    before = files_of(folder)
     for output in ("out", "out.onnx"):
         ran = headway("export", trained, "--output", output)
         assert ran.code == 2
         assert "the disk is full" in ran.err
-        assert left_behind(folder) == before
+        assert files_of(folder) == before
 
 
 def test_weights_that_need_several_files_need_a_folder(headway, trained, folder, monkeypatch):
@@ -179,9 +179,9 @@ def test_weights_that_need_several_files_need_a_folder(headway, trained, folder,
 
 
 @pytest.mark.slow
-def test_a_published_sentence_model_gives_its_vectors(headway, minilm, folder):
-    said = json.loads(headway("export", minilm, "--output", "vectors", "--json").out)
-    assert said["outputs"] == ["last_hidden_state", "sentence_embedding"]
+def test_an_exported_minilm_gives_the_same_vectors(headway, minilm, folder):
+    result = json.loads(headway("export", minilm, "--output", "vectors", "--json").out)
+    assert result["outputs"] == ["last_hidden_state", "sentence_embedding"]
     texts = ["a film", "The parcel has not arrived yet; where is it, and who can tell me?", "naïve café"]
     found = run(folder / "vectors", texts)["sentence_embedding"]
     np.testing.assert_allclose(found, Embedder(minilm).embed(texts), atol=1e-4)

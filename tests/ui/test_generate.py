@@ -1,4 +1,4 @@
-"""headway generate: what comes out on the terminal and as JSON is what core.generation gives."""
+"""headway generate: the terminal and JSON show the texts of core.generation."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from headway.core.generation.generation import generate, next_tokens
 from headway.core.generation.generation_config import GenerationConfig
 from headway.core.options import options_of
 from headway.tasks.language_modeling.loading import load_language_model
-from headway.ui.commands.generate import model_and_texts
+from headway.ui.commands.arguments import model_and_texts
 from tiny_gpt2 import make_gpt2
 
 SHORT = ("--max-new-tokens", "6")
@@ -32,14 +32,14 @@ def last_json(text):
     return json.loads(text.splitlines()[-1])
 
 
-def test_texts_are_continued_on_the_terminal(headway, gpt2):
+def test_the_terminal_shows_prompts_with_their_continuations(headway, gpt2):
     ran = headway("generate", gpt2, "the quick", "my card", *SHORT)
     (first,), (second,) = continued(gpt2, ["the quick", "my card"], max_new_tokens=6)
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"the quick{first}\nmy card{second}\n"
 
 
-def test_json_is_one_object_with_every_text(headway, gpt2):
+def test_json_is_one_object_with_all_texts(headway, gpt2):
     ran = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "3", "--top-k", "5", "--json")
     found = last_json(ran.out)
     expected = continued(gpt2, ["the quick", "my card"], max_new_tokens=6, samples=3, top_k=5)
@@ -50,14 +50,14 @@ def test_json_is_one_object_with_every_text(headway, gpt2):
     assert "score" in ran.err
 
 
-def test_streaming_shows_the_same_text(headway, gpt2):
+def test_streaming_prints_the_same_text(headway, gpt2):
     whole = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "2")
     streamed = headway("generate", gpt2, "the quick", "my card", *SHORT, "--samples", "2", "--stream")
     assert streamed.code == 0
     assert streamed.out == whole.out
 
 
-def test_probabilities_show_the_ten_likeliest_tokens_at_every_step(headway, gpt2):
+def test_show_probabilities_lists_the_ten_most_likely_tokens_of_every_step(headway, gpt2):
     ran = headway("generate", gpt2, "the quick", *SHORT, "--show-probabilities", "--json")
     network, tokenizer = load_language_model(gpt2)
     steps = list(next_tokens(network, tokenizer, "the quick", GenerationConfig(max_new_tokens=6)))
@@ -72,37 +72,37 @@ def test_probabilities_show_the_ten_likeliest_tokens_at_every_step(headway, gpt2
         )
 
 
-def test_stop_strings_may_be_typed_with_a_backslash(headway, gpt2):
+def test_a_backslash_n_in_a_stop_string_is_a_line_break(headway, gpt2):
     (whole,) = continued(gpt2, ["the quick"], max_new_tokens=30)
     stop = whole[0][2:4]
     ran = headway("generate", gpt2, "the quick", "--max-new-tokens", "30", "--stop", stop, "--stop", r"\n")
     assert ran.out == f"the quick{whole[0][: whole[0].index(stop)]}\n"
 
 
-def test_beams_and_a_full_context_are_told(headway, gpt2):
+def test_the_end_of_beams_and_a_full_context_are_reported(headway, gpt2):
     ran = headway("generate", gpt2, "the quick", *SHORT, "--beams", "3", "--samples", "2")
     assert ran.out.count("ended by length") == 2
     ran = headway("generate", gpt2, "the quick", "--max-new-tokens", "200")
     assert "the model's context is full" in ran.out
 
 
-def test_a_text_may_be_given_as_an_option(headway, gpt2):
+def test_the_text_can_be_given_as_an_option(headway, gpt2):
     assert headway("generate", gpt2, "--text", "the quick", *SHORT) == headway("generate", gpt2, "the quick", *SHORT)
 
 
-def test_what_cannot_be_a_path_is_a_text(gpt2, monkeypatch):
+def test_an_argument_that_cannot_be_a_path_is_a_text(gpt2, monkeypatch):
     monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     for text in ("once upon a time " * 20, "~nobody-of-this-name is here", "~", "a\0b c"):
-        expected = (text, []) if text == "~" else ("mini-gpt2", [text])  # that is a folder
+        expected = (text, []) if text == "~" else ("mini-gpt2", [text])  # the home folder
         assert model_and_texts([text]) == expected
 
 
-def test_without_a_text_it_starts_from_nothing(headway, gpt2):
+def test_without_a_text_generation_starts_from_the_end_of_text_token(headway, gpt2):
     ran = headway("generate", gpt2, *SHORT)
     assert ran.out == f"{continued(gpt2, [''], max_new_tokens=6)[0][0]}\n"
 
 
-def test_the_built_in_model_is_asked_where_none_is_given(headway, gpt2, monkeypatch):
+def test_the_built_in_model_is_the_default(headway, gpt2, monkeypatch):
     ran = headway("generate", "the quick fox", *SHORT)
     if "mini-gpt2" not in hub.BUILT_IN:
         assert ran.code == 2
@@ -118,11 +118,11 @@ def test_lines_of_stdin_are_texts(headway, gpt2, monkeypatch):
     ran = headway("generate", gpt2, "-", *SHORT)
     assert ran == headway("generate", gpt2, "the quick", "my card", *SHORT)
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
-    assert "stdin holds no text" in headway("generate", gpt2, "-").err
+    assert "stdin contains no text" in headway("generate", gpt2, "-").err
 
 
 @pytest.mark.parametrize("samples", [1, 2])
-def test_rows_of_a_file_get_a_column_with_what_follows(headway, gpt2, folder, samples):
+def test_rows_of_a_file_get_a_column_with_their_continuations(headway, gpt2, folder, samples):
     (folder / "begin.csv").write_text("id,start\n1,the quick\n2,my card\n3,\n")
     texts = continued(gpt2, ["the quick", "my card", ""], max_new_tokens=6, samples=samples)
     command = ["generate", gpt2, "--data", "begin.csv", "--text", "start", *SHORT, "--samples", samples]
@@ -158,12 +158,12 @@ def test_the_long_names_of_the_options_with_short_forms_work_too(headway, gpt2, 
 
 
 BAD = [
-    (("GPT2", "a", "--stream", "--show-probabilities"), "--stream shows the text"),
-    (("GPT2", "a", "--data", "x.csv", "--output", "y.csv"), "leave the texts out"),
-    (("GPT2", "a", "--text", "b"), "--text: the text is given already ('a')"),
-    (("GPT2", "--stream", "--data", "x.csv", "--output", "y.csv"), "leave --stream out"),
-    (("GPT2", "--data", "x.csv"), "--data and --output go together"),
-    (("GPT2", "a", "--output", "y.csv"), "--data and --output go together"),
+    (("GPT2", "a", "--stream", "--show-probabilities"), "--stream prints text"),
+    (("GPT2", "a", "--data", "x.csv", "--output", "y.csv"), "omit the texts"),
+    (("GPT2", "a", "--text", "b"), "--text: the text is already given as an argument ('a')"),
+    (("GPT2", "--stream", "--data", "x.csv", "--output", "y.csv"), "omit --stream"),
+    (("GPT2", "--data", "x.csv"), "--data and --output must be used together"),
+    (("GPT2", "a", "--output", "y.csv"), "--data and --output must be used together"),
     (("GPT2", "--data", "x.csv", "--output", "y.csv"), "x.csv: no such file"),
     (("GPT2", "a", "--temperature", "-1"), "temperature=-1"),
     (("GPT2", "a", "--beams", "2", "--stream"), "beams=2"),
@@ -175,7 +175,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "said"), BAD, ids=[said for _, said in BAD])
-def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, arguments, said):
+def test_a_user_error_prints_one_line_and_exits_with_code_2(headway, gpt2, tiny, arguments, said):
     named = {"GPT2": gpt2, "BERT": tiny}
     ran = headway("generate", *(named.get(argument, argument) for argument in arguments))
     assert ran.code == 2
@@ -184,7 +184,7 @@ def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, 
     assert len(ran.err.splitlines()) == 1
 
 
-def test_an_empty_text_is_no_model(headway, gpt2, monkeypatch):
+def test_an_empty_text_is_not_a_model(headway, gpt2, monkeypatch):
     monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     ran = headway("generate", "", "--max-new-tokens", "3", "--json")
     assert ran.code == 0, ran.err

@@ -1,4 +1,4 @@
-"""The page that looks inside a model: whole by itself, safe with any text, and alive in a real browser."""
+"""The page of headway inspect: self-contained, safe with any text, working in a real browser; the commands."""
 
 import base64
 import json
@@ -14,8 +14,7 @@ from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network, language_model_head
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.inspection import open_model, view_attention
-from headway.ui.commands.inspect import look
-from headway.ui.commands.inspect_page import MOST_BYTES, page_data, pool, render_page
+from headway.ui.commands.inspect_page import MAX_BYTES, inspect_texts, page_data, pool, render_page
 from headway.ui.html_page import as_json
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> & \u2028 ]]> <!-- {{data}} \ud83d"
@@ -23,7 +22,7 @@ REVIEW = "what a lovely film, a really good walk, such a great song 🙂"
 
 
 class Elements(HTMLParser):
-    """The elements of a page, with their attributes and what text they hold."""
+    """The elements of a page with their attributes and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -42,7 +41,7 @@ class Elements(HTMLParser):
 
 def page_of(model: Path, *texts: str) -> str:
     opened = open_model(model)
-    return render_page(look(opened, dict(zip((field.name for field in opened.fields), texts, strict=False))))
+    return render_page(inspect_texts(opened, dict(zip((field.name for field in opened.fields), texts, strict=False))))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def gpt2(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def test_nothing_is_loaded_and_nothing_but_the_pages_own_script_runs(trained_once):
+def test_the_page_loads_nothing_and_runs_only_its_own_script(trained_once):
     page = page_of(trained_once, REVIEW)
     elements = Elements(page).found
     assert [tag for tag, _ in elements if tag in ("link", "img", "iframe", "object", "base")] == []
@@ -71,7 +70,7 @@ def test_nothing_is_loaded_and_nothing_but_the_pages_own_script_runs(trained_onc
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "a film " + HOSTILE])
-def test_hostile_text_cannot_leave_its_place(trained_once, gpt2, text):
+def test_hostile_text_stays_text(trained_once, gpt2, text):
     for model in (trained_once, gpt2):
         page = page_of(model, text)
         elements = Elements(page)
@@ -81,17 +80,17 @@ def test_hostile_text_cannot_leave_its_place(trained_once, gpt2, text):
         page.encode()
 
 
-def test_json_in_a_page_is_ascii_without_signs_of_html():
+def test_json_in_a_page_is_ascii_without_html_characters():
     content = {"text": HOSTILE, "number": 0.5}
     assert json.loads(as_json(content)) == content
     assert re.search(r"[<>&\u2028\u2029]|[^\x00-\x7f]", as_json(content)) is None
 
 
-def test_attention_is_packed_within_half_a_level(trained_once):
+def test_compressed_attention_is_exact_to_half_a_level(trained_once):
     opened = open_model(trained_once)
     reading = opened.read(REVIEW)
     weights = view_attention(opened, reading).weights
-    packed = page_data(look(opened, {"text": REVIEW}))["attention"]
+    packed = page_data(inspect_texts(opened, {"text": REVIEW}))["attention"]
     assert [unit["text"] for unit in packed["units"]] == [token.text for token in reading.tokens]
     for layer, expected in zip(packed["layers"], weights, strict=True):
         levels = torch.frombuffer(bytearray(zlib.decompress(base64.b64decode(layer))), dtype=torch.uint8)
@@ -99,7 +98,7 @@ def test_attention_is_packed_within_half_a_level(trained_once):
         torch.testing.assert_close(roots, expected.sqrt(), rtol=0, atol=0.5 / 255 + 1e-6)
 
 
-def test_tokens_taken_together_keep_the_sum_of_a_row():
+def test_pooled_attention_rows_sum_to_one():
     weights = torch.rand(3, 11, 11, generator=torch.Generator().manual_seed(0)).softmax(-1)
     pooled = pool(weights, 4)
     assert pooled.shape == (3, 3, 3)
@@ -108,10 +107,10 @@ def test_tokens_taken_together_keep_the_sum_of_a_row():
     assert pool(weights, 1) is weights
 
 
-def test_a_long_text_keeps_the_page_small(gpt2, monkeypatch):
-    monkeypatch.setattr("headway.ui.commands.inspect_page.MOST_BYTES", 10_000)
-    found = page_data(look(open_model(gpt2), {"text": "the cat sat " * 200}))
-    assert MOST_BYTES > 10_000
+def test_the_attention_of_a_long_text_is_pooled_to_the_size_limit(gpt2, monkeypatch):
+    monkeypatch.setattr("headway.ui.commands.inspect_page.MAX_BYTES", 10_000)
+    found = page_data(inspect_texts(open_model(gpt2), {"text": "the cat sat " * 200}))
+    assert MAX_BYTES > 10_000
     units, together = found["attention"]["units"], found["attention"]["tokens_a_unit"]
     assert len(found["tokens"]) == 400
     assert 2 * 2 * len(units) ** 2 <= 10_000
@@ -119,14 +118,14 @@ def test_a_long_text_keeps_the_page_small(gpt2, monkeypatch):
     assert "400 tokens" in found["unread"]
 
 
-def test_a_page_shows_what_a_model_has(trained_once, gpt2):
-    classifier = page_data(look(open_model(trained_once), {"text": REVIEW}))
+def test_the_page_shows_the_parts_that_a_model_has(trained_once, gpt2):
+    classifier = page_data(inspect_texts(open_model(trained_once), {"text": REVIEW}))
     assert [one["method"] for one in classifier["attributions"]] == ["integrated gradients", "leaving one out"]
     assert all(len(one["words"]) == len(classifier["words"]) for one in classifier["attributions"])
     assert (classifier["lens"], classifier["next"]) == (None, [])
-    assert classifier["answer"].startswith("The model says: good")
-    assert classifier["model"] == trained_once.name  # and not the path to it
-    language = page_data(look(open_model(gpt2), {"text": "the cat"}))
+    assert classifier["answer"].startswith("Prediction: good")
+    assert classifier["model"] == trained_once.name  # not its path
+    language = page_data(inspect_texts(open_model(gpt2), {"text": "the cat"}))
     assert language["attributions"] == []
     assert len(language["lens"]["layers"]) == 3
     assert len(language["next"]) == 10
@@ -140,12 +139,12 @@ def test_a_page_shows_what_a_model_has(trained_once, gpt2):
 def test_inspect_writes_a_page(headway, trained, folder):
     ran = headway("inspect", trained, REVIEW)
     assert ran.code == 0, ran.err
-    assert "The model says: good" in ran.out
+    assert "Prediction: good" in ran.out
     assert "inspect.html" in ran.out
     assert (folder / "inspect.html").read_text().startswith("<!doctype html>")
     assert "exists already" in headway("inspect", trained, REVIEW).err
     ran = headway("inspect", trained, "--text", REVIEW, "--explain", "bad", "--overwrite", "--json")
-    assert json.loads(ran.out)["answer"].startswith("The model says: good")
+    assert json.loads(ran.out)["answer"].startswith("Prediction: good")
     assert '"output":"bad"' in (folder / "inspect.html").read_text()
 
 
@@ -158,17 +157,17 @@ def test_inspect_takes_a_pair(headway, tiny, folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Say one of: a text"),
-        (["a film", "--parameters"], "Say one of"),
-        (["--heads"], "--heads and --data go together"),
-        (["a film", "--data", "reviews.csv"], "--heads and --data go together"),
-        (["a film", "--text", "a book"], "--text: the text is given already"),
-        (["a", "b", "c"], "3 texts, but the model reads text only"),
+        ([], "Give exactly one of: a text"),
+        (["a film", "--parameters"], "Give exactly one of"),
+        (["--heads"], "--heads and --data must be used together"),
+        (["a film", "--data", "reviews.csv"], "--heads and --data must be used together"),
+        (["a film", "--text", "a book"], "--text: the text is already given"),
+        (["a", "b", "c"], "3 texts are given, but the model reads only text"),
         (["a film", "--pair", "b"], "reads text"),
         (["a film", "--explain", "fine"], "There is: "),
     ],
 )
-def test_what_cannot_be_inspected_is_named(headway, trained, arguments, words):
+def test_invalid_arguments_are_refused(headway, trained, arguments, words):
     ran = headway("inspect", trained, *arguments)
     assert ran.code == 2
     assert words in ran.err
@@ -186,7 +185,7 @@ def test_heads_are_ranked_on_a_file(headway, trained, reviews):
     assert "64 examples of reviews.csv" in out
 
 
-def test_parameters_are_counted_without_a_text(headway, tiny):
+def test_parameters_are_counted(headway, tiny):
     found = json.loads(headway("inspect", tiny, "--parameters", "--json").out)
     assert found["parameters"] == sum(one["parameters"] for one in found["matrices"])
     assert found["memory"]["weights, fp32"] == 4 * found["parameters"]
@@ -194,18 +193,18 @@ def test_parameters_are_counted_without_a_text(headway, tiny):
     assert re.search(rf"total +{found['parameters']:,}", out)
 
 
-def test_probe_tells_which_layer_knows(headway, tiny, reviews, folder):
+def test_probe_prints_and_plots_the_score_of_each_layer(headway, tiny, reviews, folder):
     ran = headway("probe", tiny, "--data", reviews, "--seeds", 2, "--plot", "layers.svg", "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
     assert [row["layer"] for row in found["layers"]] == [0, 1]
     assert sum(row["mix_weight"] for row in found["layers"]) == pytest.approx(1, abs=1e-5)
     drawing = (folder / "layers.svg").read_text()
-    assert drawing.startswith("<svg xmlns=")
-    assert drawing.count('class="dot"') == 2
-    assert "Layer" in ran.err or "embeddings" in ran.err
+    assert "<svg" in drawing
+    assert f"mix of all layers: {found['mix']['mean']:.3f}" in drawing
+    assert re.search(r"Best single layer: (the embeddings|layer 1)\.", ran.err)
     assert "exists already" in headway("probe", tiny, "--data", reviews, "--plot", "layers.svg").err
-    assert "end in .svg" in headway("probe", tiny, "--data", reviews, "--plot", "layers.png").err
+    assert "written as .svg or .png" in headway("probe", tiny, "--data", reviews, "--plot", "layers.txt").err
     assert "There is no task" in headway("probe", tiny, "--data", reviews, "--task", "guessing").err
 
 
@@ -215,7 +214,7 @@ def test_probe_tells_which_layer_knows(headway, tiny, reviews, folder):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_the_page_without_a_request_or_an_error(chromium, trained_once, gpt2, folder, scheme, width):
+def test_a_browser_shows_the_page_without_requests_and_errors(chromium, trained_once, gpt2, folder, scheme, width):
     from playwright.sync_api import expect
 
     for name, model, text in (("bert", trained_once, HOSTILE), ("gpt2", gpt2, HOSTILE + " the cat sat" * 90)):
@@ -223,14 +222,14 @@ def test_a_browser_shows_the_page_without_a_request_or_an_error(chromium, traine
         path.write_text(page_of(model, text), encoding="utf-8")
         context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page = context.new_page()
-        told: list[str] = []
-        page.on("console", lambda message, told=told: told.append(message.text))
-        page.on("pageerror", lambda error, told=told: told.append(str(error)))
-        page.on("dialog", lambda dialog, told=told: told.append(dialog.message))
-        page.on("request", lambda request, told=told: told.append(request.url))
+        events: list[str] = []
+        page.on("console", lambda message, events=events: events.append(message.text))
+        page.on("pageerror", lambda error, events=events: events.append(str(error)))
+        page.on("dialog", lambda dialog, events=events: events.append(dialog.message))
+        page.on("request", lambda request, events=events: events.append(request.url))
         page.goto(path.as_uri())
         expect(page.locator("#picked")).to_contain_text("looks at")
-        assert told == [path.as_uri()]  # and nothing else was asked for, said or thrown
+        assert events == [path.as_uri()]  # no other request, message or error
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("body img, body script").count() == 2
         if name == "bert":
@@ -248,5 +247,5 @@ def test_a_browser_shows_the_page_without_a_request_or_an_error(chromium, traine
         expect(page.locator("#figures")).to_contain_text("Layer 1, head 1")
         page.locator("#matrix").hover(position={"x": 150, "y": 150})
         page.locator("#lines canvas").click(position={"x": 20, "y": 20})
-        assert told == [path.as_uri()]
+        assert events == [path.as_uri()]
         context.close()

@@ -1,4 +1,4 @@
-"""Language models through the command line: from scratch, adapted, measured, and asked."""
+"""Language models on the command line: training from scratch, evaluation and prediction."""
 
 import json
 from pathlib import Path
@@ -19,26 +19,26 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("task", "figures", "question"),
+    ("task", "metrics", "question"),
     [
         ("fill-mask", ["loss", "perplexity", "accuracy"], "the cat [MASK] on the mat"),
         ("text-generation", ["loss", "perplexity", "bits_per_byte"], "the cat sat"),
     ],
 )
-def test_a_model_from_scratch_is_trained_measured_and_asked(headway, corpus, task, figures, question):
+def test_a_model_from_scratch_is_trained_evaluated_and_predicts(headway, corpus, task, metrics, question):
     ran = headway("train", task, "--data", corpus, "--eval-data", corpus, *SCRATCH, "--output", "out", "--json")
     assert ran.code == 0, ran.err
-    said = json.loads(ran.out.splitlines()[-1])
-    assert list(said["metrics"]) == figures
+    result = json.loads(ran.out.splitlines()[-1])
+    assert list(result["metrics"]) == metrics
     assert "random weights (tiny)" in ran.err
     assert sorted(path.name for path in Path().iterdir() if path.name != "corpus.txt") == ["out"]
     assert "trained from random weights" in Path("out/README.md").read_text()
     ran = headway("evaluate", "out", "--data", corpus, "--json")
-    assert list(json.loads(ran.out.splitlines()[-1])["metrics"]) == figures
+    assert list(json.loads(ran.out.splitlines()[-1])["metrics"]) == metrics
     assert headway("predict", "out", question).code == 0
 
 
-def test_a_model_from_scratch_that_was_interrupted_goes_on(headway, corpus, monkeypatch):
+def test_an_interrupted_run_from_scratch_resumes_bit_for_bit(headway, corpus, monkeypatch):
     from headway.core.training import training
 
     options = ["--data", corpus, *SCRATCH, "--save-steps", "1"]
@@ -53,14 +53,14 @@ def test_a_model_from_scratch_that_was_interrupted_goes_on(headway, corpus, monk
     monkeypatch.setattr(training._Run, "_train_step", interrupted)
     ran = headway("train", "fill-mask", *options, "--output", "broken")
     assert ran.code == 130
-    assert "the same command with --resume goes on" in ran.err
+    assert "run the same command with --resume" in ran.err
     monkeypatch.setattr(training._Run, "_train_step", step)
     assert headway("train", "fill-mask", *options, "--output", "broken", "--resume").code == 0
     assert Path("whole/model.safetensors").read_bytes() == Path("broken/model.safetensors").read_bytes()
     assert sorted(path.name for path in Path().iterdir() if path.name != "corpus.txt") == ["broken", "whole"]
 
 
-def test_a_vocabulary_of_another_model_serves_a_new_one(headway, corpus, tiny):
+def test_a_model_from_scratch_can_use_the_tokenizer_of_another_model(headway, corpus, tiny):
     options = ["--size", "tiny", "--model", tiny, "--max-steps", "1", "--max-positions", "48"]
     assert headway("train", "fill-mask", "--data", corpus, *options, "--output", "out").code == 0
     assert json.loads(Path("out/config.json").read_text())["vocab_size"] > 100
@@ -69,8 +69,8 @@ def test_a_vocabulary_of_another_model_serves_a_new_one(headway, corpus, tiny):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["fill-mask", "--learn-tokenizer", "300"], "--learn-tokenizer is for a model from scratch. Say its --size"),
-        (["text-classification", "--size", "tiny"], "--size begins with random weights"),
+        (["fill-mask", "--learn-tokenizer", "300"], "--learn-tokenizer is for training from scratch. Add --size"),
+        (["text-classification", "--size", "tiny"], "--size starts from random weights"),
         (["fill-mask", "--size", "giant", "--learn-tokenizer", "300"], "--size giant: say tiny, mini"),
         (["fill-mask", "--size", "tiny"], "say --learn-tokenizer N, or --model NAME"),
         (["text-generation", "--size", "tiny", "--learn-tokenizer", "20"], "has no room for"),
@@ -81,7 +81,7 @@ def test_a_vocabulary_of_another_model_serves_a_new_one(headway, corpus, tiny):
         (["fill-mask", "--mask-probability", "2"], "--mask-probability 2"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line_and_nothing_is_left(headway, corpus, arguments, says):
+def test_invalid_options_print_one_line_and_leave_no_files(headway, corpus, arguments, says):
     ran = headway("train", *arguments, "--data", corpus, "--output", "out")
     assert ran.code == 2
     assert says in ran.err
@@ -89,11 +89,11 @@ def test_what_cannot_be_is_said_in_a_line_and_nothing_is_left(headway, corpus, a
     assert [path.name for path in Path().iterdir()] == ["corpus.txt"]
 
 
-def test_texts_are_looked_over_before_training(headway, corpus, tiny):
+def test_check_measures_plain_text(headway, corpus, tiny):
     ran = headway("check", "fill-mask", "--data", corpus)
     assert ran.code == 0, ran.err
-    assert "characters a text" in ran.out
+    assert "characters per text" in ran.out
     assert "the file is one document" in ran.out
     ran = headway("check", "fill-mask", "--data", corpus, "--model", tiny)
     assert ran.code == 0, ran.err
-    assert "tokens a text" in ran.out
+    assert "tokens per text" in ran.out

@@ -1,4 +1,4 @@
-"""headway prompt: from the command line to answers, files and figures."""
+"""headway prompt: answers on the screen and in files, and their evaluation."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_text_is_answered_with_every_label_calibrated_and_not(headway, gpt2, examples):
+def test_a_single_text_gets_calibrated_and_uncalibrated_scores(headway, gpt2, examples):
     ran = headway("prompt", gpt2, "the cat sat", "--examples", examples)
     expected = Prompt().on(gpt2).predict("the cat sat", examples)
     assert (ran.code, ran.err) == (0, "")
@@ -37,7 +37,7 @@ def test_a_text_is_answered_with_every_label_calibrated_and_not(headway, gpt2, e
         assert f"{expected.uncalibrated[label]:.3f}" in row
 
 
-def test_json_is_a_line_for_each_text(headway, gpt2, examples):
+def test_json_has_one_line_per_text(headway, gpt2, examples):
     ran = headway("prompt", gpt2, "the cat sat", "my card", "--examples", examples, "--orders", "2", "--json")
     expected = Prompt(orders=2).on(gpt2).predict(["the cat sat", "my card"], examples)
     assert [row["scores"] for row in lines(ran.out)] == [one.scores for one in expected]
@@ -45,7 +45,7 @@ def test_json_is_a_line_for_each_text(headway, gpt2, examples):
     assert "4 demonstrations: there are no more examples" in ran.err
 
 
-def test_options_are_those_of_a_prompt(headway, gpt2, monkeypatch):
+def test_every_field_of_prompt_is_an_option(headway, gpt2, monkeypatch):
     typed = ["--labels", "a,b", "--labels", "c", "--verbalize", "a=cat,b=dog", "--template", r"{text}\nis{label}",
              "--description", r"one\ntwo", "--normalize", "--calibration", "none"]  # fmt: skip
     ran = headway("prompt", gpt2, "the mat", *typed, "--show-prompt", "--json")
@@ -66,20 +66,20 @@ def test_options_are_those_of_a_prompt(headway, gpt2, monkeypatch):
         assert f"--{option.name.replace('_', '-')} " in out
 
 
-def test_pairs_are_given_two_by_two(headway, gpt2):
+def test_pairs_are_given_as_two_texts_each(headway, gpt2):
     command = ["prompt", gpt2, "--template", "entailment", "--labels", "entailment,not_entailment", "--json"]
     ran = headway(*command, "one", "two", "three", "four")
     assert [(row["text"], row["pair"]) for row in lines(ran.out)] == [("one", "two"), ("three", "four")]
     ran = headway(*command, "one", "two", "three")
     assert ran.code == 2
-    assert "two by two" in ran.err
+    assert "two per pair" in ran.err
 
 
-def test_rows_of_a_file_come_back_with_their_answers(headway, gpt2, examples, folder):
+def test_rows_of_a_file_are_written_with_their_answers(headway, gpt2, examples, folder):
     (folder / "new.csv").write_text("id,text\n7,the mat\n8,my card\n")
     ran = headway("prompt", gpt2, "--data", "new.csv", "--examples", examples, "--output", "out.csv")
     assert (ran.code, ran.err) == (0, "")
-    assert "out.csv: 2 answers" in ran.out
+    assert "out.csv: 2 predictions" in ran.out
     with (folder / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["7", "8"]
@@ -92,7 +92,7 @@ def test_rows_of_a_file_come_back_with_their_answers(headway, gpt2, examples, fo
     assert len(lines(ran.out)) == 2
 
 
-def test_answers_are_written_with_a_template_that_writes(headway, gpt2, folder):
+def test_a_template_can_ask_for_generated_answers(headway, gpt2, folder):
     (folder / "pairs.tsv").write_text("the dog\tle chien\tsource\nthe cat\tle chat\tsource\n")
     command = ["prompt", gpt2, "--examples", "pairs.tsv", "--text", "0", "--label", "1", "--max-new-tokens", "5"]
     ran = headway(*command, "cheese", "--template", "translation", "--json", "--show-prompt")
@@ -105,14 +105,14 @@ def test_answers_are_written_with_a_template_that_writes(headway, gpt2, folder):
     assert lines(same.out) == [found]
 
 
-def test_an_evaluation_prints_its_intervals_and_what_to_make_of_them(headway, gpt2, examples, folder):
+def test_an_evaluation_prints_intervals_and_an_interpretation(headway, gpt2, examples, folder):
     (folder / "test.csv").write_text(
         "text,label\n" + "".join(f"the {i},{'good' if i % 3 else 'bad'}\n" for i in range(9))
     )
     command = ["prompt", gpt2, "--data", "test.csv", "--examples", examples, "--shots", "2", "--evaluate"]
     ran = headway(*command, "--seeds", "3")
     assert (ran.code, ran.err) == (0, "")
-    for words in ("calibrated", "uncalibrated", "always good", "accuracy, 95 %", "macro-F1", "What to make of it"):
+    for words in ("calibrated", "uncalibrated", "always good", "accuracy, 95 %", "macro-F1", "Interpretation"):
         assert words in ran.out
     ran = headway(*command, "--seeds", "3", "--json")
     (found,) = lines(ran.out)
@@ -120,7 +120,7 @@ def test_an_evaluation_prints_its_intervals_and_what_to_make_of_them(headway, gp
     assert found == json.loads(json.dumps(model.evaluate("test.csv", examples, seeds=3).to_json()))
 
 
-def test_what_does_not_fit_is_told(headway, gpt2, folder):
+def test_examples_that_do_not_fit_the_context_are_reported(headway, gpt2, folder):
     (folder / "long.csv").write_text(
         "text,label\n" + "".join(f"{'the cat ' * 20}{i},{'ab'[i % 2]}\n" for i in range(4))
     )
@@ -145,7 +145,7 @@ BAD = [
     (("GPT2", "a", "--examples", "missing.csv"), "missing.csv: no such file"),
     (("GPT2", "the dog " * 200, "--labels", "a,b"), "128 at most"),
     (("GPT2", "a", "--labels", "a,b", "--evaluate"), "add --data FILE"),
-    (("GPT2", "--data", "some.csv", "--evaluate", "--output", "x.csv"), "leave --output out"),
+    (("GPT2", "--data", "some.csv", "--evaluate", "--output", "x.csv"), "omit --output"),
     (("GPT2", "a", "--labels", "a,b", "--shots", "many"), "--shots many"),
     (("GPT2", "a", "--examples", "some.csv", "--label", "lable"), 'no column "lable"'),
     (("BERT", "a", "--labels", "a,b"), "is a BERT"),
@@ -155,7 +155,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "said"), BAD, ids=[said for _, said in BAD])
 @pytest.mark.usefixtures("examples")
-def test_what_people_get_wrong_is_one_line_and_exit_code_2(headway, gpt2, tiny, folder, arguments, said):
+def test_a_user_error_prints_one_line_and_exits_with_code_2(headway, gpt2, tiny, folder, arguments, said):
     (folder / "empty.csv").write_text("")
     named = {"GPT2": gpt2, "BERT": tiny}
     ran = headway("prompt", *(named.get(argument, argument) for argument in arguments))

@@ -1,4 +1,4 @@
-"""The first thing that a newcomer types: it works without the internet, soon, and says what comes next."""
+"""headway quickstart: the first command of a new user, which works offline within a minute."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class FirstRun:
 
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
-    """`headway quickstart` as it comes, in a process of its own."""
+    """`headway quickstart` without options, in a separate process."""
     folder = tmp_path_factory.mktemp("newcomer")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     began = time.monotonic()
@@ -40,43 +40,43 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     return FirstRun(folder, run.stdout, run.stderr, run.returncode, time.monotonic() - began)
 
 
-def test_it_ends_well_and_in_time(first_run):
+def test_it_succeeds_within_its_time_limit(first_run):
     assert first_run.code == 0, first_run.err
     assert first_run.err == ""
-    assert first_run.seconds < 90  # with one core and others at work; on two free ones it is a third of that
+    assert first_run.seconds < 90  # on one busy core; two idle cores need a third of that
 
 
-def test_it_shows_the_data_and_its_check(first_run):
-    assert "messages.csv: 445 rows" in " ".join(first_run.out.split())  # the path before it may be long
+def test_it_prints_the_data_check(first_run):
+    assert "messages.csv: 445 rows" in " ".join(first_run.out.split())  # a long path wraps
     assert all(re.search(rf"{label} \(\d\d\)", first_run.out) for label in LABELS)
-    assert "tokens a text" in first_run.out
+    assert "tokens per text" in first_run.out
 
 
-def test_it_draws_the_learning_curve(first_run):
+def test_it_prints_the_learning_curve(first_run):
     assert re.search(r"loss +\d\.\d{3}  [▁▂▃▄▅▆▇█]{20,}  \d\.\d{3}", first_run.out)
     assert re.search(r"accuracy +\d\.\d{3}  [▁▂▃▄▅▆▇█]{20,}  \d\.\d{3}", first_run.out)
 
 
-def test_it_shows_a_row_for_each_class_and_has_learnt_something(first_run):
+def test_it_prints_a_row_per_class_and_beats_chance_by_far(first_run):
     rows = re.findall(r"^  (\w+)((?: +\d\.\d{3}){3}) +\d+$", first_run.out, re.MULTILINE)
     assert tuple(label for label, _ in rows) == LABELS
     accuracy = float(re.findall(r"^  accuracy (\d\.\d+)", first_run.out, re.MULTILINE)[-1])
-    assert accuracy > 0.5  # one in six is chance
+    assert accuracy > 0.5  # chance is 1/6
 
 
-def test_it_answers_three_new_messages(first_run):
+def test_it_classifies_three_new_messages(first_run):
     for text in quickstart.NEW_TEXTS:
         assert re.search(rf"^({'|'.join(LABELS)}) +0\.\d\d +{re.escape(text)}$", first_run.out, re.MULTILINE)
 
 
-def test_the_new_messages_are_not_in_the_data():
+def test_the_new_messages_are_not_in_the_training_data():
     from headway.tasks import read_table, samples
 
     known = {row["text"] for row in read_table(Path(str(samples.__file__)).with_name("messages.csv")).rows}
     assert known.isdisjoint(quickstart.NEW_TEXTS)
 
 
-def test_it_says_what_to_type_next(first_run):
+def test_it_prints_the_next_commands(first_run):
     assert 'headway predict headway-quickstart "' in first_run.out
     assert "headway train text-classification --data YOUR-FILE.csv" in first_run.out
 
@@ -92,7 +92,7 @@ def test_its_model_opens_in_transformers(first_run):
     assert len(AutoTokenizer.from_pretrained(first_run.folder / "headway-quickstart")("a parcel").input_ids) > 2
 
 
-def test_it_leaves_a_model_folder_and_nothing_else(first_run):
+def test_it_writes_only_the_model_folder(first_run):
     assert [path.name for path in first_run.folder.iterdir()] == ["headway-quickstart"]
     assert {"config.json", "model.safetensors", "README.md"} <= {
         path.name for path in (first_run.folder / "headway-quickstart").iterdir()
@@ -101,16 +101,16 @@ def test_it_leaves_a_model_folder_and_nothing_else(first_run):
 
 @pytest.fixture
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As little training as possible."""
+    """Minimal training."""
     monkeypatch.setattr(quickstart, "TRAINING", {"max_steps": 2, "eval_steps": 1, "precision": "fp32"})
 
 
 @pytest.mark.usefixtures("_short")
-def test_a_second_run_takes_another_name_and_learns_the_same(headway):
+def test_a_second_run_gets_another_name_and_the_same_weights(headway):
     assert headway("quickstart").code == 0
     ran = headway("quickstart")
     assert ran.code == 0
-    assert "headway-quickstart is there already: this model goes to headway-quickstart-2" in ran.out
+    assert "headway-quickstart exists already: this model is saved as headway-quickstart-2" in ran.out
     first, second = (
         load_file(Path(name) / "model.safetensors") for name in ("headway-quickstart", "headway-quickstart-2")
     )
@@ -118,7 +118,7 @@ def test_a_second_run_takes_another_name_and_learns_the_same(headway):
 
 
 @pytest.mark.usefixtures("_short")
-def test_overwrite_replaces_the_model_that_is_there(headway):
+def test_overwrite_replaces_the_existing_model(headway):
     headway("quickstart")
     Path("headway-quickstart/note.txt").touch()
     assert headway("quickstart", "--overwrite").code == 0
@@ -127,7 +127,7 @@ def test_overwrite_replaces_the_model_that_is_there(headway):
 
 
 @pytest.mark.usefixtures("_short")
-def test_a_folder_that_was_asked_for_is_not_replaced_by_accident(headway):
+def test_a_given_folder_is_not_replaced_without_overwrite(headway):
     assert headway("quickstart", "--output", "mine").code == 0
     ran = headway("quickstart", "--output", "mine")
     assert ran.code == 2

@@ -1,4 +1,4 @@
-"""The labelled files as they are, through the command line: check, train a little, evaluate and predict."""
+"""Published data files on the command line: train a few steps, evaluate and predict."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from headway.ui.cli import main
 pytestmark = pytest.mark.realdata
 
 NAMES = ["--label-names", "goemotions/labels.txt"]
-# For each data set: the files to train on and to ask about, the vocabulary, and all that has to be said about them.
+# For each data set: the training file, the test file, the vocabulary, and the options that the files need.
 FILES = {
     "sst2": ("sst2/train.tsv", "sst2/dev.tsv", "uncased", []),
     "goemotions": (
@@ -43,7 +43,7 @@ def tiny_model(tokenizer_folder: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_trains_and_predicts_as_it_is(
+def test_a_published_file_is_trained_on_and_predicted_unchanged(
     name: str, data_folder: Path, tokenizers_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     train, test, vocabulary, flags = FILES[name]
@@ -53,7 +53,7 @@ def test_a_file_trains_and_predicts_as_it_is(
     tiny_model(tokenizers_folder / f"bert-base-{vocabulary}", base)
     data = ["--data", str(data_folder / train), *flags]
     output = str(tmp_path / "model")
-    # The evaluation is of some hundred rows, so that this takes seconds.
+    # A small evaluation set keeps the test fast.
     fraction = "0.02"
     command = ["train", "text-classification", *data, "--model", str(base), "--output", output, "--max-steps", "3"]
     assert main([*command, "--eval-fraction", fraction, "--max-length", "64", "--long-texts", "cut", "--json"]) == 0
@@ -66,7 +66,7 @@ def test_a_file_trains_and_predicts_as_it_is(
     some.write_bytes(b"".join(lines[:200]))
     assert main(["evaluate", output, "--data", str(some), "--json"]) == 0
     evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert evaluated["examples"] in (199, 200)  # a header is no row
+    assert evaluated["examples"] in (199, 200)  # one line can be the header
 
     answers = tmp_path / "answers.jsonl"
     assert main(["predict", output, "--data", str(some), "--output", str(answers)]) == 0

@@ -157,7 +157,7 @@ def test_a_given_port_in_use_is_an_error_and_without_one_the_next_free_port_is_f
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
         (["--key", ""], "--key (or HEADWAY_KEY) is empty"),
         (["--timeout", 0], "--timeout 0.0: it must be above 0"),
-        (["--max-texts", "many"], "--max-texts many: it must be a whole number"),
+        (["--max-texts", "many"], "--max-texts many is invalid; it must be an integer"),
         (["--precision", "fp8"], "--precision fp8: choose auto, fp32"),
     ],
     ids=lambda given: str(given[0]) if isinstance(given, list) else "",

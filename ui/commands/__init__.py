@@ -1,1 +1,1 @@
-"""The commands, one a file."""
+"""One module per command."""

@@ -1,4 +1,4 @@
-"""headway check: a look over a data file before training on it."""
+"""headway check: validate a data file before training."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -6,16 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, JSON, chosen_columns, column_options, make_task, with_options
-from ..options import task_options as task_options_of_all
+from ..options import HEADER, JSON, TASK, TRAINING_DATA, chosen_columns, column_options, make_task, with_options
+from ..options import task_options as all_task_options
 
 
 def check(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What is to be learnt. See: headway tasks")],
-    data: Annotated[str, typer.Option(metavar="FILE", help="Labelled rows: CSV, TSV, JSON, JSON lines, Parquet, ...")],
-    eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="The same, held out.")] = None,
+    task: Annotated[str, TASK],
+    data: Annotated[str, TRAINING_DATA],
+    eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="Held-out data in the same format.")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Measure the texts in this model's tokens.")
+        str | None,
+        typer.Option(metavar="NAME", help="Count text lengths in tokens of this model. Default: in characters."),
     ] = None,
     header: Annotated[bool | None, HEADER] = None,
     json: Annotated[bool, JSON] = False,
@@ -23,10 +24,10 @@ def check(
     columns: dict[str, Any],
     task_options: dict[str, Any],
 ) -> None:
-    """Look a data file over before training on it.
+    """Check a data file before training.
 
-    Every row that cannot be used is named, and what would spoil the training or flatter the figures. The exit code is
-    2 if the file cannot be trained on as it is.
+    Lists every row that cannot be used, and everything that would harm training or inflate the scores. The exit code
+    is 2 if the file cannot be used for training.
     """
     from ...tasks.base.check import check_data
     from ..terminal import print_json, screen, section, show_report
@@ -45,10 +46,10 @@ def check(
     if json:
         print_json(report.to_json())
     if report.errors:
-        wrong = "one thing" if len(report.errors) == 1 else f"{len(report.errors)} things"
-        raise HeadwayError(f"{data} cannot be trained on as it is: {wrong} above must be mended first.")
+        errors = "1 error" if len(report.errors) == 1 else f"{len(report.errors)} errors"
+        raise HeadwayError(f"{data} cannot be used for training: fix the {errors} listed above first.")
 
 
 def check_command() -> Callable[..., None]:
-    """The command with all its options."""
-    return with_options(check, columns=column_options(), task_options=task_options_of_all())
+    """Builds the command with all its options."""
+    return with_options(check, columns=column_options(), task_options=all_task_options())

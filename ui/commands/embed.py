@@ -1,4 +1,4 @@
-"""headway embed, headway search, headway words: texts and words as vectors, and what is near to what."""
+"""headway embed, headway search and headway words: vectors of texts and words, and their nearest neighbours."""
 
 import time
 from collections.abc import Callable
@@ -9,45 +9,50 @@ import typer
 
 from ...core.errors import HeadwayError
 from ...core.options import Option
-from ..options import HEADER, JSON, chosen_options, read_value, with_options
+from ..options import HEADER, JSON, MODEL, OVERWRITE, chosen_options, read_value, with_options
+from .results import show_written
 
 if TYPE_CHECKING:
     from ...tasks import Embedder
+    from ...tasks.data.rows import RowStream
 
-MODEL = typer.Argument(metavar="MODEL", help="Any BERT or GPT-2: its folder, its name on the Hub, or a built-in one.")
-COLUMN = typer.Option(metavar="COLUMN", help="Column of the texts. Left out: it is told.")
-TOP = typer.Option(metavar="N", parser=read_value("top", int), help="How many are shown.")
+COLUMN = typer.Option(metavar="COLUMN", help="Column of the texts. Default: inferred from the data.")
+TOP = typer.Option(metavar="N", parser=read_value("top", int), help="Number of results.")
 
 
 def embed(
     model: Annotated[str, MODEL],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Texts, which are compared with one another.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to compare with one another.")
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FILE", help="A file of any length.")] = None,
     text: Annotated[str | None, COLUMN] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the vectors go: .npy; with their rows .parquet or .jsonl."),
+        typer.Option(
+            metavar="FILE", help="Write the vectors to a .npy, or rows with vectors to a .parquet or .jsonl."
+        ),
     ] = None,
     header: Annotated[bool | None, HEADER] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
     embedding: dict[str, Any],
 ) -> None:
-    """Turn texts into vectors: a column of a file, or a few texts that are compared.
+    """Turn a column of texts into vectors, or compare a few texts.
 
-    A sentence-transformers folder is read with its own pooling. Of any other model the mean of all tokens is taken,
-    unless you say something else.
+    A sentence-transformers folder is used with its own pooling. For other models the default is the mean of all
+    tokens.
     """
+    from ...tasks.data.read import stream_rows
+
     if bool(texts) == (data is not None):
         raise HeadwayError('Give either texts (headway embed MODEL "a text" "another") or a file (--data FILE).')
     if (data is None) != (output is None):
-        raise HeadwayError("--data and --output go together: texts are read from one file, vectors go to another.")
+        raise HeadwayError("--data and --output must be used together: one file is read, the other is written.")
     embedder = _open(model, embedding)
     if data is not None and output is not None:
-        _embed_file(embedder, data, text, output, header, overwrite, json)
+        _embed_file(embedder, stream_rows(data, header=header), text, output, overwrite=overwrite, json=json)
     else:
         _compare(embedder, texts or [], json)
 
@@ -59,45 +64,24 @@ def _open(model: str, embedding: dict[str, Any]) -> "Embedder":
 
 
 def _embed_file(
-    embedder: "Embedder",
-    data: str,
-    column: str | None,
-    output: Path,
-    header: bool | None,
-    overwrite: bool,
-    json: bool,
+    embedder: "Embedder", stream: "RowStream", column: str | None, output: Path, *, overwrite: bool, json: bool
 ) -> None:
-    from ...tasks.data.read import stream_rows
     from ...tasks.embedding.vectors_file import VectorsWriter
-    from ..terminal import counting, print_json, screen, speaks
+    from ..terminal import counting, is_main_process, screen
 
-    stream = stream_rows(data, header=header)
-    if not speaks():
-        return  # one of several processes does it
-    began = time.monotonic()
-    with VectorsWriter(output, embedder.size, overwrite) as writer, counting("vectors") as told:
+    if not is_main_process():
+        return  # embedding is not distributed
+    start = time.monotonic()
+    with VectorsWriter(output, embedder.size, overwrite) as writer, counting("vectors") as add:
         for rows, vectors in embedder.embed_rows(stream, column):
             writer.write(rows, vectors)
-            told(len(rows))
-    seconds = time.monotonic() - began
-    if json:
-        print_json(
-            {
-                "output": str(output),
-                "examples": writer.written,
-                "size": embedder.size,
-                "cut": embedder.num_cut,
-                "seconds": seconds,
-            }
-        )
-        return
-    console = screen()
-    rate = writer.written / max(seconds, 1e-9)
-    console.print(f"{output}: {writer.written:,} vectors of {embedder.size:,} numbers ({rate:,.0f} a second)")
-    if embedder.num_cut:
-        console.print(
-            f"{embedder.num_cut:,} texts were cut at {embedder.limit:,} tokens; --long-texts windows reads them whole"
-        )
+            add(len(rows))
+    seconds = time.monotonic() - start
+    what = f"{writer.written:,} vectors with {embedder.size:,} dimensions"
+    show_written(output, writer.written, what, seconds, json=json, size=embedder.size, cut=embedder.num_cut)
+    if embedder.num_cut and not json:
+        truncated = f"{embedder.num_cut:,} of {writer.written:,} texts were truncated to {embedder.limit:,} tokens"
+        screen().print(f"{truncated}; --long-texts windows embeds complete texts")
 
 
 def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
@@ -117,12 +101,12 @@ def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
 
 def search(
     model: Annotated[str, MODEL],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What is looked for.")],
-    data: Annotated[str, typer.Option(metavar="FILE", help="The rows that are searched.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The text to search for.")],
+    data: Annotated[str, typer.Option(metavar="FILE", help="The file to search.")],
     text: Annotated[str | None, COLUMN] = None,
     vectors: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Their vectors, if they are there already: a .npy of headway embed."),
+        typer.Option(metavar="FILE", help="Vectors of the file: a .npy written by headway embed with this model."),
     ] = None,
     top: Annotated[int, TOP] = 10,
     header: Annotated[bool | None, HEADER] = None,
@@ -130,9 +114,9 @@ def search(
     *,
     embedding: dict[str, Any],
 ) -> None:
-    """Find the rows of a file that mean most nearly what you say.
+    """Find the rows of a file that are closest in meaning to a query.
 
-    Vectors that headway embed has written spare the time of making them: --vectors vectors.npy.
+    With --vectors the rows are not embedded again.
     """
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import with_prediction
@@ -140,11 +124,11 @@ def search(
     from ...tasks.embedding.vectors_file import read_vectors
     from ..terminal import print_json, screen, show_hits
 
-    made = None if vectors is None else read_vectors(vectors)
+    stored = None if vectors is None else read_vectors(vectors)
     embedder = _open(model, embedding)
     stream = stream_rows(data, header=header)
     column = embedder.text_column(stream, text)
-    hits = search(embedder, query, stream, column=column, vectors=made, top=top)
+    hits = search(embedder, query, stream, column=column, vectors=stored, top=top)
     if json:
         for hit in hits:
             print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))
@@ -155,45 +139,55 @@ def search(
 def words(
     model: Annotated[str, MODEL],
     expressions: Annotated[
-        list[str], typer.Argument(metavar="WORD", help='Words, or sums of them: "king - man + woman".')
+        list[str], typer.Argument(metavar="WORD", help='Words, or sums of words such as "king - man + woman".')
     ],
     sentence: Annotated[
         list[str] | None,
-        typer.Option("--in", metavar="SENTENCE", help="Compare the word in such sentences; say it for each."),
+        typer.Option("--in", metavar="SENTENCE", help="A sentence that contains the word; repeat for each sentence."),
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option(metavar="N", parser=read_value("layer", int), help="With --in: which layer. Left out: the last."),
+        typer.Option(metavar="N", parser=read_value("layer", int), help="With --in: the layer. Default: the last."),
     ] = None,
     top: Annotated[int, TOP] = 10,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Look at words: which are near, what comes of adding them, what one is in different sentences.
+    """Find the nearest words of a word or a sum of words, or compare one word across sentences.
 
     headway words MODEL bank --in "We sat on the river bank." --in "The savings bank is closed."
     """
     from ...tasks import Embedder
-    from ...tasks.embedding.word_vectors import WordTable, in_context
-    from ..terminal import print_json, screen, show_in_context, show_neighbours
 
     if sentence and len(expressions) > 1:
-        raise HeadwayError("--in looks at one word at a time: leave the others out.")
+        raise HeadwayError("--in compares one word across sentences: omit the other words.")
     if layer is not None and not sentence:
-        raise HeadwayError("--layer is for a word in sentences: add --in SENTENCE, or leave it out.")
+        raise HeadwayError("--layer applies to a word in sentences: add --in SENTENCE or omit --layer.")
     embedder = Embedder(model, pooling="mean", layer=layer)
     if sentence:
-        found = in_context(embedder, expressions[0], sentence)
-        if json:
-            places = [
-                {"sentence": place.sentence, "start": place.start, "end": place.end, "static": static, "cosines": row}
-                for place, static, row in zip(
-                    found.places, found.to_static.tolist(), found.cosines.tolist(), strict=True
-                )
-            ]
-            print_json({"word": expressions[0], "places": places})
-        else:
-            show_in_context(screen(), found)
+        _compare_in_context(embedder, expressions[0], sentence, json)
+    else:
+        _show_nearest(embedder, expressions, top, json)
+
+
+def _compare_in_context(embedder: "Embedder", word: str, sentences: list[str], json: bool) -> None:
+    from ...tasks.embedding.word_vectors import in_context
+    from ..terminal import print_json, screen, show_in_context
+
+    found = in_context(embedder, word, sentences)
+    if not json:
+        show_in_context(screen(), found)
         return
+    places = [
+        {"sentence": place.sentence, "start": place.start, "end": place.end, "static": static, "cosines": row}
+        for place, static, row in zip(found.places, found.to_static.tolist(), found.cosines.tolist(), strict=True)
+    ]
+    print_json({"word": word, "places": places})
+
+
+def _show_nearest(embedder: "Embedder", expressions: list[str], top: int, json: bool) -> None:
+    from ...tasks.embedding.word_vectors import WordTable
+    from ..terminal import print_json, screen, show_neighbours
+
     table = WordTable(embedder)
     for expression in expressions:
         nearest = table.nearest(expression, top)
@@ -211,15 +205,15 @@ def _embedding_options() -> list[Option]:
 
 
 def embed_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(embed, embedding=_embedding_options())
 
 
 def search_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(search, embedding=_embedding_options())
 
 
 def words_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(words)

@@ -1,14 +1,14 @@
-"""headway evaluate: how good a model is on labelled data."""
+"""headway evaluate: measure a model on labelled data."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import typer
-
 from ..options import (
     HEADER,
     JSON,
+    LABELLED_DATA,
     PRECISION,
+    TRAINED_MODEL,
     chosen_columns,
     chosen_options,
     column_options,
@@ -18,10 +18,8 @@ from ..options import (
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="The folder of a trained model, or its name on the Hub.")
-    ],
-    data: Annotated[str, typer.Option(metavar="FILE", help="Labelled rows, as for training.")],
+    model: Annotated[str, TRAINED_MODEL],
+    data: Annotated[str, LABELLED_DATA],
     header: Annotated[bool | None, HEADER] = None,
     precision: Annotated[str, PRECISION] = "auto",
     json: Annotated[bool, JSON] = False,
@@ -29,20 +27,21 @@ def evaluate(
     columns: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    """Measure a model on labelled data."""
+    """Evaluate a model on labelled data."""
     from ...tasks import load
     from ..terminal import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
-    opened = load(model, **chosen_options(options))
-    opened.precision = precision
-    found = opened.evaluate(data, columns=chosen_columns(columns), header=header)
+    task_model = load(model, **chosen_options(options))
+    task_model.precision = precision
+    found = task_model.evaluate(data, columns=chosen_columns(columns), header=header)
     section(console, "Data", *found.notes)
-    show_evaluation(console, found.metrics, found.per_label, len(found.examples), f"examples of {data}")
+    title = f"Evaluation on {len(found.examples):,} examples of {data}"
+    show_evaluation(console, found.metrics, found.per_label, title)
     if json:
         print_json(found.to_json())
 
 
 def evaluate_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(evaluate, columns=column_options(), options=task_options("after"))

@@ -1,4 +1,4 @@
-"""headway export: a model as a file for other runtimes."""
+"""headway export: write a model as a file for other runtimes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,38 +6,41 @@ from typing import Annotated
 
 import typer
 
-from ..options import JSON, with_options
+from ..options import JSON, OVERWRITE, with_options
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="The folder of a trained BERT, or its name on the Hub.")
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A BERT model: a folder or a name on the Hub.")],
+    output: Annotated[
+        Path, typer.Option(metavar="PATH", help="A file NAME.onnx, or a folder for the model with its tokenizer.")
     ],
-    output: Annotated[Path, typer.Option(metavar="PLACE", help="A file NAME.onnx, or a folder with all one needs.")],
-    format: Annotated[str, typer.Option(metavar="NAME", help="What is written: onnx.")] = "onnx",
+    format: Annotated[str, typer.Option(metavar="NAME", help="File format: onnx.")] = "onnx",
     pooling: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Give vectors: mean, first, last or max. Left out: as the folder is."),
+        typer.Option(
+            metavar="NAME",
+            help="Also export text vectors with this pooling: mean, first, last or max. Default: as in the folder.",
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Write a BERT with its head as ONNX, for other languages, browsers and phones.
+    """Export a BERT model with its head to ONNX.
 
-    What the file gives is held against the model itself before it is left there. A folder has onnx/model.onnx with
-    config.json and the tokenizer beside it, as optimum and transformers.js lay it out.
+    The outputs of the exported file are compared with those of the model before the file is saved. A folder holds
+    onnx/model.onnx, config.json and the tokenizer, in the layout of optimum and transformers.js.
     """
-    from ...tasks.export import export as written_by
+    from ...tasks.export import export as export_model
     from ..terminal import print_json, screen, section
 
     console = screen(to_stderr=json)
-    made = written_by(model, output, format=format, pooling=pooling, overwrite=overwrite)
+    made = export_model(model, output, format=format, pooling=pooling, overwrite=overwrite)
     section(
         console,
         "Export",
         f"{made.output}: {made.size / 1e6:,.0f} MB, ONNX opset {made.file.opset}",
-        f"reads {', '.join(made.file.inputs)}; gives {', '.join(made.file.outputs)}",
-        f"checked with {made.file.checked_with}: at most {made.file.apart:.0e} from the model itself",
+        f"inputs: {', '.join(made.file.inputs)}; outputs: {', '.join(made.file.outputs)}",
+        f"checked with {made.file.checked_with}: maximum difference from the model {made.file.apart:.0e}",
         *made.notes,
     )
     if json:
@@ -45,5 +48,5 @@ def export(
 
 
 def export_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(export)

@@ -1,9 +1,7 @@
-"""headway generate: GPT-2 goes on with texts, whole, as it comes, or token by token with what else was likely."""
+"""headway generate: continue texts with GPT-2, all at once, streamed, or token by token with the alternatives."""
 
-import os
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, PRECISION, chosen_columns, chosen_options, column_options, with_options
+from ..options import (
+    HEADER,
+    JSON,
+    OVERWRITE,
+    PRECISION,
+    chosen_columns,
+    chosen_options,
+    column_options,
+    with_options,
+)
+from .arguments import ARGUMENTS, model_and_texts, unescape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,128 +29,129 @@ if TYPE_CHECKING:
     from ...core.generation.generation_config import GenerationConfig
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...tasks.data.rows import RowStream
 
-DEFAULT_MODEL = "mini-gpt2"
-STDIN = "-"
 ROWS_AT_ONCE = 256
-# What may be the name of a model: written as on the Hub, or a path without spaces.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?|[~./\\]\S*|\S*[/\\]\S*")
-ARGUMENTS = typer.Argument(
-    metavar="MODEL TEXT",
-    help="A GPT-2: its folder, its name on the Hub, or a built-in one; the built-in mini-gpt2 if the first word has a "
-    "space in it and is no folder. Then texts; - reads one a line from stdin.",
-)
 
 
 def generate(
     arguments: Annotated[list[str] | None, ARGUMENTS] = None,
-    data: Annotated[str | None, typer.Option(metavar="FILE", help="Go on with a column of every row.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="FILE", help="Continue the text in every row of a file.")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the rows of --data go: .jsonl, .csv or .tsv.")
+        Path | None, typer.Option(metavar="FILE", help="Write the rows of --data to a .jsonl, .csv or .tsv.")
     ] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Show the text as it comes.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is generated.")] = False,
     show_probabilities: Annotated[
-        bool, typer.Option("--show-probabilities", help="Show the ten likeliest tokens at every step.")
+        bool, typer.Option("--show-probabilities", help="Print the ten most likely tokens at every step.")
     ] = False,
     precision: Annotated[str, PRECISION] = "auto",
     header: Annotated[bool | None, HEADER] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON on stdout, and everything else on stderr.")
-    ] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
+    json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
     generation: dict[str, Any],
 ) -> None:
-    r"""Let GPT-2 go on with your text: headway generate gpt2 "Once upon a time" --samples 3 --top-k 40
+    r"""Continue a text with GPT-2: headway generate gpt2 "Once upon a time" --samples 3 --top-k 40
 
-    Without a text it starts from nothing, as every text did in its training. Without --temperature, --top-k, --top-p,
-    --min-p or several --samples it always takes the likeliest token. In --stop, \n is a new line.
+    Without a text, generation starts from the end-of-text token. Decoding is greedy unless --temperature, --top-k,
+    --top-p, --min-p or --samples greater than 1 is given. In --stop, \n is a line break.
 
-    With --data, --text names the column. Without it, it is a text.
+    With --data, --text names the column of the texts. Without --data it is a text.
     """
     from ...core.generation.generation_config import GenerationConfig
+    from ...tasks.data.read import stream_rows
     from ...tasks.language_modeling.loading import load_language_model
-    from ..terminal import screen
+    from ..terminal import print_json, screen
 
     given = chosen_options(generation)
     if "stop" in given:
-        given["stop"] = tuple(unescaped(text) for text in given["stop"])
+        given["stop"] = tuple(unescape(text) for text in given["stop"])
     config = GenerationConfig(**given)
     name, texts = model_and_texts(arguments)
     chosen = chosen_columns(columns)
     if data is None and "text" in chosen:
         if texts:
-            raise HeadwayError(f"--text: the text is given already ({texts[0]!r}). Leave one of them out.")
+            raise HeadwayError(f"--text: the text is already given as an argument ({texts[0]!r}). Omit one.")
         texts = [chosen["text"]]
-    shown = "--stream" if stream else "--show-probabilities" if show_probabilities else None
-    if data is not None and (texts or shown):
-        raise HeadwayError(f"--data goes on with the rows of a file: leave {shown or 'the texts'} out.")
-    if (data is None) != (output is None):
-        raise HeadwayError("--data and --output go together: rows are read from one file and written to another.")
-    if stream and show_probabilities:
-        raise HeadwayError("--stream shows the text and --show-probabilities the tokens: leave one of them out.")
-    network, tokenizer = load_language_model(name, precision)
-    if data is not None and output is not None:
-        _continue_rows(network, tokenizer, config, data, output, chosen, header, overwrite, json)
-        return
+    _check_modes(texts, data, output, stream=stream, show_probabilities=show_probabilities)
     console = screen(to_stderr=json)
-    found = _Continued(network, tokenizer, config, console)
-    results = []
-    for prompt in texts or [""]:
-        if show_probabilities:
-            results.append(found.by_token(prompt))
-        elif stream:
-            results.append(found.as_it_comes(prompt))
+    generator = _Generator(*load_language_model(name, precision), config, console)
+    if data is not None and output is not None:
+        written = generator.continue_rows(stream_rows(data, header=header), chosen.get("text"), output, overwrite)
+        if json:
+            print_json({"output": str(output), "rows": written})
         else:
-            break
-    if not results:
-        results = found.whole(texts or [""])
+            console.print(f"{output}: {written:,} rows")
+        return
+    prompts = texts or [""]
+    if show_probabilities:
+        results = [generator.show_steps(prompt) for prompt in prompts]
+    elif stream:
+        results = [generator.stream(prompt) for prompt in prompts]
+    else:
+        results = generator.continue_texts(prompts)
     if json:
-        from ..terminal import print_json
-
         print_json({"model": name, "results": results})
 
 
-class _Continued:
-    """Ways to go on with texts, each shown and given as JSON."""
+def _check_modes(
+    texts: Sequence[str], data: str | None, output: Path | None, *, stream: bool, show_probabilities: bool
+) -> None:
+    """Raises HeadwayError for options that contradict each other."""
+    shown = "--stream" if stream else "--show-probabilities" if show_probabilities else None
+    if data is not None and (texts or shown):
+        raise HeadwayError(f"--data continues the rows of a file: omit {shown or 'the texts'}.")
+    if (data is None) != (output is None):
+        raise HeadwayError("--data and --output must be used together: one file is read, the other is written.")
+    if stream and show_probabilities:
+        raise HeadwayError("--stream prints text, --show-probabilities prints tokens: omit one of them.")
 
-    def __init__(
-        self, network: "Network", tokenizer: "Tokenizer", config: "GenerationConfig", console: "Console"
-    ) -> None:
-        self.network, self.tokenizer, self.config, self.console = network, tokenizer, config, console
-        self.scored = config.num_return_sequences > 1 or config.num_beams > 1
 
-    def whole(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
-        from ...core.generation.generation import generate as continued
-        from ..terminal import show_continued
+@dataclass(frozen=True)
+class _Generator:
+    """A language model that prints its texts on a console and returns them as JSON."""
+
+    network: "Network"
+    tokenizer: "Tokenizer"
+    config: "GenerationConfig"
+    console: "Console"
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are several texts per prompt or a beam search, so that their scores are of interest."""
+        return self.config.num_return_sequences > 1 or self.config.num_beams > 1
+
+    def continue_texts(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        from ..terminal import show_generations
 
         results = []
-        for prompt, texts in zip(prompts, continued(self.network, self.tokenizer, prompts, self.config), strict=True):
-            show_continued(self.console, prompt, texts, scored=self.scored)
-            results.append({"prompt": prompt, "texts": [_plain(one) for one in texts]})
+        for prompt, texts in zip(prompts, self._generate(prompts), strict=True):
+            show_generations(self.console, prompt, texts, scored=self.scored)
+            results.append({"prompt": prompt, "texts": [_to_json(one) for one in texts]})
         return results
 
-    def as_it_comes(self, prompt: str) -> dict[str, Any]:
+    def stream(self, prompt: str) -> dict[str, Any]:
+        """Prints a text while it is generated."""
         from rich.text import Text
 
         from ...core.generation.generation import stream
         from ..terminal import show_ending
 
         texts: list[Generation] = []
-        begins = True
+        first = True
         for part in stream(self.network, self.tokenizer, prompt, self.config):
-            shown = Text.assemble((prompt if begins else "", "dim"), part.piece)
-            self.console.print(shown, end="", soft_wrap=True)
+            self.console.print(Text.assemble((prompt if first else "", "dim"), part.piece), end="", soft_wrap=True)
             self.console.file.flush()
-            begins = part.generation is not None
+            first = part.generation is not None  # of the next sample
             if part.generation is not None:
                 self.console.print()
                 show_ending(self.console, part.generation, scored=self.scored)
                 texts.append(part.generation)
-        return {"prompt": prompt, "texts": [_plain(one) for one in texts]}
+        return {"prompt": prompt, "texts": [_to_json(one) for one in texts]}
 
-    def by_token(self, prompt: str) -> dict[str, Any]:
+    def show_steps(self, prompt: str) -> dict[str, Any]:
+        """Prints a text, then each of its tokens with the most likely ones."""
         from ...core.generation.generation import next_tokens
         from ..terminal import show_steps
 
@@ -164,8 +173,35 @@ class _Continued:
             ],
         }
 
+    def continue_rows(self, stream: "RowStream", column: str | None, output: Path, overwrite: bool) -> int:
+        """Writes every row of a file with the continuation of its text and returns their number.
 
-def _plain(found: "Generation") -> dict[str, Any]:
+        The rows are read in parts, so memory is bounded.
+        """
+        from ...tasks.classification.classification import TextClassification
+        from ...tasks.data.columns import infer_columns
+        from ...tasks.data.write import RowWriter
+        from ..terminal import section
+
+        mapping = infer_columns(stream, TextClassification.inputs[:1], chosen={"text": column}, need_label=False)
+        section(self.console, "Data", *mapping.notes)
+        text = mapping.texts["text"]
+        rows = (row for _, row in stream)
+        with RowWriter(output, stream.columns, overwrite) as writer:
+            while part := list(islice(rows, ROWS_AT_ONCE)):
+                prompts = ["" if row.get(text) is None else str(row[text]) for row in part]
+                for row, found in zip(part, self._generate(prompts), strict=True):
+                    first, *others = (one.text for one in found)
+                    writer.write(row, {"continuations": [first, *others]} if others else {"continuation": first})
+            return writer.written
+
+    def _generate(self, prompts: Sequence[str]) -> "list[tuple[Generation, ...]]":
+        from ...core.generation.generation import generate
+
+        return generate(self.network, self.tokenizer, prompts, self.config)
+
+
+def _to_json(found: "Generation") -> dict[str, Any]:
     return {
         "text": found.text,
         "token_ids": list(found.token_ids),
@@ -174,82 +210,8 @@ def _plain(found: "Generation") -> dict[str, Any]:
     }
 
 
-def _continue_rows(
-    network: "Network",
-    tokenizer: "Tokenizer",
-    config: "GenerationConfig",
-    data: str,
-    output: Path,
-    chosen: dict[str, Any],
-    header: bool | None,
-    overwrite: bool,
-    json: bool,
-) -> None:
-    """Every row of a file with what its text goes on with, in the file's order and in bounded memory."""
-    from ...core.generation.generation import generate as continued
-    from ...tasks.classification.classification import TextClassification
-    from ...tasks.data.read import stream_rows
-    from ...tasks.data.write import RowWriter
-    from ..terminal import print_json, screen, section
-
-    rows = stream_rows(data, header=header)
-    settled = TextClassification(paired=False).columns(rows, chosen, need_label=False)
-    section(screen(to_stderr=json), "Data", *settled.notes)
-    column = settled.texts["text"]
-    with RowWriter(output, rows.columns, overwrite) as writer:
-        for part in _parts(row for _, row in rows):
-            texts = ["" if row.get(column) is None else str(row[column]) for row in part]
-            for row, found in zip(part, continued(network, tokenizer, texts, config), strict=True):
-                first, *others = (one.text for one in found)
-                writer.write(row, {"continuation": first} if not others else {"continuations": [first, *others]})
-    if json:
-        print_json({"output": str(output), "rows": writer.written})
-    else:
-        screen().print(f"{output}: {writer.written:,} rows")
-
-
-def _parts(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while part := list(islice(rows, ROWS_AT_ONCE)):
-        yield part
-
-
-# What `headway prompt` has in common with this.
-
-
-def model_and_texts(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
-    """The model and the texts among what was typed; the built-in model where the first word cannot be one.
-
-    Raises:
-        HeadwayError: there is no built-in model, and none is given.
-    """
-    from ...core.checkpoints.hub import BUILT_IN
-
-    given = list(arguments or ())
-    first = given[0] if given and given[0] != STDIN else ""  # which, as a path, would be the folder one is in
-    # Path would fail at a text that is too long for a name, or that has a tilde before a name nobody has.
-    if first and (MODEL_NAME.fullmatch(first) or os.path.isdir(os.path.expanduser(first))):
-        name, texts = given[0], given[1:]
-    elif DEFAULT_MODEL in BUILT_IN:
-        name, texts = DEFAULT_MODEL, given
-    else:
-        raise HeadwayError(
-            f"The model is missing, and {DEFAULT_MODEL} does not come with this package. Give the folder of a GPT-2, "
-            'or its name on the Hub, before the texts: headway generate gpt2 "a text".'
-        )
-    if texts == [STDIN]:
-        texts = [text for line in sys.stdin if (text := line.rstrip("\r\n")).strip()]
-        if not texts:
-            raise HeadwayError("stdin holds no text: pipe one a line into the command.")
-    return name, texts
-
-
-def unescaped(text: str) -> str:
-    r"""A text as it was typed, with \n as a new line and \t as a tabulator."""
-    return text.replace(r"\n", "\n").replace(r"\t", "\t")
-
-
 def generate_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     from ...core.generation.generation_config import GenerationConfig
     from ...core.options import options_of
 

@@ -1,4 +1,4 @@
-"""headway inspect: a look inside a model, as one HTML file; heads ranked on a file; parameters and memory."""
+"""headway inspect: a model's internals as one HTML file, a ranking of its heads, its parameters and memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,81 +7,83 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, JSON, chosen_columns, column_options, flag, with_options
+from ..options import HEADER, JSON, MODEL, OVERWRITE, chosen_columns, column_options, flag, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ...tasks.inspection import Inspected, Parameters, Ranking
-    from .inspect_page import Inspection
 
-MODEL = typer.Argument(metavar="MODEL", help="Any BERT or GPT-2: its folder, a built-in one, or a name on the Hub.")
-PAGE = Path("inspect.html")
-MOST_EXAMPLES = 200  # that every head is measured on: a model of twelve layers is measured 157 times
+DEFAULT_OUTPUT = Path("inspect.html")
+MAX_EXAMPLES = 200  # for --heads: a model of twelve layers is evaluated 157 times
 
 
 def inspect(
     model: Annotated[str, MODEL],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="What to look at: a text, or the texts of a pair.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="The text to inspect, or the texts of a pair.")
     ] = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = PAGE,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The HTML file to write.")] = DEFAULT_OUTPUT,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="ANSWER", help='Whose words are told: a label, "PER: Ada"; left out: the model\'s own.'),
+        typer.Option(
+            metavar="OUTPUT",
+            help='The output to attribute to the words: a label, or an entity such as "PER: Ada". Default: the '
+            "prediction.",
+        ),
     ] = None,
     heads: Annotated[
-        bool, typer.Option("--heads", help="Switch every head and layer off in turn, and measure on --data.")
+        bool, typer.Option("--heads", help="Disable each head and layer in turn and evaluate the model on --data.")
     ] = False,
-    data: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled rows, for --heads.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled data for --heads.")] = None,
     examples: Annotated[
-        int, typer.Option(metavar="N", min=2, help="Rows of --data that are measured, at most.")
-    ] = MOST_EXAMPLES,
+        int, typer.Option(metavar="N", min=2, help="Maximum number of rows of --data to evaluate on.")
+    ] = MAX_EXAMPLES,
     parameters: Annotated[bool, typer.Option("--parameters", help="Only count parameters and memory.")] = False,
     header: Annotated[bool | None, HEADER] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
 ) -> None:
-    """Look inside a model: headway inspect MODEL "a text" --output page.html
+    """Show the internals of a model: headway inspect MODEL "a text" --output page.html
 
-    The page shows where each token looks, what each layer would have said, which words the answer rests on, and what
-    the model consists of. It opens without the internet.
+    The HTML page shows the attention of each head, the prediction after each layer (logit lens), the attribution of
+    the output to the words, and the parameters. It works without the internet.
 
-    With --data, the options for columns name columns. Without it they are texts: --pair "the other".
+    With --data, the options under "Columns" name columns of the file. Without --data they are texts: --pair "another
+    text".
     """
+    from ...tasks.inspection import open_model
     from ..terminal import screen
 
     chosen = chosen_columns(columns)
     if heads != (data is not None):
-        raise HeadwayError("--heads and --data go together: heads are measured on a labelled file.")
-    given = bool(texts or (chosen and not heads))
-    if heads + parameters + given != 1:
+        raise HeadwayError("--heads and --data must be used together: heads are evaluated on a labelled file.")
+    with_texts = bool(texts or (chosen and not heads))
+    if heads + parameters + with_texts != 1:
         raise HeadwayError(
-            'Say one of: a text (headway inspect MODEL "a text"), --heads with --data FILE, or --parameters.'
+            'Give exactly one of: a text (headway inspect MODEL "a text"), --heads with --data FILE, or --parameters.'
         )
     console = screen(to_stderr=json)
-    if heads:
-        _rank(console, model, data, chosen, header, examples, json)
-        return
-    from ...tasks.inspection import open_model
-
-    opened = open_model(model)
-    if parameters:
-        _count(console, opened, json)
+    if data is not None:
+        _rank_heads(console, model, data, columns=chosen, header=header, max_examples=examples, json=json)
+    elif parameters:
+        _count_parameters(console, open_model(model), json)
     else:
-        _write(console, opened, texts or (), chosen, explain, output, overwrite, json)
+        opened = open_model(model)
+        by_field = _texts_by_field(opened, texts or (), chosen)
+        _write_page(console, opened, by_field, explain=explain, output=output, overwrite=overwrite, json=json)
 
 
 # The page.
 
 
-def _write(
+def _write_page(
     console: "Console",
     opened: "Inspected",
-    texts: Sequence[str],
-    named: Mapping[str, str],
+    texts: Mapping[str, str],
+    *,
     explain: str | None,
     output: Path,
     overwrite: bool,
@@ -89,17 +91,11 @@ def _write(
 ) -> None:
     from ...core.atomic_files import atomic_file, new_path, refuse_existing
     from ..terminal import print_json
-    from .inspect_page import render_page
+    from .inspect_page import inspect_texts, render_page
 
     output = new_path(output)
     refuse_existing(output, overwrite)
-    names = [field.name for field in opened.fields]
-    if len(texts) > len(names):
-        raise HeadwayError(f"{len(texts)} texts, but the model reads {' and '.join(names)} only. Leave some out.")
-    typed = dict(zip(names, texts, strict=False))
-    if twice := typed.keys() & named.keys():
-        raise HeadwayError(f"{flag(min(twice))}: the {min(twice)} is given already. Leave one of them out.")
-    found = look(opened, {**typed, **named}, explain)
+    found = inspect_texts(opened, texts, explain)
     with atomic_file(output, overwrite) as unfinished:
         unfinished.write_text(render_page(found), encoding="utf-8")
     if json:
@@ -111,76 +107,28 @@ def _write(
     console.print(f"{output}: {len(found.reading.tokens):,} tokens, {size:.1f} MB. Open it in a browser.")
 
 
-def look(opened: "Inspected", texts: Mapping[str, str], explain: str | None = None) -> "Inspection":
-    """Everything that a page shows of texts on a model.
-
-    Args:
-        opened: the model.
-        texts: by the names of its fields.
-        explain: the answer whose words are told; the model's own if left out.
-
-    Raises:
-        HeadwayError: the texts are not those that the model reads, or there is no such answer.
-    """
-    from ...tasks.inspection import (
-        choose_output,
-        count_parameters,
-        integrated_gradients,
-        leave_one_out,
-        outputs_of,
-        view_attention,
-        view_lens,
-        view_next_tokens,
-    )
-    from .inspect_page import Inspection
-
-    reading = opened.read(**texts)
-    attributions = ()
-    if explain is not None or opened.task is not None:
-        outputs = outputs_of(opened, reading)
-        if outputs:
-            chosen = choose_output(outputs, explain)
-            attributions = integrated_gradients(opened, reading, chosen), leave_one_out(opened, reading, chosen)
-    prediction = opened.predict(reading)
-    steps = ()
-    if opened.task is None and not reading.unread and len(reading.texts) == 1:
-        steps = view_next_tokens(opened, reading.texts[0])
-    name = Path(opened.name)
-    return Inspection(
-        name.resolve().name if name.is_dir() else opened.name,  # a page that is passed on tells no paths
-        describe(opened),
-        "" if prediction is None else f"The model says: {' '.join(prediction.brief.split())}",
-        reading,
-        attributions,
-        view_attention(opened, reading),
-        view_lens(opened, reading) if opened.vocabulary_head is not None else None,
-        steps,
-        count_parameters(opened.network),
-    )
+def _texts_by_field(opened: "Inspected", texts: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
+    """The texts given as arguments and as options, by the names of the model's fields."""
+    names = [field.name for field in opened.fields]
+    if len(texts) > len(names):
+        raise HeadwayError(f"{len(texts)} texts are given, but the model reads only {' and '.join(names)}. Omit some.")
+    positional = dict(zip(names, texts, strict=False))
+    if twice := positional.keys() & named.keys():
+        raise HeadwayError(f"{flag(min(twice))}: the {min(twice)} is already given as an argument. Omit one.")
+    return {**positional, **named}
 
 
-def describe(opened: "Inspected") -> str:
-    """What kind of model it is, in a line."""
-    config = opened.network.config
-    kind = "GPT-2" if opened.causal else "BERT"
-    head = opened.model.task.title.lower() if opened.model is not None else "no head that answers"
-    size = f"{config.hidden_size:,}, {config.vocab_size:,} tokens in the vocabulary"
-    return (
-        f"{kind}, {head}; {config.num_layers} layers of {config.num_heads} heads, hidden size "
-        f"{size}, reads {config.max_positions:,} at once"
-    )
+# The effect of each head and layer.
 
 
-# Heads and layers switched off.
-
-
-def _rank(
+def _rank_heads(
     console: "Console",
     model: str,
-    data: str | None,
+    data: str,
+    *,
     columns: Mapping[str, Any],
     header: bool | None,
-    examples: int,
+    max_examples: int,
     json: bool,
 ) -> None:
     from rich.progress import Progress
@@ -190,16 +138,16 @@ def _rank(
     from ...tasks.inspection.switches import all_switches
     from ..terminal import print_json
 
-    opened = load(model)
-    total = len(all_switches(opened.network.backbone))
+    task_model = load(model)
+    total = len(all_switches(task_model.network.backbone))
     ranking = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        shown = progress.add_task("  switched off", total=total)
-        for found in rank_switches(opened, data, columns=columns, header=header, most=examples):
-            progress.update(shown, advance=1)
+        bar = progress.add_task("  disabled heads and layers", total=total)
+        for found in rank_switches(task_model, data, columns=columns, header=header, most=max_examples):
+            progress.update(bar, advance=1)
             ranking = found
     assert isinstance(ranking, Ranking)
-    _show_ranking(console, ranking, str(data))
+    _show_ranking(console, ranking, data)
     if json:
         rows = [
             {"layer": row.switch.layer, "head": row.switch.head, "score": row.score, "change": row.change}
@@ -215,20 +163,24 @@ def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
 
     section(console, "Data", *ranking.notes)
     rows = [
-        {"switched off": str(row.switch), ranking.metric: row.score, "change": f"{row.change:+.3f}"}
+        {"disabled": str(row.switch), ranking.metric: row.score, "change": f"{row.change:+.3f}"}
         for row in ranking.rows
     ]
-    title = f"On {ranking.examples:,} examples of {data}: {ranking.metric} {ranking.score:.3f} with everything on"
-    one = f"One example of {ranking.examples:,} is {1 / ranking.examples:.3f}: changes of a few examples are chance."
-    section(console, title, table(rows), "", one)
+    title = f"Evaluation on {ranking.examples:,} examples of {data}: {ranking.metric} {ranking.score:.3f} unmodified"
+    note = (
+        f"One example of {ranking.examples:,} changes the score by {1 / ranking.examples:.3f}: "
+        "differences of a few examples are noise."
+    )
+    section(console, title, table(rows), "", note)
 
 
 # Parameters and memory.
 
 
-def _count(console: "Console", opened: "Inspected", json: bool) -> None:
+def _count_parameters(console: "Console", opened: "Inspected", json: bool) -> None:
     from ...tasks.inspection import count_parameters
     from ..terminal import print_json
+    from .inspect_page import describe
 
     found = count_parameters(opened.network)
     _show_parameters(console, describe(opened), found)
@@ -245,26 +197,26 @@ def _count(console: "Console", opened: "Inspected", json: bool) -> None:
         )
 
 
-def _show_parameters(console: "Console", described: str, found: "Parameters") -> None:
+def _show_parameters(console: "Console", description: str, found: "Parameters") -> None:
     from ..terminal import section, table
 
     rows = [
         {
             "matrix": one.name,
             "shape": " x ".join(f"{size:,}" for size in one.shape),
-            "times": one.times,
+            "count": one.times,
             "each": one.each,
             "parameters": one.parameters,
         }
         for one in found.matrices
     ]
-    total = {"matrix": "total", "shape": "", "times": "", "each": "", "parameters": found.total}
-    section(console, "Model", described)
+    total = {"matrix": "total", "shape": "", "count": "", "each": "", "parameters": found.total}
+    section(console, "Model", description)
     section(console, "Parameters", table([*rows, total]))
     memory = [{"memory": need.what, "MB": round(need.bytes / 1e6), "how": need.how} for need in found.memory]
     section(console, "Memory", table(memory))
 
 
 def inspect_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(inspect, columns=column_options())

@@ -1,15 +1,17 @@
-"""A look inside a model as one HTML file that opens without the internet.
+"""The internals of a model for one text, as a single HTML file that works without the internet.
 
-Attention is packed: a byte is 255 times a weight's square root, a layer's heads are deflated together, and
-neighbouring tokens of a long text are taken together.
+Attention weights are compressed: a byte holds 255 times the square root of a weight, the heads of a layer are deflated
+together, and neighbouring tokens of a long text are merged into units.
 
-Shapes: L layers, H heads, n tokens, m units of neighbouring tokens.
+Shapes: L layers, H heads, T tokens, U units of neighbouring tokens.
 """
 
 import base64
+import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..html_page import draw_page
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...core.generation.generation import TokenStep
-    from ...tasks.inspection import AttentionView, Attribution, LensView, Parameters, Reading
+    from ...tasks.inspection import AttentionView, Attribution, Inspected, LensView, Parameters, Reading
 
-MOST_BYTES = 24_000_000  # of attention, before it is deflated
+MAX_BYTES = 24_000_000  # of attention weights, before compression
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a page shows; what a model does not have is empty."""
+    """The content of a page; what a model does not have is empty or None."""
 
     model: str
     facts: str  # "BERT, 6 layers of 12 heads, ..."
@@ -38,29 +40,87 @@ class Inspection:
     parameters: "Parameters"
 
 
+def inspect_texts(opened: "Inspected", texts: Mapping[str, str], explain: str | None = None) -> Inspection:
+    """Computes the content of the page for texts.
+
+    Args:
+        opened: The model.
+        texts: The texts by the names of the model's fields.
+        explain: The output to attribute to the words. Default: the prediction.
+
+    Raises:
+        HeadwayError: The texts are not those that the model reads, or there is no such output.
+    """
+    from ...tasks.inspection import (
+        choose_output,
+        count_parameters,
+        integrated_gradients,
+        leave_one_out,
+        outputs_of,
+        view_attention,
+        view_lens,
+        view_next_tokens,
+    )
+
+    reading = opened.read(**texts)
+    attributions = ()
+    if (explain is not None or opened.task is not None) and (outputs := outputs_of(opened, reading)):
+        output = choose_output(outputs, explain)
+        attributions = integrated_gradients(opened, reading, output), leave_one_out(opened, reading, output)
+    prediction = opened.predict(reading)
+    generates = opened.task is None and not reading.unread and len(reading.texts) == 1
+    folder = Path(opened.name)
+    return Inspection(
+        model=folder.resolve().name if folder.is_dir() else opened.name,  # not the path: the page may be shared
+        facts=describe(opened),
+        answer="" if prediction is None else f"Prediction: {' '.join(prediction.brief.split())}",
+        reading=reading,
+        attributions=attributions,
+        attention=view_attention(opened, reading),
+        lens=view_lens(opened, reading) if opened.vocabulary_head is not None else None,
+        next_tokens=view_next_tokens(opened, reading.texts[0]) if generates else (),
+        parameters=count_parameters(opened.network),
+    )
+
+
+def describe(opened: "Inspected") -> str:
+    """The kind and size of a model on one line."""
+    config = opened.network.config
+    kind = "GPT-2" if opened.causal else "BERT"
+    head = opened.model.task.title.lower() if opened.model is not None else "no task head"
+    return (
+        f"{kind}, {head}; {config.num_layers} layers of {config.num_heads} heads, hidden size "
+        f"{config.hidden_size:,}, {config.vocab_size:,} tokens in the vocabulary, context of {config.max_positions:,}"
+    )
+
+
 def render_page(found: Inspection) -> str:
-    """The page, whole."""
-    page, _ = draw_page("inspect", f"{found.model}: a look inside", page_data(found))
+    """The complete HTML page."""
+    page, _ = draw_page("inspect", f"{found.model}: internals", page_data(found))
     return page
 
 
 def page_data(found: Inspection) -> dict[str, Any]:
-    """What the page's script reads."""
+    """The data that the page's script reads."""
     reading = found.reading
-    read = f"The page shows the first {len(reading.tokens):,} tokens, which the model reads at once"
+    tokens = len(reading.tokens)
     return {
         "model": found.model,
         "facts": found.facts,
         "answer": found.answer,
         "texts": reading.texts,
-        "unread": f"{read}; {reading.unread:,} more are left out." if reading.unread else "",
+        "unread": (
+            f"The model's context holds {tokens:,} tokens; the last {reading.unread:,} of the text are not shown."
+            if reading.unread
+            else ""
+        ),
         "tokens": [token.text for token in reading.tokens],
         "words": [{"part": word.part, "start": word.start, "end": word.end} for word in reading.words],
-        "attributions": [_attribution(one) for one in found.attributions],
-        "attention": _attention(found.attention),
-        "lens": None if found.lens is None else _lens(found.lens),
+        "attributions": [_attribution_data(one) for one in found.attributions],
+        "attention": _attention_data(found.attention),
+        "lens": None if found.lens is None else _lens_data(found.lens),
         "next": [
-            {"token": step.token, "likeliest": [(one.token, _short(one.probability)) for one in step.likeliest]}
+            {"token": step.token, "likeliest": [(one.token, _round(one.probability)) for one in step.likeliest]}
             for step in found.next_tokens
         ],
         "parameters": {
@@ -71,62 +131,57 @@ def page_data(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _attribution(one: "Attribution") -> dict[str, Any]:
-    shares = [None if share is None else _short(share) for share in one.by_word]
+def _attribution_data(one: "Attribution") -> dict[str, Any]:
+    shares = [None if share is None else _round(share) for share in one.by_word]
     names = ("method", "output", "unit", "value", "blank", "gap")
     return {**{name: getattr(one, name) for name in names}, "words": shares}
 
 
-def _lens(view: "LensView") -> dict[str, Any]:
-    """Every candidate's text once; a layer has its number and probability."""
-    numbers: dict[str, int] = {}
+def _lens_data(view: "LensView") -> dict[str, Any]:
+    """Every candidate's text once, and for each layer the indices and probabilities of its candidates."""
+    indices: dict[str, int] = {}
     layers = [
         [
-            [(numbers.setdefault(one.token, len(numbers)), _short(one.probability)) for one in candidates]
+            [(indices.setdefault(one.token, len(indices)), _round(one.probability)) for one in candidates]
             for candidates in says.candidates
         ]
         for says in view.layers
     ]
-    return {"vocabulary": list(numbers), "layers": layers}
+    return {"vocabulary": list(indices), "layers": layers}
 
 
-def _attention(view: "AttentionView") -> dict[str, Any]:
+def _attention_data(view: "AttentionView") -> dict[str, Any]:
     layers, heads, count, _ = view.weights.shape
-    together = 1
-    while layers * heads * _groups(count, together) ** 2 > MOST_BYTES:
-        together += 1
+    size = 1
+    while layers * heads * math.ceil(count / size) ** 2 > MAX_BYTES:
+        size += 1
     texts = [token.text for token in view.tokens]
     special = [token.start is None for token in view.tokens]
     units = [
-        {"text": _joined(texts[i : i + together]), "special": all(special[i : i + together])}
-        for i in range(0, count, together)
+        {"text": _joined(texts[i : i + size]), "special": all(special[i : i + size])} for i in range(0, count, size)
     ]
     return {
         "causal": view.causal,
         "heads": heads,
-        "tokens_a_unit": together,
+        "tokens_a_unit": size,
         "units": units,
-        "figures": [{name: _short(value) for name, value in asdict(one).items()} for one in view.heads],
-        "layers": [_packed(pool(layer, together)) for layer in view.weights],
+        "figures": [{name: _round(value) for name, value in asdict(one).items()} for one in view.heads],
+        "layers": [_compressed(pool(layer, size)) for layer in view.weights],
     }
 
 
-def _groups(count: int, together: int) -> int:
-    return -(-count // together)
-
-
 def _joined(texts: Sequence[str]) -> str:
-    """Tokens that are taken together: GPT-2's have their spaces, WordPiece's do not."""
+    """The text of a unit; GPT-2's tokens contain their spaces, WordPiece's do not."""
     spaced = any(text.startswith(" ") for text in texts)
     return ("" if spaced else " ").join(texts).replace(" ##", "")
 
 
-def pool(weights: "Tensor", together: int) -> "Tensor":
-    """Attention of neighbouring tokens taken together, (H, n, n) -> (H, m, m); a row still sums to 1."""
-    if together == 1:
+def pool(weights: "Tensor", size: int) -> "Tensor":
+    """Attention between units of `size` neighbouring tokens, (H, T, T) -> (H, U, U); rows still sum to 1."""
+    if size == 1:
         return weights
-    columns = _stack(part.sum(-1) for part in weights.split(together, dim=-1))  # what a token gives to each unit
-    return _stack(part.mean(-1) for part in columns.transpose(-1, -2).split(together, dim=-1)).transpose(-1, -2)
+    columns = _stack(part.sum(-1) for part in weights.split(size, dim=-1))  # (H, T, U): from tokens to units
+    return _stack(part.mean(-1) for part in columns.transpose(-1, -2).split(size, dim=-1)).transpose(-1, -2)
 
 
 def _stack(parts: "Iterable[Tensor]") -> "Tensor":
@@ -135,12 +190,12 @@ def _stack(parts: "Iterable[Tensor]") -> "Tensor":
     return torch.stack(list(parts), dim=-1)
 
 
-def _packed(weights: "Tensor") -> str:
+def _compressed(weights: "Tensor") -> str:
     import torch
 
     levels = (weights.clamp(0, 1).sqrt() * 255).round().to(torch.uint8)
     return base64.b64encode(zlib.compress(levels.contiguous().numpy().tobytes(), 9)).decode()
 
 
-def _short(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""headway tasks, headway models: what there is."""
+"""headway tasks and headway models: list what is available."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -7,12 +7,12 @@ from ..options import JSON, with_options
 
 
 def tasks(json: Annotated[bool, JSON] = False) -> None:
-    """What can be trained."""
+    """List the tasks that a model can be trained for."""
     from ...tasks import TASKS
     from ..terminal import print_json, screen, section, show_next, table
 
     rows = [
-        {"task": name, "reads": ", ".join(f.label.lower() + " (or none)" * (not f.required) for f in task.inputs)}
+        {"task": name, "reads": ", ".join(f.label.lower() + " (optional)" * (not f.required) for f in task.inputs)}
         for name, task in TASKS.items()
     ]
     console = screen(to_stderr=json)
@@ -23,7 +23,7 @@ def tasks(json: Annotated[bool, JSON] = False) -> None:
 
 
 def models(json: Annotated[bool, JSON] = False) -> None:
-    """Which models can be used."""
+    """List the models that can be used."""
     from ...core.checkpoints.hub import BUILT_IN
     from ...core.checkpoints.model_files import read_json
     from ..terminal import print_json, screen, section, table
@@ -34,22 +34,22 @@ def models(json: Annotated[bool, JSON] = False) -> None:
         rows.append({"model": name, "kind": read_json(folder / "config.json")["model_type"], "MB": round(size / 1e6)})
     console = screen(to_stderr=json)
     if rows:
-        section(console, "Built in", table(rows))
+        section(console, "Built-in models", table(rows))
     others = [
-        {"model": "FOLDER", "": "a BERT or GPT-2 on your disk: config.json, the weights and the vocabulary"},
-        {"model": "NAME", "": "a BERT or GPT-2 of the Hugging Face Hub, such as bert-base-uncased or gpt2"},
-        {"model": "", "": "(downloaded once; --offline uses only what is there already)"},
+        {"--model": "FOLDER", "": "a BERT or GPT-2 on disk: config.json, the weights and the tokenizer"},
+        {"--model": "NAME", "": "a BERT or GPT-2 on the Hugging Face Hub, such as bert-base-uncased or gpt2"},
+        {"--model": "", "": "(downloaded once; with --offline only if it is already on disk)"},
     ]
-    section(console, "Or give --model", table(others))
+    section(console, "Other models", table(others))
     if json:
         print_json({"built_in": rows})
 
 
 def tasks_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(tasks)
 
 
 def models_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(models)

@@ -1,4 +1,4 @@
-"""headway quickstart: the whole way once, on messages that come with the package and without the internet."""
+"""headway quickstart: train, evaluate and predict on sample messages from the package, without the internet."""
 
 import shutil
 from collections.abc import Callable
@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..options import with_options
-from .train import DEFAULT_MODEL
+from ..options import OVERWRITE, with_options
+from .train import DEFAULT_MODELS
 
-TASK = "text-classification"
 OUTPUT = Path("headway-quickstart")
 HELD_OUT = 0.2
 SEED = 0
@@ -24,30 +23,31 @@ TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 16, "learning_rate": 3e-4
 
 def quickstart(
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help=f"Where the model goes. Left out: {OUTPUT}.")
+        Path | None, typer.Option(metavar="FOLDER", help=f"The model folder to write. Default: {OUTPUT}.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that is there.")] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
-    """See it all in a minute: train on sample messages, look at the result.
+    """Train a model on sample messages and try it, in about a minute.
 
-    A model learns to tell six kinds of customer messages apart, from a file that comes with the package.
+    The model learns to classify customer messages into six categories. The data is part of the package.
     """
     from ...core.atomic_files import new_path
     from ...core.training.training_config import TrainConfig
     from ...tasks import TextClassification, samples
-    from ..terminal import ask, command, screen, section, show_answer, show_next
+    from ..terminal import command, predict_command, screen, section, show_next, show_prediction
     from ..training_view import TrainingView
 
     console = screen()
     data = Path(str(samples.__file__)).with_name("messages.csv")
-    told = ["A model learns to tell six kinds of customer messages apart."]
+    notes = ["The model learns to classify customer messages into six categories."]
     if output is None:
-        output = OUTPUT if overwrite else _free(OUTPUT)
+        output = OUTPUT if overwrite else _unused(OUTPUT)
         if output != OUTPUT:
-            told.append(f"{OUTPUT} is there already: this model goes to {output} (--overwrite replaces the other).")
+            notes.append(f"{OUTPUT} exists already: this model is saved as {output} (--overwrite replaces {OUTPUT}).")
     output = new_path(output)
-    section(console, "Quick start", *told)
-    model = TextClassification().on(DEFAULT_MODEL)
+    section(console, "Quick start", *notes)
+    task = TextClassification()
+    model = task.on(DEFAULT_MODELS[task.models[0]])
     with TrainingView(console) as view:
         try:
             config = TrainConfig(seed=SEED, **TRAINING)
@@ -57,17 +57,17 @@ def quickstart(
             raise
     section(console, "Three new messages")
     for text, prediction in zip(NEW_TEXTS, model.predict(list(NEW_TEXTS)), strict=True):
-        show_answer(console, [text], prediction)
+        show_prediction(console, [text], prediction)
     show_next(
         console,
-        ask(output, model.task.fields),
-        command("check", TASK, "--data", "YOUR-FILE.csv"),
-        command("train", TASK, "--data", "YOUR-FILE.csv", "--output", "my-model"),
+        predict_command(output, model.task.fields),
+        command("check", task.name, "--data", "YOUR-FILE.csv"),
+        command("train", task.name, "--data", "YOUR-FILE.csv", "--output", "my-model"),
     )
 
 
-def _free(wanted: Path) -> Path:
-    """The first of the folders wanted, wanted-2, wanted-3, ... where no model is, finished or not."""
+def _unused(wanted: Path) -> Path:
+    """The first of `wanted`, `wanted`-2, `wanted`-3, ... that holds neither a model nor an interrupted run."""
     number, name = 1, wanted.name
     while wanted.exists() or wanted.with_name(f"{wanted.name}.running").exists():
         number += 1
@@ -76,5 +76,5 @@ def _free(wanted: Path) -> Path:
 
 
 def quickstart_command() -> Callable[..., None]:
-    """The command with all its options."""
+    """Builds the command with all its options."""
     return with_options(quickstart)

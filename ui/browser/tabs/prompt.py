@@ -18,7 +18,7 @@ from ....tasks.prompting.demonstrations import BALANCED, CHOICES
 from ....tasks.prompting.prompt import PromptModel
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
-from ...terminal import prompt_figures
+from ...terminal import prompt_rows
 from ..drawing import draw_code, draw_table, draw_views, hint, note, quiet
 from ..events import FILES, bind, keep_listed, this_tab, told
 from ..tab_context import TabContext
@@ -278,7 +278,7 @@ def score_file(registry: "ModelRegistry", file: str | None, most: int, *form: An
     model = _model(registry, setup)
     table = read_table(file, limit=int(most))
     found = model.evaluate(table, setup.examples or None, seeds=SEEDS)
-    rows = [{name: value for name, value in row.items() if value != ""} for row in prompt_figures(found)]
+    rows = [{name: value for name, value in row.items() if value != ""} for row in prompt_rows(found)]
     shown = draw_table(rows, f"On {len(found.examples):,} rows")
     return shown + _sentences(found.verdict)
 

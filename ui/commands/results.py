@@ -1,0 +1,99 @@
+"""What `headway predict` and `headway prompt` share: predictions on the screen or in a file."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ...tasks.base.predictions import Prediction
+
+    Predictions = Iterator[tuple[dict[str, Any], Prediction]]  # each row with its prediction
+
+
+def show_predictions(
+    console: "Console", predictions: "Predictions", texts: Sequence[str], *, with_scores: bool
+) -> None:
+    """Prints one line per prediction.
+
+    Args:
+        console: Where to print.
+        predictions: Rows with their predictions.
+        texts: The columns of the rows that hold the texts.
+        with_scores: Whether to print the scores of the labels below each prediction.
+    """
+    from ..terminal import show_prediction, show_scores
+
+    for row, prediction in predictions:
+        show_prediction(console, [str(row[name] or "") for name in texts], prediction)
+        content = prediction.to_json()
+        if with_scores and (scores := content.get("scores")):
+            show_scores(console, scores, content.get("uncalibrated"))
+
+
+def print_predictions(predictions: "Predictions") -> None:
+    """Prints one line of JSON per row, with its prediction."""
+    from ...tasks.data.write import with_prediction
+    from ..terminal import print_json
+
+    for row, prediction in predictions:
+        print_json(with_prediction(row, prediction.to_json()))
+
+
+def write_predictions(
+    predictions: "Predictions",
+    columns: Sequence[str],
+    output: Path,
+    *,
+    overwrite: bool,
+    json: bool,
+    document: "Callable[[Predictions], dict[str, Any]] | None" = None,
+) -> None:
+    """Writes rows with their predictions to a file and prints their number.
+
+    Args:
+        predictions: Rows with their predictions.
+        columns: The columns of the rows.
+        output: The file; its ending sets the format.
+        overwrite: Whether to replace the file if it exists.
+        json: Whether to print the number as JSON.
+        document: Turns all predictions into one JSON document, which is written if `output` ends in .json.
+    """
+    from json import dumps
+
+    from ...core.atomic_files import atomic_file, new_path
+    from ...tasks.data.write import RowWriter
+    from ..terminal import counting
+
+    start = time.monotonic()
+    written = 0
+
+    def counted() -> "Predictions":
+        nonlocal written
+        for pair in predictions:
+            yield pair
+            written += 1
+            add(1)
+
+    with counting("predictions") as add:
+        if document is not None and output.suffix.lower() == ".json":
+            with atomic_file(new_path(output), overwrite) as unfinished:
+                content = dumps(document(counted()), ensure_ascii=False)
+                unfinished.write_text(content + "\n", encoding="utf-8")
+        else:
+            with RowWriter(output, columns, overwrite) as writer:
+                for row, prediction in counted():
+                    writer.write(row, prediction.to_json())
+    show_written(output, written, f"{written:,} predictions", time.monotonic() - start, json=json)
+
+
+def show_written(output: Path, count: int, what: str, seconds: float, *, json: bool, **more: Any) -> None:
+    """Prints what was written to a file and how fast, or the same as JSON with `more` values."""
+    from ..terminal import print_json, screen
+
+    if json:
+        print_json({"output": str(output), "examples": count, **more, "seconds": seconds})
+    else:
+        screen().print(f"{output}: {what} ({count / max(seconds, 1e-9):,.0f} per second)")
