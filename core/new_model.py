@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .atomic_files import atomic_folder
 from .checkpoints.checkpoint import save_checkpoint
+from .cpu import use_huge_pages
 from .errors import HeadwayError
 from .models import bert, gpt2
 from .models.heads import Network, new_backbone
@@ -64,6 +65,7 @@ def write_new_model(
     if max_positions < 8:
         raise HeadwayError(f"--max-positions {max_positions}: at least 8 tokens are needed.")
     config = CONFIGS[model].named(size, vocab_size=tokenizer.vocab_size, max_positions=max_positions)
+    use_huge_pages()
     torch.manual_seed(seed)
     backbone = new_backbone(config)
     if embeddings is not None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..cpu import use_huge_pages
 from ..errors import HeadwayError
 from ..models.heads import Backbone, Network, new_backbone
 from .config_file import config_fields, label_fields, num_outputs, published_class, read_config, read_labels
@@ -70,6 +71,7 @@ def load_checkpoint(
     Raises:
         HeadwayError: there is no such model, or something in its folder is missing, damaged or not supported.
     """
+    use_huge_pages()
     folder = find_folder(name_or_path)
     raw, config = read_config(folder)
     tensors = PublishedTensors(folder, model_of(config))

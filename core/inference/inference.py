@@ -1,19 +1,9 @@
-"""A model as it should be for inference on a CPU: linear layers whose weights are packed once, activations fused.
+"""Prepares a model for inference on a CPU: packed linear layers, fused activations, no dropout.
 
-`nn.Linear` lays its weights out anew for oneDNN's kernels at every call, which for a few rows takes longer than the
-product itself. Here they are laid out once, in fp32, bf16 or int8. The norms and what is added from layer to layer
-stay in fp32. Where a processor or device lacks the operator, the plain layer does the work. Training never sees any of
-this.
-
-In int8 each output channel's weights have a scale of their own, and so has each row of the inputs, found as it comes
-in (dynamic quantisation, as of Dettmers et al. 2022, section 3.1, https://arxiv.org/abs/2208.07339, without the
-outliers taken apart).
-
-Shapes: T rows, C inputs, N outputs.
+Norms and the residual stream stay in fp32. Training uses nothing of this. B batch, T tokens, C hidden.
 """
 
 import copy
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, TypeVar, cast
@@ -23,52 +13,46 @@ from torch import Tensor, nn
 
 from ..checkpoints.checkpoint import Checkpoint, fill
 from ..checkpoints.weight_conversion import Weights
-from ..cpu import has_amx, keep_freed_memory, use_available_cores
+from ..cpu import has_amx, has_fast_int8, has_onednn, keep_freed_memory, use_available_cores
 from ..errors import HeadwayError
 from ..models.gpt2 import GPT2
 from ..models.heads import Network
-from ..models.layers import ACTIVATIONS, FeedForward, pad_rows
+from ..models.layers import ACTIVATIONS, FeedForward
+from .linears import FUSED, ChunkedLayer, Int8Linear, PackedLinear, RowLinear, TiledInt8Linear
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS = ("fp32", "bf16", "int8")
-# Names of the fused activations: (oneDNN's, its algorithm).
-FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
-ROWS = 256  # that the layout of packed weights is chosen for; it serves fewer and more rows as well
-SMALLEST = 1e-12  # scale: a row of zeros stays one
-INT8_ROWS = 512  # at once: what is computed between two products then stays in the processor's cache
+# Makes the layer that replaces a linear layer and the activation after it (a key of FUSED, or "none").
+Pack = Callable[[nn.Linear, str], nn.Module]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def prepare_for_inference(network: Network, precision: str = "fp32", weights: Weights | None = None) -> Network:
-    """The network for inference; it shares what is not packed with the one given, which stays as it is.
+    """A network for inference. It shares what is not packed with the given one, which is unchanged.
 
-    On the CPU the process has as many threads as cores afterwards, and keeps what memory it frees (cores.py).
+    On the CPU this also limits the process's threads to its cores, and makes it keep freed memory (cpu.py).
 
     Args:
         network: in eval mode.
-        precision: fp32, the same numbers but for the order of sums; bf16, faster and a little less exact; or int8,
-            a quarter of the memory and less exact still.
-        weights: of a network that has none yet (`load_checkpoint(..., filled=False)`), on the CPU. Each is read,
-            packed and let go, so that memory holds the packed ones and no more; embeddings stay in the file, of which
-            the rows that texts ask for are read.
+        precision: fp32 gives the same numbers except for the order of sums; bf16 is faster and less exact; int8 takes
+            a quarter of the memory and is less exact still.
+        weights: the weights of a network that has none yet (`load_checkpoint(..., filled=False)`), for the CPU. They
+            are read and packed one by one, so that memory holds only packed ones; embeddings stay in the file, and
+            only the rows that occur in texts are read.
 
     Raises:
-        HeadwayError: there is no such precision, or a file of weights is not the one any more that was opened.
+        HeadwayError: the precision is unknown, or a weight file was replaced after it was opened.
     """
     if precision not in PRECISIONS:
         raise HeadwayError(f"--precision {precision}: say {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
     if weights is not None or next(network.parameters()).device.type == "cpu":
         use_available_cores()
-        pack = partial(_packed, precision=cast("Precision", precision))
-        row_by_row = isinstance(network.backbone, GPT2)  # of a text that is continued there is one row at a time
-        if precision == "fp32" and row_by_row and has_amx():
-            pack = RowLinear
-        if precision == "int8" and not row_by_row and torch.backends.mkldnn.is_available() and has_amx():
-            pack = TiledInt8Linear
-        made = cast("Network", _ready(network, pack, weights))
-        keep_freed_memory()  # not before: what packing the first model frees is as large as its weights
-        return made
+        pack = choose_linear(cast("Precision", precision), generates=isinstance(network.backbone, GPT2))
+        prepared = cast("Network", _prepare(network, pack, weights))
+        keep_freed_memory()  # only now: packing the first model frees memory of the size of its weights
+        return prepared
     if precision == "int8":
-        raise HeadwayError("--precision int8 is for the CPU. Say bf16 on an accelerator.")
+        raise HeadwayError("--precision int8 needs a CPU. Use bf16 on an accelerator.")
     return network if precision == "fp32" else copy.deepcopy(network).to(torch.bfloat16)
 
 
@@ -84,81 +68,47 @@ def load_for_inference(checkpoint: Checkpoint, precision: str, device: torch.dev
     return prepare_for_inference(cast("Network", checkpoint.network.to(device)), precision)
 
 
-Pack = Callable[[nn.Linear, str], nn.Module]  # from a linear layer and the activation behind it
+def choose_linear(precision: Precision, *, generates: bool) -> Pack:
+    """The fastest linear layer on this processor: the first row that applies.
 
-
-def _ready(module: nn.Module, pack: Pack, weights: Weights | None, path: str = "") -> nn.Module:
-    """A shallow copy of a module with packed layers in place of its linear ones.
-
-    Args:
-        module: a part of the network.
-        pack: makes the packed layers.
-        weights: where the module has none itself.
-        path: what the names of the module's weights begin with.
+    | precision | if                                             | layer                   | why                      |
+    |-----------|------------------------------------------------|-------------------------|--------------------------|
+    | fp32      | the processor has AMX and the model generates  | RowLinear               | 33 GB/s against 21 for   |
+    |           |                                                |                         | one row, a token's       |
+    | int8      | the processor has AMX, the model only predicts | TiledInt8Linear         | 1/2 to 2/3 of the time   |
+    |           |                                                |                         | from 64 rows on          |
+    | int8      | the processor has VNNI                         | Int8Linear              | 1/4 of the memory        |
+    | bf16      | torch has oneDNN                               | PackedLinear in bf16    | packs the weights once   |
+    | any       | torch has oneDNN                               | PackedLinear in fp32    | packs the weights once   |
+    | any       | otherwise                                      | nn.Linear               |                          |
     """
-    if isinstance(module, nn.Linear):
-        return pack(_filled(module, weights, path), "none")
-    if isinstance(module, nn.Dropout):
-        return nn.Identity()
-    if isinstance(module, nn.Embedding):
-        return module if weights is None else MappedEmbedding(weights[f"{path}weight"].mapped())
-    made = _filled(module, weights, path)
-    made._modules = dict(module._modules)
-    fused = set()
-    if isinstance(module, FeedForward) and isinstance(made, FeedForward):
-        name = next(name for name, function in ACTIVATIONS.items() if function is module.activation)
-        if name in FUSED:
-            made.up = cast("nn.Linear", pack(_filled(module.up, weights, f"{path}up."), name))
-            made.activation = nn.Identity()
-            fused = {"up"}
-    # The last first: a matrix over the vocabulary is read while there is little else yet.
-    for name, part in reversed(module._modules.items()):
-        if part is not None and name not in fused:
-            made._modules[name] = _ready(part, pack, weights, f"{path}{name}.")
-    in_parts = isinstance(made, FeedForward) and isinstance(made.up, Int8Linear | TiledInt8Linear)
-    return _InParts(made) if in_parts else made
-
-
-Module = TypeVar("Module", bound=nn.Module)
-
-
-def _filled(module: Module, weights: Weights | None, path: str) -> Module:
-    """A shallow copy of a module, with parameters of its own where it has none."""
-    made, read = copy.copy(module), {}
-    if weights is not None:
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                stored = weights[f"{path}{name}"]
-                packed_at_once = isinstance(module, nn.Linear) and name == "weight"
-                read[name] = nn.Parameter(stored.peek() if packed_at_once else stored.read(), requires_grad=False)
-        made._parameters = {**module._parameters, **read}
-    return made
+    if precision == "fp32" and generates and has_amx():
+        return RowLinear
+    if precision == "int8" and not generates and has_onednn() and has_amx():
+        return TiledInt8Linear
+    if precision == "int8" and has_fast_int8():
+        return Int8Linear
+    if has_onednn():
+        return partial(PackedLinear, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return _plain_linear
 
 
 class MappedEmbedding(nn.Embedding):
-    """An embedding whose table stays in its file, in the file's precision.
+    """An embedding whose matrix stays in its file, in the file's precision.
 
     Args:
-        table: (V, C), mapped from the file.
+        matrix: (V, C), mapped from the file.
     """
 
-    def __init__(self, table: Tensor) -> None:
-        super().__init__(len(table), table.shape[1], _weight=table, _freeze=True)
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(len(matrix), matrix.shape[1], _weight=matrix, _freeze=True)
 
     def forward(self, input: Tensor) -> Tensor:
         """Ids of any shape -> their vectors in fp32, (..., C)."""
         return super().forward(input).float()
 
 
-def _packed(linear: nn.Linear, activation: str, precision: Precision) -> nn.Module:
-    if (
-        precision == "int8"
-        and "fbgemm" in torch.backends.quantized.supported_engines
-        and torch.cpu._is_vnni_supported()
-    ):
-        return Int8Linear(linear, activation)
-    if torch.backends.mkldnn.is_available():
-        return PackedLinear(linear, activation, torch.bfloat16 if precision == "bf16" else torch.float32)
+def _plain_linear(linear: nn.Linear, activation: str) -> nn.Module:
     return linear if activation == "none" else nn.Sequential(linear, _Activation(activation))
 
 
@@ -170,145 +120,51 @@ class _Activation(nn.Module):
         self.function = ACTIVATIONS[name]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape -> the same."""
+        """Any shape -> the same shape."""
         return self.function(x)
 
 
-class PackedLinear(nn.Module):
-    """A linear layer whose weights lie as oneDNN reads them, with an activation behind it.
+def _prepare(module: nn.Module, pack: Pack, weights: Weights | None, path: str = "") -> nn.Module:
+    """A copy of a module with packed linear layers.
 
     Args:
-        linear: whose weights it takes.
-        activation: a key of FUSED, or "none".
-        dtype: fp32 or bf16, of the weights and the outputs; inputs are brought to it.
+        module: the network or a part of it.
+        pack: makes the packed layers.
+        weights: the weights, if the module has none.
+        path: the prefix of the module's weights in `weights`.
     """
-
-    def __init__(self, linear: nn.Linear, activation: str, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.attribute, self.algorithm = FUSED.get(activation, ("none", ""))
-        weight = linear.weight.detach().to(dtype)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., N) in the layer's dtype."""
-        rows = pad_rows(x.to(self.dtype)) if x.dim() == 2 else x.to(self.dtype)
-        y = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, self.attribute, [], self.algorithm)
-        return y[: len(x)]
-
-
-class RowLinear(nn.Module):
-    """A linear layer with its matrix as (inputs, outputs), with an activation behind it: fast for one row.
-
-    One row is a product of a matrix and a vector, and takes as long as it takes to read the matrix: on an Intel Xeon
-    with tiles (AMX), whose memory gives 25 to 35 GB/s, in this layout at 33 GB/s and as oneDNN lays it at 21. For 2 to
-    64 rows it is slower there, by a tenth on average, and for more than that it is not. On an AMD EPYC (Zen 5) it is
-    the other way round, 23 GB/s against 44, and for 8 rows 12 against 38.
-
-    Args:
-        linear: whose weights it takes.
-        activation: a key of ACTIVATIONS, or "none".
-    """
-
-    def __init__(self, linear: nn.Linear, activation: str) -> None:
-        super().__init__()
-        self.weight = linear.weight.detach().t().contiguous()
-        self.bias = None if linear.bias is None else linear.bias.detach()
-        self.activation = None if activation == "none" else ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, C) -> (T, N)."""
-        y = x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
-        return y if self.activation is None else self.activation(y)
+    if isinstance(module, nn.Linear):
+        return pack(_with_weights(module, weights, path), "none")
+    if isinstance(module, nn.Dropout):
+        return nn.Identity()
+    if isinstance(module, nn.Embedding):
+        return module if weights is None else MappedEmbedding(weights[f"{path}weight"].mapped())
+    prepared = _with_weights(module, weights, path)
+    prepared._modules = dict(module._modules)
+    fused = set()
+    if isinstance(module, FeedForward) and isinstance(prepared, FeedForward):
+        activation = next(name for name, function in ACTIVATIONS.items() if function is module.activation)
+        if activation in FUSED:
+            up = _with_weights(module.up, weights, f"{path}up.")
+            prepared.up = cast("nn.Linear", pack(up, activation))
+            prepared.activation = nn.Identity()
+            fused = {"up"}
+    # From the last to the first: a matrix over the vocabulary is read while memory holds little else.
+    for name, part in reversed(module._modules.items()):
+        if part is not None and name not in fused:
+            prepared._modules[name] = _prepare(part, pack, weights, f"{path}{name}.")
+    chunked = isinstance(prepared, FeedForward) and isinstance(prepared.up, Int8Linear | TiledInt8Linear)
+    return ChunkedLayer(prepared) if chunked else prepared
 
 
-def _round_weights(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """The weights in 8 bits (N, C), and what each output channel's are multiplied by (N,)."""
-    weight = linear.weight.detach().float()
-    scale, rounded = torch.empty(len(weight)), torch.empty(weight.shape, dtype=torch.int8)
-    for some in torch.arange(len(weight)).split(INT8_ROWS):  # what is in between is four times as large
-        rows = weight[some[0] : some[-1] + 1]
-        scale[some] = (rows.abs().amax(dim=1) / 127).clamp_min(SMALLEST)
-        rounded[some] = (rows / scale[some, None]).round().to(torch.int8)
-    return rounded, scale
-
-
-class Int8Linear(nn.Module):
-    """A linear layer whose weights are kept in 8 bits, with an activation behind it.
-
-    Args:
-        linear: whose weights it takes.
-        activation: a key of ACTIVATIONS, or "none".
-    """
-
-    def __init__(self, linear: nn.Linear, activation: str) -> None:
-        super().__init__()
-        rounded, scale = _round_weights(linear)
-        with warnings.catch_warnings():  # of a later torch, which pyproject.toml leaves out
-            warnings.filterwarnings("ignore", message=".*quantized tensor creation functions", category=UserWarning)
-            zeros = torch.zeros(len(scale), dtype=torch.long)
-            made = torch._make_per_channel_quantized_tensor  # pyright: ignore[reportPrivateImportUsage]
-            quantized = made(rounded, scale.double(), zeros, 0)
-        self.weight = torch.ops.quantized.linear_prepack(quantized, None)
-        self.bias = None if linear.bias is None else linear.bias.detach().float()
-        self.activation = None if activation == "none" else ACTIVATIONS[activation]
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., N) in fp32."""
-        rows = x.numel() // self.in_features
-        if rows == 1:
-            y = torch.ops.quantized.linear_dynamic(x, self.weight)
-            y = y if self.bias is None else y.add_(self.bias)
-        else:
-            # The operator has one scale for all that it is given: rows that all reach 1 share it well.
-            scale = x.abs().amax(dim=-1, keepdim=True).clamp_min_(SMALLEST)
-            y = torch.ops.quantized.linear_dynamic(x / scale, self.weight)
-            y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale)
-        return y if self.activation is None else self.activation(y)
-
-
-class TiledInt8Linear(nn.Module):
-    """The same by oneDNN, which has the processor's tiles multiply matrices of 8 bits (AMX).
-
-    For 64 rows and more it takes a half to two thirds of the time of the other; for one row, twice as much.
-
-    Args:
-        linear: whose weights it takes.
-        activation: a key of ACTIVATIONS, or "none".
-    """
-
-    def __init__(self, linear: nn.Linear, activation: str) -> None:
-        super().__init__()
-        rounded, self.scale = _round_weights(linear)
-        self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self.zeros = torch.zeros(len(self.scale), dtype=torch.long)
-        self.bias = None if linear.bias is None else linear.bias.detach().float()
-        self.activation = None if activation == "none" else ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, C) -> (T, N) in fp32."""
-        rows = pad_rows(x)
-        scale = rows.abs().amax(dim=-1, keepdim=True).clamp_min_(SMALLEST).mul_(1 / 127)
-        rounded = (rows / scale).round_().to(torch.int8)
-        y = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1.0, 0, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        )
-        y = y.mul_(scale) if self.bias is None else torch.addcmul(self.bias, y, scale)
-        return (y if self.activation is None else self.activation(y))[: len(x)]
-
-
-class _InParts(nn.Module):
-    """A layer on some rows at a time."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, C) -> (T, N)."""
-        if len(x) <= INT8_ROWS:
-            return self.layer(x)
-        return torch.cat([self.layer(part) for part in x.split(INT8_ROWS)])
+def _with_weights(module: Module, weights: Weights | None, path: str) -> Module:
+    """A shallow copy of a module; its own parameters, without those of its parts, are read if it has none."""
+    copied, read = copy.copy(module), {}
+    if weights is not None:
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                stored = weights[f"{path}{name}"]
+                packed_next = isinstance(module, nn.Linear) and name == "weight"
+                read[name] = nn.Parameter(stored.peek() if packed_next else stored.read(), requires_grad=False)
+        copied._parameters = {**module._parameters, **read}
+    return copied

@@ -134,7 +134,7 @@ def flops(config: Any, lengths: Sequence[int]) -> float:
 
 def matrix_rate(config: Any, precision: str) -> float:
     """Operations a second of a layer's four products and nothing else, at the best number of rows: the wall."""
-    from headway.core.inference.inference import Int8Linear, PackedLinear
+    from headway.core.inference.linears import Int8Linear, PackedLinear
 
     size, wide = config.hidden_size, config.intermediate_size
     shapes = [(size, 3 * size), (size, size), (size, wide), (wide, size)]
@@ -364,7 +364,8 @@ def remember(job: Job) -> dict[str, Any]:
     from headway.core.checkpoints.checkpoint import load_checkpoint
     from headway.core.generation.generation import generate_ids
     from headway.core.generation.generation_config import GenerationConfig
-    from headway.core.inference.inference import PackedLinear, load_for_inference
+    from headway.core.inference.inference import load_for_inference
+    from headway.core.inference.linears import PackedLinear
     from headway.tasks import load
 
     folder = Path(job.cache) / job.work

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.core.inference.inference import PackedLinear
+from headway.core.inference.linears import PackedLinear
 from headway.tasks import Embedder, TextClassification, load
 from headway.tasks.base import precision
 from headway.tasks.base.precision import choose_precision, worth_measuring
