@@ -122,11 +122,7 @@ def export(
         published = PublishedPooling(Pooling(tuple(mode.strip() for mode in pooling.split(","))))
     checkpoint = load_checkpoint(folder, head=None if published else "published")
     tokenizer = Tokenizer.load(folder)
-    if tokenizer.vocab_size > checkpoint.network.config.vocab_size:
-        raise HeadwayError(
-            f"{model}: the tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"{checkpoint.network.config.vocab_size}: they do not belong together. Copy the model folder again."
-        )
+    tokenizer.check_fits(checkpoint.network.config.vocab_size, model)
     vectors = published and _vectors(published.pooling)
     notes = _notes(checkpoint, published)
     if alone:

@@ -108,6 +108,18 @@ class Tokenizer:
         backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
         return cls(backend, config, special)
 
+    def check_fits(self, model_vocab_size: int, model: str | Path) -> None:
+        """Checks that a model has an embedding for every token.
+
+        Raises:
+            HeadwayError: the vocabulary is larger than the model's.
+        """
+        if self.vocab_size > model_vocab_size:
+            raise HeadwayError(
+                f"{model}: the tokenizer has {self.vocab_size} tokens and the model {model_vocab_size}: they do not "
+                "belong together. Copy or download the model folder again."
+            )
+
     def save(self, folder: Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, as transformers reads them, into a folder that exists."""
         fields: dict[str, Any] = {"tokenizer_class": CLASSES[self.kind]}

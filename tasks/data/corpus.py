@@ -234,7 +234,7 @@ class Corpus(Sequence[list[Features]]):
         """
         corpus = cls(path, task, tokenizer)
         with disk_errors(path), path.open("wb") as file:
-            writer = _Writer(corpus, file, partial(task.cut, limit=limit, held_out=held_out))
+            writer = _CorpusWriter(corpus, file, partial(task.cut, limit=limit, held_out=held_out))
             for batch in _batches(pieces):
                 for piece, ids in zip(batch, tokenizer.encode_ids([one.text for one in batch]), strict=True):
                     if piece.starts_document:
@@ -303,7 +303,7 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield held
 
 
-class _Writer:
+class _CorpusWriter:
     """Appends the tokens of one document after the other to the file of a corpus."""
 
     def __init__(self, corpus: Corpus, file: BinaryIO, cut: Callable[[int], list[CorpusWindow]]) -> None:

@@ -130,11 +130,7 @@ class Embedder:
         self.limit = self.config.max_length or most
         if not 3 <= self.limit <= most:
             raise HeadwayError(f"--max-length {self.limit}: {model} reads 3 to {most} tokens.")
-        if self.tokenizer.vocab_size > network.config.vocab_size:
-            raise HeadwayError(
-                f"{model}: the tokenizer has {self.tokenizer.vocab_size} tokens and the model "
-                f"{network.config.vocab_size}: they do not belong together. Copy the model folder again."
-            )
+        self.tokenizer.check_fits(network.config.vocab_size, model)
         self.device = inference_device()
         precision = choose_precision(self.config.precision, read_info(folder), self.device.type)
         self.backbone = load_for_inference(checkpoint, precision, self.device).backbone

@@ -1,22 +1,24 @@
-"""What the cards of language models say about themselves."""
-
-from typing import TYPE_CHECKING
+"""The text of a language model's card."""
 
 from ..base.card_text import CardText
 
-if TYPE_CHECKING:
-    from .fill_mask import FillMask
-
 MASKED = "The parcel has not [MASK] yet."
-BEGINNING = "It was late in the evening when"
+PROMPT = "It was late in the evening when"
 
 
-def fill_mask_card(task: "FillMask", name: str) -> CardText:
-    """The card's parts of a masked language model."""
-    learnt = f"{100 * task.mask_probability:g} % of the tokens" + (", as whole words" if task.whole_words else "")
+def fill_mask_card(name: str, top: int, mask_probability: float, whole_words: bool) -> CardText:
+    """The card of a masked language model.
+
+    Args:
+        name: of the model.
+        top: candidates per mask.
+        mask_probability: the share of the tokens that were masked in training.
+        whole_words: whether whole words were masked.
+    """
+    masked = f"{100 * mask_probability:g} % of the tokens" + (", as whole words" if whole_words else "")
     return CardText(
-        summary="It finds the words behind masks, and is a model to fine-tune for other tasks.",
-        answers=f"The answer is the {task.top} likeliest words for every `[MASK]`, with their probabilities.",
+        summary="It predicts masked words, and can be fine-tuned for other tasks.",
+        answers=f"A prediction is the {top} most likely words for each `[MASK]`, with their probabilities.",
         shell=f'headway predict {name} "{MASKED}"',
         python=f'print(model.predict("{MASKED}").masks)',
         transformers="\n".join(
@@ -28,29 +30,29 @@ def fill_mask_card(task: "FillMask", name: str) -> CardText:
             )
         ),
         limits=(
-            f"It has learnt to find {learnt} of its training texts, and knows nothing of what they do not speak of.",
-            "What it finds likely is what was usual in these texts, prejudices included.",
+            f"It was trained to predict {masked} of its training texts, and knows nothing beyond these texts.",
+            "Its predictions reflect what is frequent in these texts, including their biases.",
         ),
     )
 
 
 def text_generation_card(name: str) -> CardText:
-    """The card's parts of a language model that writes."""
+    """The card of a causal language model."""
     return CardText(
         summary="It continues texts.",
-        answers="The answer is what it writes after a text, token by token the likeliest.",
-        shell=f'headway predict {name} "{BEGINNING}"',
-        python=f'print(model.predict("{BEGINNING}").continuation)',
+        answers="A prediction is the continuation of a text: the most likely token at each step.",
+        shell=f'headway predict {name} "{PROMPT}"',
+        python=f'print(model.predict("{PROMPT}").continuation)',
         transformers="\n".join(
             (
                 "from transformers import pipeline",
                 "",
                 f'write = pipeline("text-generation", model="{name}")',
-                f'print(write("{BEGINNING}", max_new_tokens=40))',
+                f'print(write("{PROMPT}", max_new_tokens=40))',
             )
         ),
         limits=(
             "It writes what is likely, not what is true.",
-            "What it finds likely is what was usual in its training texts, prejudices included.",
+            "Its texts reflect what is frequent in its training texts, including their biases.",
         ),
     )

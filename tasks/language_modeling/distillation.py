@@ -1,19 +1,19 @@
-"""A small BERT that learns from a large one: besides masked words, what the large one makes of every word in context.
+"""Distillation: a small BERT (the student) also learns the word vectors of a larger one (the teacher).
 
-Each token's vector of the small model (the student), through a linear layer, is to point where the vector of the same
-word in the large one (the teacher) points, as in the hidden-state losses of Jiao et al. 2020
-(https://arxiv.org/abs/1909.10351) and Sanh et al. 2019 (https://arxiv.org/abs/1910.01108). The two may have different
-vocabularies: what both cut at the same places are words, and a word's first token stands for it. A student that begins
-from nothing takes over what the teacher's token embedding says of its tokens.
+The vector of each student token, after a linear layer, is trained to have the direction of the teacher's vector of the
+same word, as in the hidden-state losses of Jiao et al. 2020 (https://arxiv.org/abs/1909.10351) and Sanh et al. 2019
+(https://arxiv.org/abs/1910.01108). The vocabularies may differ: both models see the same words, and the first token of
+a word represents it. A student trained from scratch starts with token embeddings derived from the teacher's.
 
-Shapes: T tokens of the student, W words, C the student's hidden size, D the teacher's.
+Shapes: T tokens of the student, W words, V tokens of the student's vocabulary, C hidden size of the student, D hidden
+size of the teacher.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,37 +26,64 @@ from ...core.models.heads import Backbone
 from ...core.models.layers import init_weights
 from ...core.models.packing import PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
+from ..data.features import Features
 
-if TYPE_CHECKING:
-    from ..data.features import Features
-
-# With it the two losses weigh about alike: 15 % of the tokens at some 4 nats, nearly all words at some 0.3 of cosine.
-WEIGHT = 2.0
+# Makes the two losses about equal: 15 % of the tokens at about 4 nats, nearly all words at a cosine distance of 0.3.
+DISTILLATION_WEIGHT = 2.0
 
 
 class DistillationHead(nn.Module):
-    """The student's own head, and the linear layer to the teacher's vectors, which is dropped after training."""
+    """The student's head, and a linear layer to the teacher's vectors that is removed after training."""
 
-    def __init__(self, backbone: Backbone, own: nn.Module, teacher_size: int) -> None:
+    def __init__(self, backbone: Backbone, student_head: nn.Module, teacher_size: int) -> None:
         super().__init__()
-        self.own = own
+        self.student_head = student_head
         self.projection = nn.Linear(backbone.config.hidden_size, teacher_size)
         init_weights(self.projection, backbone.config.init_std)
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor | tuple[Tensor, Tensor]:
-        """(T, C) -> the own head's outputs, and in training the projected vectors of all tokens (T, D)."""
-        own = self.own(hidden, batch)
-        return (own, self.projection(hidden)) if self.training else own
+        """(T, C) -> the outputs of the student's head; in training also the projected vectors, (T, D)."""
+        outputs = self.student_head(hidden, batch)
+        return (outputs, self.projection(hidden)) if self.training else outputs
+
+
+@dataclass(frozen=True)
+class WordPositions:
+    """The words of a sequence, and the position of the first token of each."""
+
+    words: list[str]
+    positions: list[int]
+
+
+def find_words(input_ids: Sequence[int], vocabulary: Sequence[str], special: Sequence[int | None]) -> WordPositions:
+    """Joins the tokens of a sequence without masks to words.
+
+    Args:
+        input_ids: of the sequence.
+        vocabulary: the tokens by id.
+        special: ids that are not part of a word.
+    """
+    found = WordPositions([], [])
+    for position, token in enumerate(input_ids):
+        if token in special:
+            continue
+        piece = vocabulary[token]
+        if piece.startswith("##") and found.words:
+            found.words[-1] += piece[2:]
+        else:
+            found.words.append(piece.removeprefix("##"))
+            found.positions.append(position)
+    return found
 
 
 class Teacher:
-    """The large model, which only reads.
+    """The larger model, which is not trained.
 
     Args:
-        name: a folder, a built-in name or a hub id.
+        name: a folder, a built-in name or a Hub id.
 
     Raises:
-        HeadwayError: there is no such model, or it is no BERT.
+        HeadwayError: the model does not exist or is not a BERT.
     """
 
     def __init__(self, name: str | Path) -> None:
@@ -69,17 +96,17 @@ class Teacher:
         self._pieces: dict[str, list[int]] = {}
 
     @torch.no_grad()
-    def read(self, sequences: Sequence[list[str]], device: torch.device) -> list[Tensor]:
-        """What it makes of every word, (W, D) for each sequence of words; what does not fit into it is left out."""
+    def word_vectors(self, sequences: Sequence[list[str]], device: torch.device) -> list[Tensor]:
+        """The unit vectors of the words of each sequence, (W, D); the words beyond the teacher's limit have none."""
         self.model.to(device)
-        room = self.model.config.max_positions - 2
+        capacity = self.model.config.max_positions - 2
         encoded, owners = [], []
         for words in sequences:
             ids: list[int] = []
-            owner: list[int] = []
+            owner: list[int] = []  # the word of each token
             for number, word in enumerate(words):
                 pieces = self._pieces_of(word)
-                if len(ids) + len(pieces) > room:
+                if len(ids) + len(pieces) > capacity:
                     break
                 ids += pieces
                 owner += [number] * len(pieces)
@@ -95,31 +122,30 @@ class Teacher:
             found.append(F.normalize(total, dim=-1))
         return found
 
-    def embeddings_of(self, tokenizer: Tokenizer, size: int) -> Tensor:
-        """What the teacher knows of another vocabulary's tokens before it has read them, (V, size).
+    def token_embedding(self, tokenizer: Tokenizer, size: int) -> Tensor:
+        """A token embedding for another vocabulary, (V, size).
 
-        A token's vector is the mean of its pieces' in the teacher's token embedding, brought down to `size` numbers
-        along the directions in which the tokens differ most (principal components).
+        The vector of a token is the mean of its pieces in the teacher's token embedding, reduced to `size` principal
+        components.
 
         Raises:
-            HeadwayError: the teacher's own vectors are shorter than that.
+            HeadwayError: `size` exceeds the hidden size of the teacher.
         """
         if size > self.size:
             raise HeadwayError(
-                f"the teacher's vectors have {self.size} numbers and the new model's {size}: it has to be the smaller "
-                "one. Choose another --size or another --teacher."
+                f"the hidden size of the teacher is {self.size} and that of the new model {size}, which must not be "
+                "larger. Choose another --size or another --teacher."
             )
         table = self.model.token_embedding.weight.detach().cpu()
-        known = self.tokenizer.id_of
         rows = []
         for token in tokenizer.tokens(range(tokenizer.vocab_size)):
-            number = known(token)
-            pieces = self._pieces_of(token.removeprefix("##")) if number is None else [number]
+            same = self.tokenizer.id_of(token)
+            pieces = self._pieces_of(token.removeprefix("##")) if same is None else [same]
             rows.append(table[pieces].mean(dim=0))
         vectors = torch.stack(rows)
         centred = vectors - vectors.mean(dim=0)
-        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)  # those of the largest spread first
-        return centred @ directions[:, :size]
+        components = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)  # largest variance first
+        return centred @ components[:, :size]
 
     def _pieces_of(self, word: str) -> list[int]:
         if word not in self._pieces:
@@ -128,46 +154,24 @@ class Teacher:
 
 
 @lru_cache(maxsize=1)
-def find_teacher(name: str) -> Teacher:
-    """The teacher of this name, read once."""
+def load_teacher(name: str) -> Teacher:
+    """The teacher of this name; the last one is cached."""
     return Teacher(name)
 
 
-def words_of(one: "Features", tokens: Sequence[str], special: Sequence[int | None]) -> tuple[list[str], list[int]]:
-    """The words of a sequence as its tokens spell them, and where each one's first token stands.
+def distillation_loss(teacher: Teacher, projected: Tensor, features: Sequence[Features]) -> Tensor:
+    """The sum over words of the cosine distance between the teacher's vector and the projected one.
 
     Args:
-        one: the sequence, nothing in it masked.
-        tokens: the vocabulary.
-        special: the ids that are no words.
+        teacher: encodes the words.
+        projected: the projected vectors of a packed batch, (T, D).
+        features: the sequences of the batch, whose targets have their words.
     """
-    words: list[str] = []
-    starts: list[int] = []
-    for place, token in enumerate(one.input_ids):
-        if token in special:
-            continue
-        piece = tokens[token]
-        if piece.startswith("##") and words:
-            words[-1] += piece[2:]
-        else:
-            words.append(piece.removeprefix("##"))
-            starts.append(place)
-    return words, starts
-
-
-def distillation_loss(teacher: Teacher, projected: Tensor, features: Sequence["Features"]) -> Tensor:
-    """The sum over words of one minus the cosine between the teacher's vector and the projected one.
-
-    Args:
-        teacher: who reads the words.
-        projected: of all tokens of a packed batch, (T, D).
-        features: its sequences, whose targets hold their words.
-    """
-    wanted = teacher.read([one.target.words[0] for one in features], projected.device)
+    wanted = teacher.word_vectors([one.target.words.words for one in features], projected.device)
     lengths = [len(one.input_ids) for one in features]
-    places = [
-        start + place
+    positions = [
+        start + position
         for start, one, vectors in zip(accumulate(lengths, initial=0), features, wanted, strict=False)
-        for place in one.target.words[1][: len(vectors)]
+        for position in one.target.words.positions[: len(vectors)]
     ]
-    return (1 - F.cosine_similarity(projected.float()[places], torch.cat(wanted), dim=-1)).sum()
+    return (1 - F.cosine_similarity(projected.float()[positions], torch.cat(wanted), dim=-1)).sum()

@@ -1,8 +1,7 @@
-"""A language model that begins from nothing: its vocabulary comes from the texts that it is about to learn from."""
+"""Training from scratch: a new model with random weights and a vocabulary learned from the training text."""
 
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..base.model import TaskModel
 from ..data.corpus import open_documents
-from .distillation import find_teacher
 from .fill_mask import FillMask
 from .text_generation import TextGeneration
 
 
-def plug_from_scratch(
+def on_new_model(
     task: FillMask | TextGeneration,
     data: Any,
     *,
@@ -34,31 +32,32 @@ def plug_from_scratch(
     seed: int = 0,
     keep: bool = False,
 ) -> TaskModel:
-    """The task on a new model with random weights, which is written to a folder of its own.
+    """Writes a new model with random weights and opens it for the task.
 
-    A task with a teacher takes over its token embedding, as far as the new model's size holds it.
+    With a teacher, the token embedding is derived from the teacher's.
 
     Args:
         task: fill-mask or text-generation.
-        data: the texts that will be trained on.
-        folder: where the new model goes.
+        data: the training text.
+        folder: of the new model.
         size: one of the published sizes, e.g. "mini".
-        vocab_size: learn a vocabulary of so many tokens from the texts.
-        tokenizer_of: or take that of another model.
-        vocabulary: "pieces" of words, or "words" between white space.
+        vocab_size: learn a vocabulary of this size from the text,
+        tokenizer_of: or use the vocabulary of this model.
+        vocabulary: "pieces" of words, or "words" separated by white space.
         max_positions: the longest sequence in tokens.
         columns: which column holds the text.
-        eval_fraction: the part that training will hold out; the vocabulary is learnt from the rest.
-        header: whether a table's first row names its columns.
-        seed: of the weights, and of the part that is held out.
-        keep: whether a model that is in the folder stays (a run that goes on).
+        eval_fraction: the share of the text to hold out; the vocabulary is learned from the rest.
+        header: whether the first row of a table names its columns. Default: inferred from the rows.
+        seed: of the weights and of the held-out share.
+        keep: whether to use the model that is already in the folder (to resume a run).
 
     Raises:
-        HeadwayError: an option is not possible, the texts cannot be read, or the disk is full.
+        HeadwayError: an option is invalid, the text cannot be read, or the disk is full.
     """
     if (vocab_size is None) == (tokenizer_of is None):
         raise HeadwayError(
-            "A model from scratch needs a vocabulary: say --learn-tokenizer N, or --model NAME for that model's own."
+            "A model from scratch needs a vocabulary: add --learn-tokenizer N, or --model NAME to use the vocabulary "
+            "of that model."
         )
     kind: Any = task.models[0]
     if processes().is_main and not (keep and folder.exists()):
@@ -69,10 +68,8 @@ def plug_from_scratch(
             texts = open_documents(data, columns or {}, task, header=header).part(eval_fraction, seed, held_out=False)
             tokenizer = learn_tokenizer((piece.text for piece in texts), kind, vocab_size, vocabulary)
         shutil.rmtree(folder, ignore_errors=True)
-        embeddings = None
-        if isinstance(task, FillMask) and task.teacher is not None:
-            embeddings = partial(find_teacher(task.teacher).embeddings_of, tokenizer)
-        write_new_model(folder, kind, size, tokenizer, max_positions=max_positions, seed=seed, embeddings=embeddings)
+        embedding = task.initial_embedding(tokenizer)
+        write_new_model(folder, kind, size, tokenizer, max_positions=max_positions, seed=seed, embeddings=embedding)
     barrier()
     model = TaskModel.plug(task, folder)
     model.base = f"random weights ({size})"

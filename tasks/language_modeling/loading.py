@@ -1,4 +1,4 @@
-"""A GPT-2 that tells which token comes next, out of any folder that holds a GPT-2."""
+"""Loads a GPT-2 with its language-model head from any folder that has a GPT-2."""
 
 from pathlib import Path
 
@@ -17,24 +17,24 @@ from ..base.precision import AUTO, choose_precision
 
 
 def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Network, Tokenizer]:
-    """GPT-2 with its language-model head, in eval mode and on the accelerator if there is one, and its tokenizer.
+    """A GPT-2 with its language-model head, in eval mode and on the accelerator if there is one, and its tokenizer.
 
-    The head is part of every GPT-2 whose output matrix is its token embedding, whatever it was published with.
+    A GPT-2 whose output matrix is tied to its token embedding has this head, whatever head it was published with.
 
     Args:
-        name: a folder, a built-in name or a hub id.
+        name: a folder, a built-in name or a Hub id.
         precision: one of `precision.CHOICES`.
 
     Raises:
-        HeadwayError: there is no such model, it is no GPT-2, it cannot be read, or it has no output matrix; or there
-            is no such precision.
+        HeadwayError: the model does not exist, cannot be read, is not a GPT-2 or has no output matrix, or the
+            precision is unknown.
     """
     folder = find_folder(name)
     raw, config = read_config(folder)
     if not isinstance(config, GPT2Config):
         raise HeadwayError(
-            f"{name} is a BERT, which fills gaps and cannot tell what comes next; this needs a GPT-2. "
-            "Give the folder of one, or a name on the Hub such as gpt2."
+            f"{name} is a BERT, which fills masks and does not predict the next token; this needs a GPT-2. "
+            "Name the folder of one, or a Hub id such as gpt2."
         )
     device = inference_device()
     precision = choose_precision(precision, read_info(folder), device.type)
@@ -45,15 +45,11 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
         network = Network(backbone, language_model_head(backbone)).eval()
         if load_head(network, folder).new:
             raise HeadwayError(
-                f"{name} has no language-model head, and its token embedding does not stand in for one "
+                f"{name} has no language-model head, and its token embedding cannot replace it "
                 "(tie_word_embeddings is false in config.json). Choose another model."
             )
         network = prepare_for_inference(network.to(device), precision)
     assert isinstance(network.head, LanguageModelHead)
     tokenizer = Tokenizer.load(folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise HeadwayError(
-            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens and the model {config.vocab_size}: they do not "
-            "belong together. Copy the model folder again from where it came."
-        )
+    tokenizer.check_fits(config.vocab_size, name)
     return network, tokenizer

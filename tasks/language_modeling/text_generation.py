@@ -1,12 +1,12 @@
-"""The next token: GPT-2's own way of learning from text, and going on with one.
+"""Causal language modeling: GPT-2's training objective, and generating continuations.
 
-As Radford et al. 2019 ("Language Models are Unsupervised Multitask Learners"): every text stands between two
-end-of-text tokens, and each token is foretold from those before. It starts from scratch or goes on from a checkpoint,
-and reads texts as a `Corpus`.
+Radford et al. 2019 ("Language Models are Unsupervised Multitask Learners"): every document has an end-of-text token
+before and after it, and each token is predicted from those before it. Training starts from random weights or from a
+checkpoint, and reads its text as a `Corpus`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,25 +17,26 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
-from ..base.display import DisplayElement, Highlight, HighlightedText
-from ..base.predictions import Prediction
+from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
 from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
-from .likelihood import (
-    DOCUMENT,
-    Asked,
-    TextExample,
-    asked_places,
+from .card import text_generation_card
+from .predictions import Continuation
+from .targets import (
+    DOCUMENTS_HELP,
+    TargetTokens,
+    UnlabelledText,
     even_windows,
-    exponential,
-    likelihoods,
-    parts_of,
-    prompt_room,
+    perplexity,
+    prompt_budget,
+    sequence_losses,
+    target_positions,
     text_reader,
+    token_batches,
 )
 
 if TYPE_CHECKING:
@@ -43,69 +44,54 @@ if TYPE_CHECKING:
     from ...core.models.heads import Backbone, Config, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
-    from ..base.card_text import CardText
 
-LOGITS_AT_ONCE = 2**25  # 128 MB in fp32; the loss needs a few times that
-
-
-@dataclass(frozen=True)
-class Continuation(Prediction):
-    """What a model writes after a text."""
-
-    continuation: str
-    finished: bool  # the model ended the text by itself
-
-    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
-        """The text with what follows it."""
-        text = texts.get("text", "")
-        return (HighlightedText(text + self.continuation, (Highlight(len(text), len(text + self.continuation)),)),)
+MAX_BATCH_LOGITS = 2**25  # 128 MB in fp32; the loss needs a few times that
 
 
 @dataclass(frozen=True)
 class TextGeneration(Task):
-    """Continues texts; in training, GPT-2's own way of learning from text."""
+    """Continues texts; its training is GPT-2's."""
 
-    documents: str = option("file", DOCUMENT, DOCUMENTS, when="always")
+    documents: str = option("file", DOCUMENTS_HELP, DOCUMENTS, when="always")
     stride: int | None = option(
         None,
-        "Tokens of held-out text that each window scores, with what came before as context; half a window if left "
-        "out.",
+        "Tokens of held-out text that each window scores; the tokens before them are context. Default: half a window.",
         when="always",
     )
-    max_new_tokens: int = option(40, "Tokens that predictions continue a text by, at most.", when="always")
+    max_new_tokens: int = option(40, "Maximum number of tokens that predictions generate.", when="always")
 
     name: ClassVar[str] = "text-generation"
-    title: ClassVar[str] = "Continued texts"
+    title: ClassVar[str] = "Text generation"
     inputs: ClassVar[tuple[Field, ...]] = (TEXT,)
     architecture: ClassVar[str] = "GPT2LMHeadModel"
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
     self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
-    lookahead: ClassVar[int] = 1  # the last token of a window is asked for the one after it
+    lookahead: ClassVar[int] = 1  # the target of a window's last token is the token after it
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.overlap is not None or self.long_texts != "windows":
-            raise HeadwayError(f"--overlap and --long-texts mean nothing to {self.name}. Say --stride.")
+            raise HeadwayError(f"--overlap and --long-texts have no effect in {self.name}. Use --stride.")
         for name, value in (("--stride", self.stride), ("--max-new-tokens", self.max_new_tokens)):
             if value is not None and value < 1:
                 raise HeadwayError(f"{name} {value}: a whole number above 0.")
 
     def limit(self, most: int, model: str) -> int:
-        """As for every task; the stride must fit into a window."""
+        """As for every task; the stride must not exceed it."""
         limit = super().limit(most, model)
         if self.stride is not None and self.stride > limit:
-            raise HeadwayError(f"--stride {self.stride}: at most a window of {limit} tokens is possible.")
+            raise HeadwayError(f"--stride {self.stride}: at most a window of {limit} tokens.")
         return limit
 
     @property
     def sample(self) -> str:
-        """How texts begin."""
+        """Beginnings of texts."""
         return "beginnings.csv"
 
     def reset(self) -> Self:
-        """Nothing is learnt from data but the weights."""
+        """The same task: it infers nothing from data."""
         return self
 
     def row_reader(
@@ -114,120 +100,124 @@ class TextGeneration(Task):
         columns: ColumnMapping,
         *,
         labelled: bool = False,  # noqa: ARG002
-    ) -> Callable[[int], TextExample]:
-        """A text to be continued."""
+    ) -> Callable[[int], UnlabelledText]:
+        """Reads a text to continue."""
         return text_reader(table, columns)
 
-    # -- texts -> the model
+    # -- text -> sequences
 
     @property
     def num_added(self) -> int:
-        """Special tokens that `window` adds to a sequence."""
+        """Windows get no special tokens."""
         return 0
 
     def enclosing(self, tokenizer: "Tokenizer") -> tuple[list[int], list[int]]:
-        """Every document stands between two end-of-text tokens."""
+        """An end-of-text token before and after every document."""
         ends = [] if tokenizer.end_of_text_id is None else [tokenizer.end_of_text_id]
         return ends, ends
 
     def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:
-        """The sequences of a document of so many tokens, the last of which is only foretold.
+        """The windows of a document; its last token is a target only.
 
-        In training they are evenly long and share nothing; a held-out text is scored with as much context as the
-        stride leaves, each token once.
+        Windows for training have almost equal lengths and do not overlap. Windows of held-out text score `stride`
+        tokens each, and every token once.
         """
-        asked = length - 1
+        num_inputs = length - 1
         if not held_out:
-            return even_windows(asked, limit)
+            return even_windows(num_inputs, limit)
         stride = self.stride or max(1, limit // 2)
-        found = [CorpusWindow(0, min(limit, asked))]
-        while found[-1].stop < asked:
-            stop = min(found[-1].stop + stride, asked)
+        windows = [CorpusWindow(0, min(limit, num_inputs))]
+        while windows[-1].stop < num_inputs:
+            stop = min(windows[-1].stop + stride, num_inputs)
             start = max(0, stop - limit)
-            found.append(CorpusWindow(start, stop, found[-1].stop - start))
-        return found
+            windows.append(CorpusWindow(start, stop, windows[-1].stop - start))
+        return windows
 
     def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:  # noqa: ARG002
-        """A sequence of a corpus; `ids` holds one more token, which the last one is asked for."""
+        """A sequence whose targets are its ids, shifted by one; `ids` has one more token than the window."""
         positions = list(range(scored_from, len(ids) - 1))
-        target = Asked(positions, ids[scored_from + 1 :], bytes=num_bytes)
+        target = TargetTokens(positions, ids[scored_from + 1 :], num_bytes=num_bytes)
         return Features(index, ids[:-1], [0] * (len(ids) - 1), len(ids) - 1, target=target)
 
-    def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """Texts to be continued: their ends, as far as there is room for them beside what is written."""
-        room = prompt_room(limit, self.max_new_tokens)
+    def encode(self, examples: Sequence[UnlabelledText], tokenizer: "Tokenizer", limit: int) -> list[Features]:
+        """The ends of texts, as long as the generated tokens leave room."""
+        budget = prompt_budget(limit, self.max_new_tokens)
         encodings = tokenizer.encode_batch([example.text for example in examples])
         features: list[Features] = []
         for number, encoding in enumerate(encodings):
             ids, _ = tokenizer.join(encoding.ids)
-            kept = ids[-room:]
+            kept = ids[-budget:]
             features.append(Features(number, kept, [0] * len(kept), len(ids), metadata=tokenizer))
         return features
 
+    def pack(self, features: Sequence[Features]) -> "PackedBatch":
+        """The sequences; the targets are selected unless every token has one."""
+        batch = pack(features)
+        positions = [target_positions(one) for one in features]
+        return batch if sum(map(len, positions)) == batch.num_tokens else batch.select(positions)
+
+    # -- the head and its loss
+
     def head(self, backbone: "Backbone") -> nn.Module:
-        """GPT-2's own head over the vocabulary, tied to the token embedding."""
+        """GPT-2's head over the vocabulary, tied to the token embedding."""
         return language_model_head(backbone)
 
     def tokens_at_once(self, config: "Config") -> int:
-        """Every token has its logits, so that a large vocabulary allows few tokens."""
-        return max(config.max_positions, LOGITS_AT_ONCE // config.vocab_size)
+        """As many tokens as have MAX_BATCH_LOGITS logits."""
+        return max(config.max_positions, MAX_BATCH_LOGITS // config.vocab_size)
+
+    def initial_embedding(self, tokenizer: "Tokenizer") -> None:
+        """A new model starts with a random token embedding."""
 
     def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """Cross-entropy of the next tokens."""
+        """The sum of the cross-entropies of the next tokens, and their number."""
         ids = torch.tensor([token for one in features for token in one.target.ids], device=outputs.device)
         return F.cross_entropy(outputs.float(), ids, reduction="sum"), len(ids)
 
-    def pack(self, features: Sequence[Features]) -> "PackedBatch":
-        """The sequences; where a part of them is context alone, with the other tokens selected."""
-        batch = pack(features)
-        asked = [asked_places(one) for one in features]
-        return batch if sum(map(len, asked)) == batch.num_tokens else batch.select(asked)
-
-    # -- outputs -> answers -> figures
+    # -- outputs -> predictions -> metrics
 
     @torch.inference_mode()
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
-        """How the texts go on; for held-out text, how likely the model finds it."""
+        """The continuations of texts; the loss of held-out sequences."""
         from ...core.generation.generation import generate_ids
         from ...core.generation.generation_config import GenerationConfig
 
         device = next(network.parameters()).device
         if features[0].target is not None:
-            at_once = self.tokens_at_once(network.config)  # pyright: ignore[reportArgumentType] - a Network's
+            batch_tokens = self.tokens_at_once(network.config)  # pyright: ignore[reportArgumentType] - of a Network
             return [
                 found
-                for part in parts_of(features, at_once)
-                for found in likelihoods(network(self.pack(part).to(device)), part, [None] * len(part))
+                for batch in token_batches(features, batch_tokens)
+                for found in sequence_losses(network(self.pack(batch).to(device)), batch, [None] * len(batch))
             ]
         tokenizer: Tokenizer = features[0].metadata
         config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
         prompts = [one.input_ids for one in features]
-        written = generate_ids(network, prompts, config, end_of_text_id=tokenizer.end_of_text_id)  # pyright: ignore[reportArgumentType]
+        generated = generate_ids(network, prompts, config, end_of_text_id=tokenizer.end_of_text_id)  # pyright: ignore[reportArgumentType]
         return [
-            Continuation(tokenizer.decode(best.token_ids), best.finish_reason == "end-of-text") for best, *_ in written
+            Continuation(tokenizer.decode(best.token_ids), best.finish_reason == "end-of-text")
+            for best, *_ in generated
         ]
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
-        """Loss a token in nats, its exponential, and bits a byte of UTF-8: the last one compares vocabularies."""
-        total, tokens = sum(one.loss for one in predictions), sum(one.tokens for one in predictions)
-        loss = total / tokens
-        size = sum(one.bytes for one in predictions)
-        return {"loss": loss, "perplexity": exponential(loss), "bits_per_byte": total / math.log(2) / size}
+        """The mean loss in nats per token, its exponential, and bits per byte, which compare across vocabularies."""
+        total, count = sum(one.loss for one in predictions), sum(one.num_targets for one in predictions)
+        num_bytes = sum(one.num_bytes for one in predictions)
+        loss = total / count
+        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": total / math.log(2) / num_bytes}
 
     # -- model folders
 
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:  # noqa: ARG003
-        """A published language model."""
+        """The task of a published language model."""
         return cls()
 
     @property
     def published(self) -> dict[str, Any]:
-        """Its outputs are no labels."""
+        """There are no labels."""
         return {"labels": None, "problem_type": None}
 
-    def card(self, network: "Network", name: str) -> "CardText":  # noqa: ARG002
-        """What the model card says."""
-        from .card import text_generation_card
-
+    def card(self, network: "Network", name: str) -> CardText:  # noqa: ARG002
+        """The text of the model card."""
         return text_generation_card(name)

@@ -1,6 +1,6 @@
-"""Writing with GPT-2, for someone who writes along: text as it comes, what may come next, several ways to go on.
+"""Interactive writing with GPT-2: streamed text, likely next tokens, and alternative continuations.
 
-A text may be longer than the model reads at once: its end is what counts.
+A text may be longer than the model's context: its end is read.
 """
 
 from collections.abc import Iterator
@@ -12,33 +12,33 @@ from ...core.generation.generation_config import GenerationConfig
 from ...core.models.heads import Network
 from ...core.tokenizers.text_stream import token_bytes
 from ...core.tokenizers.tokenizer import Tokenizer
-from .likelihood import prompt_room
+from .targets import prompt_budget
 
 
 @dataclass(frozen=True)
 class NextToken:
-    """A token that may come next."""
+    """A possible next token."""
 
-    token: str  # as people read it
-    text: str | None  # what it adds to a text; None where it ends it, or is no whole character
+    token: str  # as text
+    text: str | None  # what it adds to a text; None if it ends the text or is not a whole character
     probability: float
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One of several ways to go on."""
+    """One of several continuations."""
 
     text: str
     score: float  # the mean log-probability of its tokens
-    finished: bool  # the model ended the text by itself
+    finished: bool  # whether the model ended the text itself
 
 
 class Writer:
-    """Goes on with a person's text.
+    """Continues a user's text.
 
     Args:
-        network: GPT-2 with its language-model head, in eval mode; `language_model.load_language_model` gives both.
-        tokenizer: the model's.
+        network: GPT-2 with its language-model head, in eval mode; see `load_language_model`.
+        tokenizer: of the model.
     """
 
     def __init__(self, network: Network, tokenizer: Tokenizer) -> None:
@@ -46,18 +46,18 @@ class Writer:
 
     @property
     def limit(self) -> int:
-        """How many tokens the model reads at once."""
+        """Largest number of tokens that the model reads."""
         return self.network.config.max_positions
 
     def write(self, text: str, **options: Any) -> Iterator[str]:
-        """What the model writes, piece by piece.
+        """Generates a continuation and yields it in pieces.
 
         Args:
-            text: to go on with.
-            **options: fields of GenerationConfig, for one text without beams.
+            text: to continue.
+            **options: fields of GenerationConfig, for a single text without beam search.
 
         Raises:
-            HeadwayError: an option is not possible, or the text is empty and the vocabulary cannot begin one.
+            HeadwayError: an option is invalid, or the text is empty and the vocabulary has no token to start from.
         """
         config = GenerationConfig(**{"context": "slide", **options})
         for part in stream(self.network, self.tokenizer, self._end_of(text, config.max_new_tokens), config):
@@ -65,34 +65,34 @@ class Writer:
                 yield part.piece
 
     def likeliest(self, text: str, count: int = 10) -> tuple[NextToken, ...]:
-        """What may come next, the likeliest first.
+        """The most likely next tokens, most likely first.
 
         Raises:
-            HeadwayError: the text is empty, and the vocabulary cannot begin one.
+            HeadwayError: the text is empty, and the vocabulary has no token to start from.
         """
         config = GenerationConfig(max_new_tokens=1)
         step = next(next_tokens(self.network, self.tokenizer, self._end_of(text, 1), config, likeliest=count))
-        return tuple(self._next(one) for one in step.likeliest)
+        return tuple(self._next_token(one) for one in step.likeliest)
 
-    def _next(self, one: Candidate) -> NextToken:
+    def _next_token(self, candidate: Candidate) -> NextToken:
         try:
-            text = token_bytes(self.tokenizer, one.token_id).decode()
+            text = token_bytes(self.tokenizer, candidate.token_id).decode()
         except UnicodeDecodeError:
             text = ""
-        return NextToken(one.token, text or None, one.probability)
+        return NextToken(candidate.token, text or None, candidate.probability)
 
-    def alternatives(self, text: str, beams: int, max_new_tokens: int) -> tuple[Alternative, ...]:
-        """The likeliest ways to go on that a beam search finds, the best first.
+    def alternatives(self, text: str, num_beams: int, max_new_tokens: int) -> tuple[Alternative, ...]:
+        """The continuations that a beam search finds, best first.
 
         Raises:
-            HeadwayError: a number is not possible, or the text is empty and the vocabulary cannot begin one.
+            HeadwayError: a number is invalid, or the text is empty and the vocabulary has no token to start from.
         """
-        config = GenerationConfig(num_beams=beams, num_return_sequences=beams, max_new_tokens=max_new_tokens)
+        config = GenerationConfig(num_beams=num_beams, num_return_sequences=num_beams, max_new_tokens=max_new_tokens)
         (found,) = generate(self.network, self.tokenizer, [self._end_of(text, max_new_tokens)], config)
         return tuple(Alternative(one.text, one.score, one.finish_reason == "end-of-text") for one in found)
 
-    def _end_of(self, text: str, more: int) -> str:
-        """The end of a text that leaves room for so many tokens; half of what the model reads at least."""
-        room = prompt_room(self.limit, more)
+    def _end_of(self, text: str, max_new_tokens: int) -> str:
+        """The end of a text that leaves room for `max_new_tokens`, but at least half of the context."""
+        budget = prompt_budget(self.limit, max_new_tokens)
         offsets = self.tokenizer.encode(text).offsets
-        return text if len(offsets) <= room else text[offsets[-room][0] :]
+        return text if len(offsets) <= budget else text[offsets[-budget][0] :]

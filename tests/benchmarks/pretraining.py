@@ -19,7 +19,6 @@ import math
 import statistics
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,8 @@ HELD_OUT = {"mini-bert": FillMask(whole_words=False), "mini-gpt2": TextGeneratio
 def tokens_of(task: Any, source: Path, tokenizer: Tokenizer, limit: int, folder: Path, *, held_out: bool) -> Corpus:
     """The corpus as the task cuts it."""
     documents = open_documents(str(source), {}, task, header=None)
-    cut = partial(task.cut, limit=limit, held_out=held_out)
-    return Corpus.write(folder / f"{source.stem}-{held_out}", documents.read(), task, tokenizer, cut)
+    path = folder / f"{source.stem}-{held_out}"
+    return Corpus.write(path, documents.read(), task, tokenizer, limit=limit, held_out=held_out)
 
 
 class Counts:

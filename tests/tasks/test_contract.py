@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,9 +224,9 @@ def learnt_from(fitted: "Fitted") -> list[Any]:
     if not task.self_supervised:
         return encode(model, fitted.rows, labelled=True)
     texts = open_documents(fitted.rows, {}, task, header=None)
-    cut = partial(task.cut, limit=model.limit, held_out=False)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = Corpus.write(Path(folder) / "tokens", texts.read(), task, model.tokenizer, cut)
+        path = Path(folder) / "tokens"
+        corpus = Corpus.write(path, texts.read(), task, model.tokenizer, limit=model.limit, held_out=False)
         return [task.corrupt(group) for group in corpus]
 
 

@@ -1,4 +1,4 @@
-"""Language modelling: losses against transformers', masks, windows, figures, and models that begin from nothing."""
+"""Language modeling: losses compared with transformers, masks, windows, metrics, and training from scratch."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.rows import Table
 from headway.tasks.language_modeling.distillation import DistillationHead, Teacher
-from headway.tasks.language_modeling.from_scratch import plug_from_scratch
+from headway.tasks.language_modeling.from_scratch import on_new_model
 from tiny_gpt2 import make_gpt2
 
 SENTENCE = "the cat sat on mat dog my parcel has not arrived Ada Lovelace lived in London quick brown fox card money"
@@ -54,7 +54,7 @@ def table_of(text: str) -> tuple[Table, ColumnMapping]:
     return read_table([{"text": text}]), ColumnMapping({"text": "text"}, None, ())
 
 
-# The losses are those of transformers.
+# Losses and predictions compared with transformers.
 
 
 @pytest.mark.parametrize("next_sentence", [False, True])
@@ -74,7 +74,7 @@ def test_the_masked_loss_is_that_of_transformers(bert_folder: Path, tmp_path: Pa
         labels[0, one.target.positions] = torch.tensor(one.target.ids)
         given = {"input_ids": torch.tensor([one.input_ids]), "token_type_ids": torch.tensor([one.segment_ids])}
         if next_sentence:
-            given["next_sentence_label"] = torch.tensor([0 if one.target.follows else 1])
+            given["next_sentence_label"] = torch.tensor([0 if one.target.is_next else 1])
         with torch.no_grad():
             expected += theirs(**given, labels=labels).loss.item() * len(one.target.ids)
     assert count == sum(len(one.target.ids) for one in features)
@@ -131,7 +131,7 @@ def test_evaluation_scores_every_token_once_with_the_context_of_the_stride(
     assert found["bits_per_byte"] == pytest.approx(total / math.log(2) / size, abs=1e-5)
 
 
-def test_filled_masks_are_the_likeliest_tokens_of_transformers(bert_folder: Path, tmp_path: Path):
+def test_mask_candidates_are_the_most_likely_tokens_of_transformers(bert_folder: Path, tmp_path: Path):
     model = FillMask(top=4).on(bert_folder)
     model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=5)
     theirs = transformers.BertForMaskedLM.from_pretrained(tmp_path / "model").eval()
@@ -143,10 +143,10 @@ def test_filled_masks_are_the_likeliest_tokens_of_transformers(bert_folder: Path
         places = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
         found = model.predict(text)
         assert len(found.masks) == len(places)
-        for words, place in zip(found.masks, places, strict=True):
+        for candidates, place in zip(found.masks, places, strict=True):
             best = probabilities[place].topk(4)
-            assert [one.word for one in words] == tokenizer.convert_ids_to_tokens(best.indices.tolist())
-            assert [one.score for one in words] == pytest.approx(best.values.tolist(), abs=1e-5)
+            assert [one.word for one in candidates] == tokenizer.convert_ids_to_tokens(best.indices.tolist())
+            assert [one.score for one in candidates] == pytest.approx(best.values.tolist(), abs=1e-5)
 
 
 def test_every_mask_of_a_long_text_is_filled(bert_folder: Path, tmp_path: Path):
@@ -158,26 +158,26 @@ def test_every_mask_of_a_long_text_is_filled(bert_folder: Path, tmp_path: Path):
     assert model.predict("no mask in it").masks == ()
 
 
-@pytest.mark.parametrize(("more", "read"), [(8, 40), (24, 24), (47, 24), (100, 24)])
-def test_a_text_keeps_half_of_the_context_however_much_is_to_be_written(
-    more: int, read: int, byte_level_folder: Path, tmp_path: Path
+@pytest.mark.parametrize(("new_tokens", "read"), [(8, 40), (24, 24), (47, 24), (100, 24)])
+def test_a_prompt_keeps_at_least_half_of_the_context(
+    new_tokens: int, read: int, byte_level_folder: Path, tmp_path: Path
 ):
     folder = make_gpt2(byte_level_folder, tmp_path, max_positions=48)
-    model = load(folder, max_new_tokens=more)
+    model = load(folder, max_new_tokens=new_tokens)
     text = " ".join(WORDS * 3)
     (features,) = model.task.encode(model.task.examples(*table_of(text)), model.tokenizer, model.limit)
     ids = model.tokenizer.encode(text).ids
     assert features.input_ids == ids[-read:]
-    config = GenerationConfig(max_new_tokens=more, context="slide")
+    config = GenerationConfig(max_new_tokens=new_tokens, context="slide")
     ((written,),) = generate_ids(model.network, [ids[-read:]], config, end_of_text_id=model.tokenizer.end_of_text_id)
     assert model.predict(text).continuation == model.tokenizer.decode(written.token_ids)
-    assert written.finish_reason == "end-of-text" or len(written.token_ids) == more
+    assert written.finish_reason == "end-of-text" or len(written.token_ids) == new_tokens
 
 
 # Masks.
 
 
-def test_masks_are_drawn_as_published(bert_folder: Path, tmp_path: Path):
+def test_masks_have_the_published_frequencies(bert_folder: Path, tmp_path: Path):
     task = FillMask()
     tokenizer = Tokenizer.load(bert_folder)
     corpus = write_corpus(task, texts(300), tokenizer, 48, tmp_path / "tokens")
@@ -199,10 +199,10 @@ def test_masks_are_drawn_as_published(bert_folder: Path, tmp_path: Path):
     assert hidden / total == pytest.approx(0.8, abs=0.04)
     assert kept / total == pytest.approx(0.1, abs=0.03)
     again = task.corrupt(before)
-    assert [one.input_ids for one in again] != [one.input_ids for one in after], "drawn anew each time"
+    assert [one.input_ids for one in again] != [one.input_ids for one in after], "masks are drawn again each time"
 
 
-def test_whole_words_are_masked_whole(bert_folder: Path, tmp_path: Path):
+def test_all_tokens_of_a_word_are_masked_together(bert_folder: Path, tmp_path: Path):
     task = FillMask(whole_words=True)
     tokenizer = Tokenizer.load(bert_folder)
     corpus = write_corpus(task, ["parcelization dogmatic unlived catsat " * 8], tokenizer, 48, tmp_path / "tokens")
@@ -237,8 +237,8 @@ def test_half_of_the_second_segments_come_from_another_document(bert_folder: Pat
             middle = one.segment_ids.index(1)
             first, second = tokenizer.decode(ids[:middle]), tokenizer.decode(ids[middle:])
             same = any(first.split()[0] in text and second.split()[-1] in text for text in given)
-            assert same == one.target.follows
-            followed += one.target.follows
+            assert same == one.target.is_next
+            followed += one.target.is_next
     assert followed / (60 * len(corpus)) == pytest.approx(0.5, abs=0.1)
 
 
@@ -246,7 +246,7 @@ def test_half_of_the_second_segments_come_from_another_document(bert_folder: Pat
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_training_sees_every_token_once_and_no_sequence_leaves_its_document(
+def test_training_sees_every_token_once_and_no_sequence_crosses_a_document(
     kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path
 ):
     task: Any = FillMask() if kind == "bert" else TextGeneration()
@@ -265,7 +265,7 @@ def test_training_sees_every_token_once_and_no_sequence_leaves_its_document(
     assert corpus.num_bytes == sum(len(text.encode()) for text in given)
 
 
-def test_a_plain_file_is_read_as_said(gpt2_folder: Path, tmp_path: Path):
+def test_a_plain_file_is_divided_into_documents_as_chosen(gpt2_folder: Path, tmp_path: Path):
     tokenizer = Tokenizer.load(gpt2_folder)
     lines = [f"{text}\n" + "\n" * (i % 3 == 0) + "  \n" * (i % 7 == 0) for i, text in enumerate(texts(400, seed=6))]
     whole = "".join(lines)
@@ -284,10 +284,10 @@ def test_a_plain_file_is_read_as_said(gpt2_folder: Path, tmp_path: Path):
         assert count is None or corpora[0].num_documents == count
     corpus = write_corpus(TextGeneration(), str(path), tokenizer, 48, tmp_path / "tokens")
     ids = [token for group in corpus for token in group[0].target.ids]
-    assert ids == [*tokenizer.encode(whole).ids, tokenizer.end_of_text_id], "read in pieces, as if read at once"
+    assert ids == [*tokenizer.encode(whole).ids, tokenizer.end_of_text_id], "reading in pieces gives the same tokens"
 
 
-def test_json_lines_and_tables_give_a_document_a_row(gpt2_folder: Path, tmp_path: Path):
+def test_each_row_of_json_lines_and_tables_is_a_document(gpt2_folder: Path, tmp_path: Path):
     tokenizer = Tokenizer.load(gpt2_folder)
     given = texts(30, seed=7)
     path = tmp_path / "texts.jsonl.xz"
@@ -302,14 +302,14 @@ def test_json_lines_and_tables_give_a_document_a_row(gpt2_folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("name", ["hub:wiki", "hub:someone/wiki", "hub:someone/wiki:en:train"])
-def test_a_data_set_of_the_hub_is_no_plain_file(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_hub_data_set_is_not_read_as_a_plain_file(name: str, monkeypatch: pytest.MonkeyPatch):
     given = stream_rows([{"text": text} for text in texts(3)])
     monkeypatch.setattr("headway.tasks.data.read.open_hub", {name: given}.__getitem__)
     documents = open_documents(name, {}, TextGeneration(), header=None)
     assert [piece.text for piece in documents.read()] == texts(3)
 
 
-def test_what_is_held_out_is_not_learnt_from(gpt2_folder: Path, tmp_path: Path):
+def test_held_out_text_is_not_trained_on(gpt2_folder: Path, tmp_path: Path):
     given = [f"{text} {i}" for i, text in enumerate(texts(200, seed=8, longest=8))]
     documents = open_documents(given, {}, TextGeneration(), header=None)
     kept = [piece.text for piece in documents.part(0.2, 0, held_out=False)]
@@ -323,9 +323,7 @@ def test_what_is_held_out_is_not_learnt_from(gpt2_folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_a_run_that_is_resumed_ends_as_the_unbroken_one(
-    kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path
-):
+def test_a_resumed_run_ends_with_the_same_weights(kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path):
     task: Any = FillMask(next_sentence=True) if kind == "bert" else TextGeneration()
     folder = bert_folder if kind == "bert" else gpt2_folder
     options = {"config": CONFIG, "max_steps": 9, "save_steps": 3, "eval_fraction": 0.2}
@@ -340,7 +338,7 @@ def test_a_run_that_is_resumed_ends_as_the_unbroken_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "whole"]
 
 
-def test_what_is_learnt_lowers_the_loss_of_held_out_text(bert_folder: Path, tmp_path: Path):
+def test_training_lowers_the_loss_of_held_out_text(bert_folder: Path, tmp_path: Path):
     given, held_out = texts(200, seed=10, longest=30), texts(40, seed=11, longest=30)
     model = FillMask().on(bert_folder)
     model.fit(given, output=tmp_path / "first", eval_fraction=0, config=CONFIG, max_steps=1)
@@ -350,14 +348,14 @@ def test_what_is_learnt_lowers_the_loss_of_held_out_text(bert_folder: Path, tmp_
     assert model.evaluate(held_out).metrics == load(tmp_path / "second").evaluate(held_out).metrics
 
 
-def test_the_dropout_of_training_is_not_the_models_own(bert_folder: Path, tmp_path: Path):
+def test_the_dropout_of_training_is_not_saved_with_the_model(bert_folder: Path, tmp_path: Path):
     model = FillMask().on(bert_folder)
     model.fit(texts(20), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=1, dropout=0.0)
     assert json.loads((tmp_path / "model/config.json").read_text())["hidden_dropout_prob"] == 0.1
     assert all(part.p == 0 for part in model.network.modules() if isinstance(part, torch.nn.Dropout))
 
 
-def test_a_teachers_vector_of_a_word_is_the_mean_of_its_pieces(bert_folder: Path):
+def test_the_teachers_vector_of_a_word_is_the_mean_over_its_tokens(bert_folder: Path):
     teacher = Teacher(bert_folder)
     words = ["the", "parcelization", "dog"]
     ids = [teacher.tokenizer.encode(word).ids for word in words]
@@ -365,13 +363,13 @@ def test_a_teachers_vector_of_a_word_is_the_mean_of_its_pieces(bert_folder: Path
     flat = teacher.tokenizer.join([token for word in ids for token in word])[0]
     hidden = teacher.model(PackedBatch.pack([flat]))[1:-1]
     expected = [part.mean(dim=0) for part in hidden.split([len(word) for word in ids])]
-    (found,) = teacher.read([words], torch.device("cpu"))
+    (found,) = teacher.word_vectors([words], torch.device("cpu"))
     torch.testing.assert_close(found, torch.nn.functional.normalize(torch.stack(expected), dim=-1))
 
 
 @pytest.fixture
 def teacher(tmp_path: Path) -> Path:
-    """A BERT as wide as the smallest new model."""
+    """A BERT with the hidden size of the smallest new model."""
     tokenizer = learn_wordpiece(texts(50), 60)
     torch.manual_seed(0)
     backbone = Bert(BertConfig(vocab_size=tokenizer.vocab_size, hidden_size=128, num_layers=1, num_heads=2))
@@ -382,9 +380,9 @@ def teacher(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(teacher: Path, tmp_path: Path):
+def test_distillation_lowers_the_loss_and_leaves_no_trace_in_the_model(teacher: Path, tmp_path: Path):
     task = FillMask(teacher=str(teacher))
-    model = plug_from_scratch(task, texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
+    model = on_new_model(task, texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
     losses = [
         event.loss
         for event in model.train(texts(100), output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=30)
@@ -396,8 +394,8 @@ def test_a_taught_model_comes_nearer_to_its_teacher_and_leaves_no_trace_of_it(te
     assert str(teacher) not in (tmp_path / "out/headway.json").read_text()
 
 
-def test_a_model_that_can_fill_masks_already_can_be_taught_further(teacher: Path, tmp_path: Path):
-    plug_from_scratch(FillMask(), texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
+def test_a_trained_masked_language_model_can_be_distilled_further(teacher: Path, tmp_path: Path):
+    on_new_model(FillMask(), texts(100), folder=tmp_path / "new", size="tiny", tokenizer_of=teacher)
     config = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-4)
     FillMask().on(tmp_path / "new").fit(texts(20), eval_fraction=0, output=tmp_path / "before", config=config)
     found = []
@@ -409,28 +407,28 @@ def test_a_model_that_can_fill_masks_already_can_be_taught_further(teacher: Path
     assert found[0] == found[1] != (tmp_path / "before/model.safetensors").read_bytes()
 
 
-def test_a_student_begins_with_what_its_teacher_knows_of_its_tokens(teacher: Path, tmp_path: Path):
+def test_a_student_starts_with_token_embeddings_of_its_teacher(teacher: Path, tmp_path: Path):
     task = FillMask(teacher=str(teacher))
-    model = plug_from_scratch(task, texts(50), folder=tmp_path / "new", size="tiny", vocab_size=45)
+    model = on_new_model(task, texts(50), folder=tmp_path / "new", size="tiny", vocab_size=45)
     found = model.network.backbone.token_embedding.weight
     known, tokenizer = load_backbone(teacher).network.backbone.token_embedding.weight, Tokenizer.load(teacher)
     tokens = model.tokenizer.tokens(range(model.tokenizer.vocab_size))
     ours = [i for i, token in enumerate(tokens) if tokenizer.id_of(token) is not None]
     theirs = [tokenizer.id_of(tokens[i]) for i in ours]
     assert len(ours) > 30
-    # As many directions as the teacher has: no distance is lost.
+    # As many components as the teacher has: distances are kept.
     distances = [torch.cdist(table, table) for table in (found[ours], known[theirs])]
     torch.testing.assert_close(*distances, atol=1e-3, rtol=1e-3)
-    with pytest.raises(HeadwayError, match="the teacher's vectors have 128 numbers and the new model's 256"):
-        plug_from_scratch(task, texts(50), folder=tmp_path / "wide", size="mini", vocab_size=45)
+    with pytest.raises(HeadwayError, match="the hidden size of the teacher is 128 and that of the new model 256"):
+        on_new_model(task, texts(50), folder=tmp_path / "wide", size="mini", vocab_size=45)
 
 
-# From scratch.
+# Training from scratch.
 
 
-def test_events_that_are_no_language_are_learnt_and_written(tmp_path: Path):
+def test_sequences_of_events_are_learned_and_continued(tmp_path: Path):
     melody = ["C4:1 E4:1 G4:2 <rest>:2 " * 12] * 20
-    model = plug_from_scratch(
+    model = on_new_model(
         TextGeneration(max_new_tokens=6), melody, folder=tmp_path / "new", size="tiny", vocab_size=20,
         vocabulary="words", max_positions=64,
     )  # fmt: skip
@@ -441,9 +439,9 @@ def test_events_that_are_no_language_are_learnt_and_written(tmp_path: Path):
     assert theirs("C4:1 nothing E4:1")["input_ids"] == model.tokenizer.encode("C4:1 nothing E4:1").ids
 
 
-def test_masked_events_are_filled(tmp_path: Path):
+def test_masked_events_are_predicted(tmp_path: Path):
     melody = ["C4:1 E4:1 G4:2 E4:1 C4:1 rest " * 6] * 20
-    model = plug_from_scratch(
+    model = on_new_model(
         FillMask(), melody, folder=tmp_path / "new", size="tiny", vocab_size=20, vocabulary="words", max_positions=64
     )
     model.fit(melody, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=150)
@@ -451,7 +449,7 @@ def test_masked_events_are_filled(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({}, "--learn-tokenizer N, or --model"),
         ({"vocab_size": 100, "size": "huge"}, "--size huge: say tiny"),
@@ -460,26 +458,26 @@ def test_masked_events_are_filled(tmp_path: Path):
         ({"vocab_size": 100, "max_positions": 4}, "--max-positions 4"),
     ],
 )
-def test_a_model_that_cannot_begin_says_why(tmp_path: Path, options: dict[str, Any], says: str):
-    with pytest.raises(HeadwayError, match=says):
-        plug_from_scratch(FillMask(), texts(5), folder=tmp_path / "new", **{"size": "tiny", **options})
+def test_an_invalid_option_of_a_new_model_is_named(tmp_path: Path, options: dict[str, Any], message: str):
+    with pytest.raises(HeadwayError, match=message):
+        on_new_model(FillMask(), texts(5), folder=tmp_path / "new", **{"size": "tiny", **options})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"mask_probability": 1.5}, "--mask-probability 1.5"),
         ({"documents": "pages"}, "documents='pages' is invalid; it must be one of file"),
         ({"top": 0}, "--top 0"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, Any], says: str):
-    with pytest.raises(HeadwayError, match=says):
+def test_an_invalid_option_is_named(options: dict[str, Any], message: str):
+    with pytest.raises(HeadwayError, match=message):
         FillMask(**options)
 
 
-def test_a_task_on_the_wrong_model_is_refused(bert_folder: Path, gpt2_folder: Path):
+def test_a_task_on_the_wrong_model_is_rejected(bert_folder: Path, gpt2_folder: Path):
     with pytest.raises(HeadwayError, match="fill-mask needs a BERT"):
         FillMask().on(gpt2_folder)
     with pytest.raises(HeadwayError, match="text-generation needs a GPT-2"):
@@ -513,9 +511,9 @@ print(peaks[1] - peaks[0])
 
 
 @pytest.mark.slow
-def test_a_corpus_of_ten_times_the_memory_trains(gpt2_folder: Path, tmp_path: Path):
+def test_memory_does_not_grow_with_the_corpus(gpt2_folder: Path, tmp_path: Path):
     tokenizer = Tokenizer.load(gpt2_folder)
-    plug_from_scratch(TextGeneration(), texts(3), folder=tmp_path / "model", size="tiny", tokenizer_of=gpt2_folder)
+    on_new_model(TextGeneration(), texts(3), folder=tmp_path / "model", size="tiny", tokenizer_of=gpt2_folder)
     assert tokenizer.end_of_text_id is not None
     block = "".join(f"{text}.\n" for text in texts(4000, seed=12))
     (tmp_path / "small.txt").write_text(block * 8)

@@ -25,8 +25,7 @@ from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction
 from headway.tasks.data.examples import Field
-from headway.tasks.language_modeling.fill_mask import FilledMasks, Word
-from headway.tasks.language_modeling.text_generation import Continuation
+from headway.tasks.language_modeling.predictions import Continuation, FilledMasks, MaskCandidate
 from headway.tasks.language_modeling.writing import Writer
 from headway.tasks.question_answering.answer_spans import Span
 from headway.tasks.question_answering.question_answering import AnswerPrediction
@@ -223,11 +222,13 @@ def test_an_answer_is_marked_in_its_context_and_no_answer_is_said():
 
 
 def test_filled_gaps_are_marked_where_they_were():
-    found = FilledMasks("the cat sat", ((Word("cat", 0.5), Word("dog", 0.2)), (Word("##s", 0.9),)))
+    found = FilledMasks(
+        "the cat sat", ((MaskCandidate("cat", 0.5), MaskCandidate("dog", 0.2)), (MaskCandidate("##s", 0.9),))
+    )
     marked, first, second = found.display({"text": "the [MASK] sat[MASK] 🙂 [MASK]"})
     assert marked.text == "the cat sats 🙂 [MASK]"
     assert [marked.text[mark.start : mark.end] for mark in marked.marks] == ["cat", "s"]
-    assert (first.title, second.title) == ("Gap 1", "Gap 2")
+    assert (first.title, second.title) == ("Mask 1", "Mask 2")
     (said,) = FilledMasks("no gap", ()).display({"text": "no gap"})
     assert "[MASK]" in said.detail
 

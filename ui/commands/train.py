@@ -152,11 +152,11 @@ def train(
 
 
 def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
-    from ...tasks.language_modeling.from_scratch import plug_from_scratch
+    from ...tasks.language_modeling.from_scratch import on_new_model
 
     if not task.self_supervised:
         raise HeadwayError(f"--size starts from random weights, which is too little for {task.name}. Use --model.")
-    return plug_from_scratch(task, data, **options)
+    return on_new_model(task, data, **options)
 
 
 def _from_model(task: Any, model: str | None, default: str) -> "TaskModel":

@@ -1,0 +1,111 @@
+"""What masked and causal language modeling share: examples, target tokens, and the loss of held-out text.
+
+Shapes: S target tokens, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.errors import HeadwayError
+from ...core.models.packing import BatchSampler
+from ..data.columns import ColumnMapping
+from ..data.corpus import CorpusWindow
+from ..data.examples import Example
+from ..data.features import INFERENCE_BATCH_TOKENS, Features
+from ..data.rows import Table
+from .distillation import WordPositions
+from .predictions import SequenceLoss
+
+DOCUMENTS_HELP = "What a document is in plain text; in other formats, each row is one."
+
+
+@dataclass(frozen=True)
+class UnlabelledText(Example):
+    """A text to continue, or with masks to fill."""
+
+    text: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text."""
+        return (self.text,)
+
+
+@dataclass(frozen=True)
+class TargetTokens:
+    """The tokens of a sequence that the model predicts."""
+
+    positions: list[int]  # at which the model predicts them
+    ids: list[int]
+    is_next: bool | None = None  # whether the second segment follows the first; None without a second segment
+    num_bytes: int = 0  # UTF-8 bytes of the document, with its first sequence
+    words: WordPositions | None = None  # of the sequence, for distillation
+
+
+def text_reader(table: Table, columns: ColumnMapping) -> Callable[[int], UnlabelledText]:
+    """A function that reads the text of a row."""
+    name = columns.texts["text"]
+
+    def read(row: int) -> UnlabelledText:
+        text = table.rows[row][name]
+        if text is not None and not isinstance(text, str):
+            raise HeadwayError(f'column "{name}": expected a text, found a {type(text).__name__}. Correct it.')
+        return UnlabelledText(row, table.where(row), text or "")
+
+    return read
+
+
+def prompt_budget(limit: int, max_new_tokens: int) -> int:
+    """Tokens of a prompt that are read before up to `max_new_tokens` are generated: at least half of the limit."""
+    return max(limit - max_new_tokens, limit // 2, 1)
+
+
+def even_windows(length: int, limit: int) -> list[CorpusWindow]:
+    """Divides a document into as few windows as possible, of almost equal length."""
+    count = -(-length // limit)
+    borders = [i * length // count for i in range(count + 1)] if count else []
+    return [CorpusWindow(start, stop) for start, stop in pairwise(borders)]
+
+
+def target_positions(one: Features) -> list[int]:
+    """The positions of a sequence at which the model predicts tokens."""
+    return one.metadata.positions if one.target is None else one.target.positions
+
+
+def token_batches(
+    features: Sequence[Features], batch_tokens: int = INFERENCE_BATCH_TOKENS
+) -> Iterable[list[Features]]:
+    """Sequences in their order, in batches of at most `batch_tokens` tokens."""
+    sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=batch_tokens)
+    return ([features[i] for i in indices] for indices in sampler.in_order())
+
+
+def sequence_losses(
+    logits: Tensor, features: Sequence[Features], next_sentence_correct: Sequence[bool | None]
+) -> list[SequenceLoss]:
+    """The loss of each sequence.
+
+    Args:
+        logits: at the target positions of all sequences, (S, V).
+        features: the sequences.
+        next_sentence_correct: for each sequence.
+    """
+    counts = [len(one.target.ids) for one in features]
+    ids = torch.tensor([token for one in features for token in one.target.ids], device=logits.device)
+    losses = F.cross_entropy(logits.float(), ids, reduction="none").double().cpu().split(counts)
+    correct = (logits.argmax(dim=-1) == ids).cpu().split(counts)
+    return [
+        SequenceLoss(float(loss.sum()), len(loss), int(found.sum()), one.target.num_bytes, is_next)
+        for loss, found, one, is_next in zip(losses, correct, features, next_sentence_correct, strict=True)
+    ]
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss; infinity if it exceeds the range of a float."""
+    return math.exp(loss) if loss < 700 else math.inf
