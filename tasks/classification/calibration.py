@@ -1,11 +1,40 @@
 """Calibration on held-out predictions: a temperature for one label, a threshold for each of several labels."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TEMPERATURES = torch.logspace(math.log10(0.25), math.log10(8), 121)
+# With fewer examples or errors, a temperature fits noise; without errors, it only makes the model more confident.
+MIN_EXAMPLES = 50
+MIN_ERRORS = 5
+MIN_POSITIVES = 5  # of a label, to fit its threshold
 
 
-def best_f1_threshold(probabilities: Sequence[float], gold: Sequence[bool], min_positives: int) -> float:
+def fit_temperature(logits: Tensor, gold: Tensor) -> float | None:
+    """The temperature with the smallest cross-entropy (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    Args:
+        logits: (E, L).
+        gold: the correct labels, (E,).
+
+    Returns:
+        None if there are too few examples or errors.
+    """
+    errors = int((logits.argmax(-1) != gold).sum())
+    if len(gold) < MIN_EXAMPLES or errors < MIN_ERRORS:
+        return None
+    losses = torch.stack([F.cross_entropy(logits / temperature, gold) for temperature in TEMPERATURES])
+    return TEMPERATURES[losses.argmin()].item()
+
+
+def best_f1_threshold(
+    probabilities: Sequence[float], gold: Sequence[bool], min_positives: int = MIN_POSITIVES
+) -> float:
     """The probability threshold with the best F1 of one label; 0.5 if fewer than `min_positives` examples have it.
 
     The threshold is the middle between two neighbouring probabilities.

@@ -1,4 +1,4 @@
-"""What the card of a text-classification model says about itself."""
+"""The model card of a text-classification model."""
 
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from .classification import TextClassification
 
 
-def card_text(task: "TextClassification", network: "Network", name: str) -> CardText:
-    """The card's parts: the labels, how to ask for them with Headway and without, and what to mind."""
+def classification_card(task: "TextClassification", network: "Network", name: str) -> CardText:
+    """The parts of the card: labels, usage with and without Headway, limitations."""
     gpt2 = isinstance(network.config, GPT2Config)
     what = "a pair of texts" if task.paired else "a text"
-    does = {
-        SINGLE_LABEL: f"It puts {what} into one of {len(task.labels)} classes.",
-        MULTI_LABEL: f"It gives {what} any number of {len(task.labels)} labels.",
-        REGRESSION: f"It gives {what} a number.",
+    summary = {
+        SINGLE_LABEL: f"It classifies {what} into one of {len(task.labels)} classes.",
+        MULTI_LABEL: f"It assigns any number of {len(task.labels)} labels to {what}.",
+        REGRESSION: f"It predicts a number for {what}.",
     }[task.problem_type or SINGLE_LABEL]
     return CardText(
-        summary=does,
-        answers=_answers(task),
+        summary=summary,
+        answers=_outputs(task),
         shell=f'headway predict {name} "A text."' + ' --pair "Another text."' * bool(task.paired),
         python=f"print(model.predict({_example(task)}))",
         transformers=_transformers(task, name, gpt2),
@@ -37,30 +37,32 @@ def _example(task: "TextClassification") -> str:
     return '("A text.", "Another text.")' if task.paired else '"A text."'
 
 
-def _answers(task: "TextClassification") -> str:
+def _outputs(task: "TextClassification") -> str:
     if task.problem_type == REGRESSION:
-        return "The answer is a number on the scale of the training data's labels."
+        return "The output is a number on the scale of the training labels."
     if task.thresholds:
         shown = zip(task.labels, task.thresholds, strict=True)
-        return "The labels, and the probability from which each is given:\n\n" + bullets(
+        return "The labels, and the probability threshold of each:\n\n" + bullets(
             f"`{label}` {threshold:.3f}" for label, threshold in shown
         )
     return "The labels:\n\n" + bullets(f"`{label}`" for label in task.labels)
 
 
 def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
-    asked = _example(task)
+    example = _example(task)
     if task.paired:
-        asked = '"A text.<|endoftext|>Another text."' if gpt2 else '{"text": "A text.", "text_pair": "Another text."}'
+        example = (
+            '"A text.<|endoftext|>Another text."' if gpt2 else '{"text": "A text.", "text_pair": "Another text."}'
+        )
     lines = ["from transformers import pipeline", ""]
     if task.problem_type == REGRESSION:
         mean = f" + {task.target_mean!r}" if task.target_mean else ""
         lines += [
             f'pipe = pipeline("text-classification", model="{name}", function_to_apply="none")',
-            f'result = pipe({asked}, top_k=1)[0]["score"]{mean}',
+            f'result = pipe({example}, top_k=1)[0]["score"]{mean}',
         ]
     else:
-        lines += [f'pipe = pipeline("text-classification", model="{name}")', f"result = pipe({asked}, top_k=None)"]
+        lines += [f'pipe = pipeline("text-classification", model="{name}")', f"result = pipe({example}, top_k=None)"]
     return "\n".join([*lines, "print(result)"])
 
 
@@ -72,25 +74,24 @@ def _fitted(task: "TextClassification") -> str:
 
 def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[str]:
     limit = task.limit(network.config.max_positions, "")
-    long = (
-        f"A text of more than {limit:,} tokens is cut: only its beginning is read."
+    limits = [
+        f"A text of more than {limit:,} tokens is truncated."
         if task.long_texts == "cut"
         else f"A text of more than {limit:,} tokens is read in overlapping windows, whose outputs are averaged. "
-        "Plain transformers cannot read it: cut it there."
-    )
-    limits = [long]
+        "Plain transformers cannot read it without truncation."
+    ]
     if task.frozen:
         limits.append(
-            "Only the classifier was fitted, by logistic regression on the vectors that the model had already; "
-            "training all of it takes longer and mostly makes it better."
+            "Only the classifier was fitted, by logistic regression on the features of the pretrained model. "
+            "Fine-tuning the whole model takes longer and usually gives better results."
         )
     if task.temperature != 1:
         limits.append(
-            f"Headway divides the logits by a temperature of {task.temperature:.3f}; plain transformers does not, so "
-            "its probabilities are others, for the same labels."
+            f"Headway divides the logits by a temperature of {task.temperature:.3f}. Plain transformers does not: it "
+            "predicts the same labels with different probabilities."
         )
     if task.thresholds:
-        limits.append("Plain transformers knows nothing of the labels' own thresholds.")
+        limits.append("Plain transformers does not use the thresholds of the labels.")
     classifier = network.get_submodule("head.classifier")
     if (
         task.problem_type == REGRESSION
@@ -99,10 +100,13 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
         and task.target_mean
     ):
         limits.append(
-            f"The published GPT-2 head has no bias: Headway adds {task.target_mean:g} to what it gives, and so must "
-            "whoever uses the model without Headway."
+            f"The published GPT-2 head has no bias. Headway adds {task.target_mean:g} to its output; without Headway, "
+            "add it yourself."
         )
     if gpt2 and task.paired:
-        limits.append("The two texts are joined by `<|endoftext|>`, as GPT-2 has no other sign for it.")
-    limits.append("It knows texts like those it was trained on; of other kinds or languages it may be wrong and sure.")
+        limits.append("The two texts are joined by `<|endoftext|>`, because GPT-2 has no separator token.")
+    limits.append(
+        "It works best on texts like its training data; on other kinds of text or languages it may be confidently "
+        "wrong."
+    )
     return limits

@@ -1,13 +1,12 @@
-"""Classification by logistic regression on features that a model has already: seconds instead of minutes.
+"""Classification by logistic regression on frozen features: seconds instead of minutes.
 
-The model is read once for every different text, and scikit-learn fits the classifier alone
-(https://scikit-learn.org/stable/modules/linear_model.html). What it has fitted is stored as the classifier of the
-published head, so that the folder is like any other.
+The backbone computes a feature vector for each different sequence once, and scikit-learn fits the classifier
+(https://scikit-learn.org/stable/modules/linear_model.html). The result is stored as the classifier of the published
+head, so the model folder is like any other.
 
-The published BERT head reads the `[CLS]` vector through a pooler, tanh(W x + b), and nothing else; what the features
-are is thus settled. A pooler that was trained for another question loses a part of them. Here its W and b bring
-every number of the vector to the mean 0 and to a range in which tanh is nearly a straight line: it passes the vector
-on. GPT-2's head reads the last token, without pooler and without bias.
+The published BERT head reads the `[CLS]` vector through a pooler, tanh(W x + b). A pretrained pooler loses information
+about other tasks, so W and b are replaced: they scale every component of the vector to mean 0 and to a range in which
+tanh is nearly linear, and the pooler passes the vector on. GPT-2's head reads the last token, without pooler and bias.
 
 Shapes: E examples, B sequences, C hidden size, N outputs.
 """
@@ -38,29 +37,29 @@ from ..data.split import split_rows
 if TYPE_CHECKING:
     from .classification import TextClassification
 
-LINEAR = 0.1  # the standard deviation of what enters tanh, which there is a straight line but for a third of a percent
-INVERSE_REGULARIZATION = tuple(10.0**power for power in range(-4, 1))  # of the regression: how much the data counts
-FEWEST_TO_CHOOSE = 50  # examples below which a strength would be chosen by chance
-PART_TO_CHOOSE = 0.2
-LEAST_SPREAD = 1e-4  # of a number of the vector, as a part of the others' mean: below that it is noise
-STEPS = 1000  # at most, of the regression
+POOLER_STD = 0.1  # standard deviation of the pooler's input to tanh, which is linear there within a third of a percent
+INVERSE_REGULARIZATION = tuple(10.0**power for power in range(-4, 1))  # scikit-learn's C, chosen on held-out examples
+MIN_EXAMPLES = 50  # with fewer examples C is 1: a choice would be random
+HELD_OUT = 0.2
+MIN_RELATIVE_STD = 1e-4  # components that vary less, relative to the mean of all, are noise
+MAX_ITER = 1000
 
-Inputs = np.ndarray  # (E, C)
+Vectors = np.ndarray  # (E, C)
 
 
 def fit_classifier(
     task: "TextClassification", network: Network, windows_by_example: Sequence[list[Features]], config: TrainConfig
 ) -> Iterator[Event]:
-    """Fits the network's classifier (and sets its pooler) in place, as the events of a run of one step.
+    """Fits the network's classifier (and replaces its pooler) in place, as the events of a run of one step.
 
     Args:
-        task: with the labels that it has learnt.
-        network: a backbone, which stays as it is, with a new SequenceHead.
+        task: with inferred labels.
+        network: a backbone, which stays unchanged, with a new SequenceHead.
         windows_by_example: the features of each example.
-        config: of which the device and the seed are used.
+        config: only `device` and `seed` are used.
 
     Raises:
-        HeadwayError: a label is on no example, or (of several) on every one.
+        HeadwayError: a label occurs on no example, or (with several labels) on every example.
     """
     head = network.head
     assert isinstance(head, SequenceHead)
@@ -68,7 +67,7 @@ def fit_classifier(
         [windows[0].target for windows in windows_by_example],
         dtype=np.int64 if task.problem_type == SINGLE_LABEL else float,
     )
-    _refuse_constant(task, targets)
+    _check_varied(task, targets)
     device = accelerator_for(replace(config, precision="fp32", trackers=()), None).device
     began = time.perf_counter()
     network.to(device).eval()
@@ -83,11 +82,11 @@ def fit_classifier(
         seed=config.seed,
         resumed_from=None,
     )
-    vectors, sequences = _read_once(network, windows_by_example)
+    vectors, sequences_of = _extract_vectors(network, windows_by_example)
     if isinstance(head.pooler, BertPooler):
-        vectors = _set_pooler(head.pooler, vectors)
-    inputs = np.stack([vectors[of_windows].mean(0) for of_windows in sequences]).astype(np.float64)
-    weight, bias, loss = _regress(task, inputs, targets, config.seed, centred=head.classifier.bias is not None)
+        vectors = _linearize_pooler(head.pooler, vectors)
+    inputs = np.stack([vectors[sequences].mean(0) for sequences in sequences_of]).astype(np.float64)
+    weight, bias, loss = _regress(task, inputs, targets, config.seed, fit_bias=head.classifier.bias is not None)
     with torch.no_grad():
         head.classifier.weight.copy_(torch.from_numpy(weight))
         if head.classifier.bias is not None:
@@ -99,8 +98,8 @@ def fit_classifier(
     yield Finished(1, seconds, rate, loss, {}, None, False)
 
 
-def _refuse_constant(task: "TextClassification", targets: np.ndarray) -> None:
-    """A regression needs examples with and without every label."""
+def _check_varied(task: "TextClassification", targets: np.ndarray) -> None:
+    """Checks that there are examples with and without every label."""
     if task.problem_type == REGRESSION:
         return
     counts = np.bincount(targets, minlength=len(task.labels)) if task.problem_type == SINGLE_LABEL else targets.sum(0)
@@ -108,154 +107,155 @@ def _refuse_constant(task: "TextClassification", targets: np.ndarray) -> None:
         if count in (0, len(targets)):
             every = "every example has" if count else "no example has"
             raise HeadwayError(
-                f"--frozen: {every} the label {label!r}, which then cannot be told from the others. "
-                "Give examples of both kinds, or leave --frozen out."
+                f"--frozen: {every} the label {label!r}, so it cannot be learned. "
+                "Add examples with and without it, or leave --frozen out."
             )
 
 
-# -- features
+# -- feature vectors
 
 
 @torch.inference_mode()
-def _read_once(network: Network, windows_by_example: Sequence[list[Features]]) -> tuple[Inputs, list[list[int]]]:
-    """The summary of every different sequence, (B, C), and for each example which of them are its windows'."""
-    numbers: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    firsts: list[Features] = []
-    of_windows: list[list[int]] = []
+def _extract_vectors(
+    network: Network, windows_by_example: Sequence[list[Features]]
+) -> tuple[Vectors, list[list[int]]]:
+    """The vector of each different sequence, (B, C), and the indices of each example's sequences."""
+    indices: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    sequences: list[Features] = []
+    sequences_of: list[list[int]] = []
     for windows in windows_by_example:
-        mine = []
-        for one in windows:
-            key = tuple(one.input_ids), tuple(one.segment_ids)
-            if key not in numbers:
-                numbers[key] = len(firsts)
-                firsts.append(one)
-            mine.append(numbers[key])
-        of_windows.append(mine)
+        keys = [(tuple(one.input_ids), tuple(one.segment_ids)) for one in windows]
+        for key, one in zip(keys, windows, strict=True):
+            if key not in indices:
+                indices[key] = len(sequences)
+                sequences.append(one)
+        sequences_of.append([indices[key] for key in keys])
     backbone = prepare_for_inference(network).backbone
     device = next(network.parameters()).device
-    found: dict[int, np.ndarray] = {}
-    plan = BatchSampler([len(one.input_ids) for one in firsts], batch_tokens=INFERENCE_BATCH_TOKENS)
-    for indices in shard(plan.by_length()):
-        batch = pack([firsts[i] for i in indices]).to(device)
-        bert = isinstance(network.head, SequenceHead) and isinstance(network.head.pooler, BertPooler)
-        summaries = backbone(batch)[batch.first if bert else batch.last]
-        found.update(zip(indices, summaries.float().cpu().numpy(), strict=True))
-    return np.stack(gather_in_order(found)), of_windows
+    reads_first = isinstance(network.head, SequenceHead) and isinstance(network.head.pooler, BertPooler)
+    vectors: dict[int, np.ndarray] = {}
+    sampler = BatchSampler([len(one.input_ids) for one in sequences], batch_tokens=INFERENCE_BATCH_TOKENS)
+    for batch_indices in shard(sampler.by_length()):
+        batch = pack([sequences[i] for i in batch_indices]).to(device)
+        hidden = backbone(batch)[batch.first if reads_first else batch.last]
+        vectors.update(zip(batch_indices, hidden.float().cpu().numpy(), strict=True))
+    return np.stack(gather_in_order(vectors)), sequences_of
 
 
 @torch.no_grad()
-def _set_pooler(pooler: BertPooler, vectors: Inputs) -> Inputs:
-    """Makes the pooler pass vectors (B, C) on, and gives what it makes of them."""
-    scale = LINEAR / _spread(vectors)
+def _linearize_pooler(pooler: BertPooler, vectors: Vectors) -> Vectors:
+    """Sets the pooler's weights so that it passes vectors on, and returns its outputs, (B, C)."""
+    scale = POOLER_STD / _std(vectors)
     device = pooler.dense.weight.device
     pooler.dense.weight.copy_(torch.from_numpy(scale).diag().to(device))
     pooler.dense.bias.copy_(torch.from_numpy(-scale * vectors.mean(0)).to(device))
     return torch.tanh(_apply(pooler.dense, vectors)).cpu().numpy()
 
 
-def _spread(vectors: np.ndarray) -> np.ndarray:
-    """The standard deviation of each number of some vectors, (C,); infinite where it is noise."""
-    spread = vectors.std(0)
-    return np.where(spread > LEAST_SPREAD * spread.mean(), spread, np.inf)
+def _std(vectors: Vectors) -> np.ndarray:
+    """The standard deviation of each component, (C,); infinite for noise, so that dividing by it removes the noise."""
+    std = vectors.std(0)
+    return np.where(std > MIN_RELATIVE_STD * std.mean(), std, np.inf)
 
 
-def _apply(layer: nn.Linear, vectors: Inputs) -> Tensor:
+def _apply(layer: nn.Linear, vectors: Vectors) -> Tensor:
     return layer(torch.from_numpy(vectors).to(layer.weight.device))
 
 
-# -- the regression
+# -- regression
 
 
 def _regress(
-    task: "TextClassification", inputs: Inputs, targets: np.ndarray, seed: int, *, centred: bool
+    task: "TextClassification", inputs: Vectors, targets: np.ndarray, seed: int, *, fit_bias: bool
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The classifier's weights (N, C) and biases (N,), and the mean loss over the examples."""
-    # Every number of a vector counts alike; what it is divided by is taken up by the weights.
-    mean = inputs.mean(0) if centred else np.zeros(inputs.shape[1])
-    spread = _spread(inputs)
-    even = (inputs - mean) / spread
-    outputs = [targets] if targets.ndim == 1 else list(targets.T)
-    weights = [task.weights[i : i + 1] for i in range(len(outputs))] if targets.ndim == 2 else [task.weights]
-    fitted = [_Fit(task.problem_type, even, one, some, centred) for one, some in zip(outputs, weights, strict=True)]
-    strength = _choose_strength(fitted, targets, seed) if len(inputs) >= FEWEST_TO_CHOOSE else 1.0
-    found = [fit.on(slice(None), strength) for fit in fitted]
-    weight = np.concatenate([one for one, _ in found])
-    bias = np.concatenate([one for _, one in found])
-    loss = float(np.mean([fit.loss(slice(None), *one) for fit, one in zip(fitted, found, strict=True)]))
-    weight = weight / spread
+    # The components are standardized, so that regularization treats them alike.
+    mean = inputs.mean(0) if fit_bias else np.zeros(inputs.shape[1])
+    std = _std(inputs)
+    standardized = (inputs - mean) / std
+    columns = [targets] if targets.ndim == 1 else list(targets.T)
+    weights = [task.weights[i : i + 1] for i in range(len(columns))] if targets.ndim == 2 else [task.weights]
+    regressions = [
+        _Regression(task.problem_type, standardized, column, some, fit_bias)
+        for column, some in zip(columns, weights, strict=True)
+    ]
+    c = _choose_c(regressions, targets, seed) if len(inputs) >= MIN_EXAMPLES else 1.0
+    fitted = [one.fit(slice(None), c) for one in regressions]
+    weight = np.concatenate([weight for weight, _ in fitted])
+    bias = np.concatenate([bias for _, bias in fitted])
+    loss = float(np.mean([one.loss(slice(None), *found) for one, found in zip(regressions, fitted, strict=True)]))
+    weight = weight / std
     return weight, bias - weight @ mean, loss
 
 
-def _choose_strength(fits: "Sequence[_Fit]", targets: np.ndarray, seed: int) -> float:
-    """The strength with the smallest loss on a part of the examples that is kept back for that."""
+def _choose_c(regressions: "Sequence[_Regression]", targets: np.ndarray, seed: int) -> float:
+    """The C with the smallest loss on held-out examples."""
     strata = targets.tolist() if targets.ndim == 1 and targets.dtype == np.int64 else [None] * len(targets)
-    kept, out = split_rows(strata, PART_TO_CHOOSE, seed)
+    train, held_out = split_rows(strata, HELD_OUT, seed)
     losses = []
-    for strength in INVERSE_REGULARIZATION:
-        found = [(fit, fit.on(kept, strength)) for fit in fits if fit.can(kept)]
-        losses.append(np.mean([fit.loss(out, *one) for fit, one in found]) if found else 0.0)
+    for c in INVERSE_REGULARIZATION:
+        fitted = [(one, one.fit(train, c)) for one in regressions if one.can_fit(train)]
+        losses.append(np.mean([one.loss(held_out, *found) for one, found in fitted]) if fitted else 0.0)
     return INVERSE_REGULARIZATION[int(np.argmin(losses))]
 
 
-class _Fit:
-    """A regression of one target on the inputs: several classes, one of two, or a number."""
+class _Regression:
+    """A regression on one target column: the index of a class, 0 and 1, or a number."""
 
     def __init__(
-        self, problem_type: str | None, inputs: Inputs, targets: np.ndarray, weights: Sequence[float], bias: bool
+        self, problem_type: str | None, inputs: Vectors, targets: np.ndarray, weights: Sequence[float], fit_bias: bool
     ) -> None:
         self.number = problem_type == REGRESSION
-        self.one = problem_type == SINGLE_LABEL
-        self.inputs, self.targets, self.bias = inputs, targets, bias
-        # As the loss of training has it: each class by its weight, or the positive rows by theirs.
-        counts = np.ones(len(targets))
+        self.classes = len(np.unique(targets)) if problem_type == SINGLE_LABEL else 0
+        self.inputs, self.targets, self.fit_bias = inputs, targets, fit_bias
+        # As in the loss of training: weights of all classes, or of the positive examples.
+        self.sample_weights = np.ones(len(targets))
         if weights:
-            counts = np.take(weights, targets) if self.one else np.where(targets > 0, weights[0], 1.0)
-        self.counts = counts
+            of_positives = np.where(targets > 0, weights[0], 1.0)
+            self.sample_weights = np.take(weights, targets) if self.classes else of_positives
 
-    def can(self, rows: Any) -> bool:
-        """Whether there is something to tell apart among some rows."""
+    def can_fit(self, rows: Any) -> bool:
+        """Whether some rows have at least two classes, or numbers."""
         return self.number or len(np.unique(self.targets[rows])) > 1
 
-    def on(self, rows: Any, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        """The weights and biases that fit some rows: those of each class, of a positive answer, or of a number."""
+    def fit(self, rows: Any, c: float) -> tuple[np.ndarray, np.ndarray]:
+        """The weights and biases fitted to some rows: one for each class, or for the positives or the number."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression, Ridge
 
-        inputs, targets, counts = self.inputs[rows], self.targets[rows], self.counts[rows]
+        inputs, targets, sample_weights = self.inputs[rows], self.targets[rows], self.sample_weights[rows]
         if self.number:
-            ridge = Ridge(alpha=1 / strength, fit_intercept=self.bias).fit(inputs, targets, sample_weight=counts)
+            ridge = Ridge(alpha=1 / c, fit_intercept=self.fit_bias).fit(inputs, targets, sample_weight=sample_weights)
             return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
-        model = LogisticRegression(C=strength, fit_intercept=self.bias, max_iter=STEPS)
+        model = LogisticRegression(C=c, fit_intercept=self.fit_bias, max_iter=MAX_ITER)
         with warnings.catch_warnings():
-            # Where the classes can be parted cleanly there is no end to reach; what is found till then serves.
+            # Linearly separable classes never converge; the result after MAX_ITER iterations is good enough.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs, targets, sample_weight=counts)
+            model.fit(inputs, targets, sample_weight=sample_weights)
         weight, bias = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
-        if self.one and len(weight) == 1:  # of two classes scikit-learn gives the difference
+        if self.classes and len(weight) == 1:  # scikit-learn returns one row for two classes: their difference
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        if self.one and len(model.classes_) < len(self._classes):  # a rare class may be in the other part alone
-            weight, bias = self._with_absent(model.classes_, weight, bias)
+        if len(model.classes_) < self.classes:  # these rows lack a rare class
+            weight, bias = self._with_all_classes(model.classes_, weight, bias)
         return weight, bias
 
-    @property
-    def _classes(self) -> np.ndarray:
-        return np.unique(self.targets)
-
-    def _with_absent(self, there: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows for the classes that were not there, which are given no better a chance than the least likely."""
-        whole = np.zeros((len(self._classes), weight.shape[1])), np.full(len(self._classes), bias.min())
+    def _with_all_classes(
+        self, present: np.ndarray, weight: np.ndarray, bias: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Adds the classes that are not present: with zero weights and the smallest bias."""
+        whole = np.zeros((self.classes, weight.shape[1])), np.full(self.classes, bias.min())
         for all_rows, rows in zip(whole, (weight, bias), strict=True):
-            all_rows[there] = rows
+            all_rows[present] = rows
         return whole
 
     def loss(self, rows: Any, weight: np.ndarray, bias: np.ndarray) -> float:
         """The mean loss over some rows."""
         outputs = self.inputs[rows] @ weight.T + bias
-        targets, counts = self.targets[rows], self.counts[rows]
+        targets = self.targets[rows]
         if self.number:
             losses = (outputs[:, 0] - targets) ** 2
-        elif self.one:
+        elif self.classes:
             losses = np.logaddexp.reduce(outputs, axis=1) - outputs[np.arange(len(targets)), targets]
         else:
             losses = np.logaddexp(0, outputs[:, 0]) - targets * outputs[:, 0]
-        return float(np.average(losses, weights=counts))
+        return float(np.average(losses, weights=self.sample_weights[rows]))

@@ -1,4 +1,4 @@
-"""Examples and predictions of classification: one label, several labels, a number."""
+"""Examples and predictions of text classification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ..data.examples import Example
 
 @dataclass(frozen=True)
 class TextExample(Example):
-    """A text, perhaps its partner, and what is to be learnt about them."""
+    """A text or a pair of texts with its label, labels or number."""
 
     text: str
     pair: str | None = None
@@ -18,7 +18,7 @@ class TextExample(Example):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The text, and its partner if it has one."""
+        """The text or both texts."""
         return (self.text,) if self.pair is None else (self.text, self.pair)
 
     @property
@@ -28,41 +28,39 @@ class TextExample(Example):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The label or labels; none for a number."""
+        """The label or the labels; empty for a number."""
         return (self.label,) if isinstance(self.label, str) else self.label if isinstance(self.label, tuple) else ()
 
     @property
     def stratum(self) -> str | None:
-        """The label, or the first of several."""
+        """The label, or the first of several labels."""
         return self.labels[0] if self.labels else "" if isinstance(self.label, tuple) else None
 
 
 @dataclass(frozen=True)
 class LabelPrediction(Prediction):
-    """One label of several."""
+    """A prediction of exactly one label."""
 
     label: str
-    score: float  # its probability
-    scores: dict[str, float]  # every label's probability; they sum to 1
+    score: float  # the label's probability
+    scores: dict[str, float]  # the probability of every label; they sum to 1
 
     @property
     def brief(self) -> str:
-        """The label, as wide as the longest one, and its probability."""
+        """The label, padded to the longest one, and its probability."""
         return f"{self.label.ljust(max(map(len, self.scores)))}  {self.score:.2f}"
 
     def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
-        """The label, and every label's probability, the likeliest first."""
-        ordered = sorted(self.scores.items(), key=lambda item: -item[1])
-        bars = tuple(ScoreBar(label, score, chosen=label == self.label) for label, score in ordered)
-        return Text(self.label), ScoreBars(bars)
+        """The label, and all probabilities in descending order."""
+        return Text(self.label), _score_bars(self.scores, (self.label,))
 
 
 @dataclass(frozen=True)
 class LabelsPrediction(Prediction):
-    """Any number of labels at once."""
+    """A prediction of any number of labels."""
 
     labels: tuple[str, ...]  # those whose probability reaches their threshold
-    scores: dict[str, float]  # every label's own probability
+    scores: dict[str, float]  # the probability of every label, each between 0 and 1
 
     @property
     def brief(self) -> str:
@@ -70,15 +68,13 @@ class LabelsPrediction(Prediction):
         return ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels) or "-"
 
     def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
-        """The labels, and every label's own probability, the likeliest first."""
-        ordered = sorted(self.scores.items(), key=lambda item: -item[1])
-        bars = tuple(ScoreBar(label, score, chosen=label in self.labels) for label, score in ordered)
-        return Text(", ".join(self.labels) or "none of the labels"), ScoreBars(bars)
+        """The labels, and all probabilities in descending order."""
+        return Text(", ".join(self.labels) or "none of the labels"), _score_bars(self.scores, self.labels)
 
 
 @dataclass(frozen=True)
 class NumberPrediction(Prediction):
-    """A number."""
+    """A prediction of a number."""
 
     value: float
 
@@ -90,3 +86,8 @@ class NumberPrediction(Prediction):
     def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
         """The number."""
         return (Text(self.brief),)
+
+
+def _score_bars(scores: Mapping[str, float], chosen: tuple[str, ...]) -> ScoreBars:
+    ordered = sorted(scores.items(), key=lambda item: -item[1])
+    return ScoreBars(tuple(ScoreBar(label, score, chosen=label in chosen) for label, score in ordered))

@@ -133,7 +133,7 @@ def test_how_long_texts_are_read_is_told(bert_folder: Path, tmp_path: Path, long
     text = (tmp_path / "out/README.md").read_text()
     assert "more than 24 tokens" in text
     assert ("overlapping windows" in text) == (long_texts == "windows")
-    assert ("only its beginning is read" in text) == (long_texts == "cut")
+    assert ("is truncated" in text) == (long_texts == "cut")
 
 
 def test_a_table_holds_whatever_a_label_is_called():

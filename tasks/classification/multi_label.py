@@ -1,0 +1,120 @@
+"""Multi-label classification: any number of labels per example.
+
+Shapes: E examples, L labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.models.heads import SequenceHead
+from .. import metrics
+from ..base.display import DisplayElement, ScoreBars
+from ..data.labels import MULTI_LABEL
+from .calibration import best_f1_threshold
+from .predictions import LabelsPrediction
+from .target import LabelColumn, Target
+
+
+@dataclass(frozen=True)
+class MultiLabel(Target):
+    """Any number of labels."""
+
+    labels: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
+
+    description: ClassVar[str] = "any number of labels"
+
+    @classmethod
+    def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:
+        """The labels, their shares of the rows, and as weights the ratios of negatives to positives."""
+        rows, counts = column.read(MULTI_LABEL, labels)
+        labels = labels or column.order(counts)
+        weights = ((len(rows) - counts[label]) / counts[label] if counts[label] else 1.0 for label in labels)
+        # Half a row is added on both sides, so that a label that no row or every row has still has a finite logit.
+        shares = tuple((counts[label] + 0.5) / (len(rows) + 1) for label in labels)
+        return cls(labels, tuple(weights) if balanced else (), shares)
+
+    @property
+    def num_outputs(self) -> int:
+        """One logit per label."""
+        return len(self.labels)
+
+    def init_head(self, head: SequenceHead) -> None:
+        """Sets the biases so that each label starts with the probability of its share of the training rows.
+
+        Most labels are rare. Starting from a probability of one half, the vectors of all texts become equal while
+        the biases fall (Lin et al. 2017, section 3.3, https://arxiv.org/abs/1708.02002).
+        """
+        if self.shares and head.classifier.bias is not None:
+            weights = torch.tensor(self.weights or (1.0,) * len(self.shares))
+            with torch.no_grad():
+                head.classifier.bias.copy_(torch.logit(torch.tensor(self.shares)) + weights.log())
+
+    def encode(self, label: tuple[str, ...]) -> list[float]:
+        """0 or 1 for each label."""
+        return [float(name in label) for name in self.labels]
+
+    def loss(self, logits: Tensor, targets: list[list[float]]) -> tuple[Tensor, int]:
+        """Binary cross-entropy for each label."""
+        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
+        gold = torch.tensor(targets, device=logits.device, dtype=torch.float)
+        return F.binary_cross_entropy_with_logits(logits, gold, pos_weight=weight, reduction="sum"), gold.numel()
+
+    def decode(self, logits: Tensor) -> list[LabelsPrediction]:
+        """The labels whose probability reaches their threshold."""
+        return [self._decide(dict(zip(self.labels, row, strict=True))) for row in logits.sigmoid().tolist()]
+
+    def _decide(self, scores: dict[str, float]) -> LabelsPrediction:
+        return LabelsPrediction(
+            tuple(label for label, threshold in self._threshold_of.items() if scores[label] >= threshold), scores
+        )
+
+    @property
+    def _threshold_of(self) -> dict[str, float]:
+        return dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))
+
+    def score(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> dict[str, float]:
+        """Micro F1 first."""
+        return metrics.multi_label_metrics([one.labels for one in predictions], gold, self.labels)
+
+    def score_by_label(
+        self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]
+    ) -> list[dict[str, Any]]:
+        """Precision, recall and F1."""
+        return metrics.metrics_by_label([one.labels for one in predictions], gold, self.labels)
+
+    def compare(self, prediction: LabelsPrediction, gold: tuple[str, ...]) -> tuple[str, str, float]:
+        """The largest error among the labels that are missing or wrongly predicted."""
+        wrong = {*gold} ^ {*prediction.labels}
+        error = max((abs((label in gold) - prediction.scores[label]) for label in wrong), default=0.0)
+        return ", ".join(gold) or "none", prediction.brief, error
+
+    def calibrate(
+        self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]
+    ) -> tuple[Self, list[LabelsPrediction]]:
+        """Fits the threshold of each label, and keeps the thresholds if micro F1 is not worse with all of them."""
+        thresholds = tuple(
+            best_f1_threshold([one.scores[label] for one in predictions], [label in row for row in gold])
+            for label in self.labels
+        )
+        calibrated = replace(self, thresholds=thresholds)
+        changed = [calibrated._decide(one.scores) for one in predictions]
+        if self.score(changed, gold)["f1"] < self.score(predictions, gold)["f1"]:
+            return self, list(predictions)
+        return calibrated, changed
+
+    def display(self, prediction: LabelsPrediction, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
+        """The labels and all probabilities, each with its threshold."""
+        return tuple(
+            replace(one, bars=tuple(replace(bar, threshold=self._threshold_of[bar.name]) for bar in one.bars))
+            if isinstance(one, ScoreBars)
+            else one
+            for one in prediction.display(texts)
+        )

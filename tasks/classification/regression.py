@@ -1,0 +1,85 @@
+"""Regression: a number per example.
+
+Shapes: E examples.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...core.errors import HeadwayError
+from .. import metrics
+from ..data.labels import map_valid, parse_number
+from .predictions import NumberPrediction
+from .target import LabelColumn, Target
+
+
+@dataclass(frozen=True)
+class Regression(Target):
+    """A number. The network learns it scaled to a mean of 0 and a standard deviation of 1."""
+
+    target_mean: float = 0.0
+    target_std: float = 1.0
+
+    description: ClassVar[str] = "a number"
+
+    @classmethod
+    def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:  # noqa: ARG003
+        """The mean and the standard deviation."""
+        numbers = list(map_valid(parse_number, column.values))
+        if not numbers:
+            raise HeadwayError(
+                f"{column.source}: no label is a number ({column.values[0]!r}, ...). Name another column with --label."
+            )
+        mean = math.fsum(numbers) / len(numbers)
+        std = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
+        if std == 0:
+            raise HeadwayError(
+                f"{column.source}: every label is {numbers[0]:g}; at least two different numbers are needed. "
+                "Name another column with --label."
+            )
+        return cls(mean, std)
+
+    @property
+    def num_outputs(self) -> int:
+        """One."""
+        return 1
+
+    def encode(self, label: float) -> float:
+        """The scaled number."""
+        return (label - self.target_mean) / self.target_std
+
+    def loss(self, logits: Tensor, targets: list[float]) -> tuple[Tensor, int]:
+        """The squared error."""
+        gold = torch.tensor(targets, device=logits.device, dtype=torch.float)
+        return F.mse_loss(logits.squeeze(-1), gold, reduction="sum"), len(targets)
+
+    def decode(self, logits: Tensor) -> list[NumberPrediction]:
+        """The numbers on their own scale."""
+        values = logits.squeeze(-1).double() * self.target_std + self.target_mean
+        return [NumberPrediction(value) for value in values.tolist()]
+
+    def score(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> dict[str, float]:
+        """Pearson correlation first."""
+        return metrics.regression_metrics([one.value for one in predictions], gold)
+
+    def compare(self, prediction: NumberPrediction, gold: float) -> tuple[str, str, float]:
+        """The absolute error."""
+        return f"{gold:g}", prediction.brief, abs(prediction.value - gold)
+
+    def rescale(self, classifier: nn.Linear, mean: float, std: float) -> Self:
+        """The same predictions with another scale; the classifier's weights change accordingly.
+
+        The mean stays unchanged if the classifier has no bias, as in the published GPT-2 head.
+        """
+        with torch.no_grad():
+            classifier.weight.mul_(self.target_std / std)
+            if classifier.bias is None:
+                return replace(self, target_std=std)
+            classifier.bias.mul_(self.target_std / std).add_((self.target_mean - mean) / std)
+        return replace(self, target_mean=mean, target_std=std)

@@ -1,0 +1,112 @@
+"""Single-label classification: exactly one label per example.
+
+Shapes: E examples, L labels.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...core.errors import HeadwayError
+from .. import metrics
+from ..data.labels import SINGLE_LABEL, UNLABELLED
+from .calibration import fit_temperature
+from .predictions import LabelPrediction
+from .target import LabelColumn, Target
+
+ID_COLUMN_ROWS = 50  # with at least this many rows, a column of mostly different values is not a label column
+
+
+@dataclass(frozen=True)
+class SingleLabel(Target):
+    """Exactly one label."""
+
+    labels: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+    description: ClassVar[str] = "one label"
+
+    @classmethod
+    def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:
+        """The labels, and weights whose mean over the rows is 1."""
+        rows, counts = column.read(SINGLE_LABEL, labels)
+        cls._check(column, counts, len(rows))
+        labels = labels or column.order(counts)
+        weights = (len(rows) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in labels)
+        return cls(labels, tuple(weights) if balanced else ())
+
+    @staticmethod
+    def _check(column: LabelColumn, counts: Counter[str], rows: int) -> None:
+        first = next(iter(counts))
+        if len(counts) == 1:
+            meaning = ", which usually means unlabelled" * (first == UNLABELLED)
+            raise HeadwayError(
+                f"{column.source}: every row has the label {first!r}{meaning}; at least two different labels are "
+                f'needed. If "{column.name}" is not the label column, name another one with --label.'
+            )
+        if rows >= ID_COLUMN_ROWS and 2 * len(counts) > rows:
+            raise HeadwayError(
+                f'{column.source}: column "{column.name}" has {len(counts)} different values in {rows} rows '
+                f"({first!r}, ...), so it does not look like a label column. Name another one with --label."
+            )
+
+    @property
+    def num_outputs(self) -> int:
+        """One logit per label."""
+        return len(self.labels)
+
+    def encode(self, label: str) -> int:
+        """The index of the label."""
+        return self.labels.index(label)
+
+    def loss(self, logits: Tensor, targets: list[int]) -> tuple[Tensor, int]:
+        """Cross-entropy over the labels."""
+        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
+        gold = torch.tensor(targets, device=logits.device)
+        return F.cross_entropy(logits, gold, weight=weight, reduction="sum"), len(targets)
+
+    def decode(self, logits: Tensor) -> list[LabelPrediction]:
+        """The most probable label of each example."""
+        predictions = []
+        for probabilities in (logits / self.temperature).softmax(-1).tolist():
+            scores = dict(zip(self.labels, probabilities, strict=True))
+            best = max(scores, key=lambda label: scores[label])
+            predictions.append(LabelPrediction(best, scores[best], scores))
+        return predictions
+
+    def score(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> dict[str, float]:
+        """Accuracy first."""
+        return metrics.single_label_metrics(predictions, gold, self.labels)
+
+    def score_by_label(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> list[dict[str, Any]]:
+        """Precision, recall and F1."""
+        return metrics.metrics_by_label(
+            [(one.label,) for one in predictions], [(label,) for label in gold], self.labels
+        )
+
+    def confusions(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> list[tuple[str, str]]:
+        """The gold and the predicted label of each example."""
+        return [(str(label), one.label) for one, label in zip(predictions, gold, strict=True)]
+
+    def compare(self, prediction: LabelPrediction, gold: str) -> tuple[str, str, float]:
+        """The less probable the gold label, the worse."""
+        error = 1 - prediction.scores[gold] if prediction.label != gold else 0.0
+        return gold, f"{prediction.label} ({prediction.score:.2f})", error
+
+    def calibrate(
+        self, predictions: Sequence[LabelPrediction], gold: Sequence[str]
+    ) -> tuple[Self, list[LabelPrediction]]:
+        """Fits the temperature."""
+        probabilities = torch.tensor([list(one.scores.values()) for one in predictions])
+        logits = probabilities.clamp_min(1e-30).log()  # (E, L), at the present temperature
+        factor = fit_temperature(logits, torch.tensor([self.encode(str(label)) for label in gold]))
+        if factor is None:
+            return self, list(predictions)
+        calibrated = replace(self, temperature=factor).decode(logits)
+        return replace(self, temperature=self.temperature * factor), calibrated

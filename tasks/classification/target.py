@@ -1,0 +1,114 @@
+"""What a classifier predicts: the interface of the three kinds of targets.
+
+single_label.py, multi_label.py and regression.py hold the kinds. A target knows how labels are learned from data, how
+the loss, the predictions and the metrics are computed from a model's logits, and what is calibrated. Its fields are
+also fields of `TextClassification`, which stores them.
+
+Shapes: E examples, L labels.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from ...core.errors import HeadwayError
+from ...core.models.heads import SequenceHead
+from ..base.display import DisplayElement
+from ..data.labels import SINGLE_LABEL, label_reader, map_valid, sort_labels
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """The label column of the training data, or several 0/1 columns, one for each label."""
+
+    source: str
+    name: str | tuple[str, ...]
+    values: Sequence[Any]
+
+    def read(self, problem_type: str, labels: Sequence[str]) -> tuple[list[Any], Counter[str]]:
+        """The labels of each readable row, and how many rows have each label."""
+        rows = list(map_valid(label_reader(problem_type, self.values, labels, numbered=bool(labels)), self.values))
+        counts = Counter(label for row in rows for label in ([row] if problem_type == SINGLE_LABEL else row))
+        if not counts:
+            raise HeadwayError(
+                f"{self.source}: no row has a label, so there is nothing to learn. Name another column with --label."
+            )
+        return rows, counts
+
+    def order(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """The labels in the order of the model's outputs."""
+        return self.name if isinstance(self.name, tuple) else sort_labels(labels)
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """What a classifier predicts for a text or a pair of texts."""
+
+    description: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:
+        """The target that a label column shows.
+
+        Args:
+            column: of the training data.
+            labels: the labels given by the user, in their order; empty to infer them.
+            balanced: whether rare labels have more weight in the loss.
+
+        Raises:
+            HeadwayError: nothing can be learned from the column.
+        """
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """The number of logits."""
+
+    def init_head(self, head: SequenceHead) -> None:  # noqa: B027 - optional
+        """Changes the initial weights of a new head."""
+
+    @abstractmethod
+    def encode(self, label: Any) -> Any:
+        """What the loss compares an example's logits with."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, targets: list[Any]) -> tuple[Tensor, int]:
+        """The sum of the losses and the number of its terms.
+
+        Args:
+            logits: (E, L), or (E, 1) for a number.
+            targets: the encoded labels of the E examples.
+        """
+
+    @abstractmethod
+    def decode(self, logits: Tensor) -> list[Any]:
+        """The predictions for E examples."""
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Any], gold: Sequence[Any]) -> dict[str, float]:
+        """The metrics; training keeps the weights with the best first one."""
+
+    def score_by_label(self, predictions: Sequence[Any], gold: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """The metrics of each label."""
+        return []
+
+    def confusions(self, predictions: Sequence[Any], gold: Sequence[Any]) -> list[tuple[str, str]]:  # noqa: ARG002
+        """The gold and the predicted label of each example, if an example has exactly one."""
+        return []
+
+    @abstractmethod
+    def compare(self, prediction: Any, gold: Any) -> tuple[str, str, float]:
+        """The gold and the predicted label as text, and how wrong the prediction is; 0 if it is correct."""
+
+    def calibrate(self, predictions: Sequence[Any], gold: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
+        """A copy calibrated on held-out predictions, and these predictions as the copy makes them."""
+        return self, list(predictions)
+
+    def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
+        """The parts of a prediction that a user sees."""
+        return prediction.display(texts)
