@@ -1,1 +1,1 @@
-"""Published checkpoints: finding, reading, converting and writing them."""
+"""Published checkpoints: find, read, convert and write them."""

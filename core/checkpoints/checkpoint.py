@@ -1,7 +1,7 @@
-"""Model folders: reading a published BERT or GPT-2 with its head and labels, and writing one that transformers opens.
+"""Model folders: reads a published BERT or GPT-2 with its head and labels, and writes one that transformers opens.
 
-Where a model comes from is in sources.py, what its tensors are called in names.py, what config.json says in
-config_file.py. transformers is not needed.
+hub.py finds the folder, config_file.py reads its configuration, weight_names.py knows the names of its tensors and
+weight_conversion.py converts them. transformers is not needed.
 """
 
 import json
@@ -18,40 +18,28 @@ from ..cpu import use_huge_pages
 from ..errors import HeadwayError
 from ..models.heads import Backbone, Network, new_backbone
 from .config_file import config_fields, label_fields, num_outputs, published_class, read_config, read_labels
-from .hub import BUILT_IN, find_folder
+from .hub import find_folder
 from .weight_conversion import PublishedTensors, StoredParameter, Weights, published_tensors
 from .weight_names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, architecture_of, build_head, expand, model_of
-
-__all__ = [
-    "BUILT_IN",
-    "Checkpoint",
-    "HeadReport",
-    "fill",
-    "find_folder",
-    "load_backbone",
-    "load_checkpoint",
-    "load_head",
-    "save_checkpoint",
-]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model folder holds."""
+    """The content of a model folder."""
 
-    network: Network  # in eval mode; its head is None where the folder has none, or none was asked for
-    weights: Weights  # of the network, in the folder's files
+    network: Network  # in eval mode; its head is None if the folder has none or none was requested
+    weights: Weights  # the network's weights in the folder's files
     architecture: str  # the published class, e.g. "BertForSequenceClassification"
-    labels: tuple[str, ...] | None  # in the order of the head's outputs; None where they are no labels
+    labels: tuple[str, ...] | None  # in the order of the head's outputs; None if the outputs are not labels
     problem_type: str | None
-    config: dict[str, Any]  # config.json as it is, so that what Headway has no use for survives
+    config: dict[str, Any]  # the content of config.json, so that fields that Headway does not use are kept
     folder: Path
     unused: tuple[str, ...]  # published tensors that belong to other heads
 
 
 @dataclass(frozen=True)
 class HeadReport:
-    """Which parameters of a head came from a file and which are new, by their names in the head."""
+    """The parameters of a head that were loaded and those that are new, by their names in the head."""
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
@@ -60,13 +48,13 @@ class HeadReport:
 def load_checkpoint(
     name_or_path: str | Path, *, head: Literal["published"] | None = "published", filled: bool = True
 ) -> Checkpoint:
-    """Reads a model. Its weights are fp32 and on the CPU, its network is in eval mode.
+    """Loads a model in eval mode, with its weights in fp32 on the CPU.
 
     Args:
         name_or_path: a folder, a built-in name or a hub id.
-        head: the head that the folder was published with, or None for the backbone alone, whatever head there is.
-        filled: False leaves the weights in their files, checked as far as that goes without reading them, and the
-            network without any: for `inference.prepare_for_inference`, which reads them one by one, or for `fill`.
+        head: load the head that was published with the model, or, with None, the backbone alone.
+        filled: False leaves the weights in their files; names and shapes are checked, and the network stays on the
+            meta device until `fill` loads them, or `prepare_for_inference` reads them one by one.
 
     Raises:
         HeadwayError: there is no such model, or something in its folder is missing, damaged or not supported.
@@ -86,7 +74,7 @@ def load_checkpoint(
             known = ", ".join(name for name, one in ARCHITECTURES.items() if one.model == tensors.model)
             raise HeadwayError(
                 f"{folder / 'config.json'}: Headway does not know the class {published!r} (only {known}). "
-                "Choose one of those, or plug a new head on its backbone."
+                "Choose one of those, or train a new head on its backbone."
             )
         module, of_head = _published_head(published, backbone, tensors, weights["backbone.token_embedding.weight"])
         weights |= {f"head.{name}": stored for name, stored in of_head.items()}
@@ -101,10 +89,14 @@ def load_checkpoint(
 
 
 def fill(network: Network, weights: Weights) -> None:
-    """Gives a network without weights its own, as far as it has a place for them; a tied one stays one.
+    """Loads the weights of a network on the meta device; tied parameters stay tied.
+
+    Args:
+        network: the network of a checkpoint, or a part of it.
+        weights: the checkpoint's weights; those that the network does not have are ignored.
 
     Raises:
-        HeadwayError: a file is not the one any more that was opened.
+        HeadwayError: a weight file was replaced after it was opened.
     """
     wanted = {name: weights[name] for name in network.state_dict()}
     parameters = {stored: nn.Parameter(stored.read()) for stored in dict.fromkeys(wanted.values())}
@@ -112,18 +104,18 @@ def fill(network: Network, weights: Weights) -> None:
 
 
 def load_backbone(name_or_path: str | Path) -> Checkpoint:
-    """Reads a model's backbone alone, whatever head it was published with, so that a new head can be plugged on.
+    """Loads the backbone of a model without its head.
 
     Raises:
-        HeadwayError: as load_checkpoint; part of the backbone is missing.
+        HeadwayError: as `load_checkpoint`, or a part of the backbone is missing.
     """
     return load_checkpoint(name_or_path, head=None)
 
 
 def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
-    """Fills a new head from a model's folder as far as the same parts are there, and says what stays new.
+    """Loads those parts of a new head that the model's folder also has; the others keep their random weights.
 
-    That is BERT's pooler, the language-model heads and the span head; a classifier over labels always stays new.
+    These are BERT's pooler, the language-modeling heads and the span head. A classifier over labels stays new.
 
     Raises:
         HeadwayError: the folder cannot be read, or a tensor has another shape.
@@ -137,16 +129,16 @@ def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
         return HeadReport((), tuple(parameters))
     architecture = ARCHITECTURES[published]
     tensors = PublishedTensors(find_folder(name_or_path), architecture.model)
-    there = {
+    stored = {
         name: source
         for name, source in expand(architecture.table).items()
         if name in parameters and tensors.has(source)
         if not (architecture.labelled and name.startswith("classifier."))
     }
     with torch.no_grad():
-        for name, stored in tensors.find(network.head, there).items():
-            parameters[name].copy_(stored.read())
-    return HeadReport(tuple(there), tuple(name for name in parameters if name not in there))
+        for name, parameter in tensors.find(network.head, stored).items():
+            parameters[name].copy_(parameter.read())
+    return HeadReport(tuple(stored), tuple(name for name in parameters if name not in stored))
 
 
 def save_checkpoint(
@@ -159,19 +151,19 @@ def save_checkpoint(
     config: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors, under the published names, into a folder that exists.
+    """Writes config.json and model.safetensors, with published names, into an existing folder.
 
     Args:
-        folder: where to, usually the temporary folder of `atomic_folder`.
+        folder: usually the temporary folder of `atomic_folder`.
         network: backbone and head.
-        architecture: the published class; found from the head if left out.
-        labels: the names of the head's outputs, where they are labels.
-        problem_type: the published word for how the outputs are read, e.g. "multi_label_classification".
-        config: the config.json that the model came with; its other fields are kept.
-        dtype: of the weights in the file; as they are if left out.
+        architecture: the published class. Default: inferred from the head.
+        labels: the names of the head's outputs, if they are labels.
+        problem_type: how transformers interprets the outputs, e.g. "multi_label_classification".
+        config: the config.json that the model came with; fields that Headway does not use are kept.
+        dtype: dtype of the weights in the file. Default: unchanged.
 
     Raises:
-        OSError: the disk is full, or the folder may not be written.
+        OSError: the disk is full, or the folder is not writable.
     """
     published = architecture or architecture_of(network.config, network.head)
     if published is None or ARCHITECTURES[published].model != model_of(network.config):
@@ -187,20 +179,20 @@ def save_checkpoint(
         fields["problem_type"] = problem_type
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _write_safetensors(folder / "model.safetensors", tensors)
-    # safetensors lets only the owner read what it writes; the weights are for whoever may read the rest.
+    # safetensors makes its file readable by the owner only; the permissions are those of the other files.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
 def _published_head(
     published: str, backbone: Backbone, tensors: PublishedTensors, embedding: StoredParameter
 ) -> tuple[nn.Module | None, dict[str, StoredParameter]]:
-    """The head of a published class, without weights, and where those are."""
+    """The head of a published class on the meta device, and its weights in the files."""
     table = expand(ARCHITECTURES[published].table)
     if published == BASE_ARCHITECTURES[tensors.model] and not tensors.has_any(table.values()):
-        return None, {}  # BERT's base model may be published without its pooler
+        return None, {}  # BERT's base model can be published without its pooler
     outputs = 1
     if (classifier := table.get("classifier.weight")) and tensors.has(classifier):
-        outputs = tensors.values[classifier.names[0]].shape[0]
+        outputs = tensors.tensors[classifier.names[0]].shape[0]
     with torch.device("meta"):
         head = build_head(published, backbone, outputs)
     if head is None:
@@ -219,7 +211,7 @@ def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # It hides what the operating system said in its text; whole_folder needs the number.
+        # Its text contains the error number, which `atomic_folder` needs.
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), str(error), str(path)) from error
         raise

@@ -1,4 +1,4 @@
-"""config.json of a model folder: the model's sizes, its published class and its labels, read with care and written."""
+"""config.json of a model folder: the model's configuration, its published class and its labels, read and written."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,69 +7,69 @@ from typing import Any
 from torch import nn
 
 from ..errors import HeadwayError
-from ..models.heads import Config
+from ..models.heads import CONFIG_CLASSES, Config
 from .model_files import read_json
-from .weight_names import BASE_ARCHITECTURES, CONFIGS, Architecture
+from .weight_names import BASE_ARCHITECTURES, Architecture
 
-# Fields that are written anew, or that say something about the place a model came from.
-NOT_KEPT = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}
+# Fields that are written again, or that describe where a model came from.
+DROPPED_FIELDS = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
-    """config.json as it is, and what it means for the arithmetic.
+    """Reads config.json.
+
+    Returns:
+        Its content, and our configuration.
 
     Raises:
-        HeadwayError: it is missing or damaged, or describes a model that Headway does not have.
+        HeadwayError: it is missing or damaged, or the model is not supported.
     """
     path = folder / "config.json"
     if not path.exists():
-        raise HeadwayError(f"{folder} has no config.json. Give the folder that holds config.json and the weights.")
+        raise HeadwayError(f"{folder} has no config.json. Give the folder with config.json and the weights.")
     raw = read_json(path)
-    model = raw.get("model_type") or _guess_model(raw)
-    if not isinstance(model, str) or model not in CONFIGS:
+    model = raw.get("model_type") or _infer_model_type(raw)
+    if not isinstance(model, str) or model not in CONFIG_CLASSES:
         what = f"says model_type {model!r}" if model else "has no model_type"
-        raise HeadwayError(
-            f"{path} {what}; Headway reads {' and '.join(map(repr, CONFIGS))} only. Choose a BERT or GPT-2 model."
-        )
-    kind = CONFIGS[model]
-    given = _stated(raw)
-    for name, default in kind().to_hf().items():
-        if name in given and not _fits(name, given[name], default):
-            raise HeadwayError(f"{path}: {name} is {given[name]!r}, which cannot be. Copy the file again.")
+        known = " and ".join(map(repr, CONFIG_CLASSES))
+        raise HeadwayError(f"{path} {what}; Headway supports {known} only. Choose a BERT or GPT-2 model.")
+    config_class = CONFIG_CLASSES[model]
+    for name, default in config_class().to_hf().items():
+        if raw.get(name) is not None and not _is_valid(name, raw[name], default):
+            raise HeadwayError(f"{path}: {name} is {raw[name]!r}, which is not possible. Copy the file again.")
     try:
-        config = kind.from_hf(given)
+        config = config_class.from_hf(raw)
     except HeadwayError as error:
         raise HeadwayError(f"{path}: {error} Choose another model.") from error
     if config.hidden_size % config.num_heads:
         raise HeadwayError(
-            f"{path}: a hidden size of {config.hidden_size} cannot be shared among {config.num_heads} attention "
+            f"{path}: a hidden size of {config.hidden_size} cannot be divided among {config.num_heads} attention "
             "heads. Copy the file again."
         )
     return raw, config
 
 
-def _stated(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said at all: null stands for the default."""
-    return {name: value for name, value in raw.items() if value is not None}
-
-
-def _fits(name: str, value: object, default: object) -> bool:
+def _is_valid(name: str, value: object, default: object) -> bool:
     if isinstance(default, bool | str) or isinstance(value, bool | str):
         return type(value) is type(default)
     if isinstance(default, float):
         return isinstance(value, int | float) and 0 <= value <= (1 if "drop" in name else float("inf"))
-    return isinstance(value, int) and value > 0  # a size; n_inner, which has no default, among them
+    return isinstance(value, int) and value > 0  # a size; also n_inner, whose default is None
 
 
-def _guess_model(raw: Mapping[str, Any]) -> str | None:
-    """The model of a config.json from before there was a model_type, by its published class."""
+def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
+    """The model type of an old config.json without model_type, by its published class."""
     names = raw.get("architectures")
     first = names[0] if isinstance(names, list) and names else ""
     return {"Bert": "bert", "GPT2": "gpt2"}.get(str(first)[:4])
 
 
 def published_class(folder: Path, raw: Mapping[str, Any], model: str) -> str:
-    """The class that a folder was published as; the base model where it does not say."""
+    """The published class of a folder; the base model's if config.json names none.
+
+    Raises:
+        HeadwayError: architectures is not a list of names.
+    """
     names = raw.get("architectures") or [BASE_ARCHITECTURES[model]]
     if not isinstance(names, list) or not isinstance(names[0], str):
         raise HeadwayError(f"{folder / 'config.json'}: architectures is {names!r}; it must be a list of class names.")
@@ -77,18 +77,18 @@ def published_class(folder: Path, raw: Mapping[str, Any], model: str) -> str:
 
 
 def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
-    """The names of a head's outputs, in their order; LABEL_0, LABEL_1, ... where there are none, as in transformers.
+    """The names of a head's outputs in their order. Default: LABEL_0, LABEL_1, ..., as in transformers.
 
     Raises:
-        HeadwayError: id2label is no such table, or has another number of labels than the head has outputs.
+        HeadwayError: id2label does not map numbers to names, or their number is not that of the head's outputs.
     """
     path = folder / "config.json"
-    named = raw.get("id2label")
-    if not named:
+    id2label = raw.get("id2label")
+    if not id2label:
         return tuple(f"LABEL_{i}" for i in range(outputs))
-    if not isinstance(named, dict) or not all(key.isdecimal() for key in named):
+    if not isinstance(id2label, dict) or not all(key.isdecimal() for key in id2label):
         raise HeadwayError(f'{path}: id2label must map numbers to names, like {{"0": "bad", "1": "good"}}.')
-    by_id = {int(key): str(name) for key, name in named.items()}
+    by_id = {int(key): str(name) for key, name in id2label.items()}
     if sorted(by_id) != list(range(outputs)):
         raise HeadwayError(
             f"{path}: id2label names {len(by_id)} labels (numbers {min(by_id)} to {max(by_id)}), but the head in the "
@@ -97,18 +97,23 @@ def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str
     return tuple(by_id[i] for i in range(outputs))
 
 
-def config_fields(config: Config, came_with: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config.json for this arithmetic; other fields that the model came with stay as they were."""
-    kept = {name: value for name, value in came_with.items() if name not in NOT_KEPT}
+def config_fields(config: Config, original: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json for a configuration.
+
+    Args:
+        config: our configuration.
+        original: the config.json that the model came with, or nothing; fields that Headway does not use are kept.
+    """
+    kept = {name: value for name, value in original.items() if name not in DROPPED_FIELDS}
     ours = config.to_hf()
-    # The same arithmetic can be written in several ways: where nothing changed, it stays as it was written.
-    if kept and type(config).from_hf(_stated(kept)) == config:
+    # One configuration can be written in several ways: if it is unchanged, so is its spelling.
+    if kept and type(config).from_hf(kept) == config:
         return {**ours, **kept}
     return {**kept, **ours}
 
 
 def label_fields(architecture: Architecture, head: nn.Module | None, labels: Sequence[str] | None) -> dict[str, Any]:
-    """The fields of a config.json that name a head's outputs; none for a head whose outputs are no labels."""
+    """The fields of a config.json that name a head's outputs; none if the outputs are not labels."""
     if not architecture.labelled or head is None:
         return {}
     outputs = num_outputs(head)
@@ -122,5 +127,5 @@ def label_fields(architecture: Architecture, head: nn.Module | None, labels: Seq
 
 
 def num_outputs(head: nn.Module) -> int:
-    """How many numbers a head with a classifier gives."""
+    """The number of outputs of a head with a classifier."""
     return head.get_parameter("classifier.weight").shape[0]

@@ -1,6 +1,6 @@
-"""Published tensors put together into our parameters, and our parameters taken apart into published tensors.
+"""Converts published tensors to our parameters and back.
 
-Every tensor of a file is used, belongs to another published head, or is an error; none is dropped silently.
+Every tensor of a file is used, belongs to another published head, or is an error: none is ignored silently.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import HeadwayError
 from ..models.heads import Network
-from .model_files import StoredTensor, read_tensors
+from .model_files import StoredTensor, open_weights
 from .weight_names import (
     ARCHITECTURES,
     BACKBONES,
@@ -26,15 +26,15 @@ from .weight_names import (
     prefixed,
 )
 
-APART = "config.json and the weights do not belong together: copy or download both again."
+MISMATCH = "config.json and the weights do not belong together: copy or download both again."
 
 
 @dataclass(frozen=True, eq=False)
 class StoredParameter:
-    """A parameter of ours in published files, not in memory yet."""
+    """One of our parameters in published files, not in memory yet."""
 
     shape: tuple[int, ...]
-    parts: tuple[StoredTensor, ...]  # laid on top of one another along the first dimension
+    parts: tuple[StoredTensor, ...]  # concatenated along the first dimension
     transpose: bool
 
     def read(self) -> Tensor:
@@ -46,83 +46,85 @@ class StoredParameter:
         return ours
 
     def peek(self) -> Tensor:
-        """The parameter in fp32 for a moment, without a copy where the file has it so."""
+        """The parameter in fp32 for temporary use, without a copy if the file stores it that way."""
         return self.read() if self.transpose or len(self.parts) > 1 else self.mapped().float()
 
     def mapped(self) -> Tensor:
-        """The parameter as it lies in the file, in the file's precision: what is looked at is read, and no more.
+        """A view of the file, in its precision: only the pages that are accessed are read.
 
-        Only of a parameter that is one tensor there, laid as ours is.
+        For a parameter that is a single tensor in the file, not transposed.
         """
         (stored,) = self.parts
         assert not self.transpose
         return stored.read()
 
 
-Weights = Mapping[str, StoredParameter]  # by the names of a network's state dict
+Weights = Mapping[str, StoredParameter]  # keyed like a network's state dict
 
 
 class PublishedTensors:
     """The tensors of a model folder by the names in our tables, and which of them were used.
 
     Args:
-        folder: of the model.
-        model: "bert" or "gpt2".
+        folder: the model folder.
+        model: the model type, "bert" or "gpt2".
     """
 
     def __init__(self, folder: Path, model: str) -> None:
-        published = read_tensors(folder)
+        published = open_weights(folder)
         self.model = model
-        self.values = {plain_name(name): value for name, value in published.values.items()}
-        self._names = {plain_name(name): name for name in published.values}
+        self.tensors = {plain_name(name): tensor for name, tensor in published.tensors.items()}
+        self._names = {plain_name(name): name for name in published.tensors}
         self._files = published.files
-        self._where = published.where
-        self._prefixed = any(name.startswith(PREFIXES[model]) for name in published.values)
+        self._source = published.source
+        self._prefixed = any(name.startswith(PREFIXES[model]) for name in published.tensors)
         self._used: set[str] = set()
 
     def has(self, source: Source) -> bool:
-        """Whether a parameter of ours can be put together."""
-        return source.copy in self.values or all(name in self.values for name in source.names)
+        """Whether all tensors of a parameter are there."""
+        return source.copy in self.tensors or all(name in self.tensors for name in source.names)
 
     def has_any(self, sources: Iterable[Source]) -> bool:
-        """Whether one of several parameters can be put together."""
+        """Whether all tensors of at least one parameter are there."""
         return any(self.has(source) for source in sources)
 
     def find(self, module: nn.Module, table: Mapping[str, Source]) -> dict[str, StoredParameter]:
-        """Where the parameters of a module are (the keys of the table).
+        """Finds the parameters of a module that are in a table.
 
         Raises:
-            HeadwayError: a tensor is missing, has another shape or does not hold floating-point numbers.
+            HeadwayError: a tensor is missing, has another shape, or is not of floating point.
         """
         shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         absent = [source for source in table.values() if not self.has(source)]
-        missing = [name for source in absent for name in source.names if name not in self.values]
+        missing = [name for source in absent for name in source.names if name not in self.tensors]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise HeadwayError(f"{self._where}: the tensor {self._called(missing[0])!r} is missing{more}. {APART}")
+            raise HeadwayError(
+                f"{self._source}: the tensor {self._published_name(missing[0])!r} is missing{more}. {MISMATCH}"
+            )
         return {name: self._find_one(source, shapes[name]) for name, source in table.items()}
 
     def check_tied(self, source: Source, embedding: StoredParameter) -> None:
-        """A tied output matrix may stand in the file once more.
+        """Checks that a tied output matrix, if it is stored as well, equals the token embedding.
 
         Raises:
-            HeadwayError: it is there, but differs from the embedding.
+            HeadwayError: it differs.
         """
         (name,) = source.names
-        if name in self.values and not torch.equal(self.values[name].read().float(), embedding.mapped().float()):
+        if name in self.tensors and not torch.equal(self.tensors[name].read().float(), embedding.mapped().float()):
             raise HeadwayError(
-                f"{self._place(name)} differs from the token embedding, though config.json says that they are one. "
-                'Put "tie_word_embeddings": false into config.json if they are meant to differ.'
+                f"{self._place(name)} differs from the token embedding, but config.json says that they are tied. "
+                'Set "tie_word_embeddings": false in config.json if they are meant to differ.'
             )
         self._used.add(name)
 
     def leftovers(self, *, strict: bool) -> tuple[str, ...]:
-        """The published names of the tensors that belong to other heads.
+        """The published names of the unused tensors, which belong to other heads.
 
         Raises:
-            HeadwayError: a tensor that was not used belongs to the backbone, or (if strict) to no published head.
+            HeadwayError: an unused tensor belongs to the backbone, or (if strict) to no published head.
         """
-        left = [name for name in self.values if name not in self._used and not IGNORED.fullmatch(name)]
+        left = [name for name in self.tensors if name not in self._used and not IGNORED.fullmatch(name)]
         heads = {
             name
             for one in ARCHITECTURES.values()
@@ -133,38 +135,38 @@ class PublishedTensors:
         for name in left:
             if is_backbone(name, self.model) or (strict and name not in heads):
                 raise HeadwayError(
-                    f"{self._place(name)} has no place in the model that config.json describes. {APART}"
+                    f"{self._place(name)} has no place in the model that config.json describes. {MISMATCH}"
                 )
-        return tuple(self._called(name) for name in left)
+        return tuple(self._published_name(name) for name in left)
 
     def _find_one(self, source: Source, shape: tuple[int, ...]) -> StoredParameter:
-        names = source.names if source.copy not in self.values else (source.copy,)
+        names = source.names if source.copy not in self.tensors else (source.copy,)
         self._used.update(source.names, names)
         expected = source.shape(shape)
         for name in names:
-            value = self.values[name]
+            value = self.tensors[name]
             if value.shape != expected:
                 raise HeadwayError(
-                    f"{self._place(name)} has the shape {value.shape}; config.json means {expected}. {APART}"
+                    f"{self._place(name)} has the shape {value.shape}; config.json requires {expected}. {MISMATCH}"
                 )
             if not value.dtype.is_floating_point:
                 raise HeadwayError(
-                    f"{self._place(name)} holds {value.dtype} numbers: quantised weights are not read. "
-                    "Use the model as it was before that."
+                    f"{self._place(name)} holds {value.dtype} numbers: quantized weights are not supported. "
+                    "Use the model without quantization."
                 )
-        parts = tuple(self.values[name] for name in names)
+        parts = tuple(self.tensors[name] for name in names)
         return StoredParameter(shape, parts, source.transpose and len(shape) == 2)
 
-    def _called(self, name: str) -> str:
-        """What a tensor is called in these files, or would be."""
+    def _published_name(self, name: str) -> str:
+        """The name of a tensor in these files, or the name it would have."""
         return self._names.get(name) or (prefixed(name, self.model) if self._prefixed else name)
 
     def _place(self, name: str) -> str:
-        return f"{self._files[self._names[name]]}: the tensor {self._called(name)!r}"
+        return f"{self._files[self._names[name]]}: the tensor {self._published_name(name)!r}"
 
 
 def published_tensors(network: Network, published: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """A network's weights on the CPU under their published names, as a published class writes them."""
+    """The weights of a network on the CPU, as a published class names and stores them."""
     architecture = ARCHITECTURES[published]
     config = network.config
     parts: list[tuple[nn.Module, Mapping[str, Source]]] = [
@@ -186,5 +188,5 @@ def published_tensors(network: Network, published: str, dtype: torch.dtype | Non
                 published_part = part.t() if source.transpose and part.dim() == 2 else part
                 tensors[name if base else prefixed(name, architecture.model)] = published_part.contiguous()
             if source.copy is not None:
-                tensors[source.copy] = value.clone()  # safetensors does not write one memory twice
+                tensors[source.copy] = value.clone()  # safetensors refuses two names for the same memory
     return tensors

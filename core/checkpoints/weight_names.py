@@ -1,7 +1,7 @@
-"""The name tables: where each of our parameters stands in a published BERT or GPT-2 file, for both directions.
+"""The name tables: our parameters and the published tensors of BERT and GPT-2, for reading and writing.
 
-The tables are keyed by our names and hold the published ones, without the `bert.` or `transformer.` that some files
-put before the backbone's tensors. `{i}` stands for every layer, `{p}` for `weight` and `bias`.
+The tables map our names to the published ones, without the prefix `bert.` or `transformer.` that some files give the
+backbone's tensors. `{i}` stands for every layer, `{p}` for `weight` and `bias`.
 """
 
 import re
@@ -12,18 +12,18 @@ from typing import Any
 from torch import nn
 
 from ..models.bert import BertConfig, BertPooler, MaskedLMHead, PretrainingHead
-from ..models.gpt2 import GPT2Config, LanguageModelHead
+from ..models.gpt2 import LanguageModelHead
 from ..models.heads import Backbone, Config, SequenceHead, SpanHead, TokenHead
 
 
 class Source:
-    """Where a parameter stands in a published file.
+    """The published tensors that one of our parameters is made of.
 
     Args:
-        names: the published tensors; several are laid on top of one another along the first dimension.
+        names: the published tensors; several are concatenated along the first dimension.
         transpose: matrices are stored as (inputs, outputs).
-        copy: another name under which some files hold the same tensor; it is read first, and written as well.
-        tied: this is the token embedding once more, unless config.json says `"tie_word_embeddings": false`.
+        copy: a second name of the same tensor in some files; it is read first, and written as well.
+        tied: the tensor is the token embedding, unless config.json has `"tie_word_embeddings": false`.
     """
 
     def __init__(self, *names: str, transpose: bool = False, copy: str | None = None, tied: bool = False) -> None:
@@ -33,12 +33,12 @@ class Source:
         self.tied = tied
 
     def fill(self, **values: str) -> "Source":
-        """The same source with its placeholders filled in."""
+        """The source with its placeholders replaced."""
         copy = self.copy and self.copy.format(**values)
         return Source(*(n.format(**values) for n in self.names), transpose=self.transpose, copy=copy, tied=self.tied)
 
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of each published tensor, given our parameter's."""
+        """The shape of each published tensor, given the shape of our parameter."""
         first, *rest = ours
         shape = (first // len(self.names), *rest)
         return shape[::-1] if self.transpose else shape
@@ -46,7 +46,7 @@ class Source:
 
 Table = Mapping[str, Source]
 
-BERT: Table = {
+BERT_BACKBONE: Table = {
     "token_embedding.weight": Source("embeddings.word_embeddings.weight"),
     "position_embedding.weight": Source("embeddings.position_embeddings.weight"),
     "segment_embedding.weight": Source("embeddings.token_type_embeddings.weight"),
@@ -68,7 +68,7 @@ BERT_MASKED_LM: Table = {
     "lm_head.weight": Source("cls.predictions.decoder.weight", tied=True),
     "lm_head.bias": Source("cls.predictions.bias", copy="cls.predictions.decoder.bias"),
 }
-GPT2: Table = {
+GPT2_BACKBONE: Table = {
     "token_embedding.weight": Source("wte.weight"),
     "position_embedding.weight": Source("wpe.weight"),
     "blocks.{i}.norm1.{p}": Source("h.{i}.ln_1.{p}"),
@@ -79,21 +79,20 @@ GPT2: Table = {
     "blocks.{i}.mlp.down.{p}": Source("h.{i}.mlp.c_proj.{p}", transpose=True),
     "final_norm.{p}": Source("ln_f.{p}"),
 }
-BACKBONES: dict[str, Table] = {"bert": BERT, "gpt2": GPT2}
-CONFIGS: dict[str, type[Config]] = {"bert": BertConfig, "gpt2": GPT2Config}
+BACKBONES: dict[str, Table] = {"bert": BERT_BACKBONE, "gpt2": GPT2_BACKBONE}  # by model type
 
-# Buffers that older versions wrote: constants, not weights.
+# Constant buffers that older versions of transformers wrote.
 IGNORED = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A published class: the head that it puts on the backbone, and that head's name table.
+    """A published class: a backbone with a certain head.
 
     Args:
-        model: the backbone, a key of BACKBONES.
-        head: our class of the head; None where there is no head.
-        table: our names in the head, and the published ones.
+        model: the model type of the backbone, a key of BACKBONES.
+        head: our class of the head; None: no head.
+        table: the name table of the head.
         labelled: the head's outputs are the labels of config.json.
     """
 
@@ -113,7 +112,7 @@ _PRETRAINING: Table = {
     "next_sentence.{p}": _NEXT_SENTENCE,
 }
 
-# Where two classes have the same head, the first is the one that is written.
+# Of two classes with the same head, the first one is written.
 ARCHITECTURES: dict[str, Architecture] = {
     "BertModel": Architecture("bert", BertPooler, {"dense.{p}": Source("pooler.dense.{p}")}),
     "BertForMaskedLM": Architecture("bert", MaskedLMHead, BERT_MASKED_LM),
@@ -138,29 +137,29 @@ PREFIXES = {"bert": "bert.", "gpt2": "transformer."}
 
 
 def expand(table: Table, num_layers: int = 0) -> dict[str, Source]:
-    """The table with every placeholder filled in: our parameter names and where they stand."""
+    """The table with every placeholder replaced: all parameters of a model with `num_layers` layers."""
 
-    def fillings(name: str) -> Iterator[dict[str, str]]:
+    def values(name: str) -> Iterator[dict[str, str]]:
         for i in range(num_layers) if "{i}" in name else [0]:
             for p in ("weight", "bias") if "{p}" in name else [""]:
                 yield {"i": str(i), "p": p}
 
-    return {name.format(**f): source.fill(**f) for name, source in table.items() for f in fillings(name)}
+    return {name.format(**v): source.fill(**v) for name, source in table.items() for v in values(name)}
 
 
 def plain_name(published: str) -> str:
-    """A published name as the tables have it: without the backbone's prefix, a norm's parts by today's names."""
+    """A published name as in the tables: without prefix, and with the present names of a norm's weight and bias."""
     name = re.sub(r"^(bert|transformer)\.", "", published)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def is_backbone(plain: str, model: str) -> bool:
-    """Whether a published name, without prefix, looks like a part of the backbone."""
+    """Whether a published name, without prefix, belongs to the backbone."""
     return plain.split(".")[0] in {source.names[0].split(".")[0] for source in BACKBONES[model].values()}
 
 
 def prefixed(plain: str, model: str) -> str:
-    """A name of the tables as files with a head write it: the backbone's parts, and BERT's pooler, get a prefix."""
+    """A name of the tables as in files with a head: tensors of the backbone and of BERT's pooler have a prefix."""
     inner = is_backbone(plain, model) or plain.startswith("pooler.")
     return PREFIXES[model] + plain if inner else plain
 
@@ -171,7 +170,7 @@ def model_of(config: Config) -> str:
 
 
 def architecture_of(config: Config, head: nn.Module | None) -> str | None:
-    """The published class of a backbone with this head; None for a head that was never published."""
+    """The published class of a backbone with a head; None if the head has no published form."""
     model = model_of(config)
     if head is None:
         return BASE_ARCHITECTURES[model]
@@ -179,18 +178,18 @@ def architecture_of(config: Config, head: nn.Module | None) -> str | None:
 
 
 def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | None:
-    """The head of a published class, with freshly drawn weights, for a number of outputs (where that is free)."""
+    """The head of a published class with random weights; `outputs` applies to heads with a free number of outputs."""
     head, config = ARCHITECTURES[published].head, backbone.config
     if head is None:
         return None
     if published == "BertForNextSentencePrediction":
         config = replace(config, head_dropout=0.0)  # as published
     embedding = backbone.token_embedding
-    second: dict[type[nn.Module], Any] = {
+    second_argument: dict[type[nn.Module], Any] = {
         SequenceHead: outputs,
         TokenHead: outputs,
         MaskedLMHead: embedding,
         PretrainingHead: embedding,
         LanguageModelHead: embedding,
     }
-    return head(config, second[head]) if head in second else head(config)
+    return head(config, second_argument[head]) if head in second_argument else head(config)

@@ -1,4 +1,4 @@
-"""Model folders: every published head both ways, old file formats, and what is said when a folder is broken."""
+"""Model folders: every published head is read and written, old file formats are read, broken folders are reported."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def tiny_config(model, **changes):
 
 
 def published(name="BertForSequenceClassification", **changes):
-    """A model of transformers with random weights everywhere."""
+    """A transformers model whose weights are all random."""
     architecture = ARCHITECTURES[name]
     if architecture.labelled:
         changes = {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}, **changes}
@@ -59,7 +59,7 @@ def published(name="BertForSequenceClassification", **changes):
 
 
 def own_network(name, **changes):
-    """A network of ours with random weights everywhere."""
+    """A network of ours whose weights are all random."""
     architecture = ARCHITECTURES[name]
     torch.manual_seed(0)
     if architecture.model == "bert":
@@ -90,7 +90,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
 
 
 def reopen(folder, name):
-    """The folder in plain transformers, which must find every tensor and nothing else."""
+    """Opens the folder in transformers, which must find every tensor and no other."""
     model, report = getattr(transformers, name).from_pretrained(
         folder, attn_implementation="eager", output_loading_info=True
     )
@@ -127,7 +127,7 @@ ANY_TYING = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"
 
 @ANY_TYING
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_published_model_comes_back_bit_for_bit(name, tied, tmp_path):
+def test_a_published_model_is_saved_again_bit_for_bit(name, tied, tmp_path):
     theirs = published(name, tie_word_embeddings=tied)
     theirs.save_pretrained(tmp_path / "theirs")
     checkpoint = load_checkpoint(tmp_path / "theirs")
@@ -145,7 +145,7 @@ def test_a_published_model_comes_back_bit_for_bit(name, tied, tmp_path):
 
 @ANY_TYING
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_our_model_opens_in_transformers_and_comes_back_bit_for_bit(name, tied, tmp_path):
+def test_our_model_opens_in_transformers_and_is_loaded_again_bit_for_bit(name, tied, tmp_path):
     network = own_network(name, tie_embeddings=tied)
     labels = LABELS if ARCHITECTURES[name].labelled else None
     tokens = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 1}
@@ -164,7 +164,7 @@ def test_our_model_opens_in_transformers_and_comes_back_bit_for_bit(name, tied, 
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_class_is_found_from_the_head(name, tmp_path):
+def test_the_published_class_is_inferred_from_the_head(name, tmp_path):
     same_head = {
         "BertLMHeadModel": "BertForMaskedLM",
         "BertForNextSentencePrediction": "BertForSequenceClassification",
@@ -174,7 +174,7 @@ def test_the_class_is_found_from_the_head(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_name_table_is_the_state_dict(name):
+def test_the_name_tables_have_the_keys_of_the_state_dict(name):
     network = own_network(name)
     table = expand(BACKBONES[ARCHITECTURES[name].model], network.config.num_layers)
     assert table.keys() == network.backbone.state_dict().keys()
@@ -185,14 +185,14 @@ def test_the_name_table_is_the_state_dict(name):
 
 
 @ANY_TYING
-def test_tied_embeddings_stay_one_matrix(tied, tmp_path):
+def test_tied_embeddings_are_one_matrix_after_loading(tied, tmp_path):
     for name, matrix in [("BertForPreTraining", "masked_lm.lm_head"), ("GPT2LMHeadModel", "lm_head")]:
         published(name, tie_word_embeddings=tied).save_pretrained(tmp_path / name)
         network = load_checkpoint(tmp_path / name).network
         assert (network.head.get_submodule(matrix).weight is network.backbone.token_embedding.weight) == tied
 
 
-def test_fields_that_nobody_here_needs_survive(tmp_path):
+def test_config_fields_that_headway_does_not_use_are_kept(tmp_path):
     published("BertForSequenceClassification", hidden_act="gelu_pytorch_tanh").save_pretrained(tmp_path / "theirs")
     path = tmp_path / "theirs" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token_id": 3, "my_field": [1, 2]}))
@@ -201,7 +201,7 @@ def test_fields_that_nobody_here_needs_survive(tmp_path):
     assert {name: written[name] for name in came_with} == came_with
 
 
-def test_changed_sizes_win_over_the_config_that_the_model_came_with(tmp_path):
+def test_changed_values_replace_those_of_the_original_config(tmp_path):
     network = own_network("BertForTokenClassification", dropout=0.4)
     save_checkpoint(
         tmp_path, network, config={"hidden_dropout_prob": 0.1, "eos_token_id": 7, "torch_dtype": "float16"}
@@ -211,19 +211,19 @@ def test_changed_sizes_win_over_the_config_that_the_model_came_with(tmp_path):
     assert "torch_dtype" not in written
 
 
-def test_labels_come_in_the_order_of_their_numbers(tmp_path):
+def test_labels_are_in_the_order_of_their_numbers(tmp_path):
     names = tuple(f"label {i}" for i in range(12))
     published("GPT2ForTokenClassification", id2label=dict(enumerate(names))).save_pretrained(tmp_path)
     assert load_checkpoint(tmp_path).labels == names
 
 
-def test_outputs_without_names_are_numbered(tmp_path):
+def test_labels_without_names_are_numbered(tmp_path):
     published("BertForSequenceClassification", id2label={0: "LABEL_0", 1: "LABEL_1"}).save_pretrained(tmp_path)
     change(tmp_path, id2label=None, label2id=None)
     assert load_checkpoint(tmp_path).labels == ("LABEL_0", "LABEL_1")
 
 
-def test_the_problem_type_survives(tmp_path):
+def test_the_problem_type_is_kept(tmp_path):
     published("BertForSequenceClassification", problem_type="multi_label_classification").save_pretrained(
         tmp_path / "theirs"
     )
@@ -232,7 +232,7 @@ def test_the_problem_type_survives(tmp_path):
     assert load_checkpoint(save(checkpoint, tmp_path / "ours")).problem_type == "multi_label_classification"
 
 
-# Files as other programs and older versions wrote them give the same network.
+# Files of other programs and of older versions give the same network
 OLD_FILES = pytest.mark.parametrize(
     "name", ["BertForSequenceClassification", "GPT2LMHeadModel", "BertModel", "GPT2Model"]
 )
@@ -251,13 +251,13 @@ def rewritten(folder, rename=lambda name: name, extra=None):
 
 
 @OLD_FILES
-def test_files_without_prefix(name, tmp_path, expected):
+def test_files_without_prefix_give_the_same_network(name, tmp_path, expected):
     rewritten(tmp_path, lambda n: n.removeprefix("bert.").removeprefix("transformer."))
     assert_bit_equal(load_checkpoint(tmp_path).network, expected)
 
 
 @OLD_FILES
-def test_files_with_prefix(name, tmp_path, expected):
+def test_files_with_prefix_give_the_same_network(name, tmp_path, expected):
     inside = ("embeddings.", "encoder.", "pooler.", "h.", "wte.", "wpe.", "ln_f.")
     prefix = "bert." if name.startswith("Bert") else "transformer."
     rewritten(tmp_path, lambda n: prefix + n if n.startswith(inside) else n)
@@ -265,13 +265,13 @@ def test_files_with_prefix(name, tmp_path, expected):
 
 
 @OLD_FILES
-def test_files_with_gamma_and_beta(name, tmp_path, expected):
+def test_files_with_gamma_and_beta_give_the_same_network(name, tmp_path, expected):
     rewritten(tmp_path, lambda n: n.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"))
     assert_bit_equal(load_checkpoint(tmp_path).network, expected)
 
 
 @OLD_FILES
-def test_files_with_constants_and_tied_copies(name, tmp_path, expected):
+def test_files_with_constants_and_tied_copies_give_the_same_network(name, tmp_path, expected):
     extra = {
         "bert.embeddings.position_ids": torch.arange(10),
         "h.0.attn.bias": torch.ones(10, 10),
@@ -288,21 +288,21 @@ def test_files_with_constants_and_tied_copies(name, tmp_path, expected):
 
 
 @OLD_FILES
-def test_files_as_a_bin(name, tmp_path, expected):
+def test_a_bin_file_gives_the_same_network(name, tmp_path, expected):
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
     assert_bit_equal(load_checkpoint(tmp_path).network, expected)
 
 
 @OLD_FILES
-def test_files_as_several_safetensors(name, tmp_path, expected):
+def test_sharded_safetensors_give_the_same_network(name, tmp_path, expected):
     published(name).save_pretrained(tmp_path / "parts", max_shard_size="2KB")
     assert len(list((tmp_path / "parts").glob("model-*.safetensors"))) > 1
     assert_bit_equal(load_checkpoint(tmp_path / "parts").network, expected)
 
 
 @OLD_FILES
-def test_files_as_several_bins(name, tmp_path, expected):
+def test_sharded_bins_give_the_same_network(name, tmp_path, expected):
     tensors = load_file(tmp_path / "model.safetensors")
     names = {}
     for part in (0, 1):
@@ -315,20 +315,20 @@ def test_files_as_several_bins(name, tmp_path, expected):
 
 
 @OLD_FILES
-def test_files_in_half_precision(name, tmp_path, expected):
+def test_files_in_half_precision_load_in_fp32(name, tmp_path, expected):
     published(name).to(torch.bfloat16).save_pretrained(tmp_path / "half")
     network = load_checkpoint(tmp_path / "half").network
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert_bit_equal(network, expected.to(torch.bfloat16).float())
 
 
-def test_a_config_from_before_model_types_is_read_by_its_class(tmp_path):
+def test_the_model_type_of_an_old_config_is_inferred_from_its_class(tmp_path):
     published().save_pretrained(tmp_path)
     change(tmp_path, model_type=None)
     assert load_checkpoint(tmp_path).architecture == "BertForSequenceClassification"
 
 
-def test_weights_are_written_in_the_precision_asked_for(tmp_path):
+def test_weights_are_saved_in_the_requested_precision(tmp_path):
     network = own_network("GPT2ForSequenceClassification")
     save_checkpoint(tmp_path, network, dtype=torch.bfloat16)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
@@ -338,7 +338,7 @@ def test_weights_are_written_in_the_precision_asked_for(tmp_path):
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
-def test_loaded_weights_can_be_trained_while_their_file_stays_as_it_was(tmp_path):
+def test_training_loaded_weights_leaves_their_file_unchanged(tmp_path):
     published().save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
     network = load_checkpoint(tmp_path).network.train()
@@ -357,9 +357,9 @@ def test_loading_draws_no_random_numbers(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-class TestPluggingANewHeadOn:
+class TestANewHead:
     @pytest.mark.parametrize("name", ARCHITECTURES)
-    def test_any_backbone_can_be_had_without_its_head(self, name, tmp_path):
+    def test_every_backbone_loads_without_its_head(self, name, tmp_path):
         published(name).save_pretrained(tmp_path)
         checkpoint = load_backbone(tmp_path)
         assert checkpoint.network.head is None
@@ -367,7 +367,7 @@ class TestPluggingANewHeadOn:
         assert checkpoint.architecture == name
         assert_bit_equal(checkpoint.network.backbone, load_checkpoint(tmp_path).network.backbone)
 
-    def test_a_class_that_is_not_known_still_lends_its_backbone(self, tmp_path):
+    def test_the_backbone_of_an_unknown_class_loads(self, tmp_path):
         transformers.BertForMultipleChoice(tiny_config("bert")).save_pretrained(tmp_path)
         assert load_backbone(tmp_path).unused == (
             "bert.pooler.dense.bias",
@@ -376,7 +376,7 @@ class TestPluggingANewHeadOn:
             "classifier.weight",
         )
 
-    def plug(self, folder, head):
+    def attach(self, folder, head):
         backbone = load_backbone(folder).network.backbone
         network = Network(backbone, head(backbone))
         before = {name: p.clone() for name, p in network.head.named_parameters()}
@@ -385,36 +385,36 @@ class TestPluggingANewHeadOn:
             assert torch.equal(p, before[name]) != (name in report.loaded)
         return report
 
-    def test_the_pooler_comes_along_and_the_classifier_is_new(self, tmp_path):
+    def test_the_pooler_is_loaded_and_the_classifier_is_new(self, tmp_path):
         published("BertForSequenceClassification").save_pretrained(tmp_path)
-        report = self.plug(tmp_path, lambda b: SequenceHead(b.config, len(LABELS)))
+        report = self.attach(tmp_path, lambda b: SequenceHead(b.config, len(LABELS)))
         assert report.loaded == ("pooler.dense.weight", "pooler.dense.bias")
         assert report.new == ("classifier.weight", "classifier.bias")
 
-    def test_without_a_pooler_all_is_new(self, tmp_path):
+    def test_without_a_stored_pooler_the_whole_head_is_new(self, tmp_path):
         published("BertForMaskedLM").save_pretrained(tmp_path)
-        report = self.plug(tmp_path, lambda b: SequenceHead(b.config, 2))
+        report = self.attach(tmp_path, lambda b: SequenceHead(b.config, 2))
         assert report.loaded == ()
         assert len(report.new) == 4
 
-    def test_a_label_head_is_new_even_where_one_of_its_shape_is_there(self, tmp_path):
+    def test_a_classifier_over_labels_is_new_even_if_one_of_its_shape_is_stored(self, tmp_path):
         published("GPT2ForTokenClassification").save_pretrained(tmp_path)
-        report = self.plug(tmp_path, lambda b: TokenHead(b.config, len(LABELS)))
+        report = self.attach(tmp_path, lambda b: TokenHead(b.config, len(LABELS)))
         assert report == type(report)(loaded=(), new=("classifier.weight", "classifier.bias"))
 
-    def test_heads_that_mean_the_same_everywhere_are_taken_over(self, tmp_path):
+    def test_span_and_language_modeling_heads_are_loaded(self, tmp_path):
         published("BertForQuestionAnswering").save_pretrained(tmp_path / "qa")
-        assert self.plug(tmp_path / "qa", lambda b: SpanHead(b.config)).new == ()
+        assert self.attach(tmp_path / "qa", lambda b: SpanHead(b.config)).new == ()
         published("BertForPreTraining").save_pretrained(tmp_path / "lm")
-        report = self.plug(tmp_path / "lm", language_model_head)
+        report = self.attach(tmp_path / "lm", language_model_head)
         assert report.new == ()
         assert "lm_head.weight" not in report.loaded  # it is the backbone's own
         published("GPT2Model").save_pretrained(tmp_path / "gpt2")
-        assert self.plug(tmp_path / "gpt2", language_model_head) == type(report)((), ())
+        assert self.attach(tmp_path / "gpt2", language_model_head) == type(report)((), ())
 
 
 def change(folder, **fields):
-    """Changes fields of a config.json; None takes one out."""
+    """Changes fields of a config.json; None removes one."""
     path = folder / "config.json"
     config = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
@@ -446,15 +446,15 @@ def shards(folder, missing):
 QUERY = "bert.encoder.layer.1.attention.self.query.weight"
 BROKEN = {
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json"),
-    "config that is no JSON": (lambda f: cut(f / "config.json", 60), r"config\.json, line \d+: not valid JSON"),
-    "config that is no text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "not a text file"),
+    "config that is not JSON": (lambda f: cut(f / "config.json", 60), r"config\.json, line \d+: not valid JSON"),
+    "config that is not text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "not a text file"),
     "config that is a folder": (
         lambda f: ((f / "config.json").unlink(), (f / "config.json").mkdir()),
         "cannot be read",
     ),
-    "config that is a list": (lambda f: (f / "config.json").write_text("[1]"), "list where an object"),
+    "config that is a list": (lambda f: (f / "config.json").write_text("[1]"), "a list instead of an object"),
     "another model": (lambda f: change(f, model_type="roberta"), "model_type 'roberta'.*'bert' and 'gpt2'"),
-    "model type that is no word": (lambda f: change(f, model_type=["bert"]), "model_type .'bert'."),
+    "model type that is not a word": (lambda f: change(f, model_type=["bert"]), "model_type .'bert'."),
     "no model type": (lambda f: change(f, model_type=None, architectures=None), "has no model_type"),
     "unknown class": (lambda f: change(f, architectures=["BertForRanking"]), "does not know.*'BertForRanking'"),
     "broken class": (lambda f: change(f, architectures="BertModel"), "list of class names"),
@@ -471,12 +471,15 @@ BROKEN = {
     ),
     "labels without numbers": (lambda f: change(f, id2label={"a": "b"}), "must map numbers to names"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights"),
-    "an export": (lambda f: (f / "model.safetensors").rename(f / "model.onnx"), "It is an export for other programs"),
+    "an export": (
+        lambda f: (f / "model.safetensors").rename(f / "model.onnx"),
+        "It is an ONNX export for other programs",
+    ),
     "missing tensor": (lambda f: retensor(f, lambda t: t.pop(QUERY)), f"model.safetensors: .*'{QUERY}' is missing"),
     "missing head": (lambda f: retensor(f, lambda t: t.pop("classifier.bias")), "'classifier.bias' is missing"),
     "misshapen tensor": (
         lambda f: retensor(f, lambda t: t.update({QUERY: torch.zeros(8, 9)})),
-        rf"'{QUERY}' has the shape \(8, 9\); config.json means \(8, 8\)",
+        rf"'{QUERY}' has the shape \(8, 9\); config.json requires \(8, 8\)",
     ),
     "too few words": (
         lambda f: change(f, vocab_size=30),
@@ -489,7 +492,7 @@ BROKEN = {
     ),
     "whole numbers": (
         lambda f: retensor(f, lambda t: t.update({QUERY: torch.zeros(8, 8, dtype=torch.int8)})),
-        "holds torch.int8 numbers: quantised",
+        "holds torch.int8 numbers: quantized",
     ),
     "cut safetensors": (lambda f: cut(f / "model.safetensors", 2000), "model.safetensors is damaged or cut off"),
     "empty safetensors": (lambda f: cut(f / "model.safetensors", 0), "model.safetensors is damaged or cut off"),
@@ -498,7 +501,7 @@ BROKEN = {
         "git lfs pull",
     ),
     "bin that would run code": (lambda f: as_bin(f, torch.nn.Linear(2, 2)), "could run code.*model.safetensors"),
-    "bin of something else": (lambda f: as_bin(f, [1, 2]), "no plain table of tensors"),
+    "bin of something else": (lambda f: as_bin(f, [1, 2]), "not a table of tensors"),
     "cut bin": (lambda f: (as_bin(f, {"a": torch.ones(99)}), cut(f / "pytorch_model.bin", 700)), "damaged or cut off"),
     "empty bin": (lambda f: (as_bin(f, {}), cut(f / "pytorch_model.bin", 0)), "damaged or cut off.*it is empty"),
     "missing shard": (
@@ -525,7 +528,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("breaks", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_folder_is_named_in_one_line_with_a_way_out(breaks, message, tmp_path):
+def test_a_broken_folder_is_reported_in_one_line_with_its_path(breaks, message, tmp_path):
     published().save_pretrained(tmp_path)
     breaks(tmp_path)
     with pytest.raises(HeadwayError, match=message) as caught:
@@ -534,14 +537,14 @@ def test_a_broken_folder_is_named_in_one_line_with_a_way_out(breaks, message, tm
     assert "\n" not in str(caught.value)
 
 
-def test_a_tied_copy_that_differs_is_refused(tmp_path):
+def test_a_tied_matrix_that_differs_from_the_embedding_is_refused(tmp_path):
     published("GPT2LMHeadModel").save_pretrained(tmp_path)
     retensor(tmp_path, lambda t: t.update({"lm_head.weight": torch.zeros(31, 8)}))
     with pytest.raises(HeadwayError, match=r"'lm_head.weight' differs.*\"tie_word_embeddings\": false"):
         load_checkpoint(tmp_path)
 
 
-def test_part_of_the_backbone_missing_is_an_error_without_a_head_too(tmp_path):
+def test_a_missing_backbone_tensor_is_an_error_without_a_head_too(tmp_path):
     published("BertForMaskedLM").save_pretrained(tmp_path)
     retensor(tmp_path, lambda t: t.pop(QUERY))
     with pytest.raises(HeadwayError, match=QUERY):
@@ -559,7 +562,7 @@ def test_tensors_of_other_heads_are_reported(tmp_path):
     )
 
 
-def test_a_head_of_our_own_has_no_published_class(tmp_path):
+def test_an_unknown_head_has_no_published_class(tmp_path):
     network = own_network("GPT2Model")
     network.head = torch.nn.Linear(8, 2)
     with pytest.raises(ValueError, match="no published class for Linear"):
@@ -567,7 +570,7 @@ def test_a_head_of_our_own_has_no_published_class(tmp_path):
     assert load_head(network, tmp_path).new == ("weight", "bias")
 
 
-def test_labels_that_do_not_fit_the_head_are_not_written(tmp_path):
+def test_a_wrong_number_of_labels_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="2 labels for 5 outputs"):
         save_checkpoint(tmp_path, own_network("GPT2ForTokenClassification"), labels=["a", "b"])
 
@@ -592,7 +595,7 @@ except HeadwayError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
-def test_a_full_disk_is_said_and_leaves_the_old_model_in_place(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_the_old_model_unchanged(tmp_path):
     with atomic_folder(tmp_path / "model") as folder:
         save_checkpoint(folder, own_network("BertModel"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
@@ -603,24 +606,24 @@ def test_a_full_disk_is_said_and_leaves_the_old_model_in_place(tmp_path):
 
 
 @pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
-def test_a_file_in_the_place_of_a_folder_is_said(whole, tmp_path):
+def test_a_file_in_the_way_of_a_folder_is_reported(whole, tmp_path):
     (tmp_path / "notes").write_text("mine")
     for below in ("model", "deeper/model"):
         with pytest.raises(HeadwayError, match="cannot be written"), whole(tmp_path / "notes" / below):
-            pytest.fail("it was begun")
+            pytest.fail("writing started")
 
 
-class TestFindingAModel:
-    def test_a_folder_is_itself(self, tmp_path, monkeypatch):
+class TestFindFolder:
+    def test_a_folder_is_returned_as_given(self, tmp_path, monkeypatch):
         assert find_folder(tmp_path) == tmp_path
         monkeypatch.setenv("HOME", str(tmp_path.parent))
         assert find_folder(f"~/{tmp_path.name}") == tmp_path
 
-    def test_a_text_in_its_place_is_said(self):
+    def test_a_text_instead_of_a_path_is_reported(self):
         with pytest.raises(HeadwayError, match="so long a name"):
             find_folder("a lovely film, " * 20)
 
-    def test_a_built_in_name_is_its_folder(self, tmp_path, monkeypatch):
+    def test_a_built_in_name_gives_its_folder(self, tmp_path, monkeypatch):
         monkeypatch.setitem(hub.BUILT_IN, "headway-tiny", tmp_path)
         assert find_folder("headway-tiny") == tmp_path
         with pytest.raises(HeadwayError, match=r"Built in: .*headway-tiny"):
@@ -629,39 +632,39 @@ class TestFindingAModel:
     def test_every_built_in_model_has_a_config(self):
         assert all((folder / "config.json").is_file() for folder in hub.BUILT_IN.values())
 
-    def test_a_file_is_no_folder(self, tmp_path):
+    def test_a_file_instead_of_a_folder_is_reported(self, tmp_path):
         (tmp_path / "config.json").write_text("{}")
-        with pytest.raises(HeadwayError, match="is a file; a model is a folder"):
+        with pytest.raises(HeadwayError, match=r"is a file; a model is a folder with a config\.json"):
             find_folder(tmp_path / "config.json")
 
     @pytest.mark.parametrize("path", ["./nowhere", "/nowhere/at/all", "../up", "a/b/c"])
-    def test_a_path_that_is_not_there_is_named(self, path):
+    def test_a_missing_path_is_named(self, path):
         with pytest.raises(HeadwayError, match=f"no model folder {path.removeprefix('./')}"):
             find_folder(path)
 
-    @pytest.mark.parametrize("name", ["bert-base-uncasedd", "somebody/some-bert", "runs/reviews"])
-    def test_a_name_that_cannot_be_had_offline_says_where_was_looked(self, name, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("name", ["bert-base-uncasedd", "someone/some-bert", "runs/reviews"])
+    def test_an_unknown_name_offline_says_where_it_was_looked_for(self, name, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(HeadwayError, match=f"'{name}'.*{tmp_path / name}.*HF_HUB_OFFLINE.*not downloaded before"):
             find_folder(name)
 
-    def test_a_name_that_the_hub_cannot_have_is_refused(self):
+    def test_an_invalid_hub_id_is_refused(self):
         with pytest.raises(HeadwayError, match=r"the hub says: Cannot have -- or .. in repo_id: 'a--b/model'"):
             find_folder("a--b/model")
 
-    def test_what_was_downloaded_before_is_used_offline(self, tmp_path, monkeypatch):
+    def test_a_downloaded_model_is_used_offline(self, tmp_path, monkeypatch):
         from huggingface_hub import constants
 
-        repository = tmp_path / "models--somebody--some-bert"
+        repository = tmp_path / "models--someone--some-bert"
         snapshot = repository / "snapshots" / ("0" * 40)
         published().save_pretrained(snapshot)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text("0" * 40)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-        assert load_checkpoint("somebody/some-bert").labels == LABELS
+        assert load_checkpoint("someone/some-bert").labels == LABELS
 
 
-def test_whoever_may_read_the_configuration_may_read_the_weights(tmp_path):
+def test_weights_have_the_permissions_of_the_configuration(tmp_path):
     save_checkpoint(tmp_path, Network(Bert(BertConfig(hidden_size=8, num_layers=1, num_heads=2, vocab_size=9))))
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes["model.safetensors"] == modes["config.json"]

@@ -1,4 +1,4 @@
-"""Models by their hub id, against a hub on this computer: what is downloaded, kept, refused and mended."""
+"""Models by their hub id, with a hub on this computer: what is downloaded, cached, refused and resumed."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json"}
 
 @pytest.fixture(scope="module")
 def model(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT that finds people, as someone publishes it."""
+    """A published tiny BERT that finds people."""
     folder = tmp_path_factory.mktemp("tiny-ner")
     shutil.copytree(wordpiece_folder, folder, dirs_exist_ok=True)
     torch.manual_seed(0)
@@ -38,7 +38,7 @@ def model(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def files(model: Path) -> dict[str, bytes]:
-    """The model's files, to be changed."""
+    """The model's files, for changes."""
     return {path.name: path.read_bytes() for path in model.iterdir()}
 
 
@@ -51,18 +51,18 @@ def patched_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
 
 @pytest.fixture
 def hub(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]) -> FakeHub:
-    """An empty hub, which this process uses, with an empty cache."""
+    """An empty hub for this process, with an empty cache."""
     return patched_hub[0]
 
 
 @pytest.fixture
 def offline(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]):
-    """Call it, and the network is not to be used any more."""
+    """Forbids the use of the network when called."""
     return lambda: patched_hub[1].setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 def refused(name: str, *parts: object) -> None:
-    """Loading ends in one line that holds every part."""
+    """Asserts that loading fails with one line that contains every part."""
     with pytest.raises(HeadwayError) as caught:
         load_checkpoint(name)
     text = str(caught.value)
@@ -71,13 +71,13 @@ def refused(name: str, *parts: object) -> None:
 
 
 def is_loaded(name: str, model: Path) -> bool:
-    """Whether the hub's model has the weights of the one in the folder."""
+    """Whether the hub's model has the weights of the folder's."""
     loaded, expected = (load_checkpoint(one).network.state_dict() for one in (name, model))
     return all(torch.equal(loaded[key], expected[key]) for key in expected)
 
 
 def in_shards(tensors: dict[str, torch.Tensor], folder: Path, suffix: str) -> dict[str, bytes]:
-    """The tensors in two files and their index, as large models are published."""
+    """The tensors in two files and their index, like published large models."""
     names = sorted(tensors)
     stem = "model" if suffix == "safetensors" else "pytorch_model"
     parts = {f"{stem}-0000{i + 1}-of-00002.{suffix}": names[i::2] for i in range(2)}
@@ -96,19 +96,19 @@ def in_shards(tensors: dict[str, torch.Tensor], folder: Path, suffix: str) -> di
 def test_only_what_is_needed_is_downloaded(hub, model, files):
     others = ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "onnx/model.onnx", "onnx/config.json"]
     others += ["README.md", "training_args.bin", "coreml/model.safetensors", "optimizer.pt"]
-    hub.publish(NAME, files | dict.fromkeys(others, b"not for us"))
+    hub.publish(NAME, files | dict.fromkeys(others, b"not needed"))
     assert is_loaded(NAME, model)
     assert hub.downloaded() == sorted({"config.json", "model.safetensors", *TOKENIZER_FILES})
     assert load_checkpoint(NAME).labels == tuple(LABELS)
 
 
-def test_the_tokenizer_comes_along(hub, model, files):
+def test_the_tokenizer_is_downloaded_too(hub, model, files):
     hub.publish(NAME, files)
     text = "Ada Lovelace lived in London"
     assert Tokenizer.load(find_folder(NAME)).encode(text) == Tokenizer.load(model).encode(text)
 
 
-def test_an_old_model_has_only_a_vocabulary_and_a_bin(hub, model, files):
+def test_an_old_model_with_only_a_vocabulary_and_a_bin_loads(hub, model, files):
     vocabulary = json.loads(files["tokenizer.json"])["model"]["vocab"]
     tensors = load_file(model / "model.safetensors")
     torch.save(tensors, hub_file := Path("pytorch_model.bin"))
@@ -122,7 +122,7 @@ def test_an_old_model_has_only_a_vocabulary_and_a_bin(hub, model, files):
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_shards_come_together_even_after_a_download_that_broke_off_between_them(hub, model, files, tmp_path, suffix):
+def test_shards_are_complete_after_a_download_was_interrupted_between_them(hub, model, files, tmp_path, suffix):
     whole = load_file(model / "model.safetensors")
     del files["model.safetensors"]
     shards = in_shards(whole, tmp_path, suffix)
@@ -137,23 +137,23 @@ def test_shards_come_together_even_after_a_download_that_broke_off_between_them(
     assert "config.json" not in hub.downloaded()
 
 
-def test_a_model_of_another_kind_is_refused_before_its_weights_are_downloaded(hub, files):
+def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(hub, files):
     hub.publish(NAME, files | {"config.json": b'{"model_type": "llama"}'})
     refused(NAME, "config.json", "model_type 'llama'", "Choose a BERT or GPT-2 model")
     assert "model.safetensors" not in hub.downloaded()
 
 
-def test_a_repository_without_a_configuration_is_no_model(hub, files):
+def test_a_repository_without_a_configuration_is_refused(hub, files):
     del files["config.json"]
     hub.publish(NAME, files)
     refused(NAME, repr(NAME), "no config.json", "Choose another model")
     assert "model.safetensors" not in hub.downloaded()
 
 
-# What is kept
+# What is cached
 
 
-def test_what_was_downloaded_is_not_downloaded_again(hub, model, files):
+def test_nothing_is_downloaded_twice(hub, model, files):
     hub.publish(NAME, files)
     find_folder(NAME)
     hub.requests.clear()
@@ -161,7 +161,7 @@ def test_what_was_downloaded_is_not_downloaded_again(hub, model, files):
     assert hub.downloaded() == []
 
 
-@pytest.mark.parametrize("trouble", ["down", "offline", "out of order", "taken away"])
+@pytest.mark.parametrize("trouble", ["down", "offline", "failing", "deleted"])
 def test_a_downloaded_model_loads_without_the_hub(hub, model, files, offline, trouble):
     hub.publish(NAME, files)
     find_folder(NAME)
@@ -170,7 +170,7 @@ def test_a_downloaded_model_loads_without_the_hub(hub, model, files, offline, tr
     elif trouble == "offline":
         hub.requests.clear()
         offline()
-    elif trouble == "out of order":
+    elif trouble == "failing":
         hub.broken = 503
     else:
         hub.repositories.clear()
@@ -181,7 +181,7 @@ def test_a_downloaded_model_loads_without_the_hub(hub, model, files, offline, tr
         hub.start()
 
 
-def test_the_newest_commit_is_taken_whole_and_kept(hub, model, files, tmp_path):
+def test_the_newest_commit_is_downloaded_and_cached(hub, model, files, tmp_path):
     first = hub.publish(NAME, files)
     assert find_folder(NAME).name == first
     changed = {name: tensor + 1 for name, tensor in load_file(model / "model.safetensors").items()}
@@ -200,23 +200,23 @@ def test_the_newest_commit_is_taken_whole_and_kept(hub, model, files, tmp_path):
 # What is refused
 
 
-def test_a_name_that_the_hub_does_not_have_is_named(hub, tmp_path):
+def test_an_unknown_name_is_reported(hub, tmp_path):
     refused(NAME, repr(NAME), f"no folder {tmp_path / NAME}", f"no {hub.url}/{NAME}", "Check the spelling", "HF_TOKEN")
 
 
-def test_a_gated_model_says_where_to_ask(hub, model):
+def test_the_error_of_a_gated_model_names_its_page(hub, model):
     hub.publish(NAME, model, gated=True)
     refused(NAME, repr(NAME), "gated", f"Accept its conditions at {hub.url}/{NAME}", "HF_TOKEN", "hf auth login")
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_the_hub_does_not_take_is_said(hub, model, monkeypatch, status):
+def test_a_refused_token_is_reported(hub, model, monkeypatch, status):
     hub.publish(NAME, model)
     hub.broken = status
     refused(NAME, f"{hub.url}/{NAME}", str(status), "Check HF_TOKEN")
 
 
-def test_a_model_that_was_never_downloaded_needs_the_hub(hub, model, offline):
+def test_a_model_that_was_not_downloaded_needs_the_hub(hub, model, offline):
     hub.publish(NAME, model)
     hub.broken = 503
     refused(NAME, repr(NAME), f"{hub.url} says: ", "503", "not downloaded before", "with a connection")
@@ -228,7 +228,7 @@ def test_a_model_that_was_never_downloaded_needs_the_hub(hub, model, offline):
 
 
 @pytest.mark.parametrize("cut", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_nothing_of_a_broken_download_is_used_later(hub, model, files, tmp_path, monkeypatch, cut):
+def test_an_incomplete_download_is_not_used(hub, model, files, tmp_path, monkeypatch, cut):
     hub.publish(NAME, files)
     hub.cuts[cut] = len(files[cut]) // 2
     refused(NAME, "The download of", f"{hub.url}/{NAME}", "broke off", "Try again")
@@ -241,20 +241,20 @@ def test_nothing_of_a_broken_download_is_used_later(hub, model, files, tmp_path,
     assert is_loaded(NAME, model)
 
 
-def test_a_connection_that_breaks_once_is_taken_up_again(hub, model, files):
+def test_a_download_resumes_after_a_broken_connection(hub, model, files):
     hub.publish(NAME, files)
     hub.cuts["model.safetensors"] = 1000
     hub.repair = True
     assert is_loaded(NAME, model)
 
 
-def test_a_cache_that_cannot_be_written_is_named(hub, model, tmp_path):
+def test_an_unwritable_cache_is_named(hub, model, tmp_path):
     hub.publish(NAME, model)
-    (tmp_path / "home").write_text("no folder")
+    (tmp_path / "home").write_text("not a folder")
     refused(NAME, repr(NAME), tmp_path / "home" / "hub", "HF_HOME")
 
 
-# In a program of its own, which reads the environment
+# In a separate process, which reads the environment
 
 
 def test_the_command_line_predicts_with_a_model_of_the_hub(model, tmp_path):
@@ -268,7 +268,7 @@ def test_the_command_line_predicts_with_a_model_of_the_hub(model, tmp_path):
         assert hub.downloaded() == sorted({"config.json", "model.safetensors", *TOKENIZER_FILES})
 
 
-def test_the_command_line_refuses_in_one_line_and_loads_offline_what_is_in_the_cache(
+def test_the_command_line_reports_errors_in_one_line_and_loads_from_the_cache_offline(
     hub, model, offline, tmp_path, capsys
 ):
     from headway.ui.cli import main
