@@ -95,7 +95,9 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task
     if name not in tasks:
         return None
     task = tasks[name].from_json(info.get("options", {}))
-    if not checkpoint.architecture.endswith(task.architecture) or checkpoint.labels != task.published["labels"]:
+    labels = task.published["labels"]  # None: they have no names
+    renamed = labels is not None and checkpoint.labels is not None and checkpoint.labels != labels
+    if renamed or not checkpoint.architecture.endswith(task.architecture):
         raise HeadwayError(
             f"{checkpoint.folder / 'headway.json'} and config.json describe different heads or labels. "
             "Copy the model folder again from where it came."

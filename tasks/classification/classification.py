@@ -18,6 +18,7 @@ from ...core.models.heads import SequenceHead
 from ...core.options import option
 from ..base.card_text import CardText
 from ..base.display import DisplayElement
+from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, parse_text
@@ -56,7 +57,7 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(Task):
+class TextClassification(Task[TextExample, Prediction]):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:
@@ -295,6 +296,36 @@ class TextClassification(Task):
         """Moves the scale of numbers into the last layer, so that the network outputs numbers on their own scale."""
         target = self.target
         return self._with(target.rescale(_classifier(network), 0.0, 1.0)) if isinstance(target, Regression) else self
+
+    # -- inspection
+
+    def explainable_outputs(
+        self,
+        outputs: Tensor,
+        features: Features,  # noqa: ARG002
+        words: Sequence[TokenizedWord],  # noqa: ARG002
+    ) -> list[ExplainableOutput]:
+        """The probability of every label, the most likely first; or the number."""
+        if self.problem_type == REGRESSION:
+
+            def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
+                return outputs[0] * self.target_std + self.target_mean
+
+            return [ExplainableOutput("the number", "value", (), value)]
+
+        def probability(label: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
+            def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
+                scaled = outputs / self.temperature
+                return (scaled.softmax(-1) if self.problem_type == SINGLE_LABEL else scaled.sigmoid())[label]
+
+            return measure
+
+        order = outputs.argsort(descending=True).tolist()
+        return [ExplainableOutput(self.labels[label], "probability", (), probability(label)) for label in order]
+
+    def probe_targets(self, features: Features) -> ProbeTargets | None:
+        """The one label of the text."""
+        return ProbeTargets(len(self.labels), [features.target]) if self.problem_type == SINGLE_LABEL else None
 
     # -- model folders
 

@@ -89,7 +89,7 @@ class SimilarityPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class SentenceSimilarity(Task):
+class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     """Gives texts vectors by which their likeness can be told.
 
     Args:

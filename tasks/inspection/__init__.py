@@ -4,9 +4,9 @@ Everything here comes back as frozen dataclasses, which the page of `headway ins
 """
 
 from .attention import AttentionView, HeadFigures, view_attention
-from .attribution import Attribution, Output, choose_output, integrated_gradients, leave_one_out, outputs_of
+from .attribution import Attribution, choose_output, integrated_gradients, leave_one_out, outputs_of
 from .lens import LayerSays, LensView, view_lens, view_next_tokens
-from .opened import Inspected, Reading, Token, Word, open_model
+from .opened import Inspected, Reading, Token, open_model
 from .parameters import Matrix, Need, Parameters, count_parameters
 from .probing import LayerScore, Probed, ProbeResult, probe
 from .switches import Ranking, Switch, SwitchedOff, rank_switches, switched_off
@@ -21,7 +21,6 @@ __all__ = [
     "LensView",
     "Matrix",
     "Need",
-    "Output",
     "Parameters",
     "ProbeResult",
     "Probed",
@@ -30,7 +29,6 @@ __all__ = [
     "Switch",
     "SwitchedOff",
     "Token",
-    "Word",
     "choose_output",
     "count_parameters",
     "integrated_gradients",

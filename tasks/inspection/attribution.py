@@ -9,10 +9,10 @@ the model again about the sequence without the word.
 Shapes: n tokens of the sequence, S points on the path, C hidden size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,30 +20,17 @@ from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
 from ...core.models.packing import PackedBatch
-from ..classification.classification import TextClassification
+from .. import TASKS
+from ..base.explanation import ExplainableOutput, TokenizedWord
+from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS
-from ..data.labels import REGRESSION, SINGLE_LABEL
-from ..question_answering.answer_spans import Window
-from ..question_answering.question_answering import QuestionAnswering
-from ..tagging.tag_schemes import plain_labels
-from ..tagging.tagging import TokenClassification
-from .opened import Inspected, Reading, Token, Word
+from .opened import Inspected, Reading, Token
 
 POINTS = (16, 48, 144)  # on the path: more of them only where completeness asks for it
 TOLERANCE = 0.01  # by how much of the output's change the shares may miss it, before more points are taken
 PAD = "[PAD]"
 
 Method = Literal["integrated gradients", "leaving one out"]
-
-
-@dataclass(frozen=True)
-class Output:
-    """One number among a model's outputs that stands for an answer."""
-
-    name: str  # "positive", "PER: Ada Lovelace", "in London"
-    unit: str  # what the number is: "probability", "value"
-    tokens: tuple[int, ...]  # that are the answer, and so cannot be left out
-    measure: Callable[[Tensor, Sequence[int]], Tensor]  # outputs and the positions that are left -> the number
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ class Attribution:
     unit: str
     value: float  # of the whole text
     tokens: tuple[Token, ...]
-    words: tuple[Word, ...]
+    words: tuple[TokenizedWord, ...]
     by_token: tuple[float, ...] | None  # None where words are asked for as a whole
     by_word: tuple[float | None, ...]  # None for a word that is the answer itself
     blank: float | None = None  # the number of the blank text, where there is one
@@ -63,26 +50,26 @@ class Attribution:
     points: int | None = None  # on the path
 
 
-def outputs_of(inspected: Inspected, reading: Reading) -> list[Output]:
-    """What can be explained about a text, the model's own answer first.
+def outputs_of(inspected: Inspected, reading: Reading) -> list[ExplainableOutput]:
+    """The numbers that the words of a text can be attributed to, the model's own prediction first.
 
     Raises:
-        HeadwayError: the model answers nothing of the kind.
+        HeadwayError: the model's task has no such output.
     """
     task = inspected.task
-    if isinstance(task, TextClassification):
-        return _labels(task, _logits(inspected, reading))
-    if isinstance(task, TokenClassification):
-        return _tags(task, reading, _logits(inspected, reading))
-    if isinstance(task, QuestionAnswering):
-        return _answers(task, reading, _logits(inspected, reading))
-    raise HeadwayError(
-        f"{inspected.name} has no head for text-classification, token-classification or question-answering, so there "
-        "is no answer whose words could be told. Train one on it (headway train)."
-    )
+    outputs: list[ExplainableOutput] = []
+    if task is not None:
+        outputs = task.explainable_outputs(_outputs(inspected, reading), reading.features, reading.words)
+    if not outputs:
+        names = [one.name for one in TASKS.values() if one.explainable_outputs is not Task.explainable_outputs]
+        raise HeadwayError(
+            f"{inspected.name} has no head for {', '.join(names[:-1])} or {names[-1]}, so there is no prediction to "
+            "attribute to words. Train one on it (headway train)."
+        )
+    return outputs
 
 
-def choose_output(outputs: Sequence[Output], name: str | None) -> Output:
+def choose_output(outputs: Sequence[ExplainableOutput], name: str | None) -> ExplainableOutput:
     """The output with a name; the model's own answer without one.
 
     Raises:
@@ -98,94 +85,16 @@ def choose_output(outputs: Sequence[Output], name: str | None) -> Output:
 
 
 @torch.inference_mode()
-def _logits(inspected: Inspected, reading: Reading) -> Tensor:
-    """The network's outputs for the sequence: (N,), or (n, N) where there is a row a token."""
+def _outputs(inspected: Inspected, reading: Reading) -> Tensor:
+    """The network's outputs for the sequence: (N,), or (n, N) if there is a row per token."""
     outputs = inspected.network(inspected.pack([reading])).float().cpu()
     return outputs if inspected.task is not None and inspected.task.per_token else outputs[0]
-
-
-def _labels(task: TextClassification, logits: Tensor) -> list[Output]:
-    """Every label's probability, the likeliest first; or the number."""
-    if task.problem_type == REGRESSION:
-
-        def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
-            return outputs[0] * task.target_std + task.target_mean
-
-        return [Output("the number", "value", (), value)]
-
-    def probability(label: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
-            scaled = outputs / task.temperature
-            return (scaled.softmax(-1) if task.problem_type == SINGLE_LABEL else scaled.sigmoid())[label]
-
-        return measure
-
-    order = logits.argsort(descending=True).tolist()
-    return [Output(task.labels[label], "probability", (), probability(label)) for label in order]
-
-
-def _tags(task: TokenClassification, reading: Reading, logits: Tensor) -> list[Output]:
-    """Every entity that is found, then the tag of every word."""
-    window: Any = reading.features.metadata
-    (prediction,) = task.decode([logits], [reading.features])
-    names = plain_labels(task.labels, task.scheme)
-    position = dict(zip(window.words, window.positions, strict=True))
-    example = window.example
-    starts = example.starts
-
-    def mean(chances: Sequence[tuple[int, list[int]]]) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:
-            found = [outputs[kept.index(token)].softmax(-1)[columns].sum() for token, columns in chances]
-            return torch.stack(found).mean()
-
-        return measure
-
-    def output(name: str, words: Sequence[int]) -> Output:
-        chances = [
-            (position[word], [i for i, tag in enumerate(names) if tag == prediction.tags[word]]) for word in words
-        ]
-        places = [(starts[word], starts[word] + len(example.words[word])) for word in words]
-        inside = [one for one in reading.words if any(start <= one.start < end for start, end in places)]
-        tokens = tuple(token for one in inside for token in one.tokens)
-        return Output(name, "probability", tokens, mean(chances))
-
-    found = []
-    for entity in prediction.entities:
-        words = [word for word in position if entity.start <= starts[word] < entity.end]
-        if words:
-            found.append(output(f"{entity.label}: {entity.text}", words))
-    return found + [output(f"{prediction.tags[word]}: {example.words[word]}", [word]) for word in position]
-
-
-def _answers(task: QuestionAnswering, reading: Reading, logits: Tensor) -> list[Output]:
-    """The answer, its alternatives, and no answer: the chance that it starts and ends there, as training has it."""
-    window: Window = reading.features.metadata
-    (prediction,) = task.decode([logits], [reading.features])
-    passage = window.passage
-
-    def between(first: int, last: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
-        def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:
-            starts, ends = outputs.softmax(0).unbind(-1)
-            return starts[kept.index(first)] * ends[kept.index(last)]
-
-        return measure
-
-    found = []
-    for span in prediction.alternatives:
-        tokens = passage.tokens_of(span.start, span.end)
-        places = tuple(window.first + token - window.part.start for token in tokens)
-        if places:
-            found.append(Output(span.text, "probability", places, between(places[0], places[-1])))
-    if task.knows_none:
-        none = Output("no answer", "probability", (window.none,), between(window.none, window.none))
-        found.insert(0 if prediction.answer is None else len(found), none)
-    return found
 
 
 # Integrated gradients.
 
 
-def integrated_gradients(inspected: Inspected, reading: Reading, output: Output) -> Attribution:
+def integrated_gradients(inspected: Inspected, reading: Reading, output: ExplainableOutput) -> Attribution:
     """What each token adds to an answer's number on the way from a blank text to the text."""
     blank, whole = _ends_of_path(inspected, reading)
     with torch.no_grad():
@@ -233,7 +142,7 @@ def _ends_of_path(inspected: Inspected, reading: Reading) -> tuple[Tensor, Tenso
 
 
 def _mean_gradient(
-    inspected: Inspected, reading: Reading, output: Output, blank: Tensor, whole: Tensor, points: int
+    inspected: Inspected, reading: Reading, output: ExplainableOutput, blank: Tensor, whole: Tensor, points: int
 ) -> Tensor:
     """The mean over the path of the number's gradient, (n, C), by the quadrature of Gauss and Legendre."""
     nodes, shares = np.polynomial.legendre.leggauss(points)
@@ -250,7 +159,9 @@ def _mean_gradient(
     return total
 
 
-def _measure_embedded(inspected: Inspected, reading: Reading, output: Output, embedded: Tensor) -> list[Tensor]:
+def _measure_embedded(
+    inspected: Inspected, reading: Reading, output: ExplainableOutput, embedded: Tensor
+) -> list[Tensor]:
     """The answer's number where the sequence has these token embeddings instead of its own, (S, n, C) -> S."""
     count = len(embedded)
     batch = PackedBatch.pack([reading.input_ids] * count, [reading.features.segment_ids] * count)
@@ -279,7 +190,7 @@ def _by_sequence(inspected: Inspected, batch: PackedBatch, outputs: Tensor) -> S
 
 
 @torch.inference_mode()
-def leave_one_out(inspected: Inspected, reading: Reading, output: Output) -> Attribution:
+def leave_one_out(inspected: Inspected, reading: Reading, output: ExplainableOutput) -> Attribution:
     """By how much an answer's number falls when a word is left out; None for the words of the answer itself."""
     everything = list(range(len(reading.input_ids)))
     left_out = [
@@ -299,7 +210,7 @@ def leave_one_out(inspected: Inspected, reading: Reading, output: Output) -> Att
 
 
 def _measure_kept(
-    inspected: Inspected, reading: Reading, output: Output, sequences: Sequence[list[int]]
+    inspected: Inspected, reading: Reading, output: ExplainableOutput, sequences: Sequence[list[int]]
 ) -> list[float]:
     """The answer's number for the sequence with only some of its positions left."""
     ids, segments = reading.input_ids, reading.features.segment_ids

@@ -28,14 +28,16 @@ from ...core.models.packing import PackedBatch
 from ...core.tokenizers.text_stream import token_bytes
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
+from .. import TASKS
+from ..base.explanation import TokenizedWord
 from ..base.model import TaskModel
 from ..base.task import Task
-from ..classification.classification import TextClassification
 from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.features import Features
 from ..data.rows import Table
-from ..tagging.tagged_rows import TaggedExample
+
+PLAIN_FIELDS = (Field("text", "Text"), Field("pair", "Second text", required=False))  # if there is no task
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,6 @@ class Token:
     word: int | None  # which of the sequence's words it belongs to; None for a special token
 
 
-@dataclass(frozen=True)
-class Word:
-    """One word of a sequence, as the tokenizer cuts them."""
-
-    text: str
-    part: int
-    start: int  # texts[part][start:end]
-    end: int
-    tokens: tuple[int, ...]  # positions in the sequence
-
-
 @dataclass(frozen=True, eq=False)
 class Reading:
     """A text, or a pair of texts, as the sequence that a model reads."""
@@ -67,7 +58,7 @@ class Reading:
     texts: tuple[str, ...]
     features: Features
     tokens: tuple[Token, ...]
-    words: tuple[Word, ...]
+    words: tuple[TokenizedWord, ...]
 
     @property
     def input_ids(self) -> list[int]:
@@ -103,7 +94,7 @@ class Inspected:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The texts that it reads."""
-        return TextClassification.inputs if self.task is None else self.task.fields
+        return PLAIN_FIELDS if self.task is None else self.task.fields
 
     @property
     def device(self) -> torch.device:
@@ -138,9 +129,9 @@ class Inspected:
         table = Table("the texts given", "rows", names, True, [dict(given)], [1])
         (example,) = task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
         (features,) = replace(task, long_texts="cut").encode([example], self.tokenizer, self.model.limit)
-        if isinstance(example, TaggedExample):
-            encoding = self.tokenizer.encode_words(example.words)
-            starts = [example.starts[word or 0] for word in encoding.word_ids]
+        if split := task.split_words(example):
+            encoding = self.tokenizer.encode_words([word for word, _ in split])
+            starts = [split[word or 0][1] for word in encoding.word_ids]
             places = [(start + a, start + b) for start, (a, b) in zip(starts, encoding.offsets, strict=True)]
             parts = [(encoding.ids, places, encoding.word_ids)]
         else:
@@ -187,7 +178,9 @@ class Inspected:
                     tokens[first + i] = replace(
                         special[first + i], part=part, start=places[i][0], end=places[i][1], word=len(words)
                     )
-                words.append(Word(texts[part][start:end], part, start, end, tuple(first + i for i in members)))
+                words.append(
+                    TokenizedWord(texts[part][start:end], part, start, end, tuple(first + i for i in members))
+                )
         return Reading(texts, features, tuple(tokens), tuple(words))
 
     def _check(self, ids: Sequence[int]) -> None:
@@ -241,8 +234,6 @@ def open_model(name: str | Path) -> Inspected:
     Raises:
         HeadwayError: there is no such model, or it cannot be read.
     """
-    from .. import TASKS
-
     folder = find_folder(name)
     raw, config = read_config(folder)
     published = published_class(folder, raw, model_of(config))

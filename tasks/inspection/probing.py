@@ -11,7 +11,7 @@ Shapes: L layers and the embeddings below them, C hidden size, R rows (texts or 
 
 import statistics
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,13 @@ from ...core.models.heads import Backbone
 from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
+from .. import TASKS
+from ..base.explanation import ProbeTargets
 from ..base.task import Task
-from ..classification.classification import TextClassification
-from ..classification.predictions import LabelPrediction
-from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens
-from ..data.labels import SINGLE_LABEL
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens, pack
 from ..data.read import read_table
 from ..data.rows import Table
 from ..data.split import split_rows
-from ..tagging.predictions import EntitiesPrediction
-from ..tagging.tag_schemes import plain_labels
-from ..tagging.tagged_rows import WORD_COLUMNS, column_named
-from ..tagging.tagging import TokenClassification
 
 HELD_OUT = 0.2  # of the rows, which measure the probe
 INVERSE_PENALTY = 1.0  # scikit-learn's C, on standardised vectors
@@ -97,88 +92,83 @@ def probe(
     name: str | Path,
     data: Any,
     *,
-    task: Task | None = None,
+    task: Task[Any, Any] | None = None,
     columns: Mapping[str, Any] | None = None,
     header: bool | None = None,
     seeds: int = 3,
     most: int | None = 2000,
     pooling: str = "mean",
 ) -> Iterator[Probed | ProbeResult]:
-    """Probes every layer of a model that is not trained for it; the result comes last.
+    """Probes every layer of a model that is not trained for the task; the result comes last.
 
-    Every seed draws anew which four fifths of the examples the probes learn from, and the others measure them.
+    Each seed is another random split: the probes are fitted to four fifths of the examples and evaluated on the rest.
 
     Args:
         name: any model: a folder, a built-in name or a hub id.
         data: labelled rows, as for training.
-        task: TextClassification or TokenClassification; told from the columns if left out.
-        columns: which column holds what, where the guess is to be overruled.
-        header: whether a table's first row names its columns; told from the rows if left out.
-        seeds: how many draws.
-        most: examples at most, drawn with each label's share kept; all if left out.
-        pooling: what a text's vector is: "mean" of its tokens, or that of the token that stands for it ("summary":
-            BERT's first, GPT-2's last).
+        task: text or token classification, or another task with `probe_targets`. Default: inferred from the columns.
+        columns: field name or "label" -> column, where the inferred one is wrong.
+        header: whether the first row of a table names its columns. Default: inferred from the rows.
+        seeds: number of random splits.
+        most: maximum number of examples, sampled in the proportions of their labels; None: all.
+        pooling: the vector of a text: "mean" of its tokens, or "summary": BERT's first token, GPT-2's last.
 
     Raises:
-        HeadwayError: the model or the data cannot be read, or its labels are not one of several.
+        HeadwayError: the model or the data cannot be read, or the data does not give each text or word one label.
     """
     if pooling not in ("mean", "summary"):
         raise HeadwayError(f"--pooling {pooling}: say mean or summary.")
     if seeds < 1:
         raise HeadwayError(f"--seeds {seeds}: at least 1.")
     table = read_table(data, header=header)
-    task, examples, notes = _examples(task, table, columns or {}, most)
+    task, examples, notes = _read_examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)
     backbone, tokenizer = checkpoint.network.backbone, Tokenizer.load(checkpoint.folder)
-    backbone.to(inference_device())
-    windows_by_example = group_windows(
-        task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name)))
-    )
-    if cut := sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example):
+    features = task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name)))
+    if cut := sum(num_truncated_tokens(windows) > 0 for windows in group_windows(features)):
         notes.append(f"{cut} of {len(examples)} texts are cut")
-    rows = _rows(backbone.eval(), task, windows_by_example, pooling)
-    depth = backbone.config.num_layers + 1
-    scores: list[list[float]] = [[] for _ in range(depth + 2)]
-    weights = []
-    metric = ""
+    if task.probe_targets(features[0]) is None:
+        raise HeadwayError(
+            f"{table.source}: a probe predicts one label of several for each text or word. Give other data. "
+            f"What was read: {'; '.join(notes)}."
+        )
+    backbone.to(inference_device()).eval()
+    vectors = _compute_vectors(backbone, task, features, pooling)
+    rounds = []
     for seed in range(seeds):
-        learnt, measured = split_rows([one.stratum for one in examples], HELD_OUT, seed)
-        if not measured:
+        train, test = split_rows([one.stratum for one in examples], HELD_OUT, seed)
+        if not test:
             raise HeadwayError(f"{table.source}: {len(examples)} examples are too few to hold some out. Give more.")
-        split = _Split(rows, learnt, measured)
-        for layer in range(depth):
-            metric, score = _score(task, examples, measured, split, _regress(split, layer, len(task.labels)))
-            scores[layer].append(score)
-            yield Probed(seed, layer, score)
-        chances, mixed = _regress_mix(split, len(task.labels))
-        weights.append(mixed)
-        scores[-2].append(_score(task, examples, measured, split, chances)[1])
-        yield Probed(seed, None, scores[-2][-1])
-        scores[-1].append(_score(task, examples, measured, split, _commonest(split, len(task.labels)))[1])
-    yield ProbeResult(
-        task.name,
-        metric,
-        tuple(LayerScore(layer, tuple(scores[layer])) for layer in range(depth)),
-        LayerScore(None, tuple(scores[-2])),
-        tuple(torch.stack(weights).mean(0).tolist()),
-        LayerScore(None, tuple(scores[-1])),
-        len(examples),
+        split = _Split(task, examples, vectors, train, test)
+        rounds.append((yield from _probe_split(split, seed)))
+    yield _summarize(task.name, rounds, len(examples), notes)
+
+
+def _summarize(task: str, rounds: "Sequence[_Round]", examples: int, notes: Sequence[str]) -> ProbeResult:
+    layers = (tuple(one.layers[i] for one in rounds) for i in range(len(rounds[0].layers)))
+    return ProbeResult(
+        task,
+        rounds[0].metric,
+        tuple(LayerScore(i, scores) for i, scores in enumerate(layers)),
+        LayerScore(None, tuple(one.mix for one in rounds)),
+        tuple(torch.stack([one.weights for one in rounds]).mean(0).tolist()),
+        LayerScore(None, tuple(one.commonest for one in rounds)),
+        examples,
         tuple(notes),
     )
 
 
-def _examples(
-    task: Task | None, table: Table, chosen: Mapping[str, Any], most: int | None
-) -> tuple[TextClassification | TokenClassification, list[Any], list[str]]:
-    """The task with its labels, and the examples that are looked at."""
+def _read_examples(
+    task: Task[Any, Any] | None, table: Table, chosen: Mapping[str, Any], most: int | None
+) -> tuple[Task[Any, Any], list[Any], list[str]]:
+    """The task with its labels, the examples, and what was inferred."""
+    probed = {name: one for name, one in TASKS.items() if one.probe_targets is not Task.probe_targets}
     if task is None:
-        task = TextClassification() if column_named(table, WORD_COLUMNS) is None else TokenClassification()
+        task = next((one for one in probed.values() if one.recognizes(table)), next(iter(probed.values())))()
+    if task.name not in probed:
+        raise HeadwayError(f"{task.name} cannot be probed: say {' or '.join(probed)}.")
     columns = task.columns(table, chosen, need_label=True)
     task, decided = task.infer_labels(table, columns)
-    if not isinstance(task, TextClassification | TokenClassification):
-        raise HeadwayError(f"{task.name} cannot be probed: say text-classification or token-classification.")
-    if isinstance(task, TextClassification) and task.problem_type != SINGLE_LABEL:
-        raise HeadwayError(f"{table.source}: a probe tells one label of several; here {decided[0]}. Give other data.")
     examples = task.examples(table, columns)
     notes = [*columns.notes, *decided]
     if most is not None and most < len(examples):
@@ -192,46 +182,57 @@ def _examples(
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """What the probes learn from and are measured on."""
+class _Vectors:
+    """The inputs and classes of the probes, a row each, and the rows that belong to each of the features."""
 
-    vectors: Tensor  # (R, L + 1, C), fp32 on the CPU
-    labels: Tensor  # (R,)
-    examples: Tensor  # (R,), which example a row is of
-    places: list[int]  # of a row in its example: the word; 0 for a text
+    features: Sequence[Features]
+    targets: list[ProbeTargets]  # of each of the features
+    rows: list[Tensor]  # of each of the features; the windows of a text that is one row share it
+    inputs: Tensor  # (R, L + 1, C), fp32 on the CPU
+    classes: Tensor  # (R,)
+    examples: Tensor  # (R,), the example of each row
+
+
+def _compute_vectors(backbone: Backbone, task: Task[Any, Any], features: Sequence[Features], pooling: str) -> _Vectors:
+    """One row per text, the mean over its windows; or one per token that has a class of its own."""
+    targets = [one for one in map(task.probe_targets, features) if one is not None]
+    pooled = _pool_layers(backbone, features, targets, pooling)
+    windows = torch.tensor([one.example for one in features])  # -> example
+    if targets[0].positions is None:
+        counts = windows.bincount().tolist()
+        inputs = torch.stack([part.mean(0) for part in torch.cat(pooled).split(counts)])
+        classes = dict(zip(windows.tolist(), (one.classes[0] for one in targets), strict=True))
+        rows = list(windows[:, None])
+        return _Vectors(features, targets, rows, inputs, torch.tensor([*classes.values()]), torch.arange(len(inputs)))
+    counts = [len(one.classes) for one in targets]
+    classes = torch.tensor([label for one in targets for label in one.classes])
+    rows = list(torch.arange(len(classes)).split(counts))
+    examples = windows.repeat_interleave(torch.tensor(counts))
+    return _Vectors(features, targets, rows, torch.cat(pooled), classes, examples)
 
 
 @torch.inference_mode()
-def _rows(backbone: Backbone, task: Task, windows_by_example: Sequence[list[Features]], pooling: str) -> _Rows:
-    """A row for each text, the mean of its windows; or for each word that has a tag."""
-    features = [one for windows in windows_by_example for one in windows]
-    found: list[Tensor | None] = [None] * len(features)
-    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
+def _pool_layers(
+    backbone: Backbone, features: Sequence[Features], targets: Sequence[ProbeTargets], pooling: str
+) -> list[Tensor]:
+    """The vectors of each sequence that are probed, (1 or positions, L + 1, C)."""
+    found: dict[int, Tensor] = {}
     device = next(backbone.parameters()).device
-    for indices in plan.by_length():
-        chosen = [features[i] for i in indices]
-        batch = PackedBatch.pack([one.input_ids for one in chosen], [one.segment_ids for one in chosen]).to(device)
+    sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
+    for indices in sampler.by_length():
+        batch = pack([features[i] for i in indices]).to(device)
         for i, states in zip(indices, batch.split(layer_states(backbone, batch).float().cpu()), strict=True):
-            found[i] = _pool(backbone, task, features[i], states, pooling)
-    vectors = [one for one in found if one is not None]
-    if isinstance(task, TextClassification):
-        parts = torch.stack([one[0] for one in vectors]).split([len(windows) for windows in windows_by_example])
-        labels = torch.tensor([windows[0].target for windows in windows_by_example])
-        return _Rows(
-            torch.stack([part.mean(0) for part in parts]),
-            labels,
-            torch.arange(len(windows_by_example)),
-            [0] * len(windows_by_example),
-        )
-    whole = torch.cat(vectors)
-    labels = torch.tensor([target for one in features for target in one.target])
-    examples = torch.tensor([one.example for one in features for _ in one.metadata.words])
-    places = [word for one in features for word in one.metadata.words]
-    return _Rows(whole, labels, examples, places)
+            if targets[i].positions is not None:
+                found[i] = states[targets[i].positions]
+            elif pooling == "mean":
+                found[i] = states.mean(0, keepdim=True)
+            else:
+                found[i] = states[-1:] if isinstance(backbone, GPT2) else states[:1]
+    return [found[i] for i in range(len(features))]
 
 
 def layer_states(backbone: Backbone, batch: PackedBatch) -> Tensor:
-    """What enters the first layer and what each layer makes of it, (T, L + 1, C); GPT-2's last is normed."""
+    """The input of the first layer and the output of every layer, (T, L + 1, C); GPT-2's last is normalized."""
     x = backbone.embed(batch)
     states = [x]
     for block in backbone.blocks:
@@ -242,57 +243,96 @@ def layer_states(backbone: Backbone, batch: PackedBatch) -> Tensor:
     return torch.stack(states, dim=1)
 
 
-def _pool(backbone: Backbone, task: Task, one: Features, states: Tensor, pooling: str) -> Tensor:
-    """The vectors of a sequence that are probed, (n, L + 1, C) -> (1 or words, L + 1, C)."""
-    if not isinstance(task, TextClassification):
-        return states[one.metadata.positions]
-    if pooling == "mean":
-        return states.mean(0, keepdim=True)
-    return states[-1:] if isinstance(backbone, GPT2) else states[:1]
-
-
 # Probes.
 
 
 class _Split:
-    """One draw: the rows of some examples to learn from, standardised, and those of others to measure with."""
+    """One random split: the rows of the training examples, standardized, and those of the test examples."""
 
-    def __init__(self, rows: _Rows, learnt: Sequence[int], measured: Sequence[int]) -> None:
-        known = torch.isin(rows.examples, torch.tensor(learnt)) & (rows.labels >= 0)
-        asked = torch.isin(rows.examples, torch.tensor(measured))
-        train, test = rows.vectors[known], rows.vectors[asked]
-        mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
-        self.train, self.test = (train - mean) / std, (test - mean) / std
-        self.labels = rows.labels[known]
-        self.examples = rows.examples[asked].tolist()
-        self.places = [place for place, wanted in zip(rows.places, asked.tolist(), strict=True) if wanted]
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        examples: Sequence[Any],
+        vectors: _Vectors,
+        train: Sequence[int],
+        test: Sequence[int],
+    ) -> None:
+        self._task, self._vectors = task, vectors
+        self._examples = {i: examples[i] for i in sorted(test)}
+        fitted = torch.isin(vectors.examples, torch.tensor(train)) & (vectors.classes >= 0)
+        self._tested = torch.isin(vectors.examples, torch.tensor(test))
+        inputs = vectors.inputs[fitted]
+        mean, std = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
+        self.train, self.test = (inputs - mean) / std, (vectors.inputs[self._tested] - mean) / std
+        self.classes = vectors.classes[fitted]
+        self.num_classes = vectors.targets[0].num_classes
+
+    def score(self, probabilities: Tensor) -> tuple[str, float]:
+        """The task's first metric for the probabilities of the test rows, (R, K), decoded as outputs of a head."""
+        logits = torch.full((len(self._tested), self.num_classes), -torch.inf)
+        logits[self._tested] = probabilities.log()
+        outputs, features = [], []
+        for one, targets, rows in zip(self._vectors.features, self._vectors.targets, self._vectors.rows, strict=True):
+            if one.example not in self._examples:
+                continue
+            features.append(one)
+            if targets.positions is None:
+                outputs.append(logits[rows[0]])
+            else:
+                outputs.append(torch.zeros(len(one.input_ids), self.num_classes))
+                outputs[-1][targets.positions] = logits[rows]
+        predictions = self._task.decode(outputs, features)
+        return next(iter(self._task.score(predictions, [*self._examples.values()]).items()))
 
 
-def _regress(split: _Split, layer: int, labels: int) -> Tensor:
-    """The probabilities that logistic regression on one layer gives the rows that measure, (R, K)."""
+@dataclass(frozen=True)
+class _Round:
+    """The scores of one split."""
+
+    metric: str
+    layers: list[float]
+    mix: float
+    weights: Tensor  # (L + 1,), of the layers in the mix
+    commonest: float
+
+
+def _probe_split(split: _Split, seed: int) -> Generator[Probed, None, _Round]:
+    """Fits and scores a probe on every layer, one on the mix, and the most common label."""
+    layers = []
+    for layer in range(split.train.shape[1]):
+        layers.append(split.score(_regress(split, layer))[1])
+        yield Probed(seed, layer, layers[-1])
+    probabilities, weights = _regress_mix(split)
+    metric, mix = split.score(probabilities)
+    yield Probed(seed, None, mix)
+    return _Round(metric, layers, mix, weights, split.score(_commonest(split))[1])
+
+
+def _regress(split: _Split, layer: int) -> Tensor:
+    """The probabilities that logistic regression on one layer gives the test rows, (R, K)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    chances = torch.zeros(len(split.test), labels)
-    known = split.labels.unique()
+    probabilities = torch.zeros(len(split.test), split.num_classes)
+    known = split.classes.unique()
     if len(known) == 1:
-        chances[:, known] = 1.0
-        return chances
+        probabilities[:, known] = 1.0
+        return probabilities
     regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MOST_STEPS, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what is left after so many steps moves no figure
-        regression.fit(split.train[:, layer].numpy(), split.labels.numpy())
+        regression.fit(split.train[:, layer].numpy(), split.classes.numpy())
     found = np.asarray(regression.predict_proba(split.test[:, layer].numpy()))
-    chances[:, torch.as_tensor(regression.classes_)] = torch.as_tensor(found, dtype=torch.float)
-    return chances
+    probabilities[:, torch.as_tensor(regression.classes_)] = torch.as_tensor(found, dtype=torch.float)
+    return probabilities
 
 
-def _regress_mix(split: _Split, labels: int) -> tuple[Tensor, Tensor]:
+def _regress_mix(split: _Split) -> tuple[Tensor, Tensor]:
     """The probabilities from a mix of all layers, (R, K), and the mix's weights, (L + 1,)."""
     rows, depth, size = split.train.shape
     mix = torch.zeros(depth, requires_grad=True)
-    weight = torch.zeros(labels, size, requires_grad=True)
-    bias = torch.zeros(labels, requires_grad=True)
+    weight = torch.zeros(split.num_classes, size, requires_grad=True)
+    bias = torch.zeros(split.num_classes, requires_grad=True)
 
     def logits(vectors: Tensor) -> Tensor:
         return F.linear(torch.einsum("rlc,l->rc", vectors, mix.softmax(0)), weight, bias)
@@ -303,7 +343,7 @@ def _regress_mix(split: _Split, labels: int) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()
         penalty = weight.square().sum() / (2 * INVERSE_PENALTY * rows)  # scikit-learn's
         penalty = penalty + MIX_PENALTY * mix.square().sum()
-        loss = F.cross_entropy(logits(split.train), split.labels) + penalty
+        loss = F.cross_entropy(logits(split.train), split.classes) + penalty
         loss.backward()
         return loss
 
@@ -312,33 +352,8 @@ def _regress_mix(split: _Split, labels: int) -> tuple[Tensor, Tensor]:
         return logits(split.test).softmax(-1), mix.softmax(0)
 
 
-def _commonest(split: _Split, labels: int) -> Tensor:
+def _commonest(split: _Split) -> Tensor:
     """Always the most common label."""
-    chances = torch.zeros(len(split.test), labels)
-    chances[:, split.labels.mode().values] = 1.0
-    return chances
-
-
-def _score(
-    task: TextClassification | TokenClassification,
-    examples: Sequence[Any],
-    measured: Sequence[int],
-    split: _Split,
-    chances: Tensor,
-) -> tuple[str, float]:
-    """The task's first figure of the answers that the probabilities give."""
-    chosen = chances.argmax(-1).tolist()
-    predictions: list[Any]
-    if isinstance(task, TextClassification):
-        scores = [dict(zip(task.labels, row, strict=True)) for row in chances.tolist()]
-        pairs = zip(chosen, scores, strict=True)
-        predictions = [LabelPrediction(task.labels[i], row[task.labels[i]], row) for i, row in pairs]
-    else:
-        names = plain_labels(task.labels, task.scheme)
-        tags = {example: ["O"] * len(examples[example].words) for example in measured}
-        for example, place, label in zip(split.examples, split.places, chosen, strict=True):
-            tags[example][place] = names[label]
-        predictions = [
-            EntitiesPrediction((), examples[i].words, tuple(tags[i]), (0.0,) * len(tags[i])) for i in measured
-        ]
-    return next(iter(task.score(predictions, [examples[i] for i in measured]).items()))
+    probabilities = torch.zeros(len(split.test), split.num_classes)
+    probabilities[:, split.classes.mode().values] = 1.0
+    return probabilities

@@ -10,7 +10,6 @@ Shapes: B sequences in a packed batch, S target tokens, V vocabulary.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -64,7 +63,7 @@ class _MaskedText:
 
 
 @dataclass(frozen=True)
-class FillMask(Task):
+class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     """Predicts masked tokens; its training is BERT's pretraining."""
 
     mask_probability: float = option(0.15, "Share of the tokens to predict.")
@@ -96,9 +95,9 @@ class FillMask(Task):
         """Sentences with masks."""
         return "gaps.csv"
 
-    def reset(self) -> Self:
-        """The same task: it infers nothing from data."""
-        return self
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:  # noqa: ARG002
+        """The same task: there are no labels."""
+        return self, []
 
     def row_reader(
         self,
@@ -238,17 +237,27 @@ class FillMask(Task):
 
     def _fill(self, network: nn.Module, features: Sequence[Features]) -> list[FilledMasks]:
         device = next(network.parameters()).device
+        outputs = dict.fromkeys(features, torch.empty(0, 1))
+        for batch in token_batches([one for one in features if one.metadata.positions]):
+            found = network(self.pack(batch).to(device))
+            logits = (found[0] if self.next_sentence else found).float()  # (S, V)
+            counts = [len(one.metadata.positions) for one in batch]
+            outputs.update(zip(batch, logits.split(counts), strict=True))
+        return self.decode([*outputs.values()], features)
+
+    def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
+        """The candidates for the masks.
+
+        Args:
+            outputs: the logits at the masks of each sequence, (masks, V).
+            features: the sequences.
+        """
         texts: dict[int, _MaskedText] = {one.example: one.metadata for one in features}
         found: dict[int, list[tuple[MaskCandidate, ...]]] = {example: [] for example in texts}
-        for batch in token_batches([one for one in features if one.metadata.positions]):
-            outputs = network(self.pack(batch).to(device))
-            logits = (outputs[0] if self.next_sentence else outputs).float()  # (S, V)
+        for logits, one in zip(outputs, features, strict=True):
             best = logits.softmax(dim=-1).topk(min(self.top, logits.shape[-1]))
-            rows = iter(zip(best.values.tolist(), best.indices.tolist(), strict=True))
-            for one in batch:
-                for scores, ids in islice(rows, len(one.metadata.positions)):
-                    tokens = one.metadata.tokenizer.tokens(ids)
-                    found[one.example].append(tuple(map(MaskCandidate, tokens, scores)))
+            for scores, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                found[one.example].append(tuple(map(MaskCandidate, one.metadata.tokenizer.tokens(ids), scores)))
         return [_filled(texts[example], tuple(masks)) for example, masks in found.items()]
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
@@ -268,11 +277,6 @@ class FillMask(Task):
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """The task of a published masked language model."""
         return cls(next_sentence=checkpoint.architecture == "BertForPreTraining")
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """There are no labels."""
-        return {"labels": None, "problem_type": None}
 
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same parts: with or without next-sentence prediction."""

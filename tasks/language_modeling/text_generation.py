@@ -25,7 +25,7 @@ from ..data.examples import TEXT, Field
 from ..data.features import Features, pack
 from ..data.rows import Table
 from .card import text_generation_card
-from .predictions import Continuation
+from .predictions import Continuation, SequenceLoss
 from .targets import (
     DOCUMENTS_HELP,
     TargetTokens,
@@ -40,7 +40,6 @@ from .targets import (
 )
 
 if TYPE_CHECKING:
-    from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Config, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
@@ -49,7 +48,7 @@ MAX_BATCH_LOGITS = 2**25  # 128 MB in fp32; the loss needs a few times that
 
 
 @dataclass(frozen=True)
-class TextGeneration(Task):
+class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     """Continues texts; its training is GPT-2's."""
 
     documents: str = option("file", DOCUMENTS_HELP, DOCUMENTS, when="always")
@@ -90,9 +89,9 @@ class TextGeneration(Task):
         """Beginnings of texts."""
         return "beginnings.csv"
 
-    def reset(self) -> Self:
-        """The same task: it infers nothing from data."""
-        return self
+    def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:  # noqa: ARG002
+        """The same task: there are no labels."""
+        return self, []
 
     def row_reader(
         self,
@@ -188,7 +187,7 @@ class TextGeneration(Task):
             return [
                 found
                 for batch in token_batches(features, batch_tokens)
-                for found in sequence_losses(network(self.pack(batch).to(device)), batch, [None] * len(batch))
+                for found in self.decode([network(self.pack(batch).to(device))], batch)
             ]
         tokenizer: Tokenizer = features[0].metadata
         config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
@@ -199,6 +198,11 @@ class TextGeneration(Task):
             for best, *_ in generated
         ]
 
+    def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
+        """The loss of each held-out sequence, from the logits of its tokens."""
+        logits = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
+        return sequence_losses(logits, features, [None] * len(features))
+
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
         """The mean loss in nats per token, its exponential, and bits per byte, which compare across vocabularies."""
         total, count = sum(one.loss for one in predictions), sum(one.num_targets for one in predictions)
@@ -207,16 +211,6 @@ class TextGeneration(Task):
         return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": total / math.log(2) / num_bytes}
 
     # -- model folders
-
-    @classmethod
-    def from_published(cls, checkpoint: "Checkpoint") -> Self:  # noqa: ARG003
-        """The task of a published language model."""
-        return cls()
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """There are no labels."""
-        return {"labels": None, "problem_type": None}
 
     def card(self, network: "Network", name: str) -> CardText:  # noqa: ARG002
         """The text of the model card."""

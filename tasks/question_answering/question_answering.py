@@ -28,6 +28,7 @@ from ...core.models.heads import SpanHead
 from ...core.options import option
 from ..base.card_text import CardText
 from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
+from ..base.explanation import ExplainableOutput, TokenizedWord
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.column_names import normalize_name
@@ -99,7 +100,7 @@ class _Place(Window):
 
 
 @dataclass(frozen=True)
-class QuestionAnswering(Task):
+class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
     """Finds the answers to questions in their contexts.
 
     Neighbouring windows share at least an eighth of a window, and as many tokens as the longest answer has (half a
@@ -344,6 +345,36 @@ class QuestionAnswering(Task):
         )
         tuned = replace(self, threshold=threshold)
         return tuned, [tuned._decide(one.alternatives, one.no_answer_score, one.unread_tokens) for one in predictions]
+
+    # -- inspection
+
+    def explainable_outputs(
+        self,
+        outputs: Tensor,
+        features: Features,
+        words: Sequence[TokenizedWord],  # noqa: ARG002
+    ) -> list[ExplainableOutput]:
+        """The answer, its alternatives and "no answer": the probability that it starts and ends at these tokens."""
+        window: Window = features.metadata
+        (prediction,) = self.decode([outputs], [features])
+
+        def between(first: int, last: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
+            def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:
+                starts, ends = outputs.softmax(0).unbind(-1)
+                return starts[kept.index(first)] * ends[kept.index(last)]
+
+            return measure
+
+        found = []
+        for span in prediction.alternatives:
+            tokens = window.passage.tokens_of(span.start, span.end)
+            places = tuple(window.first + token - window.part.start for token in tokens)
+            if places:
+                found.append(ExplainableOutput(span.text, "probability", places, between(places[0], places[-1])))
+        if self.knows_none:
+            none = ExplainableOutput("no answer", "probability", (window.none,), between(window.none, window.none))
+            found.insert(0 if prediction.answer is None else len(found), none)
+        return found
 
     # -- model folders
 

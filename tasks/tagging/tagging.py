@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import TokenHead
 from ...core.options import option
+from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
 from ..base.predictions import Misprediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -92,7 +93,7 @@ class _Window:
 
 
 @dataclass(frozen=True)
-class TokenClassification(Task):
+class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     """Finds named entities, or whatever else words are tagged with.
 
     Args:
@@ -169,6 +170,11 @@ class TokenClassification(Task):
             told = [note for note in columns.notes if not note.startswith("text:")]
             return replace(columns, texts={**columns.texts, "text": words}, notes=(*told, *notes))
         return replace(columns, notes=(*columns.notes, *notes))
+
+    @classmethod
+    def recognizes(cls, table: Table) -> bool:
+        """A column of words."""
+        return column_named(table, WORD_COLUMNS) is not None
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """The labels with their scheme, and how raw text is to be cut into words."""
@@ -425,6 +431,50 @@ class TokenClassification(Task):
             return self if self.labels == before.labels else None
         fits = set(self.types) <= set(before.types)
         return replace(self, labels=before.labels, scheme=before.scheme) if fits else None
+
+    # -- inspection
+
+    def split_words(self, example: TaggedExample) -> list[tuple[str, int]]:
+        """The words of the example and their offsets."""
+        return list(zip(example.words, example.starts, strict=True))
+
+    def explainable_outputs(
+        self, outputs: Tensor, features: Features, words: Sequence[TokenizedWord]
+    ) -> list[ExplainableOutput]:
+        """The probability of every predicted entity, then of the tag of every word."""
+        window: _Window = features.metadata
+        example = window.example
+        (prediction,) = self.decode([outputs], [features])
+        names = plain_labels(self.labels, self.scheme)
+        position = dict(zip(window.words, window.positions, strict=True))
+
+        def mean(chances: Sequence[tuple[int, list[int]]]) -> Callable[[Tensor, Sequence[int]], Tensor]:
+            def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:
+                found = [outputs[kept.index(token)].softmax(-1)[columns].sum() for token, columns in chances]
+                return torch.stack(found).mean()
+
+            return measure
+
+        def output(name: str, numbers: Sequence[int]) -> ExplainableOutput:
+            chances = [
+                (position[word], [i for i, tag in enumerate(names) if tag == prediction.tags[word]])
+                for word in numbers
+            ]
+            spans = [(example.starts[word], example.starts[word] + len(example.words[word])) for word in numbers]
+            inside = [one for one in words if any(start <= one.start < end for start, end in spans)]
+            tokens = tuple(token for one in inside for token in one.tokens)
+            return ExplainableOutput(name, "probability", tokens, mean(chances))
+
+        found = []
+        for entity in prediction.entities:
+            inside = [word for word in position if entity.start <= example.starts[word] < entity.end]
+            if inside:
+                found.append(output(f"{entity.label}: {entity.text}", inside))
+        return found + [output(f"{prediction.tags[word]}: {example.words[word]}", [word]) for word in position]
+
+    def probe_targets(self, features: Features) -> ProbeTargets:
+        """The tag of every word."""
+        return ProbeTargets(len(self.labels), features.target, features.metadata.positions)
 
     # -- model folders
 

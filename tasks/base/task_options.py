@@ -1,0 +1,107 @@
+"""The options that every task has, and how a task's fields are stored, reset and changed."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+from ...core.errors import HeadwayError
+from ...core.options import check_choices, option, options_of
+
+SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """The fields of a task: options that the user sets (made with `option`), and what was found in data.
+
+    Args:
+        max_length: longest sequence in tokens.
+        long_texts: "windows" or "cut".
+        overlap: tokens that neighbouring windows share.
+    """
+
+    max_length: int | None = option(
+        None, "Longest sequence in tokens, special tokens included. Default: the model's own limit."
+    )
+    long_texts: str = option(
+        "windows",
+        "How longer texts are read: windows: in overlapping pieces; cut: their beginning only.",
+        choices=("windows", "cut"),
+    )
+    overlap: int | None = option(
+        None,
+        "Minimum number of tokens that neighbouring windows share. Default: an eighth of a window or more.",
+    )
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.max_length is not None and self.max_length < SHORTEST_LIMIT:
+            raise HeadwayError(f"--max-length {self.max_length}: at least {SHORTEST_LIMIT} tokens are needed.")
+        if self.overlap is not None and self.overlap < 0:
+            raise HeadwayError(f"--overlap {self.overlap}: a number of tokens, 0 or more.")
+
+    def limit(self, most: int, model: str) -> int:
+        """The longest sequence in tokens, special tokens included.
+
+        Args:
+            most: tokens that the model reads at most.
+            model: its name, for messages.
+
+        Raises:
+            HeadwayError: the options do not fit the model.
+        """
+        limit = self.max_length or most
+        if limit > most:
+            raise HeadwayError(f"--max-length {limit}: {model} reads at most {most} tokens.")
+        if self.overlap is not None and self.overlap > limit // 2:
+            raise HeadwayError(f"--overlap {self.overlap}: at most half a window of {limit} tokens is possible.")
+        return limit
+
+    def reset(self) -> Self:
+        """A copy with the same options, whose other fields have their default values again."""
+        found: dict[str, Any] = {}
+        for field in fields(self):
+            if not field.metadata and field.default is not MISSING:
+                found[field.name] = field.default
+            elif not field.metadata and field.default_factory is not MISSING:
+                found[field.name] = field.default_factory()
+        return replace(self, **found)
+
+    def with_options(self, given: Mapping[str, Any]) -> Self:
+        """A copy with other values of options that may be changed on a trained model.
+
+        Raises:
+            HeadwayError: it has no such option, or the value is not possible.
+        """
+        known = [f"--{found.name.replace('_', '-')}" for found in options_of(type(self), "after")]
+        for name in given:
+            typed = f"--{name.replace('_', '-')}"
+            if typed not in known:
+                has = f"Options that can be: {', '.join(known)}." if known else "Remove it."
+                raise HeadwayError(f"{typed} cannot be set on a trained model for {self.name}. {has}")
+        return replace(self, **given)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any]) -> Self:
+        """The task with these fields; lists become tuples.
+
+        Raises:
+            HeadwayError: a field is unknown, or a value is not possible.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(options.keys() - known)
+        if unknown:
+            raise HeadwayError(
+                f"The model folder has options of {cls.name} that this version does not know: {', '.join(unknown)}. "
+                "Update Headway, or train the model again."
+            )
+        frozen: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+        }
+        return cls(**frozen)
