@@ -1,7 +1,7 @@
-"""Folders and files that are either whole or not there.
+"""Atomic writing of files and folders, and the paths that users give.
 
-Everything is written beside its destination under a temporary name, flushed to the disk and renamed, so that a
-kill or a full disk never leaves something half-written in place of something whole.
+A file or folder is written beside its destination under a temporary name, flushed to the disk and renamed: a kill or a
+full disk never leaves an incomplete file, and never damages the existing one.
 """
 
 import errno
@@ -15,53 +15,55 @@ from pathlib import Path
 
 from .errors import HeadwayError
 
-LONGEST_NAME = 255  # bytes; the same on all common file systems
+MAX_NAME_BYTES = 255  # the same on all common file systems
 
 
 def user_path(given: str | Path) -> Path:
-    """The path that a person gave, with their home folder in place of a tilde.
+    """The path that a user gave, with `~` expanded.
 
     Raises:
-        HeadwayError: a name in it is longer than a file's can be: a whole text, perhaps, given in a path's place.
+        HeadwayError: a part of it is longer than a file name can be, for example because it is a text.
     """
-    path = Path(os.path.expanduser(given))  # Path's own raises RuntimeError where nobody has the name after a tilde
-    if any(len(part.encode(errors="surrogatepass")) > LONGEST_NAME for part in path.parts):
-        raise HeadwayError(f"{str(given)[:60]}...: no file or folder has so long a name. Give a path there.")
+    path = Path(os.path.expanduser(given))  # Path.expanduser raises RuntimeError if there is no such user
+    if any(len(part.encode(errors="surrogatepass")) > MAX_NAME_BYTES for part in path.parts):
+        raise HeadwayError(f"{str(given)[:60]}...: too long for the name of a file or folder. Give a path.")
     return path
 
 
 def new_path(given: str | Path) -> Path:
-    """As `user_path`, where something new is to stand.
+    """The path of a file or folder to write, as `user_path`.
 
     Raises:
-        HeadwayError: the path ends without a name, as "." does.
+        HeadwayError: also if the path has no name at its end, for example ".".
     """
     path = user_path(given)
     if not path.name or path.name == "..":
-        raise HeadwayError(f"{path} has no name of its own. Name what is to be written: --output {path / 'NAME'}.")
+        raise HeadwayError(
+            f"{path} does not end with a name. Name the file or folder to write: --output {path / 'NAME'}."
+        )
     return path
 
 
 @contextmanager
 def disk_errors(destination: Path) -> Iterator[None]:
-    """Turns the operating system's refusals (disk full, no permission, ...) into a message about `destination`."""
+    """Turns errors of the operating system (disk full, no permission, ...) into a HeadwayError about `destination`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise HeadwayError(
-                f"{destination}: the disk is full ({error.strerror}). Nothing half-written was left there. "
-                "Free some space or choose another place, then try again."
+                f"{destination}: the disk is full ({error.strerror}). No incomplete file was left. "
+                "Free some space or choose another folder, then try again."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise HeadwayError(
-                f"{destination}: cannot be written ({error.strerror}). Choose a folder you may write to."
+                f"{destination}: cannot be written ({error.strerror}). Choose a folder with write permission."
             ) from error
         raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Asks the operating system to bring every file in `folder`, and the folder itself, to the disk."""
+    """Flushes every file in `folder`, and the folder itself, to the disk."""
     for path in [*folder.rglob("*"), folder]:
         _sync(path)
 
@@ -75,9 +77,9 @@ def _sync(path: Path) -> None:
 
 
 def replace_folder(new: Path, destination: Path) -> None:
-    """Puts the whole folder `new` in the place of `destination`, which stays usable until the last moment."""
+    """Replaces `destination` by the complete folder `new`; the old folder stays usable until the last moment."""
     old = destination.with_name(f".{destination.name}.old")
-    if not destination.exists():  # then an old one, of a process that died in here, is the only copy still
+    if not destination.exists():  # keeps `old` until then: after a kill between the renames below, it is the only copy
         new.rename(destination)
     else:
         shutil.rmtree(old, ignore_errors=True)
@@ -93,18 +95,18 @@ def replace_folder(new: Path, destination: Path) -> None:
 
 @contextmanager
 def atomic_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yields an empty folder to write into, which becomes `destination` only when the block ends without error.
+    """Yields an empty folder that becomes `destination` if the block ends without an error.
 
     Raises:
-        HeadwayError: `destination` exists and `overwrite` is false, the disk is full, or it may not be written.
+        HeadwayError: `destination` exists and `overwrite` is False, or the disk is full or cannot be written.
     """
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
-        destination = destination.resolve()  # of a link, what it points to is replaced
+        destination = destination.resolve()  # a link stays, its target is replaced
         destination.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".new", dir=destination.parent))
         try:
-            new.chmod(0o755)  # mkdtemp's 0o700 would hide a model from the group
+            new.chmod(0o755)  # mkdtemp's 0o700 would hide the folder from other users
             yield new
             sync_folder(new)
             replace_folder(new, destination)
@@ -114,15 +116,15 @@ def atomic_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a path to write to, which becomes `destination` only when the block ends without error.
+    """Yields the path of a file that becomes `destination` if the block ends without an error.
 
     Raises:
-        HeadwayError: `destination` exists and `overwrite` is false, the disk is full, or it may not be written.
+        HeadwayError: `destination` exists and `overwrite` is False, or the disk is full or cannot be written.
     """
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        # A name for each call: threads may write the same file.
+        # A unique name: several threads may write the same file.
         new = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.new")
         try:
             yield new
@@ -134,6 +136,6 @@ def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def refuse_existing(destination: Path, overwrite: bool) -> None:
-    """Raises HeadwayError if something stands at `destination` and may not be overwritten."""
+    """Raises HeadwayError if `destination` exists and `overwrite` is False."""
     if destination.exists() and not overwrite:
-        raise HeadwayError(f"{destination} exists already. Choose another --output, or say --overwrite to replace it.")
+        raise HeadwayError(f"{destination} already exists. Choose another --output, or use --overwrite to replace it.")

@@ -1,5 +1,5 @@
-"""The one kind of error a person can cause."""
+"""The error that users can cause."""
 
 
 class HeadwayError(Exception):
-    """Something the person can mend: the message says what is wrong, where, and what to do about it."""
+    """An error that the user can fix; its message says what is wrong, where, and what to do."""

@@ -1,4 +1,4 @@
-"""A model that begins from nothing: random weights, and a vocabulary that is learnt from the texts it will read."""
+"""Models to train from scratch: random weights, and a vocabulary learned from the training texts."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,13 +24,19 @@ VOCABULARIES = ("pieces", "words")
 def learn_tokenizer(
     texts: Iterable[str], model: Literal["bert", "gpt2"], vocab_size: int, vocabulary: str = "pieces"
 ) -> Tokenizer:
-    """A vocabulary of so many tokens, as the model has it: WordPiece for BERT, byte-level BPE for GPT-2, or words.
+    """Learns a tokenizer: WordPiece for BERT and byte-level BPE for GPT-2, or whole words.
+
+    Args:
+        texts: read once.
+        model: BERT or GPT-2.
+        vocab_size: maximum number of tokens.
+        vocabulary: "pieces" or "words".
 
     Raises:
-        HeadwayError: there is no such kind of vocabulary, or the texts cannot give one.
+        HeadwayError: the kind of vocabulary is unknown, the texts are empty, or the vocabulary is too small.
     """
     if vocabulary not in VOCABULARIES:
-        raise HeadwayError(f"--vocabulary {vocabulary}: say {' or '.join(VOCABULARIES)}.")
+        raise HeadwayError(f"--vocabulary {vocabulary}: it must be {' or '.join(VOCABULARIES)}.")
     if vocabulary == "words":
         return learn_words(texts, vocab_size, bert=model == "bert")
     return learn_wordpiece(texts, vocab_size) if model == "bert" else learn_byte_level_bpe(texts, vocab_size)
@@ -49,21 +55,21 @@ def write_new_model(
     """Writes a model folder with random weights.
 
     Args:
-        folder: where to; it must not exist.
+        folder: the folder to write; it must not exist.
         model: BERT or GPT-2.
-        size: one of the published sizes of the model, e.g. "mini".
-        tokenizer: whose tokens it is to read.
-        max_positions: the longest sequence in tokens.
-        seed: of the weights.
-        embeddings: gives the token embedding, (V, C), for a hidden size C; random as well if left out.
+        size: name of a published size of the model, e.g. "mini".
+        tokenizer: the model's tokenizer.
+        max_positions: maximum sequence length in tokens.
+        seed: random seed of the weights.
+        embeddings: returns the token embedding (V, C) for a hidden size C. Default: random.
 
     Raises:
-        HeadwayError: there is no such size, the folder exists, or the disk is full.
+        HeadwayError: the size is unknown, the folder exists, or the disk is full.
     """
     if size not in SIZES[model]:
-        raise HeadwayError(f"--size {size}: say {', '.join(SIZES[model])}.")
+        raise HeadwayError(f"--size {size}: it must be one of {', '.join(SIZES[model])}.")
     if max_positions < 8:
-        raise HeadwayError(f"--max-positions {max_positions}: at least 8 tokens are needed.")
+        raise HeadwayError(f"--max-positions {max_positions}: it must be at least 8.")
     config = CONFIGS[model].named(size, vocab_size=tokenizer.vocab_size, max_positions=max_positions)
     use_huge_pages()
     torch.manual_seed(seed)

@@ -1,11 +1,11 @@
-"""Text to token ids and back, with the place of every token in the text.
+"""Tokenization: text to token ids with offsets, and back.
 
-A thin layer over the tokenizers library, which transformers' fast tokenizers are made of: the ids are those of
-transformers' AutoTokenizer, without the two seconds that importing it takes.
-WordPiece is that of BERT (Devlin et al. 2019), byte-level BPE that of GPT-2 (Radford et al. 2019); a vocabulary of
-whole words, split at white space, serves sequences that are no language.
+A thin layer over the tokenizers library, which transformers' fast tokenizers use as well: the ids are those of
+AutoTokenizer, without the two seconds that importing it takes. WordPiece follows BERT (Devlin et al. 2019) and
+byte-level BPE GPT-2 (Radford et al. 2019); a vocabulary of whole words, split at white space, is for other sequences
+than language.
 
-All offsets count code points of the untouched text.
+All offsets count code points of the original text.
 """
 
 import json
@@ -23,7 +23,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from ..checkpoints.model_files import read_json
 from ..errors import HeadwayError
 
-# Special tokens of the published vocabularies; tokenizer_config.json may name others.
+# The special tokens of the published vocabularies; tokenizer_config.json can define others.
 WORDPIECE_TOKENS = {
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
@@ -36,15 +36,15 @@ BYTE_LEVEL_TOKENS = {
     "eos_token": "<|endoftext|>",
     "unk_token": "<|endoftext|>",
 }
-# Switches of BERT's clean-up by their names in tokenizer_config.json, and in the tokenizers library.
-NORMALIZER_SWITCHES = {
+# Options of BERT's text normalization: name in tokenizer_config.json -> name in the tokenizers library.
+NORMALIZER_OPTIONS = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-# What is written as tokenizer_class.
+# The tokenizer_class written to tokenizer_config.json.
 CLASSES = {"wordpiece": "BertTokenizer", "byte-level-bpe": "GPT2Tokenizer", "words": "PreTrainedTokenizerFast"}
-# The classes whose rules a vocab.txt alone can follow.
+# The classes for which vocab.txt defines the tokenizer completely.
 PLAIN_BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", None)
 
 
@@ -53,15 +53,15 @@ Kind = Literal["wordpiece", "byte-level-bpe", "words"]
 
 @dataclass(frozen=True)
 class Encoding:
-    """A text as tokens."""
+    """The tokens of a text."""
 
     ids: list[int]
-    offsets: list[tuple[int, int]]  # text[start:end] is the token's part of the text, without a leading space
-    word_ids: list[int | None]  # which word the token belongs to, counted from 0
+    offsets: list[tuple[int, int]]  # text[start:end] is the text of the token, without a leading space
+    word_ids: list[int | None]  # index of the token's word, from 0
 
 
 class Tokenizer:
-    """The tokenizer of a model folder; get one with `Tokenizer.load`."""
+    """The tokenizer of a model folder; created by `Tokenizer.load`."""
 
     def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any], special: Mapping[str, str]) -> None:
         self._backend = backend
@@ -73,39 +73,38 @@ class Tokenizer:
             backend.token_to_id(special[name]) if name in special else None
             for name in ("cls_token", "sep_token", "mask_token", "unk_token", "eos_token")
         )
-        if self.kind == "byte-level-bpe":  # whatever such tokens a GPT-2 has, its texts are not framed by them
+        if self.kind == "byte-level-bpe":  # a GPT-2 that has such tokens does not put them around texts
             self.cls_id = self.sep_id = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads tokenizer.json, or only vocab.txt, or only vocab.json and merges.txt.
 
-        What tokenizer_config.json says about lower case, accents and Chinese wins over tokenizer.json, as in
-        transformers. Truncation and padding stored in tokenizer.json are switched off.
+        The options of tokenizer_config.json for lower case, accents and Chinese override tokenizer.json, as in
+        transformers. Truncation and padding stored in tokenizer.json are disabled.
 
         Raises:
-            HeadwayError: there is no vocabulary, it is damaged, or it is of a kind that Headway does not have.
+            HeadwayError: the vocabulary is missing, damaged, or of an unsupported kind.
         """
         config = _optional_json(folder / "tokenizer_config.json")
         backend = _read_backend(folder, config)
         backend.no_truncation()
         backend.no_padding()
         kind = _kind_of(backend)
-        named = {**_optional_json(folder / "special_tokens_map.json"), **config}
-        usual = {"wordpiece": WORDPIECE_TOKENS, "byte-level-bpe": BYTE_LEVEL_TOKENS, "words": {}}[kind]
-        special = {**usual, **_special_tokens(named)}
+        settings = {**_optional_json(folder / "special_tokens_map.json"), **config}
+        defaults = {"wordpiece": WORDPIECE_TOKENS, "byte-level-bpe": BYTE_LEVEL_TOKENS, "words": {}}[kind]
+        special = {**defaults, **_special_tokens(settings)}
         _add_missing_tokens(backend, folder, config)
-        known = [backend.token_to_id(token) is not None for token in special.values()]
-        special = {name: token for (name, token), there in zip(special.items(), known, strict=True) if there}
-        marked = {token.content for token in backend.get_added_tokens_decoder().values()}
-        backend.add_special_tokens([t for t in dict.fromkeys(special.values()) if t not in marked])
+        special = {name: token for name, token in special.items() if backend.token_to_id(token) is not None}
+        added = {token.content for token in backend.get_added_tokens_decoder().values()}
+        backend.add_special_tokens([token for token in dict.fromkeys(special.values()) if token not in added])
         if kind == "wordpiece":
             _set_up_wordpiece(backend, folder, config, special)
         elif kind == "byte-level-bpe":
             _set_up_byte_level(backend, folder, config)
         elif "WhitespaceSplit" not in str(backend.pre_tokenizer):
-            raise _another_kind(backend, folder)
-        backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
+            raise _unsupported(backend, folder)
+        backend.encode_special_tokens = True  # "[SEP]" in a text is text
         return cls(backend, config, special)
 
     def check_fits(self, model_vocab_size: int, model: str | Path) -> None:
@@ -121,42 +120,43 @@ class Tokenizer:
             )
 
     def save(self, folder: Path) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, as transformers reads them, into a folder that exists."""
+        """Writes tokenizer.json and tokenizer_config.json, which transformers reads, into an existing folder."""
         fields: dict[str, Any] = {"tokenizer_class": CLASSES[self.kind]}
         normalizer = self._backend.normalizer
         if self.kind == "wordpiece" and isinstance(normalizer, normalizers.BertNormalizer):
-            fields |= {name: getattr(normalizer, switch) for name, switch in NORMALIZER_SWITCHES.items()}
-        # What the folder came with stays; the switches are those in force.
+            fields |= {name: getattr(normalizer, option) for name, option in NORMALIZER_OPTIONS.items()}
+        # The original configuration, with the options in use.
         fields = {"tokenizer_class": fields.pop("tokenizer_class"), **self._special, **self._config, **fields}
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
         (folder / "tokenizer.json").write_text(self._backend.to_str(pretty=True), encoding="utf-8")
 
     def encode(self, text: str, *, allow_special: bool = False) -> Encoding:
-        """One text as tokens, without special tokens around it.
+        """Encodes a text, without special tokens around it.
 
         Args:
             text: any text; an empty one has no tokens.
-            allow_special: read "[MASK]" and the like as the special tokens, as transformers always does.
+            allow_special: whether "[MASK]" and other special tokens in the text are encoded as such, as transformers
+                always does.
         """
         backend = self._with_special if allow_special else self._backend
         return _encoding(backend.encode(_encodable(text), add_special_tokens=False))
 
     def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
-        """Several texts at once, on all processor cores."""
+        """Encodes several texts in parallel, as `encode`."""
         cleaned = [_encodable(text) for text in texts]
         return [_encoding(one) for one in self._backend.encode_batch(cleaned, add_special_tokens=False)]
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids alone of several texts, on all processor cores: for texts of which nothing else is asked."""
+        """The ids of several texts, computed in parallel; faster than `encode_batch`."""
         cleaned = [_encodable(text) for text in texts]
         return [one.ids for one in self._backend.encode_batch_fast(cleaned, add_special_tokens=False)]
 
     def encode_words(self, words: Sequence[str]) -> Encoding:
-        """A text that is split into words already: word ids are positions in `words`, offsets count inside the word.
+        """Encodes a text that is split into words: word ids are indices into `words`, offsets count inside a word.
 
-        BERT reads each word on its own; for GPT-2 every word but the first has a space before it. An empty word has no
-        tokens, and neither has one of which BERT's clean-up leaves nothing (a control character).
+        BERT encodes each word separately; for GPT-2 every word but the first follows a space. A word has no tokens if
+        it is empty or if BERT's normalization removes it (a control character).
         """
         space = " " if self.kind == "byte-level-bpe" else ""
         spaced = [_encodable(space + word if i and word else word) for i, word in enumerate(words)]
@@ -170,26 +170,32 @@ class Tokenizer:
         return Encoding(encoding.ids, offsets, encoding.word_ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some tokens, without special ones."""
+        """The text of token ids, without special tokens."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The tokens as the vocabulary writes them; "" for an id beyond it."""
+        """The tokens as the vocabulary spells them; "" for an unknown id."""
         return [self._backend.id_to_token(i) or "" for i in ids]
 
     def id_of(self, token: str) -> int | None:
-        """The id of a token as the vocabulary writes it; None where it has no such token."""
+        """The id of a token as the vocabulary spells it; None if there is no such token."""
         return self._backend.token_to_id(token)
 
     def join(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
-        """One sequence for the model from one text or two: (input ids, segment ids).
+        """The model's input for one text or a pair of texts, with special tokens.
 
-        BERT: `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]` with segment 1 from `second` on.
-        GPT-2: the text itself, or the two with the end-of-text token between them; an empty text becomes the
-        end-of-text token.
+        BERT: `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]` with segment 1 from `second` on. GPT-2: the
+        text, or the pair with the end-of-text token between its texts; for an empty text, the end-of-text token.
+
+        Args:
+            first: token ids.
+            second: token ids of the second text of a pair.
+
+        Returns:
+            Input ids and segment ids.
 
         Raises:
-            HeadwayError: GPT-2's vocabulary has no end-of-text token, and one is needed.
+            HeadwayError: an end-of-text token is needed, but GPT-2's vocabulary has none.
         """
         if self.cls_id is not None:
             assert self.sep_id is not None
@@ -200,23 +206,23 @@ class Tokenizer:
         elif self.end_of_text_id is None:
             raise HeadwayError(
                 "This vocabulary has no end-of-text token, which an empty text or a pair of texts needs. "
-                'Name one as "eos_token" in tokenizer_config.json.'
+                'Set one as "eos_token" in tokenizer_config.json.'
             )
         else:
             head, tail = [*first, self.end_of_text_id], list(second or [])
         return head + tail, [0] * len(head) + [1] * len(tail)
 
     def num_special(self, pair: bool) -> int:
-        """How many tokens `join` adds to a text, or to a pair of texts."""
+        """Number of special tokens that `join` adds to a text, or to a pair of texts."""
         return (3 if pair else 2) if self.cls_id is not None else int(pair)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._backend.encode_special_tokens = True  # the library forgets it when it is copied or sent elsewhere
+        self._backend.encode_special_tokens = True  # the library loses it when it is copied or pickled
 
     @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:
-        # A copy: changing the switch for one call would change it for another thread's.
+        # A copy: changing the option for one call would change it for other threads.
         copy = tokenizers.Tokenizer.from_str(self._backend.to_str())
         copy.encode_special_tokens = False
         return copy
@@ -233,7 +239,7 @@ def _encoding(encoding: tokenizers.Encoding) -> Encoding:
 
 
 def _encodable(text: str) -> str:
-    """Half a surrogate pair (from a broken JSON escape) is no character: one replacement character stands for it."""
+    """The text with lone surrogates (from a broken JSON escape) replaced by U+FFFD, which is one code point, too."""
     return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -241,24 +247,24 @@ def _optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _special_tokens(named: Mapping[str, Any]) -> dict[str, str]:
-    """The special tokens that a configuration names: strings, or objects with their content."""
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens in tokenizer_config.json, where each is a string or an object with its content."""
     names = {*WORDPIECE_TOKENS, *BYTE_LEVEL_TOKENS}
-    found = {name: named[name] for name in names if named.get(name)}
+    found = {name: settings[name] for name in names if settings.get(name)}
     return {name: str(token["content"] if isinstance(token, dict) else token) for name, token in found.items()}
 
 
 def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    whole, vocab_txt = folder / "tokenizer.json", folder / "vocab.txt"
+    tokenizer_json, vocab_txt = folder / "tokenizer.json", folder / "vocab.txt"
     vocab_json, merges = folder / "vocab.json", folder / "merges.txt"
-    if whole.exists():
-        with _library_errors(whole):
-            backend = tokenizers.Tokenizer.from_file(str(whole))
+    if tokenizer_json.exists():
+        with _library_errors(tokenizer_json):
+            backend = tokenizers.Tokenizer.from_file(str(tokenizer_json))
     elif vocab_txt.exists():
         if config.get("tokenizer_class") not in PLAIN_BERT_CLASSES:
             raise HeadwayError(
-                f"{folder}: the tokenizer is a {config['tokenizer_class']}, whose rules vocab.txt does not hold. "
-                "Save it once with transformers' save_pretrained, which writes tokenizer.json."
+                f"{folder}: the tokenizer is a {config['tokenizer_class']}, which vocab.txt alone does not define. "
+                "Save it with transformers' save_pretrained, which writes tokenizer.json."
             )
         unknown = _special_tokens(config).get("unk_token", WORDPIECE_TOKENS["unk_token"])
         backend = tokenizers.Tokenizer(models.WordPiece(_read_vocab_txt(vocab_txt), unk_token=unknown))
@@ -271,15 +277,15 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
         backend.decoder = decoders.ByteLevel()
     else:
         raise HeadwayError(
-            f"{folder} holds no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt. "
-            "Copy them into it from where the model came from."
+            f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt. "
+            "Copy these files from the original model."
         )
     return backend
 
 
 @contextmanager
 def _library_errors(path: Path) -> Iterator[None]:
-    """Says which file the tokenizers library could not read; it raises nothing more precise than Exception."""
+    """Turns errors of the tokenizers library, which are plain Exceptions, into a HeadwayError that names the file."""
     try:
         yield
     except Exception as error:
@@ -293,17 +299,17 @@ def _read_vocab_txt(path: Path) -> dict[str, int]:
         with path.open(encoding="utf-8") as lines:
             return {line.rstrip("\n"): i for i, line in enumerate(lines)}
     except UnicodeDecodeError as error:
-        raise HeadwayError(f"{path} is not a text file in UTF-8. Copy it again from where the model came.") from error
+        raise HeadwayError(f"{path} is not a text file in UTF-8. Copy it again from the original model.") from error
 
 
 def _looks_uncased(backend: tokenizers.Tokenizer) -> bool:
-    """A vocabulary that writes no word with a capital letter was made for lower-cased text."""
+    """Whether no word of the vocabulary has a capital letter: it was then made from lower-cased text."""
     words = (token.removeprefix("##") for token in backend.get_vocab())
     return all(word == word.lower() for word in words if word.isalpha())
 
 
 def _add_missing_tokens(backend: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
-    """Adds the tokens that somebody added to the vocabulary, which older folders list beside it."""
+    """Adds the tokens that were added to the original vocabulary; older folders list them in separate files."""
     listed = {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
     listed |= {i: {"content": token} for token, i in _optional_json(folder / "added_tokens.json").items()}
     for i, token in sorted(listed.items()):
@@ -316,8 +322,8 @@ def _add_missing_tokens(backend: tokenizers.Tokenizer, folder: Path, config: Map
         backend.add_tokens([AddedToken(content, special=bool(token.get("special")), **flags)])
         if backend.token_to_id(content) != i:
             raise HeadwayError(
-                f"{folder}: the added token {content!r} should have the number {i}, but the vocabulary ends at "
-                f"{backend.get_vocab_size() - 1}. The vocabulary is not complete: copy its files again."
+                f"{folder}: the added token {content!r} should have the id {i}, but the vocabulary ends at "
+                f"{backend.get_vocab_size() - 1}. The vocabulary is incomplete: copy its files again."
             )
 
 
@@ -327,16 +333,16 @@ def _set_up_wordpiece(
     for name in ("unk_token", "cls_token", "sep_token"):
         if name not in special:
             raise HeadwayError(
-                f"{folder}: the vocabulary has no {WORDPIECE_TOKENS[name]}. If it goes by another name, "
-                f'say so as "{name}" in tokenizer_config.json.'
+                f"{folder}: the vocabulary has no {WORDPIECE_TOKENS[name]}. If the token has another name, "
+                f'set it as "{name}" in tokenizer_config.json.'
             )
     if isinstance(normalizer := backend.normalizer, normalizers.BertNormalizer):
-        # Very old folders say so in config.json.
-        said = {**_optional_json(folder / "config.json"), **config}
-        for name, switch in NORMALIZER_SWITCHES.items():
-            value = said.get(name)
-            if isinstance(value, bool) or (name == "strip_accents" and name in said and value is None):
-                setattr(normalizer, switch, value)
+        # Very old folders have these options in config.json.
+        settings = {**_optional_json(folder / "config.json"), **config}
+        for name, option in NORMALIZER_OPTIONS.items():
+            value = settings.get(name)
+            if isinstance(value, bool) or (name == "strip_accents" and name in settings and value is None):
+                setattr(normalizer, option, value)
     if backend.decoder is None:
         backend.decoder = decoders.WordPiece(prefix="##")
     if backend.post_processor is None:
@@ -348,23 +354,23 @@ def _set_up_wordpiece(
         )
 
 
-def _another_kind(backend: tokenizers.Tokenizer, folder: Path) -> HeadwayError:
+def _unsupported(backend: tokenizers.Tokenizer, folder: Path) -> HeadwayError:
     return HeadwayError(
-        f"{folder}: the tokenizer is a {type(backend.model).__name__}; Headway reads WordPiece (BERT), byte-level BPE "
-        "(GPT-2) and whole words between white space only. Choose another model."
+        f"{folder}: the tokenizer is a {type(backend.model).__name__}; Headway supports only WordPiece (BERT), "
+        "byte-level BPE (GPT-2) and whole words separated by white space. Choose another model."
     )
 
 
 def _set_up_byte_level(backend: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(backend.model, models.BPE) or "ByteLevel" not in str(backend.pre_tokenizer):
-        raise _another_kind(backend, folder)
+        raise _unsupported(backend, folder)
     if backend.num_special_tokens_to_add(False) or config.get("add_bos_token"):
         raise HeadwayError(
-            f"{folder}: the tokenizer puts special tokens of its own around a text, which Headway does for BERT's "
-            "WordPiece only. Choose another model."
+            f"{folder}: the tokenizer puts special tokens around a text, which Headway supports for BERT's WordPiece "
+            "only. Choose another model."
         )
     space = bool(config.get("add_prefix_space", False))
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and "add_prefix_space" in config:
         backend.pre_tokenizer.add_prefix_space = space
-    # Its only work is to keep a leading space out of a token's place in the text.
+    # Its only effect is to exclude a leading space from a token's offsets.
     backend.post_processor = processors.ByteLevel(add_prefix_space=space, trim_offsets=True)

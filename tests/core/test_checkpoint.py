@@ -620,7 +620,7 @@ class TestFindFolder:
         assert find_folder(f"~/{tmp_path.name}") == tmp_path
 
     def test_a_text_instead_of_a_path_is_reported(self):
-        with pytest.raises(HeadwayError, match="so long a name"):
+        with pytest.raises(HeadwayError, match="too long for the name of a file"):
             find_folder("a lovely film, " * 20)
 
     def test_a_built_in_name_gives_its_folder(self, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A run can be killed at any moment and goes on as if nothing had happened."""
+"""A run that was killed at any moment resumes bit for bit."""
 
 import json
 import os
@@ -26,7 +26,7 @@ CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """So little work is done faster by one thread, above all where other programs want the cores."""
+    """One thread is faster for such small models, above all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,8 +34,8 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every run of KILLS, killed and resumed by a process of its own."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with every run of KILLS, killed and resumed."""
     folder = tmp_path_factory.mktemp("kills")
     command = [sys.executable, "-W", "error", train_worker.__file__, "kills", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -43,30 +43,32 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [name for name in KILLS if name != "unbroken"])
-def test_a_killed_run_ends_as_the_unbroken_one(killed: Path, name: str):
-    unbroken, broken = killed / "unbroken", killed / name.replace(" ", "-")
-    ours = json.loads((broken / "report.json").read_text())
-    theirs = json.loads((unbroken / "report.json").read_text())
+@pytest.mark.parametrize("name", [name for name in KILLS if name != "uninterrupted"])
+def test_a_killed_run_ends_like_an_uninterrupted_one(runs: Path, name: str):
+    uninterrupted, killed = runs / "uninterrupted", runs / name.replace(" ", "-")
+    ours = json.loads((killed / "report.json").read_text())
+    theirs = json.loads((uninterrupted / "report.json").read_text())
     checkpoint = KILLS[name][1]
     assert ours["resumed_from"] == checkpoint
     assert ours["steps"] == list(range((checkpoint or 0) + 1, 15))
     assert ours["finished"] == theirs["finished"]
-    assert (broken / "weights.safetensors").read_bytes() == (unbroken / "weights.safetensors").read_bytes()
-    assert (broken / "run" / "log.jsonl").read_bytes() == (unbroken / "run" / "log.jsonl").read_bytes()
-    files = [{str(path.relative_to(place)) for path in (place / "run").rglob("*")} for place in (broken, unbroken)]
+    assert (killed / "weights.safetensors").read_bytes() == (uninterrupted / "weights.safetensors").read_bytes()
+    assert (killed / "run" / "log.jsonl").read_bytes() == (uninterrupted / "run" / "log.jsonl").read_bytes()
+    files = [
+        {str(path.relative_to(place)) for path in (place / "run").rglob("*")} for place in (killed, uninterrupted)
+    ]
     assert files[0] == files[1]
 
 
-def test_the_killed_runs_had_something_to_lose(killed: Path):
-    finished = json.loads((killed / "unbroken" / "report.json").read_text())["finished"]
-    assert finished["best_step"] < 14  # not the last evaluation, so weights are put back
-    log = (killed / "unbroken" / "run" / "log.jsonl").read_text().splitlines()
+def test_the_runs_restore_their_best_weights_and_log_every_step(runs: Path):
+    finished = json.loads((runs / "uninterrupted" / "report.json").read_text())["finished"]
+    assert finished["best_step"] < 14  # not the last evaluation
+    log = (runs / "uninterrupted" / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in log].count("step") == 14
 
 
-def test_a_checkpoint_holds_safetensors_and_json_alone(killed: Path):
-    folder = killed / "unbroken" / "run" / "checkpoint-000014"
+def test_a_checkpoint_contains_only_safetensors_and_json(runs: Path):
+    folder = runs / "uninterrupted" / "run" / "checkpoint-000014"
     assert {path.name for path in folder.iterdir()} == {
         "weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json",
     }  # fmt: skip
@@ -82,7 +84,7 @@ def events(folder: Path | None, config: TrainConfig, **options: object) -> Itera
 
 
 def stop_after(step: int, folder: Path, config: TrainConfig, **options: object) -> None:
-    """A run that nobody draws events from after `step`."""
+    """Stops reading the events of a run after `step`."""
     run = events(folder, config, **options)
     for event, _ in run:
         if isinstance(event, Step) and event.step == step:
@@ -99,20 +101,20 @@ def stop_after(step: int, folder: Path, config: TrainConfig, **options: object) 
     ],
     ids=str,
 )
-def test_every_way_of_training_resumes_bit_for_bit(tmp_path: Path, changes: dict):
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, changes: dict):
     config = replace(CONFIG, **changes)
-    *_, (finished, unbroken) = events(tmp_path / "unbroken", config)
-    stop_after(5, tmp_path / "broken", config)
-    *_, (also_finished, resumed) = seen = list(events(tmp_path / "broken", config, resume=True))
+    *_, (finished, uninterrupted) = events(tmp_path / "uninterrupted", config)
+    stop_after(5, tmp_path / "interrupted", config)
+    *_, (also_finished, resumed) = seen = list(events(tmp_path / "interrupted", config, resume=True))
     assert seen[0][0].resumed_from in (3, 4)
     assert isinstance(finished, Finished)
     assert also_finished.train_loss == finished.train_loss
-    theirs = weights(unbroken)
+    theirs = weights(uninterrupted)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(resumed).items())
-    assert (tmp_path / "broken/log.jsonl").read_bytes() == (tmp_path / "unbroken/log.jsonl").read_bytes()
+    assert (tmp_path / "interrupted/log.jsonl").read_bytes() == (tmp_path / "uninterrupted/log.jsonl").read_bytes()
 
 
-def test_what_happens_to_the_random_state_before_the_run_does_not_matter(tmp_path: Path):
+def test_the_random_state_before_a_run_has_no_effect(tmp_path: Path):
     *_, (_, once) = events(None, CONFIG)
     torch.manual_seed(99)
     *_, (_, again) = events(None, CONFIG)
@@ -137,27 +139,27 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict
     assert (tmp_path / "checkpoint-000003").is_dir()
 
 
-def test_a_run_whose_memory_was_too_small_goes_on_in_smaller_parts(tmp_path: Path):
+def test_a_run_can_be_resumed_with_other_tokens_at_once(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG)
     seen = list(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True))
     assert seen[0][0].resumed_from == 3
     assert isinstance(seen[-1][0], Finished)
 
 
-def test_where_parts_matter_they_stay_as_they_were(tmp_path: Path):
+def test_with_in_batch_negatives_tokens_at_once_cannot_change(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG, in_batch_negatives=True)
     with pytest.raises(HeadwayError, match="tokens_at_once was None and is 20"):
         next(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True, in_batch_negatives=True))
 
 
-def test_a_copy_of_a_checkpoint_under_another_name_is_left_alone(tmp_path: Path):
+def test_a_copy_of_a_checkpoint_under_another_name_is_kept(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG)
-    mine = tmp_path / "checkpoint-000003-mine"
-    shutil.copytree(tmp_path / "checkpoint-000003", mine)
-    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    backup = tmp_path / "checkpoint-000003-backup"
+    shutil.copytree(tmp_path / "checkpoint-000003", backup)
+    before = {path.name: path.read_bytes() for path in backup.iterdir()}
     list(events(tmp_path, CONFIG, resume=True))
     assert not (tmp_path / "checkpoint-000003").exists()
-    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in backup.iterdir()} == before
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
@@ -186,7 +188,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str):
         next(events(tmp_path, CONFIG, resume=True))
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path):
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(HeadwayError, match="--resume"):
@@ -194,13 +196,13 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_resuming_a_run_that_has_not_begun_begins_it(tmp_path: Path):
+def test_resuming_without_a_checkpoint_starts_a_run(tmp_path: Path):
     started, _ = next(events(tmp_path / "new", CONFIG, resume=True))
     assert isinstance(started, Started)
     assert started.resumed_from is None
 
 
-def test_a_finished_run_is_resumed_at_its_end(tmp_path: Path):
+def test_resuming_a_finished_run_finishes_at_once(tmp_path: Path):
     *_, (finished, network) = events(tmp_path, CONFIG)
     (started, _), (again, same) = events(tmp_path, CONFIG, resume=True)
     assert started.resumed_from == 14
@@ -208,7 +210,7 @@ def test_a_finished_run_is_resumed_at_its_end(tmp_path: Path):
     assert all(torch.equal(tensor, weights(network)[name]) for name, tensor in weights(same).items())
 
 
-def test_a_keyboard_interrupt_leaves_the_last_checkpoint(tmp_path: Path):
+def test_a_keyboard_interrupt_keeps_the_last_checkpoint(tmp_path: Path):
     data, network = Data(56), tiny_bert()
     calls = []
 
@@ -226,8 +228,8 @@ def test_a_keyboard_interrupt_leaves_the_last_checkpoint(tmp_path: Path):
 
 
 @contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses to let a file grow beyond `size` bytes, as a full disk does."""
+def file_size_limit(size: int) -> Iterator[None]:
+    """The operating system refuses files over `size` bytes, with the error of a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -236,12 +238,12 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_a_message_and_leaves_the_last_checkpoint(tmp_path: Path):
+def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(tmp_path: Path):
     run = events(tmp_path, CONFIG)
     while not isinstance(next(run)[0], Saved):
         pass
     before = {path.name: path.read_bytes() for path in (tmp_path / "checkpoint-000003").iterdir()}
-    with files_of_at_most(20_000), pytest.raises(HeadwayError, match="disk is full"):
+    with file_size_limit(20_000), pytest.raises(HeadwayError, match="disk is full"):
         list(run)
     assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint-000003").iterdir()} == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-000003", "log.jsonl"}
@@ -249,11 +251,11 @@ def test_a_full_disk_is_a_message_and_leaves_the_last_checkpoint(tmp_path: Path)
     assert finished.steps == 14
 
 
-def test_a_disk_that_is_too_full_for_the_log_is_a_message(tmp_path: Path):
+def test_a_disk_that_is_too_full_for_the_log_is_reported(tmp_path: Path):
     run = events(tmp_path, CONFIG)
     next(run)
-    with files_of_at_most(100), pytest.raises(HeadwayError, match=r"log\.jsonl: the disk is full"):
+    with file_size_limit(100), pytest.raises(HeadwayError, match=r"log\.jsonl: the disk is full"):
         list(run)
-    *_, (finished, _) = events(tmp_path, CONFIG, resume=True)  # the half line is gone
+    *_, (finished, _) = events(tmp_path, CONFIG, resume=True)  # the incomplete line is removed
     assert finished.steps == 14
     assert all(json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""The training loop does what a plain one does, tells what happens, and stops in time."""
+"""The training loop equals a plain one, reports what happens, and stops when it should."""
 
 import json
 import math
@@ -22,15 +22,15 @@ from headway.core.training.training_events import Evaluated, Finished, Saved, St
 from torch import nn
 from train_worker import Data, tiny_bert, weights
 
-# The softmax does not feel a bias on the keys: Adam makes steps of the rounding errors in its gradient unless epsilon
-# is far above them.
+# The softmax does not depend on a bias of the keys: Adam normalizes the rounding errors in its gradient to full steps
+# unless epsilon is far above them.
 CONFIG = TrainConfig(adam_epsilon=1e-5, epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu")
 DATA = Data(56)  # 7 batches of 8
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """So little work is done faster by one thread, above all where other programs want the cores."""
+    """One thread is faster for such small models, above all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -53,7 +53,7 @@ def same(ours: nn.Module, theirs: nn.Module, atol: float = 0.0) -> bool:
     return all(torch.allclose(tensor, expected[name], rtol=0, atol=atol) for name, tensor in weights(ours).items())
 
 
-# ---- the arithmetic ----
+# Arithmetic
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -124,15 +124,15 @@ def test_a_trained_network_classifies_held_out_examples():
     assert held_out.evaluate(network)["accuracy"] > 0.97
 
 
-def test_parts_of_an_epoch_are_counted_as_they_are_written():
+def test_a_fraction_of_an_epoch_is_counted_without_rounding_errors():
     config = replace(CONFIG, batch_size=math.ceil(len(DATA.lengths) / 10))
     assert len(config.sampler(DATA.lengths).epoch(0)) == 10
-    for tenths in (1, 3, 11, 21, 29):  # as a float 2.1 is a little more than 21 tenths
+    for tenths in (1, 3, 11, 21, 29):  # as a float, 2.1 is slightly more than 21 tenths
         _, events = train(replace(config, epochs=tenths / 10))
         assert events[0].total_steps == tenths
 
 
-def test_accumulating_equals_a_big_batch():
+def test_gradient_accumulation_equals_a_large_batch():
     big, whole = train(replace(CONFIG, batch_size=32))
     small, parts = train(replace(CONFIG, batch_size=16, gradient_accumulation_steps=2))
     assert len(steps_of(whole)) == len(steps_of(parts)) == 4
@@ -143,7 +143,7 @@ def test_accumulating_equals_a_big_batch():
     assert same(big, small, atol=1e-6)
 
 
-def test_a_batch_computed_in_parts_is_the_same_step():
+def test_tokens_at_once_does_not_change_a_step():
     at_once, whole = train(replace(CONFIG, batch_size=32, tokens_at_once=100_000))
     calls = []
 
@@ -159,7 +159,7 @@ def test_a_batch_computed_in_parts_is_the_same_step():
     assert same(at_once, in_parts, atol=1e-6)
 
 
-def test_the_mean_is_over_the_labels_really_seen_in_the_whole_step():
+def test_the_loss_is_the_mean_over_the_labels_of_the_whole_step():
     def half_labelled(network, indices, device):
         labelled = [index for index in indices if index % 3]
         summed, _, tokens = DATA.loss(network, labelled or indices[:1], device)
@@ -172,13 +172,13 @@ def test_the_mean_is_over_the_labels_really_seen_in_the_whole_step():
     assert same(big, small, atol=1e-6)
 
 
-def test_a_step_without_a_label_changes_nothing_but_by_decay():
+def test_a_step_without_labels_changes_no_weights():
     network, events = train(replace(CONFIG, weight_decay=0.0), loss=lambda *call: (DATA.loss(*call)[0] * 0, 0, 5))
     assert [step.loss for step in steps_of(events)] == [0.0] * 14
     assert same(network, tiny_bert())
 
 
-def test_no_vector_decays_and_every_matrix_does():
+def test_only_matrices_have_weight_decay():
     network = tiny_bert()
     decay = {p: group["weight_decay"] for group in adamw(network, CONFIG).param_groups for p in group["params"]}
     assert len(decay) == len(list(network.parameters()))
@@ -187,7 +187,7 @@ def test_no_vector_decays_and_every_matrix_does():
     }
 
 
-def test_frozen_parameters_stay_as_they_are():
+def test_frozen_parameters_do_not_change():
     network, before = tiny_bert(), tiny_bert()
     network.backbone.requires_grad_(False)
     _, events = train(network=network)
@@ -196,7 +196,7 @@ def test_frozen_parameters_stay_as_they_are():
     assert events[0].parameters == sum(p.numel() for p in network.head.parameters())
 
 
-def test_without_a_limit_gradients_are_as_they_are():
+def test_without_max_grad_norm_gradients_are_not_clipped():
     steep = replace(CONFIG, max_grad_norm=1e-3)
     _, clipped = train(steep)
     _, free = train(replace(CONFIG, max_grad_norm=None))
@@ -205,20 +205,20 @@ def test_without_a_limit_gradients_are_as_they_are():
     assert steps_of(clipped)[0].grad_norm == steps_of(free)[0].grad_norm > 1e-3
 
 
-def test_batches_may_be_filled_by_tokens():
+def test_batch_tokens_limits_the_tokens_of_a_batch():
     _, events = train(replace(CONFIG, batch_tokens=50))
     assert all(step.tokens <= 50 for step in steps_of(events))
     assert sum(step.tokens for step in steps_of(events)) == 2 * sum(DATA.lengths)
 
 
-def test_an_embedding_gathers_the_gradient_that_it_would_have_had():
+def test_accumulating_embedding_rows_gives_the_same_gradients():
     gradients = []
     for wanted in (False, True):
         torch.manual_seed(0)
         backbone = tiny_bert().backbone
-        network = Network(backbone, MaskedLMHead(backbone.config, backbone.token_embedding))  # which uses it too
+        network = Network(backbone, MaskedLMHead(backbone.config, backbone.token_embedding))  # tied to the embedding
         accumulate_embedding_rows(network, wanted)
-        for sequences in ([[3, 7, 3], [4]], [[7, 9]]):  # added up over two batches
+        for sequences in ([[3, 7, 3], [4]], [[7, 9]]):  # accumulated over two batches
             network(PackedBatch.pack(sequences)).pow(2).sum().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
     for plain, kept in zip(*gradients, strict=True):
@@ -226,27 +226,27 @@ def test_an_embedding_gathers_the_gradient_that_it_would_have_had():
         torch.testing.assert_close(kept, plain)
 
 
-def test_the_network_is_left_without_gradients_and_as_it_was():
+def test_after_a_run_the_network_has_no_gradients_and_no_sparse_embeddings():
     network, _ = train()
     assert all(parameter.grad is None for parameter in network.parameters())
     assert not any(module.sparse for module in network.modules() if isinstance(module, nn.Embedding))
 
 
-# ---- how long, and what is told ----
+# Length of a run, events and log
 
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
     [({"epochs": 1}, 7), ({"epochs": 0.5}, 4), ({"epochs": 1.5}, 11), ({"max_steps": 3}, 3), ({"max_steps": 30}, 30)],
 )
-def test_a_run_is_as_long_as_it_was_asked_for(changes: dict, steps: int):
+def test_a_run_has_the_configured_number_of_steps(changes: dict, steps: int):
     _, events = train(replace(CONFIG, **changes))
     assert events[0].total_steps == steps
     assert [step.step for step in steps_of(events)] == list(range(1, steps + 1))
     assert events[-1].steps == steps
 
 
-def test_events_come_in_order_and_say_what_happened(tmp_path: Path):
+def test_events_come_in_order_with_consistent_values(tmp_path: Path):
     _, events = train(evaluate=DATA.evaluate, run_folder=tmp_path)
     kinds = [type(event).__name__ for event in events]
     epoch = ["Step"] * 7 + ["Evaluated", "Saved"]
@@ -269,32 +269,32 @@ def test_events_come_in_order_and_say_what_happened(tmp_path: Path):
         assert json.loads(json.dumps(event.to_json(), allow_nan=False))["event"] == type(event).__name__.lower()
 
 
-def test_evaluations_and_checkpoints_come_when_they_are_asked_for(tmp_path: Path):
+def test_evaluations_and_checkpoints_follow_eval_steps_and_save_steps(tmp_path: Path):
     config = replace(CONFIG, eval_steps=4, save_steps=5)
     _, events = train(config, evaluate=DATA.evaluate, run_folder=tmp_path)
     assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12, 14]
     assert [event.step for event in events if isinstance(event, Saved)] == [5, 10, 14]
 
 
-def test_the_log_holds_every_step_and_evaluation_and_no_clock(tmp_path: Path):
+def test_the_log_contains_every_step_and_evaluation_without_timings(tmp_path: Path):
     _, events = train(evaluate=DATA.evaluate, run_folder=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    told = [
+    seen = [
         event.to_log() if isinstance(event, Step) else event.to_json()
         for event in events
         if isinstance(event, Step | Evaluated)
     ]
-    assert lines == told
+    assert lines == seen
     assert not {"seconds_left", "tokens_per_second"} & {key for line in lines for key in line}
 
 
-def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     train(evaluate=DATA.evaluate)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_seed_decides_and_pythons_random_is_left_alone():
+def test_the_seed_determines_the_result_and_pythons_random_state_does_not_change():
     random.seed(7)
     state = random.getstate()
     once, again, other = (train(replace(CONFIG, seed=seed), tiny_bert(dropout=0.3))[0] for seed in (1, 1, 2))
@@ -303,7 +303,7 @@ def test_the_seed_decides_and_pythons_random_is_left_alone():
     assert random.getstate() == state
 
 
-def test_a_run_that_nobody_follows_any_more_lets_go(tmp_path: Path):
+def test_closing_the_generator_ends_the_run(tmp_path: Path):
     run = fit(tiny_bert(), CONFIG.sampler(DATA.lengths), DATA.loss, CONFIG, run_folder=tmp_path)
     next(run)
     next(run)
@@ -311,11 +311,11 @@ def test_a_run_that_nobody_follows_any_more_lets_go(tmp_path: Path):
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
-# ---- the best weights ----
+# The best weights
 
 
 def scripted(figures: list[float]) -> Callable[[nn.Module], dict[str, float]]:
-    """An evaluation that gives these figures in turn, and keeps the weights it was shown."""
+    """An evaluation that returns these scores in turn and stores the weights."""
     shown: list[dict[str, torch.Tensor]] = []
 
     def evaluate(network: nn.Module) -> dict[str, float]:
@@ -340,7 +340,7 @@ def scripted(figures: list[float]) -> Callable[[nn.Module], dict[str, float]]:
         ([math.nan] * 4, True, "best", 1, 1),
     ],
 )
-def test_the_network_ends_with_the_weights_that_were_asked_for(
+def test_the_network_ends_with_the_weights_that_keep_selects(
     tmp_path: Path, in_folder: bool, figures: list[float], higher: bool, keep: str, best: int, held: int
 ):
     evaluate = scripted(figures)
@@ -354,7 +354,7 @@ def test_the_network_ends_with_the_weights_that_were_asked_for(
     assert not network.training
 
 
-def test_a_run_without_a_new_best_stops_when_patience_is_over(tmp_path: Path):
+def test_a_run_without_a_new_best_score_stops_after_patience_evaluations(tmp_path: Path):
     evaluate = scripted([0.1, 0.3, 0.2, 0.3, 0.9])
     config = replace(CONFIG, epochs=9, patience=2)
     _, events = train(config, evaluate=evaluate, run_folder=tmp_path)
@@ -374,42 +374,42 @@ def test_a_run_without_a_new_best_stops_when_patience_is_over(tmp_path: Path):
     assert again == finished
 
 
-def test_patience_without_anything_to_evaluate_on_is_refused():
+def test_patience_without_evaluation_is_refused():
     with pytest.raises(HeadwayError, match="--eval-data"):
         train(replace(CONFIG, patience=2))
 
 
-# ---- what goes wrong ----
+# Errors
 
 
 @pytest.mark.parametrize("what", ["loss", "gradients"])
-def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tmp_path: Path, what: str):
+def test_a_loss_that_is_not_finite_stops_the_run_without_changing_weights(tmp_path: Path, what: str):
     calls = []
 
-    def spoilt(network, indices, device):
+    def broken_loss(network, indices, device):
         summed, count, tokens = DATA.loss(network, indices, device)
         calls.append(weights(network))
         if len(calls) == 10 and what == "loss":
             summed = summed * math.nan
         if len(calls) == 10 and what == "gradients":
             weight = network.head.classifier.weight[0, 0]
-            summed = summed + (weight - weight.detach()).sqrt()  # adds nothing, with an infinite slope
+            summed = summed + (weight - weight.detach()).sqrt()  # adds 0 with an infinite gradient
         return summed, count, tokens
 
     network = tiny_bert()
     with pytest.raises(HeadwayError, match=r"step 10: the (loss|norm of the gradients) is .*--learning-rate"):
-        train(network=network, loss=spoilt, run_folder=tmp_path)
+        train(network=network, loss=broken_loss, run_folder=tmp_path)
     assert all(torch.equal(tensor, calls[-1][name]) for name, tensor in weights(network).items())
     assert (tmp_path / "checkpoint-000007").is_dir()
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 9
 
 
-def test_a_full_gpu_is_a_message():
-    def hungry(*call):
+def test_a_full_gpu_memory_is_reported():
+    def out_of_memory(*call):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore about it.")
 
     with pytest.raises(HeadwayError, match=r"step 0: the GPU's memory is full .*20.00 GiB.*--tokens-at-once"):
-        train(loss=hungry)
+        train(loss=out_of_memory)
 
 
 def test_data_without_examples_is_refused():
@@ -429,19 +429,19 @@ def test_data_without_examples_is_refused():
         ("trackers", "wandb"),
     ],
 )  # fmt: skip
-def test_an_impossible_option_is_named(option: str, value: object):
+def test_an_invalid_option_is_named(option: str, value: object):
     with pytest.raises(HeadwayError, match=f"{option}={value!r} is invalid; it must be"):
         TrainConfig(**{option: value})
 
 
-def test_every_option_says_what_it_is():
+def test_every_option_has_a_help_text():
     assert all(option.metadata["help"] for option in fields(TrainConfig))
 
 
-# ---- devices, precision, trackers ----
+# Devices, precision, trackers
 
 
-def test_half_precision_follows_full_precision_on_the_cpu():
+def test_bf16_follows_fp32_on_the_cpu():
     _, full = train()
     network, half = train(replace(CONFIG, precision="bf16"))
     assert half[0].precision == "bf16"
@@ -451,14 +451,14 @@ def test_half_precision_follows_full_precision_on_the_cpu():
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
-def test_the_network_is_left_without_a_trace_of_half_precision():
+def test_after_a_bf16_run_the_network_is_a_plain_fp32_network():
     network, _ = train(replace(CONFIG, precision="bf16"))
     assert vars(network).keys() == vars(tiny_bert()).keys()
     _, again = train(network=network)
     assert again[0].precision == "fp32"
 
 
-def test_auto_takes_a_precision_that_the_device_has():
+def test_auto_selects_a_precision_that_the_device_supports():
     _, events = train(replace(CONFIG, precision="auto", max_steps=1))
     assert events[0].precision == training_precision("auto", torch.device("cpu"))
     assert events[0].precision in ("fp32", "bf16")
@@ -470,7 +470,7 @@ def test_fp16_on_the_cpu_is_refused():
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without an accelerator")
-def test_a_device_that_is_not_there_is_refused():
+def test_a_missing_device_is_refused():
     with pytest.raises(HeadwayError, match="device='cuda:3' is not on this machine"):
         train(replace(CONFIG, device="cuda:3"))
 
@@ -480,10 +480,10 @@ def test_a_tracker_that_is_not_installed_is_refused():
         train(replace(CONFIG, trackers=("aim",)))
 
 
-def test_a_tracker_is_told_every_step_and_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_tracker_gets_every_step_and_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from accelerate import tracking
 
-    told: list[tuple[str, object, object]] = []
+    seen: list[tuple[str, object, object]] = []
 
     class Recorder(tracking.GeneralTracker):
         name = "recorder"
@@ -492,26 +492,26 @@ def test_a_tracker_is_told_every_step_and_evaluation(tmp_path: Path, monkeypatch
 
         def __init__(self, run_name: str):
             super().__init__()
-            told.append(("started", run_name, None))
+            seen.append(("started", run_name, None))
 
         def store_init_configuration(self, values):
-            told.append(("config", values["learning_rate"], None))
+            seen.append(("config", values["learning_rate"], None))
 
         def log(self, values, step):
-            told.append(("log", step, values))
+            seen.append(("log", step, values))
 
         def finish(self):
-            told.append(("finished", None, None))
+            seen.append(("finished", None, None))
 
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "recorder", Recorder)
     _, events = train(replace(CONFIG, trackers=("recorder",)), evaluate=DATA.evaluate, run_folder=tmp_path)
-    assert told[:2] == [("started", "headway", None), ("config", 3e-3, None)]
-    assert told[-1] == ("finished", None, None)
-    assert [step for kind, step, _ in told if kind == "log"] == [*range(1, 8), 7, *range(8, 15), 14]
-    assert told[2][2]["loss"] == steps_of(events)[0].loss
+    assert seen[:2] == [("started", "headway", None), ("config", 3e-3, None)]
+    assert seen[-1] == ("finished", None, None)
+    assert [step for kind, step, _ in seen if kind == "log"] == [*range(1, 8), 7, *range(8, 15), 14]
+    assert seen[2][2]["loss"] == steps_of(events)[0].loss
 
 
-def test_what_a_tracker_writes_goes_to_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tracker_files_go_to_the_tracker_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from accelerate import tracking
 
     class Writer(tracking.GeneralTracker):
@@ -536,12 +536,12 @@ def test_what_a_tracker_writes_goes_to_a_folder_of_its_own(tmp_path: Path, monke
     assert not (tmp_path / "run/headway").exists()
 
 
-# ---- on a GPU ----
+# On a GPU
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_gpu_gives_the_curve_of_the_cpu(tmp_path: Path, precision: str):
+def test_a_gpu_gives_the_loss_curve_of_the_cpu(tmp_path: Path, precision: str):
     _, expected = train()
     network, events = train(
         replace(CONFIG, device="cuda", precision=precision), evaluate=DATA.evaluate, run_folder=tmp_path
@@ -561,7 +561,7 @@ def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
     def loss(network, indices, device):
         calls.append(indices)
         first = 8 * (len(calls) % 8)
-        if len(calls) > 1:  # what is made once, in the first step, may wait
+        if len(calls) > 1:  # initialization in the first step may wait
             torch.cuda.set_sync_debug_mode("error")
         outputs = network(inputs[first : first + 8])
         return nn.functional.cross_entropy(outputs, targets[first : first + 8], reduction="sum"), 8, 8
@@ -572,7 +572,7 @@ def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
             list(fit(nn.Linear(8, 2), config.sampler([8] * 64), loss, config))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(calls) == 9  # and then their figures are read, all at once
+    assert len(calls) == 9  # then their results are read together
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Learnt vocabularies: they write their texts, do not depend on chance, and open in transformers."""
+"""Learned vocabularies encode their texts, are deterministic, and open in transformers."""
 
 import json
 import random
@@ -8,7 +8,13 @@ import sys
 import pytest
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.core.tokenizers.vocabulary import END_OF_TEXT, WORDPIECE_SPECIAL, learn_byte_level_bpe, learn_wordpiece
+from headway.core.tokenizers.vocabulary import (
+    END_OF_TEXT,
+    WORDPIECE_SPECIAL,
+    learn_byte_level_bpe,
+    learn_wordpiece,
+    learn_words,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +39,7 @@ def vocabulary_of(tokenizer: Tokenizer, folder) -> dict[str, int]:
     return stored["model"]["vocab"] | {token["content"]: token["id"] for token in stored["added_tokens"]}
 
 
-def test_wordpiece_writes_the_texts_it_was_learnt_from_without_an_unknown_token():
+def test_wordpiece_encodes_its_training_texts_without_unknown_tokens():
     tokenizer = learn_wordpiece(TEXTS, 400)
     for text in TEXTS:
         ids = tokenizer.encode(text).ids
@@ -41,21 +47,21 @@ def test_wordpiece_writes_the_texts_it_was_learnt_from_without_an_unknown_token(
         assert len(ids) < len(text)
 
 
-def test_wordpiece_keeps_capitals_only_when_it_is_asked_to():
+def test_wordpiece_keeps_capitals_unless_it_lower_cases():
     small, large = learn_wordpiece(TEXTS, 400), learn_wordpiece(TEXTS, 400, lowercase=False)
     assert small.encode("WHERE").ids == small.encode("where").ids
     assert large.encode("Where").ids != large.encode("where").ids
     assert large.tokens(large.encode("café").ids)[-1].endswith("é")
 
 
-def test_wordpiece_has_the_special_tokens_in_their_published_order(tmp_path):
+def test_wordpiece_starts_with_the_special_tokens_in_the_published_order(tmp_path):
     vocabulary = vocabulary_of(learn_wordpiece(TEXTS, 400), tmp_path)
     assert [vocabulary[token] for token in WORDPIECE_SPECIAL] == [0, 1, 2, 3, 4]
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text())
-def test_byte_level_bpe_writes_any_text_and_gives_it_back(text):
+def test_byte_level_bpe_encodes_and_decodes_any_text(text):
     tokenizer = learn_byte_level_bpe(TEXTS, 300)
     assert tokenizer.decode(tokenizer.encode(text).ids) == text.encode("utf-8", "replace").decode("utf-8")
 
@@ -66,7 +72,7 @@ def test_byte_level_bpe_ends_with_the_end_of_text_token(tmp_path):
     assert vocabulary[END_OF_TEXT] == tokenizer.end_of_text_id == max(vocabulary.values()) == len(vocabulary) - 1
 
 
-def test_the_numbers_of_the_tokens_have_no_gap(learn, tmp_path):
+def test_token_ids_are_consecutive(learn, tmp_path):
     tokenizer = learn(TEXTS, 330)
     assert sorted(vocabulary_of(tokenizer, tmp_path).values()) == list(range(tokenizer.vocab_size))
     assert tokenizer.vocab_size <= 330
@@ -78,7 +84,7 @@ def test_frequent_words_become_one_token(learn):
     assert len(tokenizer.encode(" arrived").ids) == 1
 
 
-def test_the_order_of_the_texts_does_not_matter(learn, tmp_path):
+def test_the_order_of_the_texts_has_no_effect(learn, tmp_path):
     shuffled = random.Random(0).sample(TEXTS, len(TEXTS))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -108,7 +114,7 @@ def test_saving_and_loading_changes_nothing(learn, tmp_path):
         assert again.encode(text) == tokenizer.encode(text)
 
 
-def test_transformers_opens_the_folder_and_finds_the_same_tokens(learn, tmp_path):
+def test_transformers_opens_the_folder_and_gives_the_same_ids(learn, tmp_path):
     from transformers import AutoTokenizer
 
     tokenizer = learn(TEXTS, 330)
@@ -122,11 +128,25 @@ def test_transformers_opens_the_folder_and_finds_the_same_tokens(learn, tmp_path
         assert theirs.encode(text, add_special_tokens=False) == tokenizer.encode(text).ids
 
 
-def test_a_vocabulary_without_room_for_the_characters_is_refused(learn):
+def test_a_vocabulary_that_is_too_small_for_the_characters_is_refused(learn):
     with pytest.raises(HeadwayError, match=r"no room for the \d+ characters .* at least \d+"):
         learn(TEXTS, 20)
 
 
-def test_texts_without_a_word_are_refused():
+def test_texts_without_words_are_refused():
     with pytest.raises(HeadwayError, match="no words"):
         learn_wordpiece(["", "  "], 100)
+    with pytest.raises(HeadwayError, match="no words"):
+        learn_words(["", "  "], 100, bert=True)
+
+
+@pytest.mark.parametrize("bert", [True, False])
+def test_whole_words_are_the_most_frequent_ones_with_ties_in_alphabetical_order(bert):
+    texts = ["C4 E4 G4 C4", "E4 C4 D4 [SEP]"]
+    tokenizer = learn_words(texts, 8 if bert else 5, bert=bert)
+    assert tokenizer.kind == "words"
+    assert tokenizer.tokens(tokenizer.encode("C4 E4 D4 G4 A4").ids) == ["C4", "E4", "D4", "[UNK]", "[UNK]"]
+    special = ["[CLS]", "C4", "[SEP]"] if bert else ["C4"]
+    assert tokenizer.tokens(tokenizer.join(tokenizer.encode("C4").ids)[0]) == special
+    with pytest.raises(HeadwayError, match=r"no room beside \d special tokens"):
+        learn_words(texts, 5 if bert else 2, bert=bert)

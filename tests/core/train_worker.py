@@ -1,7 +1,7 @@
-"""A small run of training that several tests make: in their own process, in ones that are killed, and in two at once.
+"""A small training run for several tests: in their own process, in processes that are killed, and in two at once.
 
-As a script: `train_worker.py kills FOLDER` makes the runs of test_resume, `train_worker.py processes FOLDER` (under a
-launcher) those of test_processes.
+As a script: `train_worker.py kills FOLDER` makes the runs of test_resume.py, `train_worker.py distributed FOLDER`
+(under a launcher) those of test_distributed.py.
 """
 
 import importlib
@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ VOCABULARY = 50
 
 
 def tiny_bert(dropout: float = 0.0, seed: int = 0) -> Network:
-    """A random BERT with two outputs, whose weights depend on the seed alone."""
+    """A random BERT with two outputs; its weights depend only on the seed."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=VOCABULARY, max_positions=16, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
@@ -43,7 +44,7 @@ def tiny_bert(dropout: float = 0.0, seed: int = 0) -> Network:
 
 
 class Data:
-    """Seeded sequences of 2 to 12 tokens; the label says whether token 7 is among them."""
+    """Seeded sequences of 2 to 12 tokens; the label is whether token 7 occurs."""
 
     def __init__(self, count: int, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -55,13 +56,13 @@ class Data:
         self.lengths = lengths
 
     def loss(self, network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
-        """The summed cross-entropy, as `fit` wants it."""
+        """The loss function for `fit`: the summed cross-entropy."""
         batch = PackedBatch.pack([self.sequences[i] for i in indices]).to(device)
         labels = torch.tensor([self.labels[i] for i in indices], device=device)
         return F.cross_entropy(network(batch), labels, reduction="sum"), len(indices), batch.num_tokens
 
     def predict(self, network: nn.Module) -> list[list[float]]:
-        """The logits of every example in order, each batch by one process."""
+        """The logits of all examples in order; the batches are sharded over the processes."""
         network.eval()
         batches = list(enumerate(BatchSampler(self.lengths, batch_size=4).by_length()))
         found: dict[int, list[float]] = {}
@@ -73,7 +74,7 @@ class Data:
         return gather_in_order(found)
 
     def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Accuracy, and the mean margin of the right label."""
+        """Accuracy, and the mean margin of the correct label."""
         margins = [
             (b - a) * (1 if label else -1) for (a, b), label in zip(self.predict(network), self.labels, strict=True)
         ]
@@ -88,7 +89,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().cpu().clone() for name, parameter in network.named_parameters()}
 
 
-# ---- killed runs ----
+# Runs that are killed
 
 KILLED = TrainConfig(
     epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3, eval_steps=4, seed=5
@@ -96,7 +97,7 @@ KILLED = TrainConfig(
 
 
 def run(folder: Path, watch: Callable[[Event], None] | None = None) -> None:
-    """One run with dropout in `folder`, resumed if it has begun; its last weights go to a file beside."""
+    """A run with dropout in `folder`, resumed if it was started; writes its weights and a report beside it."""
     data, network = Data(56), tiny_bert(dropout=0.2)
     events = fit(
         network, KILLED.sampler(data.lengths), data.loss, KILLED,
@@ -117,45 +118,45 @@ def run(folder: Path, watch: Callable[[Event], None] | None = None) -> None:
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def die() -> None:
-    """The process is gone before it can do anything more."""
+def kill_process() -> None:
+    """Kills this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_after_step(step: int, folder: Path) -> None:
-    """Killed when `step` has been made."""
-    run(folder, lambda event: die() if isinstance(event, Step) and event.step == step else None)
+    """Killed after `step`."""
+    run(folder, lambda event: kill_process() if isinstance(event, Step) and event.step == step else None)
 
 
 def kill_after_save(step: int, folder: Path) -> None:
-    """Killed when the checkpoint of `step` is whole and nothing else has happened."""
-    run(folder, lambda event: die() if isinstance(event, Saved) and event.step == step else None)
+    """Killed right after the checkpoint of `step` is written."""
+    run(folder, lambda event: kill_process() if isinstance(event, Saved) and event.step == step else None)
 
 
 def kill_in_call(owner: object, name: str, matches: Callable[..., bool], folder: Path, after: bool = False) -> None:
-    """Killed when `owner.name` is called with what `matches`, before (or after) it does anything."""
+    """Killed when `owner.name` is called with matching arguments, before (or after) the call."""
     original = getattr(owner, name)
 
-    def deadly(*args: object, **options: object) -> object:
+    def killing(*args: object, **options: object) -> object:
         if matches(*args):
             if after:
                 original(*args, **options)
-            die()
+            kill_process()
         return original(*args, **options)
 
-    setattr(owner, name, deadly)
+    setattr(owner, name, killing)
     run(folder)
 
 
 def half_written(folder: Path) -> None:
-    """Killed when half of the optimizer's file of step 6 is on the disk."""
+    """Killed when half of the optimizer's file of step 6 is written."""
 
     def write(tensors: dict[str, Tensor], path: Path) -> None:
         whole = safetensors.torch.save(tensors)
         half = path.name == "optimizer.safetensors" and "000006" in path.parent.name
         path.write_bytes(whole[: len(whole) // 2] if half else whole)
         if half:
-            die()
+            kill_process()
 
     training_state.save_file = write
     run(folder)
@@ -168,30 +169,36 @@ def killed_twice(folder: Path) -> None:
     kill_after_step(11, folder)
 
 
-def named(start: str) -> Callable[..., bool]:
-    """Whether a call's first argument is a path whose name starts so."""
+def starts_with(start: str) -> Callable[..., bool]:
+    """Matches calls whose first argument is a path with such a name."""
     return lambda *arguments: Path(arguments[0]).name.startswith(start)
 
 
-# Name -> what kills the run (None: nothing does), and the checkpoint that it must go on from.
+# Name -> what kills the run (None: nothing), and the checkpoint that it must resume from.
 KILLS: dict[str, tuple[Callable[[Path], None] | None, int | None]] = {
-    "unbroken": (None, None),
+    "uninterrupted": (None, None),
     "before the first checkpoint": (partial(kill_after_step, 2), None),
-    "in the middle of an epoch": (partial(kill_after_step, 5), 3),
+    "within an epoch": (partial(kill_after_step, 5), 3),
     "at the end of an epoch": (partial(kill_after_step, 7), 6),
-    "just after a save": (partial(kill_after_save, 9), 9),
-    "just after the last save": (partial(kill_after_save, 14), 14),
-    "in the middle of writing a file": (half_written, 3),
-    "before a checkpoint gets its name": (partial(kill_in_call, Path, "rename", named(".checkpoint-000009")), 6),
-    "after it has its name": (partial(kill_in_call, Path, "rename", named(".checkpoint-000009"), after=True), 9),
-    "while the old one is deleted": (partial(kill_in_call, shutil, "rmtree", named("checkpoint-000003")), 6),
-    "before the best weights get their name": (partial(kill_in_call, Path, "replace", named(".best-")), 3),
+    "after a checkpoint": (partial(kill_after_save, 9), 9),
+    "after the last checkpoint": (partial(kill_after_save, 14), 14),
+    "while a file is written": (half_written, 3),
+    "before a checkpoint is renamed": (partial(kill_in_call, Path, "rename", starts_with(".checkpoint-000009")), 6),
+    "after a checkpoint is renamed": (
+        partial(kill_in_call, Path, "rename", starts_with(".checkpoint-000009"), after=True),
+        9,
+    ),
+    "while the old checkpoint is deleted": (
+        partial(kill_in_call, shutil, "rmtree", starts_with("checkpoint-000003")),
+        6,
+    ),
+    "before the best weights are renamed": (partial(kill_in_call, Path, "replace", starts_with(".best-")), 3),
     "twice": (killed_twice, 9),
 }
 
 
 def kill_and_resume(folder: Path) -> None:
-    """Makes every run of KILLS in children of this process, which has loaded the libraries but not computed."""
+    """Makes the runs of KILLS in forked processes; this one has imported the libraries, but computed nothing."""
     for slow in ("accelerate.tracking", "torch._dynamo"):
         importlib.import_module(slow)
     for name, (kill, _) in KILLS.items():
@@ -200,7 +207,7 @@ def kill_and_resume(folder: Path) -> None:
         for _ in range(0 if kill is None else 2 if kill is killed_twice else 1):
             status = in_child(partial(kill, place))
             if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-                raise SystemExit(f"{name}: was not killed but ended with {status}")
+                raise SystemExit(f"{name}: was not killed, but ended with {status}")
         if in_child(partial(run, place)) != 0:
             raise SystemExit(f"{name}: could not be resumed")
 
@@ -221,65 +228,56 @@ def in_child(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
-# ---- several processes ----
+# Runs in two processes
 
-TOGETHER = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
+DISTRIBUTED = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
+# Name -> the same steps: each of one batch, or of two.
+CONFIGS = {"plain": DISTRIBUTED, "accumulated": replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2)}
 
 
-def curve(config: TrainConfig, dropout: float = 0.0, **options: object) -> Iterator[tuple[Event, Network]]:
-    """A run over 33 examples: the last batch of an epoch holds a single one."""
+def run_with_33_examples(
+    config: TrainConfig, dropout: float = 0.0, **options: object
+) -> Iterator[tuple[Event, Network]]:
+    """A run over 33 examples: the last batch of an epoch is a single example."""
     data, network = Data(33), tiny_bert(dropout)
     for event in fit(network, config.sampler(data.lengths), data.loss, config, **options):
         yield event, network
 
 
-def together(folder: Path) -> None:
-    """What two processes make of the runs that one makes in test_processes; the main one writes it down."""
+def run_in_all_processes(folder: Path) -> None:
+    """The runs that test_distributed.py compares with those of one process; the main process writes the reports."""
     report: dict[str, object] = {}
     held_out = Data(21, seed=1)
-    for name, config in {"plain": TOGETHER, "accumulated": accumulated()}.items():
-        *_, (_, network) = seen = list(curve(config, evaluate=held_out.evaluate))
-        report[name] = [told(event) for event, _ in seen[1:-1]]
+    for name, config in CONFIGS.items():
+        *_, (_, network) = seen = list(run_with_33_examples(config, evaluate=held_out.evaluate))
+        report[name] = [without_timings(event) for event, _ in seen[1:-1]]
         report[f"{name} predictions"] = held_out.predict(network)
         report[f"{name} processes"] = seen[0][0].to_json()["processes"]
 
-    data = Data(33)  # and once more with a network that has been trained before
-    report["again"] = [told(event) for event in fit(network, TOGETHER.sampler(data.lengths), data.loss, TOGETHER)][
-        1:-1
-    ]
+    data = Data(33)  # the network was trained before
+    report["again"] = [
+        without_timings(event) for event in fit(network, DISTRIBUTED.sampler(data.lengths), data.loss, DISTRIBUTED)
+    ][1:-1]
 
-    *_, (_, unbroken) = curve(TOGETHER, dropout=0.2, run_folder=folder / "unbroken")
-    broken = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken")
+    *_, (_, uninterrupted) = run_with_33_examples(DISTRIBUTED, dropout=0.2, run_folder=folder / "uninterrupted")
+    interrupted = run_with_33_examples(DISTRIBUTED, dropout=0.2, run_folder=folder / "interrupted")
     with suppress(StopIteration):
-        while not isinstance(event := next(broken)[0], Step) or event.step < 8:
+        while not isinstance(event := next(interrupted)[0], Step) or event.step < 8:
             pass
-    broken.close()
-    *_, (_, resumed) = curve(TOGETHER, dropout=0.2, run_folder=folder / "broken", resume=True)
-    ours, theirs = weights(resumed), weights(unbroken)
-    report["resumed equals unbroken"] = all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    interrupted.close()
+    *_, (_, resumed) = run_with_33_examples(DISTRIBUTED, dropout=0.2, run_folder=folder / "interrupted", resume=True)
+    ours, theirs = weights(resumed), weights(uninterrupted)
+    report["resumed equals uninterrupted"] = all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
     every = gather_in_order({processes().rank: report})
     if processes().is_main:
         (folder / "report.json").write_text(json.dumps(every))
 
 
-def told(event: Event) -> dict[str, object]:
-    """What the event says, but for the clock."""
+def without_timings(event: Event) -> dict[str, object]:
+    """The event as JSON, without timings."""
     return event.to_log() if isinstance(event, Step) else event.to_json()
 
 
-def accumulated() -> TrainConfig:
-    """The same steps, each of two batches."""
-    return TrainConfig(
-        epochs=2,
-        batch_size=4,
-        gradient_accumulation_steps=2,
-        learning_rate=1e-2,
-        precision="fp32",
-        device="cpu",
-        seed=5,
-    )
-
-
 if __name__ == "__main__":
-    {"kills": kill_and_resume, "processes": together}[sys.argv[1]](Path(sys.argv[2]))
+    {"kills": kill_and_resume, "distributed": run_in_all_processes}[sys.argv[1]](Path(sys.argv[2]))

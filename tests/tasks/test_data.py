@@ -972,7 +972,7 @@ def test_a_file_is_there_only_when_it_is_whole(tmp_path):
     with RowWriter(path) as writer:
         writer.write({"text": "a"})
         assert not path.exists()
-    message(lambda: RowWriter(path).__enter__(), path, "exists already", "--overwrite")
+    message(lambda: RowWriter(path).__enter__(), path, "already exists", "--overwrite")
     with RowWriter(path, overwrite=True) as writer:
         writer.write({"text": "b"})
     assert read_table(path).rows == [{"text": "b"}]

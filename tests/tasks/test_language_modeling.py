@@ -452,8 +452,8 @@ def test_masked_events_are_predicted(tmp_path: Path):
     ("options", "message"),
     [
         ({}, "--learn-tokenizer N, or --model"),
-        ({"vocab_size": 100, "size": "huge"}, "--size huge: say tiny"),
-        ({"vocab_size": 100, "vocabulary": "letters"}, "--vocabulary letters: say pieces or words"),
+        ({"vocab_size": 100, "size": "huge"}, "--size huge: it must be one of tiny"),
+        ({"vocab_size": 100, "vocabulary": "letters"}, "--vocabulary letters: it must be pieces or words"),
         ({"vocab_size": 8}, "has no room for"),
         ({"vocab_size": 100, "max_positions": 4}, "--max-positions 4"),
     ],

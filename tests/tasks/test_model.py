@@ -154,7 +154,7 @@ def test_cut_texts_are_counted_in_every_place(bert_folder: Path, tmp_path: Path)
 
 def test_an_output_that_exists_is_refused_before_anything_is_read(model: TaskModel, tmp_path: Path):
     (tmp_path / "out").mkdir()
-    message(lambda: model.fit("no such file", output=tmp_path / "out"), "exists already", "--overwrite")
+    message(lambda: model.fit("no such file", output=tmp_path / "out"), "already exists", "--overwrite")
 
 
 def test_overwriting_replaces_a_model(model: TaskModel, data: Path, tmp_path: Path):

@@ -309,7 +309,7 @@ def test_an_existing_output_is_not_overwritten(refused):
     Path("model").mkdir()
     Path("model/thesis.txt").write_text("years of work")
     line = refused(*train("--output", "model"))
-    assert "model exists already" in line
+    assert "model already exists" in line
     assert "--overwrite" in line
     assert "not a model folder" in refused(*train("--output", "model", "--overwrite"))
 

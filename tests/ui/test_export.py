@@ -122,7 +122,7 @@ def test_different_outputs_leave_no_files(headway, trained, folder, stubbed):
 
 def test_existing_files_are_only_replaced_on_request_and_foreign_folders_never(headway, trained, folder, stubbed):
     (folder / "out.onnx").write_text("mine")
-    assert "exists already" in headway("export", trained, "--output", "out.onnx").err
+    assert "already exists" in headway("export", trained, "--output", "out.onnx").err
     assert headway("export", trained, "--output", "out.onnx", "--overwrite").code == 2, "the outputs differ"
     assert (folder / "out.onnx").read_text() == "mine"
     (folder / "notes").mkdir()

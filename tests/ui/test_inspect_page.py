@@ -142,7 +142,7 @@ def test_inspect_writes_a_page(headway, trained, folder):
     assert "Prediction: good" in ran.out
     assert "inspect.html" in ran.out
     assert (folder / "inspect.html").read_text().startswith("<!doctype html>")
-    assert "exists already" in headway("inspect", trained, REVIEW).err
+    assert "already exists" in headway("inspect", trained, REVIEW).err
     ran = headway("inspect", trained, "--text", REVIEW, "--explain", "bad", "--overwrite", "--json")
     assert json.loads(ran.out)["answer"].startswith("Prediction: good")
     assert '"output":"bad"' in (folder / "inspect.html").read_text()
@@ -203,7 +203,7 @@ def test_probe_prints_and_plots_the_score_of_each_layer(headway, tiny, reviews, 
     assert "<svg" in drawing
     assert f"mix of all layers: {found['mix']['mean']:.3f}" in drawing
     assert re.search(r"Best single layer: (the embeddings|layer 1)\.", ran.err)
-    assert "exists already" in headway("probe", tiny, "--data", reviews, "--plot", "layers.svg").err
+    assert "already exists" in headway("probe", tiny, "--data", reviews, "--plot", "layers.svg").err
     assert "written as .svg or .png" in headway("probe", tiny, "--data", reviews, "--plot", "layers.txt").err
     assert "There is no task" in headway("probe", tiny, "--data", reviews, "--task", "guessing").err
 

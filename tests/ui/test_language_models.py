@@ -71,7 +71,7 @@ def test_a_model_from_scratch_can_use_the_tokenizer_of_another_model(headway, co
     [
         (["fill-mask", "--learn-tokenizer", "300"], "--learn-tokenizer is for training from scratch. Add --size"),
         (["text-classification", "--size", "tiny"], "--size starts from random weights"),
-        (["fill-mask", "--size", "giant", "--learn-tokenizer", "300"], "--size giant: say tiny, mini"),
+        (["fill-mask", "--size", "giant", "--learn-tokenizer", "300"], "--size giant: it must be one of tiny, mini"),
         (["fill-mask", "--size", "tiny"], "add --learn-tokenizer N, or --model NAME"),
         (["text-generation", "--size", "tiny", "--learn-tokenizer", "20"], "has no room for"),
         (

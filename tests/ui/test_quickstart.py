@@ -131,4 +131,4 @@ def test_a_given_folder_is_not_replaced_without_overwrite(headway):
     assert headway("quickstart", "--output", "mine").code == 0
     ran = headway("quickstart", "--output", "mine")
     assert ran.code == 2
-    assert "mine exists already" in ran.err
+    assert "mine already exists" in ran.err

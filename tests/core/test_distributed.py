@@ -1,4 +1,4 @@
-"""Several processes do what one does."""
+"""Two processes compute the same as one."""
 
 import json
 import os
@@ -10,11 +10,11 @@ import pytest
 import torch
 import train_worker
 from headway.core.training.distributed import Processes, broadcast_object, gather_in_order, processes, shard
-from train_worker import TOGETHER, Data, accumulated, curve, told
+from train_worker import CONFIGS, DISTRIBUTED, Data, run_with_33_examples, without_timings
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
-    # Without the flag it starts processes through MPI alone; without a GPU they find the CPU themselves.
+    # Without --multi_gpu, processes are started through MPI only; without a GPU they use the CPU.
     "accelerate launch": [
         "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
         "--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no",
@@ -24,7 +24,7 @@ LAUNCHERS = {
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """So little work is done faster by one thread, above all where other programs want the cores."""
+    """One thread is faster for such small models, above all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -32,9 +32,9 @@ def one_thread():
 
 
 def launch(launcher: str, folder: Path) -> list[dict]:
-    """What each of two processes reports of `together`."""
+    """The reports of two processes that run `distributed` of train_worker.py."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, *LAUNCHERS[launcher], train_worker.__file__, "processes", str(folder)]
+    command = [sys.executable, *LAUNCHERS[launcher], train_worker.__file__, "distributed", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -42,29 +42,27 @@ def launch(launcher: str, folder: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return launch("torchrun", tmp_path_factory.mktemp("two"))
+def reports(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return launch("torchrun", tmp_path_factory.mktemp("distributed"))
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated"])
-def test_two_processes_give_the_curve_and_the_predictions_of_one(two: list[dict], name: str):
-    check_against_one_process(two, name)
+def test_two_processes_give_the_loss_curve_and_predictions_of_one(reports: list[dict], name: str):
+    check_against_one_process(reports, name)
 
 
 @pytest.mark.slow
-def test_accelerate_launch_gives_the_same(tmp_path: Path):
+def test_accelerate_launch_gives_the_loss_curve_of_one_process(tmp_path: Path):
     check_against_one_process(launch("accelerate launch", tmp_path), "plain")
 
 
 def check_against_one_process(reports: list[dict], name: str) -> None:
-    assert reports[0] == reports[1]  # both processes saw the same events, and all predictions
+    assert reports[0] == reports[1]  # both processes get the same events and all predictions
     report = reports[0]
     assert report[f"{name} processes"] == 2
     held_out = Data(21, seed=1)
-    *_, (_, network) = seen = list(
-        curve({"plain": TOGETHER, "accumulated": accumulated()}[name], evaluate=held_out.evaluate)
-    )
-    events = [told(event) for event, _ in seen[1:-1]]
+    *_, (_, network) = seen = list(run_with_33_examples(CONFIGS[name], evaluate=held_out.evaluate))
+    events = [without_timings(event) for event, _ in seen[1:-1]]
     assert [event["event"] for event in report[name]] == [event["event"] for event in events]
     for theirs, ours in zip(report[name], events, strict=True):
         if ours["event"] == "step":
@@ -77,29 +75,29 @@ def check_against_one_process(reports: list[dict], name: str) -> None:
     assert torch.allclose(torch.tensor(report[f"{name} predictions"]), predictions, atol=1e-4)
 
 
-def test_two_processes_resume_bit_for_bit(two: list[dict]):
-    assert [report["resumed equals unbroken"] for report in two] == [True, True]
+def test_two_processes_resume_bit_for_bit(reports: list[dict]):
+    assert [report["resumed equals uninterrupted"] for report in reports] == [True, True]
 
 
-def test_a_network_can_be_trained_again(two: list[dict]):
-    assert [event["step"] for event in two[0]["again"]] == list(range(1, 11))
+def test_a_network_can_be_trained_twice(reports: list[dict]):
+    assert [event["step"] for event in reports[0]["again"]] == list(range(1, 11))
 
 
-def test_the_last_batch_is_a_single_example():
-    sizes = [len(batch) for batch in TOGETHER.sampler(Data(33).lengths).epoch(0)]
+def test_the_last_batch_of_an_epoch_is_a_single_example():
+    sizes = [len(batch) for batch in DISTRIBUTED.sampler(Data(33).lengths).epoch(0)]
     assert sizes == [8, 8, 8, 8, 1]
 
 
-def test_one_process_is_a_run_of_one(monkeypatch: pytest.MonkeyPatch):
+def test_a_single_process_is_a_launch_of_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert processes() == Processes(rank=0, world_size=1)
     assert processes().is_main
     assert shard(["a", "b", "c"]) == ["a", "b", "c"]
     assert gather_in_order({2: "c", 0: "a", 1: "b"}) == ["a", "b", "c"]
-    assert broadcast_object("mine") == "mine"
+    assert broadcast_object("value") == "value"
 
 
-def test_sharing_work_does_not_start_accelerate():
+def test_sharding_and_gathering_in_one_process_does_not_import_accelerate():
     code = (
         "import sys; from headway.core.training.distributed import gather_in_order, shard;"
         "assert gather_in_order(dict(enumerate(shard([1, 2])))) == [1, 2]; assert 'accelerate' not in sys.modules"
