@@ -252,7 +252,7 @@ BROKEN_MODELS: dict[Callable[[Path], None], tuple[str, ...]] = {
     empty_the_weights: ("model.safetensors", "damaged or cut off", "download it again"),
     change_the_kind: ("config.json", "'roberta'", "Choose a BERT or GPT-2"),
     break_the_config: ("config.json, line 2", "not valid JSON", "Copy the file again"),
-    lose_the_vocabulary: ("tiny", "no tokenizer", "Copy them"),
+    lose_the_vocabulary: ("tiny", "no tokenizer", "Copy these files"),
 }
 
 
