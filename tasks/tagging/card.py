@@ -1,30 +1,26 @@
-"""What the card of a token-classification model says about itself."""
+"""The model card of a token-classification model."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...core.models.gpt2 import GPT2Config
 from ..base.card_text import CardText, bullets
+from .label_inference import DIVISION
 
 if TYPE_CHECKING:
     from ...core.models.heads import Network
     from .tagging import TokenClassification
 
 TEXT = "Ada Lovelace lived in London."
-WORDS = {
-    "words": "at spaces and signs",
-    "spaces": "at spaces",
-    "characters": "into single characters",
-}
 
 
-def card_text(task: "TokenClassification", network: "Network", name: str) -> CardText:
-    """The card's parts: the types of entities, how to ask for them with Headway and without, and what to mind."""
+def tagging_card(task: "TokenClassification", network: "Network", name: str) -> CardText:
+    """The parts of the card: entity types, usage with and without Headway, limitations."""
     return CardText(
         summary=f"It finds entities of {len(task.types)} types in a text.",
         answers="The types:\n\n"
         + bullets(f"`{kind}`" for kind in task.types)
-        + f"\n\nIts labels are tags of words, written as {task.scheme}.",
+        + f"\n\nIts labels are tags of words in the scheme {task.scheme}.",
         shell=f'headway predict {name} "{TEXT}"',
         python=f'print(model.predict("{TEXT}").entities)',
         transformers="\n".join(
@@ -43,17 +39,20 @@ def card_text(task: "TokenClassification", network: "Network", name: str) -> Car
 def _limits(task: "TokenClassification", network: "Network") -> Iterator[str]:
     limit = task.limit(network.config.max_positions, "")
     if task.long_texts == "cut":
-        yield f"A text of more than {limit:,} tokens is cut: only its beginning is read."
+        yield f"A text of more than {limit:,} tokens is truncated."
     else:
         yield (
-            f"A text of more than {limit:,} tokens is read in overlapping windows, each word in the one that shows "
-            "most of what is around it. Plain transformers cannot read it: cut it there."
+            f"A text of more than {limit:,} tokens is read in overlapping windows; each word is tagged in the window "
+            "with the most context. Plain transformers cannot read it without truncation."
         )
     yield (
-        f"Raw text is cut into words {WORDS[task.splitter.units]}, as the training data was. Plain transformers cuts "
-        "it in its own way, so its entities may end elsewhere."
+        f"Raw text is divided {DIVISION[task.segmenter.units]}, as in the training data. Plain transformers divides "
+        "it differently, so its entities may have other boundaries."
     )
     if isinstance(network.config, GPT2Config):
-        yield "GPT-2 reads from left to right: what follows a word has no say about it."
-    yield "Entities that lie inside of others are not found: a word has one tag."
-    yield "It knows texts like those it was trained on; of other kinds or languages it may be wrong and sure."
+        yield "GPT-2 reads from left to right: the text after a word does not influence its tag."
+    yield "It does not find nested entities: a word has one tag."
+    yield (
+        "It works best on texts like its training data; on other kinds of text or languages it may be confidently "
+        "wrong."
+    )

@@ -1,8 +1,8 @@
-"""Annotations by character offsets -> entities by words.
+"""Aligns entities annotated by character offsets to words.
 
-As doccano (`[0, 12, "PER"]`, or objects with `start_offset`), Prodigy, spaCy and Label Studio (objects with `start`,
-`end` and `label`) export them. Offsets count code points and `end` is not part of the span. Where an object also
-holds the span's text, the two must agree; offsets that count UTF-16 units, as JavaScript does, are put right by it.
+Reads the exports of doccano (`[0, 12, "PER"]`, or objects with `start_offset`), Prodigy, spaCy and Label Studio
+(objects with `start`, `end` and `label`). Offsets count code points, and `end` is exclusive. If an object also
+contains the span's text, the two must agree; offsets in UTF-16 units, as in JavaScript, are converted with its help.
 """
 
 from bisect import bisect_left, bisect_right
@@ -12,16 +12,16 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.places import shorten
-from .tag_schemes import Chunk
+from .tag_schemes import WordSpan
 
-STARTS, ENDS = ("start", "start_offset"), ("end", "end_offset")
-LABELS = ("label", "labels", "type", "entity_group")
-FORMS = '[start, end, "TYPE"] or {"start": ..., "end": ..., "label": "TYPE"}'
+START_KEYS, END_KEYS = ("start", "start_offset"), ("end", "end_offset")
+LABEL_KEYS = ("label", "labels", "type", "entity_group")
+FORMATS = '[start, end, "TYPE"] or {"start": ..., "end": ..., "label": "TYPE"}'
 
 
 @dataclass(frozen=True)
 class CharacterSpan:
-    """A labelled piece of a text: text[start:end]."""
+    """An entity as a range of characters: text[start:end]."""
 
     start: int
     end: int
@@ -30,100 +30,102 @@ class CharacterSpan:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The entities of a row, and what had to be changed about the spans that they come from, a span each."""
+    """The entities of a row, and what was changed to align character spans to words."""
 
-    chunks: tuple[Chunk, ...]  # in order, without overlaps
-    widened: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    uncounted: tuple[int, ...] = ()  # words of which it says nothing
+    spans: tuple[WordSpan, ...]  # in order, without overlaps
+    widened: tuple[str, ...] = ()  # a description of each widened character span
+    dropped: tuple[str, ...] = ()  # a description of each dropped character span
+    ignored: tuple[int, ...] = ()  # words without a tag, which the loss and the metrics skip
 
 
-def holds_spans(cell: Any) -> bool:
-    """Whether a cell is a list of character spans; an empty list may be one."""
+def is_span_list(cell: Any) -> bool:
+    """Whether a cell is a list of character spans, or an empty list."""
     return isinstance(cell, list) and all(isinstance(one, list | Mapping) for one in cell)
 
 
-def read_spans(cell: Any, text: str) -> list[CharacterSpan]:
-    """The spans that a cell holds.
+def parse_spans(cell: Any, text: str) -> list[CharacterSpan]:
+    """The character spans in a cell.
 
     Raises:
-        HeadwayError: there is no annotation, it is written in another way, or does not fit the text.
+        HeadwayError: the cell is null, its format is unknown, or a span is not in the text.
     """
     if cell is None:
-        raise HeadwayError("nobody has annotated it. Annotate it (an empty list: no entities), or delete the row.")
-    if not holds_spans(cell):
-        raise HeadwayError(f"the annotation is {shorten(cell, 40)}; a list of {FORMS} is expected. Correct it.")
-    return [span for one in cell for span in _read(one, text)]
+        raise HeadwayError("it is not annotated. Annotate it (an empty list: no entities), or delete the row.")
+    if not is_span_list(cell):
+        raise HeadwayError(f"the annotation is {shorten(cell, 40)}; a list of {FORMATS} is expected. Correct it.")
+    return [span for one in cell for span in _parse_span(one, text)]
 
 
-def _read(given: Any, text: str) -> list[CharacterSpan]:
+def _parse_span(given: Any, text: str) -> list[CharacterSpan]:
     if isinstance(given, Mapping):
-        start, end, labels = (_first(given, names) for names in (STARTS, ENDS, LABELS))
-        said = given.get("text")
+        start, end, labels = (_first_value(given, keys) for keys in (START_KEYS, END_KEYS, LABEL_KEYS))
+        covered = given.get("text")
     else:
         start, end, labels = given[:3] if len(given) >= 3 else (None, None, None)
-        said = None
+        covered = None
     if not isinstance(start, int) or not isinstance(end, int) or not labels:
-        raise HeadwayError(f"the span {shorten(given, 60)} is not written as {FORMS}. Correct it.")
-    if isinstance(said, str) and not _agree(text[max(start, 0) : max(end, 0)], said):
-        start, end = _from_utf16(text, start, end, said)
+        raise HeadwayError(f"the span {shorten(given, 60)} is not written as {FORMATS}. Correct it.")
+    if isinstance(covered, str) and not _agree(text[max(start, 0) : max(end, 0)], covered):
+        start, end = _from_utf16(text, start, end, covered)
     if not 0 <= start < end <= len(text):
         raise HeadwayError(
-            f"the span {start} to {end} ({shorten(labels, 40)}) does not lie in the text of {len(text)} characters. "
-            "Correct its offsets (code points, from 0, the end not included), or take it out."
+            f"the span {start} to {end} ({shorten(labels, 40)}) is not in the text of {len(text)} characters. "
+            "Correct its offsets (code points, from 0, the end exclusive), or delete the span."
         )
     return [CharacterSpan(start, end, str(label)) for label in (labels if isinstance(labels, list) else [labels])]
 
 
-def _first(given: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((given[name] for name in names if given.get(name) is not None), None)
+def _first_value(given: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((given[key] for key in keys if given.get(key) is not None), None)
 
 
-def _agree(found: str, said: str) -> bool:
-    return found.split() == said.split()
+def _agree(found: str, covered: str) -> bool:
+    return found.split() == covered.split()
 
 
-def _from_utf16(text: str, start: int, end: int, said: str) -> tuple[int, int]:
-    """The offsets in code points of a span whose offsets count UTF-16 units, if its text then agrees."""
+def _from_utf16(text: str, start: int, end: int, covered: str) -> tuple[int, int]:
+    """Converts offsets in UTF-16 units to code points, if the span then covers the given text."""
     units = text.encode("utf-16-le", "surrogatepass")
     before, inside = (
         units[2 * max(a, 0) : 2 * max(b, 0)].decode("utf-16-le", "replace") for a, b in ((0, start), (start, end))
     )
-    if not _agree(inside, said):
+    if not _agree(inside, covered):
         raise HeadwayError(
-            f'the span {start} to {end} holds "{shorten(text[max(start, 0) : max(end, 0)], 40)}", but says that its '
-            f'text is "{shorten(said, 40)}". Correct its offsets (code points, from 0, the end not included).'
+            f'the span {start} to {end} is "{shorten(text[max(start, 0) : max(end, 0)], 40)}", but its text is given '
+            f'as "{shorten(covered, 40)}". Correct its offsets (code points, from 0, the end exclusive).'
         )
     return len(before), len(before) + len(inside)
 
 
-def fit_spans(spans: Sequence[CharacterSpan], text: str, words: Sequence[tuple[int, int]]) -> Annotation:
-    """The entities that the spans mean, by words.
+def align_spans(spans: Sequence[CharacterSpan], text: str, words: Sequence[tuple[int, int]]) -> Annotation:
+    """The entities by words.
 
-    A span that cuts a word is widened to the whole of it. Of spans that share a word the longest is kept, as a word
-    has one tag. A span without any word is dropped.
+    A span that ends inside a word is widened to the whole word. Of spans that share a word only the longest is kept,
+    because a word has one tag. A span without a word is dropped.
 
     Args:
         spans: in any order.
-        text: that they count in.
+        text: of the row.
         words: (start, end) of each word in the text, in order.
     """
     starts, ends = [start for start, _ in words], [end for _, end in words]
-    chunks: dict[int, Chunk] = {}  # by each of their words
+    span_of_word: dict[int, WordSpan] = {}
     widened: list[str] = []
     dropped: list[str] = []
     for span in sorted(spans, key=lambda one: (one.start - one.end, one.start)):
-        named = f'"{shorten(text[span.start : span.end], 40)}" ({span.label})'
-        chunk = Chunk(bisect_right(ends, span.start), bisect_left(starts, span.end), span.label)
-        over = next((chunks[word] for word in range(chunk.start, chunk.stop) if word in chunks), None)
-        if chunk.start >= chunk.stop:
-            dropped.append(f"{span.start} to {span.end} ({span.label}) holds no word")
-        elif over is None:
-            start, end = starts[chunk.start], ends[chunk.stop - 1]
+        shown = f'"{shorten(text[span.start : span.end], 40)}" ({span.label})'
+        aligned = WordSpan(bisect_right(ends, span.start), bisect_left(starts, span.end), span.label)
+        longer = next(
+            (span_of_word[word] for word in range(aligned.start, aligned.stop) if word in span_of_word), None
+        )
+        if aligned.start >= aligned.stop:
+            dropped.append(f"{span.start} to {span.end} ({span.label}) contains no word")
+        elif longer is None:
+            start, end = starts[aligned.start], ends[aligned.stop - 1]
             if start < span.start or span.end < end:
-                widened.append(f'{named} to "{shorten(text[start:end], 40)}"')
-            chunks |= dict.fromkeys(range(chunk.start, chunk.stop), chunk)
-        elif over != chunk:  # a span may be said twice
-            longer = text[starts[over.start] : ends[over.stop - 1]]
-            dropped.append(f'{named} overlaps "{shorten(longer, 40)}" ({over.label})')
-    return Annotation(tuple(sorted(set(chunks.values()))), tuple(widened), tuple(dropped))
+                widened.append(f'{shown} to "{shorten(text[start:end], 40)}"')
+            span_of_word |= dict.fromkeys(range(aligned.start, aligned.stop), aligned)
+        elif longer != aligned:  # a repeated span is not reported
+            overlapped = text[starts[longer.start] : ends[longer.stop - 1]]
+            dropped.append(f'{shown} overlaps "{shorten(overlapped, 40)}" ({longer.label})')
+    return Annotation(tuple(sorted(set(span_of_word.values()))), tuple(widened), tuple(dropped))

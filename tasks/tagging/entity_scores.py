@@ -1,24 +1,25 @@
-"""Figures for entities: strictly, as conlleval and seqeval count them, and by overlap.
+"""Precision, recall and F1 of entities: exact, as in conlleval and seqeval, and by overlap.
 
 https://www.clips.uantwerpen.be/conll2000/chunking/output.html, https://github.com/chakki-works/seqeval
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from .tag_schemes import Chunk
+from .tag_schemes import WordSpan
+
+Spans = Sequence[Sequence[WordSpan]]  # the entities of each example
 
 
-def entity_figures(found: Sequence[Sequence[Chunk]], gold: Sequence[Sequence[Chunk]]) -> dict[str, float]:
-    """Precision, recall and F1 over all entities: strictly (same words, same label), and by overlap.
+def entity_metrics(predicted: Spans, gold: Spans) -> dict[str, float]:
+    """Precision, recall and F1 over all entities: exact (same words and type), and by overlap.
 
-    By overlap, an entity counts as found if it shares a word with one of the same label on the other side.
+    By overlap, an entity is correct if it shares a word with an entity of the same type on the other side.
     """
-    strict, overlap = _count_hits(found, gold)
-    f1, precision, recall = _figures(strict.total(), strict.total(), _total(found), _total(gold))
-    touched = overlap["found"].total(), overlap["gold"].total()
-    f1_overlap, precision_overlap, recall_overlap = _figures(*touched, _total(found), _total(gold))
+    exact, overlap = _Counts(predicted, gold), _Counts(predicted, gold, overlap=True)
+    f1, precision, recall = exact.scores()
+    f1_overlap, precision_overlap, recall_overlap = overlap.scores()
     return {
         "f1": f1,
         "precision": precision,
@@ -29,17 +30,13 @@ def entity_figures(found: Sequence[Sequence[Chunk]], gold: Sequence[Sequence[Chu
     }
 
 
-def entity_figures_by_label(
-    found: Sequence[Sequence[Chunk]], gold: Sequence[Sequence[Chunk]], labels: Sequence[str]
-) -> list[dict[str, Any]]:
-    """A row a label: precision, recall and F1 strictly, F1 by overlap, and how many entities there are."""
-    strict, overlap = _count_hits(found, gold)
-    given, there = (Counter(chunk.label for row in rows for chunk in row) for rows in (found, gold))
+def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) -> list[dict[str, Any]]:
+    """For each entity type: exact precision, recall and F1, F1 by overlap, and the number of gold entities."""
+    exact, overlap = _Counts(predicted, gold), _Counts(predicted, gold, overlap=True)
     rows = []
-    for label in labels:
-        f1, precision, recall = _figures(strict[label], strict[label], given[label], there[label])
-        touched = overlap["found"][label], overlap["gold"][label]
-        f1_overlap, _, _ = _figures(*touched, given[label], there[label])
+    for label in types:
+        f1, precision, recall = exact.scores(label)
+        f1_overlap, _, _ = overlap.scores(label)
         rows.append(
             {
                 "label": label,
@@ -47,37 +44,39 @@ def entity_figures_by_label(
                 "recall": recall,
                 "f1": f1,
                 "f1_overlap": f1_overlap,
-                "entities": there[label],
+                "entities": exact.gold[label],
             }
         )
     return rows
 
 
-def _count_hits(
-    found: Sequence[Sequence[Chunk]], gold: Sequence[Sequence[Chunk]]
-) -> tuple[Counter[str], Mapping[str, Counter[str]]]:
-    """By label: entities found exactly; and of those found and of the gold ones, how many touch the other side."""
-    strict: Counter[str] = Counter()
-    overlap: dict[str, Counter[str]] = {"found": Counter(), "gold": Counter()}
-    for guesses, truths in zip(found, gold, strict=True):
-        strict.update(chunk.label for chunk in set(guesses) & set(truths))
-        for side, ours, theirs in (("found", guesses, truths), ("gold", truths, guesses)):
-            words = {(chunk.label, word) for chunk in theirs for word in range(chunk.start, chunk.stop)}
-            overlap[side].update(
-                chunk.label
-                for chunk in ours
-                if any((chunk.label, word) in words for word in range(chunk.start, chunk.stop))
-            )
-    return strict, overlap
+class _Counts:
+    """Numbers of entities by type: predicted, gold, and the correct ones of each."""
+
+    def __init__(self, predicted: Spans, gold: Spans, *, overlap: bool = False) -> None:
+        correct = _overlapping if overlap else _equal
+        rows = list(zip(predicted, gold, strict=True))
+        self.predicted = Counter(span.label for found, _ in rows for span in found)
+        self.gold = Counter(span.label for _, truth in rows for span in truth)
+        self.correct = Counter(span.label for found, truth in rows for span in correct(found, truth))
+        self.recalled = Counter(span.label for found, truth in rows for span in correct(truth, found))
+
+    def scores(self, label: str | None = None) -> tuple[float, float, float]:
+        """F1, precision and recall of one type, or over all types; 0 if undefined."""
+        correct, recalled, predicted, gold = (
+            counts.total() if label is None else counts[label]
+            for counts in (self.correct, self.recalled, self.predicted, self.gold)
+        )
+        precision = correct / predicted if predicted else 0.0
+        recall = recalled / gold if gold else 0.0
+        total = precision + recall
+        return (2 * precision * recall / total if total else 0.0), precision, recall
 
 
-def _figures(right: int, recalled: int, given: int, there: int) -> tuple[float, float, float]:
-    """F1, precision and recall; 0 where nothing is there to be counted."""
-    precision = right / given if given else 0.0
-    recall = recalled / there if there else 0.0
-    both = precision + recall
-    return (2 * precision * recall / both if both else 0.0), precision, recall
+def _equal(spans: Sequence[WordSpan], others: Sequence[WordSpan]) -> set[WordSpan]:
+    return set(spans) & set(others)
 
 
-def _total(rows: Sequence[Sequence[Chunk]]) -> int:
-    return sum(map(len, rows))
+def _overlapping(spans: Sequence[WordSpan], others: Sequence[WordSpan]) -> list[WordSpan]:
+    words = {(other.label, word) for other in others for word in range(other.start, other.stop)}
+    return [span for span in spans if any((span.label, word) in words for word in range(span.start, span.stop))]

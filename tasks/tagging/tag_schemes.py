@@ -1,9 +1,9 @@
-"""Tags of words <-> entities, in the schemes that people write.
+"""Converts tags of words to entity spans and back, in the common tagging schemes.
 
 IOB1 (Ramshaw & Marcus 1995, https://aclanthology.org/W95-0107), IOB2 and BIOES (Tjong Kim Sang & Veenstra 1999,
-https://aclanthology.org/E99-1023; the letters BILOU and BMES say the same), and IO, bare labels without prefixes.
-Tags are read by the rules of conlleval (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), which take
-every scheme alike and make an entity even of an illegal sequence.
+https://aclanthology.org/E99-1023; BILOU and BMES are BIOES with other letters), and IO: labels without prefixes.
+Tags are read by the rules of conlleval (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), which are the
+same for all schemes and also define the entities of an invalid tag sequence.
 
 Shapes: W words, L labels.
 """
@@ -19,27 +19,27 @@ from torch import Tensor
 from ...core.errors import HeadwayError
 
 OUTSIDE = "O"
-# How a scheme writes the beginning, the inside, the end of an entity, and an entity of a single word.
-LETTERS = {"IOB1": "BI", "IOB2": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "IO": ""}
+# The prefixes of each scheme: beginning and inside of an entity; also its end and an entity of a single word.
+PREFIXES = {"IOB1": "BI", "IOB2": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES": "BMES", "IO": ""}
 ROLES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 
-Parsed = tuple[str, str] | None  # the role (B, I, E or S) and the label of a tag; None outside of entities
+ParsedTag = tuple[str, str] | None  # role (B, I, E or S) and entity type; None: outside of entities
 
 
 @dataclass(frozen=True, order=True)
-class Chunk:
-    """An entity by its words: words[start:stop]."""
+class WordSpan:
+    """An entity as a range of words: words[start:stop]."""
 
     start: int
     stop: int
     label: str
 
 
-# -- one tag
+# -- single tags
 
 
 def is_prefixed(tags: Iterable[str]) -> bool:
-    """Whether tags are written with prefixes (B-PER), judged by most of them: "E-mail" may be a bare label."""
+    """Whether tags have prefixes (B-PER). The majority decides, as "E-mail" may be an entity type."""
     counts = Counter(_has_prefix(tag) for tag in tags if tag != OUTSIDE)
     return counts[True] >= counts[False]
 
@@ -48,11 +48,11 @@ def _has_prefix(tag: str) -> bool:
     return tag[:1] in ROLES and tag[1:2] in ("-", "")
 
 
-def parse_tag(tag: str, prefixed: bool) -> Parsed:
-    """The role and the label of a tag.
+def parse_tag(tag: str, prefixed: bool) -> ParsedTag:
+    """The role and the entity type of a tag.
 
     Raises:
-        HeadwayError: it has no label, or no prefix that a scheme has.
+        HeadwayError: the tag has no type, or no prefix of any scheme.
     """
     if tag == OUTSIDE:
         return None
@@ -70,144 +70,156 @@ def parse_tag(tag: str, prefixed: bool) -> Parsed:
     return ROLES[role], label
 
 
-# -- tags <-> entities
+# -- tags <-> spans
 
 
-def counted_tags_to_spans(tags: Sequence[str], uncounted: Collection[int], prefixed: bool = True) -> list[Chunk]:
-    """As `tags_to_spans`, of the tags of some words alone; an entity may reach over the others.
+def tags_to_spans(tags: Sequence[str], prefixed: bool = True, ignored: Collection[int] = ()) -> list[WordSpan]:
+    """The entities of a sentence, in order.
 
     Args:
-        tags: of all words.
-        uncounted: the words whose tags say nothing.
+        tags: of all words, in any scheme.
         prefixed: whether the tags have prefixes.
-    """
-    words = [word for word in range(len(tags)) if word not in uncounted]
-    found = tags_to_spans([tags[word] for word in words], prefixed)
-    return [Chunk(words[one.start], words[one.stop - 1] + 1, one.label) for one in found]
-
-
-def tags_to_spans(tags: Sequence[str], prefixed: bool = True) -> list[Chunk]:
-    """The entities that tags of any scheme say, in order.
+        ignored: the words whose tags are skipped; an entity may contain such words.
 
     Raises:
-        HeadwayError: a tag cannot be read.
+        HeadwayError: a tag cannot be parsed.
     """
-    chunks: list[Chunk] = []
+    words = [word for word in range(len(tags)) if word not in ignored]
+    parsed = [parse_tag(tags[word], prefixed) for word in words]
+    spans: list[WordSpan] = []
     start = 0
-    before: Parsed = None
-    for position, tag in enumerate([*tags, OUTSIDE]):
-        now = parse_tag(tag, prefixed)
-        begins = now is not None and _begins(before, now)
-        if before is not None and (now is None or begins):
-            chunks.append(Chunk(start, position, before[1]))
+    previous: ParsedTag = None
+    for position, tag in enumerate([*parsed, None]):
+        begins = tag is not None and _begins(previous, tag)
+        if previous is not None and (tag is None or begins):
+            spans.append(WordSpan(words[start], words[position - 1] + 1, previous[1]))
         if begins:
             start = position
-        before = now
-    return chunks
+        previous = tag
+    return spans
 
 
-def _begins(before: Parsed, now: tuple[str, str]) -> bool:
-    """Whether an entity begins at a tag: where none could go on."""
-    return before is None or before[0] in "ES" or now[0] in "BS" or before[1] != now[1]
+def _begins(previous: ParsedTag, tag: tuple[str, str]) -> bool:
+    """Whether an entity begins at a tag."""
+    return previous is None or previous[0] in "ES" or tag[0] in "BS" or previous[1] != tag[1]
 
 
-def spans_to_tags(chunks: Iterable[Chunk], length: int, scheme: str) -> list[str]:
-    """The tags of `length` words with these entities, which do not overlap and are in order."""
+def spans_to_tags(spans: Iterable[WordSpan], length: int, scheme: str) -> list[str]:
+    """The tags of `length` words with these entities, which are in order and do not overlap."""
     tags = [OUTSIDE] * length
-    before = None
-    for chunk in chunks:
-        size = chunk.stop - chunk.start
-        touches = before is not None and (before.stop, before.label) == (chunk.start, chunk.label)
-        letters = _letters(size, scheme, touches)
-        tags[chunk.start : chunk.stop] = [f"{letter}-{chunk.label}" for letter in letters] or [chunk.label] * size
-        before = chunk
+    previous = None
+    for span in spans:
+        size = span.stop - span.start
+        adjacent = previous is not None and (previous.stop, previous.label) == (span.start, span.label)
+        prefixes = _prefixes(size, scheme, adjacent)
+        tags[span.start : span.stop] = [f"{prefix}-{span.label}" for prefix in prefixes] or [span.label] * size
+        previous = span
     return tags
 
 
-def _letters(size: int, scheme: str, touches: bool) -> str:
-    """The prefixes of an entity of `size` words; `touches` where one of its label stands right before it."""
+def _prefixes(size: int, scheme: str, adjacent: bool) -> str:
+    """The prefixes of an entity of `size` words; `adjacent`: an entity of the same type ends right before it."""
     if scheme == "IO":
         return ""
     if scheme == "IOB1":
-        return ("B" if touches else "I") + "I" * (size - 1)
+        return ("B" if adjacent else "I") + "I" * (size - 1)
     if scheme == "IOB2":
         return "B" + "I" * (size - 1)
-    begin, inside, end, single = LETTERS[scheme]
+    begin, inside, end, single = PREFIXES[scheme]
     return single if size == 1 else begin + inside * (size - 2) + end
 
 
-def tags_for(labels: Iterable[str], scheme: str) -> list[str]:
-    """Every tag that a scheme has for these labels."""
-    return [f"{letter}-{label}" for label in labels for letter in LETTERS[scheme]] or list(labels)
+def all_tags(types: Sequence[str], scheme: str) -> list[str]:
+    """Every tag of a scheme for these entity types, except O."""
+    return [f"{prefix}-{label}" for label in types for prefix in PREFIXES[scheme]] or list(types)
 
 
-# -- which scheme
+# -- schemes
 
 
 def detect_scheme(rows: Iterable[Sequence[str]]) -> tuple[str, list[int]]:
-    """The scheme that fits tagged sentences best, and the positions of the sentences that break it.
+    """The scheme that most sentences follow, and the positions of the sentences that do not follow it.
 
     Raises:
-        HeadwayError: a tag cannot be read.
+        HeadwayError: a tag cannot be parsed.
     """
     rows = [list(row) for row in rows]
-    prefixed = is_prefixed(tag for row in rows for tag in row)
-    if not prefixed:
+    if not is_prefixed(tag for row in rows for tag in row):
         return "IO", []
-    parsed = [[parse_tag(tag, prefixed) for tag in row] for row in rows]
-    letters = {tag[0] for row in rows for tag in row if tag != OUTSIDE}
-    if letters & set("ESLUM"):
-        candidates = [_family(letters)]
-    else:
-        candidates = ["IOB2", "IOB1"]
-    broken = {scheme: [i for i, row in enumerate(parsed) if not is_legal(row, scheme)] for scheme in candidates}
-    scheme = min(candidates, key=lambda one: len(broken[one]))
-    return scheme, broken[scheme]
+    parsed = [[parse_tag(tag, True) for tag in row] for row in rows]
+    prefixes = {tag[0] for row in rows for tag in row if tag != OUTSIDE}
+    candidates = [_scheme_with_ends(prefixes)] if prefixes & set("ESLUM") else ["IOB2", "IOB1"]
+    invalid = {scheme: [i for i, row in enumerate(parsed) if not is_valid(row, scheme)] for scheme in candidates}
+    scheme = min(candidates, key=lambda one: len(invalid[one]))
+    return scheme, invalid[scheme]
 
 
-def scheme_of(labels: Sequence[str]) -> str:
-    """The scheme that the label names of a model tell; IOB1 where a type of entity has no tag to begin with."""
+def scheme_of_labels(labels: Sequence[str]) -> str:
+    """The scheme of a model's labels; IOB1 if an entity type has an I- label but no B- label."""
     if not is_prefixed(labels):
         return "IO"
-    letters = {label[0] for label in labels if _has_prefix(label)}
-    if letters & set("ESLUM"):
-        return _family(letters)
-    begin, inside = ({label[2:] for label in labels if label.startswith(letter)} for letter in ("B-", "I-"))
+    prefixes = {label[0] for label in labels if _has_prefix(label)}
+    if prefixes & set("ESLUM"):
+        return _scheme_with_ends(prefixes)
+    begin, inside = ({label[2:] for label in labels if label.startswith(prefix)} for prefix in ("B-", "I-"))
     return "IOB2" if inside <= begin else "IOB1"
 
 
-def _family(letters: set[str]) -> str:
-    return "BMES" if "M" in letters else "BILOU" if letters & set("LU") else "BIOES"
+def _scheme_with_ends(prefixes: set[str]) -> str:
+    return "BMES" if "M" in prefixes else "BILOU" if prefixes & set("LU") else "BIOES"
 
 
-def plain_labels(labels: Sequence[str], scheme: str) -> list[str]:
-    """The labels of a model as tags: what is none in its scheme ("[CLS]" in some published models) is outside."""
-    return [label if _can_parse(label, scheme) else OUTSIDE for label in labels]
+def is_valid(tags: Sequence[ParsedTag], scheme: str) -> bool:
+    """Whether the tags of a sentence follow a scheme."""
+    return all(may_follow(previous, tag, scheme) for previous, tag in pairwise([None, *tags, None]))
 
 
-def _can_parse(tag: str, scheme: str) -> bool:
-    return scheme == "IO" or tag == OUTSIDE or (_has_prefix(tag) and tag[2:] != "")
+def may_follow(previous: ParsedTag, tag: ParsedTag, scheme: str) -> bool:
+    """Whether a tag may follow another one; None also stands for the start and the end of a sentence."""
+    same_type = previous is not None and tag is not None and previous[1] == tag[1]
+    if scheme == "IOB2":
+        return tag is None or tag[0] == "B" or same_type
+    if scheme == "IOB1":
+        return tag is None or tag[0] == "I" or same_type
+    if scheme == "IO":
+        return True
+    open_entity = previous is not None and previous[0] in "BI"
+    if tag is not None and tag[0] in "IE":
+        return open_entity and same_type
+    return not open_entity
 
 
-def types_of(labels: Sequence[str], scheme: str) -> tuple[str, ...]:
-    """The types of entities that a model's labels tell apart, in their order."""
-    parsed = [parse_tag(label, scheme != "IO") for label in plain_labels(labels, scheme)]
+# -- the labels of a model
+
+
+def labels_as_tags(labels: Sequence[str], scheme: str) -> list[str]:
+    """A model's labels as tags: a label that is not a tag of the scheme ("[CLS]" in some published models) is O."""
+    return [label if _is_tag(label, scheme) else OUTSIDE for label in labels]
+
+
+def _is_tag(label: str, scheme: str) -> bool:
+    return scheme == "IO" or label == OUTSIDE or (_has_prefix(label) and label[2:] != "")
+
+
+def entity_types(labels: Sequence[str], scheme: str) -> tuple[str, ...]:
+    """The entity types among a model's labels, in their order."""
+    parsed = [parse_tag(label, scheme != "IO") for label in labels_as_tags(labels, scheme)]
     return tuple(dict.fromkeys(one[1] for one in parsed if one is not None))
 
 
-def positions_of_tags(labels: Sequence[str], scheme: str) -> dict[str, int]:
-    """Where among a model's labels each tag of its scheme stands.
+def tag_indices(labels: Sequence[str], scheme: str) -> dict[str, int]:
+    """The index of each tag of the scheme among a model's labels.
 
-    Where a published model lacks a tag, another one of the same type stands for it.
+    A tag that a published model does not have is replaced by another tag of the same type.
     """
-    found: dict[str, int] = {}
-    tags = plain_labels(labels, scheme)
-    for wanted in (OUTSIDE, *tags_for(types_of(labels, scheme), scheme)):
-        same = [i for i, tag in enumerate(tags) if _type(tag, scheme) == _type(wanted, scheme)]
-        exact = [i for i in same if tags[i] == wanted]
-        if same:
-            found[wanted] = (exact or same)[0]
-    return found
+    indices: dict[str, int] = {}
+    tags = labels_as_tags(labels, scheme)
+    for wanted in (OUTSIDE, *all_tags(entity_types(labels, scheme), scheme)):
+        same_type = [i for i, tag in enumerate(tags) if _type(tag, scheme) == _type(wanted, scheme)]
+        exact = [i for i in same_type if tags[i] == wanted]
+        if same_type:
+            indices[wanted] = (exact or same_type)[0]
+    return indices
 
 
 def _type(tag: str, scheme: str) -> str | None:
@@ -215,49 +227,29 @@ def _type(tag: str, scheme: str) -> str | None:
     return parsed and parsed[1]
 
 
-def is_legal(row: Sequence[Parsed], scheme: str) -> bool:
-    """Whether the tags of a sentence follow a scheme."""
-    return all(may_follow(before, now, scheme) for before, now in pairwise([None, *row, None]))
-
-
-def may_follow(before: Parsed, now: Parsed, scheme: str) -> bool:
-    """Whether a tag may stand right after another one; None is outside, and what is before and after a sentence."""
-    goes_on = before is not None and now is not None and before[1] == now[1]
-    if scheme == "IOB2":
-        return now is None or now[0] == "B" or goes_on
-    if scheme == "IOB1":
-        return now is None or now[0] == "I" or goes_on
-    if scheme == "IO":
-        return True
-    inside = before is not None and before[0] in "BI"
-    if now is not None and now[0] in "IE":
-        return inside and goes_on
-    return not inside
-
-
 def viterbi_decode(log_probabilities: Tensor, labels: Sequence[str], scheme: str) -> list[int]:
-    """The most probable sequence of labels that follows the scheme (Viterbi), as positions in `labels`.
+    """The most probable sequence of labels that follows the scheme, as indices into `labels`.
 
     Args:
         log_probabilities: (W, L).
-        labels: a tag each.
-        scheme: that `labels` are written in.
+        labels: of the model.
+        scheme: of the labels.
     """
     if not len(log_probabilities):
         return []
-    parsed = [parse_tag(label, scheme != "IO") for label in plain_labels(labels, scheme)]
+    parsed = [parse_tag(label, scheme != "IO") for label in labels_as_tags(labels, scheme)]
 
-    def barred(pairs: Iterable[tuple[Parsed, Parsed]]) -> Tensor:
+    def penalties(pairs: Iterable[tuple[ParsedTag, ParsedTag]]) -> Tensor:
         return torch.tensor([0.0 if may_follow(*pair, scheme) else -torch.inf for pair in pairs])
 
-    steps = barred((a, b) for a in parsed for b in parsed).view(len(labels), len(labels))  # from, to
-    scores = log_probabilities[0] + barred((None, label) for label in parsed)
-    came_from: list[Tensor] = []
+    transitions = penalties((a, b) for a in parsed for b in parsed).view(len(labels), len(labels))  # from, to
+    scores = log_probabilities[0] + penalties((None, label) for label in parsed)
+    backpointers: list[Tensor] = []
     for row in log_probabilities[1:]:
-        best, origin = (scores[:, None] + steps).max(0)
+        best, previous = (scores[:, None] + transitions).max(0)
         scores = best + row
-        came_from.append(origin)
-    path = [int((scores + barred((label, None) for label in parsed)).argmax())]
-    for origin in reversed(came_from):
-        path.append(int(origin[path[-1]]))
+        backpointers.append(previous)
+    path = [int((scores + penalties((label, None) for label in parsed)).argmax())]
+    for previous in reversed(backpointers):
+        path.append(int(previous[path[-1]]))
     return path[::-1]

@@ -9,9 +9,8 @@ from headway.tasks.classification.predictions import LabelPrediction, LabelsPred
 from headway.tasks.question_answering.answers import Answer
 from headway.tasks.question_answering.question_answering import AnswerPrediction
 from headway.tasks.question_answering.question_rows import QuestionExample
-from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
-from headway.tasks.tagging.tag_schemes import Chunk
-from headway.tasks.tagging.tagged_rows import TaggedExample
+from headway.tasks.tagging.predictions import EntitiesPrediction, Entity, TaggedExample
+from headway.tasks.tagging.tag_schemes import WordSpan
 
 ONE = TextClassification(labels=("a", "b", "c"), problem_type="single_label_classification")
 
@@ -69,7 +68,7 @@ def test_several_labels_and_numbers_have_mistakes_but_no_matrix():
 def test_entities_are_compared_word_by_word_and_by_their_places():
     task = TokenClassification(labels=("O", "B-PER", "I-PER", "B-LOC", "I-LOC"), scheme="IOB2")
     text, words, starts = "Ada in London", ("Ada", "in", "London"), (0, 4, 7)
-    gold = TaggedExample(0, "dev, line 1", text, words, starts, (Chunk(0, 1, "PER"), Chunk(2, 3, "LOC")))
+    gold = TaggedExample(0, "dev, line 1", text, words, starts, (WordSpan(0, 1, "PER"), WordSpan(2, 3, "LOC")))
     entity = Entity("London", "PER", 7, 13, 0.9)
     wrong = EntitiesPrediction((entity,), words, ("O", "O", "B-PER"), (0.9, 0.9, 0.9))
     right = EntitiesPrediction(

@@ -1,4 +1,4 @@
-"""Real tagged files are read as they are, and whatever a model says about their words ends up where it belongs."""
+"""Real tagged files are read completely, and predictions for their words are at the right offsets."""
 
 import random
 import re
@@ -18,7 +18,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 pytestmark = pytest.mark.realdata
 
-# file -> options, entity types, and the units that raw text is cut into
+# file -> options, number of entity types, and the units that raw text is divided into
 FILES = {
     "wnut17/train.conll": (TokenClassification(), 6, "words"),
     "wnut17/test.conll": (TokenClassification(), 6, "words"),
@@ -28,7 +28,7 @@ FILES = {
 
 
 def sentences(path: Path) -> list[list[list[str]]]:
-    """Sentences of (word, tag), read by hand."""
+    """Sentences of (word, tag), parsed independently."""
     parts = re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8").strip("\n"))
     return [[line.split("\t") for line in part.split("\n")] for part in parts]
 
@@ -36,8 +36,8 @@ def sentences(path: Path) -> list[list[list[str]]]:
 def read(path: Path, task: TokenClassification):
     table = read_table(path)
     columns = task.columns(table, {}, need_label=True)
-    learnt, notes = task.infer_labels(table, columns)
-    return learnt, notes, learnt.examples(table, columns)
+    inferred, notes = task.infer_labels(table, columns)
+    return inferred, notes, inferred.examples(table, columns)
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -49,34 +49,34 @@ def corpus(request, data_folder):
 
 def test_every_word_and_every_entity_is_read(corpus):
     path, types, units, task, notes, examples = corpus
-    by_hand = sentences(path)
+    expected = sentences(path)
     assert [list(one.words) for one in examples] == [
-        [word[:-1] if task.strip_digits and len(word) > 1 else word for word, _ in sentence] for sentence in by_hand
+        [word[:-1] if task.strip_digits and len(word) > 1 else word for word, _ in sentence] for sentence in expected
     ]
     assert task.scheme == "IOB2"
     assert len(task.types) == types
     assert task.units == units
-    entities = Counter(kind for sentence in by_hand for kind, *_ in get_entities([tag for _, tag in sentence]))
+    entities = Counter(kind for sentence in expected for kind, *_ in get_entities([tag for _, tag in sentence]))
     assert Counter(label for one in examples for label in one.labels) == entities
     assert any(note.startswith(f"IOB2 tags, {entities.total():,} entities") for note in notes)
-    begins = sum(tag.startswith("B-") for sentence in by_hand for _, tag in sentence)
-    assert any("break the rules of IOB2" in note for note in notes) == (begins != entities.total())
+    begins = sum(tag.startswith("B-") for sentence in expected for _, tag in sentence)
+    assert any("not follow the rules of IOB2" in note for note in notes) == (begins != entities.total())
     gap = "" if units == "characters" else " "
     for one in examples:
-        for chunk in one.chunks:
-            start, end = one.place(chunk)
-            assert one.text[start:end] == gap.join(one.words[chunk.start : chunk.stop])
+        for span in one.spans:
+            start, end = one.offsets(span)
+            assert one.text[start:end] == gap.join(one.words[span.start : span.stop])
 
 
-def test_weibos_digits_are_noticed_where_nobody_asked_to_take_them_off(data_folder):
+def test_the_digits_in_weibos_words_are_reported_without_strip_digits(data_folder):
     _, notes, _ = read(data_folder / "weibo_ner/dev.conll", TokenClassification())
-    assert any("--strip-digits takes them off" in note for note in notes)
+    assert any("--strip-digits removes them" in note for note in notes)
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-cased", "bert-base-chinese", "gpt2"])
 @pytest.mark.parametrize("limit", [24, 512])
-def test_what_a_perfect_model_says_is_the_gold(corpus, tokenizers_folder, name, limit):
-    """Through tokens, windows and back: only words that the vocabulary shows nothing of are lost."""
+def test_a_perfect_model_predicts_the_gold_entities(corpus, tokenizers_folder, name, limit):
+    """Through tokens and windows: only words without tokens are lost."""
     *_, task, _, examples = corpus
     examples = examples[:400]
     tokenizer = Tokenizer.load(tokenizers_folder / name)
@@ -95,31 +95,29 @@ def test_what_a_perfect_model_says_is_the_gold(corpus, tokenizers_folder, name, 
         unseen = [word for word in range(len(example.words)) if (i, word) not in shown]
         lost += len(unseen)
         if not unseen:
-            assert tags_to_spans(prediction.tags) == list(example.chunks)
+            assert tags_to_spans(prediction.tags) == list(example.spans)
         for entity in prediction.entities:
             assert example.text[entity.start : entity.end] == entity.text
             assert entity.score > 0.99
     assert lost < 0.005 * sum(len(one.words) for one in examples)
 
 
-def test_the_figures_on_real_tags_are_those_of_seqeval(corpus):
-    """Gold against gold in which one word in twenty has another tag."""
+def test_the_scores_on_real_tags_equal_seqevals(corpus):
+    """Gold tags against gold tags with one word in twenty changed."""
     *_, task, _, examples = corpus
     chance = random.Random(0)
     gold, guesses, predictions = [], [], []
     for one in examples:
         tags = ["O"] * len(one.words)
-        for chunk in one.chunks:
-            tags[chunk.start : chunk.stop] = [f"B-{chunk.label}"] + [f"I-{chunk.label}"] * (
-                chunk.stop - chunk.start - 1
-            )
+        for span in one.spans:
+            tags[span.start : span.stop] = [f"B-{span.label}"] + [f"I-{span.label}"] * (span.stop - span.start - 1)
         changed = [chance.choice(task.labels) if chance.random() < 0.05 else tag for tag in tags]
         gold.append(tags)
         guesses.append(changed)
         predictions.append(EntitiesPrediction((), one.words, tuple(changed), (1.0,) * len(tags)))
-    figures = task.score(predictions, examples)
-    assert figures["precision"] == pytest.approx(precision_score(gold, guesses))
-    assert figures["recall"] == pytest.approx(recall_score(gold, guesses))
-    assert figures["f1"] == pytest.approx(f1_score(gold, guesses))
+    scores = task.score(predictions, examples)
+    assert scores["precision"] == pytest.approx(precision_score(gold, guesses))
+    assert scores["recall"] == pytest.approx(recall_score(gold, guesses))
+    assert scores["f1"] == pytest.approx(f1_score(gold, guesses))
     right = [a == b for ours, theirs in zip(gold, guesses, strict=True) for a, b in zip(ours, theirs, strict=True)]
-    assert figures["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert scores["accuracy"] == pytest.approx(sum(right) / len(right))

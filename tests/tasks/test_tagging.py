@@ -1,4 +1,4 @@
-"""Named entities: from every shape of data to entities that stand where they say, on both models."""
+"""Named entities: data in all formats, training and prediction with both models, offsets in any text."""
 
 import json
 from collections.abc import Sequence
@@ -19,9 +19,8 @@ from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.findings import about_warnings
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.windows import best_window
-from headway.tasks.tagging.predictions import EntitiesPrediction
-from headway.tasks.tagging.tag_schemes import Chunk, spans_to_tags, tags_for, tags_to_spans
-from headway.tasks.tagging.tagged_rows import TaggedExample
+from headway.tasks.tagging.predictions import EntitiesPrediction, TaggedExample
+from headway.tasks.tagging.tag_schemes import WordSpan, all_tags, spans_to_tags, tags_to_spans
 from headway.tasks.tagging.tagging import TokenClassification
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,12 +69,12 @@ def load(folder: Path) -> TaskModel:
 
 
 def read(data: Any, task: TokenClassification | None = None, **chosen: Any) -> Any:
-    """The task as the data teaches it, its notes, and the examples."""
+    """The task inferred from the data, its notes, and the examples."""
     table = read_table(data)
     task = task or TokenClassification()
     columns = task.columns(table, chosen, need_label=True)
-    learnt, notes = task.infer_labels(table, columns)
-    return learnt, [*columns.notes, *notes], learnt.examples(table, columns)
+    inferred, notes = task.infer_labels(table, columns)
+    return inferred, [*columns.notes, *notes], inferred.examples(table, columns)
 
 
 def unlabelled(texts: Sequence[Any], task: TokenClassification) -> list[TaggedExample]:
@@ -83,7 +82,9 @@ def unlabelled(texts: Sequence[Any], task: TokenClassification) -> list[TaggedEx
     return task.examples(table, task.columns(table, {}, need_label=False), labelled=False)
 
 
-def told(task: TokenClassification, examples: list[Any], tokenizer: Tokenizer | None = None, limit: int = 48) -> str:
+def warnings_of(
+    task: TokenClassification, examples: list[Any], tokenizer: Tokenizer | None = None, limit: int = 48
+) -> str:
     windows_by_example = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
     return "\n".join(
         one.message for one in about_warnings(collect_warnings(task, examples, windows_by_example), len(examples))
@@ -96,7 +97,7 @@ def write(path: Path, text: str) -> Path:
 
 
 class Fitted:
-    """A model that has been fitted to the eight sentences."""
+    """A model trained on the eight sentences."""
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.output = output
@@ -117,7 +118,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 # The model
 
 
-def test_eight_sentences_can_be_overfitted_and_the_first_figure_is_f1(fitted: Fitted):
+def test_a_model_can_overfit_eight_sentences_and_its_first_metric_is_f1(fitted: Fitted):
     evaluation = fitted.model.evaluate(ROWS)
     assert list(evaluation.metrics)[:3] == ["f1", "precision", "recall"]
     assert evaluation.metrics["f1"] > 0.97
@@ -126,7 +127,7 @@ def test_eight_sentences_can_be_overfitted_and_the_first_figure_is_f1(fitted: Fi
     assert [row["entities"] for row in evaluation.per_label] == [5, 3]
 
 
-def test_a_prediction_has_entities_that_stand_in_the_text(fitted: Fitted):
+def test_the_predicted_entities_are_at_their_offsets_in_the_text(fitted: Fitted):
     text = "  Ada Lovelace, lived in  London"
     prediction = fitted.model.predict(text)
     assert prediction.words == ("Ada", "Lovelace", ",", "lived", "in", "London")
@@ -139,7 +140,7 @@ def test_a_prediction_has_entities_that_stand_in_the_text(fitted: Fitted):
     assert json.loads(json.dumps(prediction.to_json()))["entities"][0]["text"] == prediction.entities[0].text
 
 
-def test_words_may_be_given_instead_of_a_text(fitted: Fitted):
+def test_a_list_of_words_can_be_given_instead_of_a_text(fitted: Fitted):
     words = ROWS[0]["tokens"]
     one = fitted.model.predict([words])[0]
     assert one.words == tuple(words)
@@ -163,7 +164,7 @@ def test_a_saved_model_makes_the_same_predictions(fitted: Fitted):
     assert opened.predict(texts) == fitted.model.predict(texts)
 
 
-def test_a_batch_gives_what_its_texts_give_alone(fitted: Fitted):
+def test_a_batch_gives_the_same_predictions_as_single_texts(fitted: Fitted):
     texts = [*(" ".join(row["tokens"]) for row in ROWS), *ODD, "the cat " * 200]
     together = fitted.model.predict(texts)
     for text, prediction in zip(texts, together, strict=True):
@@ -172,7 +173,7 @@ def test_a_batch_gives_what_its_texts_give_alone(fitted: Fitted):
         assert alone.probabilities == pytest.approx(prediction.probabilities, abs=1e-4)
 
 
-def test_odd_texts_survive(fitted: Fitted):
+def test_unusual_texts_are_predicted_without_errors(fitted: Fitted):
     for prediction in fitted.model.predict(ODD):
         json.dumps(prediction.to_json(), allow_nan=False)
     assert fitted.model.predict("").entities == ()
@@ -194,8 +195,8 @@ def test_plain_transformers_opens_the_folder_with_equal_logits(fitted: Fitted):
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_a_published_checkpoint_predicts_as_it_is(kind, bert_folder, gpt2_folder, tmp_path):
-    """What transformers saves, with labels of its own, and at the first piece of each word its own answers."""
+def test_a_published_checkpoint_predicts_with_its_own_labels(kind, bert_folder, gpt2_folder, tmp_path):
+    """A checkpoint saved by transformers predicts at the first token of each word what transformers predicts."""
     torch.manual_seed(3)
     folder = {"bert": bert_folder, "gpt2": gpt2_folder}[kind]
     names = ["O", "B-MISC", "I-MISC", "B-PER", "I-PER"]
@@ -217,11 +218,11 @@ def test_a_published_checkpoint_predicts_as_it_is(kind, bert_folder, gpt2_folder
     first = [encoding.word_ids.index(word) for word in range(5)]
     assert prediction.tags == tuple(names[int(logits[position].argmax())] for position in first)
     assert [(e.label, e.start) for e in prediction.entities] == [
-        (chunk.label, (0, 4, 12, 13, 15)[chunk.start]) for chunk in tags_to_spans(prediction.tags)
+        (span.label, (0, 4, 12, 13, 15)[span.start]) for span in tags_to_spans(prediction.tags)
     ]
 
 
-def test_a_model_goes_on_with_its_own_head_where_it_knows_the_types(fitted: Fitted, tmp_path: Path):
+def test_a_head_that_has_the_entity_types_is_trained_further(fitted: Fitted, tmp_path: Path):
     part = [row for row in ROWS if not any("PER" in tag for tag in row["ner_tags"])]
     model = TokenClassification().on(fitted.output)
     events = list(model.train(part, output=tmp_path / "more", eval_fraction=0, config=CONFIG, max_steps=1))
@@ -232,10 +233,10 @@ def test_a_model_goes_on_with_its_own_head_where_it_knows_the_types(fitted: Fitt
     assert any("new named entities head" in note for note in events[0].notes)
 
 
-# The loss, and what decides about each word
+# The loss, and the window that decides about each word
 
 
-def test_the_loss_is_the_sum_over_first_pieces(tokenizer: Tokenizer):
+def test_the_loss_is_the_sum_over_the_first_tokens_of_words(tokenizer: Tokenizer):
     task, _, examples = read(ROWS)
     features = task.encode(examples, tokenizer, 48)
     torch.manual_seed(0)
@@ -265,7 +266,7 @@ def test_a_batch_without_any_word_has_no_loss(tokenizer: Tokenizer):
 
 
 @pytest.mark.parametrize("overlap", [None, 0, 3, 15])
-def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: Tokenizer, overlap):
+def test_each_word_is_read_in_the_window_in_which_it_has_the_most_context(tokenizer: Tokenizer, overlap):
     words = [f"{a}{b}" for a in "abcdefghij" for b in "klmnopqrst"]
     row = {"tokens": words, "ner_tags": ["B-A", *["O"] * (len(words) - 1)]}
     task, _, examples = read([row], TokenClassification(overlap=overlap))
@@ -278,7 +279,7 @@ def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: To
     special = tokenizer.num_special(pair=False) // 2
     content = [one.input_ids[special : len(one.input_ids) - special] for one in windows]
     starts, at = [], 0
-    for ids in content:  # each window goes on where the tokens say
+    for ids in content:  # each window continues where its tokens are found
         at = next(i for i in range(at, len(pieces.ids)) if pieces.ids[i : i + len(ids)] == ids)
         starts.append(at)
     parts = [range(start, start + len(ids)) for start, ids in zip(starts, content, strict=True)]
@@ -294,7 +295,7 @@ def test_in_windows_every_word_counts_once_where_most_is_around_it(tokenizer: To
             assert prediction.tags[word] == task.labels[int(output[position].argmax())]
 
 
-def test_gold_that_is_cut_off_counts_as_missed_and_is_told(fitted: Fitted):
+def test_a_truncated_entity_counts_as_missed_and_is_reported(fitted: Fitted):
     long = {
         "tokens": [*ROWS[0]["tokens"], *["the"] * 60, "London"],
         "ner_tags": [*ROWS[0]["ner_tags"], *["O"] * 60, "B-LOC"],
@@ -305,13 +306,13 @@ def test_gold_that_is_cut_off_counts_as_missed_and_is_told(fitted: Fitted):
     assert evaluation.metrics["recall"] == pytest.approx(10 / 11, abs=0.02)
     assert evaluation.predictions[0].tags[-1] == "O"
     assert evaluation.predictions[0].probabilities[-1] == 0.0
-    assert any('cut off and counts as missed ("London" (LOC))' in note for note in evaluation.notes)
+    assert any('an entity is truncated and counts as missed ("London" (LOC))' in note for note in evaluation.notes)
     windowed = load(fitted.output).evaluate([long, *ROWS])
     assert len(windowed.predictions[0].tags) == 66
     assert not any("missed" in note for note in windowed.notes)
 
 
-def test_a_word_without_tokens_is_outside_and_counted(wordpiece_folder: Path):
+def test_a_word_without_tokens_is_outside_and_reported(wordpiece_folder: Path):
     tokenizer = Tokenizer.load(wordpiece_folder)
     rows = [{"tokens": ["Ada", "\N{COMBINING ACUTE ACCENT}", "\u200b", "cat"], "ner_tags": ["B-PER", "O", "O", "O"]}]
     task, _, examples = read(rows)
@@ -320,13 +321,15 @@ def test_a_word_without_tokens_is_outside_and_counted(wordpiece_folder: Path):
     prediction = task.decode([torch.tensor([[0.0, 1.0, 0.0]] * len(features[0].input_ids))], features)[0]
     assert prediction.tags == ("B-PER", "O", "O", "B-PER")
     assert prediction.probabilities[1:3] == (0.0, 0.0)
-    assert "2 times in 1 of 1 example: a word has no token in this vocabulary" in told(task, examples, tokenizer)
+    assert "2 times in 1 of 1 example: a word has no token in this vocabulary" in warnings_of(
+        task, examples, tokenizer
+    )
 
 
-def test_viterbi_lets_no_tag_stand_where_it_may_not(tokenizer: Tokenizer):
+def test_viterbi_decoding_predicts_only_valid_sequences(tokenizer: Tokenizer):
     torch.manual_seed(0)
     for scheme in ("IOB2", "BIOES"):
-        greedy = TokenClassification(labels=("O", *tags_for(["A", "B"], scheme)), scheme=scheme, units="words")
+        greedy = TokenClassification(labels=("O", *all_tags(["A", "B"], scheme)), scheme=scheme, units="words")
         legal = replace(greedy, viterbi=True)
         features = greedy.encode(unlabelled(["a cat \u0301 sat on the mat"] * 20, greedy), tokenizer, 48)
         outputs = [torch.randn(len(one.input_ids), len(greedy.labels)) for one in features]
@@ -339,7 +342,7 @@ def test_viterbi_lets_no_tag_stand_where_it_may_not(tokenizer: Tokenizer):
         assert changed > 5
 
 
-def test_viterbi_can_be_asked_for_when_a_model_is_used(fitted: Fitted):
+def test_viterbi_decoding_can_be_switched_on_for_a_trained_model(fitted: Fitted):
     greedy, legal = load(fitted.output), load(fitted.output)
     legal.set_options(viterbi=True)
     torch.manual_seed(0)
@@ -398,7 +401,7 @@ PIECES = [
     units=st.sampled_from(["words", "spaces", "characters"]),
     seed=st.integers(0, 9),
 )
-def test_entities_stand_where_they_say_in_any_text(tokenizer: Tokenizer, texts, units, seed):
+def test_entities_are_at_their_offsets_in_any_text(tokenizer: Tokenizer, texts, units, seed):
     task = TokenClassification(labels=LABELS, units=units)
     examples = unlabelled(texts, task)
     windows = task.encode(examples, tokenizer, 12)
@@ -414,19 +417,19 @@ def test_entities_stand_where_they_say_in_any_text(tokenizer: Tokenizer, texts, 
 
 @settings(max_examples=300, deadline=None)
 @given(words=st.lists(st.sampled_from(PIECES), max_size=8), seed=st.integers(0, 9))
-def test_entities_stand_where_they_say_among_given_words(tokenizer: Tokenizer, words, seed):
+def test_entities_are_at_their_offsets_among_given_words(tokenizer: Tokenizer, words, seed):
     task = TokenClassification(labels=LABELS)
     windows = task.encode(unlabelled([words], task), tokenizer, 48)
     generator = torch.Generator().manual_seed(seed)
     prediction = task.decode([torch.randn(len(one.input_ids), 5, generator=generator) for one in windows], windows)[0]
-    text, starts = task.splitter.join(words)
+    text, starts = task.segmenter.join(words)
     assert list(prediction.words) == words
-    for entity, chunk in zip(prediction.entities, tags_to_spans(prediction.tags), strict=True):
+    for entity, span in zip(prediction.entities, tags_to_spans(prediction.tags), strict=True):
         assert text[entity.start : entity.end] == entity.text
-        assert entity.start == starts[chunk.start]
+        assert entity.start == starts[span.start]
 
 
-# People's data
+# Data formats
 
 
 def test_a_conll_file_with_any_number_of_columns_is_read(tmp_path: Path):
@@ -437,27 +440,27 @@ def test_a_conll_file_with_any_number_of_columns_is_read(tmp_path: Path):
     task, notes, examples = read(four)
     assert task.labels == ("O", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER")
     assert examples[0].text == "EU rejects German"
-    assert examples[0].chunks == (Chunk(0, 1, "ORG"), Chunk(2, 3, "MISC"))
+    assert examples[0].spans == (WordSpan(0, 1, "ORG"), WordSpan(2, 3, "MISC"))
     assert examples[0].gold == ("ORG: EU", "MISC: German")
     assert examples[1].where.endswith("line 7")
     assert any(note.startswith("IOB2 tags, 3 entities") for note in notes)
-    by_chunk, _, _ = read(four, label="column_2")
-    assert by_chunk.types == ("NP", "VP")
+    by_phrase, _, _ = read(four, label="column_2")
+    assert by_phrase.types == ("NP", "VP")
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU", "BMES", "IO"])
-def test_every_scheme_is_named_and_gives_the_same_entities(scheme):
+def test_every_scheme_is_detected_and_gives_the_same_entities(scheme):
     _, _, expected = read(SAMPLE)
     rows = [
-        {"tokens": list(one.words), "ner_tags": spans_to_tags(one.chunks, len(one.words), scheme)} for one in expected
+        {"tokens": list(one.words), "ner_tags": spans_to_tags(one.spans, len(one.words), scheme)} for one in expected
     ]
-    if scheme == "IOB1":  # as only neighbours of one type tell it from IOB2
+    if scheme == "IOB1":  # only adjacent entities of one type distinguish it from IOB2
         rows.append({"tokens": ["Ada", "Bo"], "ner_tags": ["I-PER", "B-PER"]})
     task, notes, examples = read(rows)
     assert any(note.startswith(f"{scheme} tags") for note in notes)
     assert task.scheme == scheme
-    assert set(task.labels) == {"O", *tags_for(["LOC", "ORG", "PER", "PRODUCT"], scheme)}
-    assert [one.chunks for one in examples[: len(expected)]] == [one.chunks for one in expected]
+    assert set(task.labels) == {"O", *all_tags(["LOC", "ORG", "PER", "PRODUCT"], scheme)}
+    assert [one.spans for one in examples[: len(expected)]] == [one.spans for one in expected]
 
 
 def test_evaluation_data_may_be_in_another_scheme(fitted: Fitted):
@@ -497,31 +500,31 @@ def test_character_spans_of_every_tool_are_read(tmp_path: Path):
         assert any(note.startswith("character spans, 2 entities") for note in notes)
 
 
-def test_spans_that_do_not_fit_the_words_are_told(wordpiece_folder: Path):
+def test_spans_that_do_not_fit_the_words_are_reported(wordpiece_folder: Path):
     rows = [
         {"text": "Lovelaces in New York City", "spans": [[0, 8, "PER"], [13, 26, "LOC"], [17, 21, "LOC"]]},
         *[{"text": "Ada sat in London", "spans": [[0, 3, "PER"], [11, 17, "LOC"]]}] * 9,
     ]
     task, _, examples = read(rows)
     assert examples[0].gold == ("PER: Lovelaces", "LOC: New York City")
-    messages = told(task, examples)
-    assert "1 of 10 examples: a character span cuts a word and is widened" in messages
+    messages = warnings_of(task, examples)
+    assert "1 of 10 examples: a character span ends inside a word and is widened" in messages
     assert '"Lovelace" (PER) to "Lovelaces"' in messages
     assert '"York" (LOC) overlaps "New York City" (LOC)' in messages
     assert "row 1" in messages
 
 
-def test_texts_without_spaces_are_cut_into_characters_where_the_spans_need_it():
+def test_texts_without_spaces_are_divided_into_characters_if_the_spans_need_it():
     text = "トヨタは東京にある"
     task, notes, examples = read([{"text": text, "label": [[0, 3, "ORG"], [4, 6, "LOC"]]}])
     assert task.units == "characters"
-    assert notes[-1] == "raw text is cut into single characters"
+    assert notes[-1] == "raw text is divided into characters"
     assert examples[0].gold == ("ORG: トヨタ", "LOC: 東京")
     assert not examples[0].widened
     assert read([{"text": text, "label": [[0, 3, "ORG"]]}], TokenClassification(units="words"))[0].units == "words"
 
 
-def test_a_model_with_a_character_a_word_reads_raw_text_so():
+def test_a_model_trained_on_characters_as_words_divides_raw_text_into_characters():
     rows = [{"tokens": list("我爱北京ABC"), "ner_tags": ["O", "O", "B-LOC", "I-LOC", "O", "O", "O"]}] * 3
     task, _, examples = read(rows)
     assert task.units == "characters"
@@ -530,12 +533,12 @@ def test_a_model_with_a_character_a_word_reads_raw_text_so():
     assert unlabelled(["去 北京!"], task)[0].words == ("去", "北", "京", "!")
 
 
-def test_the_digits_behind_weibos_characters_are_noticed_and_taken_off_on_request(tmp_path: Path):
+def test_the_digits_in_weibos_words_are_reported_and_removed_on_request(tmp_path: Path):
     file = write(
         tmp_path / "weibo.conll", "科0\tO\n李0\tB-PER.NAM\n明1\tI-PER.NAM\n\n好0\tO\n北0\tB-GPE.NAM\n京1\tI-GPE.NAM\n"
     )
     task, notes, examples = read(file)
-    assert any("--strip-digits takes them off" in note for note in notes)
+    assert any("--strip-digits removes them" in note for note in notes)
     assert examples[0].words == ("科0", "李0", "明1")
     assert task.units == "characters"
     task, notes, examples = read(file, TokenClassification(strip_digits=True))
@@ -545,7 +548,7 @@ def test_the_digits_behind_weibos_characters_are_noticed_and_taken_off_on_reques
     assert unlabelled([["李0", "5"]], task)[0].words == ("李", "5")
 
 
-def test_tags_in_a_cell_of_a_table_belong_to_words_between_spaces(tmp_path: Path):
+def test_tags_in_one_table_cell_belong_to_words_separated_by_spaces(tmp_path: Path):
     file = write(
         tmp_path / "table.csv", 'sentence,word_labels\n"Ada, lived in London","B-PER O O B-LOC"\n"a cat","O,O"\n'
     )
@@ -554,7 +557,7 @@ def test_tags_in_a_cell_of_a_table_belong_to_words_between_spaces(tmp_path: Path
     assert examples[0].gold == ("PER: Ada,", "LOC: London")
 
 
-def test_numbers_stand_for_the_names_that_a_person_gives():
+def test_tags_may_be_numbers_of_given_label_names():
     rows = [{"tokens": ["Ada", "sat"], "ner_tags": [3, 0]}]
     names = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     task, _, examples = read(rows, TokenClassification(labels=names))
@@ -569,20 +572,20 @@ def test_numbers_stand_for_the_names_that_a_person_gives():
 @pytest.mark.parametrize(
     ("names", "tags"), [((), ["B-PER", "-100", "O", -100, "B-LOC"]), (LABELS, [3, -100, 0, -100, 1])]
 )
-def test_a_word_whose_tag_is_minus_100_is_neither_learnt_nor_counted(names, tags, wordpiece_folder: Path):
+def test_training_and_metrics_skip_a_word_whose_tag_is_minus_100(names, tags, wordpiece_folder: Path):
     row = {"tokens": ["Ada", "Ada", "sat", "in", "London"], "ner_tags": tags}
     task, notes, examples = read([row], TokenClassification(labels=names))
     assert (task.labels, task.scheme) == (LABELS, "IOB2")
-    assert not any("breaks" in note for note in notes)
+    assert not any("not follow" in note for note in notes)
     assert examples[0].gold == ("PER: Ada", "LOC: London")
-    assert "2 times in 1 of 1 example: the tag of a word is -100" in told(task, examples)
+    assert "2 times in 1 of 1 example: the tag of a word is -100" in warnings_of(task, examples)
     tokenizer = Tokenizer.load(wordpiece_folder)
     (features,) = task.encode(examples, tokenizer, 48)
     assert features.target == [3, -100, 0, -100, 1]
     assert task.loss(torch.randn(len(features.input_ids), 5), [features])[1] == 3
     right, other = (
-        EntitiesPrediction((), examples[0].words, ("B-PER", at_uncounted, "O", at_uncounted, last), (1.0,) * 5)
-        for at_uncounted, last in (("B-LOC", "B-LOC"), ("O", "O"))
+        EntitiesPrediction((), examples[0].words, ("B-PER", at_ignored, "O", at_ignored, last), (1.0,) * 5)
+        for at_ignored, last in (("B-LOC", "B-LOC"), ("O", "O"))
     )
     figures = task.score([right], examples)
     assert (figures["f1"], figures["accuracy"], task.misprediction(right, examples[0])) == (1.0, 1.0, None)
@@ -593,7 +596,7 @@ def test_a_word_whose_tag_is_minus_100_is_neither_learnt_nor_counted(names, tags
     assert (missed.size, missed.predicted) == (1.0, "PER: Ada")
 
 
-def test_an_entity_reaches_over_a_word_whose_tag_is_minus_100(wordpiece_folder: Path):
+def test_an_entity_may_contain_a_word_whose_tag_is_minus_100(wordpiece_folder: Path):
     row = {"tokens": ["New", "##York", "City", "Ada"], "ner_tags": ["B-LOC", "-100", "I-LOC", "B-PER"]}
     task, _, examples = read([row, {"tokens": ["sat"], "ner_tags": ["O"]}])
     assert examples[0].gold == ("LOC: New ##York City", "PER: Ada")
@@ -608,7 +611,7 @@ def test_an_entity_reaches_over_a_word_whose_tag_is_minus_100(wordpiece_folder: 
         assert (figures["f1"], figures["accuracy"]) == (1.0, 1.0)
 
 
-def test_a_data_set_of_the_hub_gives_its_tags_by_name():
+def test_the_tags_of_a_hub_data_set_are_read_by_name():
     import datasets
 
     features = datasets.Features(
@@ -626,11 +629,11 @@ def test_a_data_set_of_the_hub_gives_its_tags_by_name():
     task, _, examples = read(data)
     assert examples[0].words == ("Ada", "sat", "in")
     assert examples[0].gold == ("PER: Ada",)
-    assert examples[0].uncounted == (2,)
+    assert examples[0].ignored == (2,)
     assert task.types == ("PER",)
 
 
-def test_labels_without_prefixes_make_one_entity_of_each_run():
+def test_each_run_of_equal_labels_without_prefix_is_one_entity():
     rows = [{"tokens": ["Ada", "Lovelace", "sat"], "ner_tags": ["PER", "PER", "O"]}]
     task, notes, examples = read(rows)
     assert task.labels == ("O", "PER")
@@ -641,10 +644,10 @@ def test_labels_without_prefixes_make_one_entity_of_each_run():
     assert read(words, label="pos_tags")[0].labels == ("NOUN", "VERB")
 
 
-def test_tags_that_break_the_scheme_are_told_and_read_as_conlleval_reads_them():
+def test_tags_that_do_not_follow_the_scheme_are_reported_and_read_as_in_conlleval():
     rows = [*ROWS, {"tokens": ["Ada", "sat"], "ner_tags": ["I-PER", "O"]}]
     _, notes, examples = read(rows)
-    assert any(note.startswith("1 row breaks the rules of IOB2") and "row 9" in note for note in notes)
+    assert any(note.startswith("1 row does not follow the rules of IOB2") and "row 9" in note for note in notes)
     assert examples[-1].gold == ("PER: Ada",)
 
 
@@ -658,57 +661,57 @@ def test_tags_that_break_the_scheme_are_told_and_read_as_conlleval_reads_them():
         ({"tokens": ["a"], "ner_tags": [None]}, "is empty"),
         ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "word 2 of 2 is empty"),
         ({"tokens": [], "ner_tags": []}, "there is no word"),
-        ({"tokens": ["a"], "ner_tags": None}, "holds no tags"),
-        ({"tokens": ["a"], "ner_tags": [[0, 1, "PER"]]}, "holds no tags"),
+        ({"tokens": ["a"], "ner_tags": None}, "has no tags"),
+        ({"tokens": ["a"], "ner_tags": [[0, 1, "PER"]]}, "has no tags"),
         ({"tokens": None, "ner_tags": ["O"]}, "is empty"),
         ({"tokens": [["a"]], "ner_tags": ["O"]}, "a list of lists"),
-        ({"tokens": {"a": 1}, "ner_tags": ["O"]}, "holds an object"),
+        ({"tokens": {"a": 1}, "ner_tags": ["O"]}, "contains an object"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_with_what_to_do(row, says):
+def test_an_unusable_row_is_named_with_the_reason(row, says):
     with pytest.raises(HeadwayError, match=rf"the rows given, row 9: .*({says})"):
         read([*ROWS, row])
 
 
-def test_lines_of_a_file_are_named(tmp_path: Path):
+def test_lines_of_a_file_are_named_in_messages(tmp_path: Path):
     file = write(tmp_path / "bad.conll", "Ada\tB-PER\nsat\tO\n\nBo\tB\nsat\tO\n")
     with pytest.raises(HeadwayError, match='row 2: its annotation is not to be used: its answer is "reject"'):
         read([{"text": "Ada sat", "spans": [[0, 3, "PER"]], "answer": a} for a in ("accept", "reject")])
-    with pytest.raises(HeadwayError, match="row 2: nobody has annotated it"):
+    with pytest.raises(HeadwayError, match="row 2: it is not annotated"):
         read([{"text": "Ada sat", "spans": [[0, 3, "PER"]]}, {"text": "Ada", "spans": None}])
     with pytest.raises(HeadwayError, match=r'bad\.conll, line 4: the tag "B" names no entity type. Write B-TYPE'):
         read(file)
 
 
 def test_data_without_entities_is_refused():
-    with pytest.raises(HeadwayError, match=r"there is no entity in it.*--label"):
+    with pytest.raises(HeadwayError, match=r'column "ner_tags" has no entity.*--label'):
         read([{"tokens": ["a", "cat"], "ner_tags": ["O", "O"]}])
     with pytest.raises(HeadwayError, match="names no entity type"):
         read([{"tokens": ["a", "cat"], "ner_tags": ["B", "I"]}])
 
 
-def test_rows_of_single_words_and_columns_that_are_no_tags_are_refused():
+def test_rows_of_single_words_and_columns_without_tags_are_refused():
     with pytest.raises(HeadwayError, match="every row is a single word"):
         read([{"word": "Ada", "tag": "B-PER"}] * 300)
     row = {"tokens": [f"word{i}" for i in range(300)], "tags": [f"lemma{i}" for i in range(300)]}
     with pytest.raises(HeadwayError, match="300 different values for 300 words"):
         read([row])
-    with pytest.raises(HeadwayError, match="no O among the names"):
+    with pytest.raises(HeadwayError, match="names do not include O"):
         read(ROWS, TokenClassification(labels=("B-PER", "I-PER", "B-LOC", "I-LOC")))
-    with pytest.raises(HeadwayError, match="tags stand in one column"):
+    with pytest.raises(HeadwayError, match="tags are in one column"):
         read([{"text": "a", "x": 1, "y": 0}], label=["x", "y"])
     with pytest.raises(HeadwayError, match="units='letters'"):
         TokenClassification(units="letters")
 
 
-def test_a_type_that_the_model_does_not_know_is_named(fitted: Fitted):
+def test_an_entity_type_that_the_model_does_not_have_is_named(fitted: Fitted):
     with pytest.raises(
-        HeadwayError, match=r"row 2: the entity type 'SHIP' is none of the 2 that are known \(LOC, PER\)"
+        HeadwayError, match=r"row 2: the entity type 'SHIP' is not one of the 2 known types \(LOC, PER\)"
     ):
         fitted.model.evaluate([ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}])
 
 
-def test_a_column_of_tags_is_not_needed_to_predict(tmp_path: Path, fitted: Fitted):
+def test_a_column_of_tags_is_not_needed_for_predictions(tmp_path: Path, fitted: Fitted):
     file = write(tmp_path / "words.conll", "Ada\nsat\n\nLondon\n")
     rows = list(fitted.model.predict_rows(stream_rows(file)))
     assert [prediction.words for _, prediction in rows] == [("Ada", "sat"), ("London",)]
@@ -716,23 +719,23 @@ def test_a_column_of_tags_is_not_needed_to_predict(tmp_path: Path, fitted: Fitte
     assert rows[0][1].words == ("Ada", "sat")
 
 
-def test_the_sample_data_is_read_whole():
+def test_all_sample_data_is_read():
     task, notes, examples = read(SAMPLE)
     assert len(examples) == 359
-    assert sum(len(one.chunks) for one in examples) == 129 + 119 + 169 + 93
+    assert sum(len(one.spans) for one in examples) == 129 + 119 + 169 + 93
     assert any(note.startswith("IOB2 tags") for note in notes)
-    assert told(task, examples) == ""
+    assert warnings_of(task, examples) == ""
     assert examples[0].stratum == "LOC"
 
 
-def test_what_was_learnt_is_forgotten_and_what_was_said_is_kept():
+def test_reset_keeps_options_and_removes_what_was_inferred():
     task = TokenClassification(max_length=32, viterbi=True, strip_digits=True)
-    learnt = read(ROWS, task)[0]
-    assert learnt.reset() == task
-    assert TokenClassification.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt
+    inferred = read(ROWS, task)[0]
+    assert inferred.reset() == task
+    assert TokenClassification.from_json(json.loads(json.dumps(inferred.to_json()))) == inferred
 
 
-def test_the_card_says_what_the_model_finds(fitted: Fitted):
+def test_the_card_names_the_entity_types(fitted: Fitted):
     card = (fitted.output / "README.md").read_text()
     assert "entities of 2 types" in card
     assert "`PER`" in card

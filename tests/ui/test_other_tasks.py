@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from headway.tasks.question_answering.question_answering import AnswerPrediction
 from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
-from headway.tasks.tagging.tag_schemes import is_legal, parse_tag
+from headway.tasks.tagging.tag_schemes import is_valid, parse_tag
 from headway.ui.cli import main
 from headway.ui.terminal import screen, show_prediction
 
@@ -116,7 +116,7 @@ def test_decoding_options_can_be_set_on_a_trained_model(headway, tagger, answere
     result = json.loads(headway("evaluate", answerer, "--data", questions, "--threshold=-1e9", "--json").out)
     assert result["metrics"]["no_answer_f1"] == 1.0
     tags = json.loads(headway("predict", tagger, CONTEXT, "--viterbi", "--json").out)["tags"]
-    assert is_legal([parse_tag(tag, prefixed=True) for tag in tags], "IOB2")
+    assert is_valid([parse_tag(tag, prefixed=True) for tag in tags], "IOB2")
     assert headway("evaluate", tagger, "--data", ENTITIES, "--no-viterbi").code == 0
 
 
