@@ -9,6 +9,8 @@ from typing import Any
 
 from .tag_schemes import WordSpan
 
+NO_ENTITY = "no entity"
+
 Spans = Sequence[Sequence[WordSpan]]  # the entities of each example
 
 
@@ -48,6 +50,28 @@ def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) 
             }
         )
     return rows
+
+
+def confused_types(predicted: Spans, gold: Spans, num_words: Sequence[int]) -> list[tuple[str, str]]:
+    """The gold and the predicted type of each word, if at least one is an entity.
+
+    Args:
+        predicted: the predicted entities of each example.
+        gold: the correct ones.
+        num_words: of each example.
+    """
+    pairs = []
+    for found, truth, count in zip(predicted, gold, num_words, strict=True):
+        types = zip(_types_of_words(truth, count), _types_of_words(found, count), strict=True)
+        pairs += [pair for pair in types if pair != (NO_ENTITY, NO_ENTITY)]
+    return pairs
+
+
+def _types_of_words(spans: Sequence[WordSpan], count: int) -> list[str]:
+    types = [NO_ENTITY] * count
+    for span in spans:
+        types[span.start : span.stop] = [span.label] * (span.stop - span.start)
+    return types
 
 
 class _Counts:

@@ -35,7 +35,7 @@ from ..data.windows import Windowing
 from ..data.words import WORD_UNITS, WordSegmenter, ends_in_digits
 from .card import tagging_card
 from .encoding import WordTagger
-from .entity_scores import entity_metrics, entity_metrics_by_type
+from .entity_scores import NO_ENTITY, confused_types, entity_metrics, entity_metrics_by_type
 from .explanation import explainable_tags
 from .label_inference import (
     DIVISION,
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ..base.card_text import CardText
 
-NO_ENTITY = "no entity"
 WIDENED = "a character span ends inside a word and is widened to the whole word"
 DROPPED = "a character span is dropped, because a word has only one tag"
 IGNORED = f"the tag of a word is {IGNORE_INDEX}: training and metrics skip it"
@@ -302,16 +301,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> list[tuple[str, str]]:
         """The gold and the predicted entity type of each word, if at least one is an entity."""
-        pairs = []
-        for prediction, predicted, gold in zip(predictions, *self._spans(predictions, examples), strict=True):
-            types_of_words = []
-            for spans in (gold, predicted):
-                types = [NO_ENTITY] * len(prediction.words)
-                for span in spans:
-                    types[span.start : span.stop] = [span.label] * (span.stop - span.start)
-                types_of_words.append(types)
-            pairs += [pair for pair in zip(*types_of_words, strict=True) if pair != (NO_ENTITY, NO_ENTITY)]
-        return pairs
+        predicted, gold = self._spans(predictions, examples)
+        return confused_types(predicted, gold, [len(one.words) for one in predictions])
 
     def misprediction(self, prediction: EntitiesPrediction, example: TaggedExample) -> Misprediction | None:
         """The number of entities that are missed or wrongly predicted."""
