@@ -1,30 +1,28 @@
-"""A look over labelled data before training: what would stop it, what would spoil it, and what one should know.
+"""The check of data before training: errors that stop training, and findings that the user should know.
 
-`check_examples` looks at examples that could be read, as training does; `check_data` reads a person's files for that
-and lists the rows that cannot be used, all of them, instead of stopping at the first.
+`check_data` reads files as training does, but lists all rows that cannot be used instead of stopping at the first.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import HeadwayError
-from ..data.corpus import Corpus, open_documents
-from ..data.examples import Example, ExampleWarning
-from ..data.features import Features, group_windows
-from ..data.findings import Finding, about_warnings
+from ..data.corpus import CorpusTask, Documents, open_documents
+from ..data.features import Features
+from ..data.findings import Finding
+from ..data.read import read_table
 from ..data.report import DataReport, _by_level, _measure, check_corpus, check_examples
+from .example_warnings import warning_findings
+from .inference import Encoder
 from .task import Task
-from .training_data import same_columns
-
-if TYPE_CHECKING:
-    from ...core.tokenizers.tokenizer import Tokenizer
+from .training_data import DataSource, same_columns, write_corpus
 
 
 def check_data(
-    task: Task,
+    task: Task[Any, Any],
     data: Any,
     eval_data: Any = None,
     *,
@@ -32,103 +30,75 @@ def check_data(
     header: bool | None = None,
     model: str | Path | None = None,
 ) -> DataReport:
-    """Looks over a person's files as training would read them, without stopping at a row that cannot be used.
+    """Checks files as training would read them; a row that cannot be used does not stop it.
 
     Args:
-        task: what is to be trained.
-        data: anything that `data.read_table` takes.
-        eval_data: the same, held out.
-        columns: which column holds what, where the guess is to be overruled.
-        header: whether a table's first row names its columns; told from the rows if left out.
-        model: a folder, a built-in name or a hub id, by whose tokens and limit the lengths are measured.
+        task: that would be trained.
+        data: anything that `train` takes.
+        eval_data: the same, for evaluation.
+        columns: field name or "label" -> column, where the inferred one is wrong.
+        header: whether the first row of a table names its columns. Default: inferred from the rows.
+        model: a folder, a built-in name or a hub id; text lengths are measured in its tokens.
 
     Raises:
-        HeadwayError: a file cannot be read as a table, its columns cannot be told, or there is no such model.
+        HeadwayError: a file cannot be read as a table, its columns cannot be inferred, or there is no such model.
     """
-    from ..data.read import read_table
+    source = DataSource(data, eval_data, columns or {}, header=header)
+    encoder = None if model is None else Encoder.load(model)
+    return _check_text(task, source, encoder) if task.self_supervised else _check_labelled(task, source, encoder)
 
-    if task.self_supervised:
-        return _check_texts(task, data, eval_data, columns or {}, header, model)
-    table = read_table(data, header=header)
-    settled = task.columns(table, columns or {}, need_label=True)
-    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *settled.notes]
+
+def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
+    table = read_table(source.train, header=source.header)
+    mapping = task.columns(table, source.columns, need_label=True)
+    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *mapping.notes]
     findings: list[Finding] = []
-    learnt, can_learn = task, True
     try:
-        learnt, decided = task.infer_labels(table, settled)
-        notes += decided
+        task, inferred = task.infer_labels(table, mapping)
+        notes += inferred
     except HeadwayError as error:
-        can_learn = False
+        encoder = None  # without labels there are no targets to encode
         findings.append(Finding("labels", "error", str(error)))
-    examples, problems = learnt.read(table, settled)
+    examples, problems = task.read(table, mapping)
     held_out: list[Any] = []
-    if eval_data is not None:
-        eval_table = read_table(eval_data, header=header)
+    if source.evaluation is not None:
+        eval_table = read_table(source.evaluation, header=source.header)
         notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
-        said = same_columns(settled, eval_table, columns or {})
-        held_out, more = learnt.read(eval_table, learnt.columns(eval_table, said, need_label=True))
+        chosen = same_columns(mapping, eval_table, source.columns)
+        held_out, more = task.read(eval_table, task.columns(eval_table, chosen, need_label=True))
         problems += more
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
-    windows_by_example, limit, unknown = _encode(learnt, examples, model) if model and can_learn else ([], None, None)
-    remarks = collect_warnings(learnt, examples, windows_by_example), collect_warnings(learnt, held_out, [])
-    more = [*about_warnings(remarks[0], len(examples)), *about_warnings(remarks[1], len(held_out))]
-    report = check_examples(examples, held_out, windows_by_example, limit, unknown, more)
+    windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
+    limit, unknown = (encoder.limit(task), encoder.tokenizer.unk_id) if encoder else (None, None)
+    warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]
+    report = check_examples(examples, held_out, windows_by_example, limit, unknown, warnings)
     return replace(report, findings=_by_level([*findings, *report.findings]), notes=tuple(notes))
 
 
-def _check_texts(
-    task: Any, data: Any, eval_data: Any, columns: Mapping[str, Any], header: bool | None, model: str | Path | None
-) -> DataReport:
-    """Texts without labels: how many there are and how long, in a model's tokens if one is named."""
-    sides = [open_documents(one, columns, task, header=header) for one in (data, eval_data) if one is not None]
-    lengths: list[list[int]] = []
-    for side in sides:
-        found: list[int] = []
-        for piece in side.read():
-            if piece.starts_document:
-                found.append(0)
-            found[-1] += len(piece.text)
-        if not found:
-            raise HeadwayError(f"{side.source}: there is no text in it. Give one with words.")
-        lengths.append(found)
-    notes = tuple(note for side in sides for note in side.notes)
-    report = DataReport(
-        len(lengths[0]), sum(map(len, lengths[1:])), {}, _measure(lengths[0], "characters"), (), (), notes
-    )
-    if model is None:
+def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
+    """Counts unlabelled documents and measures their lengths, in tokens if there is an encoder."""
+    assert isinstance(task, CorpusTask)
+    train = open_documents(source.train, source.columns, task, header=source.header)
+    lengths, notes, num_evaluated = _document_lengths(train), train.notes, 0
+    if source.evaluation is not None:
+        others = open_documents(source.evaluation, source.columns, task, header=source.header)
+        num_evaluated, notes = len(_document_lengths(others)), (*notes, *others.notes)
+    report = DataReport(len(lengths), num_evaluated, {}, _measure(lengths, "characters"), (), (), notes)
+    if encoder is None:
         return report
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
-        tokenizer, limit = _tokenizer_of(task, model)
-        path = Path(folder) / "tokens"
-        corpus = Corpus.write(path, sides[0].read(), task, tokenizer, limit=limit, held_out=False)
-        measured = check_corpus(corpus, None)
+        written = write_corpus(Path(folder) / "tokens", task, encoder, train, train.read(), held_out=False)
+        measured = check_corpus(written.windows_by_example, None)
     return replace(report, lengths=measured.lengths, findings=measured.findings)
 
 
-def _tokenizer_of(task: Task, model: str | Path) -> "tuple[Tokenizer, int]":
-    """A model's tokenizer and how many tokens the task may give it; no weights are read."""
-    from ...core.checkpoints.config_file import read_config
-    from ...core.checkpoints.hub import find_folder
-    from ...core.tokenizers.tokenizer import Tokenizer
-
-    folder = find_folder(model)
-    return Tokenizer.load(folder), task.limit(read_config(folder)[1].max_positions, str(model))
-
-
-def _encode(
-    task: Task, examples: Sequence[Any], model: str | Path
-) -> tuple[list[list[Features]], int | None, int | None]:
-    """The examples as a model's tokenizer makes them, the model's limit and its unknown token; no weights are read."""
-    tokenizer, limit = _tokenizer_of(task, model)
-    return group_windows(task.encode(examples, tokenizer, limit)), limit, tokenizer.unk_id
-
-
-def collect_warnings(
-    task: Task, examples: Sequence[Example], windows_by_example: Sequence[list[Features]]
-) -> dict[ExampleWarning, list[str]]:
-    """What the task has to say about single examples, each with the places that it is true of."""
-    places: dict[ExampleWarning, list[str]] = {}
-    for example, windows in zip(examples, windows_by_example or [[]] * len(examples), strict=True):
-        for remark in task.warnings(example, windows):
-            places.setdefault(remark, []).append(example.where)
-    return places
+def _document_lengths(documents: Documents) -> list[int]:
+    """The number of characters of each document."""
+    lengths: list[int] = []
+    for piece in documents.read():
+        if piece.starts_document:
+            lengths.append(0)
+        lengths[-1] += len(piece.text)
+    if not lengths:
+        raise HeadwayError(f"{documents.source}: there is no text in it. Give a file with text.")
+    return lengths

@@ -1,55 +1,86 @@
-"""Features -> predictions: batches filled to a budget of tokens, shared among the processes of a launch.
+"""Examples -> features -> predictions: encoding for one model, and batches shared among the processes of a launch."""
 
-Shapes: B sequences in a packed batch, T tokens in all, N outputs.
-"""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
-from collections.abc import Sequence
-from typing import Any
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
+from ...core.checkpoints.config_file import read_config
+from ...core.checkpoints.hub import find_folder
+from ...core.models.heads import Config
 from ...core.models.packing import BatchSampler
+from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
-from ..data.features import INFERENCE_BATCH_TOKENS, Features, num_input_tokens
+from ..data.examples import Example
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_input_tokens
 from .task import Task
 
+EXAMPLES_AT_ONCE = 4096  # encoded together: enough to sort by length, few enough for any memory
 
-def predictions_for(task: Task, network: nn.Module, windows_by_example: Sequence[list[Features]]) -> list[Any]:
-    """One prediction an example, in order; every process computes its share, and each gets all.
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes the examples of a task for one model."""
+
+    model: str  # its name, for messages
+    tokenizer: Tokenizer
+    config: Config
+
+    @classmethod
+    def load(cls, name: str | Path) -> Self:
+        """The encoder of a model folder, a built-in model or a hub id; weights are not read.
+
+        Raises:
+            HeadwayError: there is no such model, or it cannot be read.
+        """
+        folder = find_folder(name)
+        return cls(str(name), Tokenizer.load(folder), read_config(folder)[1])
+
+    def limit(self, task: Task[Any, Any]) -> int:
+        """The longest sequence of a task in tokens, special tokens included."""
+        return task.limit(self.config.max_positions, self.model)
+
+    def encode(self, task: Task[Any, Any], examples: Sequence[Example]) -> list[list[Features]]:
+        """The windows of each example.
+
+        Raises:
+            HeadwayError: the tokenizer produces a token that the model does not have.
+        """
+        features = task.encode(examples, self.tokenizer, self.limit(task))
+        if max((max(one.input_ids) for one in features), default=0) >= self.config.vocab_size:
+            self.tokenizer.check_fits(self.config.vocab_size, self.model)
+        return group_windows(features)
+
+
+def predict_examples(
+    task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]
+) -> list[Any]:
+    """One prediction per example, in order. Each process computes its share, and every process returns all.
 
     Args:
-        task: with the head that is on the network.
+        task: that the head of the network is for.
         network: in eval mode.
         windows_by_example: the features of each example.
     """
     found: dict[int, Any] = {}
     if windows_by_example:
-        plan = BatchSampler(lengths_of(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
-        for indices in shard(plan.by_length()):
-            chosen = [features for i in indices for features in windows_by_example[i]]
-            found.update(zip(indices, task.predict_batch(network, chosen), strict=True))
+        sampler = BatchSampler(sequence_lengths(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
+        for indices in shard(sampler.by_length()):
+            features = [one for i in indices for one in windows_by_example[i]]
+            found.update(zip(indices, task.predict_batch(network, features), strict=True))
     return gather_in_order(found)
 
 
-@torch.inference_mode()
-def outputs(task: Task, network: nn.Module, features: Sequence[Features]) -> list[Tensor]:
-    """What the network gives each sequence, on the CPU in fp32; a text longer than a pass takes several."""
-    device = next(network.parameters()).device
-    found: list[Tensor] = []
-    plan = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
-    for indices in plan.in_order():
-        batch = task.pack([features[i] for i in indices]).to(device)
-        result = network(batch).float().cpu()  # (B, N) or (T, N)
-        found += batch.split(result) if task.per_token else result.unbind()
-    return found
+def sequence_lengths(windows_by_example: Sequence[list[Features]]) -> list[int]:
+    """The number of input tokens of each example. A corpus knows them without reading its sequences."""
+    if isinstance(windows_by_example, Corpus):
+        return windows_by_example.lengths
+    return [num_input_tokens(windows) for windows in windows_by_example]
 
 
-def lengths_of(windows_by_example: Sequence[list[Features]]) -> list[int]:
-    """The tokens that the network sees of each example; a corpus knows them without reading."""
-    return (
-        windows_by_example.lengths
-        if isinstance(windows_by_example, Corpus)
-        else [num_input_tokens(windows) for windows in windows_by_example]
-    )
+def in_parts(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    """Examples in parts of EXAMPLES_AT_ONCE."""
+    return (examples[start : start + EXAMPLES_AT_ONCE] for start in range(0, len(examples), EXAMPLES_AT_ONCE))

@@ -34,18 +34,18 @@ def write_model(
     settings: Mapping[str, Any] | None = None,
     log: Path | None = None,
 ) -> None:
-    """Writes a folder that Headway and transformers open; it is whole or not there.
+    """Writes a folder that Headway and transformers open, completely or not at all.
 
     Args:
         output: the folder.
-        task: with all that it has learnt.
+        task: with its labels, thresholds and similar.
         network: the trained backbone and head.
         tokenizer: of the network.
-        info: what else headway.json says: the base model, figures, facts about data and training.
+        info: the rest of headway.json: the base model, metrics, facts about data and training.
         came_with: the config.json of the model that training started from.
-        overwrite: replace a model that is there.
+        overwrite: replace the model that is there.
         settings: for run.yaml.
-        log: of the run; copied.
+        log: of the run; it is copied.
 
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
@@ -103,6 +103,25 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task
             "Copy the model folder again from where it came."
         )
     return task
+
+
+def require_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]]], name: str) -> Task[Any, Any]:
+    """The stored task of the model `name`.
+
+    Raises:
+        HeadwayError: it is for none of `tasks`, or its folder is damaged.
+    """
+    task = stored_task(checkpoint, tasks)
+    if task is not None:
+        return task
+    if info := read_info(checkpoint.folder):
+        raise HeadwayError(
+            f"{name} is a model for {info.get('task')}, which this version does not know. Update Headway."
+        )
+    raise HeadwayError(
+        f"{name} is a {checkpoint.architecture}, which has no head that predicts. Train one on it "
+        f"(headway train TASK --model {name} --data FILE --output FOLDER), or make vectors with it (headway embed)."
+    )
 
 
 def read_info(folder: Path) -> dict[str, Any]:

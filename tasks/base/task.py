@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
+from ...core.models.packing import BatchSampler, PackedBatch
 from ..data.column_names import LABEL_COLUMNS
 from ..data.columns import ColumnMapping, infer_columns
 from ..data.examples import Example, ExampleWarning, Field, Problem
-from ..data.features import Features, pack
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from .card_text import CardText, generic_card
 from .display import DisplayElement
 from .explanation import ExplainableOutput, ProbeTargets, TokenizedWord
@@ -28,7 +30,6 @@ from .task_options import TaskOptions
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Config, Network
-    from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
@@ -192,7 +193,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
             features: the B sequences, in order; all windows of an example are neighbours.
         """
 
-    def pack(self, features: Sequence[Features]) -> "PackedBatch":
+    def pack(self, features: Sequence[Features]) -> PackedBatch:
         """The sequences as the network reads them."""
         return pack(features)
 
@@ -235,9 +236,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
 
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[PredictionT]:
         """One prediction per example, in the order of `features`: the outputs of a network in eval mode, decoded."""
-        from .inference import outputs
-
-        return self.decode(outputs(self, network, features), features)
+        return self.decode(_outputs_of(network, features, self), features)
 
     @abstractmethod
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[PredictionT]:
@@ -357,3 +356,16 @@ def _named_columns(
             raise HeadwayError(f"--{name} {column}: the model reads {' and '.join(known)} only. Remove --{name}.")
     label = chosen.get("label")
     return texts, [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
+
+
+@torch.inference_mode()
+def _outputs_of(network: nn.Module, features: Sequence[Features], task: Task[Any, Any]) -> list[Tensor]:
+    """What the network computes for each of the features, on the CPU in fp32."""
+    device = next(network.parameters()).device
+    outputs: list[Tensor] = []
+    sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
+    for indices in sampler.in_order():
+        batch = task.pack([features[i] for i in indices]).to(device)
+        found = network(batch).float().cpu()  # (B, N) or (T, N)
+        outputs += batch.split(found) if task.per_token else found.unbind()
+    return outputs

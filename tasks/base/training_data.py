@@ -1,31 +1,60 @@
-"""Both sides of the data of a training run, before the model has seen them: read or opened, split, and described.
+"""The data of a training run: read, split into training and evaluation data, encoded and described.
 
-Labelled rows become examples in memory. Texts without labels become tokens in files, since they may exceed it.
+Labelled rows become examples in memory. Unlabelled text becomes token ids in files because it may exceed the memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ...core.tokenizers.tokenizer import Tokenizer
 from ..data.columns import ColumnMapping
-from ..data.corpus import Corpus, Documents, Piece, open_documents
+from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
 from ..data.read import fingerprint, read_table
+from ..data.report import DataReport, check_corpus, check_examples
 from ..data.rows import Table
 from ..data.split import split_rows
+from .example_warnings import warning_findings
+from .inference import Encoder
+from .results import Prepared
 from .task import Task
 
-FEWEST_TO_SPLIT = 20  # rows; a tenth of fewer would say nothing
-NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and nothing is measured"
+FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
+NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and no score is measured"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the data of a run comes from.
+
+    Args:
+        train: labelled rows or texts: anything that `read_table` or `open_documents` reads.
+        evaluation: the same for evaluation; None: a part of `train` is held out.
+        columns: field name or "label" -> column that the user named.
+        eval_fraction: the part of `train` to hold out; 0: none.
+        seed: of the split.
+        header: whether the first row of a table names its columns; None: inferred from the rows.
+    """
+
+    train: Any
+    evaluation: Any = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    eval_fraction: float = 0.1
+    seed: int = 0
+    header: bool | None = None
+
+    def check_fraction(self) -> None:
+        """Raises HeadwayError if `eval_fraction` is not possible."""
+        if not 0 <= self.eval_fraction < 1:
+            raise HeadwayError(f"--eval-fraction {self.eval_fraction}: a number from 0 to below 1.")
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """One side of the data, ready: the examples, and the sequences of each."""
+    """Training or evaluation data with labels."""
 
     table: Table
     examples: list[Any]
@@ -33,33 +62,33 @@ class LabelledData:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the model folder says about it."""
+        """What headway.json says about the data."""
         return {
-            "source": _shown(self.table.source),
+            "source": _file_name(self.table.source),
             "examples": len(self.examples),
-            "rows": len(self.table),  # more than the examples where a part of one file is held out
+            "rows": len(self.table),  # more than the examples if a part of them is held out
             "fingerprint": fingerprint(self.table),
         }
 
 
 @dataclass(frozen=True)
 class CorpusData:
-    """One side of texts without labels, ready."""
+    """Training or evaluation data without labels."""
 
     source: str
     windows_by_example: Corpus
 
     @property
     def examples(self) -> Sequence[int]:
-        """Stand for the documents, which are not kept."""
+        """The numbers of the documents, which are not kept in memory."""
         return range(self.windows_by_example.num_documents)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the model folder says about it."""
+        """What headway.json says about the data."""
         corpus = self.windows_by_example
         return {
-            "source": _shown(self.source),
+            "source": _file_name(self.source),
             "examples": corpus.num_documents,
             "tokens": corpus.num_tokens,
             "bytes": corpus.num_bytes,
@@ -68,158 +97,150 @@ class CorpusData:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """The data of a run, ready for training."""
+
+    train: LabelledData | CorpusData
+    evaluation: LabelledData | CorpusData | None
+    notes: list[str]  # what was inferred and decided, a sentence each
+    report: DataReport
+
+    def event(self, task: Task[Any, Any], base: str) -> Prepared:
+        """The first event of a run of the task on the model `base`."""
+        evaluated = len(self.evaluation.examples) if self.evaluation else 0
+        return Prepared(task.name, base, tuple(self.notes), self.report, len(self.train.examples), evaluated)
+
+
+@dataclass(frozen=True)
 class LabelledRows:
-    """Both sides of labelled data as examples."""
+    """Labelled rows as examples, before they are encoded."""
 
-    task: Task  # knows its labels
-    adopted: bool  # whether it trains on the head that the model came with
-    table: Table
-    examples: list[Any]
-    held_out: tuple[Table, list[Any]] | None
-    notes: tuple[str, ...]  # what was guessed and decided, a sentence each
+    task: Task[Any, Any]  # with its labels
+    reuses_head: bool  # whether the task trains the head that the model came with further
+    train: tuple[Table, list[Any]]
+    evaluation: tuple[Table, list[Any]] | None
+    notes: list[str]  # what was inferred and decided, a sentence each
 
 
-def read_labelled(
-    asked: Task,
-    found: Task | None,
-    data: Any,
-    eval_data: Any,
-    chosen: Mapping[str, Any],
-    fraction: float,
-    seed: int,
-    header: bool | None,
-) -> LabelledRows:
-    """Reads labelled rows, learns the task's labels from them, and holds a part of them out.
+def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, Any] | None) -> LabelledRows:
+    """Reads labelled rows, infers the labels of the task from them, and holds a part of them out.
 
     Args:
-        asked: the task before anything is learnt from data.
-        found: the task whose head the model came with, if it has one of this kind.
-        data: labelled rows (`data.read_table`).
-        eval_data: the same, held out; None: a part of `data` is.
-        chosen: which column holds what, where the guess is to be overruled.
-        fraction: the part of `data` that is held out where there is no `eval_data`.
-        seed: of the split.
-        header: whether a table's first row names its columns; told from the rows if None.
+        source: of the rows.
+        task: before its labels are known.
+        stored: the task whose head the model came with, if it is of the same class.
 
     Raises:
         HeadwayError: the data or an option cannot be used.
     """
-    _check_fraction(fraction, "rows")
-    table = read_table(data, header=header)
-    columns = asked.columns(table, chosen, need_label=True)
-    learnt, decided = asked.infer_labels(table, columns)
-    adopted = found and learnt.reuse_head(found)
-    task = adopted or learnt
-    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *decided]
+    source.check_fraction()
+    table = read_table(source.train, header=source.header)
+    columns = task.columns(table, source.columns, need_label=True)
+    labelled, inferred = task.infer_labels(table, columns)
+    reused = stored and labelled.reuse_head(stored)
+    task = reused or labelled
+    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *inferred]
     examples = task.examples(table, columns)
-    held_out = None
-    if eval_data is not None:
-        eval_table = read_table(eval_data, header=header)
-        eval_columns = task.columns(eval_table, same_columns(columns, eval_table, chosen), need_label=True)
+    evaluation = None
+    if source.evaluation is not None:
+        eval_table = read_table(source.evaluation, header=source.header)
+        chosen = same_columns(columns, eval_table, source.columns)
         notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
-        held_out = (eval_table, task.examples(eval_table, eval_columns))
-    elif fraction and len(examples) >= FEWEST_TO_SPLIT:
+        evaluation = eval_table, task.examples(eval_table, task.columns(eval_table, chosen, need_label=True))
+    elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         strata, groups = [example.stratum for example in examples], [example.group for example in examples]
-        kept, out = split_rows(strata, fraction, seed, groups)
-        if out:
-            held_out = (table, [examples[i] for i in out])
+        kept, held_out = split_rows(strata, source.eval_fraction, source.seed, groups)
+        if held_out:
+            evaluation = table, [examples[i] for i in held_out]
             examples = [examples[i] for i in kept]
-            how = f"--eval-fraction {fraction:g}, seed {seed}"
-            notes.append(f"{len(out)} rows are held out for evaluation ({how})")
-    if not held_out:
+            options = f"--eval-fraction {source.eval_fraction:g}, seed {source.seed}"
+            notes.append(f"{len(held_out)} rows are held out for evaluation ({options})")
+    if not evaluation:
         notes.append(NOTHING_HELD_OUT)
-    return LabelledRows(task, adopted is not None, table, examples, held_out, tuple(notes))
+    return LabelledRows(task, reused is not None, (table, examples), evaluation, notes)
 
 
 def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The columns of the training data, where the evaluation data has columns of these names as well."""
+    """The columns of the training data if the evaluation data has columns with these names, else `chosen`."""
     there = columns.used_columns <= set(table.columns)
     return {**columns.texts, "label": columns.label} if there else chosen
 
 
-def write_corpora(
-    asked: Task,
-    tokenizer: Tokenizer,
-    limit: int,
-    folder: Path,
-    data: Any,
-    eval_data: Any,
-    chosen: Mapping[str, Any],
-    fraction: float,
-    seed: int,
-    header: bool | None,
-) -> tuple[CorpusData, CorpusData | None, list[str]]:
-    """Turns texts without labels into tokens in files: to learn from, held out, and what was decided.
+def encode_labelled(rows: LabelledRows, encoder: Encoder, notes: Iterable[str]) -> TrainingData:
+    """Encodes and checks labelled rows; `notes` are added to those of the rows."""
+    sides = [LabelledData(*side, encoder.encode(rows.task, side[1])) for side in (rows.train, rows.evaluation) if side]
+    train, evaluation = sides[0], sides[1] if len(sides) > 1 else None
+    report = check_examples(
+        train.examples,
+        evaluation.examples if evaluation else [],
+        train.windows_by_example,
+        encoder.limit(rows.task),
+        encoder.tokenizer.unk_id,
+        [found for one in sides for found in warning_findings(rows.task, one.examples, one.windows_by_example)],
+    )
+    return TrainingData(train, evaluation, [*rows.notes, *notes], report)
+
+
+def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, folder: Path) -> TrainingData:
+    """Encodes unlabelled text into files.
 
     Args:
-        asked: a task of texts.
-        tokenizer: of the model.
-        limit: the longest sequence in tokens.
+        source: of the texts.
+        task: a self-supervised task.
+        encoder: of the model.
         folder: where the files go.
-        data: texts (`corpus.open_documents`).
-        eval_data: the same, held out; None: a part of `data` is.
-        chosen: which column holds what, where the guess is to be overruled.
-        fraction: the part of `data` that is held out where there is no `eval_data`.
-        seed: of the split.
-        header: whether a table's first row names its columns; told from the rows if None.
 
     Raises:
-        HeadwayError: the data or an option cannot be used, or there is nothing to learn from.
+        HeadwayError: the data or an option cannot be used, or there is no text.
     """
-    _check_fraction(fraction, "texts")
-
-    def opened(source: Any) -> Documents:
-        return open_documents(source, chosen, asked, header=header)  # pyright: ignore[reportArgumentType]
-
-    def written(name: str, texts: Documents, pieces: Iterable[Piece], *, held_out: bool) -> CorpusData:
-        return write_corpus(asked, tokenizer, limit, folder / name, texts, pieces, held_out=held_out)
-
-    texts = opened(data)
+    source.check_fraction()
+    assert isinstance(task, CorpusTask)
+    texts = open_documents(source.train, source.columns, task, header=source.header)
     notes = [*texts.notes]
-    part = 0.0 if eval_data is not None else fraction
-    train = written("train", texts, texts.part(part, seed, held_out=False), held_out=False)
-    held_out = None
-    if eval_data is not None:
-        others = opened(eval_data)
+    fraction = 0.0 if source.evaluation is not None else source.eval_fraction
+    pieces = texts.part(fraction, source.seed, held_out=False)
+    train = write_corpus(folder / "train", task, encoder, texts, pieces, held_out=False)
+    evaluation = None
+    if source.evaluation is not None:
+        others = open_documents(source.evaluation, source.columns, task, header=source.header)
         notes += others.notes
-        held_out = written("held-out", others, others.read(), held_out=True)
-    elif part:
-        some = written("held-out", texts, texts.part(part, seed, held_out=True), held_out=True)
-        held_out = some if len(some.windows_by_example) else None
-    for side, name in ((train, "to learn from"), (held_out, "held out")):
-        if side is not None:
-            corpus = side.windows_by_example
-            notes.append(
-                f"{side.source}: {corpus.num_documents:,} documents {name}, {corpus.num_tokens:,} tokens in "
-                f"{len(corpus):,} sequences of at most {limit}"
-            )
-    if held_out is None:
+        evaluation = write_corpus(folder / "held-out", task, encoder, others, others.read(), held_out=True)
+    elif fraction:
+        pieces = texts.part(fraction, source.seed, held_out=True)
+        some = write_corpus(folder / "held-out", task, encoder, texts, pieces, held_out=True)
+        evaluation = some if len(some.windows_by_example) else None
+    notes += [
+        f"{one.source}: {one.windows_by_example.num_documents:,} documents {purpose}, "
+        f"{one.windows_by_example.num_tokens:,} tokens in {len(one.windows_by_example):,} sequences of at most "
+        f"{encoder.limit(task)}"
+        for one, purpose in ((train, "for training"), (evaluation, "for evaluation"))
+        if one is not None
+    ]
+    if evaluation is None:
         notes.append(NOTHING_HELD_OUT)
     if not len(train.windows_by_example):
-        raise HeadwayError(f"{train.source}: there is no text in it to learn from. Give one with words.")
-    return train, held_out, notes
+        raise HeadwayError(f"{train.source}: there is no text to train on. Give a file with text.")
+    report = check_corpus(train.windows_by_example, evaluation and evaluation.windows_by_example)
+    return TrainingData(train, evaluation, notes, report)
 
 
 def write_corpus(
-    task: Any,
-    tokenizer: Tokenizer,
-    limit: int,
     path: Path,
-    texts: Documents,
+    task: Task[Any, Any],
+    encoder: Encoder,
+    documents: Documents,
     pieces: Iterable[Piece],
     *,
     held_out: bool,
 ) -> CorpusData:
-    """Turns pieces of texts into tokens in a file, cut into sequences as a task of texts learns or is measured."""
+    """Encodes pieces of documents into a file, as sequences to train on or (`held_out`) to evaluate on."""
+    assert isinstance(task, CorpusTask)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return CorpusData(texts.source, Corpus.write(path, pieces, task, tokenizer, limit=limit, held_out=held_out))
+    limit = encoder.limit(task)
+    corpus = Corpus.write(path, pieces, task, encoder.tokenizer, limit=limit, held_out=held_out)
+    return CorpusData(documents.source, corpus)
 
 
-def _check_fraction(fraction: float, what: str) -> None:
-    if not 0 <= fraction < 1:
-        raise HeadwayError(f"--eval-fraction {fraction}: a part of the {what}, from 0 to below 1.")
-
-
-def _shown(source: str) -> str:
-    """A source without the path to it on this machine."""
+def _file_name(source: str) -> str:
+    """A source without its path on this machine."""
     return source if source.startswith("hub:") else Path(source).name

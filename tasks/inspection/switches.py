@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.models.heads import Backbone
 from ...core.models.layers import SelfAttention
-from ..base.inference import predictions_for
+from ..base.inference import predict_examples
 from ..base.model import TaskModel
 from ..data.features import group_windows
 from ..data.read import read_table
@@ -139,7 +139,7 @@ def rank_switches(
 
     def measure(*switches: Switch) -> tuple[str, float]:
         with switched_off(model.network.backbone, switches):
-            predictions = predictions_for(task, model.network, windows_by_example)
+            predictions = predict_examples(task, model.network, windows_by_example)
         return next(iter(task.score(predictions, examples).items()))
 
     metric, whole = measure()

@@ -31,7 +31,7 @@ from headway.core.models.heads import Network, new_backbone
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import FillMask, TextClassification, TextGeneration, load
-from headway.tasks.base.inference import predictions_for
+from headway.tasks.base.inference import predict_examples
 from headway.tasks.data.corpus import Corpus, open_documents
 from sides import DATA, minilm
 
@@ -120,7 +120,7 @@ def held_out(train: Path, test: Path, only: str | None) -> bool:
             torch.manual_seed(0)
             fresh = new_backbone(backbone.config)
             untrained = Network(fresh, task.head(fresh)).eval()
-            losses = [task.score(predictions_for(task, one, asked), ()) for one in (untrained, model.network)]
+            losses = [task.score(predict_examples(task, one, asked), ()) for one in (untrained, model.network)]
         before, after = (one["loss"] for one in losses)
         fine = after < min(before, trigram)
         met &= fine

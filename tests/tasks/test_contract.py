@@ -23,7 +23,7 @@ from headway.tasks import (
     TokenClassification,
     load,
 )
-from headway.tasks.base.inference import predictions_for
+from headway.tasks.base.inference import predict_examples
 from headway.tasks.base.task import Task
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.features import group_windows, pack
@@ -337,7 +337,7 @@ def test_inputs_are_untouched(fitted: Fitted):
     batch = pack([features for windows in windows_by_example for features in windows])
     ids = batch.input_ids.clone()
     fitted.model.network(batch)
-    predictions_for(fitted.model.task, fitted.model.network, windows_by_example)
+    predict_examples(fitted.model.task, fitted.model.network, windows_by_example)
     assert torch.equal(batch.input_ids, ids)
     assert [[(one.input_ids, one.segment_ids) for one in windows] for windows in windows_by_example] == before
     assert inputs == fitted.inputs

@@ -488,7 +488,7 @@ def test_a_task_on_the_wrong_model_is_rejected(bert_folder: Path, gpt2_folder: P
 
 def test_data_without_usable_text_is_rejected(bert_folder: Path, tmp_path: Path):
     model = FillMask().on(bert_folder)
-    with pytest.raises(HeadwayError, match="no text in it to learn from"):
+    with pytest.raises(HeadwayError, match="no text to train on"):
         model.fit([{"text": " "}, {"text": ""}], output=tmp_path / "out", config=CONFIG)
     with pytest.raises(HeadwayError, match="expected a text, found a int"):
         model.fit([{"text": "the cat"}, {"text": 7}], output=tmp_path / "out", config=CONFIG)

@@ -7,7 +7,7 @@ import torch
 from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.heads import Network, SpanHead
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.tasks.base.inference import predictions_for
+from headway.tasks.base.inference import predict_examples
 from headway.tasks.data.features import Features, group_windows
 from headway.tasks.data.read import read_table
 from headway.tasks.question_answering.question_answering import QuestionAnswering
@@ -75,7 +75,7 @@ def read_peak(name: str) -> float:
 def test_an_answer_is_found_at_both_ends_and_at_the_borders_of_windows(tokenizer, finder):
     for position in places(tokenizer):
         context = context_with(position)
-        (prediction,) = predictions_for(TASK, finder, [windows_of(context, tokenizer)])
+        (prediction,) = predict_examples(TASK, finder, [windows_of(context, tokenizer)])
         assert prediction.answer == "London"
         assert prediction.start == 4 * position
         assert context[prediction.start : prediction.end] == "London"
@@ -88,7 +88,7 @@ def test_twenty_thousand_words_take_little_memory(tokenizer, finder):
         context = context_with(0)[: 4 * words]
         PEAK.write_text("5")
         before = read_peak("VmRSS")
-        (prediction,) = predictions_for(TASK, finder, [windows_of(context, tokenizer)])
+        (prediction,) = predict_examples(TASK, finder, [windows_of(context, tokenizer)])
         assert prediction.answer == "London"
         return read_peak("VmHWM") - before
 

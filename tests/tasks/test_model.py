@@ -17,7 +17,8 @@ from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Evaluated, Finished, Saved, Started, Step
 from headway.tasks import TextClassification, load
-from headway.tasks.base.model import EXAMPLES_AT_ONCE, TaskModel
+from headway.tasks.base.inference import EXAMPLES_AT_ONCE
+from headway.tasks.base.model import TaskModel
 from headway.tasks.base.results import Prepared, Trained
 from headway.tasks.data.places import format_places
 from headway.tasks.data.read import read_table, stream_rows
@@ -212,7 +213,7 @@ def test_an_interrupted_run_is_not_lost_without_a_word(model: TaskModel, data: P
         lambda: model.fit(data, output=tmp_path / "out", config=FAST), "interrupted run", "--resume", "--overwrite"
     )
     message(
-        lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True, overwrite=True), "say one of them"
+        lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True, overwrite=True), "give one of them"
     )
     data.write_text("text,label\nonly one,a\n")  # what cannot be trained on costs the run nothing either
     message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, overwrite=True), "every row has the label")

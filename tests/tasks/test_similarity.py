@@ -196,7 +196,7 @@ def test_a_sentence_transformers_folder_is_a_model_for_similarity(minilm):
 
 
 def test_a_base_model_is_none(bert_folder):
-    with pytest.raises(HeadwayError, match="no head that answers"):
+    with pytest.raises(HeadwayError, match="no head that predicts"):
         load(bert_folder)
 
 

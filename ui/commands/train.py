@@ -102,7 +102,7 @@ def train(
     """
     from ...core.atomic_files import new_path
     from ...core.training.training_config import TrainConfig
-    from ...tasks.base.model import refuse_used
+    from ...tasks.base.training_run import refuse_output
     from ..terminal import command, predict_command, print_json, screen, show_next
 
     output = new_path(output)
@@ -113,7 +113,7 @@ def train(
     initial = output.with_name(f"{output.name}.begun")  # the untrained model of a run from scratch
     default = DEFAULT_MODELS[new_task.models[0]]
     if size is not None:
-        refuse_used(output, overwrite=overwrite, resume=resume)
+        refuse_output(output, overwrite=overwrite, resume=resume)
         task_model = _from_scratch(
             new_task,
             data,

@@ -1,0 +1,81 @@
+"""Evaluation of a trained model on labelled rows or on unlabelled text."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...core.errors import HeadwayError
+from ..data.corpus import CorpusTask, open_documents
+from ..data.examples import ExampleWarning
+from ..data.features import num_truncated_tokens
+from ..data.findings import about_warnings
+from ..data.rows import Table
+from .example_warnings import collect_warnings
+from .inference import Encoder, in_parts, predict_examples
+from .results import Evaluation
+from .task import Task
+from .training_data import write_corpus
+
+
+def evaluate_rows(
+    task: Task[Any, Any], network: nn.Module, encoder: Encoder, table: Table, chosen: Mapping[str, Any]
+) -> Evaluation:
+    """The metrics of a network on labelled rows.
+
+    Args:
+        task: of the network's head.
+        network: prepared for inference.
+        encoder: of the model.
+        table: the rows.
+        chosen: field name or "label" -> column, where the inferred one is wrong.
+
+    Raises:
+        HeadwayError: the rows cannot be used, or have a label that the model does not know.
+    """
+    columns = task.columns(table, chosen, need_label=True)
+    examples = task.examples(table, columns)
+    predictions: list[Any] = []
+    truncated = 0
+    warnings: dict[ExampleWarning, list[str]] = {}
+    for part in in_parts(examples):
+        windows_by_example = encoder.encode(task, part)
+        predictions += predict_examples(task, network, windows_by_example)
+        truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
+        for warning, places in collect_warnings(task, part, windows_by_example).items():
+            warnings.setdefault(warning, []).extend(places)
+    notes = [*columns.notes]
+    if truncated:
+        notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
+    notes += [finding.message for finding in about_warnings(warnings, len(examples))]
+    metrics = task.score(predictions, examples)
+    return Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, tuple(notes))
+
+
+def evaluate_text(
+    task: Task[Any, Any],
+    network: nn.Module,
+    encoder: Encoder,
+    data: Any,
+    *,
+    chosen: Mapping[str, Any],
+    header: bool | None,
+) -> Evaluation:
+    """The metrics of a network on unlabelled text (`open_documents`).
+
+    Raises:
+        HeadwayError: the data cannot be read, or there is no text.
+    """
+    assert isinstance(task, CorpusTask)
+    texts = open_documents(data, chosen, task, header=header)
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        written = write_corpus(Path(folder) / "tokens", task, encoder, texts, texts.read(), held_out=True)
+        corpus = written.windows_by_example
+        if not len(corpus):
+            raise HeadwayError(f"{texts.source}: there is no text to evaluate. Give a file with text.")
+        predictions = predict_examples(task, network, corpus)
+    counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
+    metrics = task.score(predictions, written.examples)
+    return Evaluation(metrics, [], written.examples, predictions, (*texts.notes, counts))

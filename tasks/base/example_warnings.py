@@ -1,0 +1,28 @@
+"""A task's warnings about examples, collected with the places of the examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..data.examples import Example, ExampleWarning
+from ..data.features import Features
+from ..data.findings import Finding, about_warnings
+from .task import Task
+
+
+def collect_warnings(
+    task: Task[Any, Any], examples: Sequence[Example], windows_by_example: Sequence[list[Features]]
+) -> dict[ExampleWarning, list[str]]:
+    """Each warning with the places of its examples; `windows_by_example` is empty if there is no tokenizer."""
+    places: dict[ExampleWarning, list[str]] = {}
+    for example, windows in zip(examples, windows_by_example or [[]] * len(examples), strict=True):
+        for warning in task.warnings(example, windows):
+            places.setdefault(warning, []).append(example.where)
+    return places
+
+
+def warning_findings(
+    task: Task[Any, Any], examples: Sequence[Example], windows_by_example: Sequence[list[Features]]
+) -> list[Finding]:
+    """The warnings as findings of a data report."""
+    warnings: Mapping[ExampleWarning, Sequence[str]] = collect_warnings(task, examples, windows_by_example)
+    return list(about_warnings(warnings, len(examples)))

@@ -1,0 +1,238 @@
+"""A training run: the training loop over prepared data, then calibration and evaluation on the held-out part."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import HeadwayError
+from ...core.inference.inference import prepare_for_inference
+from ...core.models.heads import Network
+from ...core.training.distributed import processes
+from ...core.training.training import fit
+from ...core.training.training_config import TrainConfig
+from ...core.training.training_events import Event, Finished, Started
+from ...core.training.training_state import newest_checkpoint
+from .inference import predict_examples, sequence_lengths
+from .model_folder import refuse_replacing
+from .precision import worth_measuring
+from .results import Evaluation, Trained
+from .task import Task
+from .training_data import CorpusData, LabelledData, TrainingData
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run trains, and where it writes.
+
+    Args:
+        config: options of the training loop.
+        output: the model folder, which exists only when the run is complete.
+        overwrite: replace the model at `output`.
+        resume: continue the interrupted run towards `output`.
+        stop: called after every step; if it returns True, the run is interrupted.
+    """
+
+    config: TrainConfig
+    output: Path
+    overwrite: bool = False
+    resume: bool = False
+    stop: Callable[[], bool] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its log and checkpoints until the model folder is complete."""
+        return _run_folder(self.output)
+
+    @property
+    def log(self) -> Path | None:
+        """The log of the run; None if there is none because the task fits its head in another way."""
+        path = self.folder / "log.jsonl"
+        return path if path.exists() else None
+
+    def remove_folder(self) -> None:
+        """Deletes the run's folder."""
+        if processes().is_main:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    task: Task[Any, Any]  # with its thresholds and similar
+    evaluation: Evaluation | None  # of the kept weights on the evaluation data
+    started: Started
+    finished: Finished
+    score_by_precision: dict[str, float]  # the first metric in fp32 and bf16, if both were measured
+
+
+def refuse_output(output: Path, *, overwrite: bool, resume: bool) -> None:
+    """Checks that a run may write to `output`.
+
+    Raises:
+        HeadwayError: a model or an interrupted run is there, and the user did not say what to do with it.
+    """
+    folder = _run_folder(output)
+    interrupted = newest_checkpoint(folder) is not None
+    if resume and overwrite:
+        raise HeadwayError("--resume continues a run and --overwrite starts again: give one of them.")
+    if resume and output.exists() and not interrupted:
+        raise HeadwayError(f"{output} is finished; there is nothing to resume. Use --overwrite to train it again.")
+    if interrupted and not resume and not overwrite:
+        raise HeadwayError(
+            f"{folder} holds an interrupted run. Use --resume to continue it, or --overwrite to start again."
+        )
+    refuse_replacing(output, overwrite or resume)
+
+
+@contextmanager
+def scratch_folder(output: Path) -> Iterator[Path]:
+    """A folder beside the output for data that may exceed the memory; it is deleted when the block ends."""
+    folder = output.with_name(f".{output.name}.tokens-{processes().rank}")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_training(
+    task: Task[Any, Any], network: Network, base: str, data: TrainingData, options: RunOptions
+) -> Generator[Event, None, RunResult]:
+    """Trains a network in place, as the events of the training loop, and evaluates it.
+
+    Args:
+        task: with its labels.
+        network: the backbone with the task's head.
+        base: name of the model that training starts from.
+        data: for training and evaluation.
+        options: of the run.
+
+    Raises:
+        KeyboardInterrupt: `options.stop` returned True.
+        HeadwayError: an option does not fit the data or the machine, or the loss is not finite, ...
+    """
+    if processes().is_main and options.folder.exists() and not options.resume:
+        shutil.rmtree(options.folder)
+    try:
+        started, finished = yield from _run_loop(task, network, base, data, options)
+    finally:
+        if newest_checkpoint(options.folder) is None:
+            options.remove_folder()  # interrupted with nothing to resume from
+    task = task.after_training(network)
+    if not data.evaluation:
+        return RunResult(task, None, started, finished, {})
+    task, predictions = _calibrate(task, network, data.evaluation)
+    examples = data.evaluation.examples
+    metrics = task.score(predictions, examples)
+    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, ())
+    scores: dict[str, float] = {}
+    if worth_measuring(len(examples), started.device):
+        rounded = prepare_for_inference(network, "bf16")
+        predictions = predict_examples(task, rounded, data.evaluation.windows_by_example)
+        first, value = next(iter(metrics.items()))
+        scores = {"fp32": value, "bf16": task.score(predictions, examples)[first]}
+    return RunResult(task, evaluation, started, finished, scores)
+
+
+def trained_event(result: RunResult, data: TrainingData, options: RunOptions) -> Trained:
+    """The last event of a run."""
+    evaluation, finished = result.evaluation, result.finished
+    return Trained(
+        output=options.output,
+        metrics=evaluation.metrics if evaluation else {},
+        per_label=evaluation.per_label if evaluation else [],
+        examples=len(data.train.examples),
+        eval_examples=len(evaluation.examples) if evaluation else 0,
+        steps=finished.steps,
+        seconds=finished.seconds,
+        tokens_per_second=finished.tokens_per_second,
+        best_step=finished.best_step,
+        stopped_early=finished.stopped_early,
+    )
+
+
+def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> dict[str, Any]:
+    """What headway.json says about a run."""
+    evaluation, finished = result.evaluation, result.finished
+    used = asdict(options.config) if options.log else {"seed": options.config.seed}
+    return {
+        "metrics": evaluation.metrics if evaluation else {},
+        "per_label": evaluation.per_label if evaluation else [],
+        "score_by_precision": result.score_by_precision,
+        "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
+        "training": {**used, "precision": result.started.precision, "device": result.started.device},
+        "steps": finished.steps,
+        "best_step": finished.best_step,
+        "seconds": finished.seconds,
+    }
+
+
+def _run_loop(
+    task: Task[Any, Any], network: Network, base: str, data: TrainingData, options: RunOptions
+) -> Generator[Event, None, tuple[Started, Finished]]:
+    windows = task.training_windows(data.train.windows_by_example)
+    config, held_out = options.config, data.evaluation
+    if config.tokens_at_once is None:
+        config = replace(config, tokens_at_once=task.tokens_at_once(network.config))
+
+    def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
+        features = task.corrupt([one for i in indices for one in windows[i]])
+        batch = task.pack(features).to(device)
+        total, count = task.loss(network(batch), features)
+        return total, count, batch.num_tokens
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        assert held_out is not None
+        _, predictions = _calibrate(task, network, held_out)
+        return task.score(predictions, held_out.examples)
+
+    events = task.fit_head(network, windows, config) or fit(
+        network,
+        config.sampler(sequence_lengths(windows)),
+        loss,
+        config,
+        run_folder=options.folder,
+        resume=options.resume,
+        evaluate=evaluate if held_out else None,
+        higher_is_better=task.higher_is_better,
+        data_fingerprint=_fingerprint(task, base, data),
+        stop=options.stop,
+        tracker_folder=options.folder.with_suffix(".trackers"),  # which stays when the run's folder is deleted
+        in_batch_negatives=task.in_batch_negatives,
+    )
+    started = finished = None
+    for event in events:
+        if isinstance(event, Started):
+            started = event
+        elif isinstance(event, Finished):
+            finished = event
+        yield event
+    assert started is not None
+    assert finished is not None
+    return started, finished
+
+
+def _calibrate(
+    task: Task[Any, Any], network: nn.Module, data: LabelledData | CorpusData
+) -> tuple[Task[Any, Any], list[Any]]:
+    """The task calibrated on held-out data, and its predictions there."""
+    return task.calibrate(predict_examples(task, network, data.windows_by_example), data.examples)
+
+
+def _run_folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.running")
+
+
+def _fingerprint(task: Task[Any, Any], base: str, data: TrainingData) -> str:
+    """Identifies what a resumed run must have in common with the interrupted one."""
+    facts = [task.to_json(), base, data.train.facts, data.evaluation and data.evaluation.facts]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
