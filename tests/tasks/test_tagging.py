@@ -13,7 +13,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
-from headway.tasks.base.check import collect_warnings
+from headway.tasks.base.example_warnings import collect_warnings
 from headway.tasks.base.model import TaskModel
 from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.findings import about_warnings
