@@ -539,7 +539,7 @@ def test_two_processes_train_one_model_and_one_prints(reviews, tiny):
     )
     assert run.returncode == 0, run.stderr
     assert only_json(run.stdout)["steps"] == 2
-    assert run.stderr.count("Learning curve") <= 1
+    assert run.stderr.count("Learning curve") == 1
 
 
 def test_bf16_gives_nearly_the_same_accuracy_as_fp32(headway, trained, reviews):

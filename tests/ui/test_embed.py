@@ -112,7 +112,9 @@ def test_a_classifier_on_frozen_features_is_reproducible(headway, tiny, reviews)
     ran = headway("train", "text-classification", *arguments)
     assert ran.code == 0, ran.err
     assert "accuracy" in ran.out
-    assert json.loads(headway("predict", "frozen", "a good film", "--json").out)["label"] in ("good", "bad")
+    result = json.loads(headway("evaluate", "frozen", "--data", reviews, "--json").out)
+    assert result["metrics"]["accuracy"] > 0.9
+    assert json.loads(headway("predict", "frozen", "what a good film", "--json").out)["label"] == "good"
     again = headway("train", "text-classification", "--config", "frozen/run.yaml", "--output", "again")
     assert again.code == 0
     assert Path("again/model.safetensors").read_bytes() == Path("frozen/model.safetensors").read_bytes()

@@ -103,14 +103,14 @@ def test_without_a_text_generation_starts_from_the_end_of_text_token(headway, gp
 
 
 def test_the_built_in_model_is_the_default(headway, gpt2, monkeypatch):
-    ran = headway("generate", "the quick fox", *SHORT)
-    if "mini-gpt2" not in hub.BUILT_IN:
-        assert ran.code == 2
-        assert "The model is missing" in ran.err
     monkeypatch.setitem(hub.BUILT_IN, "mini-gpt2", gpt2)
     expected = headway("generate", gpt2, "the quick fox", *SHORT)
     assert headway("generate", "the quick fox", *SHORT) == expected
     assert headway("generate", "mini-gpt2", "the quick fox", *SHORT) == expected
+    monkeypatch.delitem(hub.BUILT_IN, "mini-gpt2")
+    ran = headway("generate", "the quick fox", *SHORT)
+    assert ran.code == 2
+    assert "The model is missing" in ran.err
 
 
 def test_lines_of_stdin_are_texts(headway, gpt2, monkeypatch):

@@ -14,18 +14,25 @@ from headway.ui.terminal import screen, show_prediction
 ENTITIES = Path(__file__).parents[2] / "tasks/samples/entities.conll"
 CONTEXT = "Ada Lovelace lived in London"
 ANSWERS = {"who": ("who lived?", "Ada Lovelace"), "where": ("where?", "London"), "when": ("when?", None)}
-FEW_STEPS = ("--max-steps", 3, "--eval-fraction", 0, "--precision", "fp32", "--device", "cpu")
+TAGS = ("B-PER", "I-PER", "O", "O", "B-LOC")  # of CONTEXT
+EXACT = ("--eval-fraction", 0, "--precision", "fp32", "--device", "cpu")
 
 
-def train(task: str, data: Path, model: Path, output: Path) -> Path:
-    command = ["train", task, "--data", data, "--model", model, "--output", output, *FEW_STEPS]
+def train(task: str, data: Path, model: Path, output: Path, *options: object) -> Path:
+    command = ["train", task, "--data", data, "--model", model, "--output", output, *EXACT, *options]
     assert main([str(part) for part in command]) == 0
     return output
 
 
 @pytest.fixture(scope="module")
 def tagger(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train("token-classification", ENTITIES, tiny, tmp_path_factory.mktemp("tagger") / "model")
+    """A tagger that finds the entities of CONTEXT."""
+    folder = tmp_path_factory.mktemp("tagger")
+    sentence = "".join(f"{word}\t{tag}\n" for word, tag in zip(CONTEXT.split(), TAGS, strict=True))
+    data = folder / "data.conll"
+    data.write_text(f"{sentence}\n" * 100 + ENTITIES.read_text())
+    options = ("--max-steps", 60, "--learning-rate", 0.005)
+    return train("token-classification", data, tiny, folder / "model", *options)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,9 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def answerer(tiny: Path, questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train("question-answering", questions, tiny, tmp_path_factory.mktemp("answerer") / "model")
+    return train(
+        "question-answering", questions, tiny, tmp_path_factory.mktemp("answerer") / "model", "--max-steps", 3
+    )
 
 
 def found(*entities: tuple[str, str, float]) -> EntitiesPrediction:
@@ -70,6 +79,7 @@ def test_a_prediction_is_printed_on_one_line_with_its_text(prediction: Any, show
 def test_entities_are_predicted_with_offsets_into_the_text(headway, tagger):
     answer = json.loads(headway("predict", tagger, CONTEXT, "--json").out)
     assert answer["words"] == CONTEXT.split()
+    assert [(one["text"], one["label"]) for one in answer["entities"]] == [("Ada Lovelace", "PER"), ("London", "LOC")]
     assert all(CONTEXT[one["start"] : one["end"]] == one["text"] for one in answer["entities"])
     assert headway("predict", tagger, CONTEXT).out.rstrip().endswith(CONTEXT)
 
