@@ -19,7 +19,7 @@ from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
-from ..core.inference.onnx_export import LARGEST, OnnxFile, Vectors, refuse_without_exporter, write_onnx
+from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
 from ..core.models.bert import Bert
 from ..core.models.gpt2 import GPT2Config
 from ..core.models.packing import PackedBatch
@@ -51,7 +51,7 @@ class Exported:
             "outputs": list(self.file.outputs),
             "bytes": self.size,
             "checked_with": self.file.checked_with,
-            "apart": self.file.apart,
+            "apart": self.file.max_difference,
             "notes": list(self.notes),
         }
 
@@ -126,7 +126,7 @@ def export(
     vectors = published and _vectors(published.pooling)
     notes = _notes(checkpoint, published)
     if alone:
-        if (size := sum(one.nbytes for one in checkpoint.network.parameters())) > LARGEST:
+        if (size := sum(one.nbytes for one in checkpoint.network.parameters())) > MAX_FILE_BYTES:
             raise HeadwayError(
                 f"{output}: the weights take {size / 1e9:.1f} GB, and an ONNX file holds 2. Name a folder as --output."
             )
@@ -155,11 +155,11 @@ def _refuse(output: Path, folder: Path, *, alone: bool, overwrite: bool) -> None
         refuse_existing(output, overwrite)
 
 
-def _vectors(pooling: Pooling) -> Vectors:
+def _vectors(pooling: Pooling) -> VectorPooling:
     def packed(hidden: Tensor, batch: PackedBatch) -> Tensor:
         return pooling.finish(pooling.pool(hidden, batch))
 
-    return Vectors(PaddedPooling(pooling).eval(), packed)
+    return VectorPooling(PaddedPooling(pooling).eval(), packed)
 
 
 def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[str, ...]:

@@ -1,11 +1,9 @@
-"""A BERT with its head as an ONNX file, which runtimes in other languages and in browsers read.
+"""Exports a BERT and its head as an ONNX file for runtimes in other languages and in browsers.
 
-ONNX (https://onnx.ai) knows no packed batches: here the same layers stand in a module that reads padded ones, with the
-inputs and outputs that published exports have. torch writes the file, and the outputs that the file gives are held
-against those of the model itself before anybody sees it.
+ONNX (https://onnx.ai) has no packed batches: a module with the same layers reads padded ones, with the inputs and
+outputs of published exports. torch writes the file, and its outputs are compared with the model's before it is kept.
 
-Shapes: B sequences, n tokens of the longest of them, T tokens in all, C hidden size, H heads, D head size, V
-vocabulary, L labels.
+B batch, T tokens, n tokens of the longest sequence, C hidden, H heads, D head size.
 """
 
 import importlib.util
@@ -25,51 +23,51 @@ from ..models.heads import Network, SequenceHead, SpanHead, TokenHead
 from ..models.layers import SelfAttention
 from ..models.packing import PackedBatch
 
-OPSET = 18  # the oldest that torch's exporter writes by itself: LayerNormalization is one operator in it
+OPSET = 18  # the oldest one that torch's exporter writes directly; LayerNormalization is a single operator in it
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-EXTRA = "pip install 'headway[onnx]'"
-APART = 1e-4  # that the file's outputs may be from the model's own, absolutely and relatively
-LENGTHS = (1, 5, 24, 13, 2)  # tokens of the sequences that this is tried with
-LARGEST = 2**31 - 2**24  # bytes of weights in one file: protobuf ends at 2 GiB
+INSTALL = "pip install 'headway[onnx]'"
+TOLERANCE = 1e-4  # absolute and relative, of the file's outputs
+LENGTHS = (1, 5, 24, 13, 2)  # tokens of the sequences that the file is checked with
+MAX_FILE_BYTES = 2**31 - 2**24  # of weights in one file: protobuf is limited to 2 GiB
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """How a sequence's vector is made of its tokens', for padded batches and for packed ones."""
+class VectorPooling:
+    """How a sequence's vector is computed from those of its tokens, for padded and for packed batches."""
 
-    padded: nn.Module  # (B, n, C) and the mask (B, n) -> (B, D)
-    packed: Callable[[Tensor, PackedBatch], Tensor]  # (T, C) -> (B, D)
+    padded: nn.Module  # (B, n, C) and the mask (B, n) -> (B, size of a vector)
+    packed: Callable[[Tensor, PackedBatch], Tensor]  # (T, C) -> (B, size of a vector)
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What was written."""
+    """A written file."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
-    checked_with: str  # what ran the file, with its version
-    apart: float  # the largest difference from the model's own outputs
+    checked_with: str  # the runtime that computed its outputs, with its version
+    max_difference: float  # of its outputs from the model's
 
 
 class PaddedBert(nn.Module):
-    """BERT and its head over batches that are padded on the right.
+    """BERT and its head for batches that are padded on the right.
 
     Args:
-        network: whose layers it takes.
-        vectors: make sentence vectors, whatever the head.
+        network: the network whose layers it uses.
+        pooling: compute sentence vectors instead of the head's outputs.
     """
 
-    def __init__(self, network: Network, vectors: Vectors | None = None) -> None:
+    def __init__(self, network: Network, pooling: VectorPooling | None = None) -> None:
         super().__init__()
         assert isinstance(network.backbone, Bert)
         self.backbone = network.backbone
-        self.head = vectors.padded if vectors else network.head
-        self.pools = vectors is not None
+        self.head = pooling.padded if pooling else network.head
+        self.pools = pooling is not None
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of what it gives, as published exports have them."""
+        """The names of the outputs, as in published exports."""
         if self.pools:
             return ("last_hidden_state", "sentence_embedding")
         match self.head:
@@ -91,22 +89,22 @@ class PaddedBert(nn.Module):
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         x = bert.token_embedding(input_ids) + bert.position_embedding(positions)
         x = bert.embedding_norm(x + bert.segment_embedding(token_type_ids))
-        nowhere = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min  # (B, 1, 1, n)
+        bias = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min  # (B, 1, 1, n)
         for block in bert.blocks:
             assert isinstance(block, BertBlock)
-            x = block.norm1(x + _attend(block.attn, x, nowhere))
+            x = block.norm1(x + _attend(block.attn, x, bias))
             x = block.norm2(x + block.mlp(x))
-        return self._answer(x, attention_mask)
+        return self._apply_head(x, attention_mask)
 
-    def _answer(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def _apply_head(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         head = self.head
         if self.pools and head is not None:
             return hidden, head(hidden, mask)
         match head:
             case BertPooler():
-                return hidden, _summary(head, hidden).squeeze(1)
+                return hidden, _pool_first(head, hidden).squeeze(1)
             case SequenceHead(pooler=BertPooler() as pooler):
-                return (head.classifier(_summary(pooler, hidden)).squeeze(1),)
+                return (head.classifier(_pool_first(pooler, hidden)).squeeze(1),)
             case TokenHead():
                 return (head.classifier(hidden),)
             case SpanHead():
@@ -114,67 +112,67 @@ class PaddedBert(nn.Module):
             case MaskedLMHead():
                 return (head(hidden),)
             case PretrainingHead():
-                return head.masked_lm(hidden), head.next_sentence(_summary(head.pooler, hidden)).squeeze(1)
+                return head.masked_lm(hidden), head.next_sentence(_pool_first(head.pooler, hidden)).squeeze(1)
         return (hidden,)
 
 
-def _attend(attention: SelfAttention, x: Tensor, nowhere: Tensor) -> Tensor:
-    """Self-attention of padded sequences, (B, n, C) -> (B, n, C); `nowhere` is added to the scores."""
+def _attend(attention: SelfAttention, x: Tensor, bias: Tensor) -> Tensor:
+    """Self-attention of padded sequences, (B, n, C) -> (B, n, C); `bias` is added to the scores."""
     q, k, v = (
         part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # (B, H, n, D)
         for part in attention.qkv(x).chunk(3, -1)
     )
-    weights = (q @ k.transpose(-1, -2) * attention.scale + nowhere).softmax(-1)
+    weights = (q @ k.transpose(-1, -2) * attention.scale + bias).softmax(-1)
     return attention.out((weights @ v).transpose(1, 2).flatten(-2))
 
 
-def _summary(pooler: BertPooler, hidden: Tensor) -> Tensor:
-    """(B, n, C) -> (B, 1, C): with two dimensions a linear layer is a Gemm, on which onnxruntime's quantiser fails."""
+def _pool_first(pooler: BertPooler, hidden: Tensor) -> Tensor:
+    """(B, n, C) -> (B, 1, C). With two dimensions the linear layer is a Gemm, which onnxruntime cannot quantize."""
     return torch.tanh(pooler.dense(hidden[:, :1]))
 
 
 def refuse_without_exporter() -> None:
-    """Raises HeadwayError if the packages that torch needs for writing ONNX are missing."""
+    """Raises HeadwayError if a package that torch needs to write ONNX is missing."""
     for name in ("onnx", "onnxscript"):
         if importlib.util.find_spec(name) is None:
-            raise HeadwayError(f"Writing ONNX needs the package {name}, which is not installed: {EXTRA}")
+            raise HeadwayError(f"Writing ONNX needs the package {name}, which is not installed: {INSTALL}")
 
 
-def write_onnx(network: Network, path: Path, vectors: Vectors | None = None) -> OnnxFile:
-    """Writes a network as an ONNX file and runs it once: what it gives must be what the network gives.
+def write_onnx(network: Network, path: Path, pooling: VectorPooling | None = None) -> OnnxFile:
+    """Writes a network as an ONNX file, runs the file once and compares its outputs with the network's.
 
-    Batch size and length are free, up to the positions that the model has. More than 2 GB of weights go into a file
-    of their own beside it, NAME.data.
+    Batch size and length are free, up to the model's number of positions. More than 2 GB of weights go into a separate
+    file, NAME.data.
 
     Args:
         network: a BERT on the CPU, in eval mode.
-        path: of the new file, usually in a temporary folder.
-        vectors: give the tokens' and the sequences' vectors, whatever the head.
+        path: the new file, usually in a temporary folder.
+        pooling: output the vectors of tokens and of sequences instead of the head's outputs.
 
     Raises:
-        HeadwayError: a package is missing, or the file gives other numbers than the network.
+        HeadwayError: a package is missing, or the file's outputs differ from the network's.
     """
     refuse_without_exporter()
-    module = PaddedBert(network, vectors).eval()
-    batch, padded = samples(module.backbone.config)
+    module = PaddedBert(network, pooling).eval()
+    batch, padded = random_inputs(module.backbone.config)
     write_graph(module, padded, path)
     with torch.inference_mode():
-        expected = expected_outputs(network, batch, vectors)
+        expected = expected_outputs(network, batch, pooling)
     checked_with, found = run_onnx(path, dict(zip(INPUTS, padded, strict=True)), module.outputs)
-    apart = 0.0
+    max_difference = 0.0
     for name, ours in expected.items():
         theirs = as_packed(found[name], ours, batch)
-        apart = max(apart, float((ours - theirs).abs().max()))
-        if not torch.allclose(theirs, ours, rtol=APART, atol=APART):
+        max_difference = max(max_difference, float((ours - theirs).abs().max()))
+        if not torch.allclose(theirs, ours, rtol=TOLERANCE, atol=TOLERANCE):
             raise HeadwayError(
-                f"The exported model is wrong: {checked_with} computes {name} up to {apart:.1e} away from the model "
-                "itself. Nothing was written. Update torch, onnxscript and onnxruntime."
+                f"The exported model is wrong: {checked_with} computes {name} up to {max_difference:.1e} away "
+                "from the model's. Nothing was written. Update torch, onnxscript and onnxruntime."
             )
-    return OnnxFile(INPUTS, module.outputs, OPSET, checked_with, apart)
+    return OnnxFile(INPUTS, module.outputs, OPSET, checked_with, max_difference)
 
 
 def write_graph(module: PaddedBert, inputs: tuple[Tensor, ...], path: Path) -> None:
-    """Writes the graph that torch draws of a module, with nothing in it of the machine where that was done."""
+    """Writes the graph of a module, without any trace of the machine it was made on."""
     size = sum(parameter.nbytes for parameter in module.parameters())
     shape = {0: torch.export.Dim("batch_size"), 1: torch.export.Dim("sequence_length")}
     with _quiet(), torch.inference_mode():
@@ -191,33 +189,33 @@ def write_graph(module: PaddedBert, inputs: tuple[Tensor, ...], path: Path) -> N
         assert program is not None
         graph = program.model.graph
         for part in (program.model, graph, *graph, *graph.inputs, *graph.outputs, *graph.initializers.values()):
-            part.metadata_props.clear()  # else lines of source code and the folders that they are in
-        program.save(path, external_data=size > LARGEST)
+            part.metadata_props.clear()  # they name source files with their folders
+        program.save(path, external_data=size > MAX_FILE_BYTES)
 
 
-def expected_outputs(network: Network, batch: PackedBatch, vectors: Vectors | None = None) -> dict[str, Tensor]:
-    """What the network itself gives, by the names of the file: a row for each token (T, ...) or sequence (B, ...)."""
+def expected_outputs(network: Network, batch: PackedBatch, pooling: VectorPooling | None = None) -> dict[str, Tensor]:
+    """The network's outputs by their names in the file: a row per token (T, ...) or per sequence (B, ...)."""
     hidden = network.backbone(batch)
-    if vectors is not None:
-        return {"last_hidden_state": hidden, "sentence_embedding": vectors.packed(hidden, batch)}
+    if pooling is not None:
+        return {"last_hidden_state": hidden, "sentence_embedding": pooling.packed(hidden, batch)}
     if network.head is None:
         return {"last_hidden_state": hidden}
-    answer = network.head(hidden, batch)
+    outputs = network.head(hidden, batch)
     match network.head:
         case BertPooler():
-            return {"last_hidden_state": hidden, "pooler_output": answer}
+            return {"last_hidden_state": hidden, "pooler_output": outputs}
         case SpanHead():
-            return {"start_logits": answer[:, 0], "end_logits": answer[:, 1]}
+            return {"start_logits": outputs[:, 0], "end_logits": outputs[:, 1]}
         case PretrainingHead():
-            return {"prediction_logits": answer[0], "seq_relationship_logits": answer[1]}
-    return {"logits": answer}
+            return {"prediction_logits": outputs[0], "seq_relationship_logits": outputs[1]}
+    return {"logits": outputs}
 
 
-def samples(config: BertConfig, lengths: Sequence[int] = LENGTHS) -> tuple[PackedBatch, tuple[Tensor, ...]]:
-    """Random sequences, packed and as the file reads them; none is longer than the model's positions."""
-    draw = torch.Generator().manual_seed(0)
+def random_inputs(config: BertConfig, lengths: Sequence[int] = LENGTHS) -> tuple[PackedBatch, tuple[Tensor, ...]]:
+    """Random sequences of up to `config.max_positions` tokens, as a packed batch and as the file's inputs."""
+    generator = torch.Generator().manual_seed(0)
     lengths = [min(length, config.max_positions) for length in lengths]
-    ids = [torch.randint(config.vocab_size, (length,), generator=draw) for length in lengths]
+    ids = [torch.randint(config.vocab_size, (length,), generator=generator) for length in lengths]
     segments = [torch.arange(length) * config.num_segments // length for length in lengths]
     batch = PackedBatch.pack([one.tolist() for one in ids], [one.tolist() for one in segments])
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
@@ -225,37 +223,37 @@ def samples(config: BertConfig, lengths: Sequence[int] = LENGTHS) -> tuple[Packe
 
 
 def _pad(sequences: list[Tensor]) -> Tensor:
-    """(B, n), zeros on the right."""
+    """Sequences -> (B, n), zeros on the right."""
     return nn.utils.rnn.pad_sequence(sequences, batch_first=True)
 
 
 def as_packed(found: Tensor, like: Tensor, batch: PackedBatch) -> Tensor:
-    """An output of the file as the network gives it: (B, n, ...) -> (T, ...), or (B, ...) as it is."""
+    """Brings an output of the file to the shape of the network's: (B, n, ...) -> (T, ...), (B, ...) unchanged."""
     if found.shape == like.shape:
         return found
     return torch.cat([row[:length] for row, length in zip(found, batch.lengths, strict=True)])
 
 
 def run_onnx(path: Path, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> tuple[str, dict[str, Tensor]]:
-    """What runs a file, and the outputs that it gives: onnxruntime, or the slow reference of onnx without it."""
+    """The outputs of a file by onnxruntime, or by onnx's slow reference without it; the runtime's name comes first."""
     given = {name: tensor.numpy() for name, tensor in inputs.items()}
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        with_what, found = f"onnxruntime {onnxruntime.__version__}", session.run(list(outputs), given)
+        runtime, found = f"onnxruntime {onnxruntime.__version__}", session.run(list(outputs), given)
     else:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        with_what = f"the reference evaluator of onnx {onnx.__version__}"
+        runtime = f"the reference evaluator of onnx {onnx.__version__}"
         found = ReferenceEvaluator(str(path)).run(list(outputs), given)
-    return with_what, {name: torch.tensor(value) for name, value in zip(outputs, found, strict=True)}
+    return runtime, {name: torch.tensor(value) for name, value in zip(outputs, found, strict=True)}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What torch's exporter says of itself is for those who write exporters."""
+    """Silences torch's exporter, whose messages are for developers of exporters."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

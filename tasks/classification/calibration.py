@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TEMPERATURES = torch.logspace(math.log10(0.25), math.log10(8), 121)
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 8
 # With fewer examples or errors, a temperature fits noise; without errors, it only makes the model more confident.
 MIN_EXAMPLES = 50
 MIN_ERRORS = 5
@@ -28,8 +28,9 @@ def fit_temperature(logits: Tensor, gold: Tensor) -> float | None:
     errors = int((logits.argmax(-1) != gold).sum())
     if len(gold) < MIN_EXAMPLES or errors < MIN_ERRORS:
         return None
-    losses = torch.stack([F.cross_entropy(logits / temperature, gold) for temperature in TEMPERATURES])
-    return TEMPERATURES[losses.argmin()].item()
+    temperatures = torch.logspace(math.log10(MIN_TEMPERATURE), math.log10(MAX_TEMPERATURE), 121)
+    losses = torch.stack([F.cross_entropy(logits / temperature, gold) for temperature in temperatures])
+    return temperatures[losses.argmin()].item()
 
 
 def best_f1_threshold(

@@ -1,4 +1,4 @@
-"""The models that come with the package: whole, small, and the same in plain transformers."""
+"""The built-in models: complete, small, and with the same logits in transformers."""
 
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import load
 
 NAMES = ["mini-bert", "mini-gpt2"]
-MOST_BYTES = 16_000_000
+MAX_BYTES = 16_000_000
 TEXTS = ["The old man went down to the river and looked at the water.", "She said nothing; he waited."]
 
 
-def test_both_are_there():
+def test_both_models_are_built_in():
     assert sorted(BUILT_IN) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_are_small_and_in_half_precision(name: str):
+def test_built_in_models_are_small_and_in_half_precision(name: str):
     from safetensors.torch import load_file
 
     weights = BUILT_IN[name] / "model.safetensors"
-    assert weights.stat().st_size < MOST_BYTES
+    assert weights.stat().st_size < MAX_BYTES
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float16}
     assert {path.name for path in BUILT_IN[name].iterdir()} == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
@@ -35,7 +35,7 @@ def test_they_are_small_and_in_half_precision(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_give_the_same_logits_in_plain_transformers(name: str):
+def test_built_in_models_give_the_same_logits_in_transformers(name: str):
     network, tokenizer = load_checkpoint(name).network, Tokenizer.load(BUILT_IN[name])
     kind = transformers.BertForMaskedLM if name == "mini-bert" else transformers.GPT2LMHeadModel
     theirs = kind.from_pretrained(BUILT_IN[name], dtype=torch.float32).eval()
@@ -48,13 +48,13 @@ def test_they_give_the_same_logits_in_plain_transformers(name: str):
             torch.testing.assert_close(network(PackedBatch.pack([ids])), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_mini_bert_knows_english_better_than_chance(tmp_path: Path):
+def test_mini_bert_predicts_english_better_than_chance(tmp_path: Path):
     text = tmp_path / "held-out.txt"
     text.write_text("\n".join(TEXTS * 3), encoding="utf-8")
     assert load("mini-bert").evaluate(str(text)).metrics["perplexity"] < 1000
 
 
-def test_mini_gpt2_writes_words():
+def test_mini_gpt2_generates_words():
     network, tokenizer = load_checkpoint("mini-gpt2").network, Tokenizer.load(BUILT_IN["mini-gpt2"])
     config = GenerationConfig(max_new_tokens=30, temperature=0.8, top_k=40, seed=0)
     ((found,),) = generate(network, tokenizer, [""], config)

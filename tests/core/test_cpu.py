@@ -130,6 +130,10 @@ OPENED = """
 from headway.core.checkpoints.checkpoint import load_checkpoint
 load_checkpoint("mini-gpt2", filled=False)
 """
+LOADED = """
+from headway.tasks import load
+load("mini-bert").predict("The [MASK] man went home.")
+"""
 FROM_SCRATCH = """
 from headway.core.new_model import write_new_model
 from headway.core.tokenizers.tokenizer import Tokenizer
@@ -149,8 +153,8 @@ def run_python(code: str, folder: Path | None = None) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages that programs choose")
 @pytest.mark.parametrize(
     ("before", "expected"),
-    [("", "False"), (OPENED, "True"), (FROM_SCRATCH, "True")],
-    ids=["without a model", "a checkpoint opened", "a new model"],
+    [("", "False"), (OPENED, "True"), (LOADED, "True"), (FROM_SCRATCH, "True")],
+    ids=["without a model", "a checkpoint opened", "a model loaded", "a new model"],
 )
 def test_large_tensors_are_in_huge_pages_after_a_model_was_opened(before: str, expected: str, tmp_path: Path):
     assert run_python(before + HUGE_PAGES, tmp_path) == expected

@@ -1,4 +1,4 @@
-"""ONNX files: the same numbers as the packed model's, for every head, lengths mixed and padding in between."""
+"""ONNX files give the outputs of the packed model, for every head, with mixed lengths and padding."""
 
 import importlib.util
 import logging
@@ -16,8 +16,8 @@ from headway.core.inference.onnx_export import (
     PaddedBert,
     as_packed,
     expected_outputs,
+    random_inputs,
     run_onnx,
-    samples,
     write_onnx,
 )
 from headway.core.models.bert import Bert, BertConfig, BertPooler
@@ -43,13 +43,11 @@ OTHER_SHAPES = [(1,), (40, 1, 17), (3, 3)]
 def network(head: str, config: BertConfig = CONFIG) -> Network:
     torch.manual_seed(0)
     backbone = Bert(config)
-    made = Network(backbone, HEADS[head][0](backbone)).eval()
-    stir(made)
-    return made
+    return stir(Network(backbone, HEADS[head][0](backbone)))
 
 
 def assert_same(found: dict[str, torch.Tensor], plain: Network, lengths: tuple[int, ...]) -> None:
-    batch, _ = samples(CONFIG, lengths)
+    batch, _ = random_inputs(CONFIG, lengths)
     with torch.inference_mode():
         expected = expected_outputs(plain, batch)
     assert found.keys() == expected.keys()
@@ -59,14 +57,14 @@ def assert_same(found: dict[str, torch.Tensor], plain: Network, lengths: tuple[i
 
 def assert_file_same(path: Path, plain: Network, outputs: tuple[str, ...]) -> None:
     for lengths in OTHER_SHAPES:
-        _, padded = samples(CONFIG, lengths)
+        _, padded = random_inputs(CONFIG, lengths)
         _, found = run_onnx(path, dict(zip(INPUTS, padded, strict=True)), outputs)
         assert_same(found, plain, lengths)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a pretraining head, which has every kind of output."""
+    """The file of a pretraining head: it has every kind of output."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     write_onnx(network("pretraining"), path)
     return path
@@ -74,10 +72,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("lengths", OTHER_SHAPES)
-def test_the_padded_model_is_the_packed_one(head: str, lengths: tuple[int, ...]):
+def test_the_padded_model_gives_the_outputs_of_the_packed_one(head: str, lengths: tuple[int, ...]):
     plain, outputs = network(head), HEADS[head][1]
     module = PaddedBert(plain).eval()
-    _, padded = samples(CONFIG, lengths)
+    _, padded = random_inputs(CONFIG, lengths)
     with torch.inference_mode():
         found = module(*padded)
     assert module.outputs == outputs
@@ -85,27 +83,27 @@ def test_the_padded_model_is_the_packed_one(head: str, lengths: tuple[int, ...])
 
 
 @pytest.mark.parametrize("activation", ["gelu_tanh", "relu", "silu"])
-def test_every_activation_has_its_padded_form(activation: str):
+def test_every_activation_works_in_the_padded_model(activation: str):
     plain = network("token", replace(CONFIG, activation=activation))
-    _, padded = samples(CONFIG, (7, 3))
+    _, padded = random_inputs(CONFIG, (7, 3))
     with torch.inference_mode():
         assert_same({"logits": PaddedBert(plain)(*padded)[0]}, plain, (7, 3))
 
 
-def test_what_stands_in_the_padding_is_never_looked_at():
+def test_padding_does_not_change_the_outputs():
     module = PaddedBert(network("sequence")).eval()
-    _, (ids, mask, kinds) = samples(CONFIG, (9, 4))
+    _, (ids, mask, kinds) = random_inputs(CONFIG, (9, 4))
     with torch.inference_mode():
         (expected,) = module(ids, mask, kinds)
         (found,) = module(torch.where(mask == 1, ids, 59), mask, torch.where(mask == 1, kinds, 1))
     torch.testing.assert_close(found, expected)
 
 
-def test_the_file_gives_the_same_numbers_at_other_sizes(written: Path):
+def test_the_file_gives_the_outputs_of_the_model_at_other_sizes(written: Path):
     assert_file_same(written, network("pretraining"), HEADS["pretraining"][1])
 
 
-def test_the_file_says_what_it_reads_and_gives(written: Path):
+def test_the_file_declares_its_inputs_and_outputs(written: Path):
     model = onnx.load(written)
     onnx.checker.check_model(model)
     shapes = {
@@ -121,15 +119,15 @@ def test_the_file_says_what_it_reads_and_gives(written: Path):
     assert [(one.domain, one.version) for one in model.opset_import] == [("", OPSET)]
 
 
-def test_the_file_says_nothing_of_the_machine_it_was_made_on(written: Path):
+def test_the_file_has_no_trace_of_the_machine_it_was_made_on(written: Path):
     content = written.read_bytes()
     assert not any(part in content for part in (b".py", b"forward", b"stack_trace", str(Path.home()).encode()))
 
 
-def test_without_onnxruntime_the_reference_runs_the_file(written: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_onnxruntime_the_reference_evaluator_runs_the_file(written: Path, monkeypatch: pytest.MonkeyPatch):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else there(name))
-    _, padded = samples(CONFIG, (6, 2))
+    _, padded = random_inputs(CONFIG, (6, 2))
     outputs = HEADS["pretraining"][1]
     ran_by, found = run_onnx(written, dict(zip(INPUTS, padded, strict=True)), outputs)
     assert ran_by.startswith("the reference evaluator of onnx")
@@ -145,28 +143,28 @@ def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_gives_other_numbers_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_file_with_other_outputs_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(onnx_export, "write_graph", lambda *_: None)
-    _, padded = samples(CONFIG)
+    _, padded = random_inputs(CONFIG)
     wrong = PaddedBert(network("token"))(*padded)[0].detach() + 0.01
     monkeypatch.setattr(onnx_export, "run_onnx", lambda *_: ("a runtime", {"logits": wrong}))
-    with pytest.raises(HeadwayError, match=r"a runtime computes logits up to 1\.0e-02 away from the model itself"):
+    with pytest.raises(HeadwayError, match=r"a runtime computes logits up to 1\.0e-02 away from the model's"):
         write_onnx(network("token"), tmp_path / "model.onnx")
 
 
-def test_the_exporters_own_messages_are_set_back(written: Path):
+def test_the_log_level_of_the_exporter_is_restored(written: Path):
     assert logging.getLogger("torch.onnx").level == logging.NOTSET
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
-def test_every_head_as_a_file(head: str, tmp_path: Path):
+def test_the_file_of_every_head_gives_the_outputs_of_the_model(head: str, tmp_path: Path):
     plain = network(head)
-    made = write_onnx(plain, tmp_path / "model.onnx")
-    assert made.outputs == HEADS[head][1]
-    assert made.checked_with.startswith("onnxruntime")
-    assert made.apart < 1e-4
-    assert_file_same(tmp_path / "model.onnx", plain, made.outputs)
+    file = write_onnx(plain, tmp_path / "model.onnx")
+    assert file.outputs == HEADS[head][1]
+    assert file.checked_with.startswith("onnxruntime")
+    assert file.max_difference < 1e-4
+    assert_file_same(tmp_path / "model.onnx", plain, file.outputs)
 
 
 @pytest.mark.slow
@@ -178,8 +176,8 @@ def test_a_tied_matrix_is_stored_once(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_what_is_too_large_for_one_file_goes_into_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx_export, "LARGEST", 1000)
+def test_large_weights_are_stored_in_a_second_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(onnx_export, "MAX_FILE_BYTES", 1000)
     write_onnx(network("token"), tmp_path / "model.onnx")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     assert_file_same(tmp_path / "model.onnx", network("token"), ("logits",))
@@ -187,15 +185,15 @@ def test_what_is_too_large_for_one_file_goes_into_two(tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["sequence", "pretraining"])
-def test_onnxruntime_quantises_the_file(head: str, tmp_path: Path):
+def test_onnxruntime_quantizes_the_file(head: str, tmp_path: Path):
     from onnxruntime.quantization import quantize_dynamic
 
     whole, small = tmp_path / "model.onnx", tmp_path / "small.onnx"
-    made = write_onnx(network(head), whole)
+    file = write_onnx(network(head), whole)
     quantize_dynamic(whole, small)
-    _, padded = samples(CONFIG)
+    _, padded = random_inputs(CONFIG)
     given = dict(zip(INPUTS, padded, strict=True))
-    expected, found = (run_onnx(path, given, made.outputs)[1] for path in (whole, small))
-    for name in made.outputs:
+    expected, found = (run_onnx(path, given, file.outputs)[1] for path in (whole, small))
+    for name in file.outputs:
         inside = padded[1] == 1 if found[name].shape[:2] == padded[1].shape else slice(None)
         assert torch.corrcoef(torch.stack([expected[name][inside].ravel(), found[name][inside].ravel()]))[0, 1] > 0.98

@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_no_incomplete_file(headway, trained, folder, monkeyp
 def test_weights_that_need_several_files_need_a_folder(headway, trained, folder, monkeypatch):
     from headway.tasks import export
 
-    monkeypatch.setattr(export, "LARGEST", 1000)
+    monkeypatch.setattr(export, "MAX_FILE_BYTES", 1000)
     ran = headway("export", trained, "--output", "out.onnx")
     assert ran.code == 2
     assert "an ONNX file holds 2. Name a folder as --output." in ran.err

@@ -40,7 +40,7 @@ def export(
         "Export",
         f"{made.output}: {made.size / 1e6:,.0f} MB, ONNX opset {made.file.opset}",
         f"inputs: {', '.join(made.file.inputs)}; outputs: {', '.join(made.file.outputs)}",
-        f"checked with {made.file.checked_with}: maximum difference from the model {made.file.apart:.0e}",
+        f"checked with {made.file.checked_with}: maximum difference from the model {made.file.max_difference:.0e}",
         *made.notes,
     )
     if json:
