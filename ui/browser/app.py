@@ -1,7 +1,7 @@
-"""headway ui: all of it in a browser, for people who do not program; and the HTTP API beside it, under /api.
+"""headway ui: the browser app, for users who do not program, with the HTTP API under /api.
 
-The page is Gradio's, drawn by tabs/, one file a tab. It asks nothing of the internet: system fonts, no analytics,
-and a policy by which the browser refuses every request to another machine.
+The page is built with Gradio from the tabs in tabs/. It makes no request to the internet: it uses system fonts and no
+analytics, and its content security policy makes the browser block requests to other machines.
 """
 
 import asyncio
@@ -30,55 +30,55 @@ if TYPE_CHECKING:
     from ..runs.jobs import Jobs
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_NAMES = ("localhost", LOOPBACK, "[::1]")  # by which a browser on this machine asks for it
-FIRST_PORT = 7860  # Gradio's own
+LOOPBACK_NAMES = ("localhost", LOOPBACK, "[::1]")  # Host headers of a browser on this machine
+FIRST_PORT = 7860  # Gradio's default
 RUNS = Path("runs")
-MOST_UPLOADED = 200  # MB of a file
-MOST_WAITING = 200  # events in the queue
+MAX_UPLOAD = 200  # MB per file
+MAX_QUEUE = 200  # events
 HOUR = 3600  # seconds
-SECONDS_TO_END = 3  # for what is under way when the server ends
+SHUTDOWN_SECONDS = 3  # for requests in progress
 PAGES = Path(__file__).parents[1] / "pages"
 
 
 def build_app(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
-    """The page with its tabs.
+    """Builds the page with its tabs.
 
     Args:
         registry: the models.
         jobs: the training runs.
     """
-    return _in_loop(partial(_drawn, registry, jobs))
+    return _call_in_event_loop(partial(_draw_page, registry, jobs))
 
 
-def _in_loop(function: Callable[[], Any]) -> Any:
-    """Calls a function of Gradio's while an event loop runs: without one it makes many, and closes none."""
+def _call_in_event_loop(function: Callable[[], Any]) -> Any:
+    """Calls a function of Gradio in an event loop; outside one, Gradio creates many and closes none."""
 
-    async def called() -> Any:
+    async def call() -> Any:
         return function()
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(called())
+        return asyncio.run(call())
     return function()
 
 
-def _drawn(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
+def _draw_page(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
     import gradio as gr
 
     from .tab_context import TabContext
-    from .tabs import look_inside, prompt, train, try_it, write
+    from .tabs import generate, inspection, predict, prompt, train
 
-    tabs = {"try": try_it, "train": train, "prompt": prompt, "write": write, "inside": look_inside}
-    with gr.Blocks(title="Headway", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
-        gr.HTML('<header class="hw-head"><h1>Headway</h1><p>BERT and GPT-2 on your texts</p></header>')
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as drawn:
+    tabs = {"predict": predict, "train": train, "prompt": prompt, "generate": generate, "inspect": inspection}
+    with gr.Blocks(title="Headway", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
+        gr.HTML('<header class="hw-head"><h1>Headway</h1><p>BERT and GPT-2 for your texts</p></header>')
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tab_bar:
             model = gr.Dropdown(label="Model", allow_custom_value=True, render=False, elem_id="model")
-            context = TabContext(registry, jobs, drawn, model, app)
+            context = TabContext(registry, jobs, tab_bar, model, page)
             for name, tab in tabs.items():
                 with gr.Tab(tab.TITLE, id=name):
                     tab.draw(context)
-    return app.queue(max_size=MOST_WAITING, default_concurrency_limit=8)
+    return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=8)
 
 
 def serve_app(
@@ -88,55 +88,59 @@ def serve_app(
     key: str | None = None,
     hosts: Collection[str] = (),
     root_path: str = "",
-    most_uploaded: int = MOST_UPLOADED,
+    max_upload: int = MAX_UPLOAD,
     ready: Callable[[], None] = lambda: None,
 ) -> "FastAPI":
-    """The page at `/` and the HTTP API at `/api`, for a server to run.
+    """Creates the ASGI application with the page at `/` and the HTTP API at `/api`.
 
     Args:
         registry: the models.
-        jobs: the training runs.
-        key: what people must say to use either; None: nothing.
-        hosts: the only names under which it may be asked for; none: any.
-        root_path: where a proxy has put the whole.
-        most_uploaded: MB of a file.
-        ready: called when all is about to be served.
+        jobs: the training runs, closed at the end of the application.
+        key: password of the page and API key; None for open access.
+        hosts: accepted Host headers; all if empty.
+        root_path: path under which a reverse proxy serves the application.
+        max_upload: maximum size of an uploaded file in MB.
+        ready: called at the start of the application.
     """
-    import gradio as gr
     from fastapi import FastAPI
 
     from ..http.api import create_api
-    from .middleware import AfterTheLast, StayHome
-    from .theme import FRAME, app_theme
+    from .middleware import SecurityMiddleware, StreamOrdering
 
     api = create_api(registry, key=key)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with api.router.lifespan_context(api):  # those of mounted apps are not run by themselves
+        async with api.router.lifespan_context(api):  # FastAPI does not run the lifespan of a mounted application
             ready()
             yield
         jobs.close()
 
-    whole = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    whole.mount("/api", api)
-    whole.add_middleware(StayHome, hosts=hosts)
-    whole.add_middleware(AfterTheLast)
-    page = build_app(registry, jobs)
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/api", api)
+    app.add_middleware(SecurityMiddleware, hosts=hosts)
+    app.add_middleware(StreamOrdering)
+    return _mount_page(app, build_app(registry, jobs), key=key, root_path=root_path, max_upload=max_upload)
 
-    def is_key(_: str, said: str) -> bool:
-        return key is not None and hmac.compare_digest(said.encode(), key.encode())
+
+def _mount_page(app: "FastAPI", page: "gr.Blocks", *, key: str | None, root_path: str, max_upload: int) -> "FastAPI":
+    import gradio as gr
+
+    from .theme import PAGE_STYLE, app_theme
+
+    def is_key(_: str, password: str) -> bool:
+        return key is not None and hmac.compare_digest(password.encode(), key.encode())
 
     mount = partial(
         gr.mount_gradio_app,
-        whole,
+        app,
         page,
         path="/",
         auth=None if key is None else is_key,
-        auth_message="Any user name will do; the password is the key that was set when the program was started.",
+        auth_message="Enter any user name, and as password the key with which the server was started.",
         root_path=root_path or None,
         show_error=False,
-        max_file_size=f"{most_uploaded}mb",
+        max_file_size=f"{max_upload}mb",
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
@@ -144,44 +148,41 @@ def serve_app(
         footer_links=[],
         pwa=False,
         theme=app_theme(),
-        head=FRAME,
+        head=PAGE_STYLE,
         css_paths=[PAGES / "app.css"],
         favicon_path=str(PAGES / "icon.svg"),
     )
-    page.has_launched = (
-        True  # from when on Gradio refuses paths of files that were not uploaded; a mount leaves it out
-    )
-    return _in_loop(mount)
-
-
-# The command.
+    page.has_launched = True  # makes Gradio refuse paths of files that were not uploaded; a mount does not set it
+    return _call_in_event_loop(mount)
 
 
 def ui(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL", help="Models to begin with: folders, or names on the Hub.")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Model folders or names on the Hub to list first.")
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help=f"Where it is served. Left out: {LOOPBACK}, this machine only."),
+        typer.Option(metavar="ADDRESS", help=f"Address to listen on. Default: {LOOPBACK}, this machine only."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=65535, help=f"Left out: the first free one from {FIRST_PORT}."),
+        typer.Option(
+            metavar="N", min=1, max=65535, help=f"Port to listen on. Default: the first free one from {FIRST_PORT}."
+        ),
     ] = None,
-    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where what is trained in the browser goes.")] = RUNS,
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the models trained in the browser.")] = RUNS,
     root_path: Annotated[str, ROOT_PATH] = "",
     key: Annotated[str | None, KEY] = None,
-    hub: Annotated[bool, typer.Option("--hub", help="Let people use models of the Hub by their names.")] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="Allow users to open any model on the Hub by name.")] = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
-    most_uploaded: Annotated[
-        int, typer.Option("--max-upload", metavar="MB", min=1, help="The largest file that people may upload.")
-    ] = MOST_UPLOADED,
+    max_upload: Annotated[
+        int, typer.Option("--max-upload", metavar="MB", min=1, help="Maximum size of an uploaded file in MB.")
+    ] = MAX_UPLOAD,
     precision: Annotated[str, PRECISION] = "auto",
 ) -> None:
-    """Open all this in your browser: use models, train them, ask with a prompt, write, look inside.
+    """Open the browser app: predict, train, prompt, generate and inspect.
 
-    It is served to this machine alone unless --host says otherwise, and needs no internet.
+    The app is served to this machine only, unless --host is set, and needs no internet.
     """
     limit_kernel_cache()
     import uvicorn
@@ -192,49 +193,49 @@ def ui(
 
     key = chosen_key(key)
     console = screen()
-    host = host or LOOPBACK  # whatever GRADIO_SERVER_NAME says: nobody is to be let in by chance
-    port = port or _port_of(os.environ.get("GRADIO_SERVER_PORT"))
+    host = host or LOOPBACK  # not GRADIO_SERVER_NAME: only --host may open the app to other machines
+    port = port or _parse_port(os.environ.get("GRADIO_SERVER_PORT"))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     runs = user_path(runs)
     registry = ModelRegistry(models or (), runs=runs, hub=hub, precision=precision)
     with listen(host, port, FIRST_PORT) as listener:
-        alone = is_loopback(listener)
-        address = f"http://{'localhost' if alone else host}:{listener.getsockname()[1]}"
+        local = is_loopback(listener)
+        address = f"http://{'localhost' if local else host}:{listener.getsockname()[1]}"
 
         def ready() -> None:
-            console.print(f"Headway is at {address}{root_path}   (Ctrl+C ends it)")
-            if not no_open and has_screen():
+            console.print(f"Headway is running at {address}{root_path} (press Ctrl+C to stop)")
+            if not no_open and has_display():
                 webbrowser.open(address)
 
-        if not alone and key is None:
-            console.print(f"Whoever can reach {host} can use it, upload files and train. Say --key to ask for a key.")
+        if not local and key is None:
+            console.print(f"Anyone who can reach {host} can use the app, upload files and train. Set --key.")
         app = serve_app(
             registry,
             Jobs(runs),
             key=key,
-            # A page on the internet can have its own name lead here, but it cannot know the key.
-            hosts=(*LOOPBACK_NAMES, host) if alone and key is None else (),
+            # DNS rebinding: another site's name can be made to resolve to this machine, but the site has no key.
+            hosts=(*LOOPBACK_NAMES, host) if local and key is None else (),
             root_path=root_path,
-            most_uploaded=most_uploaded,
+            max_upload=max_upload,
             ready=ready,
         )
         config = uvicorn.Config(
-            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SECONDS_TO_END
+            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SHUTDOWN_SECONDS
         )
         with stopped_by_signals():
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def _port_of(said: str | None) -> int | None:
-    if said is None:
+def _parse_port(text: str | None) -> int | None:
+    if text is None:
         return None
-    if not said.isdecimal() or not 0 < int(said) < 65536:
-        raise HeadwayError(f"GRADIO_SERVER_PORT is {said!r}; it must be a number from 1 to 65535.")
-    return int(said)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise HeadwayError(f"GRADIO_SERVER_PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
 
 
-def has_screen() -> bool:
-    """Whether a browser could be seen here: not on a server without a display."""
+def has_display() -> bool:
+    """Whether this machine can show a browser, unlike a server without a display."""
     return (
         os.name == "nt" or os.uname().sysname == "Darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
     )

@@ -1,7 +1,7 @@
-"""How an event of the browser app is bound: its turn in the queue, and what a person sees when it fails.
+"""Event bindings of the browser app: the queue of an event, and the display of its errors.
 
-Computing events wait for one another, so that each has the processor to itself and comes in its turn; what reads whole
-files has a queue of its own, so that a question need not wait for a file.
+Predictions share one queue, so that each has the processor to itself; reading files has a second queue, so that a
+prediction need not wait for a file.
 """
 
 import inspect
@@ -15,10 +15,10 @@ from gradio.context import get_render_context
 from gradio.utils import get_upload_folder
 
 from ...core.errors import HeadwayError
-from .drawing import note
+from .drawing import alert
 
-QUESTIONS, FILES = "questions", "files"  # queues
-PRESSED = {"click", "submit"}  # a second press while the first is answered is a slip; whatever else happens is news
+PREDICTIONS, FILES = "predictions", "files"  # queues
+PRESS_EVENTS = {"click", "submit"}
 
 
 def bind(
@@ -26,121 +26,119 @@ def bind(
     function: Callable[..., Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
-    told_in: gr.HTML,
+    error_box: gr.HTML,
     *,
-    queue: str | None = QUESTIONS,
+    queue: str | None = PREDICTIONS,
     **options: Any,
 ) -> Any:
-    """Binds a function to one or several triggers; an error that a person can mend is shown in `told_in`.
+    """Binds a function to one or several triggers and shows its HeadwayErrors.
+
+    A press (click, submit) is ignored while an earlier one is computed. Any other event (a changed value, the end of
+    another event) runs again with the latest values after the current run: Gradio would drop it, and the page would
+    show outdated results.
+
+    Bind such an event of a component only once, and further functions to `bound.then`: the page repeats an event for
+    every function bound to it, including those that have finished, whose repeated results would overwrite later input.
 
     Args:
-        triggers: `button.click`, what follows an event (`bound.then`), or a list of the former.
-        function: gives what each of `outputs` becomes, in a tuple where there are several; or yields that, again and
-            again.
-        inputs: components.
-        outputs: components.
-        told_in: where the sentence of a HeadwayError goes; emptied by whatever goes well.
-        queue: QUESTIONS or FILES; None for what computes nothing.
-        **options: of gradio's events.
-
-    What a press starts is done once, however often it is pressed meanwhile. Everything else (a value that changed,
-    an event that follows another) is done again with the latest values when the one under way is over: Gradio would
-    drop it, and the page would go on showing what was true before.
-
-    Such an event of a component is bound once, and what else follows it is bound to `bound.then`: the page repeats an
-    event for every function that is bound to it, also for those that had been done, whose answers would come again
-    after what a person did meanwhile.
+        triggers: `button.click`, the end of another event (`bound.then`), or a list of the former.
+        function: returns the value of each output, as a tuple if there are several; or yields such values.
+        inputs: input components.
+        outputs: output components.
+        error_box: shows the message of a HeadwayError; a successful run clears it.
+        queue: PREDICTIONS or FILES; None for functions that need no queue.
+        **options: further options of Gradio's events.
     """
     first = triggers[0] if isinstance(triggers, list) else triggers
-    pressed = getattr(first, "event_name", None) in PRESSED  # what follows another event has no name
-    options.setdefault("trigger_mode", "once" if pressed else "always_last")
-    turn = {"concurrency_id": queue, "concurrency_limit": 1} if queue else {"concurrency_limit": None}
+    is_press = getattr(first, "event_name", None) in PRESS_EVENTS  # `then` and `success` have no event name
+    options.setdefault("trigger_mode", "once" if is_press else "always_last")
+    queueing = {"concurrency_id": queue, "concurrency_limit": 1} if queue else {"concurrency_limit": None}
     if outputs and options.get("show_progress") != "hidden":
-        options.setdefault("show_progress_on", outputs[0])  # where the place in the queue is seen, and the time
-    bound = (explained(function, len(outputs)), list(inputs), [*outputs, told_in])
+        options.setdefault("show_progress_on", outputs[0])  # shows the place in the queue and the time
+    bound = (with_errors(function, len(outputs)), list(inputs), [*outputs, error_box])
     if isinstance(triggers, list):
-        return gr.on(triggers, *bound, api_visibility="private", **turn, **options)
-    return triggers(*bound, api_visibility="private", **turn, **options)
+        return gr.on(triggers, *bound, api_visibility="private", **queueing, **options)
+    return triggers(*bound, api_visibility="private", **queueing, **options)
 
 
-def keep_listed(model: gr.Dropdown, names: Callable[[], Sequence[str]], opened: Any) -> Any:
-    """Lists the models that there are by now when the place of a list or the list itself is opened.
+def refresh_models(model: gr.Dropdown, names: Callable[[], Sequence[str]], opened: Any) -> Any:
+    """Updates a list of models when its tab or the list itself is opened.
 
-    The former chooses the first one where none is. The latter leaves the choice alone: an answer that comes late would
-    take back what was chosen meanwhile.
+    Opening the tab also chooses the first model if none is chosen. Opening the list keeps the choice: a late result
+    would undo a choice made meanwhile.
 
     Args:
         model: the list.
-        names: of the models.
-        opened: the trigger that tells when the place is opened.
+        names: returns the names of the models.
+        opened: trigger of the opening of the tab.
 
     Returns:
-        The event at that trigger, whose `then` is for what else follows.
+        The event bound to `opened`.
     """
 
-    def first(chosen: str | None) -> gr.Dropdown:
+    def choose_first(chosen: str | None) -> gr.Dropdown:
         found = list(names())
         return gr.Dropdown(choices=found) if chosen else gr.Dropdown(choices=found, value=next(iter(found), None))
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    model.focus(lambda: gr.Dropdown(choices=list(names())), None, model, **quiet)
-    return opened(first, model, model, **quiet)
+    options: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    model.focus(lambda: gr.Dropdown(choices=list(names())), None, model, **options)
+    return opened(choose_first, model, model, **options)
 
 
-def this_tab() -> gr.Tab:
-    """The tab that is being drawn, whose `select` is when a person opens it: not before should a model be."""
+def current_tab() -> gr.Tab:
+    """The tab that is being drawn; its `select` event fires when a user opens it, the time to open a model."""
     tab = get_render_context()
     assert isinstance(tab, gr.Tab)
     return tab
 
 
-def explained(function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """The function with one output more: the sentence of a HeadwayError, or nothing.
+def with_errors(function: Callable[..., Any], num_outputs: int) -> Callable[..., Any]:
+    """Wraps a function so that it returns one more output: the message of a HeadwayError, or an empty string.
 
     Args:
-        function: gives `count` outputs, or yields them.
-        count: how many.
+        function: returns or yields its outputs.
+        num_outputs: number of outputs.
     """
 
-    def whole(given: Any) -> tuple[Any, ...]:
-        return (*(given if count > 1 else (given,) if count else ()), "")
+    def succeeded(returned: Any) -> tuple[Any, ...]:
+        return (*(returned if num_outputs > 1 else (returned,) if num_outputs else ()), "")
 
     def failed(error: HeadwayError) -> tuple[Any, ...]:
-        return (*(gr.skip() for _ in range(count)), note(told(error)))
+        return (*(gr.skip() for _ in range(num_outputs)), alert(message_of(error)))
 
-    if inspect.isgeneratorfunction(_bare(function)):
+    if inspect.isgeneratorfunction(_unwrapped(function)):
 
         def yielding(*given: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
             try:
                 for outputs in function(*given, **named):
-                    yield whole(outputs)
+                    yield succeeded(outputs)
             except HeadwayError as error:
                 yield failed(error)
 
-        return _like(function, yielding)
+        return _with_signature(yielding, function)
 
-    def answering(*given: Any, **named: Any) -> tuple[Any, ...]:
+    def returning(*given: Any, **named: Any) -> tuple[Any, ...]:
         try:
-            return whole(function(*given, **named))
+            return succeeded(function(*given, **named))
         except HeadwayError as error:
             return failed(error)
 
-    return _like(function, answering)
+    return _with_signature(returning, function)
 
 
-def told(error: HeadwayError) -> str:
-    """The sentence of an error, with the names of uploaded files instead of where they are kept."""
+def message_of(error: HeadwayError) -> str:
+    """The message of an error, with the names of uploaded files instead of their paths."""
     return re.sub(rf"{re.escape(get_upload_folder())}[/\\][0-9a-f]+[/\\]", "", str(error))
 
 
-def _bare(function: Callable[..., Any]) -> Callable[..., Any]:
-    return _bare(function.func) if isinstance(function, partial) else function
+def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _unwrapped(function.func) if isinstance(function, partial) else function
 
 
-def _like(function: Callable[..., Any], made: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradio reads from a function's signature what it wants to be given besides the inputs."""
+def _with_signature(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Copies the signature, from which Gradio infers arguments such as `event: gr.EventData`."""
     signature = inspect.signature(function)
-    made.__name__, made.__doc__ = _bare(function).__name__, _bare(function).__doc__
-    made.__dict__["__signature__"] = signature
-    made.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-    return made
+    wrapper.__name__, wrapper.__doc__ = _unwrapped(function).__name__, _unwrapped(function).__doc__
+    wrapper.__dict__["__signature__"] = signature
+    wrapper.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+    return wrapper

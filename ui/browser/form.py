@@ -1,4 +1,4 @@
-"""A form made from the options that tasks and the training loop declare (core/options.py), and what is filled in."""
+"""Form components for the options of tasks and training (core/options.py), and reading their values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,52 +10,58 @@ from ...core.errors import HeadwayError
 from ...core.options import Option
 from .run_drawing import title
 
-LEFT_OUT = "left out"
+DEFAULT = "default"
 
 
-def draw_option(option: Option, *, visible: bool = True) -> Any:
-    """The component in which a person sets an option; its help stands below the name."""
-    told = re.sub(r"^File with (\w)", lambda found: found[1].upper(), option.help)
-    shared: dict[str, Any] = {"label": title(option.name), "info": told, "visible": visible, "min_width": 200}
-    kinds = [kind for kind in get_args(option.type) or (option.type,) if kind is not type(None)]
+def option_component(option: Option, *, visible: bool = True) -> Any:
+    """The component for an option, with its help below the label."""
+    info = re.sub(r"^File with (\w)", lambda match: match[1].upper(), option.help)  # the form takes the lines instead
+    shared: dict[str, Any] = {"label": title(option.name), "info": info, "visible": visible, "min_width": 200}
+    kinds = _types(option)
     if option.file:
         return gr.Textbox(lines=2, max_lines=8, **shared)
     if get_origin(option.type) is tuple:
         return gr.Textbox(", ".join(option.default or ()), **shared)
     if option.choices:
-        free = [] if option.default in option.choices else [(LEFT_OUT, "")]
-        return gr.Dropdown([*free, *((one, one) for one in option.choices)], value=option.default or "", **shared)
+        default = [] if option.default in option.choices else [(DEFAULT, "")]
+        return gr.Dropdown([*default, *((one, one) for one in option.choices)], value=option.default or "", **shared)
     if kinds == [bool]:
         return gr.Checkbox(bool(option.default), **shared)
     if kinds[0] in (int, float) and option.default is not None:
         return gr.Number(option.default, precision=0 if kinds[0] is int else None, **shared)
-    # Gradio's field for a number shows 0 where there is none.
-    return gr.Textbox("" if option.default is None else str(option.default), placeholder=LEFT_OUT, **shared)
+    # A gr.Number without a value would show 0.
+    return gr.Textbox("" if option.default is None else str(option.default), placeholder=DEFAULT, **shared)
 
 
 def read_options(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are set to something else than they are by themselves, as plain JSON types.
+    """The options that differ from their defaults, as plain JSON types.
 
     Raises:
-        HeadwayError: what is filled in is no number where one is needed.
+        HeadwayError: a value is not a number where one is required.
     """
     given = [option for option in options if option.name in values]
     read = {option.name: _read(option, values[option.name]) for option in given}
     return {option.name: read[option.name] for option in given if read[option.name] != _plain(option.default)}
 
 
+def _types(option: Option) -> list[Any]:
+    """The types of an option without None."""
+    return [kind for kind in get_args(option.type) or (option.type,) if kind is not type(None)]
+
+
 def _read(option: Option, value: Any) -> Any:
-    kinds = [kind for kind in get_args(option.type) or (option.type,) if kind is not type(None)]
     if option.file or get_origin(option.type) is tuple:
         parts = re.split(r"\n" if option.file else r"[,\n]", value or "")
         return [part.strip() for part in parts if part.strip()]
     if value is None or value == "":
         return None
+    kind = _types(option)[0]
     try:
-        return kinds[0](value) if kinds[0] in (int, float) else value
+        return kind(value) if kind in (int, float) else value
     except ValueError as error:
-        kind = "a whole number" if kinds[0] is int else "a number"
-        raise HeadwayError(f"{title(option.name)}: {value} is not {kind}. Correct it, or leave it empty.") from error
+        expected = "a whole number" if kind is int else "a number"
+        message = f"{title(option.name)}: {value} is not {expected}. Correct it, or leave it empty."
+        raise HeadwayError(message) from error
 
 
 def _plain(default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What every request of the browser app goes through before Gradio sees it."""
+"""ASGI middleware of the browser app: every request passes it before Gradio."""
 
 import asyncio
 import json
@@ -13,72 +13,76 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..http.middleware import ApiError, error_response
 
-READING = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
-MOST_SENT = 2**24  # bytes of a form
-AFTER = 0.2  # seconds from the end of a stream until a page has surely seen it
-CLOSE = b'"msg":"close_stream"'
-# Gradio's page builds functions from templates (unsafe-eval) and has scripts and styles in it; all else is from here.
-POLICY = (
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_BODY = 2**24  # bytes of an event
+CLOSE_SECONDS = 0.2  # after the end of a stream, within which the page has processed it
+CLOSE_MESSAGE = b'"msg":"close_stream"'
+# Gradio's page compiles templates (unsafe-eval) and contains scripts and styles; everything else is from this server.
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
 )
 
 
-class AfterTheLast:
-    """Lets a page know of an event only after it has seen the end of the stream that the last events were told in.
+class StreamOrdering:
+    """Answers a new event only after the page has processed the end of its previous stream of results.
 
-    A stream of answers ends when none is due. Were the page told before it has seen that end that a new event is
-    taken, it would listen at the old stream, where nothing comes any more, and wait for ever.
+    Gradio closes the stream of results when no event is pending. If the page learned about a new event before it has
+    processed that end, it would keep listening on the closed stream and wait forever.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.ended: dict[str, float] = {}  # session -> when its stream ended, of those that ended just now
+        self.closed_at: dict[str, float] = {}  # session -> time at which its stream was closed, of the last moments
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI call."""
+        """Handles one request."""
         path: str = scope["path"] if scope["type"] == "http" else ""
         if path.endswith("/gradio_api/queue/data"):
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-            await self.app(scope, receive, self._noting_the_end(session, send))
+            await self.app(scope, receive, self._recording(session, send))
         elif path.endswith("/gradio_api/queue/join"):
-            body = await _read(receive)
+            body = await _read_body(receive)
             if body is None:
                 await _refuse(send, 413)
             else:
-                await self.app(scope, _again(body, receive), self._waiting(_session_of(body), send))
+                await self.app(scope, _replay(body, receive), self._delayed(_session_of(body), send))
         else:
             await self.app(scope, receive, send)
 
-    def _noting_the_end(self, session: str, send: Send) -> Send:
-        async def noted(message: Message) -> None:
-            if CLOSE in message.get("body", b""):
+    def _recording(self, session: str, send: Send) -> Send:
+        """`send` that records when the stream is closed."""
+
+        async def recording(message: Message) -> None:
+            if CLOSE_MESSAGE in message.get("body", b""):
                 now = time.monotonic()
-                self.ended = {one: when for one, when in self.ended.items() if now - when < AFTER}
-                self.ended[session] = now
+                self.closed_at = {one: when for one, when in self.closed_at.items() if now - when < CLOSE_SECONDS}
+                self.closed_at[session] = now
             await send(message)
 
-        return noted
+        return recording
 
-    def _waiting(self, session: str, send: Send) -> Send:
-        async def waited(message: Message) -> None:
-            if message["type"] == "http.response.start" and session in self.ended:
-                await asyncio.sleep(self.ended[session] + AFTER - time.monotonic())
+    def _delayed(self, session: str, send: Send) -> Send:
+        """`send` that waits until the page has processed the end of the previous stream."""
+
+        async def delayed(message: Message) -> None:
+            if message["type"] == "http.response.start" and session in self.closed_at:
+                await asyncio.sleep(self.closed_at[session] + CLOSE_SECONDS - time.monotonic())
             await send(message)
 
-        return waited
+        return delayed
 
 
-class StayHome:
-    """Keeps the page from asking anything of another machine, and this one from doing so on a page's behalf.
+class SecurityMiddleware:
+    """Blocks requests from other sites, and requests of the page and of this server to other machines.
 
-    Gradio would fetch addresses that are given to it in the place of files. And a page of another site, open in the
-    same browser, could upload files here and train, or have its own name lead here and read everything.
+    Gradio would fetch a URL given in place of a file. A page of another site, open in the same browser, could upload
+    files and train here; with DNS rebinding (its name resolving to this machine) it could read everything.
 
     Args:
-        app: what is behind it.
-        hosts: the only names under which it may be asked for; none: any.
+        app: the application behind it.
+        hosts: accepted values of the Host header, without a port; all if empty.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
@@ -86,53 +90,56 @@ class StayHome:
         self.hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI call."""
+        """Handles one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         root: str = scope.get("root_path", "")
-        if root and scope["path"].startswith(f"{root}{root}/"):  # a proxy has left it on, and the server put it there
+        if root and scope["path"].startswith(f"{root}{root}/"):  # the proxy kept the prefix, and the server added it
             scope = {**scope, "path": scope["path"].removeprefix(root)}
         path: str = scope["path"].removeprefix(root)
-        if why := self._not_from_here(scope):
-            in_api = path.startswith("/api/")
-            answer = error_response(ApiError(403, why)) if in_api else PlainTextResponse(why, 403)
-            await answer(scope, receive, send)
+        in_api = path.startswith("/api/")
+        if reason := self._refusal(scope):
+            response = error_response(ApiError(403, reason)) if in_api else PlainTextResponse(reason, 403)
+            await response(scope, receive, send)
             return
-        if path.startswith("/api/"):
+        if in_api:
             await self.app(scope, receive, send)
             return
         if "/file=http:" in path or "/file=https:" in path or "/proxy=" in path:
             await _refuse(send, 404)
             return
         if scope["method"] == "POST" and path.startswith("/gradio_api/") and not path.startswith("/gradio_api/upload"):
-            body = await _read(receive)
-            if body is None or names_address(body):
+            body = await _read_body(receive)
+            if body is None or contains_url(body):
                 await _refuse(send, 413 if body is None else 400)
                 return
-            receive = _again(body, receive)
+            receive = _replay(body, receive)
+        await self.app(scope, receive, _with_security_headers(send))
 
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
-                message["headers"] = [*message.get("headers", []), *added]
-            await send(message)
-
-        await self.app(scope, receive, with_policy)
-
-    def _not_from_here(self, scope: Scope) -> str | None:
-        """Why a request is refused that a page of another site may have made, if it is."""
+    def _refusal(self, scope: Scope) -> str | None:
+        """Why a request is refused that a page of another site may have sent; None if it is accepted."""
         headers = Headers(scope=scope)
         host = re.sub(r":\d+$", "", headers.get("host", "")).lower()
         if self.hosts and host not in self.hosts:
-            return "It answers to this machine alone: ask for localhost, or start it with --host or a key."
-        if scope["method"] not in READING and headers.get("sec-fetch-site") == "cross-site":
-            return "A page of another site has sent this: open Headway's own page and do it there."
+            return "This server only accepts requests to localhost. Use localhost, or start it with --host or --key."
+        if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site") == "cross-site":
+            return "This request was sent by a page of another site. Use Headway's own page."
         return None
+
+
+def _with_security_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            added = [
+                (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+                (b"x-content-type-options", b"nosniff"),
+                (b"referrer-policy", b"no-referrer"),
+            ]
+            message["headers"] = [*message.get("headers", []), *added]
+        await send(message)
+
+    return with_headers
 
 
 async def _refuse(send: Send, status: int) -> None:
@@ -140,51 +147,51 @@ async def _refuse(send: Send, status: int) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """What a page has sent; None where it is more than texts are."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """The body of a request; None if it exceeds MAX_BODY."""
     body = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > MOST_SENT:
+        if len(body) > MAX_BODY:
             return None
         if not message.get("more_body"):
             return body
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then what comes."""
-    given = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """`receive` that returns the given body first."""
+    returned = False
 
-    async def next_message() -> Message:
-        nonlocal given
-        if given:
+    async def replaying() -> Message:
+        nonlocal returned
+        if returned:
             return await receive()
-        given = True
+        returned = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return next_message
+    return replaying
 
 
-def names_address(body: bytes) -> bool:
-    """Whether an address of the web stands in the place of a file."""
+def contains_url(body: bytes) -> bool:
+    """Whether a JSON body has a URL in place of the path of a file."""
     try:
         waiting = [json.loads(body)]
     except (ValueError, RecursionError):
-        return False  # which Gradio refuses by itself
+        return False  # Gradio refuses it
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if re.match(r"\s*https?:", str(one.get("path", "")), re.IGNORECASE):
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if re.match(r"\s*https?:", str(value.get("path", "")), re.IGNORECASE):
                 return True
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
     return False
 
 
 def _session_of(body: bytes) -> str:
-    """Whose event it is; empty where it is none, which Gradio refuses by itself."""
+    """The session of an event; empty for an invalid body, which Gradio refuses."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):

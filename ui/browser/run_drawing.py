@@ -1,6 +1,6 @@
-"""What the browser app shows of data and of training runs, as HTML: rows, the check, curves, scores, mistakes.
+"""HTML of the tab Train: data, the data check, and training runs with their curves, metrics and errors.
 
-As in drawing.py every text from outside passes through `html.escape`; the looks are in pages/train.css.
+As in drawing.py, all text from outside passes through `html.escape`. The styles are in pages/train.css.
 """
 
 import math
@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..terminal import duration, figure
-from .drawing import draw_progress, draw_table, quiet
+from .drawing import alert, bar_row, caption, draw_progress, draw_table, fold_bars, heading
 
 if TYPE_CHECKING:
     from ...tasks.data.columns import ColumnMapping
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
     from ...tasks.data.rows import Table
     from ..runs.job import History, Job, Status
 
-FIRST_ROWS = 5
-MOST_COLUMNS = 12
-MOST_SIGNS = 120  # of a cell
-MOST_LABELS = 12
-MOST_POINTS = 80  # of a curve
-MOST_FINDINGS = 20
-WIDTH, HEIGHT = 420, 200  # of a curve
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 24
+NUM_ROWS = 5  # rows shown
+MAX_COLUMNS = 12
+MAX_CELL = 120  # characters
+MAX_OPEN_LABELS = 12  # tables with more rows are folded
+MAX_POINTS = 80  # of a curve
+MAX_FINDINGS = 20
+NUM_FIGURES = 4  # metrics shown in large type
+WIDTH, HEIGHT = 420, 200  # of a chart
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 24  # margins of a chart
 LABEL = "Label"
-LEVELS = {"error": "To be mended", "warning": "Worth a look", "note": "Good to know"}
+LEVELS = {"error": "Error", "warning": "Warning", "note": "Note"}
 STATES = {
     "waiting": "waiting",
     "running": "running",
     "stopping": "stopping",
     "stopped": "stopped",
     "failed": "failed",
-    "died": "broke off",
+    "died": "crashed",
     "done": "finished",
 }
-# What the command line's messages speak of, as the page has it.
-COMMANDS = {"`headway check`": "the check", "headway check": "the check"}
+COMMANDS = {"`headway check`": "the check", "headway check": "the check"}  # in messages -> in the form
 
 
-def spoken(message: str) -> str:
-    """A message as the page says it: the options under the names that they have there."""
+def form_message(message: str) -> str:
+    """Rewrites a message of the command line for the form: options by their labels."""
     for command, shown in COMMANDS.items():
         message = message.replace(command, shown)
-    message = re.sub(r"^([a-z]\w*)=", lambda found: f"“{title(found[1])}” ", message)
-    return re.sub(r"--([a-z][a-z-]+)(=\S+)?", lambda found: f"“{title(found[1])}”{found[2] or ''}", message)
+    message = re.sub(r"^([a-z]\w*)=", lambda match: f"“{title(match[1])}” ", message)
+    return re.sub(r"--([a-z][a-z-]+)(=\S+)?", lambda match: f"“{title(match[1])}”{match[2] or ''}", message)
 
 
 def title(name: str) -> str:
-    """The name of an option or a figure as a heading."""
+    """The name of an option or a metric as a heading."""
     return name.replace("-", " ").replace("_", " ").capitalize()
 
 
@@ -58,181 +58,170 @@ def title(name: str) -> str:
 
 
 def draw_rows(table: "Table", columns: "ColumnMapping | None", fields: Mapping[str, str]) -> str:
-    """The first rows, and which column holds what.
+    """The first rows with the role of each column.
 
     Args:
         table: the rows.
-        columns: what they hold; None where it cannot be told.
-        fields: what the texts that the task reads are called.
+        columns: the columns of the texts and the label; None if they cannot be inferred.
+        fields: labels of the task's input fields by name.
     """
     roles = {name: fields[role] for role, name in columns.texts.items()} if columns else {}
     labels = (columns.label,) if columns and isinstance(columns.label, str) else (columns and columns.label) or ()
     roles |= dict.fromkeys(labels, LABEL)
     ordered = sorted(table.columns, key=lambda name: name not in roles)
-    shown, more = ordered[:MOST_COLUMNS], len(ordered) - MOST_COLUMNS
+    shown, num_hidden = ordered[:MAX_COLUMNS], len(ordered) - MAX_COLUMNS
     head = "".join(
-        f'<th><span dir="auto">{escape(_cut(name, 40))}</span>'
+        f'<th><span dir="auto">{escape(_shorten(name, 40))}</span>'
         + (f'<em class="hw-role">{escape(roles[name])}</em>' if name in roles else "")
         + "</th>"
         for name in shown
     )
     body = "".join(
-        "<tr>" + "".join(f'<td dir="auto">{escape(_cell(row.get(name)))}</td>' for name in shown) + "</tr>"
-        for row in table.rows[:FIRST_ROWS]
+        "<tr>" + "".join(f'<td dir="auto">{escape(_cell_text(row.get(name)))}</td>' for name in shown) + "</tr>"
+        for row in table.rows[:NUM_ROWS]
     )
-    rest = quiet(f"and {more} more columns") if more > 0 else ""
-    drawn = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="hw-table hw-first">{drawn}</div>{rest}'
+    more = caption(f"{num_hidden} more columns") if num_hidden > 0 else ""
+    rows = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="hw-table hw-first">{rows}</div>{more}'
 
 
-def _cell(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, Mapping):  # answers with their places: what comes first says it
-        return _cell(next(iter(value.values()), None))
+    if isinstance(value, Mapping):  # answers with their positions: the first value is the text
+        return _cell_text(next(iter(value.values()), None))
     if isinstance(value, list | tuple):
-        parts = [_cell(one) for one in value]
-        words = len(parts) > 3 and not any(" " in part for part in parts)  # of a sentence, or their tags
-        return _cut((" " if words else ", ").join(parts), MOST_SIGNS)
-    return _cut(str(value), MOST_SIGNS)
+        parts = [_cell_text(one) for one in value]
+        are_words = len(parts) > 3 and not any(" " in part for part in parts)  # the words of a sentence, or their tags
+        return _shorten((" " if are_words else ", ").join(parts), MAX_CELL)
+    return _shorten(str(value), MAX_CELL)
 
 
-def _cut(text: str, most: int) -> str:
+def _shorten(text: str, length: int) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def draw_report(report: "DataReport") -> str:
-    """What a look over the data has found, in plain words."""
+    """The result of the data check."""
     held_out = f", {report.eval_examples:,} held out" if report.eval_examples else ""
-    parts = [f'<p class="hw-said-small">{report.examples:,} examples can be used{held_out}.</p>']
-    if report.lengths:
-        found = report.lengths
+    parts = [f'<p class="hw-summary">{report.examples:,} usable examples{held_out}</p>']
+    if lengths := report.lengths:
         parts.append(
-            quiet(
-                f"{found.unit.capitalize()} a text: {found.shortest:,} to {found.longest:,}, half of them up to "
-                f"{found.median:,}, nine in ten up to {found.p90:,}."
+            caption(
+                f"{lengths.unit.capitalize()} per text: {lengths.shortest:,} to {lengths.longest:,}, "
+                f"median {lengths.median:,}, 90th percentile {lengths.p90:,}"
             )
         )
     if report.label_counts:
-        parts.append(_draw_counts(report.label_counts))
+        most = max(report.label_counts.values())
+        rows = [bar_row(label, count / most, f"{count:,}") for label, count in report.label_counts.items()]
+        parts.append(f'<div class="hw-bars">{heading("Labels")}{fold_bars(rows, "more labels")}</div>')
     if not report.findings:
-        parts.append('<p class="hw-fine">Nothing is wrong with it.</p>')
-    shown = report.findings[:MOST_FINDINGS]
+        parts.append('<p class="hw-ok">No problems found.</p>')
+    shown = report.findings[:MAX_FINDINGS]
     if shown:
         items = "".join(
-            f'<li class="hw-{one.level}"><b>{LEVELS[one.level]}</b> <span dir="auto">{escape(spoken(one.message))}'
-            "</span></li>"
+            f'<li class="hw-{one.level}"><b>{LEVELS[one.level]}</b> '
+            f'<span dir="auto">{escape(form_message(one.message))}</span></li>'
             for one in shown
         )
-        more = len(report.findings) - len(shown)
-        parts.append(f'<ul class="hw-findings">{items}</ul>{quiet(f"and {more} more") if more else ""}')
+        num_hidden = len(report.findings) - len(shown)
+        more = caption(f"{num_hidden} more") if num_hidden else ""
+        parts.append(f'<ul class="hw-findings">{items}</ul>{more}')
     return f'<div class="hw-report">{"".join(parts)}</div>'
 
 
-def _draw_counts(counts: Mapping[str, int]) -> str:
-    most = max(counts.values())
-    rows = [
-        f'<div class="hw-bar"><span class="hw-name" dir="auto" title="{escape(label)}">{escape(label)}</span>'
-        f'<span class="hw-track"><i style="width:{100 * count / most:.1f}%"></i></span>'
-        f'<span class="hw-value">{count:,}</span></div>'
-        for label, count in counts.items()
-    ]
-    more = ""
-    if len(rows) > MOST_LABELS:
-        folded = "".join(rows[MOST_LABELS:])
-        more = f"<details><summary>{len(rows) - MOST_LABELS:,} more labels</summary>{folded}</details>"
-    return f'<div class="hw-bars"><h4>Labels</h4>{"".join(rows[:MOST_LABELS])}{more}</div>'
+# State of a run.
 
 
-# A run.
-
-
-def draw_head(job: "Job", status: "Status", history: "History", place: int) -> str:
-    """What a run is, how it is, and how far."""
+def draw_head(job: "Job", status: "Status", history: "History", runs_before: int) -> str:
+    """Name, description, state and progress of a run."""
     request = job.request
     state = f'<span class="hw-state hw-{status.state}">{STATES[status.state]}</span>'
     model = request.shown_model or request.model
-    what = f"{request.task.replace('-', ' ')} on {model}, from {request.data.name}"
     parts = [
         f'<div class="hw-run"><h3 dir="auto">{escape(request.name)}</h3>{state}</div>',
-        quiet(what),
-        _draw_state(status, history, place),
+        caption(f"{request.task.replace('-', ' ')} with {model} on {request.data.name}"),
+        _draw_state(status, history, runs_before),
     ]
-    return f'<section class="hw-head-of-run">{"".join(parts)}</section>'
+    return f'<section class="hw-run-head">{"".join(parts)}</section>'
 
 
-def _draw_state(status: "Status", history: "History", place: int) -> str:
+def _draw_state(status: "Status", history: "History", runs_before: int) -> str:
     if status.state == "waiting":
-        runs = "one run is" if place == 1 else f"{place} runs are"
-        return quiet(f"It waits for its turn: {runs} before it." if place else "It starts in a moment.")
+        runs = "one other run" if runs_before == 1 else f"{runs_before} other runs"
+        return caption(f"Waiting for {runs}" if runs_before else "Starting …")
     if status.state in ("running", "stopping"):
         return _draw_progress(status, history)
     if status.state == "done":
-        return quiet(_how_it_went(history.trained)) if history.trained else ""
+        return caption(_describe_training(history.trained)) if history.trained else ""
     if status.state == "stopped":
         return f'<p class="hw-plain">{escape(status.message)}</p>'
-    return f'<div class="hw-note" role="alert">{escape(spoken(status.message))}</div>'
+    return alert(form_message(status.message))
 
 
 def _draw_progress(status: "Status", history: "History") -> str:
     total = history.total
     if status.state == "stopping":
-        return draw_progress(history.step, total or 1, "It ends after this step, and keeps what it has learnt.")
+        return draw_progress(history.step, total or 1, "Stopping after this step with a checkpoint …")
     if total is None:
-        read = "The data is read and the model is made ready …"
-        return draw_progress(0, 1, read if history.prepared else "The training process starts …")
+        message = "Preparing the data and the model …" if history.prepared else "Starting the training process …"
+        return draw_progress(0, 1, message)
     if history.trained or history.step >= total:
-        return draw_progress(1, 1, "The model is measured and saved …")
+        return draw_progress(1, 1, "Evaluating and saving the model …")
     last = history.last
     if not last:
-        return draw_progress(history.step, total, "The first steps are made …")
-    told = (
+        return draw_progress(history.step, total, "Computing the first steps …")
+    message = (
         f"Step {history.step:,} of {total:,}, epoch {last['epoch']:.1f}, about {duration(last['seconds_left'])} left, "
-        f"{last['tokens_per_second']:,.0f} tokens a second"
+        f"{last['tokens_per_second']:,.0f} tokens per second"
     )
-    return draw_progress(history.step, total, told)
+    return draw_progress(history.step, total, message)
 
 
-def _how_it_went(trained: Mapping[str, Any]) -> str:
+def _describe_training(trained: Mapping[str, Any]) -> str:
     best = trained["best_step"]
-    kept = f", kept as it was after step {best:,}" if best not in (None, trained["steps"]) else ""
-    early = ", stopped early because it got no better" if trained["stopped_early"] else ""
-    return (
-        f"{trained['examples']:,} examples, {trained['steps']:,} steps in {duration(trained['seconds'])}{kept}{early}."
-    )
+    kept = f", best weights from step {best:,}" if best not in (None, trained["steps"]) else ""
+    early = ", stopped early without further improvement" if trained["stopped_early"] else ""
+    steps = f"{trained['steps']:,} steps in {duration(trained['seconds'])}"
+    return f"{trained['examples']:,} examples, {steps}{kept}{early}"
 
 
 def draw_data(history: "History") -> str:
-    """What was taken for what, as training has read it."""
+    """How the training process has read the data."""
     notes = history.prepared.get("notes", ())
-    items = "".join(f'<li dir="auto">{escape(_cut(spoken(one), 400))}</li>' for one in notes)
+    items = "".join(f'<li dir="auto">{escape(_shorten(form_message(one), 400))}</li>' for one in notes)
     return f'<ul class="hw-notes">{items}</ul>' if items else ""
 
 
+# Curves.
+
+
 def draw_curves(history: "History") -> str:
-    """The loss of the training steps, and the score on the held-out examples."""
+    """The training loss, and the main metric on the held-out data."""
     total = history.total
     if total is None or not history.losses:
         return ""
-    charts = [_draw_chart("Loss of the training steps", _means(history.losses), total, dots=False)]
+    charts = [_draw_chart("Training loss", _averaged(history.losses), total, dots=False)]
     if history.evaluations:
         name = next(iter(history.evaluations[0]["metrics"]))
         points = [(one["step"], one["metrics"][name]) for one in history.evaluations]
         known = [(step, value) for step, value in points if value is not None]
         if known:
-            charts.append(_draw_chart(f"{title(name)} on held-out examples", known, total, dots=True))
+            charts.append(_draw_chart(f"{title(name)} on held-out data", known, total, dots=True))
     return f'<div class="hw-charts">{"".join(charts)}</div>'
 
 
-def _means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Neighbouring points as their means, so that there are few enough to draw."""
-    size = math.ceil(len(points) / MOST_POINTS)
+def _averaged(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most MAX_POINTS means of neighbouring points."""
+    size = math.ceil(len(points) / MAX_POINTS)
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def _draw_chart(name: str, points: Sequence[tuple[int, float]], total: int, *, dots: bool) -> str:
+    """A line chart over the steps as SVG, which follows the page's light and dark mode."""
     values = [value for _, value in points]
     ticks = _ticks(min(values), max(values))
     low, high, decimals = ticks[0], ticks[-1], _decimals(ticks[1] - ticks[0])
@@ -253,21 +242,20 @@ def _draw_chart(name: str, points: Sequence[tuple[int, float]], total: int, *, d
         f'<text x="{x(total)}" y="{HEIGHT - 6}" text-anchor="end">{total:,} steps</text>'
     )
     line = " ".join(f"{x(step)},{y(value)}" for step, value in points)
-    marked = points if dots else points[-1:]
     circles = "".join(
         f'<circle cx="{x(step)}" cy="{y(value)}" r="3"><title>step {step:,}: {value:.4f}</title></circle>'
-        for step, value in marked
+        for step, value in (points if dots else points[-1:])
     )
-    told = f"{name}: {values[0]:.3f} at first, {values[-1]:.3f} at last"
+    description = f"{name}: from {values[0]:.3f} to {values[-1]:.3f}"
     return (
         f'<figure class="hw-chart"><figcaption>{escape(name)} <b>{values[-1]:.3f}</b></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">'
         f'<g class="hw-grid">{grid}{steps}</g><polyline points="{line}"/>{circles}</svg></figure>'
     )
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose the values, three to six of them."""
+    """Three to six round numbers that enclose the values."""
     span = (high - low) or abs(high) or 1.0
     rough = span / 3
     unit = 10 ** math.floor(math.log10(rough))
@@ -281,73 +269,72 @@ def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step)))
 
 
-# The end.
+# Results.
 
 
 def draw_results(job: "Job", history: "History") -> str:
-    """How good the model is, and where it is wrong."""
+    """Metrics and errors of the model on the held-out data."""
     trained = history.trained
     if not trained:
         return ""
-    metrics = {name: value for name, value in trained["metrics"].items() if value is not None}
+    metrics = {name: float(value) for name, value in trained["metrics"].items() if value is not None}
     if not metrics:
-        return quiet("Nothing was held out, so nothing is measured.")
-    first = "".join(
-        f'<div class="hw-figure"><b>{figure(float(value), 3)}</b><span>{escape(title(name))}</span></div>'
-        for name, value in list(metrics.items())[:4]
+        return caption("No data was held out, so there are no metrics.")
+    main, others = list(metrics.items())[:NUM_FIGURES], list(metrics.items())[NUM_FIGURES:]
+    figures = "".join(
+        f'<div class="hw-figure"><b>{figure(value, 3)}</b><span>{escape(title(name))}</span></div>'
+        for name, value in main
     )
-    rest = dict(list(metrics.items())[4:])
-    others = ", ".join(f"{title(name).lower()} {figure(float(value), 3)}" for name, value in rest.items())
+    more = ", ".join(f"{title(name).lower()} {figure(value, 3)}" for name, value in others)
     parts = [
-        f"<h4>On {trained['eval_examples']:,} held-out examples</h4>",
-        f'<div class="hw-figures">{first}</div>{quiet(others)}',
+        heading(f"Metrics on {trained['eval_examples']:,} held-out examples"),
+        f'<div class="hw-figures">{figures}</div>{caption(more)}',
     ]
     if trained["per_label"]:
         rows = [{title(name): value for name, value in row.items()} for row in trained["per_label"]]
-        parts.append(_folded("Label by label", draw_table(rows), rows))
-    account = job.error_analysis or {}
-    if account.get("confusion"):
-        parts.append(_draw_confusion(account["confusion"]))
-    if "mistakes" in account:
-        parts.append(_draw_mistakes(account["mistakes"]))
+        parts.append(_draw_details("Metrics per label", draw_table(rows), is_open=len(rows) <= MAX_OPEN_LABELS))
+    analysis = job.error_analysis or {}
+    if analysis.get("confusion"):
+        parts.append(_draw_confusion(analysis["confusion"]))
+    if "mistakes" in analysis:
+        parts.append(_draw_errors(analysis["mistakes"]))
     return f'<section class="hw-results">{"".join(parts)}</section>'
 
 
-def _folded(name: str, content: str, rows: Sequence[Any]) -> str:
-    unfolded = " open" if len(rows) <= MOST_LABELS else ""
-    return f"<details{unfolded}><summary>{escape(name)}</summary>{content}</details>"
+def _draw_details(summary: str, content: str, *, is_open: bool) -> str:
+    return f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def _draw_confusion(confusion: Mapping[str, Any]) -> str:
-    labels = ["all others" if label is None else label for label in confusion["labels"]]
-    counts = confusion["counts"]
-    head = "".join(f'<th scope="col" dir="auto" title="{escape(one)}">{escape(_cut(one, 18))}</th>' for one in labels)
+    labels = ["other labels" if label is None else label for label in confusion["labels"]]
+    head = "".join(
+        f'<th scope="col" dir="auto" title="{escape(one)}">{escape(_shorten(one, 18))}</th>' for one in labels
+    )
     rows = []
-    for place, (label, row) in enumerate(zip(labels, counts, strict=True)):
-        whole = sum(row) or 1
+    for i, (label, counts) in enumerate(zip(labels, confusion["counts"], strict=True)):
+        total = sum(counts) or 1
         cells = "".join(
-            f'<td class="{"hw-right" if place == other else "hw-wrong"}" style="--share:{count / whole:.3f}" '
-            f'title="{escape(f"{label} taken for {labels[other]}: {count:,}")}">{count or "·"}</td>'
-            for other, count in enumerate(row)
+            f'<td class="{"hw-right" if i == j else "hw-wrong"}" style="--share:{count / total:.3f}" '
+            f'title="{escape(f"{label} predicted as {labels[j]}: {count:,}")}">{count or "·"}</td>'
+            for j, count in enumerate(counts)
         )
-        rows.append(
-            f'<tr><th scope="row" dir="auto" title="{escape(label)}">{escape(_cut(label, 18))}</th>{cells}</tr>'
-        )
+        name = escape(_shorten(label, 18))
+        rows.append(f'<tr><th scope="row" dir="auto" title="{escape(label)}">{name}</th>{cells}</tr>')
     table = (
         f'<table class="hw-confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
-    told = quiet("Each row is a right answer; its numbers say how often it was given which.")
-    return _folded("What is taken for what", f'{told}<div class="hw-table">{table}</div>', labels)
+    content = f'{caption("Rows: gold labels. Columns: predicted labels.")}<div class="hw-table">{table}</div>'
+    return _draw_details("Confusion matrix", content, is_open=len(labels) <= MAX_OPEN_LABELS)
 
 
-def _draw_mistakes(mistakes: Sequence[Mapping[str, Any]]) -> str:
-    if not mistakes:
-        return '<p class="hw-fine">No held-out example is answered wrongly.</p>'
+def _draw_errors(mispredictions: Sequence[Mapping[str, Any]]) -> str:
+    if not mispredictions:
+        return '<p class="hw-ok">All held-out examples are predicted correctly.</p>'
     items = "".join(
-        f'<li><div dir="auto">{escape(" / ".join(_cut(text, 400) for text in one["texts"]))}</div>'
-        f'<div class="hw-quiet">right: <b dir="auto">{escape(_cut(one["right"], 200))}</b>, the model says: '
-        f'<b dir="auto">{escape(_cut(one["predicted"], 200))}</b> · {escape(one["where"])}</div></li>'
-        for one in mistakes
+        f'<li><div dir="auto">{escape(" / ".join(_shorten(text, 400) for text in one["texts"]))}</div>'
+        f'<div class="hw-caption">gold: <b dir="auto">{escape(_shorten(one["right"], 200))}</b>, predicted: '
+        f'<b dir="auto">{escape(_shorten(one["predicted"], 200))}</b> · {escape(one["where"])}</div></li>'
+        for one in mispredictions
     )
-    told = quiet("The most wrong ones come first. Now and then it is the file that is wrong.")
-    return f'<details open><summary>The worst mistakes</summary>{told}<ol class="hw-mistakes">{items}</ol></details>'
+    note = caption("Largest errors first. In some cases the label in the file is wrong.")
+    return _draw_details("Errors", f'{note}<ol class="hw-errors">{items}</ol>', is_open=True)

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TabContext:
-    """What a tab is drawn with: the models, the training runs, and how to lead a person to the tab Try.
+    """The models, the training runs and the shared components that a tab needs.
 
-    An event that lists `tabs` and `model` among its outputs and gives `gr.Tabs(selected="try")` and a model's name
-    opens the tab Try with that model.
+    An event opens the tab Predict with a model if it returns `gr.Tabs(selected="predict")` for `tabs` and the model's
+    name for `model`.
     """
 
     registry: "ModelRegistry"
     jobs: "Jobs"
     tabs: "gr.Tabs"
-    model: "gr.Dropdown"  # of the tab Try
-    page: "gr.Blocks"  # whose `load` is when a person opens it
+    model: "gr.Dropdown"  # of the tab Predict
+    page: "gr.Blocks"  # its `load` event fires when a user opens the page

@@ -1,1 +1,1 @@
-"""The tabs of the browser app, one a file."""
+"""The tabs of the browser app, one module per tab (train.py in three)."""

@@ -1,0 +1,179 @@
+"""The tab Generate: GPT-2 continues a text, with the probabilities of the next token and several continuations."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ....core.errors import HeadwayError
+from ....tasks import TextGeneration
+from ....tasks.language_modeling.writing import Writer
+from ....tasks.samples import sample_texts
+from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, draw_token_bars, hint
+from ..events import bind, current_tab, refresh_models
+from ..tab_context import TabContext
+
+if TYPE_CHECKING:
+    from ...model_registry import ModelRegistry
+
+TITLE = "Generate"
+NUM_CANDIDATES = 10  # next tokens shown
+UPDATE_SECONDS = 0.05  # between two updates of the text
+MAX_NEW_TOKENS = 200
+CONTINUATION_TOKENS = 20  # per continuation; longer ones of a beam search share their beginning
+TOP_K_OFF, TOP_P_OFF = 0, 1
+
+
+def draw(context: TabContext) -> None:
+    """Draws the tab."""
+    registry, tab = context.registry, current_tab()
+    names = language_models(registry)
+    model = gr.Dropdown(names, value=next(iter(names), None), label="Model", allow_custom_value=True)
+    history = gr.State([])  # earlier texts, for Undo
+    next_texts, continuation_texts = gr.State([]), gr.State([])  # the texts of the choices
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=300):
+            text = gr.Textbox(
+                "",
+                label="Text",
+                lines=9,
+                max_lines=24,
+                elem_id="draft",
+                placeholder="Enter a text, or leave this empty.",
+            )
+            with gr.Row():
+                start = gr.Button("Continue", variant="primary", min_width=80)
+                stop = gr.Button("Stop", min_width=80)
+                undo = gr.Button("Undo", min_width=80)
+            errors = gr.HTML()
+            examples = gr.HTML(draw_choices(_examples(), "Examples"), js_on_load=CHOICE_CLICK_JS)
+            settings = _draw_settings()
+        with gr.Column(scale=2, min_width=300):
+            gr.HTML("<h4>Next token</h4>")
+            candidates = gr.HTML(
+                hint("The ten most likely tokens. Click one to append it."), js_on_load=CHOICE_CLICK_JS
+            )
+            beams = gr.Slider(2, 8, 4, step=1, label="Number of continuations")
+            search = gr.Button("Show continuations")
+            continuations = gr.HTML(js_on_load=CHOICE_CLICK_JS)
+
+    draft = [text, history]
+    inputs = [model, *draft, *settings]
+    generating = bind(start.click, partial(generate, registry), inputs, draft, errors)
+    look_outputs = [candidates, next_texts, continuations, continuation_texts]
+    look = partial(look_ahead, registry), [model, text], look_outputs, errors
+    quick: dict[str, Any] = {"queue": None, "show_progress": "hidden"}
+    appended = bind(candidates.click, append, [*draft, next_texts], draft, errors, **quick)
+    continued = bind(continuations.click, append, [*draft, continuation_texts], draft, errors, **quick)
+    taken = bind(examples.click, take_example, [], [text], errors, **quick)
+    undone = bind(undo.click, take_back, draft, draft, errors, **quick)
+    for event in (generating, appended, continued, taken, undone):
+        bind(event.then, *look, show_progress="hidden")
+    bind([model.change, text.blur], *look, show_progress="hidden")
+    found = [continuations, continuation_texts]
+    bind(search.click, partial(find_continuations, registry), [model, text, beams], found, errors)
+    stop.click(lambda: None, None, None, cancels=[generating], queue=False, api_visibility="private")
+    refresh_models(model, partial(language_models, registry), tab.select)
+
+
+def _draw_settings() -> list[gr.Slider]:
+    """Draws temperature, length, top-k and top-p."""
+    with gr.Row():
+        temperature = gr.Slider(
+            0, 2, 0.8, step=0.05, label="Temperature", min_width=220, info="0: greedy. Higher: more random."
+        )
+        length = gr.Slider(1, MAX_NEW_TOKENS, 60, step=1, label="Maximum new tokens", min_width=220)
+    with gr.Row():
+        top_k = gr.Slider(
+            TOP_K_OFF, 200, 40, step=1, label="Top-k", min_width=220, info="Only the k most likely tokens. 0: off."
+        )
+        top_p = gr.Slider(
+            0.05, TOP_P_OFF, 1, step=0.05, label="Top-p", min_width=220, info="Only this share of probability. 1: off."
+        )
+    return [temperature, length, top_k, top_p]
+
+
+def language_models(registry: "ModelRegistry") -> list[str]:
+    """The GPT-2 models."""
+    return [entry.name for entry in registry.entries() if entry.model == "gpt2"]
+
+
+def _examples() -> list[str]:
+    return [one["text"] for one in sample_texts(TextGeneration())]
+
+
+def _writer(registry: "ModelRegistry", name: str | None) -> Writer:
+    if not name:
+        raise HeadwayError("Choose a GPT-2 model.")
+    return Writer(*registry.language_model(name))
+
+
+def generate(
+    registry: "ModelRegistry", name: str | None, text: str, history: list[str], *settings: float
+) -> Iterator[tuple[str, list[str]]]:
+    """Continues a text.
+
+    Args:
+        registry: the models.
+        name: name of the model.
+        text: the text so far.
+        history: earlier texts.
+        *settings: temperature, length, top-k and top-p.
+
+    Yields:
+        The growing text, and the history with the text so far.
+    """
+    temperature, length, top_k, top_p = settings
+    options: dict[str, Any] = {"max_new_tokens": int(length), "temperature": float(temperature)}
+    if temperature > 0:
+        options |= {"seed": secrets.randbelow(2**31)}
+        options |= {"top_k": int(top_k)} if top_k != TOP_K_OFF else {}
+        options |= {"top_p": float(top_p)} if top_p != TOP_P_OFF else {}
+    history = [*history, text]
+    updated = 0.0
+    for piece in _writer(registry, name).write(text, **options):
+        text += piece
+        if time.monotonic() - updated > UPDATE_SECONDS:
+            updated = time.monotonic()
+            yield text, history
+    yield text, history
+
+
+def look_ahead(registry: "ModelRegistry", name: str | None, text: str) -> tuple[str, list[str | None], str, list[str]]:
+    """The most likely next tokens as bars and texts; removes the continuations of an earlier text."""
+    found = _writer(registry, name).likeliest(text, NUM_CANDIDATES)
+    shown = [(_visible(one.token), one.probability, one.text is not None) for one in found]
+    return draw_token_bars(shown), [one.text for one in found], "", []
+
+
+def _visible(token: str) -> str:
+    """A token with visible white space."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+def append(text: str, history: list[str], choices: list[str | None], event: gr.EventData) -> tuple[str, list[str]]:
+    """The text with the clicked choice appended."""
+    number = event.choice
+    chosen = choices[number] if isinstance(number, int) and 0 <= number < len(choices) else None
+    return (text, history) if chosen is None else (text + chosen, [*history, text])
+
+
+def take_example(event: gr.EventData) -> str:
+    """The clicked example."""
+    return _examples()[event.choice]
+
+
+def take_back(text: str, history: list[str]) -> tuple[str, list[str]]:
+    """The text before the last change."""
+    return (history[-1], history[:-1]) if history else (text, history)
+
+
+def find_continuations(registry: "ModelRegistry", name: str | None, text: str, beams: int) -> tuple[str, list[str]]:
+    """The most likely continuations, as choices and texts."""
+    found = _writer(registry, name).alternatives(text, int(beams), CONTINUATION_TOKENS)
+    shown = [one.text.strip("\n") or "(end of text)" for one in found]
+    choices = draw_choices(shown, long=True)
+    return caption("Most likely first. Click one to append it.") + choices, [one.text for one in found]

@@ -1,0 +1,115 @@
+"""The tab Inspect: the attention, the predictions of each layer and the attributions of a model for a text.
+
+It shows the page of `headway inspect` in a sandboxed frame and offers it for download.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ....core.errors import HeadwayError
+from ....tasks import TASKS
+from ....tasks.inspection import outputs_of
+from ....tasks.samples import sample_texts
+from ...commands.inspect import describe, look
+from ...commands.inspect_page import render_page
+from ..drawing import CHOICE_CLICK_JS, draw_facts, draw_frame, hint
+from ..events import bind, current_tab, refresh_models
+from ..tab_context import TabContext
+from .predict import draw_examples, example_texts, field_label, read_texts
+
+if TYPE_CHECKING:
+    from ....tasks.inspection import Inspected
+    from ...model_registry import ModelRegistry
+
+TITLE = "Inspect"
+PREDICTION = "prediction"
+MAX_OUTPUTS = 30  # that can be chosen for the attributions
+NO_PAGE = "Attention, predictions of each layer, attributions and parameters appear here."
+
+
+def draw(context: TabContext) -> None:
+    """Draws the tab."""
+    registry, tab = context.registry, current_tab()
+    num_fields = max(len(task.inputs) for task in TASKS.values())
+    names = [entry.name for entry in registry.entries()]
+    with gr.Row():
+        model = gr.Dropdown(names, value=None, label="Model", allow_custom_value=True, min_width=240)
+        explained = gr.Dropdown([PREDICTION], value=PREDICTION, label="Explain", visible=False, min_width=160)
+    about = gr.HTML()
+    texts = [gr.Textbox("", visible=False, lines=2, max_lines=10) for _ in range(num_fields)]
+    with gr.Row():
+        start = gr.Button("Inspect", variant="primary", min_width=120)
+        download = gr.DownloadButton("Download", visible=False, min_width=120)
+    examples = gr.HTML(js_on_load=CHOICE_CLICK_JS)
+    errors = gr.HTML()
+    shown = gr.HTML(hint(NO_PAGE), elem_id="inspection", min_height=120)
+
+    bind(
+        model.change,
+        partial(choose_model, registry, num_fields),
+        [model],
+        [about, explained, *texts, examples, shown, download],
+        errors,
+        show_progress="hidden",
+    )
+    inspect_event = partial(inspect, registry), [model, explained, *texts], [shown, download, explained], errors
+    bind([start.click, texts[0].submit], *inspect_event)
+    take = partial(take_example, registry, num_fields)
+    taken = bind(examples.click, take, [model], texts, errors, show_progress="hidden")
+    bind(taken.success, *inspect_event)
+    refresh_models(model, lambda: [entry.name for entry in registry.entries()], tab.select)
+
+
+def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -> tuple[Any, ...]:
+    """Updates for a chosen model: its description, text boxes and examples, and an empty page."""
+    if not name:
+        raise HeadwayError("Choose a model.")
+    opened = registry.inspected(name)
+    shown = [gr.Textbox(label=field_label(field), visible=True) for field in opened.fields]
+    hidden = [gr.Textbox(visible=False) for _ in range(num_fields - len(shown))]
+    kind, _, sizes = describe(opened).partition("; ")
+    outputs = gr.Dropdown(choices=[PREDICTION], value=PREDICTION, visible=False)
+    examples = draw_examples(_samples(opened))
+    about, no_download = draw_facts({kind: sizes}), gr.DownloadButton(visible=False)
+    return (about, outputs, *shown, *hidden, examples, hint(NO_PAGE), no_download)
+
+
+def _samples(opened: "Inspected") -> list[dict[str, str]]:
+    """Example texts of the model's task; without a task, those of the language-model task of its architecture."""
+    if opened.model is not None:
+        return sample_texts(opened.model.task)
+    architecture = ("gpt2",) if opened.causal else ("bert",)
+    task = next(task for task in TASKS.values() if task.self_supervised and task.models == architecture)
+    return sample_texts(task())
+
+
+def take_example(registry: "ModelRegistry", num_fields: int, name: str, event: gr.EventData) -> Any:
+    """The texts of the clicked example."""
+    opened = registry.inspected(name)
+    return example_texts(_samples(opened)[event.choice], opened.fields, num_fields)
+
+
+def inspect(
+    registry: "ModelRegistry", name: str | None, explain: str | None, *texts: str | None
+) -> Iterator[tuple[Any, ...]]:
+    """The inspection page in its frame and for download, and the outputs that can be explained."""
+    if not name:
+        raise HeadwayError("Choose a model.")
+    opened = registry.inspected(name)
+    given = read_texts(opened.fields, texts)
+    outputs: list[str] = []
+    if opened.task is not None:
+        outputs = [one.name for one in outputs_of(opened, opened.read(**given))][:MAX_OUTPUTS]
+    chosen = explain if explain in outputs else None
+    page = render_page(look(opened, given, chosen))
+    choices = gr.Dropdown(choices=[PREDICTION, *outputs], value=chosen or PREDICTION, visible=bool(outputs))
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        path = Path(folder) / f"{Path(name).name}-inside.html"
+        path.write_text(page, encoding="utf-8")
+        # Gradio copies the file before the generator continues and deletes the folder.
+        yield draw_frame(page, "Inspection"), gr.DownloadButton(value=path, visible=True), choices

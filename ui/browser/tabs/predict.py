@@ -1,0 +1,315 @@
+"""The tab Predict: a model's prediction for texts, for every row of a file, and semantic search in sentences.
+
+The form follows from the fields of the model's task, the output from the display elements of its predictions.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ....core.checkpoints.weight_names import model_of
+from ....core.errors import HeadwayError
+from ....tasks import TASKS
+from ....tasks.base.display import ScoreBar, ScoreBars
+from ....tasks.data.read import stream_rows
+from ....tasks.data.write import RowWriter, with_prediction
+from ....tasks.embedding.search import search
+from ....tasks.samples import sample_texts
+from ...terminal import duration, figure
+from ..drawing import (
+    CHOICE_CLICK_JS,
+    alert,
+    caption,
+    draw_bars,
+    draw_choices,
+    draw_display,
+    draw_facts,
+    draw_progress,
+    draw_table,
+    hint,
+)
+from ..events import FILES, bind, refresh_models
+from ..tab_context import TabContext
+
+if TYPE_CHECKING:
+    from ....tasks import TaskModel
+    from ....tasks.base.task import Task
+    from ....tasks.data.examples import Field
+    from ...model_registry import ModelRegistry
+
+TITLE = "Predict"
+CHUNK_ROWS = 256  # rows predicted between two progress updates
+PROGRESS_SECONDS = 0.3  # between two progress updates
+PREVIEW_ROWS = 5
+MAX_LABELS = 20  # in the description of a model
+NUM_SIMILAR = 10  # sentences
+MODEL_KINDS = {"bert": "BERT", "gpt2": "GPT-2"}
+OUTPUT_FORMATS = {"CSV": ".csv", "JSON lines": ".jsonl"}
+NO_PREDICTION = "The prediction appears here."
+
+
+def draw(context: TabContext) -> None:
+    """Draws the tab."""
+    registry = context.registry
+    num_fields = max(len(task.inputs) for task in TASKS.values())
+    context.model.render()
+    about = gr.HTML()
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            texts = [gr.Textbox("", visible=False, lines=2, max_lines=14) for _ in range(num_fields)]
+            start = gr.Button("Predict", variant="primary")
+            examples = gr.HTML(js_on_load=CHOICE_CLICK_JS)
+        with gr.Column(min_width=300):
+            errors = gr.HTML()
+            prediction = gr.HTML(hint(NO_PREDICTION), elem_id="prediction", min_height=120)
+    chosen = bind(
+        context.model.change,
+        partial(choose_model, registry, num_fields),
+        [context.model],
+        [about, *texts, examples, prediction],
+        errors,
+        show_progress="hidden",
+    )
+    with gr.Accordion("File", open=False):
+        _draw_file(registry, context.model, chosen, num_fields)
+    with gr.Accordion("Similar sentences", open=False):
+        _draw_similar(registry, context.model)
+
+    predict_event = partial(predict, registry), [context.model, *texts], [prediction], errors
+    bind([start.click, texts[0].submit], *predict_event)
+    take = partial(take_example, registry, num_fields)
+    taken = bind(examples.click, take, [context.model], texts, errors, show_progress="hidden")
+    bind(taken.success, *predict_event)
+    refresh_models(context.model, partial(model_names, registry), context.page.load)
+
+
+def model_names(registry: "ModelRegistry") -> list[str]:
+    """The models with a task head."""
+    return [entry.name for entry in registry.entries() if entry.task is not None]
+
+
+# One input.
+
+
+def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -> tuple[Any, ...]:
+    """Updates for a chosen model: its description, text boxes and examples, and an empty prediction."""
+    if not name:
+        raise HeadwayError("There is no model yet. Train one, or start the app with a model folder.")
+    opened = registry.task_model(name)
+    fields = opened.task.fields
+    shown = [
+        gr.Textbox(label=field_label(field), visible=True, lines=2 if len(fields) == 1 else 1 + (i > 0))
+        for i, field in enumerate(fields)
+    ]
+    hidden = [gr.Textbox(visible=False) for _ in range(num_fields - len(fields))]
+    examples = draw_examples(sample_texts(opened.task))
+    return (describe_model(opened), *shown, *hidden, examples, hint(NO_PREDICTION))
+
+
+def field_label(field: "Field") -> str:
+    """The label of a text box."""
+    return field.label if field.required else f"{field.label} (optional)"
+
+
+def draw_examples(samples: Sequence[Mapping[str, str]]) -> str:
+    """Example inputs as choices."""
+    return draw_choices([" / ".join(" ".join(text.split()) for text in one.values()) for one in samples], "Examples")
+
+
+def describe_model(opened: "TaskModel") -> str:
+    """The task, size, labels and main metric of a model in a line."""
+    task, config = opened.task, opened.config
+    kind = MODEL_KINDS[model_of(config)]
+    facts = {task.title: f"{kind}, {config.num_layers} layers, hidden size {config.hidden_size:,}"}
+    if names := task.label_names:
+        more = f" and {len(names) - MAX_LABELS:,} more" if len(names) > MAX_LABELS else ""
+        facts["Labels"] = ", ".join(names[:MAX_LABELS]) + more
+    for metric, value in list((opened.info.get("metrics") or {}).items())[:1]:
+        facts["Held-out"] = f"{metric.replace('_', ' ')} {figure(value, 3)}"
+    return draw_facts(facts)
+
+
+def take_example(registry: "ModelRegistry", num_fields: int, name: str, event: gr.EventData) -> Any:
+    """The texts of the clicked example."""
+    task = registry.task_model(name).task
+    return example_texts(sample_texts(task)[event.choice], task.fields, num_fields)
+
+
+def example_texts(sample: Mapping[str, str], fields: "Sequence[Field]", num_fields: int) -> Any:
+    """The texts of an example in the order of the text boxes, empty for hidden boxes."""
+    given = [sample.get(field.name, "") for field in fields]
+    texts = (*given, *([""] * (num_fields - len(given))))
+    return texts if num_fields > 1 else texts[0]
+
+
+def predict(registry: "ModelRegistry", name: str | None, *texts: str | None) -> str:
+    """The prediction for texts, given in the order of the task's fields."""
+    if not name:
+        raise HeadwayError("Choose a model.")
+    opened = registry.task_model(name)
+    given = read_texts(opened.task.fields, texts)
+    return draw_display(opened.task.display(opened.predict(given), given))
+
+
+def read_texts(fields: "Sequence[Field]", texts: Sequence[str | None]) -> dict[str, str]:
+    """The texts by field, without empty optional ones.
+
+    Raises:
+        HeadwayError: a required text is empty.
+    """
+    given = {}
+    for field, text in zip(fields, texts, strict=False):
+        if text and text.strip():
+            given[field.name] = text
+        elif field.required:
+            raise HeadwayError(f"{field.label} is empty. Enter a text, or choose an example.")
+    return given
+
+
+# A file.
+
+
+def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_fields: int) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            file = gr.File(label="CSV, TSV, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
+            columns = [gr.Dropdown(visible=False, allow_custom_value=True) for _ in range(num_fields)]
+            output = gr.Radio(list(OUTPUT_FORMATS), value="CSV", label="Output format")
+            with gr.Row():
+                start = gr.Button("Predict all rows", variant="primary", interactive=False)
+                stop = gr.Button("Stop", visible=False)
+        with gr.Column(min_width=300):
+            errors = gr.HTML()
+            shown = gr.HTML(hint("The rows and their predictions appear here."), elem_id="rows")
+            download = gr.DownloadButton("Download", visible=False, variant="primary")
+    previewed = [*columns, start, shown, download]
+    for trigger in ([file.upload, file.clear], chosen.then):
+        preview = partial(preview_file, registry, num_fields)
+        bind(trigger, preview, [model, file], previewed, errors, queue=FILES, show_progress="hidden")
+    started = bind(
+        start.click,
+        partial(predict_file, registry),
+        [model, file, output, *columns],
+        [shown, start, stop, download],
+        errors,
+        queue=FILES,
+    )
+    stop.click(
+        lambda: (gr.Button(interactive=True), gr.Button(visible=False), caption("Stopped without results.")),
+        None,
+        [start, stop, shown],
+        cancels=[started],
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def preview_file(registry: "ModelRegistry", num_fields: int, name: str | None, file: str | None) -> tuple[Any, ...]:
+    """Updates for an uploaded file: its columns, the inferred ones chosen, and its first rows."""
+    hidden = [gr.Dropdown(visible=False) for _ in range(num_fields)]
+    no_download = gr.DownloadButton(visible=False)
+    if not file or not name:
+        return (*hidden, gr.Button(interactive=False), hint("Choose a model and a file."), no_download)
+    task = registry.task_model(name).task
+    stream = stream_rows(file)
+    try:
+        texts, message = task.columns(stream, {}, need_label=False).texts, ""
+    except HeadwayError:
+        texts, message = {}, alert(f"The columns cannot be inferred. Choose: {_field_names(task)}.")
+    choices = [
+        gr.Dropdown(
+            label=f"Column: {field_label(field)}",
+            choices=[*([] if field.required else [""]), *stream.columns],
+            value=texts.get(field.name, "" if not field.required else None),
+            visible=True,
+        )
+        for field in task.fields
+    ]
+    first = [row for _, (_, row) in zip(range(PREVIEW_ROWS), stream, strict=False)]
+    shown = message + draw_table(first, f"First rows of {Path(file).name} ({stream.kind})")
+    return (*choices, *hidden[len(choices) :], gr.Button(interactive=True), shown, no_download)
+
+
+def _field_names(task: "Task") -> str:
+    return " and ".join(field.label.lower() for field in task.fields)
+
+
+def predict_file(
+    registry: "ModelRegistry", name: str, file: str | None, output: str, *columns: str | None
+) -> Iterator[tuple[Any, ...]]:
+    """Predicts every row of a file and offers the rows with their predictions for download.
+
+    Yields:
+        Updates of the output, the buttons Predict and Stop, and the download button.
+    """
+    if not file:
+        raise HeadwayError("Upload a file first.")
+    model = registry.task_model(name)
+    fields = model.task.fields
+    chosen = {field.name: column for field, column in zip(fields, columns, strict=False) if column is not None}
+    stream = stream_rows(file)
+    model.task.columns(stream, chosen, need_label=False)  # raises for a missing column before the file is read
+    running = gr.Button(interactive=False), gr.Button(visible=True), gr.DownloadButton(visible=False)
+    idle = gr.Button(interactive=True), gr.Button(visible=False)
+    yield caption("Reading the file …"), *running
+    try:
+        total = sum(1 for _ in stream)  # raises for a malformed row before anything is computed
+        with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+            path = Path(folder) / f"{Path(file).stem}-answers{OUTPUT_FORMATS[output]}"
+            first: list[dict[str, Any]] = []
+            start = updated = time.monotonic()
+            with RowWriter(path, stream.columns) as writer:
+                for row, prediction in model.predict_rows(stream, chosen, at_once=CHUNK_ROWS):
+                    writer.write(row, prediction.to_json())
+                    if len(first) < PREVIEW_ROWS:
+                        *cells, answer = with_prediction(row, {"answer": prediction.brief}).items()
+                        first.append(dict([answer, *cells]))  # the prediction first, visible in a wide table
+                    if time.monotonic() - updated > PROGRESS_SECONDS:
+                        updated = time.monotonic()
+                        left = (updated - start) / writer.written * (total - writer.written)
+                        message = f"{writer.written:,} of {total:,} rows, {duration(left)} left"
+                        yield draw_progress(writer.written, total, message), *running
+                done = writer.written
+            seconds = time.monotonic() - start
+            message = f"{done:,} rows in {duration(seconds)} ({done / max(seconds, 1e-9):,.0f} per second)"
+            shown = draw_progress(done, done, message) + draw_table(first, "First rows")
+            # Gradio copies the file before the generator continues and deletes the folder.
+            yield shown, *idle, gr.DownloadButton(f"Download {path.name}", value=path, visible=True)
+    except HeadwayError:
+        yield gr.skip(), *idle, gr.skip()
+        raise
+
+
+# Similar sentences.
+
+
+def _draw_similar(registry: "ModelRegistry", model: gr.Dropdown) -> None:
+    task = next(task for task in TASKS.values() if task.headless)  # its samples are pairs of similar sentences
+    sentences = [text for one in sample_texts(task()) for text in one.values()]
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            query = gr.Textbox(label="Query", value="Where can I park?", max_lines=4)
+            lines = gr.Textbox(label="Sentences (one per line)", value="\n".join(sentences), lines=6, max_lines=14)
+            start = gr.Button("Search", variant="primary")
+        with gr.Column(min_width=300):
+            errors = gr.HTML()
+            found = gr.HTML(
+                hint("The most similar sentences, by the model's embeddings, appear here."), elem_id="similar"
+            )
+    bind([start.click, query.submit], partial(find_similar, registry), [model, query, lines], [found], errors)
+
+
+def find_similar(registry: "ModelRegistry", name: str | None, query: str, lines: str) -> str:
+    """The sentences whose embeddings are most similar to the query's."""
+    sentences = [{"text": line.strip()} for line in lines.splitlines() if line.strip()]
+    if not name or not query.strip() or not sentences:
+        raise HeadwayError("Choose a model, and enter a query and at least one sentence.")
+    hits = search(registry.embedder(name), query, stream_rows(sentences), column="text", top=NUM_SIMILAR)
+    return draw_bars(
+        ScoreBars(tuple(ScoreBar(hit.row["text"], hit.score, chosen=not i) for i, hit in enumerate(hits)))
+    )

@@ -1,0 +1,270 @@
+"""The form of the tab Train: its components, reading their values, and the options that fit a task and a model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ....core.checkpoints.hub import BUILT_IN
+from ....core.options import Option, options_of
+from ....tasks import TASKS
+from ...commands.quickstart import TRAINING as BUILT_IN_TRAINING
+from ...commands.train import DEFAULT_MODELS
+from ...options import column_options, task_options, training_options
+from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, hint
+from ..form import option_component, read_options
+from ..run_drawing import LABEL
+
+if TYPE_CHECKING:
+    from ....tasks.base.task import Task
+    from ...model_registry import ModelRegistry
+
+DEFAULT_TASK = next(iter(TASKS))
+MAIN_OPTIONS = ("epochs", "learning_rate", "batch_size")  # the others are folded
+HIDDEN_OPTIONS = ("trackers", "teacher")  # they send data to other machines, or name a path on this one
+HEADERS = {"Automatic": None, "First row": True, "None": False}
+SAMPLES = {
+    "messages.csv": "Customer messages by topic",
+    "entities.conll": "Named entities",
+    "questions.json": "Questions with contexts",
+    "pairs.csv": "Sentence pairs",
+}
+NO_DATA = "The first rows and the data check appear here."
+
+
+@dataclass(frozen=True)
+class TrainForm:
+    """The components of the form."""
+
+    data: gr.File
+    held_out: gr.File
+    header: gr.Dropdown
+    fraction: gr.Slider
+    task: gr.Dropdown
+    columns: dict[str, gr.Dropdown]
+    model: gr.Dropdown
+    name: gr.Textbox
+    training: dict[str, Any]
+    options: dict[str, Any]
+    start: gr.Button
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All components with a value, in the order of `FormValues.read`."""
+        fixed = [self.data, self.held_out, self.task, self.header, self.fraction, self.model, self.name]
+        return [*fixed, *self.columns.values(), *self.training.values(), *self.options.values()]
+
+
+@dataclass(frozen=True)
+class FormOutputs:
+    """The parts of the form that show results."""
+
+    samples: gr.HTML
+    first_rows: gr.HTML
+    steps: gr.Column  # the steps after the data
+    reason: gr.HTML
+    report: gr.HTML
+
+
+@dataclass(frozen=True)
+class FormValues:
+    """The values of the form."""
+
+    data: Path | None
+    held_out: Path | None
+    task: str
+    header: bool | None
+    fraction: float
+    model: str
+    name: str
+    columns: dict[str, Any]
+    training: dict[str, Any]
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, values: Sequence[Any]) -> "FormValues":
+        """Reads the values of `TrainForm.inputs`.
+
+        Raises:
+            HeadwayError: a value is not a number where one is required.
+        """
+        data, held_out, task, header, fraction, model, name, *rest = values
+        remaining = iter(rest)
+        columns = {option.name: next(remaining) for option in column_options()}
+        training = {option.name: next(remaining) for option in shown_training_options()}
+        options = {option.name: next(remaining) for option in shown_task_options()}
+        task = task or DEFAULT_TASK
+        return cls(
+            data and Path(data),
+            held_out and Path(held_out),
+            task,
+            HEADERS[header],
+            fraction,
+            model or "",
+            name or "",
+            chosen_columns(task, columns),
+            read_options(shown_training_options(), training),
+            read_options(_options_of_task(task), options),
+        )
+
+    def create_task(self) -> "Task[Any, Any]":
+        """The task with its options."""
+        return TASKS[self.task].from_json(self.options)
+
+
+def shown_training_options() -> list[Option]:
+    """The training options of the form."""
+    return [option for option in training_options() if option.name not in HIDDEN_OPTIONS]
+
+
+def shown_task_options() -> list[Option]:
+    """The options of all tasks in the form."""
+    return [option for option in task_options() if option.name not in HIDDEN_OPTIONS]
+
+
+def _options_of_task(task: str) -> list[Option]:
+    return [option for option in options_of(TASKS[task]) if option.name not in HIDDEN_OPTIONS]
+
+
+def chosen_columns(task: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The chosen or inferred columns that the task reads."""
+    names = [field.name for field in TASKS[task].inputs]
+    texts = {name: chosen[name] for name in names if chosen.get(name) is not None}
+    label = {} if TASKS[task].self_supervised or not chosen.get("label") else {"label": list(chosen["label"])}
+    return {**texts, **label}
+
+
+def field_labels(task: str) -> dict[str, str]:
+    """The labels of a task's input fields, by name."""
+    return {field.name: field.label for field in TASKS[task].inputs}
+
+
+# The components.
+
+
+def draw_form(registry: "ModelRegistry") -> tuple[TrainForm, FormOutputs]:
+    """Draws the form."""
+    data, samples, first_rows = _draw_data_step()
+    with gr.Column(visible=False) as steps:
+        task, reason, columns, report = _draw_task_step()
+        model_step = _draw_model_step(registry)
+    form = TrainForm(**data, task=task, columns=columns, **model_step)
+    return form, FormOutputs(samples, first_rows, steps, reason, report)
+
+
+def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            gr.HTML('<h3 class="hw-step">1. Data</h3>')
+            data = gr.File(label="Training data", height=140, elem_id="data")
+            samples = gr.HTML(draw_choices(list(SAMPLES.values()), "Samples"), js_on_load=CHOICE_CLICK_JS)
+            with gr.Accordion("Held-out data and header", open=False, elem_id="held-out"):
+                held_out = gr.File(label="Held-out data", height=110)
+                fraction = gr.Slider(
+                    0,
+                    0.5,
+                    0.1,
+                    step=0.05,
+                    label="Held-out fraction",
+                    info="Share of the training data to hold out if there is no file of held-out data.",
+                )
+                header = gr.Dropdown(list(HEADERS), value=next(iter(HEADERS)), label="Header with the column names")
+        with gr.Column(min_width=300):
+            first_rows = gr.HTML(hint(NO_DATA), elem_id="first-rows")
+    return {"data": data, "held_out": held_out, "fraction": fraction, "header": header}, samples, first_rows
+
+
+def _draw_task_step() -> tuple[gr.Dropdown, gr.HTML, dict[str, gr.Dropdown], gr.HTML]:
+    gr.HTML('<h3 class="hw-step">2. Task</h3>')
+    labels = {name: label for task in TASKS for name, label in field_labels(task).items()}
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            names = [(task.title, name) for name, task in TASKS.items()]
+            task = gr.Dropdown(names, value=DEFAULT_TASK, label="Task", elem_id="task")
+            reason = gr.HTML()
+            gr.HTML(caption("Columns"))
+            with gr.Row():
+                columns = {
+                    option.name: gr.Dropdown(
+                        [],
+                        value=[] if option.name == "label" else None,
+                        label=labels.get(option.name, LABEL),
+                        multiselect=option.name == "label",
+                        min_width=140,
+                        visible=False,
+                        elem_id=f"column-{option.name}",
+                    )
+                    for option in column_options()
+                }
+        with gr.Column(min_width=300):
+            report = gr.HTML(elem_id="report")
+    return task, reason, columns, report
+
+
+def _draw_model_step(registry: "ModelRegistry") -> dict[str, Any]:
+    gr.HTML('<h3 class="hw-step">3. Model</h3>')
+    with gr.Row():
+        model = gr.Dropdown(
+            model_names(registry, DEFAULT_TASK),
+            value=default_model(registry, DEFAULT_TASK),
+            label="Base model",
+            info="A built-in model, a model given at the start, or one trained here.",
+            allow_custom_value=registry.hub,
+            min_width=240,
+            elem_id="base",
+        )
+        name = gr.Textbox(label="Name", info="Name of the new model.", min_width=200)
+    known = {option.name: option for option in shown_training_options()}
+    with gr.Row():
+        main = {name: option_component(known[name]) for name in MAIN_OPTIONS}
+    with gr.Accordion("More options", open=False):
+        with gr.Row():
+            others = {name: option_component(option) for name, option in known.items() if name not in MAIN_OPTIONS}
+        with gr.Row():
+            visible = {option.name for option in _options_of_task(DEFAULT_TASK)}
+            options = {
+                option.name: option_component(option, visible=option.name in visible)
+                for option in shown_task_options()
+            }
+    training = {name: main.get(name, others.get(name)) for name in known}
+    start = gr.Button("Start training", variant="primary", elem_id="start")
+    return {"model": model, "name": name, "training": training, "options": options, "start": start}
+
+
+# Models.
+
+
+def model_names(registry: "ModelRegistry", task: str | None) -> list[str]:
+    """The models on which a task can be trained."""
+    kinds = TASKS[task or DEFAULT_TASK].models
+    return [entry.name for entry in registry.entries() if entry.model in kinds]
+
+
+def default_model(registry: "ModelRegistry", task: str) -> str | None:
+    """The built-in model of the task's architecture, or else the first model."""
+    names = model_names(registry, task)
+    built_in = DEFAULT_MODELS[TASKS[task].models[0]]
+    return built_in if built_in in names else next(iter(names), None)
+
+
+def choose_task(registry: "ModelRegistry", task: str) -> tuple[Any, ...]:
+    """Updates for a task: its models, its options, and the training options that suit the model."""
+    known = {option.name for option in _options_of_task(task)}
+    model = default_model(registry, task)
+    options = [gr.update(visible=option.name in known) for option in shown_task_options()]
+    return gr.Dropdown(choices=list(model_names(registry, task)), value=model), *options, *suggested_options(model)
+
+
+def suggested_options(model: str | None) -> tuple[Any, ...]:
+    """Values of MAIN_OPTIONS that suit a model; the small built-in models take a higher learning rate."""
+    defaults = {option.name: option.default for option in training_options()}
+    return tuple({**defaults, **(BUILT_IN_TRAINING if model in BUILT_IN else {})}[name] for name in MAIN_OPTIONS)
+
+
+def suggested_options_js() -> str:
+    """`suggested_options` as a JavaScript function."""
+    known = [(model, suggested_options(model)) for model in BUILT_IN]
+    return f"model => new Map({json.dumps(known)}).get(model) ?? {json.dumps(suggested_options(None))}"
