@@ -1,4 +1,4 @@
-"""What the command line is tested with: a tiny model with random weights, small files, `headway` in this process."""
+"""Fixtures: a tiny model with random weights, small files, and `headway` in this process."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.ui.cli import main
 from reviews import REVIEWS, write_reviews
 
-PATIENCE = 60_000  # milliseconds that a page is waited for: two browsers and two servers may share two cores
+TIMEOUT = 60_000  # milliseconds for a page: two browsers and two servers may share two cores
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that has run."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -45,20 +45,20 @@ def headway(capfd: pytest.CaptureFixture[str]) -> Headway:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser."""
+    """A Chromium browser."""
     from playwright.sync_api import expect, sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        expect.set_options(timeout=PATIENCE)
+        expect.set_options(timeout=TIMEOUT)
         yield browser
         browser.close()
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that commands run in, outside any launcher."""
+    """An empty working directory, without the environment variables of a launcher."""
     for name in ("RANK", "WORLD_SIZE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -67,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tiny models are slower on several threads, and many times so where the cores are busy."""
+    """Tiny models are slower on several threads, much slower while the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -76,7 +76,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder: a BERT so small that an epoch takes no time, without a head."""
+    """The folder of a tiny BERT without a head."""
     tokenizer = learn_wordpiece((text for text, _ in REVIEWS), 120)
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "max_positions": 32}
@@ -98,11 +98,11 @@ def trained_once(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(trained_once: Path, folder: Path) -> Path:
-    """A model that tells good reviews from bad ones, in the folder that commands run in."""
+    """A model that classifies reviews as good or bad, in the working directory."""
     return Path(shutil.copytree(trained_once, folder / "model")).relative_to(folder)
 
 
 @pytest.fixture
 def reviews(folder: Path) -> Path:
-    """reviews.csv in the folder that commands run in."""
+    """reviews.csv in the working directory."""
     return write_reviews(folder / "reviews.csv").relative_to(folder)

@@ -1,4 +1,4 @@
-"""64 reviews in two classes that a tiny model learns in no time."""
+"""64 reviews in two classes that a tiny model learns in seconds."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ REVIEWS = [
 
 
 def write_reviews(path: Path, header: str = "text,label") -> Path:
-    """64 reviews in two classes."""
+    """Writes the reviews to a CSV file."""
     path.write_text("\n".join([header, *(f"{text},{label}" for text, label in REVIEWS)]) + "\n", encoding="utf-8")
     return path

@@ -1,7 +1,7 @@
-"""Pictures of every tab of `headway ui`, wide, dark and narrow: `python tests/ui/screenshots.py FOLDER`.
+"""Screenshots of every tab of `headway ui`, wide and narrow, light and dark: `python tests/ui/screenshots.py FOLDER`.
 
-Small models are trained on the sample data first, which takes a few minutes; a second call with the same folder takes
-them from there. The pictures are for people to look at: README shows two of them.
+Small models are trained on the sample data first, which takes a few minutes; a second call with the same folder reuses
+them. README shows two of the screenshots.
 """
 
 import os
@@ -21,7 +21,7 @@ from headway.tasks.base.task import Task
 from headway.tasks.samples import FOLDER
 
 LOOKS = {"light": (1200, "light"), "dark": (1200, "dark"), "narrow": (390, "light"), "narrow-dark": (390, "dark")}
-PATIENCE = 180  # seconds
+TIMEOUT = 180  # seconds
 MODELS: dict[str, tuple[Task, str, int]] = {
     "questions": (QuestionAnswering(), "questions.json", 6),
     "entities": (TokenClassification(), "entities.conll", 15),
@@ -32,7 +32,7 @@ NAMES = "😀 Ingrid Solheim took the night train from Oslo to Berlin, <b>and Oa
 
 
 def train(runs: Path) -> None:
-    """The models that the pictures show, as the tab Train would leave them."""
+    """Trains the models of the screenshots."""
     for name, (task, data, epochs) in MODELS.items():
         if not (runs / name).exists():
             options = {"epochs": epochs, "batch_size": 16, "learning_rate": 4e-4}
@@ -41,17 +41,17 @@ def train(runs: Path) -> None:
 
 @contextmanager
 def served(runs: Path) -> Iterator[str]:
-    """The address of `headway ui` while it runs."""
+    """Runs `headway ui`; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "headway.ui.cli", "ui", "--runs", str(runs), "--port", str(port), "--no-open"]
     process = subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
-        began = time.monotonic()
-        while time.monotonic() - began < PATIENCE:
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
+        start = time.monotonic()
+        while time.monotonic() - start < TIMEOUT:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/"
@@ -61,25 +61,25 @@ def served(runs: Path) -> Iterator[str]:
 
 
 class Camera:
-    """A browser that goes through the tabs and takes pictures.
+    """Visits the tabs and takes screenshots.
 
     Args:
-        page: of the browser.
-        folder: where the pictures go.
-        look: what stands at the end of their names.
+        page: page of the browser.
+        folder: folder of the screenshots.
+        look: suffix of their names.
     """
 
     def __init__(self, page: Any, folder: Path, look: str) -> None:
         self.page, self.folder, self.look = page, folder, look
 
     def take(self, name: str) -> None:
-        """A picture of the whole page."""
+        """Takes a screenshot of the whole page."""
         self.page.mouse.move(0, 0)
         self.page.wait_for_timeout(700)
         self.page.screenshot(path=self.folder / f"{name}-{self.look}.png", full_page=True)
 
     def shown(self, selector: str) -> Any:
-        """What is to be seen on the open tab."""
+        """The first visible match on the open tab."""
         return self.page.locator(selector).locator("visible=true").first
 
     def button(self, name: str) -> Any:
@@ -87,78 +87,78 @@ class Camera:
         return self.page.get_by_role("button", name=re.compile(rf"^{re.escape(name)}\b")).locator("visible=true").first
 
     def choose(self, name: str) -> None:
-        """A model of the tab Try."""
+        """Chooses a model on the tab Predict."""
         box = self.page.locator("#model input")
         box.click()
         box.fill(name)
         self.page.get_by_role("option", name=name, exact=True).click()
-        self.page.get_by_text("Held out").wait_for()
+        self.page.get_by_text("Held-out").wait_for()
         self.page.wait_for_timeout(1500)
 
-    def try_it(self) -> None:
-        """A label, several, names, a question, a mistake, a file, sentences."""
+    def predict(self) -> None:
+        """One label, several labels, entities, an answer, an error, a file, similar sentences."""
         for name, example in {"messages": 2, "topics": 1, "questions": 0}.items():
             self.choose(name)
             self.page.locator(".hw-choices button").locator("visible=true").nth(example).click()
-            self.page.locator("#answer .hw-bar").first.wait_for()
-            self.take(f"try-{name}")
+            self.page.locator("#prediction .hw-bar").first.wait_for()
+            self.take(f"predict-{name}")
         self.choose("entities")
         self.page.get_by_label("Text", exact=True).locator("visible=true").first.fill(NAMES)
-        self.button("Ask").click()
-        self.page.locator("#answer .hw-text").wait_for()
-        self.take("try-entities")
+        self.button("Predict").click()
+        self.page.locator("#prediction .hw-text").wait_for()
+        self.take("predict-entities")
         self.choose("questions")
         self.page.get_by_label("Question", exact=True).locator("visible=true").first.fill("")
-        self.button("Ask").click()
+        self.button("Predict").click()
         self.page.get_by_role("alert").wait_for()
-        self.take("try-empty")
+        self.take("predict-error")
         self.choose("messages")
-        self.button("A whole file").click()
+        self.button("File").click()
         self.page.locator("input[type=file]").first.set_input_files(FOLDER / "messages.csv")
         self.page.locator("#rows td").first.wait_for()
-        self.button("Ask about every row").click()
+        self.button("Predict all rows").click()
         self.page.get_by_role("button", name="Download messages-answers.csv").wait_for()
         self.button("Similar sentences").click()
-        self.button("Find").click()
+        self.button("Search").click()
         self.page.locator("#similar .hw-bar").first.wait_for()
-        self.take("try-file")
+        self.take("predict-file")
 
     def train(self) -> None:
-        """The form with a sample, as far as one gets without training."""
+        """The empty form, and the form with a sample."""
         self.take("train")
         self.page.locator(".hw-choices button").locator("visible=true").first.click()
         self.page.wait_for_timeout(6000)
         self.take("train-data")
 
     def prompt(self) -> None:
-        """An answer beside the prompt."""
+        """An answer beside the prompt, and all options."""
         self.page.locator("#sent pre").wait_for()
-        self.button("Ask").click()
-        self.page.locator("#prompted .hw-bar").first.wait_for()
+        self.button("Run").click()
+        self.page.locator("#prompt-output .hw-bar").first.wait_for()
         self.take("prompt")
-        self.button("More").click()
-        self.button("Score it on a file with labels").click()
+        self.button("More options").click()
+        self.button("Evaluation on a labelled file").click()
         self.take("prompt-more")
 
-    def write(self) -> None:
-        """A text that has been written on, and ways on."""
+    def generate(self) -> None:
+        """A generated text and continuations."""
         self.page.locator(".hw-choices button").locator("visible=true").first.click()
         self.page.locator(".hw-tokens").wait_for()
-        self.button("Go on").click()
+        self.button("Continue").click()
         self.page.wait_for_timeout(6000)
-        self.button("Show several ways on").click()
+        self.button("Show continuations").click()
         self.page.locator(".hw-long").wait_for()
-        self.take("write")
+        self.take("generate")
 
-    def look_inside(self) -> None:
-        """What an answer rests on."""
+    def inspect(self) -> None:
+        """The inspection page of a text."""
         self.page.locator(".hw-choices button").locator("visible=true").first.click()
         self.page.frame_locator("iframe.hw-frame").locator("#model").wait_for()
-        self.take("inside")
+        self.take("inspect")
 
 
 def main(folder: Path) -> None:
-    """Takes all pictures."""
+    """Takes all screenshots."""
     from playwright.sync_api import sync_playwright
 
     runs = folder / "runs"
@@ -170,15 +170,15 @@ def main(folder: Path) -> None:
         for look, (width, scheme) in LOOKS.items():
             context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
             page = context.new_page()
-            page.set_default_timeout(1000 * PATIENCE)
+            page.set_default_timeout(1000 * TIMEOUT)
             page.goto(address)
             camera = Camera(page, folder, look)
             tabs: dict[str, Callable[[], None]] = {
-                "Try": camera.try_it,
+                "Predict": camera.predict,
                 "Train": camera.train,
                 "Prompt": camera.prompt,
-                "Write": camera.write,
-                "Look inside": camera.look_inside,
+                "Generate": camera.generate,
+                "Inspect": camera.inspect,
             }
             for name, visit in tabs.items():
                 page.get_by_role("tab", name=name).click()

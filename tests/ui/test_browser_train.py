@@ -1,4 +1,4 @@
-"""The tab Train in a real browser: from a file to a prediction; stopped, gone on with, closed, come back to."""
+"""The tab Train in a real browser: from a file to a prediction; stopping, resuming, closing and reopening."""
 
 import os
 import re
@@ -18,35 +18,35 @@ from reviews import REVIEWS
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)> {{value}} ${alert(2)} `${alert(3)}` <script>alert(4)</script> \U0001f600"
-PATIENCE = 60_000  # milliseconds
-MOST_UPLOADED = 1  # MB
+TIMEOUT = 60_000  # milliseconds
+MAX_UPLOAD = 1  # MB
 
 
 @dataclass
 class Site:
-    """A server, and what the browser has complained of."""
+    """A server, and the errors and foreign requests of the browser."""
 
     address: str
     home: Path  # with the folders of runs and of uploads
     folder: Path
     context: Any
-    told: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def open(self) -> Any:
-        """The tab Train on a new page."""
+        """Opens the tab Train on a new page."""
         page = self.context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: self.told.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.told.append(str(error)))
-        page.on("dialog", lambda dialog: (self.told.append(dialog.message), dialog.dismiss()))
-        page.on("request", self._see)
+        page.set_default_timeout(TIMEOUT)
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("dialog", lambda dialog: (self.problems.append(dialog.message), dialog.dismiss()))
+        page.on("request", self._check_request)
         page.goto(self.address)
         page.get_by_role("tab", name="Train").click()
         return page
 
-    def _see(self, request: Any) -> None:
+    def _check_request(self, request: Any) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
-            self.told.append(request.url)
+            self.problems.append(request.url)
 
     def write(self, name: str, lines: list[str]) -> Path:
         path = self.folder / name
@@ -61,18 +61,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(tiny: Path, home: Path) -> Iterator[str]:
-    """The address of `headway ui` in a process of its own."""
+    """The address of `headway ui` in a separate process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "headway.ui.cli", "ui", tiny, "--runs", home / "runs", "--port", port]
-    command += ["--no-open", "--max-upload", MOST_UPLOADED]
+    command += ["--no-open", "--max-upload", MAX_UPLOAD]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(home / "uploads"), "OMP_NUM_THREADS": "1"}
     with (
         (home / "server.log").open("wb") as log,
         subprocess.Popen([str(word) for word in command], env=environment, stdout=log, stderr=log) as process,
     ):
-        until(lambda: answers(port) or process.poll() is not None)
+        until(lambda: is_listening(port) or process.poll() is not None)
         assert process.poll() is None, (home / "server.log").read_text()
         yield f"http://127.0.0.1:{port}/"
         process.terminate()
@@ -84,15 +84,15 @@ def served(tiny: Path, home: Path) -> Iterator[str]:
     assert "Traceback" not in (home / "server.log").read_text()
 
 
-def answers(port: int) -> bool:
+def is_listening(port: int) -> bool:
     with socket.socket() as opened:
         return opened.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(true: Callable[[], Any]) -> None:
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < PATIENCE / 1000
+def until(condition: Callable[[], Any]) -> None:
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < TIMEOUT / 1000
         time.sleep(0.05)
 
 
@@ -105,8 +105,8 @@ def site(served: str, home: Path, chromium: Any, folder: Path) -> Iterator[Site]
 
 
 def fill(page: Any, tiny: Path, name: str, epochs: int) -> None:
-    """Fills in what makes the tiny model learn."""
-    base = page.get_by_label("Begin from")
+    """Fills in a model and options with which the tiny model learns."""
+    base = page.get_by_label("Base model")
     base.click()
     page.get_by_role("option", name=tiny.name, exact=True).click()
     for label, value in (("Name", name), ("Epochs", epochs), ("Learning rate", 0.005), ("Batch size", 8)):
@@ -127,7 +127,7 @@ def test_from_an_uploaded_file_to_a_prediction(site, tiny, expect_of):
     expect_of(page.locator("#first-rows")).to_contain_text("<img src=x onerror=alert(1)> {{value}} ${alert(2)}")
     expect_of(page.locator("#first-rows em")).to_have_text(["Text", "Label"])
     expect_of(page.get_by_label("Task")).to_have_value("Text classification")
-    expect_of(page.locator("#report")).to_contain_text("65 examples can be used")
+    expect_of(page.locator("#report")).to_contain_text("65 usable examples")
     fill(page, tiny, "../my reviews", 12)
     page.get_by_role("button", name="Start training").click()
     head = page.locator("#run-head")
@@ -143,21 +143,21 @@ def test_from_an_uploaded_file_to_a_prediction(site, tiny, expect_of):
         assert archive.testzip() is None
         assert {"my-reviews/config.json", "my-reviews/model.safetensors"} <= set(archive.namelist())
 
-    page.get_by_role("button", name="Try it").click()
-    expect_of(page.get_by_role("tab", name="Try", exact=True)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect_of(page.get_by_role("tab", name="Predict", exact=True)).to_have_attribute("aria-selected", "true")
     expect_of(page.locator("#model input")).to_have_value("my-reviews")
     expect_of(page.locator(".hw-facts").filter(has_text="bad, good")).to_be_visible()
     page.get_by_label("Text", exact=True).and_(page.locator("textarea:visible")).fill("what a lovely song")
-    page.get_by_role("button", name="Ask", exact=True).click()
-    expect_of(page.locator("#answer")).to_contain_text("good")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect_of(page.locator("#prediction")).to_contain_text("good")
     assert page.locator("#first-rows img, #first-rows script, #report img").count() == 0
-    assert site.told == []
+    assert site.problems == []
 
 
-def test_a_run_is_stopped_closed_come_back_to_and_gone_on_with(site, tiny, expect_of):
+def test_a_run_is_stopped_and_resumed_after_the_page_was_reopened(site, tiny, expect_of):
     page = site.open()
     upload(page, site.write("long.csv", ["text,label", *(f"{text},{label}" for text, label in REVIEWS)]))
-    expect_of(page.locator("#report")).to_contain_text("64 examples")
+    expect_of(page.locator("#report")).to_contain_text("64 usable examples")
     fill(page, tiny, "long", 400)
     page.get_by_role("button", name="Start training").click()
     expect_of(page.locator("#run-head")).to_contain_text("long")
@@ -170,15 +170,15 @@ def test_a_run_is_stopped_closed_come_back_to_and_gone_on_with(site, tiny, expec
     expect_of(page.get_by_label("long (running)")).to_be_checked()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect_of(head).to_contain_text("stopped")
-    expect_of(head).to_contain_text("It can go on from step")
+    expect_of(head).to_contain_text("It can be resumed from step")
     page.get_by_role("button", name="Resume from step").click()
     expect_of(head).to_contain_text("left, ")
     page.get_by_role("button", name="Stop", exact=True).click()
     expect_of(head).to_contain_text("stopped")
-    page.get_by_role("button", name="Remove from the list").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
     expect_of(page.get_by_label("long (stopped)")).to_have_count(0)
     assert "long" not in " ".join(path.name for path in (site.home / "runs").iterdir())
-    assert site.told == []
+    assert site.problems == []
 
 
 def test_a_broken_file_is_explained_in_the_page(site, expect_of):
@@ -193,10 +193,10 @@ def test_a_broken_file_is_explained_in_the_page(site, expect_of):
     page.get_by_label("Clear").first.click()
     upload(page, site.write("one.csv", ["text,label", *(f"a film {i},good" for i in range(9))]))
     expect_of(page.locator("#report")).to_contain_text("every row has the label 'good'")
-    assert site.told == []
+    assert site.problems == []
 
 
-def test_a_column_that_was_guessed_wrongly_is_corrected(site, expect_of):
+def test_a_wrongly_inferred_column_is_corrected(site, expect_of):
     page = site.open()
     lines = [f"{text},{label},{i % 3}" for i, (text, label) in enumerate(REVIEWS)]
     upload(page, site.write("columns.csv", ["text,label,stars", *lines]))
@@ -207,10 +207,10 @@ def test_a_column_that_was_guessed_wrongly_is_corrected(site, expect_of):
     page.get_by_role("option", name="stars", exact=True).click()
     expect_of(page.locator("#report .hw-name")).to_have_text(["0", "1", "2"])
     expect_of(page.locator("#first-rows th").filter(has_text="stars")).to_contain_text("Label")
-    assert site.told == []
+    assert site.problems == []
 
 
-def test_a_file_over_the_limit_is_refused_early(site, expect_of):
+def test_a_file_over_the_limit_is_refused(site, expect_of):
     page = site.open()
     upload(page, site.write("large.csv", ["text,label", *("a good film,good" for _ in range(80_000))]))
     expect_of(page.locator("body")).to_contain_text("maximum allowed size")

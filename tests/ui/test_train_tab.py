@@ -1,4 +1,4 @@
-"""The tab Train without a browser: what its form makes of a file and of what is said, and what it shows of runs."""
+"""The tab Train without a browser: its form, the data, starting a run, and the display of runs."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from headway.core.options import options_of
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.base.check import check_data
-from headway.ui.browser.form import draw_option, read_options
+from headway.ui.browser.form import option_component, read_options
 from headway.ui.browser.run_drawing import (
     draw_curves,
     draw_data,
@@ -21,11 +21,12 @@ from headway.ui.browser.run_drawing import (
     draw_report,
     draw_results,
     draw_rows,
-    spoken,
+    form_message,
 )
-from headway.ui.browser.runs_panel import look
-from headway.ui.browser.tabs import train
-from headway.ui.browser.tabs.train import NOT_HERE, begin, check, choose_task, model_to_open, read_file, suggest
+from headway.ui.browser.runs_panel import update
+from headway.ui.browser.tabs.train import model_to_open, start_run
+from headway.ui.browser.tabs.train_data import check, read_file
+from headway.ui.browser.tabs.train_form import HIDDEN_OPTIONS, choose_task, suggested_options
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
@@ -56,7 +57,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """Runs that nobody begins."""
+    """A queue that starts no run."""
     monkeypatch.setattr(Jobs, "_start", lambda *_: None)
     with Jobs(folder / "runs") as found:
         yield found
@@ -68,14 +69,14 @@ def registry(tiny: Path, folder: Path) -> ModelRegistry:
 
 
 def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
-    """What the form gives, in its order."""
+    """The values of the form, in order."""
     form: dict[str, Any] = {
         "data": file and str(file), "held_out": None, "task": "text-classification",
-        "header": "It is told", "fraction": 0.1, "model": base, "name": "reviews",
+        "header": "Automatic", "fraction": 0.1, "model": base, "name": "reviews",
     }  # fmt: skip
     form |= {f"column_{option.name}": [] if option.name == "label" else None for option in column_options()}
-    here = [option for option in (*training_options(), *task_options()) if option.name not in NOT_HERE]
-    form |= {option.name: draw_option(option).value for option in here}
+    shown = [option for option in (*training_options(), *task_options()) if option.name not in HIDDEN_OPTIONS]
+    form |= {option.name: option_component(option).value for option in shown}
     assert changed.keys() <= form.keys()
     return list((form | changed).values())
 
@@ -84,15 +85,15 @@ def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", [TrainConfig, *TASKS.values()])
-def test_options_that_are_left_alone_are_not_set(kind):
+def test_unchanged_options_are_not_set(kind):
     options = options_of(kind)
     assert options
-    assert read_options(options, {option.name: draw_option(option).value for option in options}) == {}
+    assert read_options(options, {option.name: option_component(option).value for option in options}) == {}
 
 
-def test_options_that_are_filled_in_are_set_in_their_types():
+def test_changed_options_are_set_with_their_types():
     options = options_of(TrainConfig)
-    filled = {option.name: draw_option(option).value for option in options}
+    filled = {option.name: option_component(option).value for option in options}
     filled |= {
         "epochs": 5,
         "max_steps": " 7",
@@ -111,42 +112,42 @@ def test_options_that_are_filled_in_are_set_in_their_types():
     assert labels == {"labels": ["good", "bad"], "frozen": True}
 
 
-def test_nothing_in_the_form_speaks_to_other_machines_or_names_a_path():
-    here = {option.name for option in (*training_options(), *task_options())} - set(NOT_HERE)
-    assert not {"trackers", "teacher"} & here
+def test_no_option_of_the_form_contacts_other_machines_or_names_a_path():
+    shown = {option.name for option in (*training_options(), *task_options())} - set(HIDDEN_OPTIONS)
+    assert not {"trackers", "teacher"} & shown
 
 
-def test_every_task_has_its_options_and_a_model_to_begin_from(registry):
+def test_every_task_shows_its_options_and_has_a_base_model(registry):
     for name, task in TASKS.items():
         model, *rest = choose_task(registry, name)
         assert model.value in BUILT_IN
         shown = [one["visible"] for one in rest[:-3]]
-        assert sum(shown) == len([one for one in options_of(task) if one.name not in NOT_HERE])
-    assert suggest("mini-bert") == (6, 3e-4, 16)
-    assert suggest("another") == (3.0, 5e-5, 32)
+        assert sum(shown) == len([one for one in options_of(task) if one.name not in HIDDEN_OPTIONS])
+    assert suggested_options("mini-bert") == (6, 3e-4, 16)
+    assert suggested_options("another") == (3.0, 5e-5, 32)
 
 
 # The data.
 
 
-def test_a_file_is_read_guessed_and_checked(registry, folder, tiny):
+def test_the_task_and_columns_of_a_file_are_inferred_and_checked(registry, folder, tiny):
     data = write_reviews(folder / "reviews.csv")
-    first, rest, guessed, task, *columns, name = read_file(True, *values(data, tiny.name))
+    first, rest, reason, task, *columns, name = read_file(True, *values(data, tiny.name))
     assert "what a good film" in Page(first).text
     assert (rest.visible, task, name) == (True, "text-classification", "reviews")
-    assert "A guess" in guessed
+    assert "Inferred because" in reason
     chosen = {option.name: column.value for option, column in zip(column_options(), columns, strict=True)}
     assert (chosen["text"], chosen["pair"], chosen["label"]) == ("text", "", ["label"])
-    settled = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
-    told = Page(check(registry, *settled)).text
-    assert "64 examples can be used" in told
-    assert "Nothing is wrong" in told
+    inferred = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
+    report = Page(check(registry, *inferred)).text
+    assert "64 usable examples" in report
+    assert "No problems found" in report
     wrong = values(data, tiny.name, column_text="label", column_label=["label"])
     assert "both name column" in Page(check(registry, *wrong)).text
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b'text,label\na film,good\na "bad" film,bad,oh,no\n', "odd.csv, line 3"),
         (b"", "odd.csv"),
@@ -155,15 +156,15 @@ def test_a_file_is_read_guessed_and_checked(registry, folder, tiny):
         (f"text,label\n{HOSTILE},{HOSTILE},{HOSTILE}\n".encode(), "odd.csv"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_explained_without_its_place_on_the_server(folder, tiny, content, words):
+def test_an_unreadable_file_is_explained_without_its_path(folder, tiny, content, message):
     (folder / "odd.csv").write_bytes(content)
     first, rest, *_ = read_file(True, *values(folder / "odd.csv", tiny.name))
-    assert words in Page(first).text
+    assert message in Page(first).text
     assert str(folder) not in first
     assert not rest.visible
 
 
-def test_columns_that_cannot_be_told_are_asked_for_beside_the_first_rows(folder, tiny):
+def test_an_error_about_columns_is_shown_above_the_first_rows(folder, tiny):
     (folder / "odd.csv").write_text("first,second\n" + "a long text of words,another text of words\n" * 9)
     first, rest, *_ = read_file(False, *values(folder / "odd.csv", tiny.name))
     assert "cannot tell" in Page(first).text
@@ -171,37 +172,37 @@ def test_columns_that_cannot_be_told_are_asked_for_beside_the_first_rows(folder,
     assert rest.visible
 
 
-def test_messages_speak_of_the_form_and_not_of_the_command_line():
-    assert spoken("Name it with --label, or say --class-weight=balanced.") == (
+def test_messages_name_options_by_the_labels_of_the_form():
+    assert form_message("Name it with --label, or say --class-weight=balanced.") == (
         "Name it with “Label”, or say “Class weight”=balanced."
     )
-    assert spoken("Rows are wrong in 2 ways; `headway check` lists all of them.").endswith(
+    assert form_message("Rows are wrong in 2 ways; `headway check` lists all of them.").endswith(
         "the check lists all of them."
     )
 
 
-# The start.
+# Starting a run.
 
 
-def test_a_run_is_asked_for_as_the_form_says(registry, jobs, folder, tiny):
+def test_a_run_is_queued_with_the_values_of_the_form(registry, jobs, folder, tiny):
     data = write_reviews(folder / "reviews.csv")
     filled = values(data, tiny.name, name="../../my run", epochs=2, column_text="text", column_label=["label"])
-    new, runs, timer = begin(registry, jobs, *filled)
+    new, runs, timer = start_run(registry, jobs, *filled)
     (job,) = jobs.all()
     assert (new.open, runs.value, timer.active) == (False, job.id, True)
     assert job.request.name == "my-run"
     assert (job.request.model, job.request.shown_model) == (str(tiny.resolve()), tiny.name)
     assert job.request.training == {"epochs": 2.0}
     assert job.request.columns == {"text": "text", "label": ["label"]}
-    assert begin(registry, jobs, *values(data, "mini-bert", name="mini-bert"))[1].value == jobs.all()[0].id
-    assert jobs.all()[0].request.name == "mini-bert-2"  # the name of a model on the shelf
+    assert start_run(registry, jobs, *values(data, "mini-bert", name="mini-bert"))[1].value == jobs.all()[0].id
+    assert jobs.all()[0].request.name == "mini-bert-2"  # the name of a model is in use
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
-        ({"data": None}, "no file yet"),
-        ({"model": ""}, "Choose a model"),
+        ({"data": None}, "no training data"),
+        ({"model": ""}, "Choose a base model"),
         ({"model": "/etc"}, "no model '/etc'"),
         ({"model": "../models"}, "no model"),
         ({"epochs": None}, "“Epochs” None is invalid"),
@@ -209,14 +210,14 @@ def test_a_run_is_asked_for_as_the_form_says(registry, jobs, folder, tiny):
         ({"max_length": "many"}, "many is not a whole number"),
     ],
 )
-def test_what_is_missing_is_said(registry, jobs, folder, tiny, changed, words):
+def test_missing_and_invalid_values_are_errors(registry, jobs, folder, tiny, changed, message):
     data = write_reviews(folder / "reviews.csv")
-    with pytest.raises(HeadwayError, match=words):
-        begin(registry, jobs, *values(data, tiny.name, **changed))
+    with pytest.raises(HeadwayError, match=message):
+        start_run(registry, jobs, *values(data, tiny.name, **changed))
     assert jobs.all() == []
 
 
-def test_a_built_in_model_is_opened_by_its_name_and_a_folder_by_its_place(registry, tiny):
+def test_a_built_in_model_is_opened_by_name_and_a_folder_by_path(registry, tiny):
     assert model_to_open(registry, "mini-bert") == "mini-bert"
     assert model_to_open(registry, tiny.name) == str(tiny.resolve())
 
@@ -224,41 +225,41 @@ def test_a_built_in_model_is_opened_by_its_name_and_a_folder_by_its_place(regist
 # The runs.
 
 
-def test_what_has_not_changed_is_left_alone(registry, jobs, folder, tiny):
-    empty = look(jobs, None, {})
+def test_unchanged_parts_of_the_panel_are_not_updated(registry, jobs, folder, tiny):
+    empty = update(jobs, None, {})
     assert not empty[0].visible
-    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
-    *shown, seen = look(jobs, None, empty[-1])
+    start_run(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+    *shown, seen = update(jobs, None, empty[-1])
     panel, runs, head, *_ = shown
     assert (panel.visible, runs.value) == (True, jobs.all()[0].id)
     assert "waiting" in Page(head).text
-    *again, _ = look(jobs, runs.value, seen)
+    *again, _ = update(jobs, runs.value, seen)
     assert all(isinstance(one, dict) and one == {"__type__": "update"} for one in again)
     jobs.stop(jobs.all()[0])
-    *after, _ = look(jobs, runs.value, seen)
+    *after, _ = update(jobs, runs.value, seen)
     assert after[1].choices[0][0] == "reviews (stopped)"
-    assert after[1].value is None  # a click of this very moment is not undone
+    assert after[1].value is None  # keeps a selection made meanwhile
     assert "Removed from the queue" in Page(after[2]).text
-    assert any(getattr(one, "value", "") == "Start again" for one in after)
+    assert any(getattr(one, "value", "") == "Restart" for one in after)
 
 
-def test_hostile_text_stays_text_wherever_it_is_shown(jobs, registry, folder, tiny):
+def test_hostile_text_stays_text(jobs, registry, folder, tiny):
     data = [{"text": f"{HOSTILE} {i}", "label": f"{HOSTILE}{i % 2}", HOSTILE: [HOSTILE]} for i in range(9)]
     table = read_table(data)
-    settled = TASKS["text-classification"]().columns(table, {}, need_label=True)
-    page = Page(draw_rows(table, settled, {"text": HOSTILE, "pair": ""}))
+    inferred = TASKS["text-classification"]().columns(table, {}, need_label=True)
+    page = Page(draw_rows(table, inferred, {"text": HOSTILE, "pair": ""}))
     assert page.text.count("<script>alert(1)</script>") > 9
     report = check_data(TASKS["text-classification"](), data)
     assert "<script>" in Page(draw_report(report)).text
 
-    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+    start_run(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
     (job,) = jobs.all()
     account = {
         "confusion": {"labels": [HOSTILE, None], "counts": [[1, 2], [0, 0]]},
         "mistakes": [{"where": HOSTILE, "texts": [HOSTILE], "right": HOSTILE, "predicted": HOSTILE, "size": 1.0}],
     }
     job.write("account.json", account)
-    history = story(
+    history = history_of(
         {"event": "prepared", "notes": [HOSTILE]},
         trained({"accuracy": 0.5, HOSTILE: 1.0}, [{"label": HOSTILE, "f1": 0.5}]),
     )
@@ -271,7 +272,7 @@ def test_hostile_text_stays_text_wherever_it_is_shown(jobs, registry, folder, ti
         assert "<img src=x" in Page(drawn).text
 
 
-def story(*events: dict[str, Any]) -> History:
+def history_of(*events: dict[str, Any]) -> History:
     history = History(Path("nowhere"))
     for event in events:
         history._add(json.loads(json.dumps(event)))
@@ -286,9 +287,9 @@ def trained(metrics: dict[str, float], per_label: list[dict[str, Any]]) -> dict[
 
 
 @pytest.mark.parametrize("losses", [[0.5], [0.0, 0.0], [1e-7, 2e-7], [1e6, -1e6], [0.1] * 5000])
-def test_curves_are_drawn_from_any_numbers(losses):
+def test_curves_are_drawn_for_any_values(losses):
     steps = [{"event": "step", "step": i, "loss": loss} for i, loss in enumerate(losses, 1)]
-    history = story(
+    history = history_of(
         {"event": "started", "total_steps": len(losses), "resumed_from": None},
         *steps,
         {"event": "evaluated", "step": 1, "metrics": {"f1": None}},
@@ -300,22 +301,21 @@ def test_curves_are_drawn_from_any_numbers(losses):
     assert len(drawn) < 10_000
 
 
-def test_each_state_of_a_run_is_said(jobs, registry, folder, tiny):
-    begin(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
+def test_each_state_of_a_run_is_described(jobs, registry, folder, tiny):
+    start_run(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name))
     (job,) = jobs.all()
     started = {"event": "started", "total_steps": 4, "resumed_from": None}
     step = {"event": "step", "step": 2, "loss": 0.5, "epoch": 1.0, "seconds_left": 61, "tokens_per_second": 9.0}
     done = {**step, "step": 4}
-    for status, place, events, words in (
-        (Status("waiting"), 2, [], "2 runs are before it"),
-        (Status("waiting"), 0, [], "It starts in a moment"),
-        (Status("running"), 0, [], "The training process starts"),
-        (Status("running"), 0, [{"event": "prepared", "notes": []}], "made ready"),
+    for status, runs_before, events, message in (
+        (Status("waiting"), 2, [], "Waiting for 2 other runs"),
+        (Status("waiting"), 0, [], "Starting …"),
+        (Status("running"), 0, [], "Starting the training process"),
+        (Status("running"), 0, [{"event": "prepared", "notes": []}], "Preparing the data and the model"),
         (Status("running"), 0, [started, step], "Step 2 of 4, epoch 1.0, about 1:01 left"),
-        (Status("running"), 0, [started, done], "measured and saved"),
-        (Status("stopping"), 0, [started, step], "ends after this step"),
-        (Status("done"), 0, [trained({}, [])], "4 steps in 1:01, kept as it was after step 2, stopped early"),
+        (Status("running"), 0, [started, done], "Evaluating and saving"),
+        (Status("stopping"), 0, [started, step], "Stopping after this step"),
+        (Status("done"), 0, [trained({}, [])], "4 steps in 1:01, best weights from step 2, stopped early"),
     ):
-        assert words in Page(draw_head(job, status, story(*events), place)).text
-    assert "nothing is measured" in draw_results(job, story(trained({}, [])))
-    assert train.TITLE == "Train"
+        assert message in Page(draw_head(job, status, history_of(*events), runs_before)).text
+    assert "there are no metrics" in draw_results(job, history_of(trained({}, [])))

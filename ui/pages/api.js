@@ -1,6 +1,6 @@
 "use strict";
-// Everything that comes from the description is put on the page as text.
-const described = JSON.parse(document.getElementById("data").textContent);
+// Text from the OpenAPI schema is inserted as text nodes only.
+const openapi = JSON.parse(document.getElementById("data").textContent);
 const base = location.href.replace(/\/docs\/?([?#].*)?$/, "");
 
 function add(parent, tag, text, kind) {
@@ -12,8 +12,8 @@ function add(parent, tag, text, kind) {
 }
 
 function typeOf(schema) {
-  if (schema.anyOf) return schema.anyOf.map(one => one.title || typeOf(one)).join(", or ");
-  if (schema.type === "array") return "list of: " + typeOf(schema.items);
+  if (schema.anyOf) return schema.anyOf.map(one => one.title || typeOf(one)).join(" or ");
+  if (schema.type === "array") return "array of " + typeOf(schema.items);
   return schema.enum ? schema.enum.join(", ") : schema.type;
 }
 
@@ -28,9 +28,9 @@ function addTable(parent, rows) {
 
 function addFields(parent, schema) {
   const rows = Object.entries(schema.properties || {}).map(([name, one]) => {
-    const needed = (schema.required || []).includes(name) ? "required" : "";
-    const usual = one.default === undefined ? "" : "left out: " + JSON.stringify(one.default);
-    const facts = [typeOf(one), needed, usual].filter(Boolean).join("; ");
+    const required = (schema.required || []).includes(name) ? "required" : "";
+    const preset = one.default === undefined ? "" : "default: " + JSON.stringify(one.default);
+    const facts = [typeOf(one), required, preset].filter(Boolean).join("; ");
     return [name, one.description ? facts + ". " + one.description : facts];
   });
   if (rows.length) addTable(parent, rows);
@@ -42,16 +42,16 @@ function addFields(parent, schema) {
 }
 
 function addCommand(parent, method, path, example) {
-  const locked = described.components?.securitySchemes && path !== "/health";
+  const needsKey = openapi.components?.securitySchemes && path !== "/health";
   const parts = [`curl ${base}${path}`];
-  if (locked) parts.push("-H 'Authorization: Bearer KEY'");
+  if (needsKey) parts.push("-H 'Authorization: Bearer KEY'");
   if (method === "post") parts.push("-H 'Content-Type: application/json'", `-d '${JSON.stringify(example)}'`);
   add(parent, "pre", parts.join(" \\\n  "));
 }
 
-document.getElementById("title").textContent = `${described.info.title} ${described.info.version}`;
-document.getElementById("about").textContent = described.info.description;
-for (const [path, methods] of Object.entries(described.paths)) {
+document.getElementById("title").textContent = `${openapi.info.title} ${openapi.info.version}`;
+document.getElementById("about").textContent = openapi.info.description;
+for (const [path, methods] of Object.entries(openapi.paths)) {
   for (const [method, one] of Object.entries(methods)) {
     const section = add(document.getElementById("paths"), "section");
     section.id = method + path;
@@ -65,7 +65,7 @@ for (const [path, methods] of Object.entries(described.paths)) {
     const link = add(document.getElementById("contents"), "a", path);
     link.href = "#" + section.id;
     const statuses = add(section, "details");
-    add(statuses, "summary", "Statuses", "quiet");
+    add(statuses, "summary", "Responses", "quiet");
     addTable(statuses, Object.entries(one.responses).map(([status, answer]) => [status, answer.description]));
   }
 }

@@ -1,8 +1,8 @@
 "use strict";
-// Everything that comes from the model or the person becomes text nodes only.
+// Text from the model and the user is inserted as text nodes only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
-const points = data.texts.map((text) => Array.from(text)); // places count code points
+const points = data.texts.map((text) => Array.from(text)); // positions are code points
 const slice = (text, start, end) => points[text].slice(start, end).join("");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -13,20 +13,20 @@ function make(tag, properties = {}, ...children) {
 }
 
 function shown(token) {
-  // Spaces and line breaks of a token are to be seen.
+  // White space made visible.
   return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length)) || "∅";
 }
 
-const part = (number) => (100 * number).toFixed(number < 0.1 ? 1 : 0) + " %";
+const percent = (number) => (100 * number).toFixed(number < 0.1 ? 1 : 0) + " %";
 const color = (name, strength) => `rgba(${getComputedStyle(document.documentElement).getPropertyValue(name)}, ${strength})`;
 const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(3);
 
 function bars(element, rows) {
-  // rows of [what, number as text, length from -1 to 1]
-  element.replaceChildren(...rows.flatMap(([what, number, length]) => {
+  // rows: [name, value as text, length from -1 to 1]
+  element.replaceChildren(...rows.flatMap(([name, value, length]) => {
     const bar = make("i", { className: length < 0 ? "against" : "" });
     bar.style.width = 100 * Math.abs(length) + "%";
-    return [make("span", { title: what }, what), make("span", {}, number), make("span", {}, bar)];
+    return [make("span", { title: name }, name), make("span", {}, value), make("span", {}, bar)];
   }));
 }
 
@@ -40,7 +40,7 @@ function choices(element, names, choose) {
   pick(0);
 }
 
-// A canvas as sharp as the screen: its context draws in CSS pixels.
+// Scales a canvas to the resolution of the screen; its context draws in CSS pixels.
 function prepare(canvas, width, height) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale);
@@ -52,7 +52,7 @@ function prepare(canvas, width, height) {
   return context;
 }
 
-// -- the head of the page
+// Header.
 
 find("model").textContent = data.model;
 find("facts").textContent = data.facts;
@@ -62,24 +62,24 @@ if (data.unread) {
   find("unread").textContent = data.unread;
 }
 
-// -- what the answer rests on
+// Attributions.
 
 const METHODS = {
-  "integrated gradients": "Integrated gradients: what each word adds on the way from a blank text to this one. The shares of all words add up to the difference.",
-  "leaving one out": "Leaving one out: by how much the number falls when the model reads the text without the word. A word of the answer itself is underlined and cannot be left out.",
+  "integrated gradients": "Integrated gradients: the contribution of each word on the path from a blank text to this one. The contributions add up to the difference between the two.",
+  "leaving one out": "Leave one out: how much the value falls if the word is removed. A word of the prediction itself is underlined and cannot be removed.",
 };
 
 function showAttribution(one) {
-  const most = Math.max(1e-9, ...one.words.map((share) => Math.abs(share ?? 0)));
+  const largest = Math.max(1e-9, ...one.words.map((share) => Math.abs(share ?? 0)));
   const paragraphs = points.map((_, number) => {
     const paragraph = make("div");
     let end = 0;
     data.words.forEach((word, i) => {
       if (word.part !== number) return;
       const share = one.words[i];
-      const span = make("span", { title: share === null ? "the answer itself" : signed(share) }, slice(number, word.start, word.end));
+      const span = make("span", { title: share === null ? "part of the prediction" : signed(share) }, slice(number, word.start, word.end));
       if (share === null) span.className = "own";
-      else span.style.background = color(share < 0 ? "--against" : "--accent", 0.65 * Math.abs(share) / most);
+      else span.style.background = color(share < 0 ? "--against" : "--accent", 0.65 * Math.abs(share) / largest);
       paragraph.append(slice(number, end, Math.max(end, word.start)), span);
       end = word.end;
     });
@@ -87,12 +87,12 @@ function showAttribution(one) {
     return paragraph;
   });
   find("words").replaceChildren(...paragraphs);
-  const blank = one.blank === null ? "" : `; of a blank text ${one.blank.toFixed(3)}; the shares miss the difference by ${Math.abs(one.gap).toFixed(4)}`;
-  find("sums").textContent = `${one.output}: ${one.unit} ${one.value.toFixed(3)}${blank}. Blue speaks for it, orange against it.`;
+  const blank = one.blank === null ? "" : `; blank text ${one.blank.toFixed(3)}; error of the sum ${Math.abs(one.gap).toFixed(4)}`;
+  find("sums").textContent = `${one.output}: ${one.unit} ${one.value.toFixed(3)}${blank}. Blue words increase it, orange words decrease it.`;
   const ranked = data.words.map((word, i) => [word, one.words[i]]).filter(([, share]) => share !== null);
   ranked.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   bars(find("strongest"), ranked.slice(0, 8).map(([word, share]) =>
-    [slice(word.part, word.start, word.end), signed(share), share / most]));
+    [slice(word.part, word.start, word.end), signed(share), share / largest]));
   find("method-note").textContent = METHODS[one.method];
 }
 
@@ -104,7 +104,7 @@ function startAttribution() {
   return () => showAttribution(data.attributions[current]);
 }
 
-// -- attention: a layer's bytes are unpacked when they are first needed; a byte is 255 times a weight's square root
+// Attention. The weights of a layer are decompressed at the first use; a byte is 255 times the square root of a weight.
 
 const layers = [];
 
@@ -118,7 +118,7 @@ async function unpack(layer) {
 }
 
 async function roots(layer, head) {
-  // n x n square roots of weights; of all heads the mean weight's.
+  // The n x n square roots of a head's weights; with head -1, of the mean weights of all heads.
   const { heads, units } = data.attention;
   const bytes = await unpack(layer);
   const size = units.length ** 2;
@@ -134,20 +134,20 @@ async function roots(layer, head) {
   return found;
 }
 
-function strongest(values) {
-  // Below the very strongest, of which long texts have few: else all others would be pale.
+function colorScale(values) {
+  // The 99.5th percentile: with the maximum, most weights of a long text would be too pale.
   const sorted = Float32Array.from(values).sort();
   return Math.max(1e-6, sorted[Math.floor(0.995 * (sorted.length - 1))]);
 }
 
 function paint(context, values, count, x, y, width) {
-  // The values as a picture of count x count points, drawn as a square; a small one takes the mean of its points.
-  const most = strongest(values);
+  // Draws count x count values as a square image; scaling down averages them.
+  const scale = colorScale(values);
   const style = getComputedStyle(document.documentElement);
   const [paper, ink] = ["--paper", "--accent"].map((name) => style.getPropertyValue(name).split(",").map(Number));
   const picture = new ImageData(count, count);
   values.forEach((value, i) => {
-    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = paper[c] + (ink[c] - paper[c]) * Math.min(1, value / most);
+    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = paper[c] + (ink[c] - paper[c]) * Math.min(1, value / scale);
     picture.data[4 * i + 3] = 255;
   });
   const whole = make("canvas", { width: count, height: count });
@@ -162,12 +162,12 @@ function startAttention() {
   const count = units.length;
   const state = { layer: data.attention.layers.length - 1, head: -1, token: Math.min(1, count - 1), values: null };
   find("direction").textContent = (causal
-    ? "Every token sees itself and what stands before it: the triangle above the diagonal stays empty."
-    : "Every token sees the whole text.") +
-    (data.attention.tokens_a_unit > 1 ? ` ${data.attention.tokens_a_unit} neighbouring tokens are taken together, to keep the page small.` : "");
+    ? "Each token attends to itself and to earlier tokens; the triangle above the diagonal is empty."
+    : "Each token attends to the whole text.") +
+    (data.attention.tokens_a_unit > 1 ? ` ${data.attention.tokens_a_unit} neighbouring tokens are pooled to limit the size of the page.` : "");
   const option = (text, value) => make("option", { value }, text);
   find("layer").append(...data.attention.layers.map((_, i) => option(String(i + 1), i)));
-  find("head").append(option("all, averaged", -1), ...Array.from({ length: heads }, (_, i) => option(String(i + 1), i)));
+  find("head").append(option("mean of all", -1), ...Array.from({ length: heads }, (_, i) => option(String(i + 1), i)));
 
   const chips = units.map((unit, i) =>
     make("button", { type: "button", className: unit.special ? "special" : "", onclick: () => change({ token: i }) }, shown(unit.text)));
@@ -187,8 +187,8 @@ function startAttention() {
     drawLines();
     drawOverview();
     const one = figures[state.layer * heads + state.head];
-    find("figures").textContent = state.head < 0 ? `Layer ${state.layer + 1}, the mean of its ${heads} heads.`
-      : `Layer ${state.layer + 1}, head ${state.head + 1}: ${part(one.to_itself)} to the token itself, ${part(one.to_previous)} to the one before, ${part(one.to_next)} to the one after, ${part(one.to_special)} to special tokens; ${one.distance.toFixed(1)} tokens away on average, spread over ${one.entropy.toFixed(1)} bits.`;
+    find("figures").textContent = state.head < 0 ? `Layer ${state.layer + 1}, mean of ${heads} heads.`
+      : `Layer ${state.layer + 1}, head ${state.head + 1}: ${percent(one.to_itself)} to the token itself, ${percent(one.to_previous)} to the previous token, ${percent(one.to_next)} to the next token, ${percent(one.to_special)} to special tokens; mean distance ${one.distance.toFixed(1)} tokens, entropy ${one.entropy.toFixed(1)} bits.`;
   }
 
   const weight = (i, j) => state.values[i * count + j] ** 2;
@@ -198,14 +198,14 @@ function startAttention() {
     const most = Math.max(...row);
     chips.forEach((chip, j) => {
       chip.style.background = color("--accent", 0.75 * row[j] / most);
-      chip.title = part(weight(state.token, j));
+      chip.title = percent(weight(state.token, j));
       chip.setAttribute("aria-pressed", j === state.token);
     });
     const best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 3);
-    find("picked").textContent = `“${shown(units[state.token].text)}” looks at ${best.map((j) => `“${shown(units[j].text)}” (${part(weight(state.token, j))})`).join(", ")}. Pick another token:`;
+    find("picked").textContent = `“${shown(units[state.token].text)}” attends to ${best.map((j) => `“${shown(units[j].text)}” (${percent(weight(state.token, j))})`).join(", ")}. Click another token:`;
   }
 
-  // The matrix, with labels where a cell is high enough for a line of text.
+  // The matrix, with labels if the cells are high enough for text.
   const matrix = find("matrix");
   let place = { left: 0, cell: 1 };
   function drawMatrix() {
@@ -240,7 +240,7 @@ function startAttention() {
   }
   matrix.onpointermove = (event) => {
     const at = pointed(event);
-    if (at) find("cell").textContent = `“${shown(units[at[0]].text)}” (${at[0] + 1}) looks at “${shown(units[at[1]].text)}” (${at[1] + 1}): ${part(weight(...at))}`;
+    if (at) find("cell").textContent = `“${shown(units[at[0]].text)}” (${at[0] + 1}) attends to “${shown(units[at[1]].text)}” (${at[1] + 1}): ${percent(weight(...at))}`;
   };
   matrix.onclick = (event) => {
     const at = pointed(event);
@@ -248,7 +248,7 @@ function startAttention() {
     matrix.onpointermove(event);
   };
 
-  // Lines: only the rows that can be seen are drawn.
+  // Lines. Only visible rows are drawn.
   const box = find("lines"), drawn = box.querySelector("canvas"), height = 22;
   let only = null;
   box.firstElementChild.style.height = count * height + "px";
@@ -260,7 +260,7 @@ function startAttention() {
     context.strokeStyle = color("--accent", 1);
     for (let i = only ?? first; i < (only === null ? last : only + 1); i++) {
       const most = Math.max(...state.values.subarray(i * count, (i + 1) * count)) ** 2;
-      // Of all tokens' lines those that end in sight; of one token's all.
+      // Lines of all tokens: only those to visible rows. Lines of one token: all.
       for (let j = only === null ? first : 0; j < (only === null ? last : count); j++) {
         const value = weight(i, j);
         if (value < 0.15 * most) continue;
@@ -293,7 +293,7 @@ function startAttention() {
     else change({ token: only });
   };
 
-  // All heads at a glance: each is drawn small once, and again when the colours change.
+  // Overview of all heads: drawn once, and again when the colors change.
   const overview = find("overview"), gap = 3;
   let side = 0, scheme = null, small = null;
   function drawOverview() {
@@ -347,20 +347,20 @@ function startAttention() {
   return () => state.values && draw();
 }
 
-// -- what each layer would have said
+// Predictions of each layer.
 
 function startLens() {
-  const { vocabulary, layers: says } = data.lens;
+  const { vocabulary, layers: predictions } = data.lens;
   find("lens-note").textContent = data.attention.causal
-    ? "Under each token, what the model would have taken for the next one if it had stopped after that layer. The surer, the more colour; pick a cell."
-    : "Under each token, what the model would have put in its place if it had stopped after that layer. The surer, the more colour; pick a cell.";
+    ? "Below each token, the next token that the model would predict after that layer (logit lens). More color means a higher probability. Click a cell to list its candidates."
+    : "Below each token, the token that the model would predict in its place after that layer (logit lens). More color means a higher probability. Click a cell to list its candidates.";
   const name = (layer) => (layer === 0 ? "embeddings" : `layer ${layer}`);
   const cells = [];
   let chosen = null;
   const head = make("tr", {}, make("th"), ...data.tokens.map((token) => make("th", {}, shown(token))));
-  const rows = says.map((row, layer) => make("tr", {}, make("th", {}, name(layer)), ...row.map((candidates, i) => {
+  const rows = predictions.map((row, layer) => make("tr", {}, make("th", {}, name(layer)), ...row.map((candidates, i) => {
     const [token, probability] = candidates[0];
-    const cell = make("td", { title: part(probability) }, shown(vocabulary[token]));
+    const cell = make("td", { title: percent(probability) }, shown(vocabulary[token]));
     cell.onclick = () => choose(cell, layer, i);
     cells.push([cell, probability]);
     return cell;
@@ -369,14 +369,14 @@ function startLens() {
   function choose(cell, layer, i) {
     chosen?.classList.remove("chosen");
     (chosen = cell).classList.add("chosen");
-    bars(find("candidates"), says[layer][i].map(([token, probability]) => [shown(vocabulary[token]), probability.toFixed(3), probability]));
+    bars(find("candidates"), predictions[layer][i].map(([token, probability]) => [shown(vocabulary[token]), probability.toFixed(3), probability]));
   }
   const draw = () => cells.forEach(([cell, probability]) => (cell.style.background = color("--accent", 0.08 + 0.6 * probability)));
   draw();
   return draw;
 }
 
-// -- what comes next
+// Next tokens.
 
 function startNext() {
   const spans = [];
@@ -393,7 +393,7 @@ function startNext() {
   return draw;
 }
 
-// -- parameters and memory
+// Parameters and memory.
 
 function table(heads, rows) {
   const cell = (value) => make("td", typeof value === "number" ? { className: "number" } : {}, typeof value === "number" ? value.toLocaleString("en") : value);
@@ -404,13 +404,13 @@ function table(heads, rows) {
 
 function startParameters() {
   const { total, matrices, memory } = data.parameters;
-  find("memory").append(table(["memory", "MB", "how it is counted"], memory.map(([what, bytes, how]) => [what, Math.round(bytes / 1e6), how])));
-  find("total").textContent = `${total.toLocaleString("en")} parameters, matrix by matrix`;
-  find("matrices").append(table(["matrix", "shape", "times", "each", "parameters"],
+  find("memory").append(table(["Memory for", "MB", "Calculation"], memory.map(([name, bytes, calculation]) => [name, Math.round(bytes / 1e6), calculation])));
+  find("total").textContent = `${total.toLocaleString("en")} parameters by matrix`;
+  find("matrices").append(table(["Matrix", "Shape", "Count", "Parameters each", "Parameters"],
     [...matrices.map(([name, shape, times]) => {
       const each = shape.reduce((product, size) => product * size, 1);
       return [name, shape.map((size) => size.toLocaleString("en")).join(" × "), times, each, times * each];
-    }), ["total", "", "", "", total]]));
+    }), ["Total", "", "", "", total]]));
 }
 
 const redraw = [];
@@ -426,7 +426,7 @@ for (const [id, there, start] of [
   section.hidden = false;
   const link = make("a", { href: "#" + id }, section.dataset.title);
   link.addEventListener("click", (event) => {
-    event.preventDefault(); // in a frame of another page the address would be that page's
+    event.preventDefault(); // in a frame, the link would open the address of the outer page
     section.scrollIntoView();
   });
   find("contents").append(link);

@@ -15,8 +15,7 @@ from ....core.errors import HeadwayError
 from ....tasks import TASKS
 from ....tasks.inspection import outputs_of
 from ....tasks.samples import sample_texts
-from ...commands.inspect import describe, look
-from ...commands.inspect_page import render_page
+from ...commands.inspect_page import describe, inspect_texts, render_page
 from ..drawing import CHOICE_CLICK_JS, draw_facts, draw_frame, hint
 from ..events import bind, current_tab, refresh_models
 from ..tab_context import TabContext
@@ -106,7 +105,7 @@ def inspect(
     if opened.task is not None:
         outputs = [one.name for one in outputs_of(opened, opened.read(**given))][:MAX_OUTPUTS]
     chosen = explain if explain in outputs else None
-    page = render_page(look(opened, given, chosen))
+    page = render_page(inspect_texts(opened, given, chosen))
     choices = gr.Dropdown(choices=[PREDICTION, *outputs], value=chosen or PREDICTION, visible=bool(outputs))
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         path = Path(folder) / f"{Path(name).name}-inside.html"

@@ -110,7 +110,7 @@ class FormValues:
             read_options(_options_of_task(task), options),
         )
 
-    def create_task(self) -> "Task[Any, Any]":
+    def create_task(self) -> "Task":
         """The task with its options."""
         return TASKS[self.task].from_json(self.options)
 
