@@ -6,7 +6,7 @@ from typing import Any
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
-from ..data.rows import Table
+from ..data.rows import table_of_texts
 from .task import Task
 
 
@@ -33,7 +33,7 @@ def read_inputs(task: Task[Any, Any], inputs: Sequence[Any]) -> list[Example]:
     """
     names = tuple(field.name for field in task.fields)
     rows = [_input_row(task, position, one) for position, one in enumerate(inputs)]
-    table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
+    table = table_of_texts(names, rows)
     return task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
 
 

@@ -22,7 +22,7 @@ from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.examples import Example
 from ..data.read import read_table
-from ..data.rows import RowStream, Table
+from ..data.rows import RowStream
 from .evaluation import evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
 from .inputs import is_single, read_inputs
@@ -266,7 +266,7 @@ class TaskModel:
         rows = iter(stream)
         while part := list(islice(rows, at_once)):
             places, values = [place for place, _ in part], [row for _, row in part]
-            table = Table(stream.source, stream.kind, stream.columns, stream.header, values, places)
+            table = stream.table(values, places)
             predictions = self._predict(self.task.examples(table, columns, labelled=False))
             yield from zip(values, predictions, strict=True)
 

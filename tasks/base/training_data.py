@@ -13,7 +13,7 @@ from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
-from ..data.read import fingerprint, read_table
+from ..data.read import read_table
 from ..data.report import DataReport, check_corpus, check_examples
 from ..data.rows import Table
 from ..data.split import split_rows
@@ -67,7 +67,7 @@ class LabelledData:
             "source": _file_name(self.table.source),
             "examples": len(self.examples),
             "rows": len(self.table),  # more than the examples if a part of them is held out
-            "fingerprint": fingerprint(self.table),
+            "fingerprint": self.table.fingerprint(),
         }
 
 

@@ -22,7 +22,7 @@ from .columns import infer_columns
 from .examples import Field
 from .features import Features
 from .read import stream_rows
-from .reading.lines import find_file, read_lines, refuse_binary
+from .reading.text_files import read_lines, require_file, require_text, uncompressed_suffix
 
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
 PLAIN_ENDINGS = ("", ".txt", ".text", ".md")
@@ -143,16 +143,12 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, he
 
 
 def _is_plain(path: Path) -> bool:
-    endings = [ending.lower() for ending in path.suffixes]
-    if endings and endings[-1] in (".gz", ".xz"):
-        endings.pop()
-    ending = endings[-1] if endings else ""
-    return not str(path).startswith("hub:") and not path.is_dir() and ending in PLAIN_ENDINGS
+    return not str(path).startswith("hub:") and not path.is_dir() and uncompressed_suffix(path) in PLAIN_ENDINGS
 
 
 def _open_plain(path: Path, documents: str) -> Documents:
-    find_file(path)
-    refuse_binary(path)
+    require_file(path)
+    require_text(path)
     reads = {
         "file": (_whole_file, "the file is one document"),
         "paragraphs": (_paragraphs, "a document ends at an empty line"),

@@ -1,38 +1,54 @@
-"""Rows as every reader gives them: a stream, or a table in memory."""
+"""Rows from any source, as a stream or as a table in memory."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .places import format_place
 
-CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough for any memory
+CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough to fit in memory
 
-Rows = Iterator[tuple[int, dict[str, Any]]]
+Rows = Iterator[tuple[int, dict[str, Any]]]  # (place, row): the 1-based line or record number, cells by column name
 
 
 @dataclass(frozen=True)
 class RowStream:
-    """Rows that are read while they are asked for, from the beginning each time they are iterated over."""
+    """Rows that are read on demand. Each iteration starts from the first row.
+
+    Args:
+        source: Name of the source in messages: a path, "hub:NAME:SPLIT" or "the rows given".
+        kind: Name of the format, such as "CSV".
+        columns: Column names, in the order of the source.
+        header: Whether the source names its columns.
+        read: Opens the source and yields (place, row).
+        unit: What a place counts: "line", "record" or "row".
+    """
 
     source: str
     kind: str
     columns: tuple[str, ...]
     header: bool
     read: Callable[[], Rows]
+    unit: str = "line"
 
     def __iter__(self) -> Rows:
-        """Yields (place, row): the 1-based line or record number and the row's cells by column name."""
+        """Yields (place, row)."""
         return self.read()
 
     def where(self, place: int) -> str:
-        """Names the place of a row for messages: "train.tsv, line 12"."""
-        return format_place(self.source, self.kind, place)
+        """The location of a row for messages: "train.tsv, line 12"."""
+        return format_place(self.source, self.unit, place)
+
+    def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
+        """A table of some rows of the stream."""
+        return Table(self.source, self.kind, self.columns, self.header, rows, places, self.unit)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows held in memory, each with its place in the source."""
+    """Rows held in memory; `places` has the place of each in the source. The other fields are those of `RowStream`."""
 
     source: str
     kind: str
@@ -40,14 +56,27 @@ class Table:
     header: bool
     rows: list[dict[str, Any]]
     places: list[int]
+    unit: str = "line"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Rows:
-        """Yields (place, row), as a RowStream does."""
+        """Yields (place, row), as a `RowStream` does."""
         return zip(self.places, self.rows, strict=True)
 
     def where(self, row: int) -> str:
-        """Names the place of a row, counted from 0, for messages: "train.tsv, line 12"."""
-        return format_place(self.source, self.kind, self.places[row])
+        """The location of the row at a 0-based position for messages: "train.tsv, line 12"."""
+        return format_place(self.source, self.unit, self.places[row])
+
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the columns and cells; the format and the path do not matter."""
+        digest = hashlib.sha256(json.dumps(self.columns).encode())
+        for row in self.rows:
+            digest.update(b"\n" + json.dumps([row[name] for name in self.columns], default=str).encode())
+        return digest.hexdigest()[:16]
+
+
+def table_of_texts(columns: Sequence[str], rows: list[dict[str, Any]]) -> Table:
+    """A table of texts that the caller passed as Python objects."""
+    return Table("the texts given", "rows", tuple(columns), True, rows, list(range(1, len(rows) + 1)), "row")

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ...core.atomic_files import atomic_file, new_path
 from ...core.errors import HeadwayError
-from .reading.json_files import LINES_ENDINGS
+from .reading.json_files import JSON_LINES_SUFFIXES
 
 
 def with_prediction(row: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class RowWriter:
         self.written = 0
         self._header: tuple[str, ...] | None = None
         self._ending = self.path.suffix.lower()
-        if self._ending not in (*LINES_ENDINGS, ".csv", ".tsv"):
+        if self._ending not in (*JSON_LINES_SUFFIXES, ".csv", ".tsv"):
             raise HeadwayError(f"{self.path}: rows are written as .jsonl, .csv or .tsv. Let the name end in one.")
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class RowWriter:
         """Adds one row: its own columns, then the prediction's."""
         whole = with_prediction({**dict.fromkeys(self.columns), **row}, prediction or {})
         self.written += 1
-        if self._ending in LINES_ENDINGS:
+        if self._ending in JSON_LINES_SUFFIXES:
             self._file.write(json.dumps(whole, ensure_ascii=False, default=str) + "\n")
             return
         if self._header is None:

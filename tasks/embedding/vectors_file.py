@@ -17,10 +17,10 @@ import numpy as np
 
 from ...core.atomic_files import atomic_file, new_path, user_path
 from ...core.errors import HeadwayError
-from ..data.reading.json_files import LINES_ENDINGS
+from ..data.reading.json_files import JSON_LINES_SUFFIXES
 from ..data.write import with_prediction
 
-ENDINGS = (".npy", ".parquet", *LINES_ENDINGS)
+ENDINGS = (".npy", ".parquet", *JSON_LINES_SUFFIXES)
 COLUMN = "vector"
 
 

@@ -35,7 +35,7 @@ from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.features import Features
-from ..data.rows import Table
+from ..data.rows import table_of_texts
 
 PLAIN_FIELDS = (Field("text", "Text"), Field("pair", "Second text", required=False))  # if there is no task
 
@@ -126,7 +126,7 @@ class Inspected:
         """As the task makes a sequence of it."""
         assert self.model is not None
         names = tuple(field.name for field in task.fields)
-        table = Table("the texts given", "rows", names, True, [dict(given)], [1])
+        table = table_of_texts(names, [dict(given)])
         (example,) = task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
         (features,) = replace(task, long_texts="cut").encode([example], self.tokenizer, self.model.limit)
         if split := task.split_words(example):

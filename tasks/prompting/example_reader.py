@@ -11,7 +11,7 @@ from ..data.column_names import LABEL_COLUMNS
 from ..data.columns import ColumnMapping, infer_columns
 from ..data.examples import Field
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, infer_problem_type, map_valid, raw_label
-from ..data.rows import RowStream, Table
+from ..data.rows import RowStream, Table, table_of_texts
 
 ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_COLUMNS)
 
@@ -115,7 +115,7 @@ class ExampleReader:
                 expected = "pairs: tuples of two texts" if self.paired else "single texts"
                 raise HeadwayError(f"input {number}: the prompt reads {expected}. Correct the input.")
             rows.append(dict(row))
-        table = Table("the texts given", "rows", names, True, rows, list(range(1, len(rows) + 1)))
+        table = table_of_texts(names, rows)
         return self.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
 
     def _task(self) -> TextClassification:

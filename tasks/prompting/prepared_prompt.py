@@ -17,7 +17,7 @@ from ..base.predictions import Prediction
 from ..classification.predictions import TextExample
 from ..data.columns import ColumnMapping
 from ..data.labels import MULTI_LABEL
-from ..data.rows import CHUNK_ROWS, RowStream, Table
+from ..data.rows import CHUNK_ROWS, RowStream
 from .calibration import BATCH, CONTEXTUAL
 from .example_reader import ExampleReader
 from .predictions import WrittenAnswer, multi_label_predictions, single_label_predictions
@@ -80,7 +80,7 @@ class PreparedPrompt:
         """
         for chunk in _chunks(stream):
             places, rows = [place for place, _ in chunk], [row for _, row in chunk]
-            table = Table(stream.source, stream.kind, stream.columns, stream.header, rows, places)
+            table = stream.table(rows, places)
             yield from zip(rows, self.predict(self.reader.examples(table, columns, labelled=False)), strict=True)
 
     def label_probabilities(self, texts: Sequence[TextExample], seed: int) -> LabelProbabilities:

@@ -147,7 +147,7 @@ def test_a_gated_data_set_needs_a_token(hub):
 
 def test_a_data_set_that_is_a_program_is_not_run(hub):
     hub.publish(NAME, SPLITS | {"reviews.py": b"raise SystemExit"}, kind="datasets")
-    refused(f"hub:{NAME}", "reviews.py", "a program, which is not run", "choose a copy of it in Parquet")
+    refused(f"hub:{NAME}", "reviews.py", "a Python script, which Headway does not run", "choose a copy in Parquet")
 
 
 def test_a_repository_without_data_is_refused(hub):

@@ -99,9 +99,9 @@ def _stdin_file(stack: ExitStack) -> Path:
 
 
 def _lines_of(path: Path) -> Callable[[], Iterable[str]]:
-    from ...tasks.data.reading.lines import read_lines, refuse_binary
+    from ...tasks.data.reading.text_files import read_lines, require_text
 
-    refuse_binary(path)
+    require_text(path)
     return lambda: (text for line in read_lines(path) if (text := line.rstrip("\r\n")).strip())
 
 
@@ -136,7 +136,7 @@ def _rows_of_texts(
         for number, text in enumerate(texts(), start=1):
             yield number, {first.name: text, **others}
 
-    return RowStream("the given texts", "rows", (first.name, *others), True, read)
+    return RowStream("the given texts", "rows", (first.name, *others), True, read, "row")
 
 
 def predict_command() -> Callable[..., None]:

@@ -132,7 +132,7 @@ def _check_modes(texts: Sequence[str], data: str | None, output: Path | None, ev
 def _rows(model: "PromptModel", texts: Sequence[str], data: str | None, header: bool | None) -> "RowStream":
     """The rows of the file, or the texts as rows."""
     from ...tasks.data.read import stream_rows
-    from ...tasks.data.rows import Table
+    from ...tasks.data.rows import table_of_texts
 
     if data is not None:
         return stream_rows(data, header=header)
@@ -141,8 +141,7 @@ def _rows(model: "PromptModel", texts: Sequence[str], data: str | None, header: 
         raise HeadwayError(f"The template needs pairs of texts, but {len(texts)} texts are given: give two per pair.")
     starts = range(0, len(texts), len(names))
     rows = [dict(zip(names, texts[start : start + len(names)], strict=True)) for start in starts]
-    places = list(range(1, len(rows) + 1))
-    return stream_rows(Table("the texts given", "rows", tuple(names), True, rows, places))
+    return stream_rows(table_of_texts(names, rows))
 
 
 def _show_prompt(console: "Console", prepared: "PreparedPrompt", stream: "RowStream", chosen: dict[str, Any]) -> None:

@@ -1,0 +1,54 @@
+"""What a file format provides: how to recognize a file, and how to read its rows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..rows import RowStream
+from .text_files import Sample, read_lines, read_sample, require_text, uncompressed_suffix
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file or folder to read rows from.
+
+    Args:
+        path: The file or folder.
+        header: Whether the first row of a table names the columns. Default: inferred from the rows.
+    """
+
+    path: Path
+    header: bool | None = None
+
+    @cached_property
+    def suffix(self) -> str:
+        """The suffix of the name in lower case, without .gz or .xz."""
+        return uncompressed_suffix(self.path)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The first lines of a text file.
+
+        Raises:
+            HeadwayError: The file is binary or empty.
+        """
+        require_text(self.path)
+        return read_sample(self.path)
+
+    def lines(self) -> Iterator[str]:
+        """All lines of a text file, each with its line break."""
+        return read_lines(self.path)
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of files or folders.
+
+    Args:
+        matches: Whether a file has this format, judged by its suffix or its sample.
+        open: Opens a file of this format as a stream of rows.
+    """
+
+    matches: Callable[[SourceFile], bool]
+    open: Callable[[SourceFile], RowStream]

@@ -1,0 +1,36 @@
+"""The list of all file formats. A new format is a file of its own and an entry here."""
+
+from pathlib import Path
+
+from ..rows import RowStream
+from .conll import CONLL
+from .csv_files import CSV, TSV
+from .file_format import SourceFile
+from .hf_datasets import SAVED_DATA_SET
+from .json_files import JSON
+from .labelled_lines import LABELLED_LINES
+from .parquet import PARQUET
+from .plain_lines import PLAIN_LINES
+from .text_files import require_file
+
+# The first format that matches is used. The last one matches every text file.
+FILE_FORMATS = (PARQUET, CSV, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
+FOLDER_FORMATS = (SAVED_DATA_SET,)
+
+
+def open_path(path: Path, header: bool | None = None) -> RowStream:
+    """Opens a file or folder as a stream of rows.
+
+    Args:
+        path: The file or folder.
+        header: Whether the first row of a table names the columns. Default: inferred from the rows.
+
+    Raises:
+        HeadwayError: There is no such file, or its format is not supported.
+    """
+    file = SourceFile(path, header)
+    found = next((one for one in FOLDER_FORMATS if one.matches(file)), None) if path.is_dir() else None
+    if found is None:
+        require_file(path)
+        found = next(one for one in FILE_FORMATS if one.matches(file))
+    return found.open(file)

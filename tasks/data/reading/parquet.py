@@ -1,0 +1,49 @@
+"""Parquet files, read a thousand rows at a time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ....core.errors import HeadwayError
+from ..rows import Rows, RowStream
+from .file_format import FileFormat, SourceFile
+from .hf_datasets import named_row
+
+BATCH_ROWS = 1000
+
+
+def _open(file: SourceFile) -> RowStream:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    path = file.path
+
+    def corrupt(error: Exception) -> HeadwayError:
+        return HeadwayError(f"{path}: not a complete Parquet file ({error}). Write it again.")
+
+    try:
+        with pq.ParquetFile(path) as parquet:
+            schema, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise corrupt(error) from error
+    if not num_rows:
+        raise HeadwayError(f"{path}: the file is empty: it has no records. Give a file with at least one.")
+    # Only `datasets` writes class names into the schema.
+    has_class_names = b"huggingface" in (schema.metadata or {})
+    features: Mapping[str, Any] = Features.from_arrow_schema(schema) if has_class_names else {}
+
+    def read() -> Rows:
+        place = 0
+        try:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+                    for row in batch.to_pylist():
+                        place += 1
+                        yield place, named_row(row, features)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise corrupt(error) from error
+
+    return RowStream(str(path), "Parquet", tuple(schema.names), True, read, "record")
+
+
+PARQUET = FileFormat(lambda file: file.suffix == ".parquet", _open)

@@ -1,0 +1,109 @@
+"""Rows from Python objects: a list of dicts, a dict of lists, a pandas DataFrame.
+
+pandas is imported by the caller, if at all.
+"""
+
+import datetime
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from ....core.errors import HeadwayError
+from ..places import format_place, shorten
+from ..rows import Rows, RowStream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOURCE = "the rows given"
+
+
+def open_object(source: Any) -> RowStream:
+    """Opens a list of dicts, a dict of lists or a DataFrame as a stream of rows.
+
+    Raises:
+        HeadwayError: It is another object, is empty, or its rows or columns do not match.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        return _open_frame(source)
+    if isinstance(source, Mapping) and source and all(_is_column(values) for values in source.values()):
+        return _open_rows(rows_from_columns(SOURCE, source))
+    if isinstance(source, Sequence):
+        return _open_rows(source)
+    raise HeadwayError(
+        f"{SOURCE}: {type(source).__name__} is not a table. "
+        "Give a file name, a list of dicts, a dict of lists, a DataFrame or one split of a data set."
+    )
+
+
+def plain_value(value: Any) -> Any:
+    """Converts a cell to plain Python: NumPy values to numbers and lists, dates to ISO 8601, NaN and NaT to None."""
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain_value(value.tolist())
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, float | Decimal):
+        number = float(value)
+        return None if number != number else number
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value
+
+
+def rows_from_columns(source: str, columns: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """Turns one list per column into one dict per row.
+
+    Raises:
+        HeadwayError: The lists have different lengths.
+    """
+    lengths = {str(name): len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise HeadwayError(
+            f"{source}: the columns have different lengths ({shorten(listed, 120)}). Fill the shorter ones."
+        )
+    return [dict(zip(lengths, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _is_column(values: Any) -> bool:
+    return hasattr(values, "tolist") or (isinstance(values, Sequence) and not isinstance(values, str))
+
+
+def _open_rows(rows: Sequence[Any]) -> RowStream:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise HeadwayError(
+                f"{format_place(SOURCE, 'row', number)}: {type(row).__name__} where a dict is expected. "
+                'Write {"text": "...", "label": "..."}.'
+            )
+    if not rows:
+        raise HeadwayError(f"{SOURCE}: the list is empty. Give at least one row.")
+    columns = tuple(dict.fromkeys(str(name) for row in rows for name in row))
+
+    def read() -> Rows:
+        for number, row in enumerate(rows, start=1):
+            yield number, dict.fromkeys(columns) | plain_value(row)
+
+    return RowStream(SOURCE, "rows", columns, True, read, "row")
+
+
+def _open_frame(frame: "pd.DataFrame") -> RowStream:
+    columns = tuple(str(name) for name in frame.columns)
+    repeated = [name for name, times in Counter(columns).items() if times > 1]
+    if repeated:
+        raise HeadwayError(f'{SOURCE}: the DataFrame has the column "{repeated[0]}" twice. Rename one of them.')
+
+    def read() -> Rows:
+        for number, cells in enumerate(frame.itertuples(index=False, name=None), start=1):
+            yield number, {name: plain_value(cell) for name, cell in zip(columns, cells, strict=True)}
+
+    return RowStream(SOURCE, "rows", columns, True, read, "row")

@@ -1,0 +1,196 @@
+"""CSV and TSV files: delimiters, quotes, headers, and the errors of malformed rows."""
+
+import csv
+import io
+
+import pytest
+from data_files import anything, message, reading, relaxed, write
+from headway.tasks.data.read import read_table, stream_rows
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+
+@relaxed
+@given(rows=st.lists(st.tuples(anything, anything, anything), min_size=1, max_size=8), bom=st.booleans())
+def test_a_csv_written_by_python_is_read_back_unchanged(tmp_path, rows, bom):
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([("text", "label", "note"), *rows])
+    path = write(tmp_path, "a.csv", buffer.getvalue().encode("utf-8-sig" if bom else "utf-8"))
+    table = read_table(path)
+    assert table.columns == ("text", "label", "note")
+    assert [tuple(row.values()) for row in table.rows] == rows
+
+
+@relaxed
+@given(
+    rows=st.lists(
+        st.lists(anything.map(lambda s: s.translate(dict.fromkeys(map(ord, "\t\r\n")))), min_size=2, max_size=2)
+    ),
+    crlf=st.booleans(),
+)
+@example(rows=[['"', 'a"b'], ["", ""], [" x ", "\u2028"]], crlf=True)
+def test_a_tsv_is_read_back_unchanged_with_its_quotes(tmp_path, rows, crlf):
+    assume(rows)
+    lines = ["\t".join(row) + ("\r\n" if crlf else "\n") for row in [["text", "label"], *rows]]
+    table = read_table(write(tmp_path, "a.tsv", "".join(lines)))
+    assert [list(row.values()) for row in table.rows] == rows
+    assert table.places == list(range(2, len(rows) + 2))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_of_a_csv_is_inferred_from_its_rows(tmp_path, delimiter):
+    rows = [("text", "label", "n"), ("well, well; so it is", "a", "1"), ("plain", "b", "2"), ("x", "", "3")]
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter).writerows(rows)
+    table = read_table(write(tmp_path, "a.csv", buffer.getvalue()))
+    assert table.columns == rows[0]
+    assert [tuple(row.values()) for row in table.rows] == rows[1:]
+
+
+def test_commas_inside_texts_are_not_taken_for_the_delimiter(tmp_path):
+    table = read_table(write(tmp_path, "a.csv", "Hello, world;1\nBye, all;0\n"))
+    assert [tuple(row.values()) for row in table.rows] == [("Hello, world", "1"), ("Bye, all", "0")]
+
+
+def test_a_csv_with_one_column_is_not_split(tmp_path):
+    table = read_table(write(tmp_path, "a.csv", 'text\ngood\n"well, yes"\nI came; I saw\n'))
+    assert [row["text"] for row in table.rows] == ["good", "well, yes", "I came; I saw"]
+
+
+def test_the_place_of_a_multiline_record_is_its_first_line(tmp_path):
+    table = read_table(write(tmp_path, "a.csv", 'text,label\r\n"one\r\ntwo ""2""\n\nthree",a\r\n\r\nfour,b\r\n'))
+    assert [row["text"] for row in table.rows] == ['one\r\ntwo "2"\n\nthree', "four"]
+    assert table.places == [2, 7]
+    assert table.where(1) == f"{tmp_path / 'a.csv'}, line 7"
+
+
+def test_blank_lines_of_a_table_are_skipped(tmp_path):
+    for name, sign in (("a.csv", ","), ("a.tsv", "\t")):
+        table = read_table(write(tmp_path, name, f"\ntext{sign}label\n\na{sign}1\n   \nb{sign}0\n\n"))
+        assert [row["text"] for row in table.rows] == ["a", "b"]
+        assert table.places == [4, 6]
+
+
+def test_a_single_cr_ends_a_line_of_a_csv(tmp_path):
+    table = read_table(write(tmp_path, "a.csv", "text,label\rone,1\rtwo,0\r"))
+    assert [row["text"] for row in table.rows] == ["one", "two"]
+    assert table.places == [2, 3]
+
+
+def test_quotes_are_ordinary_characters_in_a_tsv(tmp_path):
+    table = read_table(write(tmp_path, "a.tsv", 'text\tlabel\n"half a quote\t1\nsaid "yes"\t0\n"all"\t1\n'))
+    assert [row["text"] for row in table.rows] == ['"half a quote', 'said "yes"', '"all"']
+
+
+def test_a_field_longer_than_the_limit_of_the_csv_module_is_read(tmp_path):
+    long = "word " * 60_000
+    for row in (f"{long},1\n", f'"{long}",1\n'):
+        table = read_table(write(tmp_path, "a.csv", f"text,label\nshort,0\n{row}"))
+        assert table.rows[1] == {"text": long, "label": "1"}
+
+
+def test_a_first_record_longer_than_the_sample_is_read(tmp_path):
+    long = "word " * 300_000
+    table = read_table(write(tmp_path, "a.csv", f'"{long}\n{long}",1\nshort,0\n'))
+    assert [len(row["0"]) for row in table.rows] == [2 * len(long) + 1, 5]
+    assert table.places == [1, 3]
+
+
+def test_rows_beyond_the_sample_are_read_and_checked(tmp_path):
+    lines = ["text,label", *(f'"row\n{number}",{number % 2}' for number in range(3000))]
+    path = write(tmp_path, "a.csv", "\n".join(lines))
+    table = read_table(path)
+    assert len(table) == 3000
+    assert table.places[-1] == 2 + 2 * 2999
+    path.write_text("\n".join([*lines, "a,b,c"]))
+    message(reading(path), f"{path}, line 6002", "3 fields")
+    assert len(read_table(path, limit=10)) == 10
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        (["text,label", "good,1"], True),
+        (["Label,Sentence 1", "1,good"], True),
+        ([",text,label", "0,good,1", "1,bad,0"], True),
+        (["id,tweet_body,stance", *(f"{n},some words {n},{'ab'[n % 2]}" for n in range(6))], True),
+        (["utterance_raw,n_stars", "it is good,4", "it is bad,1"], True),
+        (["0,1", "good film,pos", "bad film,neg"], True),
+        (["good film,1", "bad film,0"], False),
+        (["good film,pos", "bad film,neg"], False),
+        (["good,pos", "bad,neg", "better,pos", "worse,neg", "best,pos"], False),
+        (["What is it?,question", "It is.,statement", "Is it?,question"], False),
+        (["4,27", "title,3", "name,2"], False),
+        (["review,", "fine,3"], True),
+        (["It was good.,", "fine,3", "bad,2"], False),
+        (["Go.,Va !", "Hi.,Salut !", "Run!,Cours !"], False),
+    ],
+)
+def test_a_header_is_distinguished_from_data(tmp_path, rows, header):
+    table = read_table(write(tmp_path, "a.csv", "\n".join(rows)))
+    assert table.header is header
+    assert len(table) == len(rows) - header
+    if not header:
+        assert table.columns == tuple(str(number) for number in range(rows[0].count(",") + 1))
+
+
+def test_the_header_argument_overrides_the_inference(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label\ngood,1\n")
+    assert read_table(path, header=False).rows[0] == {"0": "text", "1": "label"}
+    path = write(tmp_path, "b.csv", "good,pos\nbad,neg\n")
+    assert read_table(path, header=True).rows == [{"good": "bad", "pos": "neg"}]
+
+
+def test_an_unnamed_column_is_named_by_its_number(tmp_path):
+    assert read_table(write(tmp_path, "a.csv", " text ,label,\na,b,c\n")).columns == ("text", "label", "2")
+
+
+def test_a_table_with_only_a_header_is_an_error(tmp_path):
+    for name, content in (("a.csv", "text,label\n"), ("a.tsv", "text\tlabel\n\n")):
+        path = write(tmp_path, name, content)
+        message(reading(path), path, "line 1", "only a header (text, label)", "Add rows")
+        message(lambda path=path: stream_rows(path), "only a header")
+    path = write(tmp_path, "b.csv", "x,y\n")
+    message(reading(path, header=True), "only a header")
+    for content in ("[]", '{"data": []}', '{"a": []}'):
+        message(reading(write(tmp_path, "a.json", content)), "a.json", "empty")
+
+
+def test_a_repeated_name_in_the_header_is_an_error(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label,text\na,b,c\n")
+    message(reading(path), f"{path}, line 1", '"text" twice (columns 0 and 2', "Rename")
+
+
+# Malformed rows
+
+
+def test_the_error_of_a_row_with_too_many_fields_names_the_likely_cause(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label\ngood,1\nwell, well,0\n")
+    message(
+        reading(path), f"{path}, line 3", "3 fields where 2", "(text, label)", "well, well,0", "comma inside a text"
+    )
+    path = write(tmp_path, "a.tsv", "text\tlabel\ngood\t1\nso\tso\t0\n")
+    message(reading(path), f"{path}, line 3", "3 fields where 2", "a TAB inside a text")
+    path = write(tmp_path, "b.tsv", "so\tso\t0\n" + "good film\t1\n" * 5)
+    message(reading(path), f"{path}, line 1", "3 fields where 2")
+
+
+def test_the_error_of_a_row_with_too_few_fields_names_the_likely_cause(tmp_path):
+    path = write(tmp_path, "a.csv", "text,label\ngood\nfilm,1\n")
+    message(reading(path), f"{path}, line 2", "1 field where 2", "line break inside a text")
+    path = write(tmp_path, "a.tsv", "text\tlabel\ngood\nfilm\t1\n")
+    message(reading(path), f"{path}, line 2", "1 field where 2", "line break", "missing TAB")
+
+
+def test_the_error_of_an_unclosed_quote_names_the_line_where_it_opens(tmp_path):
+    path = write(tmp_path, "a.csv", 'text,label\nfine,1\n"open,0\nmore,1\nmore,0\n')
+    message(reading(path), f"{path}, line 3", "never closed", "line 5", "Close it")
+    path = write(tmp_path, "a.csv", 'text,label\n"open,0\nmore,1\n"fine",0\n')
+    message(reading(path), f"{path}, line 2", "not closed before line 4", ".tsv")
+    path = write(tmp_path, "a.csv", 'text,label\n"Hello" he said,0\n')
+    message(reading(path), f"{path}, line 2", "follows the closing quote", "twice")
+    path = write(tmp_path, "b.csv", "text,label\n" + "fine,1\n" * 3000 + '"open,0\n')
+    message(reading(path), f"{path}, line 3002", "never closed")
