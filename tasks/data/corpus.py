@@ -122,7 +122,7 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, he
     if isinstance(data, str | Path) and _is_plain(path := user_path(data)):
         return _open_plain(path, task.documents)
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
-        return Documents("the texts given", (), lambda: (Piece(text, True) for text in data if text.strip()))
+        return Documents("the given texts", (), lambda: (Piece(text, True) for text in data if text.strip()))
     stream = stream_rows(data, header=header)
     columns = infer_columns(stream, task.inputs, chosen=chosen, need_label=False)
     name = columns.texts["text"]

@@ -18,7 +18,7 @@ class RowStream:
     """Rows that are read on demand. Each iteration starts from the first row.
 
     Args:
-        source: Name of the source in messages: a path, "hub:NAME:SPLIT" or "the rows given".
+        source: Name of the source in messages: a path, "hub:NAME:SPLIT" or "the given rows".
         kind: Name of the format, such as "CSV".
         columns: Column names, in the order of the source.
         header: Whether the source names its columns.
@@ -79,4 +79,4 @@ class Table:
 
 def table_of_texts(columns: Sequence[str], rows: list[dict[str, Any]]) -> Table:
     """A table of texts that the caller passed as Python objects."""
-    return Table("the texts given", "rows", tuple(columns), True, rows, list(range(1, len(rows) + 1)), "row")
+    return Table("the given texts", "rows", tuple(columns), True, rows, list(range(1, len(rows) + 1)), "row")

@@ -64,7 +64,7 @@ def test_figures_and_labels_are_those_of_the_model(folder: Path, text: str):
         name = row["label"].replace("|", "\\|")
         assert f"| {name} | {row['precision']:.4f} |" in text
         assert f"`{row['label']}`" in text
-    assert f"20 of the 40 rows of `the rows given` (fingerprint `{info['data']['train']['fingerprint']}`)" in text
+    assert f"20 of the 40 rows of `the given rows` (fingerprint `{info['data']['train']['fingerprint']}`)" in text
     assert "| learning rate | 0.005 |" in text
     assert "| max steps | 4 |" in text
     assert "| epochs |" not in text

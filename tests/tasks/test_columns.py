@@ -234,7 +234,7 @@ def test_a_wrong_name_is_met_with_the_nearest_one_and_the_list():
     given = [{"sentence": "a", "label": "b"}]
     message(
         given,
-        'the rows given: there is no column "sentense" (--text)',
+        'the given rows: there is no column "sentense" (--text)',
         'Did you mean --text "sentence"?',
         "The columns are: sentence, label.",
         chosen={"text": "sentense"},

@@ -183,7 +183,9 @@ def test_the_error_of_an_invalid_json_line_names_line_and_column(tmp_path):
         json.loads('{"text": "b",}')
     except json.JSONDecodeError as error:
         expected = error.colno
-    message(reading(path), f"{path}, line 2, column {expected}", "invalid JSON", '{"text": "b",}', "Correct or delete it")
+    message(
+        reading(path), f"{path}, line 2, column {expected}", "invalid JSON", '{"text": "b",}', "Correct or delete it"
+    )
     path = write(tmp_path, "b.jsonl", '{"text": "a"}\n' * 2000 + '{"text"\n')
     stream = stream_rows(path)
     message(lambda: list(stream), f"{path}, line 2001, column")

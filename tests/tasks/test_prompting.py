@@ -545,7 +545,7 @@ def test_an_input_that_cannot_be_used_is_named(folder, bert_folder, tmp_path):
         (lambda: Prompt(labels=LABELS, template="{text} {pair} {label}").on(folder).predict("a"), "input 1.*pairs"),
         (lambda: Prompt(labels=LABELS, verbalize={"god": "x"}).on(folder).predict("a"), "no label 'god'.*good"),
         (lambda: Prompt(labels=["a", "b"], verbalize={"a": "b"}).on(folder).predict("x"), "both spelled 'b'"),
-        (lambda: model.predict("the dog " * 500), "the texts given, row 1.*tokens.*320 at most"),
+        (lambda: model.predict("the dog " * 500), "the given texts, row 1.*tokens.*320 at most"),
         (lambda: Prompt(template="translation").on(folder).predict("the dog " * 500), "including room for the answer"),
         (lambda: model.predict("a", unlabelled=["b"]), "--calibration batch"),
         (lambda: batch.predict("a"), "--calibration batch.*single text.*--unlabelled"),

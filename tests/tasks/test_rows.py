@@ -19,7 +19,7 @@ def test_rows_passed_as_dicts_are_copied_as_plain_python():
     table = read_table(rows)
     assert table.rows == [{"text": "a", "n": 3, "x": None, "v": [1.5, None], "5": ["p", "q"]}]
     assert type(table.rows[0]["n"]) is int
-    assert (table.source, table.kind, table.where(0)) == ("the rows given", "rows", "the rows given, row 1")
+    assert (table.source, table.kind, table.where(0)) == ("the given rows", "rows", "the given rows, row 1")
     assert rows[0][5] == ("p", "q")
 
 
@@ -49,7 +49,7 @@ def test_dates_become_text_and_decimals_become_floats():
 
 
 def test_an_object_that_is_not_a_table_is_an_error():
-    message(lambda: read_table([{"text": "a"}, "b"]), "the rows given, row 2", "str", "dict")
+    message(lambda: read_table([{"text": "a"}, "b"]), "the given rows, row 2", "str", "dict")
     message(lambda: read_table({"a": ["x"], "b": []}), "a: 1, b: 0", "Fill")
     message(lambda: read_table([]), "Give at least one")
     message(lambda: read_table(7), "int is not a table", "Give a file name")

@@ -669,7 +669,7 @@ def test_tags_that_do_not_follow_the_scheme_are_reported_and_read_as_in_conlleva
     ],
 )
 def test_an_unusable_row_is_named_with_the_reason(row, says):
-    with pytest.raises(HeadwayError, match=rf"the rows given, row 9: .*({says})"):
+    with pytest.raises(HeadwayError, match=rf"the given rows, row 9: .*({says})"):
         read([*ROWS, row])
 
 

@@ -17,7 +17,7 @@ from ..rows import Rows, RowStream
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCE = "the rows given"
+SOURCE = "the given rows"
 
 
 def open_object(source: Any) -> RowStream:
