@@ -104,7 +104,7 @@ class _Search:
         self.named = data.header or self.columns != tuple(str(number) for number in range(len(self.columns)))
         self.fields, self.label_aliases = fields, label_aliases
         sample = list(islice(data, SAMPLE_ROWS))
-        self.first_place = format_place(data.source, data.kind, sample[0][0]) if sample else data.source
+        self.first_place = format_place(data.source, data.unit, sample[0][0]) if sample else data.source
         self.rows = [row for _, row in sample]
         self.contents = {name: self._content(name) for name in self.columns}
         self.texts: dict[str, str] = {}
