@@ -1,113 +1,103 @@
-"""Beam search: the likeliest text, looked for by following several at once.
+"""Beam search: the most likely text, found by extending several candidates in parallel.
 
-As transformers does it (https://huggingface.co/docs/transformers/main_classes/text_generation), so that the same
-model gives the same texts: of twice as many candidates as beams, those among the first half that end are finished, the
-best others go on, and a finished text's score is its log-probability divided by a power of its length.
+As in transformers (https://huggingface.co/docs/transformers/main_classes/text_generation), so that the same model
+gives the same texts: of twice as many candidates as beams, those in the better half that end are finished, and the
+best others are extended. The score of a finished text is its log-probability divided by a power of its length.
 
 Shapes: R rows (the beams of all prompts), V vocabulary.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from torch import Tensor
 
-from ..models.heads import Network
+from ..models.cache import KVCache
 from ..tokenizers.text_stream import TextStream
-from ..tokenizers.tokenizer import Tokenizer
-from .decoding import (
-    FinishReason,
-    Generation,
-    finish_reason,
-    language_model,
-    next_logits,
-    read_prompts,
-    room_after,
-    seen_tokens,
-)
-from .generation_config import GenerationConfig
+from .decoding import FinishReason, Generation, TextGenerator, next_logits, prefill, seen_tokens
 from .sampling import penalize
 
 
 @dataclass(frozen=True)
 class Beam:
-    """A text on its way."""
+    """A text that is being generated."""
 
     token_ids: tuple[int, ...]
-    score: float  # its log-probability
-    text: TextStream | None
+    score: float  # log-probability
+    stream: TextStream | None
+
+    def extended(self, token: int, score: float) -> "Beam":
+        """This beam with another token."""
+        stream = self.stream
+        if stream is not None:
+            stream = stream.fork()
+            stream.push(token)
+        return Beam((*self.token_ids, token), score, stream)
 
 
 class BeamHypotheses:
-    """The beams of one prompt.
+    """The beams of one prompt, running and finished.
 
     Args:
-        room: new tokens until the context is full.
-        config: the search's options.
-        end_of_text_id: the token that ends a text.
-        tokenizer: for stop strings and text; none: no text.
+        prompt: token ids.
+        generator: the model and its options.
     """
 
-    def __init__(
-        self, room: int, config: GenerationConfig, end_of_text_id: int | None, tokenizer: Tokenizer | None
-    ) -> None:
-        self.room = room
-        self.config = config
-        self.end_of_text_id = end_of_text_id
-        text = None if tokenizer is None else TextStream(tokenizer, config.stop)
-        self.running = [Beam((), 0.0, text)]
-        self.finished: list[Generation] = []  # the best first
-        self.open = True
+    def __init__(self, prompt: Sequence[int], generator: TextGenerator) -> None:
+        self.generator = generator
+        self.config = generator.config
+        self.max_tokens = generator.max_tokens(prompt)
+        self.running = [Beam((), 0.0, generator.new_stream())]
+        self.finished: list[Generation] = []  # best first
+        self.is_open = True
 
     def advance(self, candidates: Sequence[tuple[float, int, int]]) -> list[int]:
-        """Takes (log-probability, number of the beam, its next token), the best first; gives each new beam's parent.
+        """Extends the beams by one token.
 
-        A new beam takes its parent's place if that is free, so that little of the cache has to move.
+        Args:
+            candidates: log-probability, index of the beam and its next token; best first.
+
+        Returns:
+            For each new beam, the index of the beam that it extends. A new beam takes the place of that beam if it is
+            free, so that few rows of the cache are copied.
         """
-        config = self.config
-        going_on: list[tuple[int, Beam]] = []
-        full = len(self.finished) == config.num_beams and config.early_stopping == "yes"
+        num_beams = self.config.num_beams
+        running: list[tuple[int, Beam]] = []
+        is_full = len(self.finished) == num_beams and self.config.early_stopping == "yes"
         for rank, (score, parent, token) in enumerate(candidates):
-            beam = _extend(self.running[parent], token, score)
-            count = len(beam.token_ids)
-            reason = finish_reason(token, count, beam.text, self.room, config, self.end_of_text_id)
+            beam = self.running[parent].extended(token, score)
+            reason = self.generator.finish_reason(token, len(beam.token_ids), beam.stream, self.max_tokens)
             if reason is None:
-                going_on.append((parent, beam))
-            elif rank < config.num_beams and not full:
+                running.append((parent, beam))
+            elif rank < num_beams and not is_full:
                 self.finished.append(self._finish(beam, reason))
-        self.finished = sorted(self.finished, key=lambda one: one.score, reverse=True)[: config.num_beams]
-        self.open = self._may_improve([beam for _, beam in going_on[: config.num_beams]])
-        placed = _place(going_on[: config.num_beams], len(self.running))
+        running = running[:num_beams]
+        self.finished = sorted(self.finished, key=attrgetter("score"), reverse=True)[:num_beams]
+        self.is_open = self._may_improve([beam for _, beam in running])
+        placed = _place(running, len(self.running))
         self.running = [beam for _, beam in placed]
         return [parent for parent, _ in placed]
 
     def _finish(self, beam: Beam, reason: FinishReason) -> Generation:
         score = beam.score / len(beam.token_ids) ** self.config.length_penalty
-        return Generation("" if beam.text is None else beam.text.text, beam.token_ids, score, reason)
+        return Generation("" if beam.stream is None else beam.stream.text, beam.token_ids, score, reason)
 
     def _may_improve(self, running: list[Beam]) -> bool:
-        """Whether a running beam may become better than the worst finished text, as far as the options say."""
+        """Whether `early_stopping` allows that a running beam becomes better than the worst finished text."""
         if not running or len(self.finished) < self.config.num_beams:
             return bool(running)
         if self.config.early_stopping == "yes":
             return False
         length, penalty = len(running[0].token_ids), self.config.length_penalty
         if self.config.early_stopping == "never" and penalty > 0:
-            length = min(self.config.max_new_tokens, self.room)  # where a log-probability is divided by the most
+            length = min(self.config.max_new_tokens, self.max_tokens)  # the length with the best possible score
         return running[0].score / length**penalty > self.finished[-1].score
 
 
-def _extend(beam: Beam, token: int, score: float) -> Beam:
-    text = beam.text
-    if text is not None:
-        text = text.fork()
-        text.push(token)
-    return Beam((*beam.token_ids, token), score, text)
-
-
 def _place(beams: list[tuple[int, Beam]], places: int) -> list[tuple[int, Beam]]:
-    """The same beams, each at its parent's place where it is the first child."""
+    """Orders (parent, beam) so that the first child of each parent is at the index of the parent."""
     placed: list[tuple[int, Beam] | None] = [None] * places
     others = []
     for parent, beam in beams:
@@ -121,58 +111,77 @@ def _place(beams: list[tuple[int, Beam]], places: int) -> list[tuple[int, Beam]]
 
 @torch.inference_mode()
 def beam_search(
-    network: Network,
-    prompts: Sequence[Sequence[int]],
-    config: GenerationConfig,
-    *,
-    end_of_text_id: int | None,
-    tokenizer: Tokenizer | None,
+    generator: TextGenerator, prompts: Sequence[Sequence[int]]
 ) -> Generator[None, None, list[list[Generation]]]:
-    """Looks a token further at each step; returns for each prompt the best
-    `config.num_return_sequences` texts, best first.
+    """Searches for the most likely continuations of prompts, one token per step.
+
+    Args:
+        generator: the model and its options.
+        prompts: token ids, checked by `TextGenerator.check`.
+
+    Returns:
+        For each prompt the best `num_return_sequences` texts, best first.
 
     Raises:
         HeadwayError: the network cannot generate.
     """
-    model = language_model(network)
-    searches = [BeamHypotheses(room_after(prompt, model), config, end_of_text_id, tokenizer) for prompt in prompts]
-    cache, logits = read_prompts(network, prompts, room=0)
+    config = generator.config
+    searches = [BeamHypotheses(prompt, generator) for prompt in prompts]
+    cache, logits = prefill(generator.network, prompts, capacity=0)
     seen = seen_tokens(prompts, logits) if config.repetition_penalty != 1 else None
-    running, forked = searches, False
+    is_forked = False
+    running = searches
     while True:
         log_probabilities = logits.log_softmax(dim=-1)
         if seen is not None:
             log_probabilities = penalize(log_probabilities, seen, config.repetition_penalty)
         rows = _advance(running, log_probabilities)
-        still_open = [search.open for search in running]
-        running = [search for search in running if search.open]
+        is_open = [search.is_open for search in running]
+        running = [search for search in running if search.is_open]
         if not running:
             return [search.finished[: config.num_return_sequences] for search in searches]
-        if forked:
+        if is_forked:
             cache.reorder(rows)
-        else:  # with room for as many beams as there may be, though fewer go on where stop strings end some at once
-            room = max(1, min(config.max_new_tokens, max(search.room for search in searches)) - 1)
-            cache = cache.fork([config.num_beams * one for one in still_open], capacity=room)
-            starts = range(0, len(cache), config.num_beams)
-            cache.reorder([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
-            forked = True
+        else:
+            cache, is_forked = _fork(cache, running, is_open), True
         newest = [beam.token_ids[-1] for search in running for beam in search.running]
         if seen is not None:
             seen = seen[rows]
             seen[range(len(rows)), newest] = True
         yield
-        logits = next_logits(network, cache, [[token] for token in newest])
+        logits = next_logits(generator.network, cache, [[token] for token in newest])
+
+
+def _fork(cache: KVCache, running: Sequence[BeamHypotheses], is_open: Sequence[bool]) -> KVCache:
+    """The cache of the first beams of each open prompt, with rows for all later ones.
+
+    There are fewer first beams than `num_beams` if some candidates end at once.
+    """
+    config = running[0].config
+    capacity = max(1, min(config.max_new_tokens, max(search.max_tokens for search in running)) - 1)
+    cache = cache.fork([config.num_beams * one for one in is_open], capacity=capacity)
+    starts = range(0, len(cache), config.num_beams)
+    cache.reorder([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
+    return cache
 
 
 def _advance(searches: Sequence[BeamHypotheses], log_probabilities: Tensor) -> list[int]:
-    """Takes every search a token further, by (R, V); gives the row that each beam of those still open goes on from."""
+    """Extends all beams by one token.
+
+    Args:
+        searches: the open searches, with R running beams.
+        log_probabilities: of the next token, (R, V).
+
+    Returns:
+        For each new beam of the searches that are still open, the row of the beam that it extends.
+    """
     scores = torch.tensor([beam.score for search in searches for beam in search.running])
     totals = log_probabilities + scores.to(log_probabilities)[:, None]
     rows, first = [], 0
     for search, total in zip(searches, totals.split([len(search.running) for search in searches]), strict=True):
-        best, places = total.flatten().topk(min(2 * search.config.num_beams, total.numel()))
-        beams, tokens = places // total.shape[1], places % total.shape[1]
+        best, indices = total.flatten().topk(min(2 * search.config.num_beams, total.numel()))
+        beams, tokens = indices // total.shape[1], indices % total.shape[1]
         parents = search.advance(list(zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)))
-        rows += [first + parent for parent in parents] if search.open else []
+        rows += [first + parent for parent in parents] if search.is_open else []
         first += len(total)
     return rows

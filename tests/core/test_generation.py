@@ -1,4 +1,4 @@
-"""The tokens are those of transformers' `generate`, and texts, stop strings and streams keep their promises."""
+"""Generated tokens equal those of transformers' `generate`; texts, stop strings and streams are consistent."""
 
 import dataclasses
 from collections import Counter
@@ -12,7 +12,7 @@ from headway.core.errors import HeadwayError
 from headway.core.generation import decoding, generation
 from headway.core.generation.generation import generate, generate_ids, next_tokens, stream
 from headway.core.generation.generation_config import GenerationConfig
-from headway.core.generation.sampling import draw
+from headway.core.generation.sampling import sample
 from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.cache import KVCache
 from headway.core.models.gpt2 import GPT2, GPT2Config
@@ -22,14 +22,14 @@ from headway.core.tokenizers.text_stream import token_bytes
 from headway.core.tokenizers.tokenizer import Tokenizer
 from parity import sequences
 
-VOCAB, END, LONGEST = 37, 36, 48
+VOCAB, END, WINDOW = 37, 36, 48
 NEW = 12
 VARIANTS = [{}, {"tie_word_embeddings": False, "activation_function": "relu"}, {"n_layer": 1, "n_head": 2}]
 
 
 def published(**changes):
-    """A tiny GPT-2 of transformers with weights so large that its texts go somewhere."""
-    sizes = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": LONGEST}
+    """A tiny GPT-2 of transformers with weights so large that its texts vary."""
+    sizes = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": WINDOW}
     special = {"bos_token_id": END, "eos_token_id": END, "attn_implementation": "eager"}
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**sizes, **special, **changes}))
     generator = torch.Generator().manual_seed(len(changes))
@@ -37,7 +37,7 @@ def published(**changes):
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=0.6, generator=generator)
-            else:  # without moving the norms far, or every token would be followed by the same one
+            else:  # norms change little: otherwise the same token would follow every token
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
     return model.eval()
 
@@ -61,14 +61,16 @@ def with_text(tmp_path_factory, byte_level_folder):
     end = tokenizer.end_of_text_id
     theirs = published(vocab_size=tokenizer.vocab_size, bos_token_id=end, eos_token_id=end)
     plain = [token_bytes(tokenizer, token).isascii() for token in range(tokenizer.vocab_size)]
-    theirs.transformer.wte.weight.data[~torch.tensor(plain)] *= 0.5  # halves of characters, but not only those
+    theirs.transformer.wte.weight.data[~torch.tensor(plain)] *= (
+        0.5  # so that parts of characters occur, but not too often
+    )
     folder = tmp_path_factory.mktemp("gpt2")
     theirs.save_pretrained(folder)
     return theirs, load_checkpoint(folder).network, tokenizer
 
 
 def their_ids(model, prompt, *, cached=True, **options):
-    """What transformers' generate adds to one prompt: the tokens of each text it returns, up to end-of-text."""
+    """The new tokens of each text that transformers' generate returns for a prompt, up to end-of-text."""
     options = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": END, "eos_token_id": END, **options}
     ids = torch.tensor([prompt])
     found = model.generate(ids, attention_mask=torch.ones_like(ids), use_cache=cached, **options)
@@ -89,7 +91,7 @@ def cases(seed, count):
     return sequences([choose.randint(1, 9) for _ in range(count)], VOCAB, seed)
 
 
-# -- greedy
+# Greedy decoding
 
 
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
@@ -105,7 +107,7 @@ def test_greedy_tokens_are_those_of_transformers_batched_and_alone(pairs, varian
         (alone,) = generate_ids(network, [prompt], config, end_of_text_id=END)
         assert ids_of([alone]) == ids_of([texts])
         assert alone[0].score == pytest.approx(texts[0].score, abs=1e-4)
-    assert len(Counter(token for (ids,) in expected for token in ids)) > 8  # the texts do go somewhere
+    assert len(Counter(token for (ids,) in expected for token in ids)) > 8  # the texts vary
 
 
 def test_greedy_tokens_are_those_of_transformers_without_a_cache_and_with_padding(pairs):
@@ -122,7 +124,7 @@ def test_greedy_tokens_are_those_of_transformers_without_a_cache_and_with_paddin
 
 
 @torch.inference_mode()
-def test_greedy_tokens_are_the_likeliest_of_a_plain_forward_pass(pairs):
+def test_greedy_tokens_are_the_most_likely_of_a_plain_forward_pass(pairs):
     _, network = pairs[0]
     prompts = cases(3, 8)
     generated = generate_ids(network, prompts, GenerationConfig(max_new_tokens=NEW))
@@ -138,22 +140,22 @@ def test_greedy_tokens_are_the_likeliest_of_a_plain_forward_pass(pairs):
         assert found.score == pytest.approx(score, abs=1e-4)
 
 
-# -- drawing
+# Sampling
 
 
 def same_numbers(monkeypatch, seed, samples, prompts=1):
-    """Makes transformers draw with our numbers: its rows are samples of prompts in turn, one number a row and step."""
-    numbers = [Random(seed * 1_000_003 + sample) for _ in range(prompts) for sample in range(samples)]
+    """Makes transformers sample with our random numbers: one per row and step, for the samples of each prompt."""
+    numbers = [Random(seed * 1_000_003 + number) for _ in range(prompts) for number in range(samples)]
 
     def multinomial(probabilities, num_samples):
         assert num_samples == 1
-        return draw(probabilities.log(), [one.random() for one in numbers])[:, None]
+        return sample(probabilities.log(), [one.random() for one in numbers])[:, None]
 
     monkeypatch.setattr(torch, "multinomial", multinomial)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_drawn_tokens_are_those_of_transformers_given_the_same_numbers(pairs, monkeypatch, seed):
+def test_sampled_tokens_are_those_of_transformers_with_the_same_random_numbers(pairs, monkeypatch, seed):
     theirs, network = pairs[seed % len(pairs)]
     choose = Random(seed)
     options = {
@@ -165,78 +167,84 @@ def test_drawn_tokens_are_those_of_transformers_given_the_same_numbers(pairs, mo
     }
     samples = choose.choice([1, 3])
     prompts = cases(seed, 4)
-    config = GenerationConfig(max_new_tokens=NEW, samples=samples, seed=seed, **options)
+    config = GenerationConfig(max_new_tokens=NEW, num_return_sequences=samples, seed=seed, **options)
     found = ids_of(generate_ids(network, prompts, config, end_of_text_id=END))
     theirs_options = {name: value for name, value in options.items() if value is not None}
-    theirs_options.setdefault("top_k", 0)  # 50 unless said otherwise
+    theirs_options.setdefault("top_k", 0)  # the default is 50
     for prompt, texts in zip(prompts, found, strict=True):
         same_numbers(monkeypatch, seed, samples)
         expected = their_ids(theirs, prompt, do_sample=True, num_return_sequences=samples, **theirs_options)
         assert texts == expected
 
 
-@pytest.mark.parametrize("options", [{}, {"beams": 3, "samples": 2}, {"temperature": 0.9, "samples": 3}])
-@pytest.mark.parametrize("alike", [6, 5])
-def test_what_prompts_begin_with_alike_is_read_once_without_a_difference(pairs, monkeypatch, options, alike):
-    prompts = [[*range(1, alike + 1), *rest] for rest in ([7], [8, 9, 10], [7, 3], [7])]
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 3, "num_return_sequences": 2}, {"temperature": 0.9, "num_return_sequences": 3}]
+)
+@pytest.mark.parametrize("shared", [6, 5])
+def test_a_common_prefix_of_prompts_is_computed_once_with_the_same_result(pairs, monkeypatch, options, shared):
+    prompts = [[*range(1, shared + 1), *rest] for rest in ([7], [8, 9, 10], [7, 3], [7])]
     config = GenerationConfig(max_new_tokens=NEW, **options)
-    read = []
+    computed = []
     extend = KVCache.extend
 
     def counted(cache, sequences):
-        read.append(sum(map(len, sequences)))
+        computed.append(sum(map(len, sequences)))
         return extend(cache, sequences)
 
     monkeypatch.setattr(KVCache, "extend", counted)
     for _, network in pairs:
-        apart = generate_ids(network, prompts, config)
-        counts = [read[0]]
-        monkeypatch.setattr(decoding, "FEWEST_SHARED", 6)
-        read.clear()
+        separately = generate_ids(network, prompts, config)
+        counts = [computed[0]]
+        monkeypatch.setattr(decoding, "MIN_SHARED_PREFIX", 6)
+        computed.clear()
         together = generate_ids(network, prompts, config)
-        counts.append(sum(read[:2]))
+        counts.append(sum(computed[:2]))
         monkeypatch.undo()
         monkeypatch.setattr(KVCache, "extend", counted)
-        read.clear()
-        for one, other in zip(together, apart, strict=True):
+        computed.clear()
+        for one, other in zip(together, separately, strict=True):
             assert [text.token_ids for text in one] == [text.token_ids for text in other]
             assert [text.score for text in one] == pytest.approx([text.score for text in other], abs=1e-4)
         assert counts[0] == sum(map(len, prompts))
-        if alike == 6:
-            assert counts[1] == counts[0] - 3 * alike
+        if shared == 6:
+            assert counts[1] == counts[0] - 3 * shared
 
 
-def test_a_sample_depends_on_its_prompt_its_number_and_the_seed_alone(pairs):
+def test_a_sample_depends_only_on_its_prompt_its_number_and_the_seed(pairs):
     _, network = pairs[0]
     prompts = cases(5, 6)
-    config = GenerationConfig(max_new_tokens=NEW, samples=4, seed=3)
+    config = GenerationConfig(max_new_tokens=NEW, num_return_sequences=4, seed=3)
     found = ids_of(generate_ids(network, prompts, config, end_of_text_id=END))
     assert ids_of(generate_ids(network, prompts, config, end_of_text_id=END)) == found
     assert ids_of(generate_ids(network, prompts[::-1], config, end_of_text_id=END)) == found[::-1]
-    fewer = dataclasses.replace(config, samples=2)
+    fewer = dataclasses.replace(config, num_return_sequences=2)
     assert ids_of(generate_ids(network, prompts[2:3], fewer, end_of_text_id=END)) == [found[2][:2]]
     assert len({tuple(ids) for texts in found for ids in texts}) > 15
     other = dataclasses.replace(config, seed=4)
     assert ids_of(generate_ids(network, prompts, other, end_of_text_id=END)) != found
 
 
-def test_many_prompts_are_continued_in_batches_without_a_difference(pairs, monkeypatch):
+def test_batches_of_prompts_give_the_same_texts(pairs, monkeypatch):
     _, network = pairs[0]
     prompts = cases(6, 12)
-    config = GenerationConfig(max_new_tokens=NEW, samples=2, seed=1)
+    config = GenerationConfig(max_new_tokens=NEW, num_return_sequences=2, seed=1)
     together = ids_of(generate_ids(network, prompts, config, end_of_text_id=END))
     monkeypatch.setattr(generation, "CACHE_BYTES", 10_000)
     assert ids_of(generate_ids(network, prompts, config, end_of_text_id=END)) == together
-    monkeypatch.setattr(generation, "CACHE_BYTES", 4_000)  # not even two samples of one prompt at once
+    monkeypatch.setattr(generation, "CACHE_BYTES", 4_000)  # less than two samples of one prompt
     assert ids_of(generate_ids(network, prompts, config, end_of_text_id=END)) == together
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"samples": 3, "seed": 1}, {"beams": 3, "samples": 2}, {"samples": 20, "max_new_tokens": 60, "context": "slide"}],
+    [
+        {"num_return_sequences": 3, "seed": 1},
+        {"num_beams": 3, "num_return_sequences": 2},
+        {"num_return_sequences": 20, "max_new_tokens": 60, "context": "slide"},
+    ],
     ids=str,
 )
-def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeypatch, options):
+def test_generating_in_steps_gives_the_same_text(with_text, monkeypatch, options):
     _, network, tokenizer = with_text
     config = GenerationConfig(**{"max_new_tokens": NEW, **options})
     (expected,) = generate(network, tokenizer, ["the cat"], config)
@@ -249,8 +257,10 @@ def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeyp
 
     monkeypatch.setattr(KVCache, "__init__", watched)
     size = network.config
-    a_token = 2 * size.num_layers * size.hidden_size * 4
-    *steps, found = generation.generate_in_steps(network, tokenizer, "the cat", config, cache_bytes=100 * a_token)
+    token_bytes_in_cache = 2 * size.num_layers * size.hidden_size * 4
+    *steps, found = generation.generate_in_steps(
+        network, tokenizer, "the cat", config, cache_bytes=100 * token_bytes_in_cache
+    )
     assert [one.token_ids for one in found] == [one.token_ids for one in expected]
     assert [one.text for one in found] == [one.text for one in expected]
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-5)
@@ -258,7 +268,7 @@ def test_a_text_in_steps_is_the_one_that_is_generated_at_once(with_text, monkeyp
     assert max(capacities) <= max(100, size.max_positions)
 
 
-# -- beam search
+# Beam search
 
 
 @pytest.mark.parametrize("seed", range(45))
@@ -269,7 +279,9 @@ def test_beams_and_their_scores_are_those_of_transformers_batched_and_alone(pair
     options = {"length_penalty": choose.choice([-1.0, 0.0, 0.7, 1.0, 2.0])}
     options |= {"repetition_penalty": choose.choice([1.0, 1.0, 1.4])}
     stopping = choose.choice(["no", "yes", "never"])
-    config = GenerationConfig(max_new_tokens=NEW, beams=beams, samples=beams, early_stopping=stopping, **options)
+    config = GenerationConfig(
+        max_new_tokens=NEW, num_beams=beams, num_return_sequences=beams, early_stopping=stopping, **options
+    )
     options |= {"early_stopping": {"no": False, "yes": True}.get(stopping, stopping)}
     options |= {"num_beams": beams, "num_return_sequences": beams, "max_new_tokens": NEW, "pad_token_id": END}
     prompts = cases(seed, 4)
@@ -293,25 +305,25 @@ def test_beams_and_their_scores_are_those_of_transformers_batched_and_alone(pair
     assert ids_of(alone) == ids_of(found)
 
 
-def test_fewer_of_the_best_beams_are_the_best_of_more(pairs):
+def test_returned_beams_are_the_best_ones_sorted_by_score(pairs):
     _, network = pairs[0]
-    config = GenerationConfig(max_new_tokens=NEW, beams=4, samples=4)
+    config = GenerationConfig(max_new_tokens=NEW, num_beams=4, num_return_sequences=4)
     (best,) = generate_ids(network, [[1, 2]], config, end_of_text_id=END)
     assert [one.score for one in best] == sorted((one.score for one in best), reverse=True)
-    (first,) = generate_ids(network, [[1, 2]], dataclasses.replace(config, samples=1), end_of_text_id=END)
+    (first,) = generate_ids(network, [[1, 2]], dataclasses.replace(config, num_return_sequences=1), end_of_text_id=END)
     assert first == best[:1]
 
 
-def test_more_beams_than_tokens_are_no_trouble(pairs):
+def test_there_can_be_more_beams_than_tokens(pairs):
     _, network = pairs[0]
-    config = GenerationConfig(max_new_tokens=3, beams=VOCAB + 5, samples=VOCAB + 5)
+    config = GenerationConfig(max_new_tokens=3, num_beams=VOCAB + 5, num_return_sequences=VOCAB + 5)
     (found,) = generate_ids(network, [[1]], config, end_of_text_id=END)
     assert len({one.token_ids for one in found}) == VOCAB + 5
 
 
-def test_beams_stop_at_stop_strings_too(with_text):
+def test_beams_end_at_stop_strings(with_text):
     _, network, tokenizer = with_text
-    options = {"max_new_tokens": NEW, "beams": 3, "samples": 3}
+    options = {"max_new_tokens": NEW, "num_beams": 3, "num_return_sequences": 3}
     (before,) = generate(network, tokenizer, ["the cat"], GenerationConfig(**options))
     stop = before[0].text[3:5]
     (found,) = generate(network, tokenizer, ["the cat"], GenerationConfig(**options, stop=(stop,)))
@@ -321,57 +333,57 @@ def test_beams_stop_at_stop_strings_too(with_text):
     assert any(one.finish_reason == "stop" for one in found)
 
 
-# -- the context
+# The context
 
 
-@pytest.mark.parametrize("options", [{}, {"samples": 2, "seed": 1}, {"beams": 2}])
+@pytest.mark.parametrize("options", [{}, {"num_return_sequences": 2, "seed": 1}, {"num_beams": 2}])
 def test_a_full_context_ends_a_text(pairs, options):
     _, network = pairs[0]
-    prompts = [[1] * (LONGEST - 3), [2] * LONGEST, [3] * (LONGEST - 20)]
+    prompts = [[1] * (WINDOW - 3), [2] * WINDOW, [3] * (WINDOW - 20)]
     found = generate_ids(network, prompts, GenerationConfig(max_new_tokens=9, **options))
     assert [[len(one.token_ids) for one in texts] for texts in found] == [
-        [count] * options.get("samples", 1) for count in (4, 1, 9)
+        [count] * options.get("num_return_sequences", 1) for count in (4, 1, 9)
     ]
     assert [texts[0].finish_reason for texts in found] == ["context", "context", "length"]
 
 
-def slid(model, prompt, count):
-    """Greedy tokens, read anew for each: the newer half of a full context, and what came since."""
-    context, new = prompt[-LONGEST:], []
+def greedy_with_sliding_context(model, prompt, count):
+    """Greedy tokens without a cache; a full context is cut to its newer half."""
+    context, new = prompt[-WINDOW:], []
     for _ in range(count):
         new.append(int(model(torch.tensor([context])).logits[0, -1].argmax()))
         context = [*context, new[-1]]
-        if len(context) > LONGEST:
-            context = context[-(LONGEST // 2) :]
+        if len(context) > WINDOW:
+            context = context[-(WINDOW // 2) :]
     return new
 
 
-def test_a_sliding_context_forgets_its_older_half(pairs):
+def test_a_sliding_context_drops_its_older_half(pairs):
     theirs, network = pairs[0]
-    prompts = sequences([LONGEST - 3, 5, LONGEST, 2 * LONGEST, 20], VOCAB)
-    new = LONGEST + 20
+    prompts = sequences([WINDOW - 3, 5, WINDOW, 2 * WINDOW, 20], VOCAB)
+    new = WINDOW + 20
     config = GenerationConfig(max_new_tokens=new, context="slide")
     found = generate_ids(network, prompts, config)
-    assert ids_of(found) == [[slid(theirs, prompt, new)] for prompt in prompts]
+    assert ids_of(found) == [[greedy_with_sliding_context(theirs, prompt, new)] for prompt in prompts]
     assert {texts[0].finish_reason for texts in found} == {"length"}
-    samples = dataclasses.replace(config, samples=2, seed=5)
+    samples = dataclasses.replace(config, num_return_sequences=2, seed=5)
     together = generate_ids(network, prompts, samples)
     assert ids_of(together) == [ids_of(generate_ids(network, [prompt], samples))[0] for prompt in prompts]
 
 
 def test_a_prompt_longer_than_the_context_is_refused_unless_it_slides(pairs):
     _, network = pairs[0]
-    for options in ({}, {"beams": 2}, {"samples": 2}):
-        with pytest.raises(HeadwayError, match=f"Prompt 2 of 2 has {LONGEST + 1} tokens.*context holds {LONGEST}"):
-            generate_ids(network, [[1], [1] * (LONGEST + 1)], GenerationConfig(**options))
+    for options in ({}, {"num_beams": 2}, {"num_return_sequences": 2}):
+        with pytest.raises(HeadwayError, match=f"Prompt 2 of 2 has {WINDOW + 1} tokens.*context is {WINDOW} tokens"):
+            generate_ids(network, [[1], [1] * (WINDOW + 1)], GenerationConfig(**options))
     ((found,),) = generate_ids(network, [[1] * 99], GenerationConfig(max_new_tokens=2, context="slide"))
     assert len(found.token_ids) == 2
 
 
-# -- texts
+# Texts
 
 
-def test_texts_are_the_tokens_as_text_and_prompts_may_be_empty(with_text):
+def test_texts_are_the_decoded_tokens_and_prompts_can_be_empty(with_text):
     theirs, network, tokenizer = with_text
     prompts = ["The quick", "", "the cat sat on the", "naïve"]
     end = tokenizer.end_of_text_id
@@ -384,28 +396,28 @@ def test_texts_are_the_tokens_as_text_and_prompts_may_be_empty(with_text):
     assert generate(network, tokenizer, []) == []
 
 
-def test_one_text_in_place_of_several_is_refused(with_text):
+def test_a_single_text_instead_of_a_sequence_is_refused(with_text):
     _, network, tokenizer = with_text
     with pytest.raises(TypeError, match="sequence of texts"):
         generate(network, tokenizer, "one text")
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_texts_end_at_the_first_stop_string_wherever_tokens_begin(with_text, seed):
+def test_texts_end_at_the_first_stop_string_across_token_boundaries(with_text, seed):
     _, network, tokenizer = with_text
     choose = Random(seed)
     prompt = choose.choice(["the cat", "My parcel", "London", "dog "])
     config = GenerationConfig(max_new_tokens=20, temperature=1.0, seed=seed)
     ((free,),) = generate(network, tokenizer, [prompt], config)
     start = choose.randrange(len(free.text) - 3)
-    stop = (free.text[start : start + choose.randint(1, 3)], "never there", free.text[-2:])
+    stop = (free.text[start : start + choose.randint(1, 3)], "does not occur", free.text[-2:])
     ((found,),) = generate(network, tokenizer, [prompt], dataclasses.replace(config, stop=stop))
     place = min(place for text in stop if (place := free.text.find(text)) >= 0)
     assert found.text == free.text[:place]
     assert found.finish_reason == "stop"
     count = len(found.token_ids)
     assert found.token_ids == free.token_ids[:count]
-    # The last token completes the stop string, no earlier one does.
+    # The last token completes the stop string.
     data = [token_bytes(tokenizer, token) for token in found.token_ids]
     texts = [b"".join(data[:end]).decode(errors="replace") for end in (count, count - 1)]
     assert any(text in texts[0] for text in stop)
@@ -428,20 +440,20 @@ def test_stop_strings_end_where_those_of_transformers_do(with_text, byte_level_f
         options = {"stop_strings": [stop], "tokenizer": their_tokenizer, "max_new_tokens": 20, "eos_token_id": 0}
         (expected,) = their_ids(theirs, prompt, **options)
         config = GenerationConfig(max_new_tokens=20, stop=(stop,))
-        steps = generation.decode(network, [prompt], config, end_of_text_id=0, tokenizer=tokenizer, samples=[0])
+        steps = decoding.decode(decoding.TextGenerator(network, config, 0, tokenizer), [prompt], samples=[0])
         rows = [rows for rows, _ in steps][-1]
         assert rows[0].token_ids == expected
         stopped += 1
     assert stopped >= 6
 
 
-# -- streams
+# Streams
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"temperature": 1.5, "seed": 4}, {"top_k": 9, "samples": 3}, {"stop": ("e",)}]
+    "options", [{}, {"temperature": 1.5, "seed": 4}, {"top_k": 9, "num_return_sequences": 3}, {"stop": ("e",)}]
 )
-def test_a_stream_is_the_text_that_is_generated_at_once(with_text, options):
+def test_a_stream_yields_the_generated_text(with_text, options):
     _, network, tokenizer = with_text
     config = GenerationConfig(max_new_tokens=25, **options)
     for prompt in ("the dog", ""):
@@ -457,7 +469,7 @@ def test_a_stream_is_the_text_that_is_generated_at_once(with_text, options):
         assert [one.text for one in texts] == [one.text for one in expected]
 
 
-def test_token_by_token_shows_the_ten_likeliest_with_the_models_probabilities(with_text):
+def test_next_tokens_yields_the_ten_most_likely_tokens_with_the_models_probabilities(with_text):
     theirs, network, tokenizer = with_text
     config = GenerationConfig(max_new_tokens=12, temperature=0.7, top_k=30, repetition_penalty=1.2, seed=2)
     ((whole,),) = generate(network, tokenizer, ["London"], config)
@@ -481,13 +493,13 @@ def test_token_by_token_shows_the_ten_likeliest_with_the_models_probabilities(wi
     assert sum(step.token == tokenizer.decode([step.token_id]) for step in steps) > 0
 
 
-# -- what is refused
+# Errors
 
 GREEDY = {"temperature": 0}
 BAD = [
     ({"max_new_tokens": 0}, "max_new_tokens=0"),
     ({"max_new_tokens": 2.5}, "max_new_tokens=2.5"),
-    ({"samples": 0}, "num_return_sequences=0"),
+    ({"num_return_sequences": 0}, "num_return_sequences=0"),
     ({"num_beams": True}, "num_beams=True"),
     ({"top_k": 0}, "top_k=0"),
     ({"top_p": 0.0}, "top_p=0.0"),
@@ -503,22 +515,22 @@ BAD = [
     ({"seed": -1}, "seed=-1"),
     ({"stop": "text"}, "stop='text'"),
     ({"stop": ("",)}, "non-empty strings"),
-    ({"beams": 2, "temperature": 0.5}, "beams=2.*temperature=0.5"),
-    ({"beams": 2, "top_k": 4}, "beams=2.*top_k=4"),
-    ({"beams": 2, "samples": 3}, "num_return_sequences=3 of num_beams=2"),
-    ({"beams": 2, "context": "slide"}, "beams=2.*slide"),
+    ({"num_beams": 2, "temperature": 0.5}, "num_beams=2.*temperature=0.5"),
+    ({"num_beams": 2, "top_k": 4}, "num_beams=2.*top_k=4"),
+    ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences=3 of num_beams=2"),
+    ({"num_beams": 2, "context": "slide"}, "num_beams=2.*slide"),
     (GREEDY | {"top_p": 0.5}, "temperature=0.*top_p=0.5"),
-    (GREEDY | {"samples": 2}, "temperature=0.*num_return_sequences=2"),
+    (GREEDY | {"num_return_sequences": 2}, "temperature=0.*num_return_sequences=2"),
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), BAD, ids=lambda value: str(value) if isinstance(value, dict) else "")
-def test_options_that_cannot_be_are_refused_by_name(options, said):
-    with pytest.raises(HeadwayError, match=said):
+@pytest.mark.parametrize(("options", "message"), BAD, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_an_invalid_option_is_named(options, message):
+    with pytest.raises(HeadwayError, match=message):
         GenerationConfig(**options)
 
 
-def test_short_forms_of_options_mean_the_same_as_the_long_ones():
+def test_samples_and_beams_are_aliases():
     short, long = GenerationConfig(samples=2, beams=3), GenerationConfig(num_return_sequences=2, num_beams=3)
     assert short == long
     assert (long.samples, long.beams) == (2, 3)
@@ -527,45 +539,45 @@ def test_short_forms_of_options_mean_the_same_as_the_long_ones():
         GenerationConfig(sample=2)
 
 
-def test_options_say_whether_they_draw():
+def test_do_sample_follows_from_the_options():
     assert not GenerationConfig().do_sample
     assert not GenerationConfig(temperature=0).do_sample
-    assert not GenerationConfig(beams=3, samples=3).do_sample
-    for options in ({"temperature": 0.3}, {"top_k": 5}, {"top_p": 0.5}, {"min_p": 0.1}, {"samples": 2}):
+    assert not GenerationConfig(num_beams=3, num_return_sequences=3).do_sample
+    for options in ({"temperature": 0.3}, {"top_k": 5}, {"top_p": 0.5}, {"min_p": 0.1}, {"num_return_sequences": 2}):
         assert GenerationConfig(**options).do_sample
     with pytest.raises(dataclasses.FrozenInstanceError):
         GenerationConfig().seed = 3
 
 
-def test_every_option_has_its_help():
+def test_every_option_has_a_help_text():
     assert all(field.metadata["help"] for field in dataclasses.fields(GenerationConfig))
 
 
-def test_only_a_gpt2_with_its_language_model_head_generates(with_text):
+def test_only_a_gpt2_with_its_language_model_head_can_generate(with_text):
     tokenizer = with_text[2]
     bert = Bert(BertConfig.named("tiny", vocab_size=9))
     gpt2 = GPT2(GPT2Config.named("tiny", vocab_size=9))
-    for wrong, said in [
+    for wrong, message in [
         (Network(bert, language_model_head(bert)), "Bert with MaskedLMHead"),
         (Network(gpt2), "GPT2 with no head"),
         (Network(gpt2, SequenceHead(gpt2.config, 2)), "GPT2 with SequenceHead"),
     ]:
-        with pytest.raises(HeadwayError, match=said):
+        with pytest.raises(HeadwayError, match=message):
             generate(wrong.eval(), tokenizer, ["the"])
-        with pytest.raises(HeadwayError, match=said):
+        with pytest.raises(HeadwayError, match=message):
             list(stream(wrong.eval(), tokenizer, "the"))
     with pytest.raises(ValueError, match="training mode"):
         generate(Network(gpt2, language_model_head(gpt2)).train(), tokenizer, ["the"])
 
 
-def test_what_does_not_go_together_is_refused(with_text, pairs, wordpiece_folder):
+def test_combinations_that_are_not_possible_are_refused(with_text, pairs, wordpiece_folder):
     _, network, tokenizer = with_text
-    with pytest.raises(HeadwayError, match="beams=2"):
-        list(stream(network, tokenizer, "the", GenerationConfig(beams=2)))
-    with pytest.raises(HeadwayError, match="beams=2"):
-        list(next_tokens(network, tokenizer, "the", GenerationConfig(beams=2)))
+    with pytest.raises(HeadwayError, match="num_beams=2"):
+        list(stream(network, tokenizer, "the", GenerationConfig(num_beams=2)))
+    with pytest.raises(HeadwayError, match="num_beams=2"):
+        list(next_tokens(network, tokenizer, "the", GenerationConfig(num_beams=2)))
     with pytest.raises(HeadwayError, match="num_return_sequences=2"):
-        list(next_tokens(network, tokenizer, "the", GenerationConfig(samples=2)))
+        list(next_tokens(network, tokenizer, "the", GenerationConfig(num_return_sequences=2)))
     with pytest.raises(HeadwayError, match="needs a tokenizer"):
         generate_ids(network, [[1]], GenerationConfig(stop=("a",)))
     with pytest.raises(HeadwayError, match="no end-of-text token"):
@@ -574,9 +586,9 @@ def test_what_does_not_go_together_is_refused(with_text, pairs, wordpiece_folder
         generate(pairs[0][1], tokenizer, ["the quick brown fox"])
 
 
-def test_one_long_prompt_does_not_make_the_cache_of_many_short_ones_long():
+def test_a_long_prompt_does_not_enlarge_the_cache_of_many_short_ones():
     prompts = [[0] * 1000, *([0] * 5 for _ in range(300))]
-    batches = generation._batches(prompts, more=10, budget=2000)
+    batches = generation._batches(prompts, new_tokens=10, cache_tokens=2000)
     assert sorted(i for batch in batches for i in batch) == list(range(301))
     assert all(len(batch) == 1 or len(batch) * (max(len(prompts[i]) for i in batch) + 10) <= 2000 for batch in batches)
     assert len(batches) < 6

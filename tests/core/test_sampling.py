@@ -1,16 +1,16 @@
-"""What may be drawn is what transformers' processors leave, and draws follow the probabilities."""
+"""Filters equal the processors of transformers, and samples follow the probabilities."""
 
 from random import Random
 
 import pytest
 import torch
 from headway.core.generation.generation_config import GenerationConfig
-from headway.core.generation.sampling import draw, limit, penalize
+from headway.core.generation.sampling import filter_logits, penalize, sample
 from transformers.generation import logits_process
 
 
 def processors(config):
-    """The same limits as transformers' processors, in its order."""
+    """The same filters as processors of transformers, in its order."""
     made = []
     if config.temperature is not None:
         made.append(logits_process.TemperatureLogitsWarper(float(config.temperature)))
@@ -25,7 +25,7 @@ def processors(config):
 
 @pytest.mark.parametrize("vocab", [7, 300, 5000])
 @pytest.mark.parametrize("seed", range(60))
-def test_limits_on_random_logits_are_those_of_transformers(vocab, seed):
+def test_filters_equal_those_of_transformers_on_random_logits(vocab, seed):
     choose = Random(seed)
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(4, vocab, generator=generator) * choose.choice([0.1, 1.0, 4.0])
@@ -36,12 +36,12 @@ def test_limits_on_random_logits_are_those_of_transformers(vocab, seed):
         min_p=choose.choice([None, 0.001, 0.2, 1.0]),
     )
     before = logits.clone()
-    torch.testing.assert_close(limit(logits, config), processors(config)(None, logits), rtol=0, atol=0)
+    torch.testing.assert_close(filter_logits(logits, config), processors(config)(None, logits), rtol=0, atol=0)
     assert torch.equal(logits, before)
 
 
 @pytest.mark.parametrize("penalty", [0.5, 1.0, 1.3])
-def test_the_repetition_penalty_is_that_of_transformers(penalty):
+def test_the_repetition_penalty_equals_that_of_transformers(penalty):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 50, generator=generator)
     ids = torch.randint(0, 50, (5, 20), generator=generator)
@@ -50,11 +50,11 @@ def test_the_repetition_penalty_is_that_of_transformers(penalty):
     torch.testing.assert_close(penalize(logits, seen, penalty), expected, rtol=0, atol=0)
 
 
-def test_draws_follow_the_probabilities_and_never_take_what_is_excluded():
+def test_samples_follow_the_probabilities_and_are_never_excluded_tokens():
     logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf, 2.0, -torch.inf]])
     choose = Random(0)
     numbers = [choose.random() for _ in range(20_000)] + [0.0, 1 - 2**-53]
-    tokens = draw(logits.expand(len(numbers), -1), numbers)
+    tokens = sample(logits.expand(len(numbers), -1), numbers)
     shares = torch.bincount(tokens, minlength=6) / len(numbers)
     torch.testing.assert_close(shares, logits[0].softmax(0), rtol=0, atol=0.01)
     assert shares[1] == shares[3] == shares[5] == 0
