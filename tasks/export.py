@@ -1,8 +1,6 @@
-"""A model folder as files for other runtimes: the graph with its head, and what one needs beside it to use it.
+"""Exports a model folder to ONNX, with everything that another program needs to use it.
 
-The layout is that of optimum and transformers.js: onnx/model.onnx beside config.json and the tokenizer.
-
-Shapes: B sequences, n tokens of the longest of them, C hidden size, D size of a vector.
+The layout is that of optimum and transformers.js: onnx/model.onnx, config.json and the tokenizer.
 """
 
 import json
@@ -11,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -25,25 +22,26 @@ from ..core.models.gpt2 import GPT2Config
 from ..core.models.packing import PackedBatch
 from ..core.tokenizers.tokenizer import Tokenizer
 from .base.model_folder import read_info, refuse_replacing
-from .embedding.pooling import Pooling, PublishedPooling
+from .embedding.pooling import PaddedPooling, Pooling, parse_modes
+from .embedding.published_pooling import PublishedPooling
 
 FORMATS = ("onnx",)
 SUFFIX = ".onnx"
-# What a task may have tuned after its logits -> what it is where it has not.
-TUNED: dict[str, Any] = {"temperature": 1.0, "thresholds": [], "threshold": 0.0}
+# Options of tasks that calibrate the logits -> the values that leave them unchanged.
+CALIBRATION: dict[str, Any] = {"temperature": 1.0, "thresholds": [], "threshold": 0.0}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how it was checked."""
+    """The result of an export."""
 
     output: Path
     file: OnnxFile
-    size: int  # bytes of the graph with its weights
-    notes: tuple[str, ...]  # what the graph leaves to those who use it, a sentence each
+    size: int  # of the graph with its weights, in bytes
+    notes: tuple[str, ...]  # what users of the graph need to do themselves, one sentence each
 
     def to_json(self) -> dict[str, Any]:
-        """As a program reads it."""
+        """The result as plain JSON types."""
         return {
             "output": str(self.output),
             "opset": self.file.opset,
@@ -56,34 +54,6 @@ class Exported:
         }
 
 
-class PaddedPooling(nn.Module):
-    """A pooling over batches that are padded on the right; `Pooling.pool` and `finish` do the same to packed ones."""
-
-    def __init__(self, pooling: Pooling) -> None:
-        super().__init__()
-        self.pooling = pooling
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, n, C) and 1 for tokens, 0 for padding, (B, n) -> (B, D)."""
-        return self.pooling.finish(torch.cat([_pool(hidden, mask, mode) for mode in self.pooling.modes], dim=-1))
-
-
-def _pool(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
-    """(B, n, C) -> (B, C)."""
-    if mode == "first":
-        return hidden[:, 0]
-    if mode == "last":
-        last = mask.sum(1) - 1
-        return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[-1]))[:, 0]
-    if mode == "max":
-        return (hidden + (1 - mask[..., None].to(hidden.dtype)) * torch.finfo(hidden.dtype).min).amax(1)
-    weights = mask[..., None].to(hidden.dtype)
-    if mode == "weighted_mean":  # the later a token, the more it counts
-        weights = weights * torch.arange(1, hidden.shape[1] + 1, dtype=hidden.dtype)[:, None]
-    divisor = weights.sum(1)
-    return (hidden * weights).sum(1) / (divisor.sqrt() if mode == "mean_sqrt" else divisor)
-
-
 def export(
     model: str | Path,
     output: str | Path,
@@ -92,19 +62,19 @@ def export(
     pooling: str | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Writes a BERT with its head as ONNX; what it gives is checked against the model itself.
+    """Exports a BERT with its head to ONNX and compares the outputs of the file with those of the model.
 
     Args:
-        model: a model folder, a built-in model or a hub id. A sentence-transformers folder, as Headway writes one
-            for sentence similarity, becomes a graph that gives vectors with the folder's own pooling.
-        output: a file NAME.onnx, or a folder with onnx/model.onnx, config.json, the tokenizer and a note on it all.
+        model: a model folder, a built-in model or a Hub id. A sentence-transformers folder becomes a graph that
+            computes vectors with the pooling of the folder.
+        output: a file NAME.onnx, or a folder with onnx/model.onnx, config.json, the tokenizer and a README.md.
         format: "onnx".
-        pooling: make vectors with this pooling instead, whatever the head.
-        overwrite: replace what is at `output`.
+        pooling: compute vectors with this pooling instead of the outputs of the head.
+        overwrite: whether to replace `output`.
 
     Raises:
-        HeadwayError: the model cannot be read or is no BERT, `output` exists, a package is missing, or what was
-            written gives other numbers than the model.
+        HeadwayError: the model cannot be read or is not a BERT, `output` exists, a package is missing, or the file
+            gives other outputs than the model.
     """
     if format not in FORMATS:
         raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
@@ -113,19 +83,17 @@ def export(
         raise HeadwayError(
             f"{model} is a GPT-2; only BERT models can be exported. Use it with headway generate, prompt or predict."
         )
-    alone = output.suffix.lower() == SUFFIX
-    _refuse(output, folder, alone=alone, overwrite=overwrite)
+    single_file = output.suffix.lower() == SUFFIX
+    _check_output(output, folder, single_file=single_file, overwrite=overwrite)
     refuse_without_exporter()
 
-    published = None if pooling else PublishedPooling.read(folder)
-    if pooling:
-        published = PublishedPooling(Pooling(tuple(mode.strip() for mode in pooling.split(","))))
+    published = PublishedPooling(Pooling(parse_modes(pooling))) if pooling else PublishedPooling.read(folder)
     checkpoint = load_checkpoint(folder, head=None if published else "published")
     tokenizer = Tokenizer.load(folder)
     tokenizer.check_fits(checkpoint.network.config.vocab_size, model)
     vectors = published and _vectors(published.pooling)
     notes = _notes(checkpoint, published)
-    if alone:
+    if single_file:
         if (size := sum(one.nbytes for one in checkpoint.network.parameters())) > MAX_FILE_BYTES:
             raise HeadwayError(
                 f"{output}: the weights take {size / 1e9:.1f} GB, and an ONNX file holds 2. Name a folder as --output."
@@ -143,11 +111,11 @@ def export(
     return Exported(output, written, size, notes)
 
 
-def _refuse(output: Path, folder: Path, *, alone: bool, overwrite: bool) -> None:
-    """What is there is not replaced without a word, and never the model that is exported."""
+def _check_output(output: Path, folder: Path, *, single_file: bool, overwrite: bool) -> None:
+    """Refuses to replace the exported model, and other files unless `overwrite` is set."""
     if output.exists() and output.resolve() == folder.resolve():
         raise HeadwayError(f"{output} is the model itself, which the export would replace. Choose another --output.")
-    if not alone:
+    if not single_file:
         refuse_replacing(output, overwrite)
     elif output.is_dir():
         raise HeadwayError(f"{output} is a folder, and its name is that of a file. Choose another --output.")
@@ -172,8 +140,8 @@ def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[
     if published and published.prompt:
         notes.append(f"texts must have {published.prompt!r} put before them")
     options = read_info(checkpoint.folder).get("options", {})
-    if tuned := [name for name in TUNED if options.get(name, TUNED[name]) != TUNED[name]]:
-        notes.append(f"the graph gives plain logits: apply the {' and '.join(tuned)} of headway.json to them")
+    if names := [name for name, neutral in CALIBRATION.items() if options.get(name, neutral) != neutral]:
+        notes.append(f"the graph gives uncalibrated logits: apply the {' and '.join(names)} of headway.json to them")
     return tuple(notes)
 
 
@@ -199,8 +167,8 @@ def _readme(name: str, written: OnnxFile, notes: tuple[str, ...]) -> str:
     about = "\n".join(f"- {note}" for note in notes)
     return f"""# {name}
 
-`onnx/model.onnx` (opset {written.opset}) reads {", ".join(f"`{one}`" for one in written.inputs)}: int64, a row for
-each text, padded on the right. It gives {", ".join(f"`{one}`" for one in written.outputs)}.
+`onnx/model.onnx` (opset {written.opset}) has the inputs {", ".join(f"`{one}`" for one in written.inputs)}: int64, one
+row per text, padded on the right. Its outputs are {", ".join(f"`{one}`" for one in written.outputs)}.
 
 {about}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..tasks.base.predictions import Prediction
     from ..tasks.data.examples import Field
     from ..tasks.data.report import DataReport
-    from ..tasks.embedding.word_vectors import InContext, Neighbour
+    from ..tasks.embedding.word_vectors import ContextComparison, Neighbour
     from ..tasks.prompting.evaluation import PromptEvaluation
 
 UNLIMITED = 10_000  # columns; outside a terminal nothing is wrapped or truncated
@@ -314,10 +314,10 @@ def show_neighbours(console: Console, expression: str, neighbours: "Sequence[Nei
     section(console, expression, *([table(rows)] if rows else []))
 
 
-def show_in_context(console: Console, found: "InContext") -> None:
+def show_in_context(console: Console, found: "ContextComparison") -> None:
     """Prints the similarity of a word to itself in other sentences and to its static vector."""
     rows = []
-    for i, (place, row) in enumerate(zip(found.places, found.cosines.tolist(), strict=True), start=1):
+    for i, (place, row) in enumerate(zip(found.occurrences, found.cosines.tolist(), strict=True), start=1):
         marked = f"{place.sentence[: place.start]}[{place.sentence[place.start : place.end]}]"
         rows.append(
             {

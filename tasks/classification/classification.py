@@ -22,7 +22,7 @@ from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
 from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, parse_text
-from ..data.examples import Field
+from ..data.examples import PAIR, TEXT, Field
 from ..data.features import Features, group_windows
 from ..data.labels import (
     MULTI_LABEL,
@@ -99,22 +99,7 @@ class TextClassification(Task[TextExample, Prediction]):
 
     name: ClassVar[str] = "text-classification"
     title: ClassVar[str] = "Text classification"
-    inputs: ClassVar[tuple[Field, ...]] = (
-        Field(
-            "text",
-            "Text",
-            aliases=(
-                *("text", "sentence", "sentence1", "premise", "text_a", "question1", "#1 String"),
-                *("review", "content", "comment", "message", "body", "title"),
-            ),
-        ),
-        Field(
-            "pair",
-            "Second text",
-            aliases=("pair", "sentence2", "hypothesis", "text_b", "question2", "#2 String"),
-            required=False,
-        ),
-    )
+    inputs: ClassVar[tuple[Field, ...]] = (TEXT, PAIR)
     architecture: ClassVar[str] = "ForSequenceClassification"
 
     def __post_init__(self) -> None:

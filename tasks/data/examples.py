@@ -72,4 +72,17 @@ class Problem:
         return f"{format_places(self.places)}: {self.message}"
 
 
-TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))
+TEXT = Field(
+    "text",
+    "Text",
+    aliases=(
+        *("text", "sentence", "sentence1", "premise", "text_a", "question1", "#1 String"),
+        *("review", "content", "comment", "message", "body", "title"),
+    ),
+)
+PAIR = Field(
+    "pair",
+    "Second text",
+    aliases=("pair", "sentence2", "hypothesis", "text_b", "question2", "#2 String"),
+    required=False,
+)

@@ -1,39 +1,46 @@
-"""What the card of a sentence-similarity model says about itself."""
-
-from typing import TYPE_CHECKING
+"""The text of a sentence-similarity model's card."""
 
 from ...core.models.gpt2 import GPT2Config
+from ...core.models.heads import Config
 from ..base.card_text import CardText
+from .pooling import Pooling
 
-if TYPE_CHECKING:
-    from ...core.models.heads import Network
-    from .similarity import SentenceSimilarity
-
-POOLED = {
+POOLING_TEXTS = {
     "mean": "the mean of all tokens",
-    "first": "the first token",
+    "cls": "the first token",
     "last": "the last token",
-    "max": "the largest number of all tokens at each place",
-    "mean_sqrt": "the sum of all tokens over the root of their number",
-    "weighted_mean": "a mean in which later tokens count for more",
+    "max": "the maximum of all tokens in each dimension",
+    "mean_sqrt": "the sum of all tokens divided by the square root of their number",
+    "weighted_mean": "a mean of all tokens, weighted by their positions",
 }
 
 
-def card_text(task: "SentenceSimilarity", network: "Network", name: str) -> CardText:
-    """The card's parts: what the vectors are, how to ask for them with Headway and without, and what to mind."""
-    pooling = task.pooled
-    size = pooling.size(network.config.hidden_size)
-    stands = f"{task.lowest:g} stands for a cosine of 0, {task.highest:g} for 1"
-    learnt = {
-        "scores": f"It learnt from pairs with scores; {stands}.",
-        "pairs": "It learnt from pairs of texts that belong together, each held against the others of its batch.",
-    }.get(task.objective or "", "")
-    how = " and ".join(POOLED[mode] for mode in pooling.modes)
-    length = ", with length 1" * pooling.normalize
-    answers = f"A text's vector has {size:,} numbers: {how}{length}. Likeness is the cosine of two vectors. {learnt}"
+def similarity_card(
+    name: str,
+    config: Config,
+    pooling: Pooling,
+    *,
+    limit: int,
+    long_texts: str,
+    training: str,
+) -> CardText:
+    """The card of a sentence-similarity model.
+
+    Args:
+        name: of the model.
+        config: of its backbone.
+        pooling: of its vectors.
+        limit: tokens per window.
+        long_texts: "windows" or "cut".
+        training: what the model was trained on, as a sentence; empty if unknown.
+    """
+    tokens = " and ".join(POOLING_TEXTS[mode] for mode in pooling.modes)
+    length = ", normalized to length 1" * pooling.normalize
+    vectors = f"The vector of a text has {pooling.size(config.hidden_size):,} numbers: {tokens}{length}."
+    pad_token = ["model.tokenizer.pad_token = model.tokenizer.eos_token"] if isinstance(config, GPT2Config) else []
     return CardText(
-        summary="It turns texts into vectors that are near one another where the texts mean the same.",
-        answers=answers.strip(),
+        summary="It turns texts into vectors that are close if the texts mean the same.",
+        answers=f"{vectors} The similarity of two texts is the cosine of their vectors. {training}".strip(),
         shell="\n".join(
             [
                 f'headway predict {name} "A text." --pair "Another text."',
@@ -47,25 +54,16 @@ def card_text(task: "SentenceSimilarity", network: "Network", name: str) -> Card
                 "from sentence_transformers import SentenceTransformer",
                 "",
                 f'model = SentenceTransformer("{name}")',
-                *(
-                    ["model.tokenizer.pad_token = model.tokenizer.eos_token"]
-                    if isinstance(network.config, GPT2Config)
-                    else []
-                ),
+                *pad_token,
                 'result = model.similarity(model.encode("A text."), model.encode("Another text."))',
                 "print(result)",
             ]
         ),
-        limits=tuple(_limits(task, network)),
+        limits=(
+            f"A text of more than {limit:,} tokens is cut: only its beginning is read."
+            if long_texts == "cut"
+            else f"A text of more than {limit:,} tokens is read in overlapping windows, whose vectors are averaged; "
+            "sentence-transformers cuts it.",
+            "Similarity means what it means in the training data; for other data, evaluate the model on pairs of it.",
+        ),
     )
-
-
-def _limits(task: "SentenceSimilarity", network: "Network") -> list[str]:
-    limit = task.limit(network.config.max_positions, "")
-    long = (
-        f"A text of more than {limit:,} tokens is cut: only its beginning is read."
-        if task.long_texts == "cut"
-        else f"A text of more than {limit:,} tokens is read in overlapping windows, whose vectors are averaged; "
-        "sentence-transformers cuts it."
-    )
-    return [long, "Likeness is what the training data took for it; elsewhere, measure it on pairs of your own."]

@@ -1,4 +1,4 @@
-"""The rows of a file whose texts are nearest to a query, by the cosine of their vectors, in constant memory.
+"""Semantic search: the rows of a file whose text vectors have the largest cosine with a query, in constant memory.
 
 Shapes: N rows, D size of a vector.
 """
@@ -16,14 +16,14 @@ from .embedder import Embedder, cosines
 if TYPE_CHECKING:
     from ..data.rows import RowStream
 
-VECTORS_AT_ONCE = 65536  # of those that lie in a file
+VECTOR_CHUNK = 65536  # vectors of a file that are compared together
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A row that was found."""
+    """A row with its similarity to the query."""
 
-    position: int  # in the file, from 0
+    position: int  # of the row in the file, from 0
     score: float  # the cosine, -1 to 1
     row: dict[str, Any]
 
@@ -37,55 +37,55 @@ def search(
     vectors: np.ndarray | None = None,
     top: int = 10,
 ) -> list[Hit]:
-    """The rows nearest to a query, the nearest first; of equal ones the earlier.
+    """Finds the rows nearest to a query, nearest first; the earlier one of equally near rows.
 
     Args:
-        embedder: turns texts into vectors.
+        embedder: computes the vectors.
         query: a text.
-        stream: the rows, of `data.stream_rows`.
-        column: of the texts; guessed if left out.
-        vectors: those of the rows, (N, D), if they are there already: `vectors_file.read_vectors`.
-        top: how many rows.
+        stream: the rows, from `stream_rows`.
+        column: of the texts. Default: inferred.
+        vectors: the vectors of the rows, (N, D), if they have been computed; see `read_vectors`.
+        top: number of rows to return.
 
     Raises:
-        HeadwayError: the column cannot be told, or the vectors are those of another model or other rows.
+        HeadwayError: the column cannot be inferred, or the vectors are of another model or of other rows.
     """
     if top < 1:
         raise HeadwayError(f"--top {top}: a number of rows, 1 or more.")
-    asked = embedder.embed([query])
+    query_vector = embedder.embed([query])
     if vectors is None:
         found = (
             (row, score)
-            for rows, some in embedder.embed_rows(stream, column)
-            for row, score in zip(rows, cosines(asked, some)[0].tolist(), strict=True)
+            for rows, chunk in embedder.embed_rows(stream, column)
+            for row, score in zip(rows, cosines(query_vector, chunk)[0].tolist(), strict=True)
         )
     else:
-        found = _scored(asked, stream, vectors)
-    # A row's position is in the key, so that rows are never compared.
+        found = _scored(query_vector, stream, vectors)
+    # The position in the key keeps the rows themselves from being compared.
     best = heapq.nsmallest(top, ((-score, position, row) for position, (row, score) in enumerate(found)))
     return [Hit(position, -score, row) for score, position, row in best]
 
 
-def _scored(asked: np.ndarray, stream: "RowStream", vectors: np.ndarray) -> Iterator[tuple[dict[str, Any], float]]:
-    """The rows with their scores, from vectors that were made before."""
-    if vectors.shape[1] != asked.shape[1]:
+def _scored(query: np.ndarray, stream: "RowStream", vectors: np.ndarray) -> Iterator[tuple[dict[str, Any], float]]:
+    """The rows with their scores, given their vectors."""
+    if vectors.shape[1] != query.shape[1]:
         raise HeadwayError(
-            f"--vectors: they have {vectors.shape[1]} numbers each and those of this model {asked.shape[1]}. "
-            "Name the model and the options that they were made with."
+            f"--vectors: the vectors have {vectors.shape[1]} numbers and those of this model {query.shape[1]}. "
+            "Use the model and the options that the vectors were computed with."
         )
     rows = iter(stream)
-    for start in range(0, len(vectors), VECTORS_AT_ONCE):
-        for score in cosines(asked, vectors[start : start + VECTORS_AT_ONCE])[0].tolist():
-            following = next(rows, None)
-            if following is None:
+    for start in range(0, len(vectors), VECTOR_CHUNK):
+        for score in cosines(query, vectors[start : start + VECTOR_CHUNK])[0].tolist():
+            row = next(rows, None)
+            if row is None:
                 raise _other_rows(stream.source, len(vectors))
-            yield following[1], score
+            yield row[1], score
     if next(rows, None) is not None:
         raise _other_rows(stream.source, len(vectors))
 
 
 def _other_rows(source: str, count: int) -> HeadwayError:
     return HeadwayError(
-        f"--vectors: there are {count:,} of them, and {source} has another number of rows. "
-        "Name the file that they were made from, or make them again with headway embed."
+        f"--vectors: there are {count:,} vectors, and {source} has another number of rows. "
+        "Name the file that the vectors were computed from, or compute them again with headway embed."
     )

@@ -1,15 +1,13 @@
-"""Sentence similarity: vectors of texts that are near one another where the texts mean the same.
+"""Sentence similarity: text vectors that are close if the texts mean the same.
 
-A model learns from pairs with scores, whose cosine is to be the score (Reimers & Gurevych 2019,
-https://arxiv.org/abs/1908.10084, "CosineSimilarityLoss" of sentence-transformers), or from pairs that belong together,
-whose second text is to be nearer to the first than the second texts of other pairs are (Henderson et al. 2017,
-https://arxiv.org/abs/1705.00652, section 4.4, "MultipleNegativesRankingLoss" with its scale of 20).
+A model learns from pairs with a score, which becomes the target of their cosine, or from positive pairs, whose second
+texts are negatives for each other (pair_losses.py).
 
 Shapes: E pairs, T tokens in a packed batch, C hidden size, D size of a vector.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -23,19 +21,19 @@ from ...core.errors import HeadwayError
 from ...core.options import option
 from .. import metrics
 from ..base.card_text import CardText
-from ..base.display import DisplayElement, ScoreBar, ScoreBars, Text
-from ..base.predictions import Prediction
 from ..base.task import Task
-from ..classification.classification import TextClassification
 from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping, parse_text
-from ..data.examples import Example, ExampleWarning, Field
+from ..data.examples import PAIR, TEXT, ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
 from ..data.labels import is_missing, map_valid, parse_number, raw_label
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
-from .card import card_text
-from .pooling import MODES, Pooling, PublishedPooling
+from .card import similarity_card
+from .pair_losses import ranking_loss, ranks, score_loss, shared_texts
+from .pooling import MODES, Pooling, parse_modes
+from .predictions import PairExample, SimilarityPrediction
+from .published_pooling import PublishedPooling
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -43,68 +41,28 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
 
 SCORES, PAIRS = "scores", "pairs"
-SCALE = 20.0  # of cosines before the softmax over the pairs, as sentence-transformers has it
-ROWS_TO_TELL = 100  # that are looked at for a column of numbers
-NUMBERS_OF_ROWS = frozenset({"id", "idx", "index", "guid", "pairid", "row", "line"})
-
-
-@dataclass(frozen=True)
-class PairExample(Example):
-    """Two texts, and how near they are if somebody has said so."""
-
-    text: str
-    pair: str
-    score: float | None = None
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Both texts."""
-        return (self.text, self.pair)
-
-    @property
-    def gold(self) -> float | None:
-        """The score."""
-        return self.score
-
-
-@dataclass(frozen=True)
-class SimilarityPrediction(Prediction):
-    """How near two texts are, and where they are."""
-
-    similarity: float  # the cosine of their vectors, -1 to 1
-    vectors: tuple[np.ndarray, np.ndarray] = field(repr=False, compare=False)  # (D,) each, of length 1
-
-    @property
-    def brief(self) -> str:
-        """The cosine."""
-        return f"{self.similarity:.3f}"
-
-    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
-        """The cosine; below 0 the bar is empty."""
-        return Text(self.brief), ScoreBars((ScoreBar("similarity", self.similarity, chosen=True),))
-
-    def to_json(self) -> dict[str, Any]:
-        """The cosine; `headway embed` gives the vectors."""
-        return {"similarity": self.similarity}
+SAMPLE_ROWS = 100  # searched for a column of numbers
+ROW_NUMBER_NAMES = frozenset({"id", "idx", "index", "guid", "pairid", "row", "line"})
 
 
 @dataclass(frozen=True)
 class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
-    """Gives texts vectors by which their likeness can be told.
+    """Trains text vectors whose cosine is the similarity of the texts.
 
     Args:
-        lowest, highest: the scores of the training data, which are brought to 0 and 1.
-        normalize: whether those who read the folder give vectors the length 1; cosines are the same either way.
-        lower_case, prompt: what a published model asks for before its tokenizer sees a text.
+        lowest, highest: the range of the scores in the training data; the target cosines are 0 and 1.
+        normalize: whether other programs that read the model folder give vectors of length 1; cosines are the same.
+        lower_case, prompt: whether texts are lower-cased, and what is prepended to them; set by published models.
     """
 
     pooling: str | None = option(
-        None, f"How a text's tokens become its vector: {', '.join(MODES)}. Left out: as the model has it, or mean."
+        None,
+        f"How token vectors become one text vector: {', '.join(MODES)}. Default: as in the model folder, or mean.",
     )
     objective: str | None = option(
         None,
-        "What is learnt from: scores of pairs, or pairs that belong together while the others of a batch do not; "
-        "told from the data if left out.",
+        "What to learn from: scores of pairs, or positive pairs, with the other pairs of a batch as negatives. "
+        "Default: inferred from the data.",
         choices=(SCORES, PAIRS),
     )
     lowest: float = 0.0
@@ -116,17 +74,14 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     name: ClassVar[str] = "sentence-similarity"
     title: ClassVar[str] = "Sentence similarity"
     inputs: ClassVar[tuple[Field, ...]] = (
+        replace(TEXT, aliases=("anchor", "query", "question", *TEXT.aliases)),
         replace(
-            TextClassification.inputs[0],
-            aliases=("anchor", "query", "question", *TextClassification.inputs[0].aliases),
-        ),
-        Field(
-            "pair",
-            "Second text",
+            PAIR,
             aliases=(
                 *("pair", "positive", "sentence2", "hypothesis", "text_b", "question2", "#2 String"),
                 *("answer", "passage", "document", "context", "response"),
             ),
+            required=True,
         ),
     )
     label_columns: ClassVar[tuple[str, ...]] = (
@@ -139,25 +94,23 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.pooled  # which refuses a pooling that there is not
+        self.to_pooling()  # raises if a mode is unknown
 
-    @property
-    def pooled(self) -> Pooling:
-        """How tokens become a vector."""
-        modes = tuple(mode.strip() for mode in (self.pooling or MODES[0]).split(","))
-        return Pooling(modes, normalize=self.normalize)
+    def to_pooling(self) -> Pooling:
+        """The pooling that the options describe."""
+        return Pooling(parse_modes(self.pooling or MODES[0]), normalize=self.normalize)
 
     @property
     def sample(self) -> str:
         """Pairs of questions."""
         return "pairs.csv"
 
-    # -- people's data -> examples
+    # -- rows -> examples
 
     def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
-        """As for every task; there need be no scores where pairs that belong together are learnt from."""
+        """As for every task; the scores are optional unless the objective is to learn from them."""
         if self.objective == PAIRS and chosen.get("label"):
-            raise HeadwayError("--objective pairs learns from no scores: leave --label out.")
+            raise HeadwayError("--objective pairs uses no scores: omit --label.")
         found = super().columns(table, chosen, need_label=need_label and self.objective == SCORES)
         if self.objective == PAIRS:
             return replace(found, label=None)
@@ -166,35 +119,34 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         return found
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
-        """What is learnt from, and the range of the scores."""
+        """Infers the objective and the range of the scores."""
         if columns.label is None:
-            together = "each row is a pair that belongs together (say --label COLUMN if there are scores)"
-            return replace(self, objective=PAIRS), [together]
+            note = "each row is a positive pair (use --label COLUMN if there are scores)"
+            return replace(self, objective=PAIRS), [note]
         values = [raw_label(row, columns.label) for row in table.rows]
         numbers = list(map_valid(parse_number, values))
+        advice = "Name another column with --label, or use --objective pairs if each row is a positive pair."
         if not numbers:
             first = next((value for value in values if not is_missing(value)), None)
             raise HeadwayError(
-                f'{table.source}: no score in column "{columns.label}" is a number ({first!r}, ...). Name another '
-                "with --label, or say --objective pairs if each row is a pair that belongs together."
+                f'{table.source}: no score in column "{columns.label}" is a number ({first!r}, ...). {advice}'
             )
         lowest, highest = min(numbers), max(numbers)
         if lowest == highest:
             raise HeadwayError(
-                f"{table.source}: every score is {lowest:g}; at least two different ones are needed. Name another "
-                "column with --label, or say --objective pairs if each row is a pair that belongs together."
+                f"{table.source}: every score is {lowest:g}; at least two different scores are needed. {advice}"
             )
-        learnt = replace(self, objective=SCORES, lowest=lowest, highest=highest)
-        return learnt, [f"each pair has a score: {lowest:g} becomes a cosine of 0, and {highest:g} one of 1"]
+        inferred = replace(self, objective=SCORES, lowest=lowest, highest=highest)
+        return inferred, [f"each pair has a score: {lowest:g} becomes a cosine of 0, and {highest:g} a cosine of 1"]
 
     def reset(self) -> Self:
-        """The same texts and pooling, for other data."""
+        """A copy without the objective and the range of the scores."""
         return replace(self, objective=None, lowest=0.0, highest=1.0)
 
     def row_reader(
         self, table: Table, columns: ColumnMapping, *, labelled: bool = True
     ) -> Callable[[int], PairExample]:
-        """How to read a row: its two texts, and their score if there is one."""
+        """Reads a pair and its score."""
         text, pair = columns.texts["text"], columns.texts["pair"]
         scored = labelled and columns.label is not None
 
@@ -207,11 +159,12 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
         return read
 
-    # -- examples -> the model
+    # -- examples -> sequences -> vectors
 
     def encode(self, examples: Sequence[PairExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """Two sequences an example, one after the other; each text that is long gives one for each window."""
-        windowing = Windowing(limit - tokenizer.num_special(pair=False), self.overlap, self.long_texts)
+        """The windows of the first text of each pair, then those of the second."""
+        num_special = tokenizer.num_special(pair=False)
+        windowing = Windowing(limit - num_special, self.overlap, self.long_texts)
         texts = [self.prompt + text for example in examples for text in example.texts]
         ids = tokenizer.encode_ids([text.lower() for text in texts] if self.lower_case else texts)
         features = []
@@ -219,23 +172,23 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             target = None if example.score is None else (example.score - self.lowest) / (self.highest - self.lowest)
             for text_index in (0, 1):
                 whole = ids[2 * i + text_index]
-                length = len(whole) + tokenizer.num_special(pair=False)
-                sequences = [tokenizer.join(whole[part.start : part.stop]) for part in windowing.divide(len(whole))]
-                features += [Features(i, *sequence, length, target, text_index=text_index) for sequence in sequences]
+                for window in windowing.divide(len(whole)):
+                    sequence = tokenizer.join(whole[window.start : window.stop])
+                    features.append(Features(i, *sequence, len(whole) + num_special, target, text_index=text_index))
         return features
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
-        """Texts that are cut: a pair is two sequences, so that the general count does not see it."""
+        """Reports texts that are cut: a pair has two sequences, which the check of all tasks does not count."""
         if self.long_texts != "cut" or all(len(one.input_ids) == one.length for one in windows):
             return []
         return [ExampleWarning("a text is cut: only its beginning is read")]
 
     def head(self, backbone: "Backbone") -> None:
-        """None: a text's vector is made of the hidden states themselves."""
+        """None: vectors are pooled from the hidden states."""
 
     def _vectors(self, hidden: Tensor, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
-        """The tokens' vectors (T, C) as those of the first and second texts, (E, D) each, of length 1."""
-        vectors = self.pooled.pool(hidden, pack(features).to(hidden.device))
+        """The unit vectors of the first and of the second texts, (T, C) -> (E, D) each."""
+        vectors = self.to_pooling().pool(hidden, pack(features).to(hidden.device))
         counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.text_index))]
         if len(counts) < len(features):
             vectors = torch.stack([part.mean(0) for part in vectors.split(counts)])
@@ -244,32 +197,28 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
     @property
     def in_batch_negatives(self) -> bool:
-        """A pair without a score is held against the others."""
+        """Whether the other pairs of a batch are negatives."""
         return self.objective != SCORES
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """The squared error of the cosines; or for each pair how unlikely its second text is among all of them.
+        """The sum of the losses of the pairs (see pair_losses.py), and their number.
 
-        The second texts of the other pairs that are computed at once are what a pair is held against: those of the
-        whole batch where its tokens fit in --tokens-at-once, else those of the same part of it. A pair that has a
-        text in common with another is not held against it.
+        Negatives are the pairs of the same forward pass: of the whole batch if its tokens fit in --tokens-at-once,
+        else of the same part of it.
 
         Args:
-            outputs: (T, C).
-            features: of the sequences; the two texts of a pair are neighbours.
+            outputs: hidden states, (T, C).
+            features: the sequences; those of a pair are neighbours.
         """
         with torch.autocast(outputs.device.type, enabled=False):  # cosines need more than eight bits
             first, second = self._vectors(outputs, features)
-            targets = [windows[0].target for windows in group_windows(features)]
+            pairs = group_windows(features)
             if self.objective == SCORES:
-                wanted = torch.tensor(targets, device=first.device, dtype=first.dtype)
-                return F.mse_loss((first * second).sum(-1), wanted, reduction="sum"), len(targets)
-            logits = SCALE * first @ second.T  # (E, E)
-            logits = logits.masked_fill(_in_common(features).to(logits.device), -torch.inf)
-            own = torch.arange(len(logits), device=logits.device)
-            return F.cross_entropy(logits, own, reduction="sum"), len(targets)
+                return score_loss(first, second, [windows[0].target for windows in pairs]), len(pairs)
+            texts = [[_token_ids(windows, text_index) for windows in pairs] for text_index in (0, 1)]
+            return ranking_loss(first, second, shared_texts(*texts)), len(pairs)
 
-    # -- outputs -> answers -> figures
+    # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[SimilarityPrediction]:
         """The cosine of each pair."""
@@ -281,22 +230,22 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         ]
 
     def score(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> dict[str, float]:
-        """With scores: Spearman's and Pearson's correlation of cosine and score.
+        """With scores, Spearman's and Pearson's correlation of cosine and score.
 
-        Without: how often a pair's own second text is the nearest of all second texts to its first (accuracy), and
-        the mean of one over its rank among them (mrr).
+        Without scores, the share of pairs whose second text is the nearest to the first (accuracy), and the mean
+        reciprocal rank of the second text (mrr).
         """
         if all(example.score is not None for example in examples):
             cosines, gold = [one.similarity for one in predictions], [example.score for example in examples]
             found = metrics.regression_metrics(cosines, gold)
             return {name: found[name] for name in ("spearman", "pearson")}
-        ranks = _ranks(predictions)
-        return {"accuracy": float(np.mean(ranks == 1)), "mrr": float(np.mean(1 / ranks))}
+        found = ranks(*(np.stack([one.vectors[text_index] for one in predictions]) for text_index in (0, 1)))
+        return {"accuracy": float(np.mean(found == 1)), "mrr": float(np.mean(1 / found))}
 
     # -- model folders
 
     def reuse_head(self, before: Task) -> Self | None:
-        """Goes on with a model that makes vectors already, in the way in which it makes them."""
+        """Continues with the pooling and the preprocessing of the model."""
         if not isinstance(before, SentenceSimilarity):
             return None
         return replace(
@@ -310,12 +259,12 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
     @classmethod
     def is_published(cls, checkpoint: "Checkpoint") -> bool:
-        """Whether it is a sentence-transformers folder: a base model alone says nothing of how to pool."""
+        """Whether it is a sentence-transformers folder: a base model alone does not define a pooling."""
         return checkpoint.architecture in cls.architecture and (checkpoint.folder / "modules.json").exists()
 
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
-        """Its own pooling and length, beyond which sentence-transformers cuts."""
+        """The task of a sentence-transformers folder, which cuts long texts."""
         published = PublishedPooling.read(checkpoint.folder)
         assert published is not None
         return cls(
@@ -328,22 +277,32 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         )
 
     def publish(self, folder: Path, network: "Network") -> None:
-        """What sentence-transformers reads beside the weights."""
+        """Writes the files that sentence-transformers reads beside the weights."""
         limit = self.limit(network.config.max_positions, folder.name)
-        about = PublishedPooling(self.pooled, limit, self.lower_case, self.prompt)
-        about.write(folder, network.config.hidden_size)
+        published = PublishedPooling(self.to_pooling(), limit, self.lower_case, self.prompt)
+        published.write(folder, network.config.hidden_size)
 
     def card(self, network: "Network", name: str) -> CardText:
-        """What the vectors are for and how to make them."""
-        return card_text(self, network, name)
+        """The text of the model card."""
+        training = {
+            SCORES: f"It was trained on scored pairs: a score of {self.lowest:g} is a cosine of 0, and a score of "
+            f"{self.highest:g} a cosine of 1.",
+            PAIRS: "It was trained on positive pairs, with the other pairs of a batch as negatives.",
+        }.get(self.objective or "", "")
+        limit = self.limit(network.config.max_positions, "")
+        pooling = self.to_pooling()
+        return similarity_card(
+            name, network.config, pooling, limit=limit, long_texts=self.long_texts, training=training
+        )
 
 
 def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
-    """Whether a column beside the texts could hold scores."""
-    free = [name for name in table.columns if name not in columns.texts.values()]
-    rows = [row for _, row in islice(iter(table), ROWS_TO_TELL)]
-    for name in free:
-        if normalize_name(name) in NUMBERS_OF_ROWS and not name.isdecimal():
+    """Whether a column other than the texts could hold scores."""
+    rows = [row for _, row in islice(iter(table), SAMPLE_ROWS)]
+    for name in table.columns:
+        if name in columns.texts.values():
+            continue
+        if normalize_name(name) in ROW_NUMBER_NAMES and not name.isdecimal():
             continue
         values = [value for row in rows if not is_missing(value := row.get(name))]
         if values and len(list(map_valid(parse_number, values))) == len(values):
@@ -351,30 +310,6 @@ def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
     return False
 
 
-def _in_common(features: Sequence[Features]) -> Tensor:
-    """(E, E), true where two different pairs have their first or their second text in common."""
-    firsts, seconds = (
-        [
-            tuple(token for one in windows if one.text_index == text_index for token in one.input_ids)
-            for windows in group_windows(features)
-        ]
-        for text_index in (0, 1)
-    )
-    same = torch.zeros(len(firsts), len(firsts), dtype=torch.bool)
-    for texts in (firsts, seconds):
-        numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        number = torch.tensor([numbers[text] for text in texts])
-        same |= number[:, None] == number[None, :]
-    return same.fill_diagonal_(False)
-
-
-def _ranks(predictions: Sequence[SimilarityPrediction], at_once: int = 1024) -> np.ndarray:
-    """The place of each pair's own second text among all second texts, from 1, (E,)."""
-    first = np.stack([one.vectors[0] for one in predictions])
-    second = np.stack([one.vectors[1] for one in predictions])
-    ranks = []
-    for start in range(0, len(first), at_once):
-        part = first[start : start + at_once] @ second.T  # (e, E)
-        own = part[np.arange(len(part)), np.arange(start, start + len(part))]
-        ranks.append(1 + (part > own[:, None] + 1e-6).sum(1))  # texts that occur twice are equally near
-    return np.concatenate(ranks)
+def _token_ids(windows: Sequence[Features], text_index: int) -> tuple[int, ...]:
+    """The token ids of one text of a pair."""
+    return tuple(token for one in windows if one.text_index == text_index for token in one.input_ids)

@@ -1,7 +1,7 @@
-"""Vectors -> a file as they come, and back: NumPy's .npy, Parquet, or JSON lines.
+"""Writes vectors to a file in chunks, and reads them: NumPy's .npy, Parquet, or JSON lines.
 
-A .npy file holds the vectors alone, the i-th row of it that of the i-th row of the data; the others hold the rows'
-own columns too (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+A .npy file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html) has the vectors only, one for each
+row of the data, in order; the other formats also have the columns of the rows.
 
 Shapes: N rows, D size of a vector.
 """
@@ -25,19 +25,19 @@ COLUMN = "vector"
 
 
 class VectorsWriter:
-    """Writes vectors as they come, with their rows beside them where the format has room; whole or not there.
+    """Writes vectors in chunks, with their rows if the format has columns. A failed write leaves no file.
 
         with VectorsWriter(path, size=384) as writer:
             writer.write(rows, vectors)
 
     Args:
-        path: its ending is the format.
-        size: D.
-        overwrite: replace a file that is there.
+        path: its suffix selects the format.
+        size: of a vector, D.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        HeadwayError: another ending, the file exists and `overwrite` is false, it cannot be written, or a row does
-            not fit into the format.
+        HeadwayError: the suffix is unknown, the file exists and `overwrite` is False, it cannot be written, or a row
+            does not fit into the format.
     """
 
     def __init__(self, path: str | Path, size: int, overwrite: bool = False) -> None:
@@ -48,7 +48,7 @@ class VectorsWriter:
         self._ending = self.path.suffix.lower()
         self._parquet: Any = None
         if self._ending not in ENDINGS:
-            raise HeadwayError(f"{self.path}: vectors are written as {', '.join(ENDINGS)}. Let the name end in one.")
+            raise HeadwayError(f"{self.path}: vectors are written as {', '.join(ENDINGS)}. Use one of these suffixes.")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -64,12 +64,12 @@ class VectorsWriter:
             return self._stack.__exit__(kind, error, trace)
         with self._stack:
             if self._parquet is None and self._ending == ".parquet":
-                raise HeadwayError(f"{self.path}: there is no row to write. Give data with at least one.")
+                raise HeadwayError(f"{self.path}: there is no row to write. Give data with at least one row.")
             self._write_header()
         return None
 
     def write(self, rows: Sequence[Mapping[str, Any]], vectors: np.ndarray) -> None:
-        """Adds some rows (their columns stay untouched) and their vectors, (n, D)."""
+        """Writes some rows with their columns, and their vectors, (n, D)."""
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
         self.written += len(vectors)
         if self._ending == ".npy":
@@ -82,7 +82,7 @@ class VectorsWriter:
                 self._file.write(line.encode() + b"\n")
 
     def _write_header(self) -> None:
-        """Of .npy: the number of rows is known at the end, and the header has room for any."""
+        """Writes the header of .npy: first as a placeholder, and again once the number of rows is known."""
         if self._ending == ".npy":
             self._file.seek(0)
             shape = (self.written, self.size)
@@ -99,7 +99,7 @@ class VectorsWriter:
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
             raise HeadwayError(
                 f"{self.path}: rows {self.written - len(rows) + 1} to {self.written} do not fit into the columns of "
-                f"the first ones ({error}). Let the file's name end in .jsonl."
+                f"the first rows ({error}). Write .jsonl instead."
             ) from error
         name = COLUMN
         while name in table.column_names:
@@ -112,22 +112,26 @@ class VectorsWriter:
 
 
 def read_vectors(path: str | Path) -> np.ndarray:
-    """The vectors of a .npy file, (N, D): they stay on the disk until they are used.
+    """Opens the vectors of a .npy file, (N, D), memory-mapped.
 
     Raises:
-        HeadwayError: there is no such file, or it holds something else.
+        HeadwayError: the file does not exist or is not a .npy file of vectors.
     """
     path = user_path(path)
     if path.suffix.lower() != ".npy":
-        raise HeadwayError(f"{path}: vectors are read from .npy (headway embed MODEL --data FILE --output v.npy).")
+        raise HeadwayError(
+            f"{path}: vectors are read from .npy files (headway embed MODEL --data FILE --output v.npy)."
+        )
     try:
         vectors = np.load(path, mmap_mode="r")
     except FileNotFoundError as error:
         raise HeadwayError(f"There is no file {path}. Check the path.") from error
     except (ValueError, EOFError, OSError) as error:
         raise HeadwayError(
-            f"{path} is damaged or no .npy file ({error}). Write it again with headway embed."
+            f"{path} is damaged or not a .npy file ({error}). Write it again with headway embed."
         ) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise HeadwayError(f"{path} holds a {vectors.ndim}-dimensional array of {vectors.dtype}, not vectors.")
+        raise HeadwayError(
+            f"{path} has a {vectors.ndim}-dimensional array of {vectors.dtype}, not vectors. Name another file."
+        )
     return vectors

@@ -1,10 +1,10 @@
-"""Words as vectors: a model's own table of them, sums and differences of words, and a word in its sentences.
+"""Word vectors: the token embedding of a model, word arithmetic on it, and a word in different contexts.
 
-The table is the token embedding: one vector a word, whatever stands around it, with which word arithmetic is done
-(Mikolov et al. 2013, https://aclanthology.org/N13-1090/). What the layers make of a word differs from sentence to
-sentence (Ethayarajh 2019, https://arxiv.org/abs/1909.00512).
+The token embedding has one vector per word, independent of context; word arithmetic is that of Mikolov et al. 2013
+(https://aclanthology.org/N13-1090/). The hidden states of a word differ from sentence to sentence (Ethayarajh 2019,
+https://arxiv.org/abs/1909.00512).
 
-Shapes: V words of the vocabulary, C hidden size, N places where a word stands.
+Shapes: V words of the vocabulary, C hidden size, N occurrences of a word.
 """
 
 import re
@@ -21,7 +21,7 @@ from .embedder import Embedder, cosines, unit
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A word of the vocabulary and how near it is."""
+    """A word of the vocabulary and its similarity."""
 
     word: str
     score: float  # the cosine, -1 to 1
@@ -29,7 +29,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A word where it stands: sentence[start:end]."""
+    """A word in a sentence: sentence[start:end]."""
 
     sentence: str
     start: int
@@ -37,16 +37,16 @@ class Occurrence:
 
 
 @dataclass(frozen=True, eq=False)
-class InContext:
+class ContextComparison:
     """A word in several sentences."""
 
-    places: tuple[Occurrence, ...]
-    cosines: np.ndarray  # (N, N), of what the word is at each place
-    to_static: np.ndarray  # (N,), with its vector in the table
+    occurrences: tuple[Occurrence, ...]
+    cosines: np.ndarray  # (N, N), between the hidden states of the occurrences
+    to_static: np.ndarray  # (N,), of the occurrences with the token embedding of the word
 
 
 class WordTable:
-    """The words of a model's vocabulary with the one vector that its table has for each.
+    """The token embedding of a model as a table of words.
 
     Args:
         embedder: of the model.
@@ -61,10 +61,10 @@ class WordTable:
         self.words = list(words.values())
 
     def tokens(self, word: str) -> list[int]:
-        """The token of a word; several where the vocabulary does not have it as a whole.
+        """The token of a word; several tokens if the vocabulary does not have the whole word.
 
         Raises:
-            HeadwayError: there is nothing in it, or nothing that the vocabulary knows.
+            HeadwayError: the word is empty or unknown to the vocabulary.
         """
         space = " " if self.tokenizer.kind == "byte-level-bpe" else ""
         ids = self.tokenizer.encode(space + word.strip()).ids
@@ -73,26 +73,26 @@ class WordTable:
         return ids
 
     def vector(self, word: str) -> np.ndarray:
-        """The vector of a word, (C,): the mean of its tokens' where there are several."""
+        """The vector of a word, (C,): the mean over its tokens."""
         return self.table[self.tokens(word)].mean(0)
 
     def nearest(self, expression: str, top: int = 10) -> list[Neighbour]:
-        """The words nearest to a word, or to "king - man + woman"; those that were named are left out.
+        """The words nearest to a word, or to "king - man + woman", without the words of the expression.
 
-        Every word counts with length 1. Signs have spaces around them.
+        Word vectors are scaled to length 1 before they are added. Signs need spaces around them.
 
         Raises:
-            HeadwayError: a word is missing or not known.
+            HeadwayError: a word is missing or unknown.
         """
         if top < 1:
             raise HeadwayError(f"--top {top}: a number of words, 1 or more.")
         parts = parse_expression(expression)
         target = sum(sign * unit(self.vector(word)) for sign, word in parts)
         scores = cosines(np.asarray(target)[None], self.table[self.ids])[0]
-        # "King" and "king" are one word to whoever asks.
-        named = {word.casefold() for _, word in parts}
+        # Users regard "King" and "king" as one word.
+        excluded = {word.casefold() for _, word in parts}
         order = np.argsort(-scores, kind="stable")
-        found = (i for i in order.tolist() if self.words[i].casefold() not in named)
+        found = (i for i in order.tolist() if self.words[i].casefold() not in excluded)
         return [Neighbour(self.words[i], float(scores[i])) for i, _ in zip(found, range(top), strict=False)]
 
 
@@ -100,50 +100,52 @@ def parse_expression(expression: str) -> list[tuple[int, str]]:
     """The words of "king - man + woman" with their signs.
 
     Raises:
-        HeadwayError: a sign has no word behind it.
+        HeadwayError: a sign has no word after it.
     """
     first, *rest = re.split(r"\s+([+-])(?=\s|$)", " " + expression.strip())
     parts = [(1, first.strip())] if first.strip() or not rest else []
     signs, words = rest[::2], rest[1::2]
     parts += [(1 if sign == "+" else -1, word.strip()) for sign, word in zip(signs, words, strict=True)]
     if not all(word for _, word in parts):
-        raise HeadwayError(f'"{expression}": a word belongs on both sides of a sign, as in "king - man + woman".')
+        raise HeadwayError(f'"{expression}": write a word on both sides of a sign, as in "king - man + woman".')
     return parts
 
 
-def in_context(embedder: Embedder, word: str, sentences: Sequence[str]) -> InContext:
-    """What a word is in each of some sentences, and how far from its one vector in the table.
+def compare_contexts(embedder: Embedder, word: str, sentences: Sequence[str]) -> ContextComparison:
+    """Compares the hidden states of a word in several sentences with each other and with its token embedding.
 
     Args:
-        embedder: its layers are those that are compared.
-        word: looked for without regard to capital letters, at every place where it stands.
-        sentences: each must have it.
+        embedder: computes the hidden states.
+        word: matched without regard to case, at every occurrence.
+        sentences: each with the word.
 
     Raises:
-        HeadwayError: a sentence does not have the word, or the layers are laid side by side.
+        HeadwayError: a sentence does not have the word, or the layers are concatenated.
     """
-    places: list[Occurrence] = []
+    occurrences: list[Occurrence] = []
     vectors: list[np.ndarray] = []
     wanted = [word[start:end].casefold() for start, end in WordSegmenter().split(word)]
     for sentence in sentences:
         found = embedder.embed_words(sentence)
-        here = [one.text.casefold() for one in found.words]
-        starts = [i for i in range(len(here) - len(wanted) + 1) if here[i : i + len(wanted)] == wanted]
+        words = [one.text.casefold() for one in found.words]
+        starts = [i for i in range(len(words) - len(wanted) + 1) if words[i : i + len(wanted)] == wanted]
         if not wanted or not starts:
-            raise HeadwayError(f'"{sentence}": the word "{word}" is not in it. Name it as it stands there.')
+            raise HeadwayError(f'"{sentence}" does not have the word "{word}". Spell it as in the sentence.')
         for i in starts:
             last = i + len(wanted)
-            places.append(Occurrence(sentence, found.words[i].start, found.words[last - 1].end))
+            occurrences.append(Occurrence(sentence, found.words[i].start, found.words[last - 1].end))
             vectors.append(found.vectors[i:last].mean(0))
-    together = np.stack(vectors) if vectors else np.empty((0, embedder.size), dtype=np.float32)
+    states = np.stack(vectors) if vectors else np.empty((0, embedder.size), dtype=np.float32)
     static = WordTable(embedder).vector(word)[None]
-    if together.shape[1] != static.shape[1]:
-        raise HeadwayError("--combine concat: vectors of several layers have no place in the table. Use sum.")
-    return InContext(tuple(places), cosines(together, together), cosines(together, static)[:, 0])
+    if states.shape[1] != static.shape[1]:
+        raise HeadwayError(
+            "--combine concat: concatenated layers cannot be compared with the token embedding. Use --combine sum."
+        )
+    return ContextComparison(tuple(occurrences), cosines(states, states), cosines(states, static)[:, 0])
 
 
 def _whole_words(tokenizer: Tokenizer, size: int) -> dict[int, str]:
-    """The tokens that are whole words, by their ids: no pieces of words, no special tokens."""
+    """The tokens that are whole words, by id; without word pieces and special tokens."""
     ids = range(min(size, tokenizer.vocab_size))
     tokens = tokenizer.tokens(ids)
     if tokenizer.kind == "byte-level-bpe":

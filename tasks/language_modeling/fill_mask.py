@@ -23,7 +23,7 @@ from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
-from ..data.examples import TEXT, Field
+from ..data.examples import Field
 from ..data.features import Features, pack
 from ..data.rows import Table
 from ..data.windows import Windowing, best_window
@@ -32,6 +32,7 @@ from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_lo
 from .masking import choose_positions, corrupt_tokens, segment_pair, special_ids, vocabulary
 from .predictions import MASK, FilledMasks, MaskCandidate, SequenceLoss
 from .targets import (
+    CORPUS_TEXT,
     DOCUMENTS_HELP,
     TargetTokens,
     UnlabelledText,
@@ -75,7 +76,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     name: ClassVar[str] = "fill-mask"
     title: ClassVar[str] = "Masked words"
-    inputs: ClassVar[tuple[Field, ...]] = (TEXT,)
+    inputs: ClassVar[tuple[Field, ...]] = (CORPUS_TEXT,)
     architecture: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForPreTraining")
     models: ClassVar[tuple[str, ...]] = ("bert",)
     self_supervised: ClassVar[bool] = True
@@ -237,13 +238,13 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     def _fill(self, network: nn.Module, features: Sequence[Features]) -> list[FilledMasks]:
         device = next(network.parameters()).device
-        outputs = dict.fromkeys(features, torch.empty(0, 1))
+        candidates = {one: [] for one in features}
         for batch in token_batches([one for one in features if one.metadata.positions]):
-            found = network(self.pack(batch).to(device))
-            logits = (found[0] if self.next_sentence else found).float()  # (S, V)
-            counts = [len(one.metadata.positions) for one in batch]
-            outputs.update(zip(batch, logits.split(counts), strict=True))
-        return self.decode([*outputs.values()], features)
+            outputs = network(self.pack(batch).to(device))
+            logits = (outputs[0] if self.next_sentence else outputs).float()  # (S, V)
+            parts = logits.split([len(one.metadata.positions) for one in batch])
+            candidates.update({one: self._candidates(part, one) for one, part in zip(batch, parts, strict=True)})
+        return _join_windows(features, list(candidates.values()))
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
         """The candidates for the masks.
@@ -252,13 +253,15 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             outputs: the logits at the masks of each sequence, (masks, V).
             features: the sequences.
         """
-        texts: dict[int, _MaskedText] = {one.example: one.metadata for one in features}
-        found: dict[int, list[tuple[MaskCandidate, ...]]] = {example: [] for example in texts}
-        for logits, one in zip(outputs, features, strict=True):
-            best = logits.softmax(dim=-1).topk(min(self.top, logits.shape[-1]))
-            for scores, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                found[one.example].append(tuple(map(MaskCandidate, one.metadata.tokenizer.tokens(ids), scores)))
-        return [_filled(texts[example], tuple(masks)) for example, masks in found.items()]
+        return _join_windows(features, list(map(self._candidates, outputs, features)))
+
+    def _candidates(self, logits: Tensor, one: Features) -> list[tuple[MaskCandidate, ...]]:
+        """The most likely tokens for each mask of a sequence, from logits (masks, V)."""
+        best = logits.softmax(dim=-1).topk(min(self.top, logits.shape[-1]))
+        return [
+            tuple(map(MaskCandidate, one.metadata.tokenizer.tokens(ids), scores))
+            for scores, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
         """The mean loss at the masks in nats, its exponential, and the share of correctly predicted masks."""
@@ -291,6 +294,17 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 def _next_classes(features: Sequence[Features], device: torch.device) -> Tensor:
     """BERT's classes of next-sentence prediction: 0 if the second segment follows the first."""
     return torch.tensor([int(not one.target.is_next) for one in features], device=device)
+
+
+def _join_windows(
+    features: Sequence[Features], candidates: Sequence[list[tuple[MaskCandidate, ...]]]
+) -> list[FilledMasks]:
+    """One prediction per text, from the candidates for the masks of each window."""
+    texts: dict[int, _MaskedText] = {one.example: one.metadata for one in features}
+    found: dict[int, list[tuple[MaskCandidate, ...]]] = {example: [] for example in texts}
+    for one, masks in zip(features, candidates, strict=True):
+        found[one.example] += masks
+    return [_filled(texts[example], tuple(masks)) for example, masks in found.items()]
 
 
 def _filled(masked: _MaskedText, candidates: tuple[tuple[MaskCandidate, ...], ...]) -> FilledMasks:

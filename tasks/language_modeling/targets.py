@@ -16,12 +16,13 @@ from ...core.errors import HeadwayError
 from ...core.models.packing import BatchSampler
 from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusWindow
-from ..data.examples import Example
+from ..data.examples import Example, Field
 from ..data.features import INFERENCE_BATCH_TOKENS, Features
 from ..data.rows import Table
 from .distillation import WordPositions
 from .predictions import SequenceLoss
 
+CORPUS_TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))
 DOCUMENTS_HELP = "What a document is in plain text; in other formats, each row is one."
 
 

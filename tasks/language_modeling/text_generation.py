@@ -21,12 +21,13 @@ from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
-from ..data.examples import TEXT, Field
+from ..data.examples import Field
 from ..data.features import Features, pack
 from ..data.rows import Table
 from .card import text_generation_card
 from .predictions import Continuation, SequenceLoss
 from .targets import (
+    CORPUS_TEXT,
     DOCUMENTS_HELP,
     TargetTokens,
     UnlabelledText,
@@ -61,7 +62,7 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
 
     name: ClassVar[str] = "text-generation"
     title: ClassVar[str] = "Text generation"
-    inputs: ClassVar[tuple[Field, ...]] = (TEXT,)
+    inputs: ClassVar[tuple[Field, ...]] = (CORPUS_TEXT,)
     architecture: ClassVar[str] = "GPT2LMHeadModel"
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
     self_supervised: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Vectors of texts and words equal a direct computation by transformers, whatever is asked for."""
+"""Vectors of texts and words equal a direct computation with transformers for every option."""
 
 import json
 import os
@@ -15,15 +15,17 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Embedder
 from headway.tasks.data.read import stream_rows
-from headway.tasks.embedding.embedder import TEXTS_AT_ONCE, cosines
-from headway.tasks.embedding.pooling import Pooling, PublishedPooling
+from headway.tasks.data.rows import CHUNK_ROWS
+from headway.tasks.embedding.embedder import cosines
+from headway.tasks.embedding.pooling import Pooling
+from headway.tasks.embedding.published_pooling import PublishedPooling
 
 TEXTS = ["the cat sat on the mat", "my parcel", "", "Ada Lovelace lived in London, and wrote the first program."]
 LONG = "the cat sat on the mat, the dog sat on the cat " * 20
 
 
 def hidden_states(folder: Path, text: str) -> list[torch.Tensor]:
-    """Every layer's states of one text, (n, C) each, as transformers gives them."""
+    """The hidden states of a text by transformers, (n, C) for each layer."""
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = Tokenizer.load(folder)
     ids, _ = tokenizer.join(tokenizer.encode(text).ids)
@@ -31,19 +33,20 @@ def hidden_states(folder: Path, text: str) -> list[torch.Tensor]:
         return [state[0] for state in model(torch.tensor([ids]), output_hidden_states=True).hidden_states]
 
 
-JOINED = {
-    "first": lambda states: states[0],
+POOLED = {
+    "cls": lambda states: states[0],
     "last": lambda states: states[-1],
     "mean": lambda states: states.mean(0),
     "max": lambda states: states.amax(0),
-    "first,mean": lambda states: torch.cat([states[0], states.mean(0)]),
+    "cls,mean": lambda states: torch.cat([states[0], states.mean(0)]),
+    "first": lambda states: states[0],  # the old name of cls
 }
 
 
-@pytest.mark.parametrize("pooling", JOINED)
-def test_a_text_is_pooled_as_by_hand(tiny_model, pooling):
+@pytest.mark.parametrize("pooling", POOLED)
+def test_every_pooling_equals_a_direct_computation(tiny_model, pooling):
     found = Embedder(tiny_model, pooling=pooling).embed(TEXTS)
-    expected = torch.stack([JOINED[pooling](hidden_states(tiny_model, text)[-1]) for text in TEXTS])
+    expected = torch.stack([POOLED[pooling](hidden_states(tiny_model, text)[-1]) for text in TEXTS])
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     assert found.dtype == np.float32
 
@@ -54,27 +57,27 @@ def test_any_layer_can_be_read(tiny_model, layer):
     np.testing.assert_allclose(found, hidden_states(tiny_model, TEXTS[0])[layer].mean(0).numpy(), atol=1e-5)
 
 
-def test_the_last_layers_are_summed_or_laid_side_by_side(tiny_model):
+def test_the_last_layers_are_summed_or_concatenated(tiny_model):
     one, two = hidden_states(tiny_model, TEXTS[0])[-2:]
     summed = Embedder(tiny_model, last_layers=2).embed(TEXTS[0])
-    side_by_side = Embedder(tiny_model, last_layers=2, combine="concat")
+    concatenated = Embedder(tiny_model, last_layers=2, combine="concat")
     np.testing.assert_allclose(summed, (one + two).mean(0).numpy(), atol=1e-5)
-    np.testing.assert_allclose(side_by_side.embed(TEXTS[0]), torch.cat([one, two], -1).mean(0).numpy(), atol=1e-5)
-    assert side_by_side.size == 64
+    np.testing.assert_allclose(concatenated.embed(TEXTS[0]), torch.cat([one, two], -1).mean(0).numpy(), atol=1e-5)
+    assert concatenated.size == 64
 
 
-def test_layers_above_the_one_that_is_read_are_not_computed(tiny_model, monkeypatch):
+def test_layers_above_the_chosen_one_are_not_computed(tiny_model, monkeypatch):
     embedder = Embedder(tiny_model, layer=1)
     monkeypatch.setattr(embedder.backbone.blocks[1], "forward", lambda *_: pytest.fail("computed"))
     embedder.embed(TEXTS)
 
 
-def test_vectors_can_have_length_one(tiny_model):
+def test_vectors_are_normalized_on_request(tiny_model):
     found = Embedder(tiny_model, normalize=True).embed(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
-def test_a_batch_gives_what_its_texts_give_alone_in_the_order_given(tiny_model):
+def test_a_batch_gives_the_vectors_of_its_single_texts_in_order(tiny_model):
     embedder = Embedder(tiny_model)
     alone = np.stack([embedder.embed(text) for text in TEXTS])
     np.testing.assert_allclose(embedder.embed(TEXTS), alone, atol=1e-6)
@@ -82,26 +85,26 @@ def test_a_batch_gives_what_its_texts_give_alone_in_the_order_given(tiny_model):
     assert embedder.embed([]).shape == (0, 32)
 
 
-def test_a_stream_gives_the_same_some_thousands_at_once(bert_folder):
+def test_a_stream_gives_the_same_vectors_in_chunks(bert_folder):
     embedder = Embedder(bert_folder, layer=0)
-    texts = [f"the cat {i}" for i in range(TEXTS_AT_ONCE + 3)]
-    parts = list(embedder.embed_stream(iter(texts)))
-    assert [len(part) for part in parts] == [TEXTS_AT_ONCE, 3]
-    np.testing.assert_allclose(np.concatenate(parts)[-4:], embedder.embed(texts[-4:]), atol=1e-6)
+    texts = [f"the cat {i}" for i in range(CHUNK_ROWS + 3)]
+    chunks = list(embedder.embed_stream(iter(texts)))
+    assert [len(chunk) for chunk in chunks] == [CHUNK_ROWS, 3]
+    np.testing.assert_allclose(np.concatenate(chunks)[-4:], embedder.embed(texts[-4:]), atol=1e-6)
 
 
 def test_a_long_text_is_the_mean_of_its_windows_or_cut(bert_folder):
     ids = Tokenizer.load(bert_folder).encode(LONG).ids
     embedder = Embedder(bert_folder)
-    parts = embedder.windowing.divide(len(ids))
-    assert len(parts) > 2
-    assert {i for part in parts for i in part} == set(range(len(ids)))
+    windows = embedder.windowing.divide(len(ids))
+    assert len(windows) > 2
+    assert {i for window in windows for i in window} == set(range(len(ids)))
     model = transformers.AutoModel.from_pretrained(bert_folder).eval()
     vectors = []
-    for part in parts:
-        window, _ = embedder.tokenizer.join([ids[i] for i in part])
+    for window in windows:
+        sequence, _ = embedder.tokenizer.join([ids[i] for i in window])
         with torch.no_grad():
-            vectors.append(model(torch.tensor([window])).last_hidden_state[0].mean(0))
+            vectors.append(model(torch.tensor([sequence])).last_hidden_state[0].mean(0))
     np.testing.assert_allclose(embedder.embed(LONG), torch.stack(vectors).mean(0).numpy(), atol=1e-5)
     assert embedder.num_cut == 0
 
@@ -110,7 +113,7 @@ def test_a_long_text_is_the_mean_of_its_windows_or_cut(bert_folder):
     assert (cut.num_texts, cut.num_cut) == (2, 1)
 
 
-def test_half_precision_is_near(tiny_model):
+def test_half_precision_vectors_are_close(tiny_model):
     exact, half = (Embedder(tiny_model, precision=name).embed(TEXTS) for name in ("fp32", "bf16"))
     assert half.dtype == np.float32
     assert cosines(exact, half).diagonal().min() > 0.999
@@ -144,7 +147,7 @@ def test_a_file_is_embedded_row_by_row(bert_folder, tmp_path):
 
 
 def minilm_by_transformers(minilm: Path, texts: list[str]) -> np.ndarray:
-    """sentence-transformers' own recipe for this model: the mean over the tokens, at most 256, then length 1."""
+    """What sentence-transformers computes for this model: the normalized mean over at most 256 tokens."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
     model = transformers.BertModel.from_pretrained(minilm).eval()
     vectors = []
@@ -172,21 +175,21 @@ def test_a_thousand_texts_have_sentence_transformers_vectors(minilm, data_folder
 
 
 @pytest.mark.parametrize(
-    "pooling", [Pooling(("first",)), Pooling(("mean", "max"), normalize=True), Pooling(("mean_sqrt",))]
+    "pooling", [Pooling(("cls",)), Pooling(("mean", "max"), normalize=True), Pooling(("mean_sqrt",))]
 )
-def test_what_is_written_about_pooling_is_read_again(bert_folder, tmp_path, pooling):
+def test_published_settings_are_read_as_they_were_written(bert_folder, tmp_path, pooling):
     folder = shutil.copytree(bert_folder, tmp_path / "model")
-    about = PublishedPooling(pooling, max_length=20, lower_case=True, prompt="query: ")
-    about.write(folder, 32)
+    written = PublishedPooling(pooling, max_length=20, lower_case=True, prompt="query: ")
+    written.write(folder, 32)
     read = PublishedPooling.read(folder)
     assert read is not None
     assert set(read.pooling.modes) == set(pooling.modes)
     assert (read.pooling.normalize, read.max_length, read.lower_case, read.prompt) == (
         pooling.normalize, 20, True, "query: ",
     )  # fmt: skip
-    asked = Embedder(folder)
-    plain = Embedder(bert_folder, pooling=asked.config.pooling, normalize=pooling.normalize, max_length=20)
-    np.testing.assert_allclose(asked.embed("The Cat"), plain.embed("query: the cat"), atol=1e-6)
+    embedder = Embedder(folder)
+    plain = Embedder(bert_folder, pooling=embedder.config.pooling, normalize=pooling.normalize, max_length=20)
+    np.testing.assert_allclose(embedder.embed("The Cat"), plain.embed("query: the cat"), atol=1e-6)
 
 
 def test_a_newer_pooling_file_is_read(bert_folder, tmp_path):
@@ -195,7 +198,7 @@ def test_a_newer_pooling_file_is_read(bert_folder, tmp_path):
     (folder / "1_Pooling/config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "cls"}')
     read = PublishedPooling.read(folder)
     assert read is not None
-    assert read.pooling.modes == ("first",)
+    assert read.pooling.modes == ("cls",)
 
 
 def broken(folder: Path, name: str, content: str) -> None:
@@ -209,11 +212,11 @@ def broken(folder: Path, name: str, content: str) -> None:
         ("modules.json", "{", "is damaged"),
         ("modules.json", '[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]', "a module Dense"),
         ("modules.json", "[]", "names no Pooling"),
-        ("1_Pooling/config.json", '{"pooling_mode": "magic"}', "the pooling 'magic'"),
+        ("1_Pooling/config.json", '{"pooling_mode": "magic"}', "the pooling 'magic' is unknown"),
         ("1_Pooling/config.json", '{"pooling_mode": "mean", "include_prompt": false}', "leaves the prompt out"),
     ],
 )
-def test_a_folder_that_cannot_be_read_says_why(bert_folder, tmp_path, name, content, words):
+def test_an_unreadable_folder_is_rejected_with_the_reason(bert_folder, tmp_path, name, content, words):
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     broken(folder, name, content)
     with pytest.raises(HeadwayError, match=words):
@@ -226,7 +229,7 @@ def test_a_folder_that_cannot_be_read_says_why(bert_folder, tmp_path, name, cont
     [
         ({"pooling": "median"}, "--pooling median"),
         ({"combine": "product"}, "combine='product'"),
-        ({"layer": 1, "last_layers": 2}, "say one of them"),
+        ({"layer": 1, "last_layers": 2}, "Choose one of them"),
         ({"last_layers": 0}, "--last-layers 0"),
         ({"max_length": 1000}, "reads 3 to 48 tokens"),
         ({"precision": "fp8"}, "precision='fp8'"),
@@ -234,29 +237,29 @@ def test_a_folder_that_cannot_be_read_says_why(bert_folder, tmp_path, name, cont
         ({"colour": "red"}, "no option 'colour'"),
     ],
 )
-def test_an_option_that_is_not_possible_is_refused(bert_folder, options, words):
+def test_an_invalid_option_is_named(bert_folder, options, words):
     with pytest.raises(HeadwayError, match=words):
         Embedder(bert_folder, **options)
 
 
-def test_a_layer_that_the_model_has_not_is_refused(bert_folder):
+def test_a_layer_that_does_not_exist_is_rejected(bert_folder):
     with pytest.raises(HeadwayError, match=r"the layers 0 .* to 2"):
         Embedder(bert_folder, layer=3).embed("the cat")
 
 
-def test_something_that_is_no_text_is_refused(bert_folder):
+def test_an_input_that_is_not_a_text_is_rejected(bert_folder):
     with pytest.raises(HeadwayError, match="text 2 is a int"):
         Embedder(bert_folder).embed(["the cat", 3])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.slow
-def test_a_long_file_takes_no_more_memory_than_its_beginning(bert_folder, tmp_path):
-    """In a process of its own, since a peak is never forgotten."""
+def test_memory_does_not_grow_with_the_file(bert_folder, tmp_path):
+    """Runs in a separate process, because the peak of a process never decreases."""
     script = (
         "import resource, sys\n"
         "from headway.tasks import Embedder\n"
         "from headway.tasks.data.read import stream_rows\n"
-        "from headway.tasks.vectors_file import VectorsWriter\n"
+        "from headway.tasks.embedding.vectors_file import VectorsWriter\n"
         "embedder = Embedder(sys.argv[1])\n"
         "with VectorsWriter(sys.argv[3], embedder.size) as writer:\n"
         "    for rows, vectors in embedder.embed_rows(stream_rows(sys.argv[2]), 'text'):\n"

@@ -1,4 +1,4 @@
-"""Search: the nearest rows, whether their vectors are made on the way or lie in a file."""
+"""Search finds the nearest rows, with vectors computed during the search or before it."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def embedder(bert_folder):
     return Embedder(bert_folder)
 
 
-def test_the_nearest_rows_come_first_and_of_equal_ones_the_earlier(embedder):
+def test_the_nearest_rows_come_first_and_ties_keep_their_order(embedder):
     hits = search(embedder, "the cat sat", stream_rows(ROWS), column="text")
     expected = cosines(embedder.embed(["the cat sat"]), embedder.embed(TEXTS))[0]
     assert [hit.position for hit in hits[:2]] == [0, 3]
@@ -26,7 +26,7 @@ def test_the_nearest_rows_come_first_and_of_equal_ones_the_earlier(embedder):
     assert hits[0].score == pytest.approx(1, abs=1e-5)
 
 
-def test_vectors_that_are_there_already_give_the_same(embedder):
+def test_precomputed_vectors_give_the_same_rows(embedder):
     plain = search(embedder, "a cat", stream_rows(ROWS), column="text", top=2)
     found = search(embedder, "a cat", stream_rows(ROWS), vectors=embedder.embed(TEXTS), top=2)
     assert [hit.row for hit in found] == [hit.row for hit in plain]
@@ -34,16 +34,16 @@ def test_vectors_that_are_there_already_give_the_same(embedder):
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_vectors_of_other_rows_are_refused(embedder, count):
-    with pytest.raises(HeadwayError, match=f"there are {count} of them"):
+def test_vectors_of_other_rows_are_rejected(embedder, count):
+    with pytest.raises(HeadwayError, match=f"there are {count} vectors"):
         search(embedder, "a cat", stream_rows(ROWS), vectors=np.ones((count, 32), dtype=np.float32))
 
 
-def test_vectors_of_another_model_are_refused(embedder):
-    with pytest.raises(HeadwayError, match="7 numbers each"):
+def test_vectors_of_another_model_are_rejected(embedder):
+    with pytest.raises(HeadwayError, match="7 numbers and those of this model"):
         search(embedder, "a cat", stream_rows(ROWS), vectors=np.ones((4, 7), dtype=np.float32))
 
 
-def test_at_least_one_row_is_asked_for(embedder):
+def test_the_number_of_rows_must_be_positive(embedder):
     with pytest.raises(HeadwayError, match="--top 0"):
         search(embedder, "a cat", stream_rows(ROWS), top=0)

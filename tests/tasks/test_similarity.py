@@ -1,4 +1,4 @@
-"""Sentence similarity: what is learnt from, the two losses, the figures, and folders that others open."""
+"""Sentence similarity: the objectives, their losses, the metrics, and folders for sentence-transformers."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from headway.core.errors import HeadwayError
 from headway.tasks import Embedder, SentenceSimilarity, load
 from headway.tasks.data.features import Features, pack
 from headway.tasks.data.read import read_table
-from headway.tasks.embedding.similarity import PairExample, SimilarityPrediction
+from headway.tasks.embedding.predictions import PairExample, SimilarityPrediction
 from scipy.stats import pearsonr, spearmanr
 
 SCORED = [
@@ -28,18 +28,18 @@ TOGETHER = [
 ]
 
 
-def learn(rows, task=None, **chosen):
+def infer(rows, task=None, **chosen):
     table = read_table(rows)
     task = task or SentenceSimilarity()
     columns = task.columns(table, chosen, need_label=True)
-    learnt, notes = task.infer_labels(table, columns)
-    return learnt, columns, notes, table
+    inferred, notes = task.infer_labels(table, columns)
+    return inferred, columns, notes, table
 
 
 def features_of(task, folder, rows):
     model = task.on(folder)
-    learnt, columns, _, table = learn(rows, task)
-    return learnt, model, learnt.encode(learnt.examples(table, columns), model.tokenizer, model.limit)
+    inferred, columns, _, table = infer(rows, task)
+    return inferred, model, inferred.encode(inferred.examples(table, columns), model.tokenizer, model.limit)
 
 
 @pytest.mark.parametrize(
@@ -53,27 +53,27 @@ def features_of(task, folder, rows):
     ],
     ids=["scores", "pairs", "numbered pairs", "pairs of a genre", "a column of numbers"],
 )
-def test_what_is_learnt_from_is_told_from_the_columns(rows, objective, label):
+def test_the_objective_is_inferred_from_the_columns(rows, objective, label):
     texts = {"text": "a", "pair": "b"} if "a" in rows[0] else {}
-    learnt, columns, _, _ = learn(rows, **texts)
-    assert (learnt.objective, columns.label) == (objective, label)
+    inferred, columns, _, _ = infer(rows, **texts)
+    assert (inferred.objective, columns.label) == (objective, label)
 
 
 def test_a_file_without_a_header_is_read(tmp_path):
     lines = [f"a man is eating food {i},a man eats {i} of something,{i % 11 / 2}" for i in range(40)]
     (tmp_path / "sts.csv").write_text("\n".join(lines) + "\n")
-    learnt, columns, _, _ = learn(tmp_path / "sts.csv")
+    inferred, columns, _, _ = infer(tmp_path / "sts.csv")
     assert (columns.texts, columns.label) == ({"text": "0", "pair": "1"}, "2")
-    assert (learnt.lowest, learnt.highest) == (0.0, 5.0)
+    assert (inferred.lowest, inferred.highest) == (0.0, 5.0)
 
 
-def test_what_is_learnt_from_can_be_said():
-    learnt, columns, _, _ = learn(SCORED, SentenceSimilarity(objective="pairs"))
-    assert (learnt.objective, columns.label) == ("pairs", None)
-    with pytest.raises(HeadwayError, match="leave --label out"):
-        learn(SCORED, SentenceSimilarity(objective="pairs"), label="score")
+def test_the_objective_can_be_chosen():
+    inferred, columns, _, _ = infer(SCORED, SentenceSimilarity(objective="pairs"))
+    assert (inferred.objective, columns.label) == ("pairs", None)
+    with pytest.raises(HeadwayError, match="omit --label"):
+        infer(SCORED, SentenceSimilarity(objective="pairs"), label="score")
     with pytest.raises(HeadwayError, match="label"):
-        learn(TOGETHER, SentenceSimilarity(objective="scores"))
+        infer(TOGETHER, SentenceSimilarity(objective="scores"))
 
 
 @pytest.mark.parametrize(
@@ -86,31 +86,31 @@ def test_what_is_learnt_from_can_be_said():
         ([*SCORED, {"sentence1": ["a"], "sentence2": "b", "score": 1}], "a list, not a text"),
     ],
 )
-def test_data_that_cannot_be_learnt_from_is_refused(rows, words):
+def test_unusable_data_is_rejected(rows, words):
     def read():
-        learnt, columns, _, table = learn(rows)
-        learnt.examples(table, columns)
+        inferred, columns, _, table = infer(rows)
+        inferred.examples(table, columns)
 
     with pytest.raises(HeadwayError, match=words):
         read()
 
 
 @pytest.mark.parametrize(("given", "words"), [({"objective": "rank"}, "rank"), ({"pooling": "median"}, "median")])
-def test_an_option_that_is_not_possible_is_refused(given, words):
+def test_an_invalid_option_is_named(given, words):
     with pytest.raises(HeadwayError, match=words):
         SentenceSimilarity(**given)
 
 
-def vectors_by_hand(model, rows, names):
-    """The mean of each text's tokens, of length 1, text by text."""
+def plain_vectors(model, rows, names):
+    """The normalized mean over the tokens of each text, text by text."""
     found = []
     for name in names:
-        side = []
+        vectors = []
         for row in rows:
             ids, segments = model.tokenizer.join(model.tokenizer.encode(row[name]).ids)
             batch = pack([Features(0, ids, segments, len(ids))])
-            side.append(model.network(batch).mean(0))
-        found.append(torch.nn.functional.normalize(torch.stack(side), dim=-1))
+            vectors.append(model.network(batch).mean(0))
+        found.append(torch.nn.functional.normalize(torch.stack(vectors), dim=-1))
     return found
 
 
@@ -118,51 +118,51 @@ def test_the_loss_of_scores_is_the_squared_error_of_the_cosine(tiny_model):
     task, model, features = features_of(SentenceSimilarity(), tiny_model, SCORED)
     with torch.no_grad():
         loss, count = task.loss(model.network(pack(features)), features)
-        first, second = vectors_by_hand(model, SCORED, ("sentence1", "sentence2"))
+        first, second = plain_vectors(model, SCORED, ("sentence1", "sentence2"))
     wanted = torch.tensor([1.0, 0.0, 0.5])  # 4.5, 0.5 and 2.5 of 0.5 to 4.5
     expected = (((first * second).sum(-1) - wanted) ** 2).sum()
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
     assert count == 3
 
 
-def test_the_loss_of_pairs_holds_each_against_the_others(tiny_model):
+def test_the_loss_of_pairs_uses_the_other_pairs_as_negatives(tiny_model):
     task, model, features = features_of(SentenceSimilarity(), tiny_model, TOGETHER)
     with torch.no_grad():
         loss, count = task.loss(model.network(pack(features)), features)
-        anchors, positives = vectors_by_hand(model, TOGETHER, ("anchor", "positive"))
+        anchors, positives = plain_vectors(model, TOGETHER, ("anchor", "positive"))
     logits = 20 * anchors @ positives.T
     expected = sum(math.log(logits[i].exp().sum()) - logits[i, i] for i in range(3))
     torch.testing.assert_close(loss, torch.as_tensor(expected), atol=1e-4, rtol=1e-5)
     assert count == 3
 
 
-def test_a_pair_is_not_held_against_one_with_a_text_in_common(bert_folder):
+def test_pairs_with_a_common_text_are_not_negatives(bert_folder):
     rows = [*TOGETHER[:2], {"anchor": "a dog", "positive": TOGETHER[0]["positive"]}]
     task, model, features = features_of(SentenceSimilarity(), bert_folder, rows)
     with torch.no_grad():
         loss, _ = task.loss(model.network(pack(features)), features)
-        anchors, positives = vectors_by_hand(model, rows, ("anchor", "positive"))
+        anchors, positives = plain_vectors(model, rows, ("anchor", "positive"))
     logits = 20 * anchors @ positives.T
     logits[0, 2] = logits[2, 0] = -math.inf
     expected = sum(math.log(logits[i].exp().sum()) - logits[i, i] for i in range(3))
     torch.testing.assert_close(loss, torch.as_tensor(expected), atol=1e-4, rtol=1e-5)
 
 
-def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_remark(bert_folder):
+def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_warning(bert_folder):
     rows = [{"anchor": "the cat sat on the mat " * 30, "positive": "the cat"}, *TOGETHER]
     task, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
     assert sum(one.example == 0 and one.text_index == 0 for one in features) > 3
     cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
     assert sum(one.example == 0 for one in features) == 2
     examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]
-    assert [remark.message for remark in cut.warnings(examples[0], features[:2])] == [
+    assert [warning.message for warning in cut.warnings(examples[0], features[:2])] == [
         "a text is cut: only its beginning is read"
     ]
     assert not list(task.warnings(examples[0], features[2:4]))
     assert len(features[0].input_ids) == model.limit
 
 
-def test_the_figures_are_those_of_scipy():
+def test_the_correlations_are_those_of_scipy():
     draw = np.random.default_rng(0)
     vector = np.zeros(2, dtype=np.float32)
     found = [SimilarityPrediction(float(x), (vector, vector)) for x in draw.random(50)]
@@ -175,7 +175,7 @@ def test_the_figures_are_those_of_scipy():
     assert figures["pearson"] == pytest.approx(pearsonr(similarities, gold).statistic)
 
 
-def test_pairs_are_measured_by_where_their_own_text_is_found():
+def test_pairs_are_scored_by_the_rank_of_their_second_text():
     first = np.eye(4, dtype=np.float32)
     second = first[[0, 2, 1, 3]]  # the second and third are swapped
     second[1] += 0.5 * first[1]
@@ -184,7 +184,7 @@ def test_pairs_are_measured_by_where_their_own_text_is_found():
     assert figures == {"accuracy": 0.5, "mrr": pytest.approx((1 + 1 / 2 + 1 / 2 + 1) / 4)}
 
 
-def test_a_sentence_transformers_folder_is_a_model_for_similarity(minilm):
+def test_a_sentence_transformers_folder_loads_as_a_similarity_model(minilm):
     model = load(minilm)
     assert isinstance(model.task, SentenceSimilarity)
     assert (model.task.max_length, model.task.long_texts) == (256, "cut")
@@ -195,7 +195,7 @@ def test_a_sentence_transformers_folder_is_a_model_for_similarity(minilm):
     )
 
 
-def test_a_base_model_is_none(bert_folder):
+def test_a_base_model_is_not_a_similarity_model(bert_folder):
     with pytest.raises(HeadwayError, match="no head that predicts"):
         load(bert_folder)
 
@@ -210,9 +210,9 @@ def trained(request, bert_folder, gpt2_folder, tmp_path_factory) -> Path:
     return output
 
 
-def test_the_embedder_reads_the_folder_as_it_was_trained(trained):
+def test_the_embedder_uses_the_settings_of_training(trained):
     pairs = [(row["sentence1"], row["sentence2"]) for row in SCORED]
-    pairs.append(("the cat sat on the mat " * 9, "my parcel has arrived " * 9))  # in windows that overlap as said
+    pairs.append(("the cat sat on the mat " * 9, "my parcel has arrived " * 9))  # in windows with the chosen overlap
     embedder = Embedder(trained)
     assert (embedder.config.pooling, embedder.limit, embedder.config.long_texts) == ("max", 20, "windows")
     assert [embedder.similarity(*pair) for pair in pairs] == pytest.approx(
@@ -220,14 +220,14 @@ def test_the_embedder_reads_the_folder_as_it_was_trained(trained):
     )
 
 
-def test_training_goes_on_from_such_a_folder_in_its_own_way(trained, tmp_path):
+def test_further_training_keeps_the_pooling_and_the_length(trained, tmp_path):
     model = SentenceSimilarity().on(trained)
     model.fit(TOGETHER, output=tmp_path / "again", max_steps=1, precision="fp32", eval_fraction=0)
     assert (model.task.pooling, model.task.max_length, model.task.objective) == ("max", 20, "pairs")
     assert load(tmp_path / "again").task == model.task
 
 
-def test_a_published_poolers_weights_take_no_part(bert_folder, tmp_path):
+def test_a_published_pooler_is_ignored(bert_folder, tmp_path):
     import transformers
 
     folder = shutil.copytree(bert_folder, tmp_path / "model")
@@ -238,7 +238,7 @@ def test_a_published_poolers_weights_take_no_part(bert_folder, tmp_path):
     assert not any("pooler" in name for name in load(tmp_path / "tuned").network.state_dict())
 
 
-def test_a_model_learns_which_texts_belong_together(bert_folder, tmp_path):
+def test_training_on_pairs_finds_the_matching_texts(bert_folder, tmp_path):
     things = ["cat", "dog", "parcel", "money", "card", "mat", "program", "fox"]
     chance = random.Random(0)
     rows = [
@@ -254,10 +254,10 @@ def test_a_model_learns_which_texts_belong_together(bert_folder, tmp_path):
     assert trained.metrics["accuracy"] == 1.0
 
 
-def test_the_folder_says_how_it_was_made(trained):
+def test_the_card_describes_the_training(trained):
     card = (trained / "README.md").read_text()
     assert "from sentence_transformers import SentenceTransformer" in card
-    assert "0.5 stands for a cosine of 0, 4.5 for 1" in card
+    assert "a score of 0.5 is a cosine of 0, and a score of 4.5 a cosine of 1" in card
     assert json.loads((trained / "config.json").read_text())["architectures"][0] in ("BertModel", "GPT2Model")
 
 

@@ -63,7 +63,7 @@ def test_texts_are_compared_by_cosine_similarity(headway, tiny):
         (["a text", "--data", "texts.csv"], "Give either texts"),
         (["--data", "texts.csv"], "--data and --output must be used together"),
         (["a text", "--pooling", "median"], "--pooling median"),
-        (["--data", "texts.csv", "--output", "vectors.txt"], "Let the name end in one"),
+        (["--data", "texts.csv", "--output", "vectors.txt"], "Use one of these suffixes"),
     ],
 )
 def test_invalid_arguments_are_refused(headway, tiny, texts, arguments, words):
@@ -130,12 +130,12 @@ def test_similarity_is_trained_evaluated_and_predicted(headway, tiny, folder):
         "train", "sentence-similarity", "--data", "pairs.jsonl", "--model", tiny, "--output", "near", *learn
     )
     assert trained.code == 0, trained.err
-    assert "0 becomes a cosine of 0, and 2 one of 1" in trained.out
+    assert "0 becomes a cosine of 0, and 2 a cosine of 1" in trained.out
     metrics = json.loads(headway("evaluate", "near", "--data", "pairs.jsonl", "--json").out)["metrics"]
     assert list(metrics) == ["spearman", "pearson"]
     answer = json.loads(headway("predict", "near", TEXTS[0], "--pair", TEXTS[1], "--json").out)
     embedder = Embedder("near")
-    assert embedder.config.pooling == "first"
+    assert embedder.config.pooling == "cls"  # first is its old name
     assert answer["similarity"] == pytest.approx(embedder.similarity(TEXTS[0], TEXTS[1]), abs=1e-5)
 
 
@@ -144,7 +144,7 @@ def test_positive_pairs_need_no_scores(headway, tiny, folder):
     arguments = ["--data", "pairs.csv", "--model", tiny, "--output", "near", "--max-steps", 1, "--eval-fraction", 0]
     ran = headway("train", "sentence-similarity", *arguments)
     assert ran.code == 0, ran.err
-    assert "each row is a pair that belongs together" in ran.out
+    assert "each row is a positive pair" in ran.out
     metrics = json.loads(headway("evaluate", "near", "--data", "pairs.csv", "--json").out)["metrics"]
     assert list(metrics) == ["accuracy", "mrr"]
     assert headway("check", "sentence-similarity", "--data", "pairs.csv").code == 0

@@ -13,7 +13,8 @@ from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Embedder, load
-from headway.tasks.embedding.pooling import Pooling, PublishedPooling
+from headway.tasks.embedding.pooling import Pooling
+from headway.tasks.embedding.published_pooling import PublishedPooling
 
 TEXTS = ["a really great film", "dull", "such a poor meal, and it was a poor room"]
 
@@ -61,32 +62,34 @@ def test_an_exported_classifier_gives_the_same_probabilities(headway, trained, f
     logits = run(folder / "reviews-onnx", TEXTS)["logits"]
     names = AutoConfig.from_pretrained(folder / "reviews-onnx").id2label
     model = load(trained)
-    shares = torch.tensor(logits / model.task.temperature).softmax(-1)
-    for answer, found in zip(model.predict(TEXTS), shares.tolist(), strict=True):
-        for label, share in enumerate(found):
-            assert answer.scores[names[label]] == pytest.approx(share, abs=1e-4)
+    probabilities = torch.tensor(logits / model.task.temperature).softmax(-1)
+    for prediction, expected in zip(model.predict(TEXTS), probabilities.tolist(), strict=True):
+        for label, probability in enumerate(expected):
+            assert prediction.scores[names[label]] == pytest.approx(probability, abs=1e-4)
 
 
 def test_an_exported_sentence_model_gives_the_same_vectors(headway, tiny, folder):
-    said = PublishedPooling(Pooling(("max", "mean"), normalize=True), max_length=20, lower_case=True, prompt="about: ")
+    published = PublishedPooling(
+        Pooling(("max", "mean"), normalize=True), max_length=20, lower_case=True, prompt="about: "
+    )
     model = folder / "sentences"
     model.mkdir()
     save_checkpoint(model, load_checkpoint(tiny).network)
     Tokenizer.load(tiny).save(model)
-    said.write(model, 32)
+    published.write(model, 32)
     ran = headway("export", model, "--output", "made/vectors")
     assert ran.code == 0
     assert "outputs: last_hidden_state, sentence_embedding" in ran.out
     assert "at most 32 tokens: the model was made for 20" in ran.out
     assert "'about: ' put before them" in ran.out
-    found = run(folder / "made" / "vectors", [said.prompt + text.lower() for text in TEXTS])
+    found = run(folder / "made" / "vectors", [published.prompt + text.lower() for text in TEXTS])
     np.testing.assert_allclose(found["sentence_embedding"], Embedder(model).embed(TEXTS), atol=1e-4)
-    assert PublishedPooling.read(folder / "made" / "vectors") == said
+    assert PublishedPooling.read(folder / "made" / "vectors") == published
 
 
 @pytest.mark.slow
-def test_a_single_file_is_the_only_output_and_its_first_pooling_is_the_cls_vector(headway, tiny, folder):
-    ran = headway("export", tiny, "--output", "bert.onnx", "--pooling", "first")
+def test_a_single_file_is_the_only_output_and_pools_the_cls_token(headway, tiny, folder):
+    ran = headway("export", tiny, "--output", "bert.onnx", "--pooling", "cls")
     assert ran.code == 0
     assert files_of(folder) == ["bert.onnx"]
     session = onnxruntime.InferenceSession(folder / "bert.onnx", providers=["CPUExecutionProvider"])
@@ -142,15 +145,15 @@ def test_the_exported_model_is_never_replaced(headway, trained):
 def test_invalid_arguments_are_refused_before_the_export(headway, trained, folder, monkeypatch):
     monkeypatch.setattr(onnx_export, "write_graph", lambda *_: pytest.fail("the export was started"))
     (folder / "folder.onnx").mkdir()
-    for arguments, said in [
+    for arguments, message in [
         (("--output", "out", "--format", "torchscript"), "--format torchscript: say onnx."),
         (("--output", "folder.onnx", "--overwrite"), "folder.onnx is a folder, and its name is that of a file."),
-        (("--output", "out", "--pooling", "middle"), "--pooling middle: one of mean, first, last, max."),
+        (("--output", "out", "--pooling", "middle"), "--pooling middle: one of mean, cls, last, max."),
         ((), "Missing option '--output'"),
     ]:
         ran = headway("export", trained, *arguments)
         assert ran.code == 2
-        assert said in ran.err
+        assert message in ran.err
     assert "There is no model folder nowhere" in headway("export", "nowhere/at/all", "--output", "out").err
     assert files_of(folder) == ["folder.onnx", "model"]
 

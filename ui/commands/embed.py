@@ -170,16 +170,16 @@ def words(
 
 
 def _compare_in_context(embedder: "Embedder", word: str, sentences: list[str], json: bool) -> None:
-    from ...tasks.embedding.word_vectors import in_context
+    from ...tasks.embedding.word_vectors import compare_contexts
     from ..terminal import print_json, screen, show_in_context
 
-    found = in_context(embedder, word, sentences)
+    found = compare_contexts(embedder, word, sentences)
     if not json:
         show_in_context(screen(), found)
         return
     places = [
         {"sentence": place.sentence, "start": place.start, "end": place.end, "static": static, "cosines": row}
-        for place, static, row in zip(found.places, found.to_static.tolist(), found.cosines.tolist(), strict=True)
+        for place, static, row in zip(found.occurrences, found.to_static.tolist(), found.cosines.tolist(), strict=True)
     ]
     print_json({"word": word, "places": places})
 

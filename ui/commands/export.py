@@ -19,7 +19,7 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Also export text vectors with this pooling: mean, first, last or max. Default: as in the folder.",
+            help="Also export text vectors with this pooling: mean, cls, last or max. Default: as in the folder.",
         ),
     ] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,

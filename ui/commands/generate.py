@@ -178,12 +178,12 @@ class _Generator:
 
         The rows are read in parts, so memory is bounded.
         """
-        from ...tasks.classification.classification import TextClassification
         from ...tasks.data.columns import infer_columns
+        from ...tasks.data.examples import TEXT
         from ...tasks.data.write import RowWriter
         from ..terminal import section
 
-        mapping = infer_columns(stream, TextClassification.inputs[:1], chosen={"text": column}, need_label=False)
+        mapping = infer_columns(stream, [TEXT], chosen={"text": column}, need_label=False)
         section(self.console, "Data", *mapping.notes)
         text = mapping.texts["text"]
         rows = (row for _, row in stream)

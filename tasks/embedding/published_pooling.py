@@ -1,0 +1,139 @@
+"""Reads and writes the files that sentence-transformers stores beside the weights of a model.
+
+See https://sbert.net/docs/sentence_transformer/usage/custom_models.html.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ...core.checkpoints.model_files import read_json
+from ...core.errors import HeadwayError
+from .pooling import MODES, Pooling
+
+# Published name -> ours, in the order in which sentence-transformers concatenates several.
+PUBLISHED_MODES = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "mean_sqrt",
+    "weightedmean": "weighted_mean",
+    "lasttoken": "last",
+}
+PUBLISHED_SWITCHES = {  # before version 5: one boolean per mode
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True)
+class PublishedPooling:
+    """The settings of a sentence-transformers folder."""
+
+    pooling: Pooling
+    max_length: int | None = None  # in tokens, special tokens included; None: the limit of the model
+    lower_case: bool = False  # whether texts are lower-cased before tokenization
+    prompt: str = ""  # prepended to every text
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Reads modules.json and the files that it names; None if the folder has no modules.json.
+
+        Raises:
+            HeadwayError: a file is damaged, or the model has a module that Headway does not support.
+        """
+        listing = folder / "modules.json"
+        if not listing.exists():
+            return None
+        modes: tuple[str, ...] = ()
+        normalize = False
+        limits: Mapping[str, Any] = {}
+        for kind, path in _read_modules(listing):
+            if kind == "Transformer":
+                settings = folder / path / "sentence_bert_config.json"
+                limits = read_json(settings) if settings.exists() else {}
+            elif kind == "Pooling":
+                modes = _read_modes(folder / path / "config.json")
+            elif kind == "Normalize":
+                normalize = True
+            else:
+                raise HeadwayError(
+                    f"{listing}: the model has a module {kind}; Headway supports Transformer, Pooling and Normalize. "
+                    "Choose another model, or add --pooling to read the model without that module."
+                )
+        if not modes:
+            raise HeadwayError(f"{listing} names no Pooling. Name one: --pooling {MODES[0]}.")
+        return cls(
+            Pooling(modes, normalize=normalize),
+            max_length=limits.get("max_seq_length"),
+            lower_case=bool(limits.get("do_lower_case")),
+            prompt=_read_prompt(folder),
+        )
+
+    def write(self, folder: Path, hidden_size: int) -> None:
+        """Writes the settings into an existing folder, as all versions of sentence-transformers read them."""
+        names = {ours: theirs for theirs, ours in PUBLISHED_MODES.items()}
+        chosen = {names[mode] for mode in self.pooling.modes}
+        kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
+        kinds += [("Normalize", "2_Normalize")] if self.pooling.normalize else []
+        files: dict[str, Any] = {
+            "modules.json": [
+                {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+                for i, (kind, path) in enumerate(kinds)
+            ],
+            "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": self.lower_case},
+            "config_sentence_transformers.json": {
+                "prompts": {"default": self.prompt} if self.prompt else {},
+                "default_prompt_name": "default" if self.prompt else None,
+            },
+            "1_Pooling/config.json": {
+                "word_embedding_dimension": hidden_size,
+                **{switch: name in chosen for switch, name in PUBLISHED_SWITCHES.items()},
+            },
+        }
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_modules(listing: Path) -> list[tuple[str, str]]:
+    """The kind and the folder of each module, in order."""
+    try:
+        modules = json.loads(listing.read_text(encoding="utf-8"))
+        return [(str(module["type"]).rpartition(".")[2], str(module.get("path", ""))) for module in modules]
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        raise HeadwayError(
+            f"{listing} is damaged: it must be a list of modules with their types. Copy or download it again."
+        ) from error
+
+
+def _read_modes(path: Path) -> tuple[str, ...]:
+    config = read_json(path)
+    published = config.get("pooling_mode")
+    if published is None:
+        published = [name for switch, name in PUBLISHED_SWITCHES.items() if config.get(switch)] or "mean"
+    names = [published] if isinstance(published, str) else published
+    unknown = [name for name in names if name not in PUBLISHED_MODES]
+    if unknown:
+        raise HeadwayError(
+            f"{path}: the pooling {unknown[0]!r} is unknown. Headway supports {', '.join(PUBLISHED_MODES)}."
+        )
+    if config.get("include_prompt") is False and _read_prompt(path.parents[1]):
+        raise HeadwayError(
+            f"{path} leaves the prompt out of the pooling, which Headway does not support. Choose another model."
+        )
+    return tuple(PUBLISHED_MODES[name] for name in names)
+
+
+def _read_prompt(folder: Path) -> str:
+    path = folder / "config_sentence_transformers.json"
+    config = read_json(path) if path.exists() else {}
+    name = config.get("default_prompt_name")
+    return str((config.get("prompts") or {}).get(name) or "") if name else ""
