@@ -1,4 +1,4 @@
-"""A tiny GPT-2 with random weights, for the commands that continue texts."""
+"""A tiny GPT-2 with random weights for tests of text generation."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 
 
 def make_gpt2(tokenizer_folder: Path, folder: Path, max_positions: int = 128) -> Path:
-    """A model folder with a language-model head, its texts strange but not all the same."""
+    """Writes a model folder with a language-modeling head that generates various random texts."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     torch.manual_seed(0)
     sizes = {

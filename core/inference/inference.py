@@ -93,21 +93,6 @@ def choose_linear(precision: Precision, *, generates: bool) -> Pack:
     return _plain_linear
 
 
-class MappedEmbedding(nn.Embedding):
-    """An embedding whose matrix stays in its file, in the file's precision.
-
-    Args:
-        matrix: (V, C), mapped from the file.
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__(len(matrix), matrix.shape[1], _weight=matrix, _freeze=True)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Ids of any shape -> their vectors in fp32, (..., C)."""
-        return super().forward(input).float()
-
-
 def _plain_linear(linear: nn.Linear, activation: str) -> nn.Module:
     return linear if activation == "none" else nn.Sequential(linear, _Activation(activation))
 
@@ -122,6 +107,21 @@ class _Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
         return self.function(x)
+
+
+class MappedEmbedding(nn.Embedding):
+    """An embedding whose matrix stays in its file, in the file's precision.
+
+    Args:
+        matrix: (V, C), mapped from the file.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(len(matrix), matrix.shape[1], _weight=matrix, _freeze=True)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Ids of any shape -> their vectors in fp32, (..., C)."""
+        return super().forward(input).float()
 
 
 def _prepare(module: nn.Module, pack: Pack, weights: Weights | None, path: str = "") -> nn.Module:

@@ -1,4 +1,4 @@
-"""Our BERT against transformers' own: every module, every head, every gradient, and real weights."""
+"""Our BERT equals that of transformers: every module, every head, every gradient, and real weights."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from headway.core.models.packing import PackedBatch
 from headway.core.tokenizers.tokenizer import Tokenizer
 from parity import (
     TOLERANCE,
-    Watch,
+    ModuleRecorder,
     assert_gradients_equal,
     ours,
     padded,
@@ -22,7 +22,7 @@ from parity import (
     sequences,
     stir,
     unpadded,
-    weigh,
+    weighted_mean,
 )
 
 VOCAB, LONGEST = 61, 17
@@ -89,11 +89,11 @@ def their_outputs(published, model, batch, padded_inputs):
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
-def test_every_module_gives_the_published_numbers(changes, tmp_path):
+def test_every_module_equals_the_published_one(changes, tmp_path):
     theirs = reference(**changes)
     network = ours(theirs, tmp_path).network
     batch, padded_inputs = inputs(theirs.config.type_vocab_size)
-    watch = Watch(theirs)
+    recorder = ModuleRecorder(theirs)
     whole = theirs(**padded_inputs, output_attentions=True)
     with record_activations(network.backbone) as activations:
         hidden = network.backbone(batch)
@@ -101,15 +101,15 @@ def test_every_module_gives_the_published_numbers(changes, tmp_path):
     def close(found, expected):
         torch.testing.assert_close(found, unpadded(expected, batch), **TOLERANCE)
 
-    close(network.backbone.embed(batch), watch.outputs["embeddings"])
+    close(network.backbone.embed(batch), recorder.outputs["embeddings"])
     for i, block in enumerate(network.backbone.blocks):
         layer = f"encoder.layer.{i}"
-        entering = unpadded(watch.inputs[layer], batch)
-        close(block.attn(entering, batch), watch.outputs[f"{layer}.attention.output.dense"])
-        between = unpadded(watch.inputs[f"{layer}.intermediate"], batch)
-        close(block.mlp(between), watch.outputs[f"{layer}.output.dense"])
-        close(block(entering, batch), watch.outputs[layer])
-        close(activations.hidden_states[i + 1], watch.outputs[layer])
+        entering = unpadded(recorder.inputs[layer], batch)
+        close(block.attn(entering, batch), recorder.outputs[f"{layer}.attention.output.dense"])
+        between = unpadded(recorder.inputs[f"{layer}.intermediate"], batch)
+        close(block.mlp(between), recorder.outputs[f"{layer}.output.dense"])
+        close(block(entering, batch), recorder.outputs[layer])
+        close(activations.hidden_states[i + 1], recorder.outputs[layer])
         for j, length in enumerate(batch.lengths):
             expected = whole.attentions[i][j, :, :length, :length]
             torch.testing.assert_close(activations.attentions[i][j], expected, **TOLERANCE)
@@ -121,7 +121,7 @@ def test_every_module_gives_the_published_numbers(changes, tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, VARIANTS["untied"]], ids=["tied", "untied"])
 @pytest.mark.parametrize("published", HEADS)
-def test_every_head_gives_the_published_numbers_and_gradients(published, changes, tmp_path):
+def test_every_head_has_the_published_outputs_and_gradients(published, changes, tmp_path):
     outputs = {"num_labels": 5} if published.endswith(("SequenceClassification", "TokenClassification")) else {}
     theirs = reference(published, **changes, **outputs)
     checkpoint = ours(theirs, tmp_path)
@@ -130,12 +130,12 @@ def test_every_head_gives_the_published_numbers_and_gradients(published, changes
     expected = their_outputs(published, theirs, batch, padded_inputs)
     found = checkpoint.network(batch)
     torch.testing.assert_close(found, expected, **TOLERANCE)
-    weigh(expected).backward()
-    weigh(found).backward()
+    weighted_mean(expected).backward()
+    weighted_mean(found).backward()
     assert_gradients_equal(checkpoint.network, published, theirs)
 
 
-def test_every_length_alone_gives_the_published_numbers(tmp_path):
+def test_a_sequence_of_any_length_has_the_published_outputs(tmp_path):
     theirs = reference()
     network = ours(theirs, tmp_path).network
     for length in range(1, LONGEST + 1):
@@ -144,7 +144,7 @@ def test_every_length_alone_gives_the_published_numbers(tmp_path):
         torch.testing.assert_close(network.backbone(PackedBatch.pack([ids])), expected, **TOLERANCE)
 
 
-def test_a_batch_gives_what_its_sequences_give_alone_and_stays_as_it_was(tmp_path):
+def test_a_batch_has_the_outputs_of_its_sequences_alone_and_is_unchanged(tmp_path):
     network = ours(reference("BertForSequenceClassification"), tmp_path).network
     batch, _ = inputs()
     before = [x.clone() for x in (batch.input_ids, batch.position_ids, batch.segment_ids, batch.cu_seqlens)]
@@ -167,7 +167,7 @@ def test_recording_activations_leaves_the_outputs_and_the_model_unchanged(tmp_pa
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
-def test_dropout_sleeps_in_eval_and_wakes_in_training():
+def test_dropout_is_active_in_training_only():
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=VOCAB,
@@ -197,12 +197,12 @@ def test_dropout_sleeps_in_eval_and_wakes_in_training():
         ("position_embedding_type", "relative_key"),
     ],
 )
-def test_arithmetic_that_is_not_here_is_refused_by_name(field, value):
+def test_unsupported_config_values_are_refused_by_name(field, value):
     with pytest.raises(HeadwayError, match=f"{field}={value!r}"):
         BertConfig.from_hf({field: value})
 
 
-def test_the_config_survives_its_published_form_and_cannot_be_changed():
+def test_a_config_equals_its_published_form_read_again_and_is_frozen():
     config = BertConfig(vocab_size=9, activation="gelu_tanh", norm_eps=1e-3, head_dropout=0.3, tie_embeddings=False)
     assert BertConfig.from_hf(config.to_hf()) == config
     assert BertConfig.from_hf({}) == BertConfig.from_hf(transformers.BertConfig().to_dict()) == BertConfig()
@@ -211,7 +211,7 @@ def test_the_config_survives_its_published_form_and_cannot_be_changed():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_named_sizes_have_as_many_parameters_as_transformers_makes_of_them(size):
+def test_named_sizes_have_the_number_of_parameters_of_transformers(size):
     config = BertConfig.named(size, vocab_size=100)
     with torch.device("meta"):
         theirs = transformers.BertModel(transformers.BertConfig(**config.to_hf()), add_pooling_layer=False)
@@ -219,7 +219,7 @@ def test_named_sizes_have_as_many_parameters_as_transformers_makes_of_them(size)
     assert sum(p.numel() for p in mine.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
-def test_the_real_minilm_gives_the_published_numbers(minilm):
+def test_the_real_minilm_has_the_published_outputs(minilm):
     tokenizer = Tokenizer.load(minilm)
     texts = ["A lovely film.", "two hours I will not get back", "naïve 😀 中文", ""]
     joined = [tokenizer.join(encoding.ids) for encoding in tokenizer.encode_batch(texts)]

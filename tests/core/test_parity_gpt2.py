@@ -1,4 +1,4 @@
-"""Our GPT-2 against transformers' own: every module, every head, every gradient."""
+"""Our GPT-2 equals that of transformers: every module, every head, every gradient."""
 
 import dataclasses
 
@@ -10,7 +10,17 @@ from headway.core.models.activations import record_activations
 from headway.core.models.gpt2 import GPT2, SIZES, GPT2Config
 from headway.core.models.heads import Network, SequenceHead, TokenHead
 from headway.core.models.packing import PackedBatch
-from parity import TOLERANCE, Watch, assert_gradients_equal, ours, padded, sequences, stir, unpadded, weigh
+from parity import (
+    TOLERANCE,
+    ModuleRecorder,
+    assert_gradients_equal,
+    ours,
+    padded,
+    sequences,
+    stir,
+    unpadded,
+    weighted_mean,
+)
 
 VOCAB, LONGEST, END_OF_TEXT = 61, 17, 60
 LENGTHS = [5, 1, LONGEST, 5, 2, 9, LONGEST, 3]
@@ -59,7 +69,7 @@ def inputs():
 
 
 def their_outputs(published, model, batch, padded_inputs):
-    if published == "GPT2ForSequenceClassification":  # it knows several texts only by a pad token: one at a time
+    if published == "GPT2ForSequenceClassification":  # it finds the last token by the pad token, so one text at a time
         return torch.cat([model(ids[None]).logits for ids in batch.split(batch.input_ids)])
     out = model(**padded_inputs)
     if published == "GPT2ForQuestionAnswering":
@@ -68,11 +78,11 @@ def their_outputs(published, model, batch, padded_inputs):
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
-def test_every_module_gives_the_published_numbers(changes, tmp_path):
+def test_every_module_equals_the_published_one(changes, tmp_path):
     theirs = reference(**changes)
     network = ours(theirs, tmp_path).network
     batch, padded_inputs = inputs()
-    watch = Watch(theirs)
+    recorder = ModuleRecorder(theirs)
     whole = theirs(**padded_inputs, output_attentions=True)
     with record_activations(network.backbone) as activations:
         hidden = network(batch)
@@ -80,13 +90,13 @@ def test_every_module_gives_the_published_numbers(changes, tmp_path):
     def close(found, expected):
         torch.testing.assert_close(found, unpadded(expected, batch), **TOLERANCE)
 
-    close(network.backbone.embed(batch), watch.outputs["drop"])
+    close(network.backbone.embed(batch), recorder.outputs["drop"])
     for i, block in enumerate(network.backbone.blocks):
-        entering = unpadded(watch.inputs[f"h.{i}"], batch)
-        normed = unpadded(watch.outputs[f"h.{i}.ln_1"], batch)
-        close(block.attn(normed, batch), watch.outputs[f"h.{i}.attn.c_proj"])
-        close(block.mlp(unpadded(watch.outputs[f"h.{i}.ln_2"], batch)), watch.outputs[f"h.{i}.mlp"])
-        close(block(entering, batch), watch.outputs[f"h.{i}"])
+        entering = unpadded(recorder.inputs[f"h.{i}"], batch)
+        normed = unpadded(recorder.outputs[f"h.{i}.ln_1"], batch)
+        close(block.attn(normed, batch), recorder.outputs[f"h.{i}.attn.c_proj"])
+        close(block.mlp(unpadded(recorder.outputs[f"h.{i}.ln_2"], batch)), recorder.outputs[f"h.{i}.mlp"])
+        close(block(entering, batch), recorder.outputs[f"h.{i}"])
         torch.testing.assert_close(activations.hidden_states[i], entering, **TOLERANCE)
         for j, length in enumerate(batch.lengths):
             expected = whole.attentions[i][j, :, :length, :length]
@@ -99,7 +109,7 @@ def test_every_module_gives_the_published_numbers(changes, tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, VARIANTS["untied"]], ids=["tied", "untied"])
 @pytest.mark.parametrize("published", HEADS)
-def test_every_head_gives_the_published_numbers_and_gradients(published, changes, tmp_path):
+def test_every_head_has_the_published_outputs_and_gradients(published, changes, tmp_path):
     outputs = {"num_labels": 5} if published.endswith(("SequenceClassification", "TokenClassification")) else {}
     theirs = reference(published, **changes, **outputs)
     checkpoint = ours(theirs, tmp_path)
@@ -108,21 +118,21 @@ def test_every_head_gives_the_published_numbers_and_gradients(published, changes
     expected = their_outputs(published, theirs, batch, padded_inputs)
     found = checkpoint.network(batch)
     torch.testing.assert_close(found, expected, **TOLERANCE)
-    weigh(expected).backward()
-    weigh(found).backward()
+    weighted_mean(expected).backward()
+    weighted_mean(found).backward()
     assert_gradients_equal(checkpoint.network, published, theirs)
 
 
-def test_the_base_model_gives_the_published_gradients(tmp_path):
+def test_the_base_model_has_the_published_gradients(tmp_path):
     theirs = reference()
     network = ours(theirs, tmp_path).network
     batch, padded_inputs = inputs()
-    weigh(unpadded(theirs(**padded_inputs).last_hidden_state, batch)).backward()
-    weigh(network(batch)).backward()
+    weighted_mean(unpadded(theirs(**padded_inputs).last_hidden_state, batch)).backward()
+    weighted_mean(network(batch)).backward()
     assert_gradients_equal(network, "GPT2Model", theirs)
 
 
-def test_every_length_alone_gives_the_published_numbers(tmp_path):
+def test_a_sequence_of_any_length_has_the_published_outputs(tmp_path):
     theirs = reference()
     network = ours(theirs, tmp_path).network
     for length in range(1, LONGEST + 1):
@@ -131,7 +141,7 @@ def test_every_length_alone_gives_the_published_numbers(tmp_path):
         torch.testing.assert_close(network(PackedBatch.pack([ids])), expected, **TOLERANCE)
 
 
-def test_a_text_with_end_of_text_tokens_is_classified_by_its_true_last_token(tmp_path):
+def test_a_text_that_contains_end_of_text_tokens_is_classified_by_its_last_token(tmp_path):
     network = ours(reference("GPT2ForSequenceClassification", num_labels=3), tmp_path).network
     theirs = transformers.GPT2ForSequenceClassification.from_pretrained(tmp_path, attn_implementation="eager")
     rows = [[5, END_OF_TEXT, 7, END_OF_TEXT], [END_OF_TEXT], [END_OF_TEXT, END_OF_TEXT, 3], [8, 9]]
@@ -139,7 +149,7 @@ def test_a_text_with_end_of_text_tokens_is_classified_by_its_true_last_token(tmp
     torch.testing.assert_close(network(PackedBatch.pack(rows)), expected, **TOLERANCE)
 
 
-def test_a_batch_gives_what_its_sequences_give_alone_and_stays_as_it_was(tmp_path):
+def test_a_batch_has_the_outputs_of_its_sequences_alone_and_is_unchanged(tmp_path):
     network = ours(reference("GPT2ForSequenceClassification"), tmp_path).network
     batch, _ = inputs()
     before = [x.clone() for x in (batch.input_ids, batch.position_ids, batch.segment_ids, batch.cu_seqlens)]
@@ -150,7 +160,7 @@ def test_a_batch_gives_what_its_sequences_give_alone_and_stays_as_it_was(tmp_pat
         assert torch.equal(x, y)
 
 
-def test_a_token_knows_nothing_of_what_follows_it(tmp_path):
+def test_a_token_does_not_depend_on_later_tokens(tmp_path):
     network = ours(reference(), tmp_path).network
     first, second = network(PackedBatch.pack([[4, 5, 6, 7], [4, 5, 9, 9]])).chunk(2)
     torch.testing.assert_close(first[:2], second[:2])
@@ -166,7 +176,7 @@ def test_recording_activations_leaves_the_outputs_and_the_model_unchanged(tmp_pa
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
-def test_dropout_sleeps_in_eval_and_wakes_in_training():
+def test_dropout_is_active_in_training_only():
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=VOCAB,
@@ -190,12 +200,12 @@ def test_dropout_sleeps_in_eval_and_wakes_in_training():
 
 
 @pytest.mark.parametrize(("field", "value"), [("activation_function", "quick_gelu"), ("add_cross_attention", True)])
-def test_arithmetic_that_is_not_here_is_refused_by_name(field, value):
+def test_unsupported_config_values_are_refused_by_name(field, value):
     with pytest.raises(HeadwayError, match=field):
         GPT2Config.from_hf({field: value})
 
 
-def test_the_config_survives_its_published_form_and_cannot_be_changed():
+def test_a_config_equals_its_published_form_read_again_and_is_frozen():
     config = GPT2Config(
         vocab_size=9, intermediate_size=70, activation="gelu", head_dropout=0.3, scale_attention_by_layer=True
     )
@@ -206,7 +216,7 @@ def test_the_config_survives_its_published_form_and_cannot_be_changed():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_named_sizes_have_as_many_parameters_as_transformers_makes_of_them(size):
+def test_named_sizes_have_the_number_of_parameters_of_transformers(size):
     config = GPT2Config.named(size, vocab_size=100)
     fields = {**config.to_hf(), "bos_token_id": 0, "eos_token_id": 0}
     with torch.device("meta"):
