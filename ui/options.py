@@ -73,6 +73,7 @@ PRECISION = typer.Option(
     "processor is fast at it and the score measured at the end of training did not change.",
 )
 OVERWRITE = typer.Option("--overwrite", help="Replace the output if it exists.")
+JSON_LINES = typer.Option("--json", help="Print one line of JSON per result.")
 JSON = typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")
 
 
@@ -257,7 +258,7 @@ def _parameter_of(option: Option, group: str) -> inspect.Parameter:
     if option.file:
         return _keyword(name, str | None, default, info(metavar="FILE"))
     if _is_list(option):
-        return _keyword(name, list[str] | None, default or None, info(metavar="COLUMN" if column else "NAME"))
+        return _keyword(name, list[str] | None, default or None, info(metavar="COLUMN" if column else "TEXT"))
     if option.type is bool:
         return _keyword(name, bool | None, default, info())
     kinds = get_args(option.type) or (option.type,)
@@ -272,7 +273,9 @@ def _help(option: Option, *, with_default: bool) -> str:
     parts = [option.help]
     if len(option.choices) > 1:
         parts.append(f"Choices: {', '.join(option.choices)}.")
-    if short := [alias for alias, meaning in ALIASES.items() if flag(meaning).startswith(f"{flag(option.name)}=")]:
+    name = option.name.replace("_", "-")
+    values = {f"{name}={choice}" for choice in option.choices}
+    if short := [alias for alias, meaning in ALIASES.items() if meaning in values]:
         parts.append(f"Short forms: {', '.join(map(flag, short))}.")
     if option.alias is not None:
         parts.append(f"Long form: {flag(option.name)}.")

@@ -309,7 +309,7 @@ def show_hits(console: Console, hits: Sequence[tuple[float, str]]) -> None:
 
 
 def show_neighbours(console: Console, expression: str, neighbours: "Sequence[Neighbour]") -> None:
-    """Prints the nearest words of a word or of a sum of words."""
+    """Prints the words nearest to a word or to a sum of words."""
     rows = [{"word": one.word, "similarity": one.score} for one in neighbours]
     section(console, expression, *([table(rows)] if rows else []))
 

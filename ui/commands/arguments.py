@@ -1,4 +1,4 @@
-"""The arguments MODEL TEXT of the commands for GPT-2, of which the model can be omitted."""
+"""The arguments MODEL TEXT of the commands for GPT-2: the model is optional."""
 
 import os
 import re

@@ -9,7 +9,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ...core.options import Option
-from ..options import HEADER, JSON, MODEL, OVERWRITE, chosen_options, read_value, with_options
+from ..options import HEADER, JSON_LINES, MODEL, OVERWRITE, chosen_options, read_value, with_options
 from .results import show_written
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def embed(
     ] = None,
     header: Annotated[bool | None, HEADER] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
-    json: Annotated[bool, JSON] = False,
+    json: Annotated[bool, JSON_LINES] = False,
     *,
     embedding: dict[str, Any],
 ) -> None:
@@ -110,7 +110,7 @@ def search(
     ] = None,
     top: Annotated[int, TOP] = 10,
     header: Annotated[bool | None, HEADER] = None,
-    json: Annotated[bool, JSON] = False,
+    json: Annotated[bool, JSON_LINES] = False,
     *,
     embedding: dict[str, Any],
 ) -> None:
@@ -150,9 +150,9 @@ def words(
         typer.Option(metavar="N", parser=read_value("layer", int), help="With --in: the layer. Default: the last."),
     ] = None,
     top: Annotated[int, TOP] = 10,
-    json: Annotated[bool, JSON] = False,
+    json: Annotated[bool, JSON_LINES] = False,
 ) -> None:
-    """Find the nearest words of a word or a sum of words, or compare one word across sentences.
+    """Find the words nearest to a word or to a sum of words, or compare one word across sentences.
 
     headway words MODEL bank --in "We sat on the river bank." --in "The savings bank is closed."
     """

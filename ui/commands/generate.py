@@ -123,6 +123,7 @@ class _Generator:
         return self.config.num_return_sequences > 1 or self.config.num_beams > 1
 
     def continue_texts(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """Prints the continuations of all prompts."""
         from ..terminal import show_generations
 
         results = []

@@ -13,6 +13,7 @@ import typer
 from ...core.errors import HeadwayError
 from ..options import (
     HEADER,
+    JSON_LINES,
     OVERWRITE,
     PRECISION,
     TRAINED_MODEL,
@@ -43,7 +44,7 @@ def predict(
     header: Annotated[bool | None, HEADER] = None,
     precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per text.")] = False,
+    json: Annotated[bool, JSON_LINES] = False,
     *,
     columns: dict[str, Any],
     options: dict[str, Any],

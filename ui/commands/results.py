@@ -1,4 +1,4 @@
-"""What `headway predict` and `headway prompt` share: predictions on the screen or in a file."""
+"""The output of `headway predict` and `headway prompt`: predictions on the screen or in a file."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
