@@ -1,15 +1,15 @@
-"""The best spans of a text that was read in windows, from how well an answer would start and end at each token.
+"""Finds the most probable answer spans of a context from the start and end logits of its windows.
 
-Within a window the scores are those of Devlin et al. 2019 (section 4.3): the start's logit plus the end's, against
-the "no answer" of the token that stands for it. A softmax does not see what is added to all logits of its window, so
-logits of two windows cannot be compared; how much surer than its own window's "no answer" a span is, can. Taking the
-answer to be in one window at most, the probability of a span is exp(span - none) over one plus the sum of these over
-all spans of all windows, and that of no answer is one over the same. With a single window that is the plain softmax.
+Within a window, the score of a span is that of Devlin et al. 2019 (section 4.3): the start logit plus the end logit,
+compared with the score of "no answer". A softmax ignores a constant added to all logits of its window, so the logits
+of two windows cannot be compared, but the difference to "no answer" of the same window can. Assuming that the answer
+is in at most one window, the probability of a span is exp(span - none) / (1 + the sum of exp(span - none) over all
+spans of all windows), and that of no answer is 1 / the same sum. With a single window this is the plain softmax.
 
-Every span has its say in one window only: the one in which its nearer end stands farthest from a cut edge (the very
-beginning and end of the text are no cut edges).
+Each span is scored in one window only: the one in which its ends are farthest from a cut edge. The start and the end
+of the context are not cut edges.
 
-Shapes: n tokens of a sequence, m of them in a window of the text, L the longest answer in tokens.
+Shapes: n tokens of a sequence, m of them context tokens of a window, L maximum length of an answer.
 """
 
 import math
@@ -23,37 +23,40 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Spans of tokens that stand for the same characters: a byte-level token may be a quarter of one, at either end.
-MOST_ALIKE = 16
+# Spans of tokens that cover the same characters: a byte-level token may be a quarter of a character, at both ends.
+MAX_EQUAL_SPANS = 16
 
 
 @dataclass(frozen=True)
-class Span:
-    """A part of a text, and how likely it is the answer."""
+class AnswerSpan:
+    """A span of a context and the probability that it is the answer."""
 
     text: str
     start: int  # text == context[start:end], in code points
     end: int
-    score: float  # its probability, among all spans and no answer
+    score: float  # the probability, among all spans and no answer
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A text as tokens, and the windows it is read in."""
+    """A context as tokens, and the windows it is read in."""
 
     text: str
-    starts: Sequence[int]  # of each token: text[start:end] is its part
+    starts: Sequence[int]  # of each token: text[start:end]
     ends: Sequence[int]
-    parts: Sequence[range]  # the tokens of each window
+    windows: Sequence[range]  # the tokens of each window
+    unread_tokens: int = 0  # tokens of question and context that are in no window
+    question_truncated: bool = False
+    missed: str | None = None  # why no gold answer can be predicted, if so
 
     def tokens_of(self, start: int, end: int) -> range:
-        """The tokens that stand for text[start:end], or for more where it begins or ends inside one."""
+        """The tokens that cover text[start:end]."""
         return range(bisect_right(self.ends, start), bisect_left(self.starts, end))
 
     def characters(self, first: int, last: int) -> tuple[int, int]:
-        """What the tokens from `first` to `last` stand for: text[start:end].
+        """The text that two tokens and those between them cover: text[start:end].
 
-        The accents after it that the tokenizer leaves out belong to the last character.
+        Combining marks after it that the tokenizer dropped belong to the last character.
         """
         start, end = self.starts[first], self.ends[last]
         stop = self.starts[last + 1] if last + 1 < len(self.starts) else len(self.text)
@@ -61,79 +64,82 @@ class Passage:
             end += 1
         return start, end
 
-    def blank(self, part: range) -> Tensor:
-        """Which of a window's tokens stand for spaces alone, (m,)."""
-        return torch.tensor([not self.text[self.starts[i] : self.ends[i]].strip() for i in part])
+    def blank(self, window: range) -> Tensor:
+        """Which tokens of a window cover only spaces, (m,)."""
+        return torch.tensor([not self.text[self.starts[i] : self.ends[i]].strip() for i in window])
 
-    def own(self, index: int, reach: int) -> Tensor | None:
-        """Which spans have their say in a window, (m, reach) by first token and length; None where all have."""
-        part = self.parts[index]
-        first = torch.arange(part.start, part.stop)[:, None]
-        last = first + torch.arange(reach)
-        here = self._context(part, first, last)
-        own = None
-        for i in self._neighbours(index):
-            there = self._context(self.parts[i], first, last)
+    def scored_in(self, index: int, max_length: int) -> Tensor | None:
+        """Which spans are scored in a window, (m, max_length) by first token and length; None: all."""
+        window = self.windows[index]
+        first = torch.arange(window.start, window.stop)[:, None]
+        last = first + torch.arange(max_length)
+        here = self._context(window, first, last)
+        scored = None
+        for i in self._overlapping(index):
+            there = self._context(self.windows[i], first, last)
             wins = here > there if i < index else here >= there
-            own = wins if own is None else own & wins
-        return own
+            scored = wins if scored is None else scored & wins
+        return scored
 
-    def _neighbours(self, index: int) -> Iterator[int]:
-        """The windows that share tokens with a window."""
-        part = self.parts[index]
-        yield from takewhile(lambda i: self.parts[i].stop > part.start, range(index - 1, -1, -1))
-        yield from takewhile(lambda i: self.parts[i].start < part.stop, range(index + 1, len(self.parts)))
+    def _overlapping(self, index: int) -> Iterator[int]:
+        """The other windows that share tokens with a window."""
+        window = self.windows[index]
+        yield from takewhile(lambda i: self.windows[i].stop > window.start, range(index - 1, -1, -1))
+        yield from takewhile(lambda i: self.windows[i].start < window.stop, range(index + 1, len(self.windows)))
 
-    def _context(self, part: range, first: Tensor, last: Tensor) -> Tensor:
-        """How far the nearer end of each span is from a cut edge of a window; below 0 where it is not inside."""
+    def _context(self, window: range, first: Tensor, last: Tensor) -> Tensor:
+        """The distance of the nearer end of each span from a cut edge; negative outside of the window."""
         size = len(self.starts)
-        left = torch.full_like(last, size) if part.start == 0 else (first - part.start).expand_as(last)
-        right = torch.full_like(last, size) if part.stop == self.parts[-1].stop else part.stop - 1 - last
+        left = torch.full_like(last, size) if window.start == 0 else (first - window.start).expand_as(last)
+        right = torch.full_like(last, size) if window.stop == self.windows[-1].stop else window.stop - 1 - last
         return torch.minimum(left, right)
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """Where a window of a passage stands in its sequence."""
+class ContextWindow:
+    """A window of a passage in its sequence."""
 
     passage: Passage
-    index: int  # of the passage's parts
-    first: int  # the position in the sequence of its first token
-    none: int  # the position of the token that stands for "no answer"
+    index: int  # among the windows of the passage
+    first: int  # position of its first token in the sequence
+    no_answer: int  # position of the token for "no answer"
 
     @property
-    def part(self) -> range:
-        """The passage's tokens that are in it."""
-        return self.passage.parts[self.index]
+    def tokens(self) -> range:
+        """The passage's tokens in the window."""
+        return self.passage.windows[self.index]
+
+    def position(self, token: int) -> int:
+        """The position of a token of the passage in the sequence."""
+        return self.first + token - self.tokens.start
 
 
 def best_spans(
-    windows: Sequence[Window], logits: Sequence[Tensor], *, count: int, longest: int, knows_none: bool
-) -> tuple[list[Span], float]:
-    """The likeliest spans, best first, and the probability that there is none.
+    windows: Sequence[ContextWindow], logits: Sequence[Tensor], *, count: int, max_length: int, knows_none: bool
+) -> tuple[list[AnswerSpan], float]:
+    """The most probable spans in descending order, and the probability of no answer.
 
     Args:
         windows: all windows of a passage.
-        logits: of each window's sequence, start and end, (n, 2).
-        count: how many spans at most.
-        longest: the longest span in tokens (L).
-        knows_none: whether the model has learnt a "no answer"; if not, logits are compared as they are.
+        logits: start and end logits of each window's sequence, (n, 2).
+        count: the maximum number of spans.
+        max_length: the maximum length of a span in tokens (L).
+        knows_none: whether the model was trained with "no answer"; if not, logits are compared directly.
     """
     passage = windows[0].passage
     found: dict[tuple[int, int], float] = {}  # by characters
     totals = [torch.zeros((), dtype=torch.double)] if knows_none else []
     for window, output in zip(windows, logits, strict=True):
-        part = window.part
-        if not part:
+        if not window.tokens:
             continue
-        scores = _span_scores(window, output, min(longest, len(part)), knows_none)
+        scores = _span_scores(window, output, min(max_length, len(window.tokens)), knows_none)
         totals.append(scores.flatten().logsumexp(0))
-        best, places = scores.flatten().topk(min(count * MOST_ALIKE, scores.numel()))
-        for score, place in zip(best.tolist(), places.tolist(), strict=True):
+        best, indices = scores.flatten().topk(min(count * MAX_EQUAL_SPANS, scores.numel()))
+        for score, index in zip(best.tolist(), indices.tolist(), strict=True):
             if score == -math.inf:
-                break  # there are fewer spans than were asked for
-            first, more = divmod(int(place), scores.shape[1])
-            first += part.start
+                break  # there are fewer spans
+            first, more = divmod(int(index), scores.shape[1])
+            first += window.tokens.start
             characters = passage.characters(first, first + more)
             if score > found.get(characters, -math.inf):
                 found[characters] = score
@@ -141,19 +147,21 @@ def best_spans(
         return [], 1.0
     total = torch.stack(totals).logsumexp(0).item()
     ranked = sorted(found, key=lambda characters: (-found[characters], characters))[:count]
-    spans = [Span(passage.text[start:end], start, end, math.exp(found[start, end] - total)) for start, end in ranked]
+    spans = [
+        AnswerSpan(passage.text[start:end], start, end, math.exp(found[start, end] - total)) for start, end in ranked
+    ]
     return spans, math.exp(-total) if knows_none else 0.0
 
 
-def _span_scores(window: Window, output: Tensor, reach: int, knows_none: bool) -> Tensor:
-    """The log-odds of each span against "no answer", (m, reach) by first token and length; -inf: not possible."""
-    passage, part = window.passage, window.part
+def _span_scores(window: ContextWindow, output: Tensor, max_length: int, knows_none: bool) -> Tensor:
+    """The log-odds of each span against "no answer", (m, max_length) by first token and length; -inf: no span."""
+    passage, tokens = window.passage, window.tokens
     output = output.double()
-    logits = output[window.first : window.first + len(part)].masked_fill(passage.blank(part)[:, None], -torch.inf)
+    logits = output[window.first : window.first + len(tokens)].masked_fill(passage.blank(tokens)[:, None], -torch.inf)
     starts, ends = logits.unbind(-1)  # (m,) each
-    ahead = F.pad(ends, (0, reach - 1), value=-torch.inf).unfold(0, reach, 1)  # (m, reach)
-    scores = starts[:, None] + ahead
+    ends = F.pad(ends, (0, max_length - 1), value=-torch.inf).unfold(0, max_length, 1)  # (m, max_length)
+    scores = starts[:, None] + ends
     if knows_none:
-        scores = scores - output[window.none].sum()
-    own = passage.own(window.index, reach)
-    return scores if own is None else scores.masked_fill(~own, -torch.inf)
+        scores = scores - output[window.no_answer].sum()
+    scored = passage.scored_in(window.index, max_length)
+    return scores if scored is None else scores.masked_fill(~scored, -torch.inf)

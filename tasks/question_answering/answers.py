@@ -1,7 +1,7 @@
-"""People's answers to a question: read from whatever shape their files have, and found in the context.
+"""Parses the gold answers of a question in all common formats, and finds them in the context.
 
-SQuAD's `{"text": [...], "answer_start": [...]}` (https://huggingface.co/datasets/rajpurkar/squad_v2), the same as
-text in a table's cell, lists of such objects or of texts, or one plain text. Offsets are code points.
+SQuAD's `{"text": [...], "answer_start": [...]}` (https://huggingface.co/datasets/rajpurkar/squad_v2), the same as text
+in a table cell, lists of such objects or of texts, or a plain text. Offsets count code points.
 """
 
 import ast
@@ -15,103 +15,103 @@ from ..data.places import shorten
 
 TEXT_KEYS = ("text", "answer", "answer_text")
 START_KEYS = ("answer_start", "answer_starts", "start")
-SHAPES = (
+FORMATS = (
     'Write a text, a list of texts, or {"text": ["..."], "answer_start": [0]}; '
-    "an empty text or list where the context has no answer"
+    "an empty text or list if the context has no answer"
 )
 
-# What may be the matter with an answer's place, as a message says it.
-MOVED = "the place of an answer was wrong and is mended, because its text is in the context once"
-SEVERAL = "an answer without a place is in the context several times, and the first of them is taken"
-UNCLEAR = "the place of an answer is wrong and its text is in the context several times, so that it has no place"
+# Problems with the offset of an answer, as clauses of a message.
+CORRECTED = "the offset of an answer was wrong and is corrected, because its text occurs once in the context"
+FIRST_OF_SEVERAL = "an answer without an offset occurs several times in the context, and the first occurrence is used"
+AMBIGUOUS = "the offset of an answer is wrong and its text occurs several times in the context, so it is not used"
 ABSENT = "an answer is not in its context"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A right answer, and where in its context it stands."""
+    """A gold answer and its offset in the context."""
 
-    text: str  # as the person wrote it
-    start: int | None  # context[start : start + length] is the text without spaces around it; None: no place known
-    trouble: str | None = None  # MOVED, SEVERAL, UNCLEAR or ABSENT
+    text: str  # as given
+    start: int | None  # context[start:end] is the stripped text; None: unknown
+    problem: str | None = None  # CORRECTED, FIRST_OF_SEVERAL, AMBIGUOUS or ABSENT
 
     @property
     def end(self) -> int | None:
-        """Where it ends in the context."""
+        """Its end in the context."""
         return None if self.start is None else self.start + len(self.text.strip())
 
 
-def place_answer(text: str, start: int | None, context: str) -> Answer:
-    """Finds an answer in its context: where it is said to be, or where its text is once.
+def locate_answer(text: str, start: int | None, context: str) -> Answer:
+    """Finds an answer in its context: at the given offset, or where its text occurs once.
 
-    An answer without a place (`start` is None) is taken where it is first.
+    Without a given offset (`start` is None), the first occurrence is used.
     """
-    bare = text.strip()
+    stripped = text.strip()
     if start is not None:
-        said = start + len(text) - len(text.lstrip())
-        if context.startswith(bare, said):
-            return Answer(text, said)
-    found = context.find(bare)
+        given = start + len(text) - len(text.lstrip())
+        if context.startswith(stripped, given):
+            return Answer(text, given)
+    found = context.find(stripped)
     if found < 0:
         return Answer(text, None, ABSENT)
-    once = context.find(bare, found + 1) < 0
+    once = context.find(stripped, found + 1) < 0
     if start is None:
-        return Answer(text, found, None if once else SEVERAL)
-    return Answer(text, found, MOVED) if once else Answer(text, None, UNCLEAR)
+        return Answer(text, found, None if once else FIRST_OF_SEVERAL)
+    return Answer(text, found, CORRECTED) if once else Answer(text, None, AMBIGUOUS)
 
 
-def read_answers(value: Any, starts: Any = None) -> list[tuple[str, int | None]]:
-    """The answers in a cell, each with the place that is said of it; none where the cell says that there is none.
+def parse_answers(value: Any, starts: Any = None) -> list[tuple[str, int | None]]:
+    """The answers in a cell, each with its given offset; empty if the context has no answer.
 
     Args:
-        value: the cell of the answers.
-        starts: the cell beside it that holds their places, if there is one.
+        value: the cell with the answers.
+        starts: the cell with their offsets, if there is one.
 
     Raises:
-        HeadwayError: nobody has said what the answers are, or it cannot be read.
+        HeadwayError: the cell is null, or its format is unknown.
     """
     if isinstance(value, str):
         value = _unpack(value)
     if value is None:
-        raise HeadwayError(f"nothing is said about the answers (the cell is null). {SHAPES}.")
+        raise HeadwayError(f"the cell is null, so it is unknown whether there is an answer. {FORMATS}.")
     if isinstance(value, str):
         pairs = list(_pair([value] if value.strip() else [], _unpack_starts(starts)))
     elif isinstance(value, list) and all(isinstance(one, str) for one in value):
         pairs = list(_pair(value, _unpack_starts(starts)))
     elif isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
-        pairs = [pair for one in value for pair in _read_object(one)]
+        pairs = [pair for one in value for pair in _parse_object(one)]
     elif isinstance(value, Mapping):
-        pairs = list(_read_object(value))
+        pairs = list(_parse_object(value))
     else:
-        raise HeadwayError(f"no answers: {_show(value)}. {SHAPES}.")
+        raise HeadwayError(f"these are not answers: {_show(value)}. {FORMATS}.")
     return [(text, start) for text, start in pairs if text.strip()]
 
 
 def _unpack(cell: str) -> Any:
-    """Lists and objects that a table's cell holds as JSON, or as Python prints them; everything else as it is."""
+    """A list or an object written in a table cell, as JSON or as printed by Python; any other text unchanged."""
     text = cell.strip()
     structured = text.startswith(("{'", '{"')) and any(f"{key}{text[1]}" in text for key in TEXT_KEYS)
     if not structured and not (text.startswith("[") and text.endswith("]")):
         return cell
     try:
-        value = _parse(text)
+        value = _parse_literal(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         if structured:
             raise HeadwayError(
-                f"the answers are no valid JSON ({error}): {_show(cell)}. Write them with json.dumps."
+                f"the answers are not valid JSON ({error}): {_show(cell)}. Write them with json.dumps."
             ) from error
         return cell  # "[sic]"
     return value if structured or all(isinstance(one, str | dict) for one in value) else cell
 
 
-def _parse(text: str) -> Any:
+def _parse_literal(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return ast.literal_eval(text)
 
 
-def _read_object(one: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
+def _parse_object(one: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
     if not one:
         return
     text = next((one[key] for key in TEXT_KEYS if key in one), None)
@@ -120,7 +120,7 @@ def _read_object(one: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
         text = [text]
         starts = starts if isinstance(starts, list) else [starts]
     if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
-        raise HeadwayError(f"no answers: {_show(one)}. {SHAPES}.")
+        raise HeadwayError(f"these are not answers: {_show(one)}. {FORMATS}.")
     yield from _pair(text, starts)
 
 
@@ -131,25 +131,27 @@ def _pair(texts: list[str], starts: Any) -> Iterator[tuple[str, int | None]]:
         starts = [starts] * len(texts)
     if not isinstance(starts, list) or len(starts) != len(texts):
         raise HeadwayError(
-            f"{len(texts)} answers ({_show(texts)}), but their places are {_show(starts)}. "
-            "Give each answer its own place, or leave all places out."
+            f"there are {len(texts)} answers ({_show(texts)}), but their offsets are {_show(starts)}. "
+            "Give each answer one offset, or leave out all of them."
         )
     for text, start in zip(texts, starts, strict=True):
-        yield text, _read_start(start)
+        yield text, _parse_start(start)
 
 
 def _unpack_starts(cell: Any) -> Any:
-    """A cell of places: a number, or a list of them, perhaps as text."""
+    """A cell with an offset or a list of offsets; the list may be written as text."""
     if not isinstance(cell, str) or not cell.strip().startswith("["):
         return cell
     try:
         return json.loads(cell)
     except ValueError as error:
-        raise HeadwayError(f"an answer's place is {_show(cell)}. Write a whole number, or a list of them.") from error
+        raise HeadwayError(
+            f"the offset of an answer is {_show(cell)}. Write an integer, or a list of them."
+        ) from error
 
 
-def _read_start(value: Any) -> int | None:
-    """A place in code points; below 0, as some files have it, means that none is known."""
+def _parse_start(value: Any) -> int | None:
+    """An offset; None if it is missing, or negative as in some files."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
@@ -157,7 +159,9 @@ def _read_start(value: Any) -> int | None:
             return int(float(value)) if float(value) >= 0 else None
     except (ValueError, OverflowError):
         pass
-    raise HeadwayError(f"an answer's place is {_show(value)}. Write a whole number: its first character, from 0.")
+    raise HeadwayError(
+        f"the offset of an answer is {_show(value)}. Write an integer: the position of its first character, from 0."
+    )
 
 
 def _show(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the card of a question-answering model says about itself."""
+"""The model card of a question-answering model."""
 
 from typing import TYPE_CHECKING
 
@@ -13,29 +13,29 @@ QUESTION = "Where is the key?"
 CONTEXT = "The key is under the mat, and the mat is at the door."
 
 
-def card_text(task: "QuestionAnswering", network: "Network", name: str) -> CardText:
-    """The card's parts: what an answer is, how to ask with Headway and without, and what to mind."""
+def question_answering_card(task: "QuestionAnswering", network: "Network", name: str) -> CardText:
+    """The parts of the card: outputs, usage with and without Headway, limitations."""
     gpt2 = isinstance(network.config, GPT2Config)
     return CardText(
         summary="It finds the answer to a question in a context.",
-        answers=_answers(task),
+        answers=_outputs(task),
         shell=f'headway predict {name} "{QUESTION}" --context "{CONTEXT}"',
         python=f'print(model.predict(("{QUESTION}", "{CONTEXT}")))',
         transformers=_transformers(name, gpt2),
-        fitted="the threshold of no answer was chosen" if task.threshold else "",
+        fitted='the threshold of "no answer" was chosen' if task.threshold else "",
         limits=tuple(_limits(task, network, gpt2)),
     )
 
 
-def _answers(task: "QuestionAnswering") -> str:
-    what = (
-        f"The answer is a part of the context, of at most {task.max_answer_length} tokens, with its place in "
-        "characters and its probability."
+def _outputs(task: "QuestionAnswering") -> str:
+    answer = (
+        f"The answer is a span of the context of at most {task.max_answer_length} tokens, with its character offsets "
+        "and its probability."
     )
     if not task.says_none:
-        return f"{what} The model always gives one."
-    surer = f" by more than {task.threshold:.3f} (log-odds)" if task.threshold else ""
-    return f"{what} There is none where the model is surer of that than of its best answer{surer}."
+        return f"{answer} The model always predicts one."
+    margin = f" by a log-odds of more than {task.threshold:.3f}" if task.threshold else ""
+    return f'{answer} The model predicts "no answer" if that is more probable than its best answer{margin}.'
 
 
 def _transformers(name: str, gpt2: bool) -> str:
@@ -64,17 +64,17 @@ def _limits(task: "QuestionAnswering", network: "Network", gpt2: bool) -> list[s
     limit = task.limit(network.config.max_positions, "")
     none = "last token" if gpt2 else "first token"
     limits = [
-        f"Question and context of more than {limit:,} tokens are cut: only their beginning is read."
+        f"Question and context of more than {limit:,} tokens are truncated."
         if task.long_texts == "cut"
         else f"A context that does not fit into {limit:,} tokens with its question is read in overlapping windows. "
-        "Plain transformers cannot read it: cut it there.",
-        f"The lines for plain transformers take the best start and the best end, each by itself; both on the {none} "
-        "mean that there is no answer. The end may then come before the start. Headway searches all pairs.",
+        "Plain transformers cannot read it without truncation.",
+        "The example for plain transformers takes the best start and the best end separately, so the end may come "
+        f'before the start; both at the {none} mean "no answer". Headway searches all pairs of start and end.',
     ]
     if gpt2:
         limits.append(
-            "GPT-2 reads from left to right, so at the beginning of an answer it has not seen the rest of the "
-            "context: a BERT of the same size finds more."
+            "GPT-2 reads from left to right: at the start of an answer it has not read the rest of the context. A "
+            "BERT of the same size is more accurate."
         )
-    limits.append("It answers with words of the context alone, whether they are true or not.")
+    limits.append("Its answers are copied from the context, whether the context is true or not.")
     return limits

@@ -1,4 +1,4 @@
-"""A question about a context of twenty thousand words, through the network: found anywhere, in bounded memory."""
+"""A question about a context of twenty thousand words: the answer is found at any position, in bounded memory."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from headway.tasks.question_answering.question_answering import QuestionAnswerin
 WORDS = 20_000
 LIMIT = 512
 TASK = QuestionAnswering(says_none=True)
-PEAK = Path("/proc/self/clear_refs")  # Linux: a 5 written here lets the peak of the memory be measured anew
+PEAK = Path("/proc/self/clear_refs")  # Linux: writing 5 here resets the peak of the memory
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def tokenizer(wordpiece_folder: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def finder(tokenizer: Tokenizer) -> Network:
-    """A BERT that sees nothing but each token itself, with a head to which "London" is the answer."""
+    """A BERT without attention, whose head scores the token "London" as the answer."""
     torch.manual_seed(0)
     config = BertConfig(
         tokenizer.vocab_size, max_positions=LIMIT, hidden_size=64, num_layers=2, num_heads=2, intermediate_size=128
@@ -58,22 +58,22 @@ def windows_of(context: str, tokenizer: Tokenizer) -> list[Features]:
     return windows
 
 
-def places(tokenizer: Tokenizer) -> list[int]:
-    """Words at both ends of the text, at the borders of windows, and right beside them."""
-    parts = windows_of(context_with(0), tokenizer)[0].metadata.passage.parts
+def positions(tokenizer: Tokenizer) -> list[int]:
+    """Words at both ends of the text, at the edges of windows, and next to them."""
+    parts = windows_of(context_with(0), tokenizer)[0].metadata.passage.windows
     assert len(parts) > 40
     assert parts[-1].stop == WORDS  # each word is a token
     return [0, parts[1].start - 1, parts[1].start, parts[0].stop - 1, parts[0].stop, parts[20].start, WORDS - 1]
 
 
 def read_peak(name: str) -> float:
-    """A figure of this process in MB: VmRSS is what it holds, VmHWM the most since the peak was set back."""
+    """The memory of this process in MB: VmRSS is the present, VmHWM the peak since the last reset."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
-def test_an_answer_is_found_at_both_ends_and_at_the_borders_of_windows(tokenizer, finder):
-    for position in places(tokenizer):
+def test_an_answer_is_found_at_both_ends_and_at_the_edges_of_windows(tokenizer, finder):
+    for position in positions(tokenizer):
         context = context_with(position)
         (prediction,) = predict_examples(TASK, finder, [windows_of(context, tokenizer)])
         assert prediction.answer == "London"
@@ -82,7 +82,7 @@ def test_an_answer_is_found_at_both_ends_and_at_the_borders_of_windows(tokenizer
         assert prediction.unread_tokens == 0
 
 
-@pytest.mark.skipif(not PEAK.exists(), reason="reads Linux's own figures")
+@pytest.mark.skipif(not PEAK.exists(), reason="reads /proc of Linux")
 def test_twenty_thousand_words_take_little_memory(tokenizer, finder):
     def growth(words: int) -> float:
         context = context_with(0)[: 4 * words]
@@ -92,5 +92,5 @@ def test_twenty_thousand_words_take_little_memory(tokenizer, finder):
         assert prediction.answer == "London"
         return read_peak("VmHWM") - before
 
-    growth(2_000)  # what is made once
+    growth(2_000)  # caches
     assert growth(WORDS) < 60

@@ -7,8 +7,7 @@ from headway.tasks import QuestionAnswering, TextClassification, TextGeneration,
 from headway.tasks.base.error_analysis import account_of, confusion_of, worst_mispredictions
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.question_answering.answers import Answer
-from headway.tasks.question_answering.question_answering import AnswerPrediction
-from headway.tasks.question_answering.question_rows import QuestionExample
+from headway.tasks.question_answering.predictions import AnswerPrediction, QuestionExample
 from headway.tasks.tagging.predictions import EntitiesPrediction, Entity, TaggedExample
 from headway.tasks.tagging.tag_schemes import WordSpan
 

@@ -1,4 +1,4 @@
-"""Question answering: people's answers, windows, the search for spans, "no answer", and models from end to end."""
+"""Question answering: formats of answers, windows, the search for spans, "no answer", training and prediction."""
 
 import json
 import random
@@ -6,6 +6,7 @@ import re
 import resource
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,17 +20,18 @@ from headway.tasks.data.features import group_windows, pack
 from headway.tasks.data.read import read_table
 from headway.tasks.data.rows import Table
 from headway.tasks.data.windows import sliding_windows
-from headway.tasks.question_answering.answer_spans import Passage, Window, best_spans
+from headway.tasks.question_answering.answer_spans import ContextWindow, Passage, best_spans
 from headway.tasks.question_answering.answers import (
     ABSENT,
-    MOVED,
-    SEVERAL,
-    UNCLEAR,
+    AMBIGUOUS,
+    CORRECTED,
+    FIRST_OF_SEVERAL,
     Answer,
-    place_answer,
-    read_answers,
+    locate_answer,
+    parse_answers,
 )
-from headway.tasks.question_answering.question_answering import QuestionAnswering, squad_predictions
+from headway.tasks.question_answering.question_answering import QuestionAnswering
+from headway.tasks.question_answering.squad_file import squad_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +86,7 @@ def tokenizer(request, wordpiece_folder, byte_level_folder) -> Tokenizer:
     return Tokenizer.load({"wordpiece": wordpiece_folder, "byte-level": byte_level_folder}[request.param])
 
 
-class TestReadingAnswers:
+class TestParsingAnswers:
     @pytest.mark.parametrize(
         ("value", "starts"),
         [
@@ -103,75 +105,75 @@ class TestReadingAnswers:
             ("[{'text': 'London', 'answer_start': 22}]", None),
         ],
     )
-    def test_every_shape_gives_the_same_answer(self, value, starts):
-        assert read_answers(value, starts) == [("London", 22)]
+    def test_every_format_gives_the_same_answer(self, value, starts):
+        assert parse_answers(value, starts) == [("London", 22)]
 
     @pytest.mark.parametrize("value", ["London", ["London"], {"text": ["London"]}, [{"text": "London"}], '["London"]'])
-    def test_a_place_is_not_needed(self, value):
-        assert read_answers(value) == [("London", None)]
+    def test_an_offset_is_not_needed(self, value):
+        assert parse_answers(value) == [("London", None)]
 
     @pytest.mark.parametrize(
         "value", ["", "  ", [], {}, "[]", {"text": [], "answer_start": []}, {"text": "", "answer_start": -1}, [""]]
     )
-    def test_nothing_means_no_answer(self, value):
-        assert read_answers(value) == []
-        assert read_answers("", -1) == read_answers([], []) == read_answers([], -1) == []
+    def test_an_empty_value_means_no_answer(self, value):
+        assert parse_answers(value) == []
+        assert parse_answers("", -1) == parse_answers([], []) == parse_answers([], -1) == []
 
-    def test_a_text_in_brackets_is_a_text(self):
-        assert read_answers("[sic]") == [("[sic]", None)]
-        assert read_answers("{x}") == [("{x}", None)]
-        assert read_answers("[1, 2]") == [("[1, 2]", None)]
+    def test_a_text_in_brackets_is_not_parsed(self):
+        assert parse_answers("[sic]") == [("[sic]", None)]
+        assert parse_answers("{x}") == [("{x}", None)]
+        assert parse_answers("[1, 2]") == [("[1, 2]", None)]
 
     @pytest.mark.parametrize(
         ("value", "starts", "says"),
         [
             (None, None, "null"),
-            (7, None, "no answers: 7"),
-            ([1], None, r"no answers: \[1\]"),
-            ({"start": 3}, None, "no answers"),
-            (["a", "b"], [1], "2 answers .* places are"),
+            (7, None, "not answers: 7"),
+            ([1], None, r"not answers: \[1\]"),
+            ({"start": 3}, None, "not answers"),
+            (["a", "b"], [1], "2 answers .* offsets are"),
             ({"text": ["a", "b"], "answer_start": [1]}, None, "2 answers"),
-            ("a", "x", "place is x"),
-            ("a", 1.5, "place is 1.5"),
-            ("a", True, "place is True"),
-            ("a", "[1", r"place is \[1"),
-            ("{'text': array(['a'])}", None, "no valid JSON"),
+            ("a", "x", "offset of an answer is x"),
+            ("a", 1.5, "offset of an answer is 1.5"),
+            ("a", True, "offset of an answer is True"),
+            ("a", "[1", r"offset of an answer is \[1"),
+            ("{'text': array(['a'])}", None, "not valid JSON"),
         ],
     )
-    def test_what_cannot_be_read_is_shown_with_a_way_out(self, value, starts, says):
+    def test_an_unknown_format_is_shown_with_a_way_to_fix_it(self, value, starts, says):
         with pytest.raises(HeadwayError, match=says) as error:
-            read_answers(value, starts)
+            parse_answers(value, starts)
         assert re.search(r"Write|Give", str(error.value))
 
 
-class TestPlacingAnswers:
+class TestLocatingAnswers:
     @pytest.mark.parametrize(
         ("text", "start", "placed"),
         [
             ("London", 22, Answer("London", 22)),
             ("London", None, Answer("London", 22)),
-            ("London", 21, Answer("London", 22, MOVED)),
-            ("London", 9999, Answer("London", 22, MOVED)),
+            ("London", 21, Answer("London", 22, CORRECTED)),
+            ("London", 9999, Answer("London", 22, CORRECTED)),
             (" London ", 21, Answer(" London ", 22)),
             ("Paris", 3, Answer("Paris", None, ABSENT)),
             ("Paris", None, Answer("Paris", None, ABSENT)),
             ("in", 19, Answer("in", 19)),
-            ("o", 1, Answer("o", None, UNCLEAR)),
-            ("o", None, Answer("o", 5, SEVERAL)),
+            ("o", 1, Answer("o", None, AMBIGUOUS)),
+            ("o", None, Answer("o", 5, FIRST_OF_SEVERAL)),
         ],
     )
-    def test_an_answer_is_where_it_is_said_to_be_or_where_it_is_once(self, text, start, placed):
-        assert place_answer(text, start, CONTEXT) == placed
+    def test_an_answer_is_at_its_offset_or_where_it_occurs_once(self, text, start, placed):
+        assert locate_answer(text, start, CONTEXT) == placed
 
-    def test_places_that_count_utf16_or_bytes_are_mended(self):
+    def test_offsets_in_utf16_units_or_bytes_are_corrected(self):
         context = "🙂🙂 the café is open"
         for encoding, size in (("utf-16-le", 2), ("utf-8", 1)):
             said = len(context[: context.index("open")].encode(encoding)) // size
-            assert place_answer("open", said, context) == Answer("open", context.index("open"), MOVED)
+            assert locate_answer("open", said, context) == Answer("open", context.index("open"), CORRECTED)
 
 
-class TestPeoplesFiles:
-    def test_squad_files_and_flat_ones_give_the_same_examples(self, tmp_path):
+class TestRows:
+    def test_squad_files_and_flat_files_give_the_same_examples(self, tmp_path):
         nested = read_table(SAMPLE)
         task = QuestionAnswering()
         flat = tmp_path / "flat.jsonl"
@@ -189,27 +191,27 @@ class TestPeoplesFiles:
         )
         assert first == second == third
         assert len(first) == 279
-        learnt, notes = task.infer_labels(nested, task.columns(nested, {}, need_label=True))
-        assert learnt.says_none
-        assert notes == ["96 of 279 questions have no answer: the model may say that there is none"]
+        inferred, notes = task.infer_labels(nested, task.columns(nested, {}, need_label=True))
+        assert inferred.says_none
+        assert notes == ['96 of 279 questions have no answer: the model may predict "no answer"']
 
-    def test_a_row_without_an_id_is_known_by_its_number(self):
+    def test_the_id_of_a_row_without_one_is_its_number(self):
         example, other = examples_of(table_of(row("London"), row("London")))
         assert (example.id, other.id) == ("1", "2")
         (example,) = examples_of(table_of(row("London", id="q7")))
         assert example.id == "q7"
         assert example.where.endswith("id q7")
 
-    def test_the_start_may_stand_in_a_column_of_its_own(self):
+    def test_the_offset_may_be_in_a_separate_column(self):
         (example,) = examples_of(table_of({"question": "o?", "context": CONTEXT, "answer": "o", "answer_start": "19"}))
-        assert example.answers == (Answer("o", None, UNCLEAR),)
+        assert example.answers == (Answer("o", None, AMBIGUOUS),)
         start = CONTEXT.rindex("o")
         (example,) = examples_of(
             table_of({"question": "o?", "context": CONTEXT, "answer": "o", "answer_start": start})
         )
         assert example.answers == (Answer("o", start),)
 
-    def test_a_question_that_is_impossible_has_no_answer(self):
+    def test_a_question_marked_as_impossible_has_no_answer(self):
         rows = [row("London", is_impossible=False), row("London", is_impossible=True)]
         assert [bool(one.answers) for one in examples_of(table_of(*rows))] == [True, False]
 
@@ -221,34 +223,34 @@ class TestPeoplesFiles:
             ([{"question": "a b?", "context": "a b"}], "no column is called answers.*--label"),
             ([row("London", context="")], r'row 1: column "context" is empty'),
             ([row("London", question=" ")], r'row 1: column "question" holds only spaces'),
-            ([row("London"), row(None)], 'row 2: column "answers": nothing is said'),
-            ([row("London"), row(7)], 'row 2: column "answers": no answers: 7'),
+            ([row("London"), row(None)], 'row 2: column "answers": the cell is null'),
+            ([row("London"), row(7)], 'row 2: column "answers": these are not answers: 7'),
             ([row("London", context=["a"])], "holds a list"),
         ],
     )
-    def test_what_cannot_be_used_is_named(self, rows, says):
+    def test_unusable_rows_are_named(self, rows, says):
         with pytest.raises(HeadwayError, match=says):
             examples_of(table_of(*rows))
 
     def test_data_without_any_answer_is_refused(self, bert_folder, tmp_path):
         with pytest.raises(HeadwayError, match="no question has an answer"):
             QuestionAnswering().on(bert_folder).fit([row([])], output=tmp_path / "out")
-        with pytest.raises(HeadwayError, match="one column holds the answers"):
+        with pytest.raises(HeadwayError, match="the answers are in one column"):
             QuestionAnswering().on(bert_folder).fit(
                 [row("London", other="x")], output=tmp_path / "out", columns={"label": ["answers", "other"]}
             )
 
-    def test_whether_none_may_be_said_is_learnt_or_said(self):
+    def test_whether_no_answer_may_be_predicted_is_inferred_or_given(self):
         with_none, without = table_of(row("London"), row([])), table_of(row("London"))
 
-        def learnt(table, **options):
+        def inferred(table, **options):
             task = QuestionAnswering(**options)
             return task.infer_labels(table, task.columns(table, {}, need_label=True))[0].says_none
 
-        assert learnt(with_none)
-        assert not learnt(without)
-        assert learnt(without, unanswerable="yes")
-        assert not learnt(with_none, unanswerable="no")
+        assert inferred(with_none)
+        assert not inferred(without)
+        assert inferred(without, unanswerable="yes")
+        assert not inferred(with_none, unanswerable="no")
 
     @pytest.mark.parametrize(
         ("options", "says"),
@@ -264,49 +266,49 @@ class TestPeoplesFiles:
 
 
 class TestEncoding:
-    def test_the_frame_is_the_models_own(self, tokenizer):
+    def test_the_sequence_has_the_special_tokens_of_the_model(self, tokenizer):
         ((one,),) = encode(QuestionAnswering(), [row("London")], tokenizer, 200)
         question, context = tokenizer.encode("where?").ids, tokenizer.encode(CONTEXT).ids
         if tokenizer.kind == "wordpiece":
             assert one.input_ids == [tokenizer.cls_id, *question, tokenizer.sep_id, *context, tokenizer.sep_id]
             assert one.segment_ids == [0] * (len(question) + 2) + [1] * (len(context) + 1)
-            assert one.metadata.none == 0
+            assert one.metadata.no_answer == 0
         else:
             end = tokenizer.end_of_text_id
             assert one.input_ids == [*question, end, *context, end]
-            assert one.metadata.none == len(one.input_ids) - 1
+            assert one.metadata.no_answer == len(one.input_ids) - 1
         start, stop = one.target
         assert tokenizer.decode(one.input_ids[start : stop + 1]).strip().lower() == "london"
         assert one.length == len(one.input_ids)
 
-    def test_windows_that_hold_the_answer_learn_it_and_the_others_learn_none(self, tokenizer):
+    def test_the_target_is_the_answer_in_windows_that_contain_it_and_no_answer_in_others(self, tokenizer):
         context = " ".join(f"word{i}" for i in range(60)) + " London " + " ".join(f"word{i}" for i in range(60))
         (group,) = encode(QuestionAnswering(max_answer_length=8), [row("London", context)], tokenizer)
         passage = group[0].metadata.passage
         gold = passage.tokens_of(context.index("London"), context.index("London") + 6)
-        learnt = 0
+        inferred = 0
         for one in group:
             place = one.metadata
-            whole = place.part.start <= gold.start and gold.stop <= place.part.stop
-            learnt += whole
+            whole = place.tokens.start <= gold.start and gold.stop <= place.tokens.stop
+            inferred += whole
             if whole:
-                first, last = (position - place.first + place.part.start for position in one.target)
+                first, last = (position - place.first + place.tokens.start for position in one.target)
                 assert context[slice(*passage.characters(first, last))] == "London"
             else:
-                assert one.target == (place.none, place.none)
-        assert 0 < learnt < len(group)
-        assert {token for one in group for token in one.metadata.part} == set(range(len(passage.starts)))
+                assert one.target == (place.no_answer, place.no_answer)
+        assert 0 < inferred < len(group)
+        assert {token for one in group for token in one.metadata.tokens} == set(range(len(passage.starts)))
 
-    def test_every_answer_of_a_longest_length_is_whole_in_some_window(self, tokenizer):
+    def test_some_window_contains_the_whole_of_every_answer_of_the_maximum_length(self, tokenizer):
         context = "the cat sat on the mat " * 40
         for length in (1, 5, 12):
             (group,) = encode(QuestionAnswering(max_answer_length=length), [row([], context)], tokenizer)
             tokens = len(group[0].metadata.passage.starts)
             for start in range(tokens - length + 1):
-                parts = [one.metadata.part for one in group]
+                parts = [one.metadata.tokens for one in group]
                 assert any(part.start <= start and start + length <= part.stop for part in parts)
 
-    def test_a_question_longer_than_half_of_the_room_is_cut_and_told(self, tokenizer):
+    def test_a_question_longer_than_half_of_the_room_is_truncated_and_reported(self, tokenizer):
         task = QuestionAnswering()
         long = "where is my parcel " * 20
         context = CONTEXT + " my card" * 20
@@ -315,29 +317,29 @@ class TestEncoding:
         assert max(len(one.input_ids) for one in group) <= 48
         room = 48 - (3 if tokenizer.kind == "wordpiece" else 2)
         (example,) = examples_of(table_of(row("London", context, long)))
-        assert [remark.message[:27] for remark in task.warnings(example, group)] == ["the question is longer than"]
-        assert group[0].metadata.unread == len(tokenizer.encode(long).ids) - room // 2
+        assert [warning.message[:27] for warning in task.warnings(example, group)] == ["the question is longer than"]
+        assert group[0].metadata.passage.unread_tokens == len(tokenizer.encode(long).ids) - room // 2
         ((short,),) = encode(task, [row("on", "on", question=long)], tokenizer)  # a short context leaves more room
         assert len(short.input_ids) == 48
 
-    def test_cutting_reads_the_beginning_and_tells_what_is_lost(self, tokenizer):
+    def test_truncation_keeps_the_start_of_the_context_and_reports_what_is_lost(self, tokenizer):
         task = QuestionAnswering(long_texts="cut")
         context = "the cat sat on the mat " * 20 + "in London"
         ((one,),) = encode(task, [row("London", context)], tokenizer)
-        assert one.target == (one.metadata.none, one.metadata.none)
-        assert one.metadata.unread == one.length - len(one.input_ids) > 0
+        assert one.target == (one.metadata.no_answer, one.metadata.no_answer)
+        assert one.metadata.passage.unread_tokens == one.length - len(one.input_ids) > 0
         (example,) = examples_of(table_of(row("London", context)))
-        assert [remark.message for remark in task.warnings(example, [one])] == [
-            "the answer is in what was cut off and counts as missed"
+        assert [warning.message for warning in task.warnings(example, [one])] == [
+            "the answer is truncated and counts as missed"
         ]
 
-    def test_an_answer_too_long_for_a_window_or_for_the_option_is_told(self, tokenizer):
+    def test_an_answer_too_long_for_a_window_or_for_the_option_is_reported(self, tokenizer):
         context = "the cat sat on the mat " * 20
         rows = [row(context.strip()[:300], context), row("cat sat on", context)]
         task = QuestionAnswering(max_answer_length=2)
         long, short = zip(examples_of(table_of(*rows)), encode(task, rows, tokenizer), strict=True)
-        assert "in no window whole" in "".join(remark.message for remark in task.warnings(*long))
-        assert "longer than 2 tokens" in "".join(remark.message for remark in task.warnings(*short))
+        assert "no window contains the whole answer" in "".join(warning.message for warning in task.warnings(*long))
+        assert "longer than 2 tokens" in "".join(warning.message for warning in task.warnings(*short))
 
     @settings(max_examples=150, deadline=None)
     @given(
@@ -351,22 +353,22 @@ class TestEncoding:
         ).map("".join),
         st.data(),
     )
-    def test_spans_of_any_text_stand_where_they_say(self, wordpiece_folder, byte_level_folder, text, data):
+    def test_spans_are_at_their_offsets_in_any_text(self, wordpiece_folder, byte_level_folder, text, data):
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, len(text)))
         for folder in (wordpiece_folder, byte_level_folder):
             tokenizer = TOKENIZERS.setdefault(folder, Tokenizer.load(folder))
-            assert_stands(text, tokenizer.encode(text).offsets, start, end)
+            assert_offsets(text, tokenizer.encode(text).offsets, start, end)
 
-    def test_spans_of_thousands_of_mixed_texts_stand_where_they_say(self, tokenizer):
+    def test_spans_are_at_their_offsets_in_thousands_of_mixed_texts(self, tokenizer):
         chance = random.Random(0)
         pieces = [*MIXED, *"abc .,-äßñЖ東か한ไ'", "\u0301", "\u00a0", "ﬁ", "½", "İ"]
         texts = ["".join(chance.choices(pieces, k=chance.randrange(1, 25))) for _ in range(3000)]
         for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
             start = chance.randrange(len(text))
-            assert_stands(text, encoding.offsets, start, chance.randrange(start + 1, len(text) + 1))
+            assert_offsets(text, encoding.offsets, start, chance.randrange(start + 1, len(text) + 1))
 
-    def test_accents_that_the_tokenizer_drops_stay_in_the_answer(self, wordpiece_folder):
+    def test_combining_marks_that_the_tokenizer_drops_stay_in_the_answer(self, wordpiece_folder):
         text = "a cafe\u0301 is open"
         tokenizer = Tokenizer.load(wordpiece_folder)
         passage = passage_for(text, tokenizer.encode(text).offsets, [])
@@ -377,8 +379,8 @@ class TestEncoding:
 TOKENIZERS: dict[Path, Tokenizer] = {}
 
 
-def assert_stands(text: str, offsets: list[tuple[int, int]], start: int, end: int) -> None:
-    """The tokens of text[start:end] cover all of it that any token covers, and the span made of them does as well."""
+def assert_offsets(text: str, offsets: list[tuple[int, int]], start: int, end: int) -> None:
+    """The tokens of text[start:end] cover all of it that any token covers, and so does the span of these tokens."""
     passage = passage_for(text, offsets, [range(len(offsets))])
     tokens = passage.tokens_of(start, end)
     covered = {i for first, stop in offsets[tokens.start : tokens.stop] for i in range(first, stop)}
@@ -393,17 +395,19 @@ def passage_for(text: str, offsets: list[tuple[int, int]], parts: list[range]) -
     return Passage(text, [start for start, _ in offsets], [end for _, end in offsets], parts)
 
 
-def passage_of(length: int, size: int, overlap: int, *, index_of_blank: int | None = None) -> list[Window]:
-    """A text of words of one letter, a token each, in windows after a frame of two tokens."""
+def passage_of(length: int, size: int, overlap: int, *, index_of_blank: int | None = None) -> list[ContextWindow]:
+    """A text of one-letter words, one token each, in windows after two other tokens."""
     letters = [" " if i == index_of_blank else chr(ord("a") + i % 26) for i in range(length)]
     parts = sliding_windows(length, size, overlap)
     passage = passage_for(" ".join(letters), [(2 * i, 2 * i + 1) for i in range(length)], parts)
-    return [Window(passage, i, 2, 0) for i in range(len(parts))]
+    return [ContextWindow(passage, i, 2, 0) for i in range(len(parts))]
 
 
-def searched_by_hand(windows: list[Window], logits: list[torch.Tensor], longest: int, knows_none: bool) -> dict:
-    """Every span's probability, span by span."""
-    parts = [window.part for window in windows]
+def brute_force_search(
+    windows: list[ContextWindow], logits: list[torch.Tensor], max_length: int, knows_none: bool
+) -> dict[Any, float]:
+    """The probability of every span, computed span by span."""
+    parts = [window.tokens for window in windows]
     length = parts[-1].stop
 
     def context(part: range, first: int, last: int) -> float:
@@ -414,14 +418,14 @@ def searched_by_hand(windows: list[Window], logits: list[torch.Tensor], longest:
     weights = {}
     for first, last in product(range(length), range(length)):
         rooms = [context(part, first, last) for part in parts]
-        if not first <= last < first + longest or max(rooms) < 0:
+        if not first <= last < first + max_length or max(rooms) < 0:
             continue
         chosen = rooms.index(max(rooms))
         window, output = windows[chosen], logits[chosen].double()
         text = windows[0].passage.text
         if not text[2 * first].strip() or not text[2 * last].strip():
             continue
-        score = output[first - window.part.start + 2, 0] + output[last - window.part.start + 2, 1]
+        score = output[first - window.tokens.start + 2, 0] + output[last - window.tokens.start + 2, 1]
         weights[first, last] = torch.exp(score - (output[0].sum() if knows_none else 0)).item()
     total = sum(weights.values()) + (1 if knows_none else 0)
     return {"none": 1 / total if knows_none else 0.0, **{span: weight / total for span, weight in weights.items()}}
@@ -437,12 +441,14 @@ class TestSearch:
         st.booleans(),
         st.integers(0, 999),
     )
-    def test_the_best_spans_are_those_of_a_search_by_hand(self, length, size, overlap, longest, knows_none, seed):
+    def test_the_best_spans_equal_those_of_a_brute_force_search(
+        self, length, size, overlap, max_length, knows_none, seed
+    ):
         windows = passage_of(length, size, min(overlap, size // 2), index_of_blank=seed % 7)
         generator = torch.Generator().manual_seed(seed)
-        logits = [3 * torch.randn(len(window.part) + 3, 2, generator=generator) for window in windows]
-        expected = searched_by_hand(windows, logits, longest, knows_none)
-        spans, none = best_spans(windows, logits, count=10_000, longest=longest, knows_none=knows_none)
+        logits = [3 * torch.randn(len(window.tokens) + 3, 2, generator=generator) for window in windows]
+        expected = brute_force_search(windows, logits, max_length, knows_none)
+        spans, none = best_spans(windows, logits, count=10_000, max_length=max_length, knows_none=knows_none)
         if len(expected) == 1:
             assert (spans, none) == ([], 1.0)
             return
@@ -450,27 +456,29 @@ class TestSearch:
         assert {**found, "none": none} == pytest.approx(expected)
         assert [span.score for span in spans] == sorted(found.values(), reverse=True)
         assert sum(found.values()) + none == pytest.approx(1)
-        few, _ = best_spans(windows, logits, count=3, longest=longest, knows_none=knows_none)
+        few, _ = best_spans(windows, logits, count=3, max_length=max_length, knows_none=knows_none)
         assert few == spans[:3]
 
     def test_an_answer_is_found_wherever_it_is_planted(self):
-        """At every place of a text in many windows: at its start, on the borders of windows, at its end."""
+        """At every position of a text in many windows: at its start, at the edges of windows, at its end."""
         windows = passage_of(90, 20, 6)
         assert len(windows) > 5
         for length in (1, 4, 7):
             for first in range(90 - length + 1):
                 logits = planted(windows, first, first + length - 1)
-                spans, none = best_spans(windows, logits, count=2, longest=7, knows_none=True)
+                spans, none = best_spans(windows, logits, count=2, max_length=7, knows_none=True)
                 assert (spans[0].start, spans[0].end) == (2 * first, 2 * (first + length - 1) + 1)
                 assert spans[0].score > 0.9
                 assert none < 0.1
 
-    def test_what_is_added_to_all_logits_of_a_window_changes_nothing(self):
+    def test_adding_a_constant_to_all_logits_of_a_window_changes_nothing(self):
         windows = passage_of(40, 12, 4)
         generator = torch.Generator().manual_seed(1)
-        logits = [torch.randn(len(window.part) + 3, 2, generator=generator) for window in windows]
+        logits = [torch.randn(len(window.tokens) + 3, 2, generator=generator) for window in windows]
         shifted = [one + 10 * i for i, one in enumerate(logits)]
-        one, other = (best_spans(windows, given, count=3, longest=5, knows_none=True) for given in (logits, shifted))
+        one, other = (
+            best_spans(windows, given, count=3, max_length=5, knows_none=True) for given in (logits, shifted)
+        )
         assert [span.text for span in one[0]] == [span.text for span in other[0]]
         assert [span.score for span in one[0]] == pytest.approx([span.score for span in other[0]], rel=1e-4)
 
@@ -491,23 +499,25 @@ class TestSearch:
         assert context[prediction.start : prediction.end] == "London"
 
 
-def planted(windows: list[Window], first: int, last: int, lengths: list[int] | None = None) -> list[torch.Tensor]:
-    """Logits of a model that knows where the answer is, and that there is none in the other windows."""
+def planted(
+    windows: list[ContextWindow], first: int, last: int, lengths: list[int] | None = None
+) -> list[torch.Tensor]:
+    """Logits of a model that finds the answer, and "no answer" in the windows without it."""
     logits = []
     for i, window in enumerate(windows):
-        output = torch.zeros(lengths[i] if lengths else len(window.part) + 3, 2)
-        whole = window.part.start <= first and last < window.part.stop
+        output = torch.zeros(lengths[i] if lengths else len(window.tokens) + 3, 2)
+        whole = window.tokens.start <= first and last < window.tokens.stop
         if whole:
-            output[window.first + first - window.part.start, 0] = 12
-            output[window.first + last - window.part.start, 1] = 12
+            output[window.first + first - window.tokens.start, 0] = 12
+            output[window.first + last - window.tokens.start, 1] = 12
         else:
-            output[window.none] = 12
+            output[window.no_answer] = 12
         logits.append(output)
     return logits
 
 
 class TestLoss:
-    def test_it_is_the_published_one_summed_over_windows(self, tiny_model, tmp_path):
+    def test_the_loss_is_transformers_loss_summed_over_windows(self, tiny_model, tmp_path):
         model = QuestionAnswering().on(tiny_model)
         model.fit(ROWS, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=1)
         published = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out").eval()
@@ -540,13 +550,13 @@ def fitted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted
 
 
 class TestModels:
-    def test_eight_questions_can_be_overfitted(self, fitted):
+    def test_a_model_can_overfit_eight_questions(self, fitted):
         evaluation = fitted.model.evaluate(ROWS)
         names = ("f1", "exact_match", "has_answer_f1", "has_answer_exact_match", "no_answer_f1")
         assert evaluation.metrics == dict.fromkeys(names, 1.0)
         assert [one.answer for one in evaluation.predictions] == RIGHT
 
-    def test_answers_stand_where_they_say(self, fitted):
+    def test_answers_are_at_their_offsets(self, fitted):
         for (_, context), prediction in zip(fitted.inputs, fitted.model.predict(fitted.inputs), strict=True):
             for span in prediction.alternatives:
                 assert context[span.start : span.end] == span.text
@@ -560,7 +570,7 @@ class TestModels:
             assert len(prediction.alternatives) == 5
             assert sum(span.score for span in prediction.alternatives) + prediction.no_answer_score <= 1 + 1e-9
 
-    def test_a_saved_model_answers_the_same(self, fitted):
+    def test_a_saved_model_predicts_the_same_answers(self, fitted):
         opened = TaskModel.load(fitted.output, TASKS)
         assert opened.task == fitted.model.task
         assert opened.predict(fitted.inputs) == fitted.model.predict(fitted.inputs)
@@ -588,15 +598,15 @@ class TestModels:
             torch.testing.assert_close(found[:, 0], expected.start_logits[0], atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(found[:, 1], expected.end_logits[0], atol=1e-5, rtol=1e-5)
 
-    def test_a_batch_answers_as_one_by_one(self, fitted):
+    def test_a_batch_gives_the_same_answers_as_single_questions(self, fitted):
         together = fitted.model.predict(fitted.inputs)
         for one, prediction in zip(fitted.inputs, together, strict=True):
             alone = fitted.model.predict(one)
             assert alone.answer == prediction.answer
             assert alone.score == pytest.approx(prediction.score, abs=1e-5)
 
-    def test_odd_texts_survive(self, fitted):
-        odd = [
+    def test_unusual_texts_are_predicted_without_errors(self, fitted):
+        unusual = [
             "",
             " \n\t",
             "🙂👩‍👧",
@@ -607,7 +617,7 @@ class TestModels:
             "\x01\u200b",
             "cat " * 300,
         ]
-        asked = [(one, other) for one in odd for other in odd]
+        asked = [(one, other) for one in unusual for other in unusual]
         predictions = fitted.model.predict(asked)
         json.dumps([one.to_json() for one in predictions], allow_nan=False)
         for (_, context), prediction in zip(asked, predictions, strict=True):
@@ -632,7 +642,7 @@ class TestModels:
         exec(code.replace('"model"', repr(str(fitted.output))), {})
         assert capsys.readouterr().out
 
-    def test_predictions_are_written_as_squad_reads_them(self, fitted):
+    def test_predictions_are_written_in_squads_format(self, fitted):
         evaluation = fitted.model.evaluate(ROWS)
         found = squad_predictions(evaluation.predictions, evaluation.examples)
         assert found["q1"] == "the cat"
@@ -647,14 +657,14 @@ class TestModels:
 
 class TestNoAnswer:
     def held_out(self, task: QuestionAnswering, odds: list[float], answerable: list[bool]):
-        """Predictions whose best span is right where there is an answer, with these odds of no answer."""
+        """Predictions with these log-odds of no answer; the best span is correct where there is an answer."""
         rows = [row("London" if has else []) for has in answerable]
         passage = passage_for(CONTEXT, [(22, 28)], [range(1)])
-        windows = [Window(passage, 0, 1, 0)]
+        windows = [ContextWindow(passage, 0, 1, 0)]
         predictions = []
         for one in odds:
             spans, none = best_spans(
-                windows, [torch.tensor([[one, 0.0], [0.0, 0.0]])], count=1, longest=5, knows_none=True
+                windows, [torch.tensor([[one, 0.0], [0.0, 0.0]])], count=1, max_length=5, knows_none=True
             )
             predictions.append(task._decide(tuple(spans), none, 0))
         return predictions, examples_of(table_of(*rows))
@@ -664,20 +674,20 @@ class TestNoAnswer:
         odds = [-4, -3, -2, 1, 2, 3, 4, 5, 6, 7, 8, 9]
         predictions, examples = self.held_out(task, odds, [True] * 6 + [False] * 6)
         assert [one.answer for one in predictions] == ["London"] * 3 + [None] * 9
-        tuned, better = task.calibrate(predictions, examples)
-        assert tuned.threshold == pytest.approx(3.5)
+        calibrated, better = task.calibrate(predictions, examples)
+        assert calibrated.threshold == pytest.approx(3.5)
         assert [one.answer for one in better] == ["London"] * 6 + [None] * 6
         assert task.score(predictions, examples)["f1"] == 0.75
-        assert tuned.score(better, examples)["f1"] == 1.0
-        assert QuestionAnswering.from_json(json.loads(json.dumps(tuned.to_json()))) == tuned
-        assert tuned.reset().threshold == 0
+        assert calibrated.score(better, examples)["f1"] == 1.0
+        assert QuestionAnswering.from_json(json.loads(json.dumps(calibrated.to_json()))) == calibrated
+        assert calibrated.reset().threshold == 0
 
-    def test_too_few_of_a_kind_tell_nothing(self):
+    def test_no_threshold_is_fitted_to_too_few_questions_of_a_kind(self):
         task = QuestionAnswering(says_none=True)
         predictions, examples = self.held_out(task, [1] * 12, [True] * 8 + [False] * 4)
         assert task.calibrate(predictions, examples) == (task, predictions)
 
-    def test_a_model_that_has_seen_answers_only_always_gives_one(self):
+    def test_a_model_trained_without_unanswerable_questions_always_predicts_an_answer(self):
         task = QuestionAnswering(says_none=False)
         predictions, examples = self.held_out(task, [50.0] * 12, [True] * 6 + [False] * 6)
         assert all(one.answer == "London" for one in predictions)
@@ -696,43 +706,43 @@ BAD_ROWS = [
 ]
 
 
-class TestNothingIsLostSilently:
-    def test_what_is_wrong_is_told_with_its_ids_and_left_out_of_training(self, bert_folder, tmp_path):
+class TestDataProblems:
+    def test_problems_are_reported_with_ids_and_such_rows_are_not_trained_on(self, bert_folder, tmp_path):
         model = QuestionAnswering(max_answer_length=5).on(bert_folder)
         events = list(model.train(BAD_ROWS, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=1))
-        told = {finding.message for finding in events[0].report.findings if finding.kind == "remark"}
-        assert len(told) == 7
+        reported = {finding.message for finding in events[0].report.findings if finding.kind == "remark"}
+        assert len(reported) == 7
         for what, names in {
-            MOVED: "id moved",
+            CORRECTED: "id moved",
             ABSENT: "id absent",
-            UNCLEAR: "id unclear",
-            SEVERAL: "id several",
-            "the id is that of an earlier question": "id none",
-            "nothing is learnt from the question": "ids absent and unclear",
+            AMBIGUOUS: "id unclear",
+            FIRST_OF_SEVERAL: "id several",
+            "an earlier question has the same id": "id none",
+            "training skips the question": "ids absent and unclear",
             "longer than 5 tokens": "id long",
         }.items():
-            assert any(what in message and names in message for message in told), (what, told)
-        assert any("Paris" in message for message in told)
-        learnt = model.task.training_windows(encode(model.task, BAD_ROWS, model.tokenizer))
-        assert all(len(group) == 1 and group[0].target is not None for group in learnt)
-        assert {one.example for (one,) in learnt} == {0, 1, 4, 5, 6, 7}
+            assert any(what in message and names in message for message in reported), (what, reported)
+        assert any("Paris" in message for message in reported)
+        inferred = model.task.training_windows(encode(model.task, BAD_ROWS, model.tokenizer))
+        assert all(len(group) == 1 and group[0].target is not None for group in inferred)
+        assert {one.example for (one,) in inferred} == {0, 1, 4, 5, 6, 7}
         evaluation = model.evaluate(BAD_ROWS)
         assert sum("examples: " in note for note in evaluation.notes) == 7
-        assert len(evaluation.predictions) == len(BAD_ROWS)  # each of them is scored
+        assert len(evaluation.predictions) == len(BAD_ROWS)  # all are scored
 
-    def test_a_check_tells_the_same_before_training(self):
+    def test_a_check_reports_the_same_before_training(self):
         report = check_data(QuestionAnswering(), BAD_ROWS)
-        told = [finding.message for finding in report.findings if finding.kind == "remark"]
-        assert len(told) == 6  # without a model nobody knows how many tokens there are
+        reported = [finding.message for finding in report.findings if finding.kind == "remark"]
+        assert len(reported) == 6  # without a model, the number of tokens is unknown
         assert not report.errors
 
-    def test_data_of_which_nothing_can_be_learnt_is_refused(self, bert_folder, tmp_path):
+    def test_data_without_a_located_answer_is_refused(self, bert_folder, tmp_path):
         with pytest.raises(HeadwayError, match="nothing to train on"):
             list(QuestionAnswering().on(bert_folder).train([row("Paris")], output=tmp_path / "out", eval_fraction=0))
 
 
 class TestPublishedModels:
-    def test_a_published_head_answers_directly(self, tiny_model, tmp_path):
+    def test_a_published_head_predicts_without_training(self, tiny_model, tmp_path):
         folder = tmp_path / "published"
         config = transformers.AutoConfig.from_pretrained(tiny_model)
         torch.manual_seed(3)
@@ -752,7 +762,7 @@ class TestPublishedModels:
             outputs = published(input_ids=ids, **types)
         starts, ends = outputs.start_logits[0], outputs.end_logits[0]
         place = one.metadata
-        tokens = range(place.first, place.first + len(place.part))
+        tokens = range(place.first, place.first + len(place.tokens))
         first, last = max(
             ((i, j) for i in tokens for j in tokens if i <= j), key=lambda pair: starts[pair[0]] + ends[pair[1]]
         )
@@ -767,11 +777,11 @@ def test_the_sample_data_is_read_and_split_by_kind(bert_folder, tmp_path):
     assert prepared.examples + prepared.eval_examples == 279
     assert 23 <= prepared.eval_examples <= 33
     found = [finding.message for finding in prepared.report.findings if finding.kind == "remark"]
-    assert all("longer" in one or "whole" in one for one in found)  # than the tiny model reads; none is misplaced
+    assert all("longer" in one or "whole" in one for one in found)  # than the tiny model reads; no answer is misplaced
 
 
-def test_questions_about_one_context_are_learnt_or_held_out_together(bert_folder, tmp_path):
-    """All questions about a text share what there is to know about it."""
+def test_questions_about_one_context_are_on_the_same_side_of_a_split(bert_folder, tmp_path):
+    """Otherwise training would show the held-out contexts."""
     asked = [{"question": "who?", "context": f"Ada lived here {i % 10}", "answer": "Ada"} for i in range(40)]
     assert [one.group for one in examples_of(table_of(*asked))] == [row["context"] for row in asked]
     model = QuestionAnswering().on(bert_folder)
@@ -783,7 +793,7 @@ def test_questions_about_one_context_are_learnt_or_held_out_together(bert_folder
     assert any(note.startswith("nothing is held out") for note in prepared.notes)
 
 
-def test_how_answers_are_chosen_can_be_changed_on_a_trained_model(bert_folder, tmp_path):
+def test_prediction_options_can_be_changed_on_a_trained_model(bert_folder, tmp_path):
     model = QuestionAnswering(max_length=40).on(bert_folder)
     model.fit(SAMPLE, output=tmp_path / "out", config=CONFIG, max_steps=2)
     asked = ("who sat?", "the cat sat on the mat")

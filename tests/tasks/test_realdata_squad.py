@@ -1,4 +1,4 @@
-"""SQuAD 2.0 as it is published: every answer is where it says, and a model that knew them all would score 1."""
+"""The published SQuAD 2.0: every answer is at its offset, and a model that knows all answers scores nearly 1."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import torch
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.read import read_table
-from headway.tasks.question_answering.question_answering import QuestionAnswering, squad_predictions
+from headway.tasks.question_answering.question_answering import QuestionAnswering
+from headway.tasks.question_answering.squad_file import squad_predictions
 
 pytestmark = pytest.mark.realdata
 
@@ -15,8 +16,8 @@ pytestmark = pytest.mark.realdata
 def read(path: Path):
     task, table = QuestionAnswering(), read_table(path)
     columns = task.columns(table, {}, need_label=True)
-    learnt, notes = task.infer_labels(table, columns)
-    return learnt, learnt.examples(table, columns), notes
+    inferred, notes = task.infer_labels(table, columns)
+    return inferred, inferred.examples(table, columns), notes
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,12 @@ def dev(data_folder):
 
 
 @pytest.mark.parametrize(("name", "questions"), [("train", 9426), ("dev", 2447)])
-def test_every_question_is_read_and_every_answer_is_in_its_place(data_folder, name, questions):
+def test_every_question_is_read_and_every_answer_is_at_its_offset(data_folder, name, questions):
     task, examples, notes = read(data_folder / f"squad2/{name}.json")
     assert task.says_none
     assert "have no answer" in notes[0]
     assert len({example.id for example in examples}) == len(examples) == questions
-    assert {answer.trouble for example in examples for answer in example.answers} == {None}
+    assert {answer.problem for example in examples for answer in example.answers} == {None}
     for example in examples:
         for answer in example.answers:
             assert example.context[answer.start : answer.end] == answer.text.strip()
@@ -41,7 +42,7 @@ def test_every_question_is_read_and_every_answer_is_in_its_place(data_folder, na
     [("bert-base-uncased", 384), ("bert-base-uncased", 96), ("bert-base-cased", 128), ("gpt2", 128)],
 )
 def test_a_model_that_knows_every_answer_scores_nearly_one(dev, tokenizers_folder, vocabulary, limit):
-    """What is missing are answers that begin or end inside a token, and answers too long for a window."""
+    """Only answers that start or end inside a token, or are too long for a window, are missed."""
     task, examples, _ = dev
     examples = examples[:: 1 if limit == 384 else 5]
     tokenizer = Tokenizer.load(tokenizers_folder / vocabulary)
@@ -54,16 +55,16 @@ def test_a_model_that_knows_every_answer_scores_nearly_one(dev, tokenizers_folde
     predictions = task.decode(outputs, features)
     for example, prediction in zip(examples, predictions, strict=True):
         assert prediction.answer is None or example.context[prediction.start : prediction.end] == prediction.answer
-    figures = task.score(predictions, examples)
-    assert figures["no_answer_f1"] == 1.0
-    assert figures["has_answer_f1"] > 0.995
-    assert figures["has_answer_exact_match"] > 0.985
+    scores = task.score(predictions, examples)
+    assert scores["no_answer_f1"] == 1.0
+    assert scores["has_answer_f1"] > 0.995
+    assert scores["has_answer_exact_match"] > 0.985
     missed = {
         example.id
         for example, windows in zip(examples, group_windows(features), strict=True)
-        if any("missed" in remark.message for remark in task.warnings(example, windows))
+        if any("missed" in warning.message for warning in task.warnings(example, windows))
     }
     assert len(missed) < 0.01 * len(examples)
     found = squad_predictions(predictions, examples)
     unanswered = {example.id for example in examples if example.answers and not found[example.id]}
-    assert unanswered <= missed  # nothing is lost that is not told
+    assert unanswered <= missed  # every lost answer is reported

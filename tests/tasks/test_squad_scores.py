@@ -1,4 +1,4 @@
-"""SQuAD's figures against a second implementation of the published rules, on thousands of random cases."""
+"""SQuAD's scores against a second implementation of the published rules, on thousands of random cases."""
 
 import random
 import re
@@ -6,7 +6,12 @@ import string
 from collections import Counter
 
 import pytest
-from headway.tasks.question_answering.squad_scores import answer_scores, best_threshold, normalize_answer, squad_scores
+from headway.tasks.question_answering.squad_scores import (
+    answer_scores,
+    best_no_answer_threshold,
+    normalize_answer,
+    squad_scores,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +39,7 @@ phrases = st.lists(st.sampled_from([*WORDS, "."]), min_size=1, max_size=5).map("
 answers = st.one_of(texts, phrases)
 
 
-# The published rules once more, letter by letter.
+# A second implementation of the published rules.
 
 
 def normalized(text: str) -> str:
@@ -72,7 +77,7 @@ def official(cases: list[tuple[str, list[str]]]) -> dict[str, float]:
 
 
 def best_score(cases: list[tuple[str, list[str], float]]) -> float:
-    """The best mean F1 that any threshold gives, question by question in the order of the null odds."""
+    """The best mean F1 of any threshold, by adding questions in the order of their log-odds of no answer."""
     current = float(sum(not gold for _, gold, _ in cases))
     best = current
     for found, gold, _ in sorted(cases, key=lambda case: case[2]):
@@ -86,7 +91,7 @@ def random_text(chance: random.Random) -> str:
 
 
 def random_cases(seed: int, files: int) -> list[list[tuple[str, list[str]]]]:
-    """Files of questions, each an answer and what is right; words repeat, so that many of them agree in part."""
+    """Files of questions with answers and gold answers; words repeat, so that many answers are partly correct."""
     chance = random.Random(seed)
     return [
         [
@@ -99,12 +104,12 @@ def random_cases(seed: int, files: int) -> list[list[tuple[str, list[str]]]]:
 
 @settings(max_examples=300, deadline=None)
 @given(answers, st.lists(answers, max_size=2))
-def test_every_answer_scores_as_published(answer, gold):
+def test_every_answer_has_the_published_score(answer, gold):
     assert normalize_answer(answer) == normalized(answer)
     assert answer_scores(answer, gold) == pytest.approx(raw_scores(answer, gold))
 
 
-def test_the_figures_of_a_thousand_files_are_the_published_ones():
+def test_the_scores_of_a_thousand_files_are_the_published_ones():
     names = {
         "f1": "f1",
         "exact_match": "exact",
@@ -116,10 +121,10 @@ def test_the_figures_of_a_thousand_files_are_the_published_ones():
     for cases in random_cases(0, 1000):
         found = squad_scores([answer or None for answer, _ in cases], [gold for _, gold in cases])
         expected = official(cases)
-        assert next(iter(found)) == "f1"  # what early stopping watches
+        assert next(iter(found)) == "f1"  # it selects the best weights
         wanted = {ours: expected[theirs] for ours, theirs in names.items() if theirs in expected}
         assert found == pytest.approx(wanted, abs=1e-12)
-        # Of a question without an answer both figures are the same, which is why there is only one of them.
+        # For a question without an answer both scores are equal, so only one is reported.
         assert expected.get("NoAns_exact") == expected.get("NoAns_f1")
         agreed.update(answer_scores(*case)[1] for case in cases)
     assert len(agreed) > 10  # not only 0 and 1
@@ -128,14 +133,14 @@ def test_the_figures_of_a_thousand_files_are_the_published_ones():
 def test_the_best_threshold_of_a_thousand_files_gives_the_published_best_score():
     chance = random.Random(1)
     for cases in random_cases(2, 1000):
-        # The published search knows no answers of which normalisation leaves nothing.
+        # The published search does not allow answers that are empty after normalization.
         kept = [
             (answer, gold) for answer, gold in cases if normalized(answer) and all(normalized(one) for one in gold)
         ]
         if not kept:
             continue
         odds = [one / 100 for one in chance.sample(range(-1000, 1000), len(kept))]
-        threshold = best_threshold(
+        threshold = best_no_answer_threshold(
             odds,
             [answer_scores(answer, gold)[1] for answer, gold in kept],
             [answer_scores(None, gold)[1] for _, gold in kept],
@@ -145,12 +150,12 @@ def test_the_best_threshold_of_a_thousand_files_gives_the_published_best_score()
         assert squad_scores(given, [gold for _, gold in kept])["f1"] == pytest.approx(best)
 
 
-def test_a_threshold_does_not_fall_between_equals():
-    threshold = best_threshold([0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0])
-    assert not 0 < threshold < 0.5  # answering one of the equals alone is not possible
-    assert best_threshold([1.0, 3.0], [1.0, 0.0], [0.0, 1.0]) == 2.0
+def test_no_threshold_separates_equal_log_odds():
+    threshold = best_no_answer_threshold([0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0])
+    assert not 0 < threshold < 0.5  # answering only one of the two is impossible
+    assert best_no_answer_threshold([1.0, 3.0], [1.0, 0.0], [0.0, 1.0]) == 2.0
 
 
-def test_what_is_answered_where_there_is_no_answer_counts_as_wrong():
+def test_an_answer_to_an_unanswerable_question_is_wrong():
     assert squad_scores(["cat", None], [[], []]) == {"f1": 0.5, "exact_match": 0.5, "no_answer_f1": 0.5}
     assert squad_scores([None], [["cat"]])["has_answer_f1"] == 0.0

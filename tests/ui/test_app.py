@@ -27,8 +27,8 @@ from headway.tasks.classification.predictions import LabelPrediction, LabelsPred
 from headway.tasks.data.examples import Field
 from headway.tasks.language_modeling.predictions import Continuation, FilledMasks, MaskCandidate
 from headway.tasks.language_modeling.writing import Writer
-from headway.tasks.question_answering.answer_spans import Span
-from headway.tasks.question_answering.question_answering import AnswerPrediction
+from headway.tasks.question_answering.answer_spans import AnswerSpan
+from headway.tasks.question_answering.predictions import AnswerPrediction
 from headway.tasks.samples import sample_prompt, sample_texts
 from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
 from headway.ui.browser.app import LOOPBACK_NAMES, build_app, has_display, serve_app
@@ -206,7 +206,7 @@ def test_entities_are_highlighted_in_their_text():
 
 def test_an_answer_is_highlighted_in_its_context_and_no_answer_is_shown():
     context = "Ada lived in London."
-    spans = (Span("London", 13, 19, 0.6), Span("in London", 10, 19, 0.2), Span("Ada", 0, 3, 0.001))
+    spans = (AnswerSpan("London", 13, 19, 0.6), AnswerSpan("in London", 10, 19, 0.2), AnswerSpan("Ada", 0, 3, 0.001))
     found = AnswerPrediction("London", 13, 19, 0.6, 0.1, spans)
     said, marked, bars = found.display({"question": "where?", "context": context})
     assert said == Text("London")

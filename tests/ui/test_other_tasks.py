@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.tasks.question_answering.question_answering import AnswerPrediction
+from headway.tasks.question_answering.predictions import AnswerPrediction
 from headway.tasks.tagging.predictions import EntitiesPrediction, Entity
 from headway.tasks.tagging.tag_schemes import is_valid, parse_tag
 from headway.ui.cli import main
