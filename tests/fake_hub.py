@@ -1,7 +1,7 @@
-"""A Hugging Face hub on this computer: as much of its HTTP as huggingface_hub and `datasets` use to download.
+"""A local Hugging Face Hub: the part of its HTTP API that huggingface_hub and `datasets` use for downloads.
 
-Listing a repository, one file's HEAD and GET (with Range, so that what was cut off can be resumed), and the refusals
-with the hub's X-Error-Code. Follows https://huggingface.co/docs/hub/api and what the hub's own client asks for.
+It lists repositories, answers HEAD and GET requests for files (with Range, to resume a download), and reports errors
+with the Hub's X-Error-Code. Follows https://huggingface.co/docs/hub/api and the requests of the official client.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev
 
 @dataclass
 class Repository:
-    """The files of every commit, the newest last."""
+    """The files of every commit, newest last."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
 
 
 class FakeHub:
-    """A hub at `url` that can be filled, watched, made to fail, stopped and started again."""
+    """A Hub at `url` whose contents, failures and running state the tests control."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []  # "GET /someone/tiny-bert/resolve/COMMIT/config.json"
-        self.cuts: dict[str, int] = {}  # file name -> after how many of its bytes the connection breaks
-        self.repair = False  # whether a connection breaks only once
-        self.broken = 0  # a status that every request gets, 503 for example
+        self.break_after: dict[str, int] = {}  # file name -> number of bytes after which the connection breaks
+        self.break_once = False  # whether the connection breaks only once
+        self.status = 0  # a status for all requests, for example 503
         self._port = 0
         self.start()
 
@@ -51,7 +51,7 @@ class FakeHub:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Listens, at the same address as before."""
+        """Listens at the same address as before."""
         self._server = _Server(("127.0.0.1", self._port), _Handler)
         self._server.hub = self
         self._port = self._server.server_port
@@ -59,7 +59,7 @@ class FakeHub:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuses connections from here on."""
+        """Stops listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -71,7 +71,7 @@ class FakeHub:
         self.stop()
 
     def publish(self, name: str, files: dict[str, bytes] | Path, kind: str = "models", gated: bool = False) -> str:
-        """Adds a commit that holds just these files (a folder's, if a path) and returns its hash."""
+        """Adds a commit with these files (of a folder, if it is a path) and returns its hash."""
         if isinstance(files, Path):
             files = {
                 path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()
@@ -83,20 +83,20 @@ class FakeHub:
         return commit
 
     def downloaded(self) -> list[str]:
-        """The files that were sent, in order of their names."""
+        """The names of the downloaded files, sorted."""
         found = (FILE.fullmatch(request.removeprefix("GET ")) for request in self.requests)
         return sorted({match["path"] for match in found if match})
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a program of its own needs to use this hub, with everything it keeps under `home`."""
-        named = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-        return named | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        """Environment variables for a process that uses this Hub and stores its files under `home`."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+        return others | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
 
     @contextmanager
     def used_here(self, home: Path) -> Iterator[pytest.MonkeyPatch]:
-        """Lets this process, whose libraries have read their environment already, use this hub, and retry at once.
+        """Lets this process use the Hub, without waiting before retries; yields the MonkeyPatch that does it.
 
-        Gives what undoes it, for more of the same.
+        The libraries have read their environment variables already.
         """
         from huggingface_hub import close_session, constants
 
@@ -123,14 +123,14 @@ class _Server(ThreadingHTTPServer):
     hub: FakeHub
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is nothing to report."""
+        """Ignores clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: tests read `requests`."""
+        """Logs nothing: tests read `requests`."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -146,12 +146,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(f"{self.command} {path}")
         asked = API.fullmatch(path) or FILE.fullmatch(path)
         repository = hub.repositories.get(f"{asked['kind'] or 'models'}/{asked['name']}") if asked else None
-        if hub.broken:
-            self._send(hub.broken, {"X-Error-Message": "Invalid credentials in Authorization header"})
+        if hub.status:
+            self._send(hub.status, {"X-Error-Message": "Invalid credentials in Authorization header"})
         elif asked is None:
             self._send(404)
         elif repository is None:
-            self._send(401, {"X-Error-Code": "RepoNotFound"})  # what the hub says to those who have not logged in
+            self._send(401, {"X-Error-Code": "RepoNotFound"})  # the answer of the Hub without a login
         elif repository.gated and "resolve" in path:
             self._send(401, {"X-Error-Code": "GatedRepo"})
         else:
@@ -180,21 +180,21 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in files:
             self._send(404, where | {"X-Error-Code": "EntryNotFound"})
             return
-        whole = files[name]
-        given = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        start = int(given[1]) if given else 0
-        ranged = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}"} if given else {}
-        where |= {"ETag": f'"{_git_id(whole)}"'} | ranged
-        cuts = self.server.hub.cuts
-        cut = cuts.get(name, len(whole))
-        if self.server.hub.repair and self.command == "GET":
-            cuts.pop(name, None)
-        self._send(206 if given else 200, where, whole[start:], whole[start:cut])
+        content = files[name]
+        byte_range = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(byte_range[1]) if byte_range else 0
+        content_range = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if byte_range else {}
+        where |= {"ETag": f'"{_git_id(content)}"'} | content_range
+        break_after = self.server.hub.break_after
+        end = break_after.get(name, len(content))
+        if self.server.hub.break_once and self.command == "GET":
+            break_after.pop(name, None)
+        self._send(206 if byte_range else 200, where, content[start:], content[start:end])
 
     def _send(
         self, status: int, headers: dict[str, str] | None = None, content: bytes | str = b"", sent: bytes | None = None
     ) -> None:
-        """Sends `content`, or only the part of it that a connection which breaks lets through."""
+        """Sends `content`, or only its part `sent` if the connection breaks."""
         content = content.encode() if isinstance(content, str) else content
         self.send_response(status)
         for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():

@@ -1,1 +1,1 @@
-"""Tokenizers: reading published ones, learning new ones, decoding as tokens arrive."""
+"""Tokenizers: loading published ones, learning new ones, incremental decoding."""

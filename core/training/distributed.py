@@ -74,7 +74,7 @@ def wants_cpu(device: str = "auto") -> bool:
 
 
 def inference_device() -> torch.device:
-    """The device for predictions: the accelerator, or the CPU if there is none or the launcher asks for it."""
+    """The device for predictions: the accelerator, or the CPU without one or if the launcher asks for it."""
     cpu = torch.device("cpu")
     return cpu if wants_cpu() else torch.accelerator.current_accelerator() or cpu
 

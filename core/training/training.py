@@ -103,7 +103,7 @@ def fit(
             their losses, the number of labels in it, and the number of tokens that the network saw.
         config: the options.
         run_folder: folder of the log, the checkpoints and the best weights. Default: nothing is written.
-        resume: continue from the newest checkpoint in `run_folder`, or start if there is none.
+        resume: continue from the newest checkpoint in `run_folder`, or start a run if it has no checkpoint.
         evaluate: called in every process with the network in eval mode; the first metric selects the best weights.
         higher_is_better: whether a higher first metric is better.
         data_fingerprint: identifies the data; a checkpoint of other data is refused.

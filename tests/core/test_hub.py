@@ -128,9 +128,9 @@ def test_shards_are_complete_after_a_download_was_interrupted_between_them(hub, 
     shards = in_shards(whole, tmp_path, suffix)
     hub.publish(NAME, files | shards)
     last = sorted(shards)[1]
-    hub.cuts[last] = len(shards[last]) // 2
+    hub.break_after[last] = len(shards[last]) // 2
     refused(NAME, "broke off", f"{hub.url}/{NAME}", "Try again")
-    hub.cuts.clear()
+    hub.break_after.clear()
     hub.requests.clear()
     assert is_loaded(NAME, model)
     assert last in hub.downloaded()
@@ -171,7 +171,7 @@ def test_a_downloaded_model_loads_without_the_hub(hub, model, files, offline, tr
         hub.requests.clear()
         offline()
     elif trouble == "failing":
-        hub.broken = 503
+        hub.status = 503
     else:
         hub.repositories.clear()
     assert is_loaded(NAME, model)
@@ -212,13 +212,13 @@ def test_the_error_of_a_gated_model_names_its_page(hub, model):
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_is_reported(hub, model, monkeypatch, status):
     hub.publish(NAME, model)
-    hub.broken = status
+    hub.status = status
     refused(NAME, f"{hub.url}/{NAME}", str(status), "Check HF_TOKEN")
 
 
 def test_a_model_that_was_not_downloaded_needs_the_hub(hub, model, offline):
     hub.publish(NAME, model)
-    hub.broken = 503
+    hub.status = 503
     refused(NAME, repr(NAME), f"{hub.url} says: ", "503", "not downloaded before", "with a connection")
     hub.stop()
     refused(NAME, repr(NAME), f"{hub.url} could not be reached", "not downloaded before", "with a connection")
@@ -230,21 +230,21 @@ def test_a_model_that_was_not_downloaded_needs_the_hub(hub, model, offline):
 @pytest.mark.parametrize("cut", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_an_incomplete_download_is_not_used(hub, model, files, tmp_path, monkeypatch, cut):
     hub.publish(NAME, files)
-    hub.cuts[cut] = len(files[cut]) // 2
+    hub.break_after[cut] = len(files[cut]) // 2
     refused(NAME, "The download of", f"{hub.url}/{NAME}", "broke off", "Try again")
     assert list(tmp_path.rglob("*.incomplete")) == []
     assert all(path.resolve().read_bytes() == files[path.name] for path in tmp_path.glob("home/hub/*/snapshots/*/*"))
     with monkeypatch.context() as now:
         now.setattr(constants, "HF_HUB_OFFLINE", True)
         refused(NAME, repr(NAME), "HF_HUB_OFFLINE is set", "downloaded before", "with a connection")
-    hub.cuts.clear()
+    hub.break_after.clear()
     assert is_loaded(NAME, model)
 
 
 def test_a_download_resumes_after_a_broken_connection(hub, model, files):
     hub.publish(NAME, files)
-    hub.cuts["model.safetensors"] = 1000
-    hub.repair = True
+    hub.break_after["model.safetensors"] = 1000
+    hub.break_once = True
     assert is_loaded(NAME, model)
 
 

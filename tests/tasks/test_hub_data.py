@@ -106,7 +106,7 @@ def test_a_data_set_that_was_loaded_before_is_read_without_the_hub(hub, offline,
         hub.requests.clear()
         offline()
     else:
-        hub.broken = 503
+        hub.status = 503
     assert read_table(f"hub:{NAME}").rows == before.rows
     if trouble == "offline":
         assert hub.requests == []
@@ -126,13 +126,13 @@ def test_a_data_set_that_was_never_loaded_needs_the_hub(hub, offline):
 def test_nothing_of_a_broken_download_is_used_later(hub, monkeypatch):
     rows = "".join(f"text {number},label\n" for number in range(1000))
     hub.publish(NAME, {"train.csv": f"text,label\n{rows}".encode()}, kind="datasets")
-    hub.cuts["train.csv"] = 400
+    hub.break_after["train.csv"] = 400
     refused(f"hub:{NAME}", "closed connection", "try again with a connection")
     with monkeypatch.context() as now:
         now.setattr("datasets.config.HF_HUB_OFFLINE", True)
         now.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         refused(f"hub:{NAME}", "Couldn't reach", "try again with a connection")
-    hub.cuts.clear()
+    hub.break_after.clear()
     assert len(read_table(f"hub:{NAME}")) == 1000
 
 
