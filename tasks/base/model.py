@@ -17,9 +17,10 @@ from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import barrier, inference_device, processes, wants_cpu
+from ...core.training.distributed import inference_device, processes, wants_cpu
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
+from ..data.columns import ColumnMapping
 from ..data.examples import Example
 from ..data.read import read_table
 from ..data.rows import RowStream
@@ -143,11 +144,7 @@ class TaskModel:
     # -- training
 
     def fit(self, data: Any, eval_data: Any = None, *, output: str | Path, **options: Any) -> Trained:
-        """Trains on data and writes a model folder; `train` takes the same arguments and yields events.
-
-        Raises:
-            HeadwayError: as `train`.
-        """
+        """Trains on data and writes a model folder; `train`, which yields events, describes arguments and errors."""
         *_, last = self.train(data, eval_data, output=output, **options)
         assert isinstance(last, Trained)
         return last
@@ -253,16 +250,21 @@ class TaskModel:
         return predictions[0] if single else predictions
 
     def predict_rows(
-        self, stream: RowStream, chosen: Mapping[str, Any] | None = None, *, at_once: int = EXAMPLES_AT_ONCE
+        self,
+        stream: RowStream,
+        columns: ColumnMapping | Mapping[str, Any] | None = None,
+        *,
+        at_once: int = EXAMPLES_AT_ONCE,
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
         """Predictions for rows as they are read, in order and in bounded memory: (row, prediction).
 
         Args:
             stream: the rows.
-            chosen: field name -> column, where the inferred one is wrong.
+            columns: those of the texts, or field name -> column where the inferred one is wrong.
             at_once: number of rows that are predicted together.
         """
-        columns = self.task.columns(stream, chosen or {}, need_label=False)
+        if not isinstance(columns, ColumnMapping):
+            columns = self.task.columns(stream, columns or {}, need_label=False)
         rows = iter(stream)
         while part := list(islice(rows, at_once)):
             places, values = [place for place, _ in part], [row for _, row in part]
@@ -279,10 +281,10 @@ class TaskModel:
             HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
         """
         self._need_training()
-        chosen = columns or {}
-        if self.task.self_supervised:
-            return evaluate_text(self.task, self._for_inference, self.encoder, data, chosen=chosen, header=header)
-        return evaluate_rows(self.task, self._for_inference, self.encoder, read_table(data, header=header), chosen)
+        task, chosen = self.task, columns or {}
+        if task.self_supervised:
+            return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, header=header)
+        return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, header=header), chosen)
 
     def _predict(self, examples: Sequence[Example]) -> list[Any]:
         self._need_training()
@@ -324,17 +326,14 @@ class TaskModel:
     def _write(
         self, output: Path, overwrite: bool, settings: Mapping[str, Any] | None = None, log: Path | None = None
     ) -> None:
-        """The main process writes, and the others wait."""
-        if processes().is_main:
-            write_model(
-                output,
-                self.task,
-                self.network,
-                self.tokenizer,
-                info={**name_base(self.base), **self.info},
-                came_with=self._checkpoint.config,
-                overwrite=overwrite,
-                settings=settings,
-                log=log,
-            )
-        barrier()
+        write_model(
+            output,
+            self.task,
+            self.network,
+            self.tokenizer,
+            info={**name_base(self.base), **self.info},
+            came_with=self._checkpoint.config,
+            overwrite=overwrite,
+            settings=settings,
+            log=log,
+        )

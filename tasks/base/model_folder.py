@@ -18,6 +18,7 @@ from ...core.checkpoints.model_files import read_json
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import barrier, processes
 from .card import model_card
 from .task import Task
 
@@ -36,6 +37,8 @@ def write_model(
 ) -> None:
     """Writes a folder that Headway and transformers open, completely or not at all.
 
+    The main process of a launch writes it, and the others wait.
+
     Args:
         output: the folder.
         task: with its labels, thresholds and similar.
@@ -50,6 +53,9 @@ def write_model(
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
     """
+    if not processes().is_main:
+        barrier()
+        return
     refuse_replacing(output, overwrite)
     info = {
         "headway": version("headway"),
@@ -70,6 +76,7 @@ def write_model(
             _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
         if log is not None:
             shutil.copy(log, folder / "log.jsonl")
+    barrier()
 
 
 def refuse_replacing(output: Path, overwrite: bool) -> None:

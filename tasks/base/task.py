@@ -167,7 +167,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
         """
         examples, problems = self.read(table, columns, labelled=labelled)
         if problems:
-            others = f" There are {len(problems)} kinds of wrong rows; `headway check` lists all of them."
+            others = f" Rows have {len(problems)} kinds of errors; `headway check` lists all of them."
             raise HeadwayError(f"{problems[0]}{others if len(problems) > 1 else ''}")
         return examples
 

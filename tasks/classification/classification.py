@@ -181,9 +181,12 @@ class TextClassification(Task[TextExample, Prediction]):
     def _label_reader(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], Any]:
         if self.problem_type == REGRESSION:
             return lambda cells: parse_number(raw_label(cells, columns.label))
-        values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
-        problem_type = self.problem_type or infer_problem_type(values)[0]
-        read = label_reader(problem_type, values, self.labels, numbered=self.numbered)
+
+        def values() -> Iterator[Any]:
+            return map_valid(lambda row: raw_label(row, columns.label), table.rows)
+
+        problem_type = self.problem_type or infer_problem_type(list(values()))[0]
+        read = label_reader(problem_type, values(), self.labels, numbered=self.numbered)
         return lambda cells: read(raw_label(cells, columns.label))
 
     # -- examples -> model

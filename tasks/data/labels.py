@@ -151,11 +151,12 @@ def label_reader(
 
     Args:
         problem_type: SINGLE_LABEL or MULTI_LABEL.
-        values: the whole column, which says how several labels are joined.
+        values: the whole column, which says how several labels are joined; read only if there are several.
         known: the labels that there are, if that is known; others are refused.
         numbered: whether a label may be given by its position in `known`.
     """
-    separator = ";" if any(";" in value for value in values if isinstance(value, str)) else ","
+    joined = problem_type == MULTI_LABEL and any(";" in value for value in values if isinstance(value, str))
+    separator = ";" if joined else ","
     names = set(known)
 
     def named(value: Any) -> str:

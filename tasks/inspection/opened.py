@@ -30,12 +30,11 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from .. import TASKS
 from ..base.explanation import TokenizedWord
+from ..base.inputs import read_inputs
 from ..base.model import TaskModel
 from ..base.task import Task
-from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.features import Features
-from ..data.rows import table_of_texts
 
 PLAIN_FIELDS = (Field("text", "Text"), Field("pair", "Second text", required=False))  # if there is no task
 
@@ -125,9 +124,7 @@ class Inspected:
     def _read_for(self, task: Task, given: Mapping[str, str], texts: tuple[str, ...]) -> Reading:
         """As the task makes a sequence of it."""
         assert self.model is not None
-        names = tuple(field.name for field in task.fields)
-        table = table_of_texts(names, [dict(given)])
-        (example,) = task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
+        (example,) = read_inputs(task, [given])
         (features,) = replace(task, long_texts="cut").encode([example], self.tokenizer, self.model.limit)
         if split := task.split_words(example):
             encoding = self.tokenizer.encode_words([word for word, _ in split])
@@ -161,7 +158,8 @@ class Inspected:
     ) -> Reading:
         """Finds the way back from the tokens of a sequence to the texts, whose beginnings it holds one by one."""
         ids, segments = features.input_ids, features.segment_ids
-        self._check(ids)
+        if max(ids) >= self.network.config.vocab_size:
+            self.tokenizer.check_fits(self.network.config.vocab_size, self.name)
         spelt = spell(self.tokenizer, ids)
         special = [Token(text, part, None, None, None) for text, part in zip(spelt, segments, strict=True)]
         tokens, words = list(special), []
@@ -182,14 +180,6 @@ class Inspected:
                     TokenizedWord(texts[part][start:end], part, start, end, tuple(first + i for i in members))
                 )
         return Reading(texts, features, tuple(tokens), tuple(words))
-
-    def _check(self, ids: Sequence[int]) -> None:
-        vocab_size = self.network.config.vocab_size
-        if max(ids) >= vocab_size:
-            raise HeadwayError(
-                f"{self.name}: the tokenizer has a token number {max(ids)}, but the model has {vocab_size} tokens "
-                "only: they do not belong together. Copy the model folder again from where it came."
-            )
 
     def pack(self, readings: Sequence[Reading]) -> PackedBatch:
         """Sequences laid end to end, on the model's device."""

@@ -176,7 +176,7 @@ def test_unusable_rows_are_named_with_a_way_to_fix_them(data: Any, parts: list[s
 
 def test_a_message_says_if_rows_have_several_kinds_of_problems():
     data = [*rows(["a", None, "b"]), {"text": "", "label": "a"}]
-    with pytest.raises(HeadwayError, match=r"row 2: there is no label.*in 2 ways.*headway check"):
+    with pytest.raises(HeadwayError, match=r"row 2: there is no label.*2 kinds of errors.*headway check"):
         examples(data, inferred(data))
 
 

@@ -176,7 +176,7 @@ def test_messages_name_options_by_the_labels_of_the_form():
     assert form_message("Name it with --label, or say --class-weight=balanced.") == (
         "Name it with “Label”, or say “Class weight”=balanced."
     )
-    assert form_message("Rows are wrong in 2 ways; `headway check` lists all of them.").endswith(
+    assert form_message("Rows have 2 kinds of errors; `headway check` lists all of them.").endswith(
         "the check lists all of them."
     )
 

@@ -76,7 +76,7 @@ def predict(
             lines = _lines_of(_stdin_file(stack)) if texts == [STDIN] else lambda: texts
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
         mapping = task.columns(stream, chosen, need_label=False)
-        predictions = task_model.predict_rows(stream, chosen)
+        predictions = task_model.predict_rows(stream, mapping)
         if not is_main_process():
             for _ in predictions:
                 pass  # all processes compute, the main process writes

@@ -253,7 +253,7 @@ def predict_file(
     fields = model.task.fields
     chosen = {field.name: column for field, column in zip(fields, columns, strict=False) if column is not None}
     stream = stream_rows(file)
-    model.task.columns(stream, chosen, need_label=False)  # raises for a missing column before the file is read
+    mapping = model.task.columns(stream, chosen, need_label=False)  # raises for a missing column
     running = gr.Button(interactive=False), gr.Button(visible=True), gr.DownloadButton(visible=False)
     idle = gr.Button(interactive=True), gr.Button(visible=False)
     yield caption("Reading the file …"), *running
@@ -264,7 +264,7 @@ def predict_file(
             first: list[dict[str, Any]] = []
             start = updated = time.monotonic()
             with RowWriter(path, stream.columns) as writer:
-                for row, prediction in model.predict_rows(stream, chosen, at_once=CHUNK_ROWS):
+                for row, prediction in model.predict_rows(stream, mapping, at_once=CHUNK_ROWS):
                     writer.write(row, prediction.to_json())
                     if len(first) < PREVIEW_ROWS:
                         *cells, answer = with_prediction(row, {"answer": prediction.brief}).items()
