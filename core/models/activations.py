@@ -25,14 +25,18 @@ class Activations:
 
 
 @contextmanager
-def record_activations(backbone: Backbone) -> Iterator[Activations]:
-    """Records the calls `backbone(batch)` until the block ends; outputs and gradients are unchanged.
+def record_activations(backbone: Backbone, *, attentions: bool = True) -> Iterator[Activations]:
+    """Records the calls `backbone(batch)` until the `with` block ends; outputs and gradients are unchanged.
 
-    The last hidden states are the backbone's output: after the final norm in GPT-2. A cache is not recorded.
+    The last hidden states are the backbone's output: after the final norm in GPT-2.
 
         with record_activations(backbone) as activations:
             backbone(batch)
         first_layer = activations.attentions[0]
+
+    Args:
+        backbone: the model, called without a cache.
+        attentions: record attention weights as well; they are computed in addition to the kernel's output.
     """
     found = Activations()
 
@@ -50,7 +54,8 @@ def record_activations(backbone: Backbone) -> Iterator[Activations]:
     with ExitStack() as hooks:
         for block in backbone.blocks:
             hooks.callback(block.register_forward_pre_hook(before_block).remove)
-            hooks.callback(block.get_submodule("attn").register_forward_hook(after_attention).remove)
+            if attentions:
+                hooks.callback(block.get_submodule("attn").register_forward_hook(after_attention).remove)
         hooks.callback(backbone.register_forward_hook(after_backbone).remove)
         yield found
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ...core.checkpoints.checkpoint import load_backbone
 from ...core.errors import HeadwayError
+from ...core.models.activations import record_activations
 from ...core.models.gpt2 import GPT2
 from ...core.models.heads import Backbone
 from ...core.models.packing import BatchSampler, PackedBatch
@@ -233,14 +234,9 @@ def _pool_layers(
 
 def layer_states(backbone: Backbone, batch: PackedBatch) -> Tensor:
     """The input of the first layer and the output of every layer, (T, L + 1, C); GPT-2's last is normalized."""
-    x = backbone.embed(batch)
-    states = [x]
-    for block in backbone.blocks:
-        x = block(x, batch)
-        states.append(x)
-    if isinstance(backbone, GPT2):
-        states[-1] = backbone.final_norm(x)
-    return torch.stack(states, dim=1)
+    with record_activations(backbone, attentions=False) as activations:
+        backbone(batch)
+    return torch.stack(activations.hidden_states, dim=1)
 
 
 # Probes.
