@@ -196,6 +196,7 @@ def ui(
     host = host or LOOPBACK  # not GRADIO_SERVER_NAME: only --host may open the app to other machines
     port = port or _parse_port(os.environ.get("GRADIO_SERVER_PORT"))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("MPLBACKEND", "agg")  # Gradio asks for the backend; matplotlib would search for a GUI
     runs = user_path(runs)
     registry = ModelRegistry(models or (), runs=runs, hub=hub, precision=precision)
     with listen(host, port, FIRST_PORT) as listener:
