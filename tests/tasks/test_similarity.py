@@ -220,6 +220,19 @@ def test_the_embedder_uses_the_settings_of_training(trained):
     )
 
 
+def test_folders_with_the_old_name_of_the_cls_pooling_open(bert_folder, tmp_path):
+    options = {"max_steps": 1, "precision": "fp32", "eval_fraction": 0}
+    SentenceSimilarity(pooling="cls").on(bert_folder).fit(SCORED, output=tmp_path / "new", **options)
+    old = shutil.copytree(tmp_path / "new", tmp_path / "old")
+    content = (old / "headway.json").read_text()
+    assert '"pooling": "cls"' in content
+    (old / "headway.json").write_text(content.replace('"pooling": "cls"', '"pooling": "first"'))
+    pairs = [(row["sentence1"], row["sentence2"]) for row in SCORED]
+    found = [load(folder).predict(pairs) for folder in (old, tmp_path / "new")]
+    assert found[0] == found[1]
+    assert Embedder(old).pooling.modes == ("cls",)
+
+
 def test_further_training_keeps_the_pooling_and_the_length(trained, tmp_path):
     model = SentenceSimilarity().on(trained)
     model.fit(TOGETHER, output=tmp_path / "again", max_steps=1, precision="fp32", eval_fraction=0)
