@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
 from ...core.models.packing import BatchSampler, PackedBatch
+from ..data.column_inference import infer_columns
 from ..data.column_names import LABEL_COLUMNS
-from ..data.columns import ColumnMapping, infer_columns
+from ..data.columns import ColumnMapping
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from .card_text import CardText, generic_card

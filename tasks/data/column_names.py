@@ -1,17 +1,16 @@
-"""The column names that data sets usually have."""
+"""Usual column names of data sets."""
 
 import re
 
 # fmt: off
-# Label columns as published data sets and annotation tools name them, the surest first.
+# Label columns of published data sets and annotation tools, the most specific first.
 LABEL_COLUMNS = (
     "label", "labels", "gold_label", "class", "classes", "category", "categories", "target", "intent", "topic",
     "topics", "sentiment", "emotion", "emotions", "polarity", "stars", "rating", "quality", "is_duplicate",
     "similarity", "similarity_score", "relatedness_score", "score", "coarse_label", "label_text", "label_name",
 )
 
-
-# Other names that a first row is known by as a header.
+# Other names that identify a first row as a header.
 COMMON_COLUMNS = (
     "id", "idx", "index", "guid", "text", "texts", "text1", "text2", "text_a", "text_b", "sentence", "sentence1",
     "sentence2", "premise", "hypothesis", "question", "question1", "question2", "context", "passage", "query",
@@ -19,10 +18,11 @@ COMMON_COLUMNS = (
     "document", "article", "utterance", "headline", "description", "summary", "prompt", "response", "source",
     "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities",
 )
+# fmt: on
 
 
 def normalize_name(name: str) -> str:
-    """A column name with its case, spaces and joining signs taken off: how names are compared."""
+    """A column name without case, spaces and the characters _, #, . and -, for comparison."""
     return re.sub(r"[\s_#.-]", "", name).casefold()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ...core.atomic_files import disk_errors, user_path
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
-from .columns import infer_columns
+from .column_inference import infer_columns
 from .examples import Field
 from .features import Features
 from .read import stream_rows

@@ -8,6 +8,7 @@ from typing import Any
 
 from .places import format_place
 
+SAMPLE_ROWS = 1000  # rows from which columns are inferred
 CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough to fit in memory
 
 Rows = Iterator[tuple[int, dict[str, Any]]]  # (place, row): the 1-based line or record number, cells by column name

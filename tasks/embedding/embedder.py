@@ -26,7 +26,7 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
 from ..base.precision import AUTO, CHOICES, choose_precision
-from ..data.columns import infer_columns
+from ..data.column_inference import infer_columns
 from ..data.examples import TEXT
 from ..data.features import INFERENCE_BATCH_TOKENS
 from ..data.rows import CHUNK_ROWS

@@ -7,8 +7,9 @@ from typing import Any
 from ...core.errors import HeadwayError
 from ..classification.classification import TextClassification
 from ..classification.predictions import TextExample
+from ..data.column_inference import infer_columns
 from ..data.column_names import LABEL_COLUMNS
-from ..data.columns import ColumnMapping, infer_columns
+from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, infer_problem_type, map_valid, raw_label
 from ..data.rows import RowStream, Table, table_of_texts

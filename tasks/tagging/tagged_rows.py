@@ -7,9 +7,9 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.column_names import normalize_name
-from ..data.columns import SAMPLE_ROWS, ColumnMapping
+from ..data.columns import ColumnMapping
 from ..data.labels import map_valid, rejection_checker
-from ..data.rows import RowStream, Table
+from ..data.rows import SAMPLE_ROWS, RowStream, Table
 from ..data.words import WordSegmenter
 from .character_spans import Annotation, align_spans, parse_spans
 from .predictions import TaggedExample

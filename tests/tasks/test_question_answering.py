@@ -218,11 +218,11 @@ class TestRows:
     @pytest.mark.parametrize(
         ("rows", "says"),
         [
-            ([{"question": "a b?", "answers": "c"}], "cannot tell which column is the context"),
-            ([{"context": "a b", "answers": "c"}], "cannot tell which column is the question"),
+            ([{"question": "a b?", "answers": "c"}], "cannot infer which column is the context"),
+            ([{"context": "a b", "answers": "c"}], "cannot infer which column is the question"),
             ([{"question": "a b?", "context": "a b"}], "no column is called answers.*--label"),
             ([row("London", context="")], r'row 1: column "context" is empty'),
-            ([row("London", question=" ")], r'row 1: column "question" holds only spaces'),
+            ([row("London", question=" ")], r'row 1: column "question" contains only spaces'),
             ([row("London"), row(None)], 'row 2: column "answers": the cell is null'),
             ([row("London"), row(7)], 'row 2: column "answers": these are not answers: 7'),
             ([row("London", context=["a"])], "holds a list"),

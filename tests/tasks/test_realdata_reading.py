@@ -1,10 +1,10 @@
-"""Real labelled files are read as they are, with the row counts of their page and the right columns."""
+"""Published data sets are read with the documented number of rows and the right columns."""
 
 from pathlib import Path
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks.data.columns import infer_columns
+from headway.tasks.data.column_inference import infer_columns
 from headway.tasks.data.examples import Field
 from headway.tasks.data.read import read_table, stream_rows
 
@@ -54,7 +54,7 @@ LABELS = ("label", "quality", "ner_tags", "answers")
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_labelled_file_is_read_as_it_is(data_folder: Path, name: str):
+def test_a_file_is_read_with_all_rows_and_the_right_columns(data_folder: Path, name: str):
     kind, count, header, fields, texts, label = FILES[name]
     table = read_table(data_folder / name)
     assert (table.kind, len(table), table.header) == (kind, count, header)
@@ -67,12 +67,12 @@ def test_a_labelled_file_is_read_as_it_is(data_folder: Path, name: str):
     assert all(row[column] for row in table.rows for column in texts.values())
 
 
-def test_every_file_of_the_folder_is_covered(data_folder: Path):
+def test_every_file_of_the_data_folder_is_covered(data_folder: Path):
     found = {str(path.relative_to(data_folder)) for path in data_folder.glob("*/*")}
     assert found == {*FILES, *OTHERS}
 
 
-def test_the_columns_hold_what_they_should(data_folder: Path):
+def test_the_label_columns_have_the_documented_labels(data_folder: Path):
     def labels(name, column):
         return {row[column] for row in read_table(data_folder / name).rows}
 
@@ -89,7 +89,7 @@ def test_the_columns_hold_what_they_should(data_folder: Path):
     assert len({tag[2:] for tag in tags if tag != "O"}) == 6
 
 
-def test_squad_answers_stand_where_they_say(data_folder: Path):
+def test_squad_answers_are_at_their_offsets(data_folder: Path):
     unanswered = 0
     rows = read_table(data_folder / "squad2/dev.json").rows
     for row in rows:
@@ -100,15 +100,15 @@ def test_squad_answers_stand_where_they_say(data_folder: Path):
     assert 0.4 < unanswered / len(rows) < 0.6
 
 
-def test_translation_pairs_are_a_table_whose_text_must_be_said(data_folder: Path):
+def test_the_text_of_translation_pairs_must_be_chosen(data_folder: Path):
     table = read_table(data_folder / "eng_fra/eng-fra.txt")
     assert (table.kind, len(table), table.columns, table.header) == ("TSV", 5000, ("0", "1", "2"), False)
-    with pytest.raises(HeadwayError, match="Say --text COLUMN"):
+    with pytest.raises(HeadwayError, match="Give --text COLUMN"):
         infer_columns(table, CLASSIFY, need_label=False)
     assert infer_columns(table, CLASSIFY, chosen={"text": "0", "pair": "1"}, need_label=False).notes == ()
 
 
-def test_plain_text_is_one_row_a_line(data_folder: Path):
+def test_plain_text_has_one_row_per_line(data_folder: Path):
     for name in ("wikitext2/valid.txt", "wikitext2/test.txt"):
         path = data_folder / name
         table = read_table(path)

@@ -167,7 +167,7 @@ def test_an_unreadable_file_is_explained_without_its_path(folder, tiny, content,
 def test_an_error_about_columns_is_shown_above_the_first_rows(folder, tiny):
     (folder / "odd.csv").write_text("first,second\n" + "a long text of words,another text of words\n" * 9)
     first, rest, *_ = read_file(False, *values(folder / "odd.csv", tiny.name))
-    assert "cannot tell" in Page(first).text
+    assert "cannot infer" in Page(first).text
     assert "another text of words" in Page(first).text
     assert rest.visible
 

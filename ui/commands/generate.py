@@ -179,7 +179,7 @@ class _Generator:
 
         The rows are read in parts, so memory is bounded.
         """
-        from ...tasks.data.columns import infer_columns
+        from ...tasks.data.column_inference import infer_columns
         from ...tasks.data.examples import TEXT
         from ...tasks.data.write import RowWriter
         from ..terminal import section

@@ -1,9 +1,10 @@
-"""Columns are found by name, then by content; a person's word overrules; what cannot be told is asked for."""
+"""Columns are inferred by name, then by content; the user's choice overrides both; the rest is an error."""
 
 import pytest
 from headway.core.errors import HeadwayError
+from headway.tasks.data.column_inference import infer_columns
 from headway.tasks.data.column_names import LABEL_COLUMNS
-from headway.tasks.data.columns import ColumnMapping, infer_columns
+from headway.tasks.data.columns import ColumnMapping
 from headway.tasks.data.examples import Field
 from headway.tasks.data.read import read_table, stream_rows
 
@@ -34,13 +35,13 @@ def headerless(tmp_path, given, name="a.csv"):
     return table
 
 
-def settle(given, fields=CLASSIFY, **options):
+def infer(given, fields=CLASSIFY, **options):
     return infer_columns(given if hasattr(given, "columns") else read_table(given), fields, **options)
 
 
 def message(given, *parts, **options):
     with pytest.raises(HeadwayError) as caught:
-        settle(given, **options)
+        infer(given, **options)
     shown = str(caught.value)
     for part in parts:
         assert part in shown
@@ -64,34 +65,34 @@ def message(given, *parts, **options):
         (("text", "label", "label_text"), {"text": "text"}, "label"),
     ],
 )
-def test_columns_are_known_by_name(columns, texts, label):
-    found = settle([dict.fromkeys(columns, "x")])
+def test_usual_names_identify_columns(columns, texts, label):
+    found = infer([dict.fromkeys(columns, "x")])
     assert found.texts == texts
     assert found.label == label
     assert found.notes[0] == f'text: column "{texts["text"]}" (by name)'
     assert found.notes[-1] == f'label: column "{label}" (by name)'
 
 
-def test_names_of_other_tasks_come_with_their_fields():
-    found = settle([{"tokens": ["a"], "ner_tags": ["O"]}], TAGGING, label_aliases=("ner_tags", "tags"))
+def test_the_fields_and_label_aliases_of_a_task_identify_its_columns():
+    found = infer([{"tokens": ["a"], "ner_tags": ["O"]}], TAGGING, label_aliases=("ner_tags", "tags"))
     assert found == ColumnMapping({"tokens": "tokens"}, "ner_tags", found.notes)
     squad = [{"id": "1", "title": "t", "context": "c", "question": "q", "answers": {"text": []}}]
-    found = settle(squad, ANSWERING, label_aliases=("answers",))
+    found = infer(squad, ANSWERING, label_aliases=("answers",))
     assert found.texts == {"question": "question", "context": "context"}
     assert found.label == "answers"
 
 
-def test_layouts_that_name_their_columns_themselves_are_found_by_name(tmp_path):
+def test_columns_named_by_the_format_are_identified_by_name(tmp_path):
     (tmp_path / "a.conll").write_text("Ada B-PER\nruns O\n")
-    found = settle(read_table(tmp_path / "a.conll"), TAGGING, label_aliases=("ner_tags",))
+    found = infer(read_table(tmp_path / "a.conll"), TAGGING, label_aliases=("ner_tags",))
     assert (found.texts, found.label) == ({"tokens": "tokens"}, "ner_tags")
     (tmp_path / "a.txt").write_text("NUM:date When was it ?\nHUM:ind Who was it ?\n")
-    found = settle(read_table(tmp_path / "a.txt"))
+    found = infer(read_table(tmp_path / "a.txt"))
     assert (found.texts, found.label) == ({"text": "text"}, "label")
 
 
-def test_columns_come_in_the_order_of_the_fields_whatever_the_files():
-    found = settle([{"label": 1, "sentence2": "b", "sentence1": "a"}])
+def test_texts_and_notes_are_in_the_order_of_the_fields():
+    found = infer([{"label": 1, "sentence2": "b", "sentence1": "a"}])
     assert list(found.texts) == ["text", "pair"]
     assert [note.split(":")[0] for note in found.notes] == ["text", "pair", "label"]
 
@@ -100,137 +101,137 @@ def test_columns_come_in_the_order_of_the_fields_whatever_the_files():
 
 
 @pytest.mark.parametrize("order", [("body", "kind", "key"), ("key", "kind", "body")])
-def test_texts_and_labels_are_known_by_what_they_look_like(order):
+def test_content_identifies_texts_and_labels(order):
     columns = {"body": text, "kind": lambda n: "ab"[n % 2], "key": lambda n: f"x{n:05d}"}
-    found = settle(rows(**{name: columns[name] for name in order}))
+    found = infer(rows(**{name: columns[name] for name in order}))
     assert (found.texts, found.label) == ({"text": "body"}, "kind")
     assert found.notes == (
-        'text: column "body" (the only one that holds texts)',
+        'text: column "body" (the only column of texts)',
         'label: column "kind" (2 different values)',
     )
 
 
-def test_columns_without_a_header_are_known_by_content(tmp_path):
-    found = settle(headerless(tmp_path, rows(a=lambda n: n % 3, b=text, c=lambda n: f"id{n}")))
+def test_content_identifies_columns_without_a_header(tmp_path):
+    found = infer(headerless(tmp_path, rows(a=lambda n: n % 3, b=text, c=lambda n: f"id{n}")))
     assert (found.texts, found.label) == ({"text": "1"}, "0")
-    assert "text: column 1 (the only one that holds texts)" in found.notes
+    assert "text: column 1 (the only column of texts)" in found.notes
 
 
-def test_chinese_texts_are_texts_without_spaces(tmp_path):
-    found = settle(headerless(tmp_path, rows(a=lambda n: f"这个宾馆{n}号房比较陈旧了", b=lambda n: n % 2)))
+def test_chinese_texts_are_texts_although_they_have_no_spaces(tmp_path):
+    found = infer(headerless(tmp_path, rows(a=lambda n: f"这个宾馆{n}号房比较陈旧了", b=lambda n: n % 2)))
     assert (found.texts, found.label) == ({"text": "0"}, "1")
 
 
-def test_two_texts_and_a_number_without_a_header_are_a_pair(tmp_path):
+def test_two_texts_and_a_number_without_a_header_are_a_labelled_pair(tmp_path):
     given = rows(40, a=text, b=lambda n: text(n + 3), c=lambda n: n / 7)
-    found = settle(headerless(tmp_path, given))
+    found = infer(headerless(tmp_path, given))
     assert (found.texts, found.label) == ({"text": "0", "pair": "1"}, "2")
     assert found.notes[1] == "pair: column 1 (the second of two texts)"
     assert found.notes[2] == "label: column 2 (numbers)"
 
 
-def test_two_numbered_names_are_a_pair():
+def test_two_columns_with_numbered_names_are_a_pair():
     given = rows(
         **{"q": lambda n: n % 2, "#1 ID": str, "#2 ID": str, "#1 String": text, "#2 String": lambda n: text(n + 1)}
     )
-    found = settle(given)
+    found = infer(given)
     assert (found.texts, found.label) == ({"text": "#1 String", "pair": "#2 String"}, "q")
 
 
-def test_a_pair_is_not_guessed_from_names_that_say_nothing_or_for_tasks_that_have_none():
-    found = settle(rows(text=text, about=lambda n: text(n + 5), label=lambda n: n % 2))
+def test_a_pair_needs_numbered_names_and_a_task_with_pairs():
+    found = infer(rows(text=text, about=lambda n: text(n + 5), label=lambda n: n % 2))
     assert found.texts == {"text": "text"}
     twins = rows(said1=text, said2=lambda n: text(n + 1), label=lambda n: n % 2)
-    message(twins, "--text COLUMN", '"said1", "said2" could be', fields=(TEXT,))
+    message(twins, "--text COLUMN", '(candidates: "said1", "said2")', fields=(TEXT,))
 
 
-def test_a_pair_is_not_guessed_without_a_clear_label(tmp_path):
+def test_an_optional_pair_is_not_inferred_without_a_label(tmp_path):
     given = headerless(tmp_path, rows(a=text, b=lambda n: text(n + 3)))
-    message(given, "cannot tell which column is the text (0, 1 could be)", need_label=False)
+    message(given, "cannot infer which column is the text (candidates: 0, 1)", need_label=False)
     needed = (TEXT, Field("pair", "Second text"))
-    assert settle(given, needed, need_label=False).texts == {"text": "0", "pair": "1"}
+    assert infer(given, needed, need_label=False).texts == {"text": "0", "pair": "1"}
 
 
-def test_of_two_texts_the_plainly_longer_one_is_the_text():
+def test_the_much_longer_one_of_two_texts_is_the_text():
     given = rows(head=lambda n: f"News {n}", story=lambda n: text(n) * 4, label=lambda n: n % 2)
-    found = settle(given)
+    found = infer(given)
     assert found.texts == {"text": "story"}
     assert found.notes[0] == 'text: column "story" (the longest texts)'
 
 
-def test_attributions_that_all_begin_alike_are_no_texts(tmp_path):
+def test_attributions_that_all_start_alike_are_not_the_text(tmp_path):
     given = rows(a=text, b=lambda n: f"CC-BY 2.0 Attribution: example.org number {n} " * 5, c=lambda n: n % 2)
-    assert settle(headerless(tmp_path, given)).texts == {"text": "0"}
+    assert infer(headerless(tmp_path, given)).texts == {"text": "0"}
 
 
-def test_the_column_that_is_left_is_the_context():
+def test_the_remaining_column_of_texts_is_the_context():
     given = rows(question=lambda n: f"Who is {n}?", passage=lambda n: text(n) * 9)
-    assert settle(given, ANSWERING, need_label=False).texts == {"question": "question", "context": "passage"}
+    assert infer(given, ANSWERING, need_label=False).texts == {"question": "question", "context": "passage"}
 
 
 @pytest.mark.parametrize("values", [(0, 1), ("0", "1"), (False, True)])
 def test_many_columns_of_0_and_1_are_the_labels(values):
     flags = {name: lambda n, k=k: values[n % (k + 2) == 0] for k, name in enumerate(("rude", "loud", "odd"))}
     never = {"never": lambda _: values[0]}
-    found = settle(rows(id=lambda n: n % 2, comment_body=text, **flags, **never))
+    found = infer(rows(id=lambda n: n % 2, comment_body=text, **flags, **never))
     assert found.label == ("rude", "loud", "odd", "never")
     assert found.notes[-1] == "label: 4 columns of 0 and 1 (rude, loud, odd, never)"
 
 
-def test_a_named_label_wins_over_columns_of_0_and_1():
+def test_a_label_by_name_takes_precedence_over_columns_of_0_and_1():
     flags = {name: lambda n: n % 2 for name in ("rude", "loud", "odd")}
-    assert settle(rows(text=text, label=lambda n: "ab"[n % 2], **flags)).label == "label"
+    assert infer(rows(text=text, label=lambda n: "ab"[n % 2], **flags)).label == "label"
 
 
-def test_lists_are_labels():
-    assert settle(rows(text=text, topics_of_it=lambda n: ["a"] * (n % 3))).label == "topics_of_it"
+def test_a_column_of_lists_is_the_label():
+    assert infer(rows(text=text, topics_of_it=lambda n: ["a"] * (n % 3))).label == "topics_of_it"
 
 
-def test_two_rows_are_enough():
+def test_two_rows_are_enough_to_infer_columns():
     given = [{"words said": "a lovely film", "mood": "good"}, {"words said": "two hours lost", "mood": "bad"}]
-    found = settle(given)
+    found = infer(given)
     assert (found.texts, found.label) == ({"text": "words said"}, "mood")
 
 
-def test_a_stream_is_settled_by_its_first_rows(tmp_path):
+def test_the_columns_of_a_stream_are_inferred_from_its_first_rows(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("".join(f"{text(number)}\t{number % 2}\n" for number in range(3000)) + "a\tbroken\trow\n")
-    found = settle(stream_rows(path))
+    found = infer(stream_rows(path))
     assert (found.texts, found.label) == ({"text": "0"}, "1")
 
 
-# What the person says
+# Chosen columns
 
 
-def test_the_persons_choice_overrules_names():
+def test_chosen_columns_override_usual_names():
     given = [{"text": "a", "body": "b", "label": "c", "mood": "d"}]
-    found = settle(given, chosen={"text": "body", "pair": None}, label="mood")
+    found = infer(given, chosen={"text": "body", "pair": None}, label="mood")
     assert found == ColumnMapping({"text": "body"}, "mood", ())
 
 
-def test_names_are_found_whatever_their_case_and_numbers_count_from_0(tmp_path):
+def test_choices_ignore_case_and_column_numbers_start_at_0(tmp_path):
     given = [{"The Text": "a", "Mood_of": "b", "1": "c"}]
-    assert settle(given, chosen={"text": "the_text"}, label="mood of").label == "Mood_of"
-    found = settle(given, chosen={"text": "0"}, label="1")
-    assert (found.texts["text"], found.label) == ("The Text", "1"), "a name wins over a number"
+    assert infer(given, chosen={"text": "the_text"}, label="mood of").label == "Mood_of"
+    found = infer(given, chosen={"text": "0"}, label="1")
+    assert (found.texts["text"], found.label) == ("The Text", "1"), "a name takes precedence over a number"
     table = headerless(tmp_path, [{"a": "x", "b": "y", "c": "z"}])
-    found = settle(table, chosen={"text": "2", "pair": "0"}, label="1")
+    found = infer(table, chosen={"text": "2", "pair": "0"}, label="1")
     assert (found.texts, found.label) == ({"text": "2", "pair": "0"}, "1")
 
 
-def test_several_label_columns_can_be_named():
+def test_several_label_columns_can_be_chosen():
     given = [{"text": "a", "x": 0, "y": 1, "z": 1}]
-    assert settle(given, label=["x", "2"]).label == ("x", "y")
-    assert settle(given, label=["z"]).label == "z"
+    assert infer(given, label=["x", "2"]).label == ("x", "y")
+    assert infer(given, label=["z"]).label == "z"
 
 
 def test_an_empty_name_declines_a_pair():
     given = [{"sentence1": "a", "sentence2": "b", "label": "c"}]
-    assert settle(given, chosen={"pair": ""}).texts == {"text": "sentence1"}
-    message(given, "--text may not be empty", chosen={"text": ""})
+    assert infer(given, chosen={"pair": ""}).texts == {"text": "sentence1"}
+    message(given, "--text must not be empty", chosen={"text": ""})
 
 
-def test_a_wrong_name_is_met_with_the_nearest_one_and_the_list():
+def test_the_error_of_a_wrong_name_suggests_a_similar_one_and_lists_all():
     given = [{"sentence": "a", "label": "b"}]
     message(
         given,
@@ -240,57 +241,63 @@ def test_a_wrong_name_is_met_with_the_nearest_one_and_the_list():
         chosen={"text": "sentense"},
     )
     message(given, '"Lable" (--label)', 'Did you mean --label "label"?', label="Lable")
-    message(given, '"zzz" (--pair)', "Give --pair one that exists", chosen={"pair": "zzz"})
+    message(given, '"zzz" (--pair)', "Choose another --pair", chosen={"pair": "zzz"})
     message(given, '"2" (--label)', label="2")
 
 
-def test_a_name_for_a_file_without_a_header_is_met_with_its_numbers(tmp_path):
+def test_the_error_of_a_name_for_a_file_without_a_header_gives_the_column_numbers(tmp_path):
     table = headerless(tmp_path, [{"a": "good film", "b": "1"}])
     shown = message(table, "--text", '"text"', "no header", "0 to 1", "Give a number", chosen={"text": "text"})
     assert str(tmp_path / "a.csv") in shown
     assert '0 = "good film", 1 = "1"' in shown
 
 
-def test_one_column_cannot_be_two_things():
+def test_one_column_cannot_be_chosen_twice():
     given = [{"text": "a", "label": "b"}]
     message(given, '--text and --label both name column "text"', chosen={"text": "text"}, label="text")
     message(given, '--text and --pair both name column "text"', chosen={"text": "text", "pair": "text"})
     message(given, '--label and --label both name column "label"', label=["label", "1"])
 
 
-# What cannot be told
+# Columns that cannot be inferred
 
 
-def test_an_unclear_text_is_asked_for_with_the_columns_and_the_first_row(tmp_path):
+def test_the_error_of_an_ambiguous_text_shows_the_columns_and_the_first_row(tmp_path):
     given = rows(one=text, two=lambda n: text(n + 9), label=lambda n: n % 2)
     path = tmp_path / "a.csv"
     path.write_text("one,two,label\n" + "".join(",".join(map(str, row.values())) + "\n" for row in given))
     shown = message(
-        read_table(path), str(path), 'the text ("one", "two" could be)', "Say --text COLUMN", "a.csv, line 2): one = "
+        read_table(path),
+        str(path),
+        'the text (candidates: "one", "two")',
+        "Give --text COLUMN",
+        "a.csv, line 2): one = ",
     )
     assert text(0)[:20] in shown
 
 
-def test_an_unclear_label_is_asked_for():
+def test_the_error_of_an_ambiguous_label_lists_the_candidates():
     given = rows(text=text, mood=lambda n: "ab"[n % 2], place=lambda n: "xyz"[n % 3])
-    message(given, 'which column is the label ("mood", "place" could be)', "Say --label COLUMN", 'mood = "a"')
-    message(rows(text=text, lang=lambda _: "en"), "cannot tell which column is the label. Say --label", 'lang = "en"')
-    message(rows(text=text), "no label", "Add a column with the label")
+    message(given, 'which column is the label (candidates: "mood", "place")', "Give --label COLUMN", 'mood = "a"')
+    message(
+        rows(text=text, lang=lambda _: "en"), "cannot infer which column is the label. Give --label", 'lang = "en"'
+    )
+    message(rows(text=text), "there is no label", "Add a column with the label")
 
 
-def test_prediction_never_misses_a_label():
-    assert settle(rows(text=text), need_label=False).label is None
-    assert settle(rows(text=text, mood=lambda n: "ab"[n % 2]), need_label=False).label is None
-    assert settle(rows(text=text, label=lambda n: n), need_label=False).label == "label"
-    assert settle(rows(1, words=lambda _: "great"), need_label=False).texts == {"text": "words"}
+def test_prediction_needs_no_label():
+    assert infer(rows(text=text), need_label=False).label is None
+    assert infer(rows(text=text, mood=lambda n: "ab"[n % 2]), need_label=False).label is None
+    assert infer(rows(text=text, label=lambda n: n), need_label=False).label == "label"
+    assert infer(rows(1, words=lambda _: "great"), need_label=False).texts == {"text": "words"}
 
 
-def test_both_texts_of_a_question_are_asked_for_together():
+def test_the_error_of_two_missing_texts_names_both_options():
     given = rows(a=text, b=lambda n: text(n + 2))
-    message(given, "Say --question COLUMN and --context COLUMN", fields=ANSWERING, need_label=False)
+    message(given, "Give --question COLUMN and --context COLUMN", fields=ANSWERING, need_label=False)
 
 
-def test_many_columns_are_shown_in_part():
+def test_the_error_shows_the_first_of_many_columns():
     given = [{f"column {number}": "x" for number in range(40)}]
     assert "and 28 more" in message(given)
 
