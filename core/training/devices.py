@@ -47,9 +47,8 @@ def accelerator_for(config: TrainConfig, tracker_folder: Path | None) -> "Accele
     accelerator = Accelerator(
         cpu=wants_cpu(config.device),
         mixed_precision={"fp32": "no"}.get(precision, precision),
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=1
-        ),  # accumulation is counted by labels, in training_step.py
+        # One step: training_step.py accumulates by labels.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[GradScalerKwargs(init_scale=FP16_INITIAL_SCALE)] if precision == "fp16" else None,
         log_with=list(config.trackers) or None,
         project_dir=tracker_folder if config.trackers else None,

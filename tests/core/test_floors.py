@@ -1,4 +1,4 @@
-"""The structure of the source code: imports go down only, without cycles; files, classes and functions stay short.
+"""The structure of the source code: imports go down only, without cycles; files, classes and functions are short.
 
 Three floors, `ui -> tasks -> core`. Inside a floor each folder is a room; a file that stands beside folders is a room
 by itself. Imports inside functions count, those under `if TYPE_CHECKING:` do not.
@@ -23,8 +23,10 @@ LATE_IMPORTS = {
 }
 
 MAX_FILE, MAX_CLASS, MAX_FUNCTION = 450, 300, 60  # lines
+MAX_PARAMETERS = 5  # that can be passed by position
 # Those that are longer today; nothing may be added.
 TOO_LONG_TODAY = {"tasks.question_answering.question_answering"}
+TOO_MANY_PARAMETERS_TODAY = {"tasks.inspection.attribution._mean_gradient", "tasks.data.report.check_examples"}
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,18 @@ def too_long(root: Path) -> dict[str, int]:
     return found
 
 
+def too_many_parameters(root: Path) -> list[str]:
+    """Functions, except for commands, with more parameters than the limit that can be passed by position."""
+    found = []
+    for name, path in modules(root).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_command(node):
+                names = [a.arg for a in [*node.args.posonlyargs, *node.args.args] if a.arg not in ("self", "cls")]
+                if len(names) > MAX_PARAMETERS:
+                    found.append(f"{name}.{node.name}")
+    return found
+
+
 def write_tree(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +215,10 @@ def test_every_allowed_late_import_exists():
 
 def test_files_classes_and_functions_are_short():
     assert {what: lines for what, lines in too_long(CHECKOUT).items() if what not in TOO_LONG_TODAY} == {}
+
+
+def test_functions_have_few_positional_parameters():
+    assert [name for name in too_many_parameters(CHECKOUT) if name not in TOO_MANY_PARAMETERS_TODAY] == []
 
 
 @pytest.mark.parametrize(
@@ -297,6 +315,14 @@ def test_what_is_too_long_is_found(tmp_path: Path):
         "core.long.f": MAX_FUNCTION + 1,
         "ui.command.long": MAX_FUNCTION + 1,
     }
+
+
+def test_too_many_positional_parameters_are_found(tmp_path: Path):
+    files = {
+        "core/a.py": "def five(a, b, c, d, e, *, f): ...\nclass C:\n    def six(self, a, b, /, c, d, e, f=1): ...",
+        "ui/b.py": "def command(a: typer.Option(), b, c, d, e, f): ...",
+    }
+    assert too_many_parameters(write_tree(tmp_path, files)) == ["core.a.six"]
 
 
 def loaded_by(statement: str) -> set[str]:
