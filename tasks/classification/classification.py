@@ -293,23 +293,8 @@ class TextClassification(Task[TextExample, Prediction]):
         features: Features,  # noqa: ARG002
         words: Sequence[TokenizedWord],  # noqa: ARG002
     ) -> list[ExplainableOutput]:
-        """The probability of every label, the most likely first; or the number."""
-        if self.problem_type == REGRESSION:
-
-            def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
-                return outputs[0] * self.target_std + self.target_mean
-
-            return [ExplainableOutput("the number", "value", (), value)]
-
-        def probability(label: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
-            def measure(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
-                scaled = outputs / self.temperature
-                return (scaled.softmax(-1) if self.problem_type == SINGLE_LABEL else scaled.sigmoid())[label]
-
-            return measure
-
-        order = outputs.argsort(descending=True).tolist()
-        return [ExplainableOutput(self.labels[label], "probability", (), probability(label)) for label in order]
+        """The probability of every label in descending order, or the number."""
+        return self.target.explain(outputs)
 
     def probe_targets(self, features: Features) -> ProbeTargets | None:
         """The one label of the text."""

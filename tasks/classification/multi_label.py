@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from ...core.models.heads import SequenceHead
 from .. import metrics
 from ..base.display import DisplayElement, ScoreBars
+from ..base.explanation import ExplainableOutput
 from ..data.labels import MULTI_LABEL
 from .calibration import best_f1_threshold
 from .predictions import LabelsPrediction
-from .target import LabelColumn, Target
+from .target import LabelColumn, Target, explain_labels
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,7 @@ class MultiLabel(Target):
             else one
             for one in prediction.display(texts)
         )
+
+    def explain(self, logits: Tensor) -> list[ExplainableOutput]:
+        """The probability of every label."""
+        return explain_labels(self.labels, logits, torch.sigmoid)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from .. import metrics
+from ..base.explanation import ExplainableOutput
 from ..data.labels import map_valid, parse_number
 from .predictions import NumberPrediction
 from .target import LabelColumn, Target
@@ -71,6 +72,14 @@ class Regression(Target):
     def compare(self, prediction: NumberPrediction, gold: float) -> tuple[str, str, float]:
         """The absolute error."""
         return f"{gold:g}", prediction.brief, abs(prediction.value - gold)
+
+    def explain(self, logits: Tensor) -> list[ExplainableOutput]:  # noqa: ARG002
+        """The number on its own scale."""
+
+        def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
+            return outputs[0] * self.target_std + self.target_mean
+
+        return [ExplainableOutput("the number", "value", (), value)]
 
     def rescale(self, classifier: nn.Linear, mean: float, std: float) -> Self:
         """The same predictions with another scale; the classifier's weights change accordingly.

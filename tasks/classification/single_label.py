@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from .. import metrics
+from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, UNLABELLED
 from .calibration import fit_temperature
 from .predictions import LabelPrediction
-from .target import LabelColumn, Target
+from .target import LabelColumn, Target, explain_labels
 
 ID_COLUMN_ROWS = 50  # with at least this many rows, a column of mostly different values is not a label column
 
@@ -110,3 +111,7 @@ class SingleLabel(Target):
             return self, list(predictions)
         calibrated = replace(self, temperature=factor).decode(logits)
         return replace(self, temperature=self.temperature * factor), calibrated
+
+    def explain(self, logits: Tensor) -> list[ExplainableOutput]:
+        """The probability of every label."""
+        return explain_labels(self.labels, logits, lambda outputs: (outputs / self.temperature).softmax(-1))

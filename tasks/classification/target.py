@@ -9,7 +9,7 @@ Shapes: E examples, L labels.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from ...core.errors import HeadwayError
 from ...core.models.heads import SequenceHead
 from ..base.display import DisplayElement
+from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, label_reader, map_valid, sort_labels
 
 
@@ -109,6 +110,32 @@ class Target(ABC):
         """A copy calibrated on held-out predictions, and these predictions as the copy makes them."""
         return self, list(predictions)
 
+    @abstractmethod
+    def explain(self, logits: Tensor) -> list[ExplainableOutput]:
+        """What words can be attributed to: the probability of every label in descending order, or the number.
+
+        Args:
+            logits: of one text, (L,).
+        """
+
     def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The parts of a prediction that a user sees."""
         return prediction.display(texts)
+
+
+def explain_labels(
+    labels: Sequence[str], logits: Tensor, probabilities: Callable[[Tensor], Tensor]
+) -> list[ExplainableOutput]:
+    """The probability of every label, in descending order.
+
+    Args:
+        labels: in the order of the logits.
+        logits: of one text, (L,).
+        probabilities: logits -> probabilities.
+    """
+
+    def probability(label: int) -> Callable[[Tensor, Sequence[int]], Tensor]:
+        return lambda outputs, kept: probabilities(outputs)[label]  # noqa: ARG005
+
+    order: list[int] = logits.argsort(descending=True).tolist()
+    return [ExplainableOutput(labels[label], "probability", (), probability(label)) for label in order]
