@@ -225,7 +225,7 @@ class TestRows:
             ([row("London", question=" ")], r'row 1: column "question" contains only spaces'),
             ([row("London"), row(None)], 'row 2: column "answers": the cell is null'),
             ([row("London"), row(7)], 'row 2: column "answers": these are not answers: 7'),
-            ([row("London", context=["a"])], "holds a list"),
+            ([row("London", context=["a"])], "contains a list"),
         ],
     )
     def test_unusable_rows_are_named(self, rows, says):
