@@ -77,11 +77,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
         number = isinstance(value, int | float)
         grid.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(figure(value, 3)) for value in row.values()))
+        grid.add_row(*(Text(format_value(value, 3)) for value in row.values()))
     return grid
 
 
-def figure(value: Any, decimals: int) -> str:
+def format_value(value: Any, decimals: int) -> str:
     """A float with `decimals` places (none from 1000 on), an integer with thousands separators."""
     if isinstance(value, float):
         return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -90,7 +90,9 @@ def figure(value: Any, decimals: int) -> str:
 
 def metrics_line(metrics: Mapping[str, float]) -> Text:
     """Several metrics on one line."""
-    return Text("   ").join(Text.assemble((f"{name} ", "dim"), figure(value, 4)) for name, value in metrics.items())
+    return Text("   ").join(
+        Text.assemble((f"{name} ", "dim"), format_value(value, 4)) for name, value in metrics.items()
+    )
 
 
 def duration(seconds: float) -> str:
@@ -185,7 +187,9 @@ def show_report(console: Console, report: "DataReport") -> None:
 
 def _example_row(console: Console, example: Any) -> dict[str, str]:
     gold = example.gold
-    shown = ", ".join(gold) if isinstance(gold, tuple) else figure(gold, 2) if isinstance(gold, float) else str(gold)
+    shown = (
+        ", ".join(gold) if isinstance(gold, tuple) else format_value(gold, 2) if isinstance(gold, float) else str(gold)
+    )
     width = max(20, (console.width - 24) // len(example.texts)) if console.is_terminal else 80
     names = ["text", "second text"] if len(example.texts) > 1 else ["text"]
     label = {} if gold is None else {"label": shown}

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ...tasks.base.display import DisplayElement, Highlight, HighlightedText, ScoreBars, Text
-from ..terminal import figure
+from ..terminal import format_value
 
 NUM_COLORS = 8  # of highlights, in app.css
 MAX_BARS = 12  # further bars are folded
@@ -183,7 +183,7 @@ def draw_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> str:
 
 def _draw_cell(value: Any) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    text = "" if value is None else figure(value, 3)
+    text = "" if value is None else format_value(value, 3)
     text = text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}…"
     return f'<td class="hw-number">{escape(text)}</td>' if is_number else f'<td dir="auto">{escape(text)}</td>'
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..terminal import duration, figure
+from ..terminal import duration, format_value
 from .drawing import alert, bar_row, caption, draw_progress, draw_table, fold_bars, heading
 
 if TYPE_CHECKING:
@@ -282,10 +282,10 @@ def draw_results(job: "Job", history: "History") -> str:
         return caption("No data was held out, so there are no metrics.")
     main, others = list(metrics.items())[:NUM_FIGURES], list(metrics.items())[NUM_FIGURES:]
     figures = "".join(
-        f'<div class="hw-figure"><b>{figure(value, 3)}</b><span>{escape(title(name))}</span></div>'
+        f'<div class="hw-figure"><b>{format_value(value, 3)}</b><span>{escape(title(name))}</span></div>'
         for name, value in main
     )
-    more = ", ".join(f"{title(name).lower()} {figure(value, 3)}" for name, value in others)
+    more = ", ".join(f"{title(name).lower()} {format_value(value, 3)}" for name, value in others)
     parts = [
         heading(f"Metrics on {trained['eval_examples']:,} held-out examples"),
         f'<div class="hw-figures">{figures}</div>{caption(more)}',

@@ -20,7 +20,7 @@ from ....tasks.data.read import stream_rows
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
 from ....tasks.samples import sample_texts
-from ...terminal import duration, figure
+from ...terminal import duration, format_value
 from ..drawing import (
     CHOICE_CLICK_JS,
     alert,
@@ -130,7 +130,7 @@ def describe_model(opened: "TaskModel") -> str:
         more = f" and {len(names) - MAX_LABELS:,} more" if len(names) > MAX_LABELS else ""
         facts["Labels"] = ", ".join(names[:MAX_LABELS]) + more
     for metric, value in list((opened.info.get("metrics") or {}).items())[:1]:
-        facts["Held-out"] = f"{metric.replace('_', ' ')} {figure(value, 3)}"
+        facts["Held-out"] = f"{metric.replace('_', ' ')} {format_value(value, 3)}"
     return draw_facts(facts)
 
 
