@@ -51,26 +51,23 @@ class Attribution:
 
 
 def outputs_of(inspected: Inspected, reading: Reading) -> list[ExplainableOutput]:
-    """The numbers that the words of a text can be attributed to, the model's own prediction first.
+    """The outputs that can be attributed to the words of a text, the model's own prediction first; often none.
 
     Raises:
-        HeadwayError: the model's task has no such output.
+        HeadwayError: the model has no head for a task.
     """
     task = inspected.task
-    outputs: list[ExplainableOutput] = []
-    if task is not None:
-        outputs = task.explainable_outputs(_outputs(inspected, reading), reading.features, reading.words)
-    if not outputs:
+    if task is None:
         names = [one.name for one in TASKS.values() if one.explainable_outputs is not Task.explainable_outputs]
         raise HeadwayError(
             f"{inspected.name} has no head for {', '.join(names[:-1])} or {names[-1]}, so there is no prediction to "
             "attribute to words. Train one on it (headway train)."
         )
-    return outputs
+    return task.explainable_outputs(_outputs(inspected, reading), reading.features, reading.words)
 
 
 def choose_output(outputs: Sequence[ExplainableOutput], name: str | None) -> ExplainableOutput:
-    """The output with a name; the model's own answer without one.
+    """The output with a name. Default: the first one, the model's own prediction.
 
     Raises:
         HeadwayError: there is no such output.
@@ -79,8 +76,8 @@ def choose_output(outputs: Sequence[ExplainableOutput], name: str | None) -> Exp
         return outputs[0]
     found = next((one for one in outputs if one.name == name), None)
     if found is None:
-        shown = ", ".join(one.name for one in outputs[:20])
-        raise HeadwayError(f"--explain {name}: nothing that can be explained is called so. There is: {shown}.")
+        there = f"There is: {', '.join(one.name for one in outputs[:20])}." if outputs else "Omit --explain."
+        raise HeadwayError(f"--explain {name}: the prediction has no such output. {there}")
     return found
 
 

@@ -64,7 +64,8 @@ def inspect_texts(opened: "Inspected", texts: Mapping[str, str], explain: str | 
 
     reading = opened.read(**texts)
     attributions = ()
-    if (explain is not None or opened.task is not None) and (outputs := outputs_of(opened, reading)):
+    outputs = outputs_of(opened, reading) if explain is not None or opened.task is not None else []
+    if outputs or explain is not None:
         output = choose_output(outputs, explain)
         attributions = integrated_gradients(opened, reading, output), leave_one_out(opened, reading, output)
     prediction = opened.predict(reading)
