@@ -161,7 +161,7 @@ def test_a_missing_class_variable_or_method_is_an_error():
     methods = dict.fromkeys(Task.__abstractmethods__, lambda *_, **__: None)
     with pytest.raises(TypeError, match="Nameless must define the class variables name, title, inputs"):
         type("Nameless", (Task,), {**methods, "architecture": "ForSequenceClassification"})
-    with pytest.raises(TypeError, match="abstract method.* score"):
+    with pytest.raises(TypeError, match=r"abstract method.* score"):
         type("Scoreless", (Task,), {name: one for name, one in methods.items() if name != "score"})()
 
 
