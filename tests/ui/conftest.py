@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model with random weights, small files, and `headway` in this process."""
+"""Fixtures: a tiny model with random weights, make_client files, and `headway` in this process."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 import torch
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.models.bert import Bert, BertConfig
-from headway.core.models.heads import Network
+from headway.core.models.heads import Network, language_model_head
+from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.ui.cli import main
+from headway.ui.http.api import create_api
+from headway.ui.http.middleware import Limits
+from headway.ui.model_registry import ModelRegistry
 from reviews import REVIEWS, write_reviews
+from task_inputs import FEW_STEPS, SAMPLES, TRAINING
+from tiny_gpt2 import make_gpt2
 
 TIMEOUT = 60_000  # milliseconds for a page: two browsers and two servers may share two cores
 
@@ -106,3 +114,75 @@ def trained(trained_once: Path, folder: Path) -> Path:
 def reviews(folder: Path) -> Path:
     """reviews.csv in the working directory."""
     return write_reviews(folder / "reviews.csv").relative_to(folder)
+
+
+@pytest.fixture(scope="session")
+def gpt2(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "writer"
+    folder.mkdir()
+    return make_gpt2(byte_level_folder, folder)
+
+
+@pytest.fixture(scope="session")
+def masked(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with a masked-language-model head and random weights."""
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 64, "max_positions": 64}
+    backbone = Bert(BertConfig(vocab_size=tokenizer.vocab_size, **sizes))
+    folder = tmp_path_factory.mktemp("models") / "gaps"
+    folder.mkdir()
+    save_checkpoint(folder, Network(backbone, language_model_head(backbone)))
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def registry(trained_once: Path, gpt2: Path, masked: Path) -> ModelRegistry:
+    """A classifier, a GPT-2 and a BERT."""
+    return ModelRegistry([trained_once, gpt2, masked], built_in=False)
+
+
+@pytest.fixture(scope="session")
+def task_models(
+    tiny: Path, trained_once: Path, gpt2: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A model folder for every task."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "corpus.txt").write_text("what a lovely film, such a great song\n" * 40)
+    (folder / "scores.csv").write_text("text,pair,score\na film,a song,0.5\na film,a film,1\n")
+    folders = {"text-classification": trained_once}
+    for task, (data, _) in TRAINING.items():
+        data = folder / data if (folder / data).exists() else SAMPLES / data
+        model, output = gpt2 if task == "text-generation" else tiny, folder / task
+        command = ["train", task, "--data", data, "--model", model, "--output", output, *FEW_STEPS]
+        assert main([str(part) for part in command]) == 0
+        folders[task] = output
+    return folders
+
+
+@pytest.fixture(scope="session")
+def api(task_models: dict[str, Path], tiny: Path, gpt2: Path) -> Iterator[FastAPI]:
+    """The API with all models; the first one, the default, classifies reviews as good or bad."""
+    api = create_api(ModelRegistry([*task_models.values(), tiny, gpt2], built_in=False, max_open=20))
+    yield api
+    api.state.serving.close(10)
+
+
+@pytest.fixture(scope="session")
+def client(api: FastAPI) -> TestClient:
+    return TestClient(api)
+
+
+@pytest.fixture
+def make_client(trained_once: Path, gpt2: Path) -> Iterator[Callable[..., TestClient]]:
+    """Creates clients of separate APIs: `make_client(key="...", timeout=1)`."""
+    created: list[FastAPI] = []
+
+    def make(key: str | None = None, folders: tuple[Path, ...] = (trained_once, gpt2), **limits: Any) -> TestClient:
+        created.append(create_api(ModelRegistry(folders, built_in=False), key=key, limits=Limits(**limits)))
+        return TestClient(created[-1], raise_server_exceptions=False)
+
+    yield make
+    for api in created:
+        api.state.serving.close(10)

@@ -16,12 +16,12 @@ class Gated:
 
     def __init__(self, *, open: bool = False) -> None:
         self.batches: list[list[str]] = []
-        self.begun = threading.Semaphore(0)
+        self.started = threading.Semaphore(0)
         self.go = threading.Semaphore(10**6 if open else 0)
 
     def __call__(self, items: Sequence[str]) -> list[str]:
         self.batches.append(list(items))
-        self.begun.release()
+        self.started.release()
         assert self.go.acquire(timeout=10)
         if "bad" in items:
             raise HeadwayError("bad is bad")
@@ -39,10 +39,10 @@ def batcher(compute: Callable[[Sequence[str]], list[str]], **options: Any) -> Ba
     return Batcher("model", compute, len, **{"budget": 10, **options})
 
 
-async def busy(gated: Gated, made: Batcher[str, str]) -> "asyncio.Future[list[str]]":
+async def busy(gated: Gated, worker: Batcher[str, str]) -> "asyncio.Future[list[str]]":
     """A request that is being computed, so that further ones wait in the queue."""
-    future = made.submit(["first"])
-    assert await asyncio.to_thread(gated.begun.acquire, timeout=10)
+    future = worker.submit(["first"])
+    assert await asyncio.to_thread(gated.started.acquire, timeout=10)
     return future
 
 
@@ -52,15 +52,15 @@ def release(gated: Gated) -> None:
 
 def test_requests_that_arrive_during_a_batch_form_the_next_one(gated):
     async def run() -> None:
-        made = batcher(gated)
-        first = await busy(gated, made)
-        others = [made.submit([text]) for text in ("a", "bb", "ccc")]
-        assert made.waiting == 3
+        worker = batcher(gated)
+        first = await busy(gated, worker)
+        others = [worker.submit([text]) for text in ("a", "bb", "ccc")]
+        assert worker.waiting == 3
         release(gated)
         assert await asyncio.gather(first, *others) == [["FIRST"], ["A"], ["BB"], ["CCC"]]
         assert gated.batches == [["first"], ["a", "bb", "ccc"]]
-        assert made.waiting == 0
-        made.close(10)
+        assert worker.waiting == 0
+        worker.close(10)
 
     asyncio.run(run())
 
@@ -68,47 +68,47 @@ def test_requests_that_arrive_during_a_batch_form_the_next_one(gated):
 def test_a_single_request_is_computed_at_once(gated):
     async def run() -> None:
         release(gated)
-        made = batcher(gated)
-        assert await asyncio.wait_for(made.submit(["alone"]), 10) == ["ALONE"]
-        made.close(10)
+        worker = batcher(gated)
+        assert await asyncio.wait_for(worker.submit(["alone"]), 10) == ["ALONE"]
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_a_batch_is_filled_to_its_budget_and_a_larger_item_forms_its_own(gated):
     async def run() -> None:
-        made = batcher(gated)
-        futures = [await busy(gated, made)]
-        futures += [made.submit([text]) for text in ("four", "five5", "six", "longer than any", "two")]
+        worker = batcher(gated)
+        futures = [await busy(gated, worker)]
+        futures += [worker.submit([text]) for text in ("four", "five5", "six", "longer than any", "two")]
         release(gated)
         await asyncio.gather(*futures)
         assert gated.batches[1:] == [["four", "five5"], ["six"], ["longer than any"], ["two"]]
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_a_large_request_does_not_delay_a_small_one(gated):
     async def run() -> None:
-        made = batcher(gated)
-        first = await busy(gated, made)
-        large, small = made.submit(["large"] * 6), made.submit(["small"])
+        worker = batcher(gated)
+        first = await busy(gated, worker)
+        large, small = worker.submit(["large"] * 6), worker.submit(["small"])
         release(gated)
         assert await large == ["LARGE"] * 6
         assert await small == ["SMALL"]
         assert (await first, gated.batches[1]) == (["FIRST"], ["large", "small"])
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_answers_are_in_the_order_of_their_items():
     async def run() -> None:
-        made = batcher(lambda items: [item * 2 for item in items])
+        worker = batcher(lambda items: [item * 2 for item in items])
         requests = [[f"{i}-{j}" for j in range(i % 7 + 1)] for i in range(50)]
-        answers = await asyncio.gather(*(made.submit(items) for items in requests))
+        answers = await asyncio.gather(*(worker.submit(items) for items in requests))
         assert answers == [[item * 2 for item in items] for items in requests]
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
@@ -116,74 +116,74 @@ def test_answers_are_in_the_order_of_their_items():
 @pytest.mark.parametrize(("item", "kind"), [("bad", HeadwayError), ("broken", ZeroDivisionError)])
 def test_a_bad_item_fails_only_its_own_request(gated, item, kind):
     async def run() -> None:
-        made = batcher(gated, budget=100)
-        first = await busy(gated, made)
-        good, bad, other = made.submit(["good"]), made.submit(["fine", item]), made.submit(["other"])
+        worker = batcher(gated, budget=100)
+        first = await busy(gated, worker)
+        good, bad, other = worker.submit(["good"]), worker.submit(["fine", item]), worker.submit(["other"])
         release(gated)
         assert await asyncio.gather(first, good, other) == [["FIRST"], ["GOOD"], ["OTHER"]]
         with pytest.raises(FailedItem) as failed:
             await bad
         assert failed.value.position == 1
         assert isinstance(failed.value.__cause__, kind)
-        assert await made.submit(["again"]) == ["AGAIN"]
-        made.close(10)
+        assert await worker.submit(["again"]) == ["AGAIN"]
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_a_full_queue_refuses_requests(gated):
     async def run() -> None:
-        made = batcher(gated, max_queue=2)
-        accepted = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
+        worker = batcher(gated, max_queue=2)
+        accepted = [await busy(gated, worker), worker.submit(["a"]), worker.submit(["b"])]
         with pytest.raises(QueueFull, match=r"queue of model is full: 2 requests.*again later"):
-            made.submit(["c"])
+            worker.submit(["c"])
         release(gated)
         assert await asyncio.gather(*accepted) == [["FIRST"], ["A"], ["B"]]
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_a_cancelled_request_frees_its_place_and_is_not_computed(gated):
     async def run() -> None:
-        made = batcher(gated, max_queue=1)
-        first = await busy(gated, made)
-        gone = made.submit(["gone"])
+        worker = batcher(gated, max_queue=1)
+        first = await busy(gated, worker)
+        gone = worker.submit(["gone"])
         gone.cancel()
         await asyncio.sleep(0)
-        assert made.waiting == 0
-        stays = made.submit(["stays"])
+        assert worker.waiting == 0
+        stays = worker.submit(["stays"])
         release(gated)
         assert (await first, await stays) == (["FIRST"], ["STAYS"])
         assert gated.batches == [["first"], ["stays"]]
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_cancelling_a_request_removes_its_remaining_items(gated):
     async def run() -> None:
-        made = batcher(gated)
-        large = made.submit(["item-one"] * 50)
-        assert await asyncio.to_thread(gated.begun.acquire, timeout=10)
+        worker = batcher(gated)
+        large = worker.submit(["item-one"] * 50)
+        assert await asyncio.to_thread(gated.started.acquire, timeout=10)
         large.cancel()
         await asyncio.sleep(0)
         release(gated)
-        assert await made.submit(["next"]) == ["NEXT"]
+        assert await worker.submit(["next"]) == ["NEXT"]
         assert gated.batches == [["item-one"], ["next"]]
-        made.close(10)
+        worker.close(10)
 
     asyncio.run(run())
 
 
 def test_closing_finishes_accepted_requests_and_refuses_new_ones(gated):
     async def run() -> None:
-        made = batcher(gated)
-        accepted = [await busy(gated, made), made.submit(["a"]), made.submit(["b"])]
-        closing = asyncio.ensure_future(asyncio.to_thread(made.close, 10))
+        worker = batcher(gated)
+        accepted = [await busy(gated, worker), worker.submit(["a"]), worker.submit(["b"])]
+        closing = asyncio.ensure_future(asyncio.to_thread(worker.close, 10))
         await asyncio.sleep(0.05)
         with pytest.raises(Stopping, match="is stopping"):
-            made.submit(["late"])
+            worker.submit(["late"])
         assert not closing.done()
         release(gated)
         assert await asyncio.gather(*accepted) == [["FIRST"], ["A"], ["B"]]
@@ -200,28 +200,28 @@ def test_a_worker_without_requests_starts_no_thread():
 
 
 def test_a_closed_event_loop_does_not_stop_the_thread(gated):
-    made = batcher(gated)
+    worker = batcher(gated)
 
     async def abandon() -> None:
-        await busy(gated, made)
+        await busy(gated, worker)
 
     asyncio.run(abandon())
     release(gated)
 
     async def submit_again() -> list[str]:
-        return await made.submit(["later"])
+        return await worker.submit(["later"])
 
     assert asyncio.run(submit_again()) == ["LATER"]
-    made.close(10)
+    worker.close(10)
 
 
 def test_on_batch_gets_the_number_of_items():
     sizes: list[int] = []
 
     async def run() -> None:
-        made = batcher(lambda items: list(items), on_batch=sizes.append)
-        await made.submit(["a", "b", "c"])
-        made.close(10)
+        worker = batcher(lambda items: list(items), on_batch=sizes.append)
+        await worker.submit(["a", "b", "c"])
+        worker.close(10)
 
     asyncio.run(run())
     assert sizes == [3]
@@ -234,12 +234,12 @@ class Steps:
     """Iterators whose steps are recorded in the order of execution."""
 
     def __init__(self) -> None:
-        self.made: list[str] = []
+        self.executed: list[str] = []
 
     def of(self, name: str, count: int) -> Callable[[], Iterator[str | None]]:
         def start() -> Iterator[str | None]:
             for i in range(count):
-                self.made.append(name)
+                self.executed.append(name)
                 yield f"{name}{i}" if i % 2 else None
 
         return start
@@ -262,7 +262,7 @@ def test_generations_run_in_turn():
         held.set()
         assert await all_of(holding) == ["held"]
         assert (await all_of(one), await all_of(other)) == (["a1", "a3"], ["b1"])
-        assert "".join(steps.made) == "ababaa"
+        assert "".join(steps.executed) == "ababaa"
         interleaver.close(10)
 
     asyncio.run(run())
@@ -293,7 +293,7 @@ def test_generations_beyond_the_limit_wait_and_can_be_cancelled():
         last = interleaver.submit(steps.of("d", 2))
         endless.close()
         assert await all_of(last) == ["d1"]
-        assert "b" not in steps.made
+        assert "b" not in steps.executed
         interleaver.close(10)
 
     asyncio.run(run())

@@ -55,9 +55,9 @@ def send(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, A
         "GET" if body is None else "POST", path, content, {"Content-Type": "application/json", **headers}
     )
     response = connection.getresponse()
-    said = response.read()
+    answer = response.read()
     connection.close()
-    return response.status, json.loads(said)
+    return response.status, json.loads(answer)
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def test_sigterm_stops_the_server_after_the_accepted_requests(trained_once, gpt2
         key = {"Authorization": "Bearer secret"}
         assert send(port, "/health") == (200, {"status": "ok"})
         assert send(port, "/info")[0] == 401
-        status, said = send(port, "/predict", {"inputs": ["a good film"]}, **key)
-        assert (status, said["predictions"][0]["label"]) == (200, "good")
+        status, answer = send(port, "/predict", {"inputs": ["a good film"]}, **key)
+        assert (status, answer["predictions"][0]["label"]) == (200, "good")
         body = {"prompt": "a", "max_new_tokens": 400, "context": "slide", "stream": True}
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("POST", "/generate", json.dumps(body), {"Content-Type": "application/json", **key})

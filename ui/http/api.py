@@ -157,13 +157,13 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     @api.post("/v1/embeddings", openapi_extra=embeddings_body(limits), **POST_OPTIONS)
     async def embeddings(request: Request) -> Response:
         """Returns embedding vectors in the format of OpenAI's embeddings API."""
-        asked = read_embeddings(await read_object(request, limits), limits)
+        body = read_embeddings(await read_object(request, limits), limits)
         with Client(request.receive) as client:
-            served = await _open(client, serving, "embed", asked.model)
-            found = await _compute(client, served, asked.texts, "input", limits)
-        check_dimensions(asked.dimensions, len(found[0].vector))
+            served = await _open(client, serving, "embed", body.model)
+            found = await _compute(client, served, body.texts, "input", limits)
+        check_dimensions(body.dimensions, len(found[0].vector))
         data = [
-            {"object": "embedding", "index": i, "embedding": _base64(one.vector) if asked.base64 else one.vector}
+            {"object": "embedding", "index": i, "embedding": _base64(one.vector) if body.base64 else one.vector}
             for i, one in enumerate(found)
         ]
         tokens = sum(one.tokens for one in found)
@@ -214,21 +214,21 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
     @api.post("/generate", openapi_extra=generate_body(limits), **POST_OPTIONS)
     async def generate(request: Request) -> Response:
         """Generates text from a prompt; with `stream`, as server-sent events. Ends when the client disconnects."""
-        asked = read_generate(await read_object(request, limits), limits)
+        body = read_generate(await read_object(request, limits), limits)
         with Client(request.receive) as client:
-            served = await _open(client, serving, "generate", asked.model)
-            if asked.stream:
-                generation = served.worker.submit(lambda: serving.stream(served, asked.prompt, asked.config))
+            served = await _open(client, serving, "generate", body.model)
+            if body.stream:
+                generation = served.worker.submit(lambda: serving.stream(served, body.prompt, body.config))
                 return EventStream(await _first(client, generation, limits), generation, limits.timeout)
-            generation = served.worker.submit(lambda: serving.generate(served, asked.prompt, asked.config))
+            generation = served.worker.submit(lambda: serving.generate(served, body.prompt, body.config))
             texts = await _first(client, generation, limits)
             generation.close()
-        content = {"model": served.name, "prompt": asked.prompt, "texts": [generation_json(one) for one in texts]}
+        content = {"model": served.name, "prompt": body.prompt, "texts": [generation_json(one) for one in texts]}
         return JsonResponse(content)
 
 
 async def _first(client: Client, generation: "GenerationRequest[Part]", limits: Limits) -> Part:
-    """The first part of a generation; cancels the generation if there is none."""
+    """The first part of a generation; cancels the generation if it does not arrive."""
     try:
         return await client.wait_for(anext(generation), limits.timeout)
     except BaseException:

@@ -32,7 +32,7 @@ class QueueCollector(Collector):
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own.
+    """The metrics of one server, in a separate registry.
 
     Args:
         queue_sizes: returns the number of waiting requests for each (use, model).

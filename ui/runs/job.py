@@ -315,9 +315,9 @@ class History:
                 new = file.read()
         except FileNotFoundError:
             return
-        whole, newline, _ = new.rpartition(b"\n")  # the last line may be incomplete
-        self._read += len(whole) + len(newline)
-        for line in whole.splitlines():
+        complete, newline, _ = new.rpartition(b"\n")  # the last line may be incomplete
+        self._read += len(complete) + len(newline)
+        for line in complete.splitlines():
             self._add(json.loads(line))
 
     def _add(self, event: dict[str, Any]) -> None:

@@ -1,0 +1,387 @@
+"""The functions of the tabs Predict, Generate, Prompt and Inspect, without a browser."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import gradio as gr
+import pytest
+from headway.core.errors import HeadwayError
+from headway.tasks import TASKS, FillMask, TextClassification
+from headway.tasks.base.predictions import Prediction
+from headway.tasks.base.task import Task
+from headway.tasks.data.examples import Field
+from headway.tasks.language_modeling.writing import Writer
+from headway.tasks.samples import sample_prompt, sample_texts
+from headway.ui.browser.app import build_app
+from headway.ui.browser.tabs import generate, inspection, predict, prompt
+from headway.ui.model_registry import ModelRegistry
+from headway.ui.runs.jobs import Jobs
+from page_elements import HOSTILE, Page
+
+
+def clicked(choice: int) -> gr.EventData:
+    return gr.EventData(None, {"choice": choice})
+
+
+# A task without any display code.
+
+
+@dataclass(frozen=True)
+class Verdict(Prediction):
+    verdict: str
+    reasons: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judging(Task):
+    name: ClassVar[str] = "judging"
+    title: ClassVar[str] = "Judging"
+    inputs: ClassVar[tuple[Field, ...]] = (
+        Field("claim", "The claim"), Field("defence", "The defence"), Field("law", "The law", required=False)
+    )  # fmt: skip
+    architecture: ClassVar[str] = "ForSequenceClassification"
+
+    def _unused(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("the form asks for nothing else")
+
+    infer_labels = row_reader = encode = head = loss = decode = score = _unused
+
+
+class Judge:
+    """A stub of a model with this task."""
+
+    task = Judging()
+    config = SimpleNamespace(num_layers=1, hidden_size=32)
+    info: ClassVar[dict[str, Any]] = {}
+
+    def predict(self, given: Mapping[str, str]) -> Verdict:
+        return Verdict(f"{given['claim']} against {given['defence']}, by {given.get('law')}", {"doubt": 0.25})
+
+
+def test_a_new_task_needs_no_code_in_the_browser_app(monkeypatch, registry, tmp_path):
+    monkeypatch.setitem(TASKS, "judging", Judging)
+    monkeypatch.setattr(registry, "task_model", lambda _: Judge())
+    with Jobs(tmp_path) as jobs:
+        page = build_app(registry, jobs)
+    boxes = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
+    assert len(boxes) >= 3
+    about, *texts, examples, _ = predict.choose_model(registry, 3, "judge")
+    assert "Judging" in about
+    assert [(box.label, box.visible) for box in texts] == [
+        ("The claim", True), ("The defence", True), ("The law (optional)", True)
+    ]  # fmt: skip
+    assert examples == ""
+    drawn = Page(predict.predict(registry, "judge", "a", "b", " "))
+    assert "a against b, by None" in drawn.text
+    assert "doubt0.25" in drawn.text
+    with pytest.raises(HeadwayError, match="The defence is empty"):
+        predict.predict(registry, "judge", "a", "", "c")
+
+
+# Predict.
+
+
+def test_the_prediction_of_a_model_is_shown(registry):
+    drawn = Page(predict.predict(registry, "model", "a really good film 🙂 <b>"))
+    expected = registry.task_model("model").predict("a really good film 🙂 <b>")
+    assert drawn.text.startswith(expected.label)
+    assert f"{expected.score:.2f}" in drawn.text
+
+
+def test_the_form_follows_the_chosen_model(registry):
+    about, text, second, examples, _ = predict.choose_model(registry, 2, "model")
+    assert "accuracy" in about
+    assert "bad, good" in about
+    assert (text.label, text.visible, second.visible) == ("Text", True, False)
+    assert len(Page(examples).named("button")) == 4
+    assert predict.take_example(registry, 2, "model", clicked(0)) == (
+        sample_texts(TextClassification())[0]["text"],
+        "",
+    )
+
+
+def test_models_without_a_task_head_are_not_listed(tiny, trained_once):
+    assert predict.model_names(ModelRegistry([tiny, trained_once], built_in=False)) == ["model"]
+
+
+def last(steps: Iterator[Any]) -> Any:
+    *_, final = steps
+    return final
+
+
+def test_predictions_of_a_file_equal_those_of_headway_predict(registry, headway, reviews, trained, folder):
+    columns = predict.preview_file(registry, 1, "model", str(reviews.absolute()))
+    assert (columns[0].value, columns[0].choices[0][0]) == ("text", "text")
+    for output, ending in predict.OUTPUT_FORMATS.items():
+        steps = list(consume(predict.predict_file(registry, "model", str(reviews.absolute()), output, "text")))
+        name, content = steps[-1]
+        assert name == f"reviews-answers{ending}"
+        assert headway("predict", trained, "--data", reviews, "--output", f"cli{ending}").code == 0
+        assert content == (folder / f"cli{ending}").read_bytes()
+    assert not list(Path(folder).glob("*answers*"))
+
+
+def consume(steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the offered files, read before they are deleted."""
+    for _, _, _, download in steps:
+        if isinstance(download, gr.DownloadButton) and download.visible:
+            yield offered(download).name, offered(download).read_bytes()
+
+
+def offered(download: gr.DownloadButton) -> Path:
+    """The file of a download button, before Gradio copies it."""
+    return Path(download._constructor_args[0]["value"])
+
+
+def test_a_file_is_predicted_in_chunks_with_progress(registry, folder, monkeypatch):
+    data = folder / "many.csv"
+    data.write_text("text\n" + "a good film\n" * 40, encoding="utf-8")
+    monkeypatch.setattr(predict, "CHUNK_ROWS", 8)
+    times = iter(range(0, 10000, 1))
+    monkeypatch.setattr(predict.time, "monotonic", lambda: next(times))
+    messages = [step[0] for step in predict.predict_file(registry, "model", str(data), "CSV", "text")]
+    assert any("of 40 rows" in one for one in messages)
+    assert "40 rows in" in messages[-1]
+
+
+def test_the_prediction_is_shown_beside_a_column_of_the_same_name(registry, folder):
+    data = folder / "answered.csv"
+    data.write_text("text,answer\na really good film,theirs\n", encoding="utf-8")
+    *_, (shown, *_) = predict.predict_file(registry, "model", str(data), "CSV", "text")
+    head, row = (part.split("</tr>")[0] for part in shown.split("<tr>")[1:])
+    assert head == "<th>predicted_answer</th><th>text</th><th>answer</th>"
+    assert "theirs" in row
+    assert Page(row).text.startswith(registry.task_model("model").predict("a really good film").brief)
+
+
+def test_stopping_the_prediction_of_a_file_deletes_its_output(registry, reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    steps = predict.predict_file(registry, "model", str(reviews.absolute()), "CSV", "text")
+    next(steps)
+    steps.close()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_broken_file_is_an_error_before_any_prediction(registry, folder):
+    data = folder / "broken.csv"
+    data.write_text('text,label\n"a good film",good\n"a bad film,bad\n', encoding="utf-8")
+    with pytest.raises(HeadwayError, match=r"broken\.csv"):
+        list(predict.predict_file(registry, "model", str(data), "CSV", "text"))
+    good = folder / "good.csv"
+    good.write_text("text\na film\n", encoding="utf-8")
+    with pytest.raises(HeadwayError, match="nothing"):
+        list(predict.predict_file(registry, "model", str(good), "CSV", "nothing"))
+
+
+def test_columns_that_cannot_be_inferred_must_be_chosen(registry, folder):
+    data = folder / "odd.csv"
+    data.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    column, start, shown, _ = predict.preview_file(registry, 1, "model", str(data))
+    assert column.value is None
+    assert start.interactive
+    assert "cannot be inferred" in shown
+
+
+def test_similar_sentences_are_found_by_embeddings(registry):
+    drawn = Page(
+        predict.find_similar(registry, "model", "a good film", "an awful meal\n\na good film\nsuch a dull song")
+    )
+    names = [one["title"] for one in drawn.named("span") if one.get("class") == "hw-name"]
+    assert names[0] == "a good film"
+    assert len(names) == 3
+    with pytest.raises(HeadwayError, match="enter a query"):
+        predict.find_similar(registry, "model", " ", "a")
+
+
+# Generate.
+
+
+def test_a_text_is_continued_as_by_greedy_generation(registry):
+    network, tokenizer = registry.language_model("writer")
+    from headway.core.generation import generation
+    from headway.core.generation.generation_config import GenerationConfig
+
+    ((expected,),) = generation.generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=12))
+    text, before = last(generate.generate(registry, "writer", "the cat", ["x"], 0.0, 12, 40, 0.9))
+    assert text == "the cat" + expected.text
+    assert before == ["x", "the cat"]
+    assert generate.take_back(text, before) == ("the cat", ["x"])
+    assert generate.take_back("as it is", []) == ("as it is", [])
+
+
+def test_sampled_texts_differ_and_a_long_text_is_continued_from_its_end(registry):
+    texts = {last(generate.generate(registry, "writer", "the cat", [], 1.5, 20, 0, 1.0))[0] for _ in range(4)}
+    assert len(texts) > 1
+    long = "the cat sat on the mat, " * 100
+    text, _ = last(generate.generate(registry, "writer", long, [], 0.0, 5, 0, 1.0))
+    assert text.startswith(long)
+    assert len(text) > len(long)
+    assert len(Writer(*registry.language_model("writer")).alternatives(long, 2, 5)) == 2
+
+
+def test_the_most_likely_tokens_can_be_appended(registry):
+    drawn, tokens, continuations, continuation_texts = generate.look_ahead(registry, "writer", "the cat")
+    buttons = Page(drawn).named("button")
+    assert len(buttons) == len(tokens) == 10
+    assert (continuations, continuation_texts) == ("", [])
+    assert [("disabled" in one) for one in buttons] == [token is None for token in tokens]
+    place = next(i for i, token in enumerate(tokens) if token)
+    assert generate.append("the cat", [], tokens, clicked(place)) == ("the cat" + tokens[place], ["the cat"])
+    assert generate.append("the cat", [], tokens, clicked(99)) == ("the cat", [])
+    assert generate.append("the cat", [], [None], clicked(0)) == ("the cat", [])
+
+
+def test_the_probabilities_of_the_next_token_are_those_of_the_model(registry):
+    writer = Writer(*registry.language_model("writer"))
+    found = writer.likeliest("the cat", 5)
+    from headway.core.generation.generation import next_tokens
+
+    step = next(next_tokens(writer.network, writer.tokenizer, "the cat", likeliest=5))
+    assert [one.probability for one in found] == [one.probability for one in step.likeliest]
+
+
+def test_a_continuation_can_be_appended(registry):
+    drawn, offered = generate.find_continuations(registry, "writer", "the cat", 3)
+    assert len(Page(drawn).named("button")) == len(offered) == 3
+    text, _ = generate.append("the cat", [], offered, clicked(1))
+    assert text == "the cat" + offered[1]
+
+
+def test_a_bert_cannot_generate(registry):
+    assert generate.language_models(registry) == ["writer"]
+    with pytest.raises(HeadwayError, match="BERT"):
+        generate.look_ahead(registry, "model", "the cat")
+
+
+# Prompt.
+
+
+def form(shots: int = 2, **changed: Any) -> list[Any]:
+    values = {
+        "model": "writer",
+        "description": "Say how it is.",
+        "kind": prompt.CHOOSE,
+        "labels": "",
+        "rows": [["the cat", "good"], ["the dog", "bad"], ["an incomplete row", ""]],
+        "layout": "Text: {text}\nLabel: {label}",
+        "shots": shots,
+        "choice": "first",
+        "orders": 1,
+        "calibrate": True,
+        "length": 5,
+    }
+    return list({**values, **changed}.values())
+
+
+@pytest.mark.parametrize(("shots", "blocks"), [(0, 0), (1, 1), (2, 2), (8, 2)])
+def test_the_prompt_is_shown_as_it_is_sent(registry, shots, blocks):
+    shown = Page(prompt.preview(registry, "the <b>mat", "", *form(shots))).text
+    assert shown.startswith("Say how it is.")
+    assert shown.endswith("Text: the <b>mat\nLabel:")
+    assert shown.count("Text: ") == blocks + 1
+    assert "an incomplete row" not in shown
+
+
+def test_examples_that_do_not_fit_into_the_context_are_counted(registry):
+    rows = [[f"the cat sat on the mat {i} " * 4, "good" if i % 2 else "bad"] for i in range(8)]
+    shown = Page(prompt.preview(registry, "the mat", "", *form(8, rows=rows))).text
+    assert f"{8 - shown.count('Text:') + 1} more examples do not fit" in shown
+
+
+def test_calibrated_and_uncalibrated_probabilities_are_shown_side_by_side(registry):
+    drawn = Page(prompt.answer(registry, "the mat", "", *form()))
+    assert [text for text in ("Calibrated", "Uncalibrated") if text in drawn.text] == [
+        "Calibrated", "Uncalibrated"
+    ]  # fmt: skip
+    raw = Page(prompt.answer(registry, "the mat", "", *form(calibrate=False)))
+    assert "Calibrated" not in raw.text
+
+
+def test_labels_can_have_verbalizers(registry):
+    shown = prompt.preview(registry, "the mat", "", *form(labels="good=fine, bad=awful"))
+    assert "Label: fine" in Page(shown).text
+    drawn = Page(prompt.answer(registry, "the mat", "", *form(labels="good=fine, bad=awful")))
+    assert drawn.text.startswith(("good", "bad"))
+
+
+def test_an_answer_can_be_generated(registry):
+    drawn = prompt.answer(registry, "the mat", "", *form(kind=prompt.GENERATE, rows=[]))
+    assert Page(drawn).elements
+
+
+def test_missing_parts_of_a_prompt_are_named(registry):
+    assert "There are no labels" in prompt.preview(registry, "the mat", "", *form(rows=[]))
+    assert "{text}" in prompt.preview(registry, "the mat", "", *form(layout="Label: {label}"))
+    with pytest.raises(HeadwayError, match="The text is empty"):
+        prompt.answer(registry, " ", "", *form())
+
+
+def test_the_table_follows_the_fields_of_the_template(registry):
+    table, second = prompt.fit_table("{text} {pair} {label}", [["a", "x"]])
+    assert (table.value["data"], second.visible) == ([["a", "", "x"]], True)
+    back, second = prompt.fit_table("{text} {label}", [["a", "b", "x"]])
+    assert (back.value["data"], second.visible) == ([["a", "x"]], False)
+    rows = [["the cat", "the mat", "yes"], ["the dog", "the cat", "no"]]
+    layout = "A: {text}\nB: {pair}\nSame? {label}"
+    shown = Page(prompt.preview(registry, "one", "two", *form(rows=rows, layout=layout))).text
+    assert shown.endswith("A: one\nB: two\nSame?")
+
+
+@pytest.mark.parametrize("name", prompt.BUILT_IN)
+def test_every_built_in_template_has_examples_and_a_text(name):
+    preset = prompt.load_preset(name)
+    examples, text = sample_prompt(name)
+    assert len(preset.rows) == len(examples) >= 3
+    assert text["text"]
+    assert bool(text["pair"]) == preset.paired
+    assert all(len(row) == len(prompt.HEADERS[preset.paired]) and all(row) for row in preset.rows)
+    prompt.show_preset(name)
+    assert prompt.add_row(preset.rows)[-1] == [""] * len(preset.rows[0])
+
+
+def test_a_prompt_is_evaluated_on_a_file_with_confidence_intervals(registry, folder):
+    data = folder / "scored.csv"
+    data.write_text("text,label\n" + "the mat,good\nthe fox,bad\nmy card,good\n" * 4, encoding="utf-8")
+    rows = [["the cat", "good"], ["the dog", "bad"], ["a dog", "bad"]]
+    drawn = Page(prompt.evaluate_file(registry, str(data), 200, *form(rows=rows, choice="balanced")))
+    assert "Metrics on 12 rows" in drawn.text
+    assert "always good" in drawn.text
+    assert "95 %" in drawn.text
+    with pytest.raises(HeadwayError, match="Upload a file"):
+        prompt.evaluate_file(registry, None, 200, *form())
+
+
+# Inspect.
+
+
+def test_the_inspection_page_is_sandboxed_and_can_be_downloaded(registry):
+    steps = inspection.inspect(registry, "model", inspection.PREDICTION, f"a good film {HOSTILE}"[:80], None)
+    frame, download, outputs = next(steps)
+    (attributes,) = Page(frame).named("iframe")
+    assert attributes["sandbox"] == "allow-scripts"
+    assert (attributes["srcdoc"] or "").startswith("<!doctype html>")
+    path = offered(download)
+    assert path.read_text(encoding="utf-8") == attributes["srcdoc"]
+    assert path.name == "model-inside.html"
+    assert [value for _, value in outputs.choices] == [inspection.PREDICTION, "good", "bad"]
+    steps.close()
+    assert not path.exists()
+    ((_, _, outputs),) = list(inspection.inspect(registry, "model", "bad", "a good film"))
+    assert outputs.value == "bad"
+
+
+def test_a_model_without_a_task_head_can_be_inspected(registry):
+    for name in ("writer", "gaps"):
+        about, _, *_ = inspection.choose_model(registry, 2, name)
+        assert "layers" in about
+        ((frame, _, outputs),) = list(inspection.inspect(registry, name, None, "the cat"))
+        assert "iframe" in frame
+        assert not outputs.visible
+    text = inspection.take_example(registry, 2, "gaps", clicked(0))[0]
+    assert text == sample_texts(FillMask())[0]["text"]
+    with pytest.raises(HeadwayError, match="Text is empty"):
+        list(inspection.inspect(registry, "model", None, " "))
