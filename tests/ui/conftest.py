@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model with random weights, make_client files, and `headway` in this process."""
+"""Fixtures: a tiny model with random weights, small files, and `headway` in this process."""
 
 import shutil
 from collections.abc import Callable, Iterator

@@ -75,7 +75,7 @@ def test_a_hostile_body_is_refused_with_a_sentence_and_the_server_continues(clie
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 422, "'int8'; it must be float or base64"),
         ("/v1/embeddings", {"input": "a", "dimensions": 3}, 422, "dimensions is 3; the model's vectors have 32"),
         ("/v1/embeddings", {"input": "a", "dimensions": "3"}, 422, "dimensions is a string"),
-        ("/v1/embeddings", {"input": "a", "model": "text-embedding-3-make_client"}, 404, "Available models: "),
+        ("/v1/embeddings", {"input": "a", "model": "text-embedding-3-small"}, 404, "Available models: "),
         ("/generate", {"prompt": 1}, 422, "prompt is a number"),
         ("/generate", {"prompt": "a", "max_tokens": 1}, 422, "/generate has no field 'max_tokens'.*max_new_tokens"),
         ("/generate", {"prompt": "a", "temperature": "hot"}, 422, "temperature='hot'"),
