@@ -88,8 +88,8 @@ def test_a_hostile_body_is_refused_with_a_sentence_and_the_server_continues(clie
         ("/generate", {"prompt": "a", "stop": [1]}, 422, "stop"),
         ("/generate", {"prompt": "a", "stop": [[]]}, 422, "stop"),
         ("/generate", {"prompt": "a", "context": []}, 422, "context"),
-        ("/generate", {"prompt": "a" * 5000}, 422, "the model's context holds"),
-        ("/generate", {"prompt": "a" * 5000, "stream": True}, 422, "the model's context holds"),
+        ("/generate", {"prompt": "a" * 5000}, 422, "the model's context is 128 tokens"),
+        ("/generate", {"prompt": "a" * 5000, "stream": True}, 422, "the model's context is 128 tokens"),
         ("/generate", {"prompt": "a", "model": "model"}, 422, "is a BERT model.*choose a GPT-2"),
     ],
 )
