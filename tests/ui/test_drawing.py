@@ -130,7 +130,7 @@ def test_an_answer_is_highlighted_in_its_context_and_no_answer_is_shown():
     ]  # fmt: skip
     none = AnswerPrediction(None, None, None, 0.9, 0.9, spans, unread_tokens=1200)
     text, marked, bars = none.display({"question": "why?", "context": context})
-    assert text == Text("no answer", "1,200 tokens are beyond what the model may read")
+    assert text == Text("no answer", "1,200 tokens are truncated")
     assert all(mark.faint for mark in marked.marks)
     assert bars.bars[0] == ScoreBar("no answer", 0.9, True)
 
