@@ -124,7 +124,7 @@ def test_the_task_and_columns_of_a_file_are_inferred_and_checked(registry, folde
     first, rest, reason, task, *columns, name = read_file(True, *values(data, tiny.name))
     assert "what a good film" in safe_page(first).text
     assert (rest.visible, task, name) == (True, "text-classification", "reviews")
-    assert "Inferred because" in reason
+    assert "Inferred from the file" in reason
     chosen = {option.name: column.value for option, column in zip(column_options(), columns, strict=True)}
     assert (chosen["text"], chosen["pair"], chosen["label"]) == ("text", "", ["label"])
     inferred = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])

@@ -65,8 +65,8 @@ if (data.unread) {
 // Attributions.
 
 const METHODS = {
-  "integrated gradients": "Integrated gradients: the contribution of each word on the path from a blank text to this one. The contributions add up to the difference between the two.",
-  "leaving one out": "Leave one out: how much the value falls if the word is removed. A word of the prediction itself is underlined and cannot be removed.",
+  "integrated gradients": ["Integrated gradients", "The contribution of each word on the path from a blank text to this one. The contributions add up to the difference between the two."],
+  "leaving one out": ["Leave one out", "How much the value falls if the word is removed. A word of the prediction itself is underlined and cannot be removed."],
 };
 
 function showAttribution(one) {
@@ -93,12 +93,12 @@ function showAttribution(one) {
   ranked.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   bars(find("strongest"), ranked.slice(0, 8).map(([word, share]) =>
     [slice(word.part, word.start, word.end), signed(share), share / largest]));
-  find("method-note").textContent = METHODS[one.method];
+  find("method-note").textContent = METHODS[one.method][1];
 }
 
 function startAttribution() {
   const named = new Set(data.attributions.map((one) => one.output)).size > 1;
-  const names = data.attributions.map((one) => (named ? `${one.output}: ${one.method}` : one.method));
+  const names = data.attributions.map((one) => (named ? `${one.output}: ${METHODS[one.method][0]}` : METHODS[one.method][0]));
   let current = 0;
   choices(find("methods"), names, (i) => showAttribution(data.attributions[(current = i)]));
   return () => showAttribution(data.attributions[current]);

@@ -88,10 +88,10 @@ def _draw_settings() -> list[gr.Slider]:
         length = gr.Slider(1, MAX_NEW_TOKENS, 60, step=1, label="Maximum new tokens", min_width=220)
     with gr.Row():
         top_k = gr.Slider(
-            TOP_K_OFF, 200, 40, step=1, label="Top-k", min_width=220, info="Only the k most likely tokens. 0: off."
+            TOP_K_OFF, 200, 40, step=1, label="Top-k", min_width=220, info="Number of candidate tokens. 0: all."
         )
         top_p = gr.Slider(
-            0.05, TOP_P_OFF, 1, step=0.05, label="Top-p", min_width=220, info="Only this share of probability. 1: off."
+            0.05, TOP_P_OFF, 1, step=0.05, label="Top-p", min_width=220, info="Candidates' total probability. 1: all."
         )
     return [temperature, length, top_k, top_p]
 

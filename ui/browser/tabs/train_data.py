@@ -53,7 +53,7 @@ def read_file(infer: bool, *values: Any) -> tuple[Any, ...]:
     if infer:
         found = infer_task(table)
         task = found.task
-        reason = caption(f"Inferred because {found.why}. Choose another task if this is wrong.")
+        reason = caption(f"Inferred from the file: {found.why}. Choose another task if this is wrong.")
     shown, columns = _infer_columns(table, task, {}, form)
     stem = form.data.name.partition(".")[0]
     return shown, gr.Column(visible=True), reason, task, *column_choices(table, task, columns), stem
