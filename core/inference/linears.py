@@ -40,7 +40,6 @@ class PackedLinear(nn.Module):
         weight = linear.weight.detach().to(dtype)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, LAYOUT_ROWS)
         self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., N) in the layer's dtype."""
@@ -91,7 +90,7 @@ class Int8Linear(nn.Module):
         self.weight = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias = None if linear.bias is None else linear.bias.detach().float()
         self.activation = FUNCTIONS[activation]
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features = linear.in_features
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., N) in fp32."""
