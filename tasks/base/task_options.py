@@ -21,11 +21,11 @@ class TaskOptions:
     """
 
     max_length: int | None = option(
-        None, "Longest sequence in tokens, special tokens included. Default: the model's own limit."
+        None, "Maximum sequence length in tokens, including special tokens. Default: the model's limit."
     )
     long_texts: str = option(
         "windows",
-        "How longer texts are read: windows: in overlapping pieces; cut: their beginning only.",
+        "How to read longer texts. windows: in overlapping windows; cut: only their beginning.",
         choices=("windows", "cut"),
     )
     overlap: int | None = option(

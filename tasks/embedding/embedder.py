@@ -52,10 +52,10 @@ class EmbeddingConfig:
     last_layers: int | None = option(None, "Number of last layers to read instead of a single one.")
     combine: str = option("sum", "How several layers become one vector.", choices=COMBINED)
     normalize: bool = option(False, "Scale every vector to length 1.")
-    max_length: int | None = option(None, "The longest sequence in tokens, special tokens included.")
+    max_length: int | None = option(None, "Maximum sequence length in tokens, including special tokens.")
     long_texts: str = option(
         "windows",
-        "Longer texts: windows averages the vectors of overlapping windows, cut reads only the beginning.",
+        "How to embed longer texts. windows: average over overlapping windows; cut: only their beginning.",
         choices=("windows", "cut"),
     )
     precision: str = option(
