@@ -14,7 +14,7 @@ from ..data.corpus import CorpusTask, Documents, open_documents
 from ..data.features import Features
 from ..data.findings import Finding
 from ..data.read import read_table
-from ..data.report import DataReport, _by_level, _measure, check_corpus, check_examples
+from ..data.report import DataReport, EncodedExamples, Lengths, by_level, check_corpus, check_examples
 from .example_warnings import warning_findings
 from .inference import Encoder
 from .task import Task
@@ -69,10 +69,10 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
         problems += more
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
     windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
-    limit, unknown = (encoder.limit(task), encoder.tokenizer.unk_id) if encoder else (None, None)
+    encoded = encoder and EncodedExamples(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)
     warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]
-    report = check_examples(examples, held_out, windows_by_example, limit, unknown, warnings)
-    return replace(report, findings=_by_level([*findings, *report.findings]), notes=tuple(notes))
+    report = check_examples(examples, held_out, encoded, warnings)
+    return replace(report, findings=by_level([*findings, *report.findings]), notes=tuple(notes))
 
 
 def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
@@ -83,7 +83,7 @@ def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | Non
     if source.evaluation is not None:
         others = open_documents(source.evaluation, source.columns, task, header=source.header)
         num_evaluated, notes = len(_document_lengths(others)), (*notes, *others.notes)
-    report = DataReport(len(lengths), num_evaluated, {}, _measure(lengths, "characters"), (), (), notes)
+    report = DataReport(len(lengths), num_evaluated, {}, Lengths.of(lengths, "characters"), (), (), notes)
     if encoder is None:
         return report
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:

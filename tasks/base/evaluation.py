@@ -11,7 +11,7 @@ from ...core.errors import HeadwayError
 from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
 from ..data.features import num_truncated_tokens
-from ..data.findings import about_warnings
+from ..data.findings import warnings_as_findings
 from ..data.rows import Table
 from .example_warnings import collect_warnings
 from .inference import Encoder, in_parts, predict_examples
@@ -49,7 +49,7 @@ def evaluate_rows(
     notes = [*columns.notes]
     if truncated:
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
-    notes += [finding.message for finding in about_warnings(warnings, len(examples))]
+    notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
     metrics = task.score(predictions, examples)
     return Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, tuple(notes))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..data.examples import Example, ExampleWarning
 from ..data.features import Features
-from ..data.findings import Finding, about_warnings
+from ..data.findings import Finding, warnings_as_findings
 from .task import Task
 
 
@@ -25,4 +25,4 @@ def warning_findings(
 ) -> list[Finding]:
     """The warnings as findings of a data report."""
     warnings: Mapping[ExampleWarning, Sequence[str]] = collect_warnings(task, examples, windows_by_example)
-    return list(about_warnings(warnings, len(examples)))
+    return list(warnings_as_findings(warnings, len(examples)))

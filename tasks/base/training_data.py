@@ -14,7 +14,7 @@ from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
 from ..data.read import read_table
-from ..data.report import DataReport, check_corpus, check_examples
+from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
 from ..data.rows import Table
 from ..data.split import split_rows
 from .example_warnings import warning_findings
@@ -173,9 +173,7 @@ def encode_labelled(rows: LabelledRows, encoder: Encoder, notes: Iterable[str]) 
     report = check_examples(
         train.examples,
         evaluation.examples if evaluation else [],
-        train.windows_by_example,
-        encoder.limit(rows.task),
-        encoder.tokenizer.unk_id,
+        EncodedExamples(train.windows_by_example, encoder.limit(rows.task), encoder.tokenizer.unk_id),
         [found for one in sides for found in warning_findings(rows.task, one.examples, one.windows_by_example)],
     )
     return TrainingData(train, evaluation, [*rows.notes, *notes], report)

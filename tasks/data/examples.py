@@ -1,4 +1,4 @@
-"""Text fields, examples, and what can be wrong with a row."""
+"""Text fields, examples, and what can be wrong with them."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -8,65 +8,89 @@ from .places import format_places
 
 @dataclass(frozen=True)
 class Field:
-    """One of the texts that a person gives: the column, the browser form and the HTTP body are made from it."""
+    """A text that a task reads. Columns, browser forms and HTTP bodies are made from it.
+
+    Args:
+        name: Name in options and HTTP bodies.
+        label: Name in forms.
+        aliases: Usual column names, in order of preference.
+        required: Whether the text may be omitted.
+        words: Whether a list of words may be given instead of a text.
+    """
 
     name: str
-    label: str  # what a form shows
-    aliases: tuple[str, ...] = ()  # column names people already have, tried in this order
+    label: str
+    aliases: tuple[str, ...] = ()
     required: bool = True
-    words: bool = False  # whether a list of the text's words may stand in its place
+    words: bool = False
 
 
 @dataclass(frozen=True)
 class Example:
-    """One checked row of a person's data; each task adds its own fields."""
+    """A row of data that was read and checked. Each task adds its fields.
 
-    row: int  # position in the table, from 0
-    where: str  # "train.tsv, line 12", for messages
+    Args:
+        row: Position in the table, from 0.
+        where: Location for messages: "train.tsv, line 12".
+    """
 
-    often_unlabelled: ClassVar[bool] = False  # whether having no label is nothing to be told of
+    row: int
+    where: str
+
+    often_unlabelled: ClassVar[bool] = False  # whether examples without a label are usual, and no reason for a note
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts that the model reads, for the checks that every task shares."""
+        """The texts that the model reads."""
         raise NotImplementedError
 
     @property
     def gold(self) -> Any:
-        """What the model is to answer; None where nobody has said."""
+        """The annotated label, answer or number; None if there is none."""
         return None
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of labels in it, each as often as it occurs; empty where the task knows no labels."""
+        """The labels, each as often as it occurs; empty for tasks without labels."""
         return ()
 
     @property
     def stratum(self) -> str | None:
-        """What a split keeps in proportion; None where there is nothing to keep."""
+        """The class by which train/test splits are stratified; None for no class."""
         return None
 
     @property
     def group(self) -> str | None:
-        """What it has in common with other examples that must be on the same side of a split; None: nothing."""
+        """The group that train/test splits do not divide; None for no group."""
         return None
 
 
 @dataclass(frozen=True)
 class ExampleWarning:
-    """Something that a person should know about an example that can be used: gold that no window holds, ..."""
+    """A problem of an example that can be used, such as an answer that is in no window.
 
-    message: str  # a clause; it is told once, with the places of all examples that it is true of
+    Args:
+        message: A clause. It is shown once, with the places of all examples that have it.
+        level: "warning" or "note".
+        detail: The particular case; that of the first example is shown.
+    """
+
+    message: str
     level: Literal["warning", "note"] = "warning"
-    detail: str = field(default="", compare=False)  # of this very case; the first one is told as an example
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that makes rows unusable, and which ones."""
+    """A problem that makes rows unusable.
 
-    message: str  # and what to do about it
-    places: tuple[str, ...]  # "train.tsv, line 12"
+    Args:
+        message: What is wrong and how to fix it.
+        places: Locations of the rows: "train.tsv, line 12".
+    """
+
+    message: str
+    places: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{format_places(self.places)}: {self.message}"

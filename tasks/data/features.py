@@ -1,4 +1,4 @@
-"""Features: one tokenized sequence per window of an example, and packed batches of them."""
+"""Features: the sequence of tokens of one window of an example."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,45 +7,53 @@ from typing import Any
 
 from ...core.models.packing import PackedBatch
 
-IGNORE_INDEX = -100  # a target that the loss and the metrics skip, as PyTorch's ignore_index
+IGNORE_INDEX = -100  # target that the loss and the metrics skip: the default ignore_index of PyTorch
+INFERENCE_BATCH_TOKENS = 8192  # tokens per forward pass: enough to use every core, little memory
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One sequence for the model, made from (a window of) one example."""
+    """One sequence for the model.
 
-    example: int  # position of the example it was made from, from 0
+    Args:
+        example: Position of the example, from 0.
+        input_ids: Token ids.
+        segment_ids: Segment of each token.
+        length: Tokens of the whole text with its special tokens, before it was divided or truncated.
+        target: What the loss compares with; None for prediction.
+        metadata: What `decode` needs to map outputs back to the text.
+        text_index: Which text of the example this is, for tasks that encode each text separately.
+    """
+
+    example: int
     input_ids: list[int]
-    segment_ids: list[int]  # same length; all zero where there is one segment
-    length: int  # tokens of the whole example with its special ones, before it was windowed or cut
-    target: Any = None  # what the task's loss compares with; None in prediction
-    metadata: Any = None  # what `decode` needs to map outputs back to the text
-    text_index: int = 0  # which of the texts of the example, for tasks that encode each text separately
+    segment_ids: list[int]
+    length: int
+    target: Any = None
+    metadata: Any = None
+    text_index: int = 0
 
 
 def group_windows(features: Sequence[Features]) -> list[list[Features]]:
-    """The features example by example: the windows of a long text are neighbours."""
-    return [list(windows) for _, windows in groupby(features, key=lambda one: one.example)]
+    """The windows of each example. The windows of an example are consecutive in `features`."""
+    return [list(windows) for _, windows in groupby(features, key=lambda window: window.example)]
 
 
 def total_length(windows: Sequence[Features]) -> int:
-    """The tokens of all texts of an example, before they were windowed or cut."""
-    return sum({one.text_index: one.length for one in windows}.values())
+    """Number of tokens of all texts of an example, before they were divided or truncated."""
+    return sum({window.text_index: window.length for window in windows}.values())
 
 
 def num_truncated_tokens(windows: Sequence[Features]) -> int:
-    """How many tokens of an example are in none of its windows, because the person wants long texts cut."""
+    """Number of tokens of an example that are in none of its windows."""
     return windows[0].length - len(windows[0].input_ids) if len(windows) == 1 else 0
 
 
-INFERENCE_BATCH_TOKENS = 8192  # in one forward pass: enough to keep every core busy, few enough for any memory
+def num_input_tokens(windows: Sequence[Features]) -> int:
+    """Number of tokens of all windows of an example."""
+    return sum(len(window.input_ids) for window in windows)
 
 
 def pack(features: Sequence[Features]) -> PackedBatch:
-    """The sequences laid end to end."""
+    """The sequences as one packed batch."""
     return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
-
-
-def num_input_tokens(windows: Sequence[Features]) -> int:
-    """The tokens that the network sees of an example."""
-    return sum(len(one.input_ids) for one in windows)

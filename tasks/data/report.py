@@ -1,4 +1,4 @@
-"""The data report: counts, text lengths and findings of checked examples."""
+"""The data report: counts, text lengths and findings."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,115 +9,144 @@ from .corpus import Corpus
 from .examples import Example
 from .features import Features, total_length
 from .findings import (
+    LEVELS,
     Finding,
-    about_labels,
-    duplicates,
-    leaks,
+    leaked_texts,
     long_texts,
+    repeated_texts,
     short_texts,
-    similar_labels,
     unknown_share,
     unknown_tokens,
 )
+from .label_findings import label_findings
 
-FIRST_SHOWN = 3  # examples
+NUM_FIRST = 3  # examples shown in a report
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the texts of an example are together."""
+    """Distribution of the text lengths. All texts of an example count together.
 
-    unit: str  # "tokens", special ones included, or "characters"
+    Args:
+        unit: "tokens", special tokens included, or "characters".
+        shortest, median, p90, p99, longest: Minimum, percentiles and maximum.
+    """
+
+    unit: str
     shortest: int
     median: int
-    p90: int  # nine of ten are no longer
+    p90: int
     p99: int
     longest: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], unit: str) -> "Lengths":
+        """The distribution of some lengths, at least one."""
+        ranked = sorted(lengths)
+        median, p90, p99 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 90, 99))
+        return cls(unit, ranked[0], median, p90, p99, ranked[-1])
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a look over the data has found, the worst first."""
+    """The result of a data check.
+
+    Args:
+        examples: Number of training examples.
+        eval_examples: Number of evaluation examples.
+        label_counts: Examples of each label in the training data, most frequent first; empty without labels.
+        lengths: Text lengths; None if no row can be used.
+        findings: Errors, then warnings, then notes.
+        first: The first training examples.
+        notes: What was inferred about the files, one sentence each.
+    """
 
     examples: int
     eval_examples: int
-    label_counts: dict[str, int]  # in the training data, the commonest first; empty where there are no labels
-    lengths: Lengths | None  # None where no row can be used
+    label_counts: dict[str, int]
+    lengths: Lengths | None
     findings: tuple[Finding, ...]
-    first: tuple[Example, ...] = ()  # a few examples, for a person to see whether they were read as meant
-    notes: tuple[str, ...] = ()  # what was guessed about the files, a sentence each
+    first: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """What stops training."""
+        """The findings that prevent training."""
         return tuple(finding for finding in self.findings if finding.level == "error")
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON types."""
-        found = asdict(self)
-        findings = [{**finding, "places": list(finding["places"])} for finding in found["findings"]]
-        return {**found, "findings": findings, "first": list(found["first"]), "notes": list(self.notes)}
+        plain = asdict(self)
+        findings = [{**finding, "places": list(finding["places"])} for finding in plain["findings"]]
+        return {**plain, "findings": findings, "first": list(plain["first"]), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class EncodedExamples:
+    """The training examples as the model reads them.
+
+    Args:
+        windows_by_example: Features of each example.
+        limit: Maximum number of tokens per sequence.
+        unknown_id: Id of the unknown token; None if the vocabulary has none.
+    """
+
+    windows_by_example: Sequence[list[Features]]
+    limit: int
+    unknown_id: int | None
 
 
 def check_examples(
     train: Sequence[Example],
-    held_out: Sequence[Example],
-    windows_by_example: Sequence[list[Features]],
-    limit: int | None,
-    unknown: int | None = None,
-    more: Sequence[Finding] = (),
+    evaluation: Sequence[Example],
+    encoded: EncodedExamples | None = None,
+    others: Iterable[Finding] = (),
 ) -> DataReport:
-    """Looks over examples that could be read.
+    """Checks examples.
 
     Args:
-        train: what is trained on.
-        held_out: what is evaluated on.
-        windows_by_example: the features of each training example; empty where there is no tokenizer.
-        limit: the longest sequence in tokens.
-        unknown: the token for what the vocabulary does not have.
-        more: what the task has found.
+        train: The training examples.
+        evaluation: The evaluation examples.
+        encoded: The training examples encoded by the model. Default: lengths are measured in characters.
+        others: Other findings, such as those of the task.
     """
-    counts = Counter(label for example in train for label in example.labels)
     findings = [
-        *duplicates(train),
-        *leaks(train, held_out),
-        *about_labels(train, held_out, counts),
-        *similar_labels(counts),
+        *repeated_texts(train),
+        *leaked_texts(train, evaluation),
+        *label_findings(train, evaluation),
         *short_texts(train),
-        *more,
+        *others,
     ]
-    if windows_by_example and limit is not None:
-        findings += [*long_texts(train, windows_by_example, limit), *unknown_tokens(windows_by_example, unknown)]
-    lengths = [total_length(windows) for windows in windows_by_example] or [
-        sum(map(len, example.texts)) for example in train
-    ]
+    if encoded and train:
+        findings += long_texts(train, encoded.windows_by_example, encoded.limit)
+        findings += unknown_tokens(encoded.windows_by_example, encoded.unknown_id)
+        lengths = Lengths.of([total_length(windows) for windows in encoded.windows_by_example], "tokens")
+    elif train:
+        lengths = Lengths.of([sum(map(len, example.texts)) for example in train], "characters")
+    else:
+        lengths = None
+    counts = Counter(label for example in train for label in example.labels)
     return DataReport(
         examples=len(train),
-        eval_examples=len(held_out),
+        eval_examples=len(evaluation),
         label_counts=dict(counts.most_common()),
-        lengths=_measure(lengths, "tokens" if windows_by_example else "characters") if lengths else None,
-        findings=_by_level(findings),
-        first=tuple(train[:FIRST_SHOWN]),
+        lengths=lengths,
+        findings=by_level(findings),
+        first=tuple(train[:NUM_FIRST]),
     )
 
 
-def check_corpus(train: Corpus, held_out: Corpus | None) -> DataReport:
-    """Looks over texts without labels: how much there is, how it is cut, and whether the vocabulary fits it."""
-    findings = unknown_share(train.num_unknown, train.num_tokens)
+def check_corpus(train: Corpus, evaluation: Corpus | None) -> DataReport:
+    """Checks unlabelled text: its size, the lengths of its sequences, and whether the vocabulary fits."""
     return DataReport(
         examples=train.num_documents,
-        eval_examples=held_out.num_documents if held_out else 0,
+        eval_examples=evaluation.num_documents if evaluation else 0,
         label_counts={},
-        lengths=_measure(train.lengths, "tokens"),
-        findings=tuple(findings),
+        lengths=Lengths.of(train.lengths, "tokens"),
+        findings=tuple(unknown_share(train.num_unknown, train.num_tokens)),
     )
 
 
-def _by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level)))
-
-
-def _measure(lengths: Sequence[int], unit: str) -> Lengths:
-    ranked = sorted(lengths)
-    median, p90, p99 = (ranked[-(-len(ranked) * part // 100) - 1] for part in (50, 90, 99))
-    return Lengths(unit, ranked[0], median, p90, p99, ranked[-1])
+def by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors, then warnings, then notes."""
+    return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))

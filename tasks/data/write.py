@@ -1,4 +1,4 @@
-"""Predictions as a file, row by row, in the format that the file's ending names."""
+"""Writes rows with predictions as JSON lines, CSV or TSV."""
 
 import csv
 import json
@@ -10,42 +10,47 @@ from typing import Any, Self
 
 from ...core.atomic_files import atomic_file, new_path
 from ...core.errors import HeadwayError
+from .reading.csv_files import CSV_SUFFIX
 from .reading.json_files import JSON_LINES_SUFFIXES
+
+SUFFIXES = (*JSON_LINES_SUFFIXES, CSV_SUFFIX, ".tsv")
 
 
 def with_prediction(row: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's own columns, then the prediction's; a name that the row has already gets "predicted_" before it."""
-    whole = dict(row)
+    """The columns of a row, then those of its prediction, with the prefix "predicted_" if the row has the name."""
+    merged = dict(row)
     for name, value in prediction.items():
-        while name in whole:
+        while name in merged:
             name = f"predicted_{name}"
-        whole[name] = value
-    return whole
+        merged[name] = value
+    return merged
 
 
 class RowWriter:
-    """Writes rows with their predictions beside them as they come; the file is whole or not there.
-
-    The ending of `path` is the format: .jsonl (or .ndjson), .csv or .tsv. The input's columns come back untouched; a
-    prediction's name that the input has already gets "predicted_" before it.
+    """Writes rows with predictions one at a time. The file appears only when all rows are written.
 
         with RowWriter(path, stream.columns) as writer:
             writer.write(row, {"label": "positive", "score": 0.97})
 
+    Args:
+        path: The file. Its suffix is the format: .jsonl, .ndjson, .csv or .tsv.
+        columns: Columns of the rows, in this order. Columns that a row lacks are None.
+        overwrite: Whether an existing file is replaced.
+
     Raises:
-        HeadwayError: another ending, the file exists and `overwrite` is false, it cannot be written, or a row does
-            not fit into the format.
+        HeadwayError: The suffix is not supported, the file exists or cannot be written, or a row cannot be
+            represented in the format.
     """
 
     def __init__(self, path: str | Path, columns: Sequence[str] = (), overwrite: bool = False) -> None:
         self.path = new_path(path)
         self.columns = tuple(columns)
         self.overwrite = overwrite
-        self.written = 0
+        self.num_rows = 0
         self._header: tuple[str, ...] | None = None
-        self._ending = self.path.suffix.lower()
-        if self._ending not in (*JSON_LINES_SUFFIXES, ".csv", ".tsv"):
-            raise HeadwayError(f"{self.path}: rows are written as .jsonl, .csv or .tsv. Let the name end in one.")
+        self._suffix = self.path.suffix.lower()
+        if self._suffix not in SUFFIXES:
+            raise HeadwayError(f"{self.path}: rows are written as .jsonl, .csv or .tsv. Use one of these suffixes.")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -61,38 +66,38 @@ class RowWriter:
         return self._stack.__exit__(kind, error, trace)
 
     def write(self, row: Mapping[str, Any], prediction: Mapping[str, Any] | None = None) -> None:
-        """Adds one row: its own columns, then the prediction's."""
-        whole = with_prediction({**dict.fromkeys(self.columns), **row}, prediction or {})
-        self.written += 1
-        if self._ending in JSON_LINES_SUFFIXES:
-            self._file.write(json.dumps(whole, ensure_ascii=False, default=str) + "\n")
+        """Writes a row: its own columns, then those of the prediction."""
+        merged = with_prediction({**dict.fromkeys(self.columns), **row}, prediction or {})
+        self.num_rows += 1
+        if self._suffix in JSON_LINES_SUFFIXES:
+            self._file.write(json.dumps(merged, ensure_ascii=False, default=str) + "\n")
             return
         if self._header is None:
-            self._header = tuple(whole)
+            self._header = tuple(merged)
             self._write_cells(list(self._header))
-        unknown = [name for name in whole if name not in self._header]
-        if unknown:
+        new_columns = [name for name in merged if name not in self._header]
+        if new_columns:
             raise HeadwayError(
-                f'{self.path}: row {self.written} has a column "{unknown[0]}" that the first row does not have, '
-                "which a table cannot hold. Let the file's name end in .jsonl."
+                f'{self.path}: row {self.num_rows} has a column "{new_columns[0]}" that the first row does not have. '
+                "Write a .jsonl file instead."
             )
-        self._write_cells([_cell(whole.get(name)) for name in self._header])
+        self._write_cells([_cell(merged.get(name)) for name in self._header])
 
     def _write_cells(self, cells: list[str]) -> None:
-        if self._ending == ".csv":
+        if self._suffix == CSV_SUFFIX:
             self._csv.writerow(cells)
             return
         for cell in cells:
-            if any(sign in cell for sign in "\t\r\n"):
+            if any(character in cell for character in "\t\r\n"):
                 raise HeadwayError(
-                    f"{self.path}: row {self.written} has a text with a TAB or a line break in it, which a TSV cannot "
-                    "hold. Let the file's name end in .csv or .jsonl."
+                    f"{self.path}: row {self.num_rows} has a text with a TAB or a line break, which a TSV cannot "
+                    "contain. Write a .csv or .jsonl file instead."
                 )
         self._file.write("\t".join(cells) + "\n")
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell of a table: text as it is, nothing for None, JSON for everything else."""
+    """A value as text: strings unchanged, None empty, everything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

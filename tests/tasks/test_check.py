@@ -12,7 +12,7 @@ from headway.tasks.base.check import check_data
 from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.findings import Finding
-from headway.tasks.data.report import DataReport, check_examples
+from headway.tasks.data.report import DataReport, EncodedExamples, check_examples
 
 FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
 FINE = [(f"{text} {i}", label) for i, (text, label) in enumerate(FINE)]
@@ -29,7 +29,7 @@ def found(report: DataReport, kind: str) -> Finding | None:
 
 
 def look(rows: list[tuple[str, Any]], held_out: list[tuple[str, Any]] | None = None) -> DataReport:
-    return check_examples(examples(rows), examples(held_out or [], "dev.tsv"), [], None)
+    return check_examples(examples(rows), examples(held_out or [], "dev.tsv"))
 
 
 def test_good_data_gives_counts_and_nothing_to_mend():
@@ -64,7 +64,7 @@ def test_the_same_text_on_both_sides_is_a_leak():
     leak = found(look(FINE, [("the money is here 2", "bank"), ("new", "post"), ("new too", "bank")]), "leak")
     assert leak is not None
     assert (leak.level, leak.places) == ("warning", ("dev.tsv, line 1",))
-    assert "1 of 3 evaluation texts is in the training data" in leak.message
+    assert "1 of 3 evaluation texts is also in the training data" in leak.message
 
 
 def test_labels_are_counted_and_rare_and_missing_ones_named():
@@ -160,7 +160,7 @@ def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, 
     )
     train = examples([*FINE, ("the money " * 30, "bank"), ("my parcel " * 20, "post")])
     windows_by_example = group_windows(task.encode(train, tokenizer, 16))
-    report = check_examples(train, [], windows_by_example, 16, tokenizer.unk_id)
+    report = check_examples(train, [], EncodedExamples(windows_by_example, 16, tokenizer.unk_id))
     windowed, cut = found(report, "long"), found(report, "cut")
     assert report.lengths is not None
     assert report.lengths.unit == "tokens"
@@ -179,7 +179,10 @@ def test_long_texts_are_counted_by_what_becomes_of_them(wordpiece_folder: Path, 
         assert cut is not None
         lost = 62 - 16 + 42 - 16
         share = lost / sum(windows[0].length for windows in windows_by_example)
-        assert f"2 of 17 texts are cut at 16 tokens, as you said: {lost} tokens ({share:.1%} of all)" in cut.message
+        assert (
+            f"2 of 17 texts are truncated to 16 tokens (--long-texts cut): {lost} tokens ({share:.1%} of all)"
+            in cut.message
+        )
         assert (cut.level, cut.places) == ("warning", ("train.tsv, line 16", "train.tsv, line 17"))
 
 
@@ -188,7 +191,10 @@ def test_a_vocabulary_of_another_language_is_noticed(wordpiece_folder: Path):
     task = TextClassification(labels=("a", "b"), problem_type="single_label_classification")
     train = examples([(f"이것은 한국어 문장입니다 {i}", "ab"[i % 2]) for i in range(10)])
     finding = found(
-        check_examples(train, [], group_windows(task.encode(train, tokenizer, 32)), 32, tokenizer.unk_id), "unknown"
+        check_examples(
+            train, [], EncodedExamples(group_windows(task.encode(train, tokenizer, 32)), 32, tokenizer.unk_id)
+        ),
+        "unknown",
     )
     assert finding is not None
     assert "unknown to the model's vocabulary" in finding.message

@@ -53,7 +53,7 @@ def test_the_problem_type_is_inferred_shown_and_stored():
     table = read_table(rows(["a", "b", "a"]))
     task, notes = TextClassification().infer_labels(table, TextClassification().columns(table, {}, need_label=True))
     assert (task.problem_type, task.labels, task.paired) == (SINGLE_LABEL, ("a", "b"), False)
-    assert notes == ["each text has one label: it holds 2 different values"]
+    assert notes == ["each text has one label: the column has 2 different values"]
 
 
 def test_the_problem_type_can_be_given():
@@ -191,7 +191,7 @@ def test_a_label_unseen_in_training_is_named_with_its_rows_and_the_ways_to_fix_i
 def test_a_row_that_its_annotator_rejected_is_refused():
     for answer in ("reject", "ignore"):
         data = rows(["a", "b", "a", "b"], answer=["accept", None, answer, "accept"])
-        with pytest.raises(HeadwayError, match=f'row 3: its annotation is not to be used: its answer is "{answer}"'):
+        with pytest.raises(HeadwayError, match=f'row 3: the annotator rejected this row: its answer is "{answer}"'):
             examples(data, inferred(data, label="label"), label="label")
         assert len(examples(data, inferred(data, label="label"), labelled=False)) == 4
     others = rows(["a", "b", "a", "b"], answer=["accept", "reject", "postpone", "ignore"])

@@ -538,7 +538,7 @@ def test_an_input_that_cannot_be_used_is_named(folder, bert_folder, tmp_path):
     cases = [
         (lambda: prompt.on(bert_folder), "is a BERT.*needs a GPT-2"),
         (lambda: Prompt().on(folder).predict("a"), "--labels are missing"),
-        (lambda: model.predict("a", [("b", "great")]), "'great' is none of the 3"),
+        (lambda: model.predict("a", [("b", "great")]), "'great' is not one of the 3"),
         (lambda: model.predict("a", [("b", "good"), ("c",)]), "example 2"),
         (lambda: model.predict("a", ["b"]), "dict"),
         (lambda: model.predict(["a", 3]), "input 2.*single texts"),

@@ -16,7 +16,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks.base.example_warnings import collect_warnings
 from headway.tasks.base.model import TaskModel
 from headway.tasks.data.features import group_windows, pack
-from headway.tasks.data.findings import about_warnings
+from headway.tasks.data.findings import warnings_as_findings
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.windows import best_window
 from headway.tasks.tagging.predictions import EntitiesPrediction, TaggedExample
@@ -87,7 +87,8 @@ def warnings_of(
 ) -> str:
     windows_by_example = group_windows(task.encode(examples, tokenizer, limit)) if tokenizer else []
     return "\n".join(
-        one.message for one in about_warnings(collect_warnings(task, examples, windows_by_example), len(examples))
+        one.message
+        for one in warnings_as_findings(collect_warnings(task, examples, windows_by_example), len(examples))
     )
 
 
@@ -675,7 +676,7 @@ def test_an_unusable_row_is_named_with_the_reason(row, says):
 
 def test_lines_of_a_file_are_named_in_messages(tmp_path: Path):
     file = write(tmp_path / "bad.conll", "Ada\tB-PER\nsat\tO\n\nBo\tB\nsat\tO\n")
-    with pytest.raises(HeadwayError, match='row 2: its annotation is not to be used: its answer is "reject"'):
+    with pytest.raises(HeadwayError, match='row 2: the annotator rejected this row: its answer is "reject"'):
         read([{"text": "Ada sat", "spans": [[0, 3, "PER"]], "answer": a} for a in ("accept", "reject")])
     with pytest.raises(HeadwayError, match="row 2: it is not annotated"):
         read([{"text": "Ada sat", "spans": [[0, 3, "PER"]]}, {"text": "Ada", "spans": None}])

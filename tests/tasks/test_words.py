@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from headway.tasks.data.words import (
-    SHAPELESS,
+    INVISIBLE,
     WORD_UNITS,
     WordSegmenter,
     ends_in_digits,
@@ -24,25 +24,25 @@ PIECES = [
     *("\u200d", "\ufeff", "\u00ad", "𝒳", "\ud83d"),
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
-SPLITTERS = [WordSegmenter(units) for units in WORD_UNITS] + [WordSegmenter("words", "'-", "'-@#")]
+SEGMENTERS = [WordSegmenter(units) for units in WORD_UNITS] + [WordSegmenter("words", "'-", "'-@#")]
 
 
-def cut(splitter: WordSegmenter, text: str) -> list[str]:
-    return [text[start:end] for start, end in splitter.split(text)]
+def cut(segmenter: WordSegmenter, text: str) -> list[str]:
+    return [text[start:end] for start, end in segmenter.split(text)]
 
 
-@pytest.mark.parametrize("splitter", SPLITTERS, ids=str)
+@pytest.mark.parametrize("segmenter", SEGMENTERS, ids=str)
 @settings(max_examples=400, deadline=None)
 @given(text=TEXTS)
-def test_words_are_in_order_apart_and_without_spaces(splitter, text):
-    places = splitter.split(text)
+def test_words_are_in_order_apart_and_without_spaces(segmenter, text):
+    places = segmenter.split(text)
     assert all(start < end for start, end in places)
     assert all(end <= start for (_, end), (start, _) in pairwise(places))
     words = [text[start:end] for start, end in places]
     assert not any(character.isspace() for word in words for character in word)
     covered = {position for start, end in places for position in range(start, end)}
     for position, character in enumerate(text):
-        visible = character not in SHAPELESS and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        visible = character not in INVISIBLE and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
         assert (position in covered) or not visible
     for start, _ in places:  # a mark stays with what it belongs to
         alone = start == 0 or (start - 1) not in covered
@@ -51,7 +51,7 @@ def test_words_are_in_order_apart_and_without_spaces(splitter, text):
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="abcXYZ019 äß.,;'-_@#$/()!?\"北京 \t", max_size=40))
-def test_without_anything_learnt_the_words_are_those_of_berts_own_splitter(text):
+def test_without_anything_learnt_the_words_are_those_of_berts_own_segmenter(text):
     clean = normalizers.BertNormalizer(lowercase=False, strip_accents=False).normalize_str(text)
     expected = [word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(clean)]
     assert cut(WordSegmenter(), text) == expected
@@ -80,9 +80,9 @@ def test_single_texts_are_cut_as_people_expect(text, units, words):
 def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
     text = "It 's @ada and #fun , a self-made U.S. plan ' ' for Jo 's co-op , at 5 . ( @bob ) #go 's @cy re-do ."
     words = text.split(" ")
-    splitter = infer_segmenter(words * 3)
-    assert splitter.units == "words"
-    assert cut(splitter, "It's @ada's re-do, #fun (5).") == [
+    segmenter = infer_segmenter(words * 3)
+    assert segmenter.units == "words"
+    assert cut(segmenter, "It's @ada's re-do, #fun (5).") == [
         *("It", "'s", "@ada", "'s", "re-do", ",", "#fun", "(", "5", ")", "."),
     ]
 
@@ -105,11 +105,11 @@ def test_words_with_digits_behind_them_are_noticed():
     assert not ends_in_digits(["1", "2"])
 
 
-@pytest.mark.parametrize("splitter", SPLITTERS, ids=str)
+@pytest.mark.parametrize("segmenter", SEGMENTERS, ids=str)
 @settings(max_examples=150, deadline=None)
 @given(words=st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=8))
-def test_joined_words_stand_where_they_are_said_to(splitter, words):
-    text, starts = splitter.join(words)
+def test_joined_words_stand_where_they_are_said_to(segmenter, words):
+    text, starts = segmenter.join(words)
     assert [text[start : start + len(word)] for start, word in zip(starts, words, strict=True)] == words
     between = text
     for start, word in reversed(list(zip(starts, words, strict=True))):

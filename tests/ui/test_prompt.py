@@ -140,7 +140,7 @@ BAD = [
     (("GPT2", "a"), "--labels are missing"),
     (("GPT2", "a", "--labels", "a,b", "--template", "Label: {label}"), "has no {text}"),
     (("GPT2", "a", "--labels", "a,b", "--verbalize", "c=d"), "there is no label 'c'"),
-    (("GPT2", "a", "--examples", "some.csv", "--labels", "great,awful"), "'good' is none of the 2"),
+    (("GPT2", "a", "--examples", "some.csv", "--labels", "great,awful"), "'good' is not one of the 2"),
     (("GPT2", "a", "--examples", "empty.csv"), "empty.csv"),
     (("GPT2", "a", "--examples", "missing.csv"), "missing.csv: no such file"),
     (("GPT2", "the dog " * 200, "--labels", "a,b"), "128 at most"),

@@ -194,7 +194,7 @@ class _Generator:
                 for row, found in zip(part, self._generate(prompts), strict=True):
                     first, *others = (one.text for one in found)
                     writer.write(row, {"continuations": [first, *others]} if others else {"continuation": first})
-            return writer.written
+            return writer.num_rows
 
     def _generate(self, prompts: Sequence[str]) -> "list[tuple[Generation, ...]]":
         from ...core.generation.generation import generate

@@ -271,10 +271,10 @@ def predict_file(
                         first.append(dict([answer, *cells]))  # the prediction first, visible in a wide table
                     if time.monotonic() - updated > PROGRESS_SECONDS:
                         updated = time.monotonic()
-                        left = (updated - start) / writer.written * (total - writer.written)
-                        message = f"{writer.written:,} of {total:,} rows, {duration(left)} left"
-                        yield draw_progress(writer.written, total, message), *running
-                done = writer.written
+                        left = (updated - start) / writer.num_rows * (total - writer.num_rows)
+                        message = f"{writer.num_rows:,} of {total:,} rows, {duration(left)} left"
+                        yield draw_progress(writer.num_rows, total, message), *running
+                done = writer.num_rows
             seconds = time.monotonic() - start
             message = f"{done:,} rows in {duration(seconds)} ({done / max(seconds, 1e-9):,.0f} per second)"
             shown = draw_progress(done, done, message) + draw_table(first, "First rows")

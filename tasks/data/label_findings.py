@@ -1,0 +1,119 @@
+"""Findings about the labels of labelled data: rare, missing, unbalanced and similar ones."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from .examples import Example
+from .findings import Finding, are, count, have
+from .labels import UNLABELLED
+from .places import format_places
+
+MIN_EXAMPLES = 5  # of a label that is not rare
+MAX_IMBALANCE = 10  # ratio of the most frequent to the least frequent label
+MIN_TYPO_LENGTH = 5  # letters of a label, from which a difference of one letter may be a typing error
+MAX_SHOWN = 5  # labels in one message
+
+
+def label_findings(train: Sequence[Example], evaluation: Sequence[Example]) -> Iterator[Finding]:
+    """All findings about labels; none if the examples have no labels."""
+    counts = Counter(label for example in train for label in example.labels)
+    if counts:
+        yield from _rare_labels(counts)
+        yield from _imbalance(train, counts)
+        yield from _unlabelled_rows(train)
+        yield from _minus_one(train, evaluation, counts)
+        yield from _one_sided_labels(evaluation, counts)
+        yield from _similar_labels(counts)
+
+
+def _rare_labels(counts: Counter[str]) -> Iterator[Finding]:
+    rare = [f"{label!r} ({number})" for label, number in counts.most_common() if number < MIN_EXAMPLES]
+    if rare:
+        what = f"{count(len(rare), 'label')} {have(rare)} fewer than {MIN_EXAMPLES} examples"
+        yield Finding("rare", "warning", f"{what}, which is too few to learn from: {_first(rare)}.")
+
+
+def _imbalance(train: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
+    (most_frequent, highest), *_ = ranked = counts.most_common()
+    least_frequent, lowest = ranked[-1]
+    if highest >= MAX_IMBALANCE * lowest and all(len(example.labels) == 1 for example in train):
+        what = f"{most_frequent!r} has {highest:,} examples and {least_frequent!r} has {lowest:,}"
+        yield Finding("imbalance", "note", f"{what}; --class-weight balanced gives rare labels a higher weight.")
+
+
+def _unlabelled_rows(train: Sequence[Example]) -> Iterator[Finding]:
+    places = tuple(example.where for example in train if not (example.labels or example.often_unlabelled))
+    if places:
+        what = f"{count(len(places), 'row')} {have(places)} no label, which means that no label applies"
+        yield Finding("unlabelled", "note", f"{what}: {format_places(places)}.", places)
+
+
+def _minus_one(train: Sequence[Example], evaluation: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
+    """The label -1 among class ids."""
+    others = counts.keys() - {UNLABELLED}
+    places = tuple(example.where for example in (*train, *evaluation) if UNLABELLED in example.labels)
+    if places and "0" in others and all(label.isdecimal() for label in others):
+        what = f"{count(len(places), 'row')} {have(places)} the label -1"
+        meaning = "which means unlabelled in GLUE; here it is a label like the others"
+        message = f"{what}, {meaning}: {format_places(places)}. Delete the rows, unless -1 is a label."
+        yield Finding("minus one", "warning", message, places)
+
+
+def _one_sided_labels(evaluation: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
+    """Labels that are only in the training data, or only in the evaluation data."""
+    evaluated = {label for example in evaluation for label in example.labels}
+    missing = [repr(label) for label in counts if label not in evaluated]
+    if evaluation and missing:
+        what = f"{count(len(missing), 'label')} {are(missing)} not in the evaluation data"
+        them = "it" if len(missing) == 1 else "them"
+        yield Finding("unmeasured", "note", f"{what}, so no metric covers {them}: {_first(missing)}.")
+    untrained = sorted(repr(label) for label in evaluated - counts.keys())
+    if untrained:
+        places = tuple(example.where for example in evaluation if set(example.labels) - counts.keys())
+        what = f"{count(len(untrained), 'label')} {are(untrained)} only in the evaluation data"
+        them = "it" if len(untrained) == 1 else "them"
+        message = f"{what}, so the model does not learn {them}: {_first(untrained)} ({format_places(places)})."
+        yield Finding("untrained", "warning", message, places)
+
+
+def _similar_labels(counts: Counter[str]) -> Iterator[Finding]:
+    """Labels that differ only in case, spaces or one letter."""
+    # Labels that differ in one letter share a key: the name, or the name without one of its letters.
+    by_key: dict[str, list[str]] = {}
+    for label in counts:
+        name = _normalize(label)
+        for key in {name, *(name[:i] + name[i + 1 :] for i in range(len(name)))}:
+            by_key.setdefault(key, []).append(label)
+    pairs = dict.fromkeys(pair for labels in by_key.values() for pair in combinations(labels, 2))
+    similar = [f"{a!r} ({counts[a]:,}) and {b!r} ({counts[b]:,})" for a, b in pairs if _are_similar(a, b)]
+    if similar:
+        yield Finding("similar", "warning", f"these labels may be meant to be the same: {_first(similar)}.")
+
+
+def _normalize(label: str) -> str:
+    return re.sub(r"[\s_-]", "", label).casefold()
+
+
+def _are_similar(one: str, other: str) -> bool:
+    """Whether two normalized labels are equal, or long enough for a difference of one letter to be a typing error."""
+    shorter, longer = sorted((_normalize(one), _normalize(other)), key=len)
+    if not any(letter.isalpha() for letter in shorter):
+        return False  # "-1" and "1"
+    if shorter == longer:
+        return True
+    start = next((i for i, (x, y) in enumerate(zip(shorter, longer, strict=False)) if x != y), len(shorter))
+    difference = shorter[start : start + 1] + longer[start : start + 1]
+    if len(shorter) < MIN_TYPO_LENGTH or any(character.isdigit() for character in difference):
+        return False  # "1 star" and "2 stars"
+    if len(shorter) < len(longer):
+        return shorter[start:] == longer[start + 1 :]
+    swapped = shorter[start : start + 2] == longer[start : start + 2][::-1]
+    return shorter[start + 1 :] == longer[start + 1 :] or (swapped and shorter[start + 2 :] == longer[start + 2 :])
+
+
+def _first(labels: Sequence[str]) -> str:
+    """The first labels, and the number of the others."""
+    more = f" and {len(labels) - MAX_SHOWN} more" if len(labels) > MAX_SHOWN else ""
+    return ", ".join(labels[:MAX_SHOWN]) + more
