@@ -3,7 +3,7 @@
     python tests/benchmarks/prompting.py speed      # texts a second, the same probabilities, peak memory
     python tests/benchmarks/prompting.py table      # zero to eight shots, raw and calibrated, over five seeds
 
-Speed: GPT-2 in the shape of 124 million parameters with random weights, in fp32, 16 worked examples. Transformers
+Speed: GPT-2 in the shape of 124 million parameters with random weights, in fp32, 16 demonstrations. Transformers
 reads the whole prompt once for every text and label, the labels of a text as one padded batch, and makes logits of the
 labels' positions only; since that is slow, it does so for the first texts alone and its rate is taken from those.
 Headway answers all texts in one call, from reading the examples to the predictions. Each side is a process of its own.
@@ -171,7 +171,7 @@ def start(*words: object, given: dict[str, Any] | None = None) -> dict[str, Any]
 def speed(texts: int, peer_texts: int, tiny: bool) -> bool:
     """Texts a second of both sides, whether they say the same, and the memory of ours."""
     print(
-        f"{SHOTS} worked examples; transformers' rate is that of its first {peer_texts} texts, Headway's of {texts}\n"
+        f"{SHOTS} demonstrations; transformers' rate is that of its first {peer_texts} texts, Headway's of {texts}\n"
         "| data | labels | tokens a prompt | transformers texts/s | Headway texts/s | ratio | goal | apart "
         "| memory, MB | bound |\n|---|---|---|---|---|---|---|---|---|---|"
     )
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("what", choices=["speed", "table", "run"])
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--model", default="mini-gpt2", help="table: the model that is asked")
-    parser.add_argument("--seeds", type=int, default=5, help="table: choices of worked examples")
+    parser.add_argument("--seeds", type=int, default=5, help="table: choices of demonstrations")
     parser.add_argument("--texts", type=int, default=200, help=argparse.SUPPRESS)
     parser.add_argument("--peer-texts", type=int, default=10, help=argparse.SUPPRESS)
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
