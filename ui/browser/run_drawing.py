@@ -323,7 +323,7 @@ def _draw_confusion(confusion: Mapping[str, Any]) -> str:
     table = (
         f'<table class="hw-confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
-    content = f'{caption("Rows: gold labels. Columns: predicted labels.")}<div class="hw-table">{table}</div>'
+    content = f'{caption("Rows: expected labels. Columns: predicted labels.")}<div class="hw-table">{table}</div>'
     return _draw_details("Confusion matrix", content, is_open=len(labels) <= MAX_OPEN_LABELS)
 
 
@@ -332,7 +332,7 @@ def _draw_errors(mispredictions: Sequence[Mapping[str, Any]]) -> str:
         return '<p class="hw-ok">All held-out examples are predicted correctly.</p>'
     items = "".join(
         f'<li><div dir="auto">{escape(" / ".join(_shorten(text, 400) for text in one["texts"]))}</div>'
-        f'<div class="hw-caption">gold: <b dir="auto">{escape(_shorten(one["right"], 200))}</b>, predicted: '
+        f'<div class="hw-caption">expected: <b dir="auto">{escape(_shorten(one["right"], 200))}</b>, predicted: '
         f'<b dir="auto">{escape(_shorten(one["predicted"], 200))}</b> · {escape(one["where"])}</div></li>'
         for one in mispredictions
     )

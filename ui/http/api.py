@@ -213,7 +213,7 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
 
     @api.post("/generate", openapi_extra=generate_body(limits), **POST_OPTIONS)
     async def generate(request: Request) -> Response:
-        """Generates text from a prompt; with `stream`, as server-sent events. Ends when the client disconnects."""
+        """Generates text from a prompt, optionally as server-sent events. Ends when the client disconnects."""
         body = read_generate(await read_object(request, limits), limits)
         with Client(request.receive) as client:
             served = await _open(client, serving, "generate", body.model)

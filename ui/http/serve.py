@@ -36,7 +36,7 @@ KEY = typer.Option(
     help="API key that clients send as `Authorization: Bearer TEXT`. Other users of this machine can see a key given "
     "here, but not one in HEADWAY_KEY.",
 )
-ROOT_PATH = typer.Option(metavar="PATH", help="Path under which a reverse proxy serves it, such as /models.")
+ROOT_PATH = typer.Option(metavar="PATH", help="Path under which a reverse proxy serves the app, such as /models.")
 
 
 def serve(
