@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..core.models.heads import Network
     from ..core.tokenizers.tokenizer import Tokenizer
     from ..tasks import Embedder, TaskModel
-    from ..tasks.inspection import Inspected
+    from ..tasks.inspection import InspectedModel
 
 MAX_OPEN = 4  # models
 FOLDERS = re.compile(r"(?<![\w:/.])/([^\s/]+/)+")  # the folders of an absolute path
@@ -181,14 +181,14 @@ class ModelRegistry:
 
         return self._open("language model", name, open_entry)
 
-    def inspected(self, name: str) -> "Inspected":
+    def inspected(self, name: str) -> "InspectedModel":
         """The model opened for inspection, separate from the others because its attention heads can be disabled.
 
         Raises:
             HeadwayError: the model does not exist or cannot be read.
         """
 
-        def open_entry(entry: Entry) -> "Inspected":
+        def open_entry(entry: Entry) -> "InspectedModel":
             from ..tasks.inspection import open_model
 
             return open_model(entry.folder)

@@ -1,44 +1,44 @@
-"""Looking inside a model: attention, the logit lens, attributions, switched-off heads, parameters, layer probes.
+"""Inspection of a model: attention, logit lens, attribution, ablation, parameters, probes of layers.
 
-Everything here comes back as frozen dataclasses, which the page of `headway inspect` and the browser app draw.
+All results are frozen dataclasses, which the page of `headway inspect` and the browser app draw.
 """
 
-from .attention import AttentionView, HeadFigures, view_attention
-from .attribution import Attribution, choose_output, integrated_gradients, leave_one_out, outputs_of
-from .lens import LayerSays, LensView, view_lens, view_next_tokens
-from .opened import Inspected, Reading, Token, open_model
-from .parameters import Matrix, Need, Parameters, count_parameters
-from .probing import LayerScore, Probed, ProbeResult, probe
-from .switches import Ranking, Switch, SwitchedOff, rank_switches, switched_off
+from .ablation import Component, ComponentScore, Ranking, ablate, rank_components
+from .attention import AttentionMaps, HeadStatistics, attention_maps
+from .attribution import Attribution, choose_output, explainable_outputs, integrated_gradients, leave_one_out
+from .inspected_model import EncodedText, InspectedModel, Token, open_model
+from .logit_lens import LayerPredictions, LogitLens, apply_logit_lens, next_token_steps
+from .parameters import Matrix, MemoryEstimate, Parameters, count_parameters
+from .probing import LayerScore, ProbeResult, ProbeScore, probe
 
 __all__ = [
-    "AttentionView",
+    "AttentionMaps",
     "Attribution",
-    "HeadFigures",
-    "Inspected",
-    "LayerSays",
+    "Component",
+    "ComponentScore",
+    "EncodedText",
+    "HeadStatistics",
+    "InspectedModel",
+    "LayerPredictions",
     "LayerScore",
-    "LensView",
+    "LogitLens",
     "Matrix",
-    "Need",
+    "MemoryEstimate",
     "Parameters",
     "ProbeResult",
-    "Probed",
+    "ProbeScore",
     "Ranking",
-    "Reading",
-    "Switch",
-    "SwitchedOff",
     "Token",
+    "ablate",
+    "apply_logit_lens",
+    "attention_maps",
     "choose_output",
     "count_parameters",
+    "explainable_outputs",
     "integrated_gradients",
     "leave_one_out",
+    "next_token_steps",
     "open_model",
-    "outputs_of",
     "probe",
-    "rank_switches",
-    "switched_off",
-    "view_attention",
-    "view_lens",
-    "view_next_tokens",
+    "rank_components",
 ]

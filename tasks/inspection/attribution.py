@@ -1,10 +1,10 @@
-"""Which words an answer rests on: integrated gradients, and leaving one word out at a time.
+"""Attribution of a prediction to the words of a text: integrated gradients, and leave-one-out.
 
-Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) go from a blank text to the text:
-every token of the texts starts as the embedding of [PAD] (as zeros, where the vocabulary has none), special tokens,
-positions and segments stay. The shares of all tokens add up to what the text makes of the blank text's output
-(completeness); how far they miss it is told. Leaving one out (Li et al. 2016, https://arxiv.org/abs/1612.08220) asks
-the model again about the sequence without the word.
+Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365): the baseline replaces every token of
+the texts by the embedding of [PAD] (by zeros if the vocabulary has none); special tokens, positions and segments stay.
+The attributions of all tokens sum to the difference between the outputs for the text and for the baseline
+(completeness); the remaining gap is reported. Leave-one-out (Li et al. 2016, https://arxiv.org/abs/1612.08220) runs
+the model on the sequence without a word.
 
 Shapes: n tokens of the sequence, S points on the path, C hidden size.
 """
@@ -24,18 +24,19 @@ from .. import TASKS
 from ..base.explanation import ExplainableOutput, TokenizedWord
 from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS
-from .opened import Inspected, Reading, Token
+from .inspected_model import EncodedText, InspectedModel, Token
 
-POINTS = (16, 48, 144)  # on the path: more of them only where completeness asks for it
-TOLERANCE = 0.01  # by how much of the output's change the shares may miss it, before more points are taken
+NUM_POINTS = (16, 48, 144)  # on the path; the next number is used if the gap exceeds TOLERANCE
+TOLERANCE = 0.01  # of the change of the output
+SMALLEST_CHANGE = 0.1  # for the tolerance
 PAD = "[PAD]"
 
-Method = Literal["integrated gradients", "leaving one out"]
+Method = Literal["integrated gradients", "leave-one-out"]
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each token and word adds to an answer's number."""
+    """How much each token and word contributes to an output."""
 
     method: Method
     output: str
@@ -43,15 +44,15 @@ class Attribution:
     value: float  # of the whole text
     tokens: tuple[Token, ...]
     words: tuple[TokenizedWord, ...]
-    by_token: tuple[float, ...] | None  # None where words are asked for as a whole
-    by_word: tuple[float | None, ...]  # None for a word that is the answer itself
-    blank: float | None = None  # the number of the blank text, where there is one
-    gap: float | None = None  # by how much the shares of all tokens miss value - blank
-    points: int | None = None  # on the path
+    by_token: tuple[float, ...] | None  # None if only words are attributed
+    by_word: tuple[float | None, ...]  # None for a word of the predicted span
+    baseline: float | None = None  # the output for the baseline, if there is one
+    gap: float | None = None  # sum of the attributions of all tokens, minus (value - baseline)
+    num_points: int | None = None  # on the path
 
 
-def outputs_of(inspected: Inspected, reading: Reading) -> list[ExplainableOutput]:
-    """The outputs that can be attributed to the words of a text, the model's own prediction first; often none.
+def explainable_outputs(inspected: InspectedModel, encoded: EncodedText) -> list[ExplainableOutput]:
+    """The outputs that can be attributed to words, the model's own prediction first; empty if the task has none.
 
     Raises:
         HeadwayError: the model has no head for a task.
@@ -63,7 +64,7 @@ def outputs_of(inspected: Inspected, reading: Reading) -> list[ExplainableOutput
             f"{inspected.name} has no head for {', '.join(names[:-1])} or {names[-1]}, so there is no prediction to "
             "attribute to words. Train one on it (headway train)."
         )
-    return task.explainable_outputs(_outputs(inspected, reading), reading.features, reading.words)
+    return task.explainable_outputs(_outputs(inspected, encoded), encoded.features, encoded.words)
 
 
 def choose_output(outputs: Sequence[ExplainableOutput], name: str | None) -> ExplainableOutput:
@@ -82,135 +83,134 @@ def choose_output(outputs: Sequence[ExplainableOutput], name: str | None) -> Exp
 
 
 @torch.inference_mode()
-def _outputs(inspected: Inspected, reading: Reading) -> Tensor:
+def _outputs(inspected: InspectedModel, encoded: EncodedText) -> Tensor:
     """The network's outputs for the sequence: (N,), or (n, N) if there is a row per token."""
-    outputs = inspected.network(inspected.pack([reading])).float().cpu()
+    outputs = inspected.network(inspected.pack([encoded])).float().cpu()
     return outputs if inspected.task is not None and inspected.task.per_token else outputs[0]
 
 
 # Integrated gradients.
 
 
-def integrated_gradients(inspected: Inspected, reading: Reading, output: ExplainableOutput) -> Attribution:
-    """What each token adds to an answer's number on the way from a blank text to the text."""
-    blank, whole = _ends_of_path(inspected, reading)
+def integrated_gradients(inspected: InspectedModel, encoded: EncodedText, output: ExplainableOutput) -> Attribution:
+    """The contribution of each token on the path from the baseline to the text."""
+    path = _path(inspected, encoded, output)
     with torch.no_grad():
-        value, blank_value = (
-            _measure_embedded(inspected, reading, output, one[None])[0].item() for one in (whole, blank)
-        )
-    change = value - blank_value
-    found = None
-    for points in POINTS:
-        by_token = (_mean_gradient(inspected, reading, output, blank, whole, points) * (whole - blank)).sum(-1)
-        gap = by_token.sum().item() - change
-        found = by_token.tolist(), gap, points
-        if abs(gap) <= TOLERANCE * max(abs(change), 0.1):
+        value, baseline = (path.measure(one[None])[0].item() for one in (path.end, path.start))
+    change = value - baseline
+    by_token: list[float] = []
+    gap, num_points = 0.0, 0
+    for num_points in NUM_POINTS:
+        contributions = (path.mean_gradient(num_points) * (path.end - path.start)).sum(-1)
+        by_token, gap = contributions.tolist(), contributions.sum().item() - change
+        if abs(gap) <= TOLERANCE * max(abs(change), SMALLEST_CHANGE):
             break
-    assert found is not None
-    shares, gap, points = found
-    by_word = tuple(sum(shares[token] for token in word.tokens) for word in reading.words)
     return Attribution(
         "integrated gradients",
         output.name,
         output.unit,
         value,
-        reading.tokens,
-        reading.words,
-        tuple(shares),
-        by_word,
-        blank=blank_value,
+        encoded.tokens,
+        encoded.words,
+        tuple(by_token),
+        tuple(sum(by_token[token] for token in word.tokens) for word in encoded.words),
+        baseline=baseline,
         gap=gap,
-        points=points,
+        num_points=num_points,
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """The straight line between two sequences of token embeddings, and the output along it."""
+
+    inspected: InspectedModel
+    encoded: EncodedText
+    output: ExplainableOutput
+    start: Tensor  # (n, C)
+    end: Tensor  # (n, C)
+
+    def measure(self, embedded: Tensor) -> list[Tensor]:
+        """The output for sequences of token embeddings, (S, n, C) -> S."""
+        count = len(embedded)
+        batch = PackedBatch.pack([self.encoded.input_ids] * count, [self.encoded.features.segment_ids] * count)
+        with _embeddings(self.inspected.network.backbone.token_embedding, embedded.flatten(0, 1)):
+            outputs = self.inspected.network(batch.to(self.inspected.device)).float()
+        positions = range(len(self.encoded.input_ids))
+        return [self.output.measure(one, positions) for one in _by_sequence(self.inspected, batch, outputs)]
+
+    def mean_gradient(self, num_points: int) -> Tensor:
+        """The gradient of the output averaged over the path, (n, C), by Gauss-Legendre quadrature."""
+        nodes, quadrature = np.polynomial.legendre.leggauss(num_points)
+        start, end = self.start, self.end
+        alphas = torch.tensor((nodes + 1) / 2, dtype=end.dtype, device=end.device)
+        weights = torch.tensor(quadrature / 2, dtype=end.dtype, device=end.device)
+        at_once = max(1, INFERENCE_BATCH_TOKENS // len(end))
+        total = torch.zeros_like(end)
+        with torch.enable_grad():
+            for part, weight in zip(alphas.split(at_once), weights.split(at_once), strict=True):
+                x = (start + part[:, None, None] * (end - start)).detach().requires_grad_()  # (S, n, C)
+                (gradient,) = torch.autograd.grad((torch.stack(self.measure(x)) * weight).sum(), x)
+                total += gradient.sum(0)
+        return total
+
+
 @torch.no_grad()
-def _ends_of_path(inspected: Inspected, reading: Reading) -> tuple[Tensor, Tensor]:
-    """The token embeddings of the blank text and of the text, (n, C) each; special tokens are the same in both."""
+def _path(inspected: InspectedModel, encoded: EncodedText, output: ExplainableOutput) -> _Path:
+    """The path from the baseline to the text; special tokens are the same in both."""
     embedding = inspected.network.backbone.token_embedding
-    ids = torch.tensor(reading.input_ids, device=inspected.device)
-    whole = embedding(ids)
-    blank = torch.zeros_like(whole)
+    text = embedding(torch.tensor(encoded.input_ids, device=inspected.device))
+    blank = torch.zeros_like(text)
     pad = inspected.tokenizer.encode(PAD, allow_special=True).ids
     if inspected.tokenizer.tokens(pad) == [PAD]:
-        blank = embedding(torch.tensor(pad, device=inspected.device)).expand_as(whole)
-    text = torch.tensor([token.start is not None for token in reading.tokens], device=inspected.device)
-    return torch.where(text[:, None], blank, whole), whole
-
-
-def _mean_gradient(
-    inspected: Inspected, reading: Reading, output: ExplainableOutput, blank: Tensor, whole: Tensor, points: int
-) -> Tensor:
-    """The mean over the path of the number's gradient, (n, C), by the quadrature of Gauss and Legendre."""
-    nodes, shares = np.polynomial.legendre.leggauss(points)
-    alphas = torch.tensor((nodes + 1) / 2, dtype=whole.dtype, device=whole.device)
-    weights = torch.tensor(shares / 2, dtype=whole.dtype, device=whole.device)
-    at_once = max(1, INFERENCE_BATCH_TOKENS // len(reading.input_ids))
-    total = torch.zeros_like(whole)
-    with torch.enable_grad():
-        for part, weight in zip(alphas.split(at_once), weights.split(at_once), strict=True):
-            x = (blank + part[:, None, None] * (whole - blank)).detach().requires_grad_()  # (S, n, C)
-            numbers = torch.stack(_measure_embedded(inspected, reading, output, x))
-            (gradient,) = torch.autograd.grad((numbers * weight).sum(), x)
-            total += gradient.sum(0)
-    return total
-
-
-def _measure_embedded(
-    inspected: Inspected, reading: Reading, output: ExplainableOutput, embedded: Tensor
-) -> list[Tensor]:
-    """The answer's number where the sequence has these token embeddings instead of its own, (S, n, C) -> S."""
-    count = len(embedded)
-    batch = PackedBatch.pack([reading.input_ids] * count, [reading.features.segment_ids] * count)
-    with _embeddings(inspected.network.backbone.token_embedding, embedded.flatten(0, 1)):
-        outputs = inspected.network(batch.to(inspected.device)).float()
-    every = range(len(reading.input_ids))
-    return [output.measure(one, every) for one in _by_sequence(inspected, batch, outputs)]
+        blank = embedding(torch.tensor(pad, device=inspected.device)).expand_as(text)
+    is_text = torch.tensor([token.start is not None for token in encoded.tokens], device=inspected.device)
+    return _Path(inspected, encoded, output, torch.where(is_text[:, None], blank, text), text)
 
 
 @contextmanager
-def _embeddings(module: nn.Module, given: Tensor) -> Iterator[None]:
-    """Lets an embedding give these vectors, (T, C), whatever it is asked for."""
-    hook = module.register_forward_hook(lambda *_: given)
+def _embeddings(module: nn.Module, vectors: Tensor) -> Iterator[None]:
+    """Makes an embedding return these vectors, (T, C), until the `with` block ends."""
+    hook = module.register_forward_hook(lambda *_: vectors)
     try:
         yield
     finally:
         hook.remove()
 
 
-def _by_sequence(inspected: Inspected, batch: PackedBatch, outputs: Tensor) -> Sequence[Tensor]:
+def _by_sequence(inspected: InspectedModel, batch: PackedBatch, outputs: Tensor) -> Sequence[Tensor]:
     per_token = inspected.task is not None and inspected.task.per_token
     return batch.split(outputs) if per_token else outputs.unbind()
 
 
-# Leaving one out.
+# Leave-one-out.
 
 
 @torch.inference_mode()
-def leave_one_out(inspected: Inspected, reading: Reading, output: ExplainableOutput) -> Attribution:
-    """By how much an answer's number falls when a word is left out; None for the words of the answer itself."""
-    everything = list(range(len(reading.input_ids)))
-    left_out = [
+def leave_one_out(inspected: InspectedModel, encoded: EncodedText, output: ExplainableOutput) -> Attribution:
+    """How much the output falls without each word; None for the words of the predicted span."""
+    everything = list(range(len(encoded.input_ids)))
+    remaining = [
         None if set(word.tokens) & set(output.tokens) else [i for i in everything if i not in word.tokens]
-        for word in reading.words
+        for word in encoded.words
     ]
-    sequences = [everything, *(kept for kept in left_out if kept is not None)]
+    sequences = [everything, *(kept for kept in remaining if kept is not None)]
     at_once = max(1, INFERENCE_BATCH_TOKENS // len(everything))
-    numbers: list[float] = []
+    values: list[float] = []
     for start in range(0, len(sequences), at_once):
-        numbers += _measure_kept(inspected, reading, output, sequences[start : start + at_once])
-    value, *others = numbers
+        values += _measure_kept(inspected, encoded, output, sequences[start : start + at_once])
+    value, *others = values
     rest = iter(others)
-    by_word = tuple(None if kept is None else value - next(rest) for kept in left_out)
-    method: Method = "leaving one out"
-    return Attribution(method, output.name, output.unit, value, reading.tokens, reading.words, None, by_word)
+    by_word = tuple(None if kept is None else value - next(rest) for kept in remaining)
+    method: Method = "leave-one-out"
+    return Attribution(method, output.name, output.unit, value, encoded.tokens, encoded.words, None, by_word)
 
 
 def _measure_kept(
-    inspected: Inspected, reading: Reading, output: ExplainableOutput, sequences: Sequence[list[int]]
+    inspected: InspectedModel, encoded: EncodedText, output: ExplainableOutput, sequences: Sequence[list[int]]
 ) -> list[float]:
-    """The answer's number for the sequence with only some of its positions left."""
-    ids, segments = reading.input_ids, reading.features.segment_ids
+    """The output for the sequence with only the given positions."""
+    ids, segments = encoded.input_ids, encoded.features.segment_ids
     batch = PackedBatch.pack(
         [[ids[i] for i in kept] or ids[:1] for kept in sequences],
         [[segments[i] for i in kept] or segments[:1] for kept in sequences],

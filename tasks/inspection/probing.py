@@ -1,12 +1,12 @@
-"""Which layer knows: a linear probe on every layer's vectors, and on a mix of all layers that is learnt with it.
+"""Linear probes: how well the vectors of each layer, and a mix of all layers, predict labels.
 
-The probe is scikit-learn's logistic regression (Alain & Bengio 2016, https://arxiv.org/abs/1610.01644) on what a
-frozen model makes of a text (the mean of its tokens, or the token that stands for it) or of a word (its first token).
-The mix is that of ELMo (Peters et al. 2018, https://arxiv.org/abs/1802.05365, equation 1), as Tenney et al. 2019
-(https://arxiv.org/abs/1905.05950) read it: a softmax over the layers, whose weights say where the knowledge is. Its
-scale is left to the probe's own weights.
+A probe is scikit-learn's logistic regression (Alain & Bengio 2016, https://arxiv.org/abs/1610.01644) on the vectors of
+a frozen model: of a text (the mean of its tokens, or its summary token) or of a word (its first token). The mix is
+that of ELMo (Peters et al. 2018, https://arxiv.org/abs/1802.05365, equation 1), used as in Tenney et al. 2019
+(https://arxiv.org/abs/1905.05950): a softmax over the layers that is fitted with the probe. Its weights show which
+layers are informative. ELMo's scale is left to the weights of the probe.
 
-Shapes: L layers and the embeddings below them, C hidden size, R rows (texts or words), K labels.
+Shapes: T tokens, L layers and the embeddings below them, C hidden size, R rows (texts or words), K labels.
 """
 
 import statistics
@@ -37,56 +37,56 @@ from ..data.read import read_table
 from ..data.rows import Table
 from ..data.split import split_rows
 
-HELD_OUT = 0.2  # of the rows, which measure the probe
-INVERSE_PENALTY = 1.0  # scikit-learn's C, on standardised vectors
-MIX_PENALTY = 0.001  # on the squares of what the softmax is taken of: lambda of Peters et al., where layers may differ
-MOST_STEPS = 300  # of the regression, and of the mix
+HELD_OUT = 0.2  # of the examples, to evaluate the probes
+INVERSE_REGULARIZATION = 1.0  # scikit-learn's C, for standardized vectors
+MIX_REGULARIZATION = 0.001  # of the softmax logits: lambda of Peters et al., small enough for layers to differ
+MAX_ITERATIONS = 300  # of L-BFGS
 
 
 @dataclass(frozen=True)
 class LayerScore:
-    """How well a probe on one layer does."""
+    """The scores of the probes on one layer."""
 
     layer: int | None  # 0: the embeddings; None: the mix
-    scores: tuple[float, ...]  # seed by seed
+    scores: tuple[float, ...]  # by seed
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return statistics.fmean(self.scores)
 
     @property
-    def spread(self) -> float:
-        """The standard deviation over the seeds; 0 for a single one."""
+    def std(self) -> float:
+        """The standard deviation over the seeds; 0 for one seed."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
 
 
 @dataclass(frozen=True)
-class Probed:
-    """One probe is done."""
+class ProbeScore:
+    """The score of one probe."""
 
     seed: int
-    layer: int | None
+    layer: int | None  # 0: the embeddings; None: the mix
     score: float
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe of every layer has found."""
+    """The scores of the probes on all layers."""
 
     task: str
     metric: str
     layers: tuple[LayerScore, ...]  # from the embeddings up
     mix: LayerScore
-    weights: tuple[float, ...]  # of each layer in the mix, the mean over the seeds; they sum to 1
-    commonest: LayerScore  # what always saying the most common label gives
+    mix_weights: tuple[float, ...]  # of the layers, mean over the seeds; they sum to 1
+    majority: LayerScore  # of always predicting the most common label
     examples: int
     notes: tuple[str, ...]
 
     @property
-    def centre(self) -> float:
-        """The layer around which the mix's weights lie, as Tenney et al. have it."""
-        return sum(layer * weight for layer, weight in enumerate(self.weights))
+    def center_of_gravity(self) -> float:
+        """The mean layer, weighted by the mix (Tenney et al., equation 2)."""
+        return sum(layer * weight for layer, weight in enumerate(self.mix_weights))
 
 
 def probe(
@@ -99,7 +99,7 @@ def probe(
     seeds: int = 3,
     most: int | None = 2000,
     pooling: str = "mean",
-) -> Iterator[Probed | ProbeResult]:
+) -> Iterator[ProbeScore | ProbeResult]:
     """Probes every layer of a model that is not trained for the task; the result comes last.
 
     Each seed is another random split: the probes are fitted to four fifths of the examples and evaluated on the rest.
@@ -153,7 +153,7 @@ def _summarize(task: str, rounds: "Sequence[_Round]", examples: int, notes: Sequ
         tuple(LayerScore(i, scores) for i, scores in enumerate(layers)),
         LayerScore(None, tuple(one.mix for one in rounds)),
         tuple(torch.stack([one.weights for one in rounds]).mean(0).tolist()),
-        LayerScore(None, tuple(one.commonest for one in rounds)),
+        LayerScore(None, tuple(one.majority for one in rounds)),
         examples,
         tuple(notes),
     )
@@ -195,7 +195,7 @@ class _Vectors:
 
 
 def _compute_vectors(backbone: Backbone, task: Task[Any, Any], features: Sequence[Features], pooling: str) -> _Vectors:
-    """One row per text, the mean over its windows; or one per token that has a class of its own."""
+    """One row per text, the mean over its windows; or one per token that has a class."""
     targets = [one for one in map(task.probe_targets, features) if one is not None]
     pooled = _pool_layers(backbone, features, targets, pooling)
     windows = torch.tensor([one.example for one in features])  # -> example
@@ -289,19 +289,19 @@ class _Round:
     layers: list[float]
     mix: float
     weights: Tensor  # (L + 1,), of the layers in the mix
-    commonest: float
+    majority: float
 
 
-def _probe_split(split: _Split, seed: int) -> Generator[Probed, None, _Round]:
+def _probe_split(split: _Split, seed: int) -> Generator[ProbeScore, None, _Round]:
     """Fits and scores a probe on every layer, one on the mix, and the most common label."""
     layers = []
     for layer in range(split.train.shape[1]):
         layers.append(split.score(_regress(split, layer))[1])
-        yield Probed(seed, layer, layers[-1])
+        yield ProbeScore(seed, layer, layers[-1])
     probabilities, weights = _regress_mix(split)
     metric, mix = split.score(probabilities)
-    yield Probed(seed, None, mix)
-    return _Round(metric, layers, mix, weights, split.score(_commonest(split))[1])
+    yield ProbeScore(seed, None, mix)
+    return _Round(metric, layers, mix, weights, split.score(_majority(split))[1])
 
 
 def _regress(split: _Split, layer: int) -> Tensor:
@@ -314,9 +314,9 @@ def _regress(split: _Split, layer: int) -> Tensor:
     if len(known) == 1:
         probabilities[:, known] = 1.0
         return probabilities
-    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MOST_STEPS, tol=1e-3)
+    regression = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=MAX_ITERATIONS, tol=1e-3)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what is left after so many steps moves no figure
+        warnings.simplefilter("ignore", ConvergenceWarning)  # further iterations do not change the scores
         regression.fit(split.train[:, layer].numpy(), split.classes.numpy())
     found = np.asarray(regression.predict_proba(split.test[:, layer].numpy()))
     probabilities[:, torch.as_tensor(regression.classes_)] = torch.as_tensor(found, dtype=torch.float)
@@ -333,12 +333,12 @@ def _regress_mix(split: _Split) -> tuple[Tensor, Tensor]:
     def logits(vectors: Tensor) -> Tensor:
         return F.linear(torch.einsum("rlc,l->rc", vectors, mix.softmax(0)), weight, bias)
 
-    optimizer = torch.optim.LBFGS([mix, weight, bias], max_iter=MOST_STEPS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([mix, weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        penalty = weight.square().sum() / (2 * INVERSE_PENALTY * rows)  # scikit-learn's
-        penalty = penalty + MIX_PENALTY * mix.square().sum()
+        penalty = weight.square().sum() / (2 * INVERSE_REGULARIZATION * rows)  # scikit-learn's
+        penalty = penalty + MIX_REGULARIZATION * mix.square().sum()
         loss = F.cross_entropy(logits(split.train), split.classes) + penalty
         loss.backward()
         return loss
@@ -348,8 +348,8 @@ def _regress_mix(split: _Split) -> tuple[Tensor, Tensor]:
         return logits(split.test).softmax(-1), mix.softmax(0)
 
 
-def _commonest(split: _Split) -> Tensor:
-    """Always the most common label."""
+def _majority(split: _Split) -> Tensor:
+    """The most common label with probability 1."""
     probabilities = torch.zeros(len(split.test), split.num_classes)
     probabilities[:, split.classes.mode().values] = 1.0
     return probabilities

@@ -16,20 +16,20 @@ from headway.core.models.packing import PackedBatch
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import TextClassification, load
 from headway.tasks.inspection import (
-    Inspected,
+    Component,
+    InspectedModel,
     Ranking,
-    Switch,
+    ablate,
+    apply_logit_lens,
+    attention_maps,
     choose_output,
     count_parameters,
+    explainable_outputs,
     integrated_gradients,
     leave_one_out,
+    next_token_steps,
     open_model,
-    outputs_of,
-    rank_switches,
-    switched_off,
-    view_attention,
-    view_lens,
-    view_next_tokens,
+    rank_components,
 )
 from headway.tasks.inspection.attribution import TOLERANCE
 from headway.tasks.inspection.parameters import estimate_activations
@@ -88,11 +88,11 @@ def reference(folder: Path, name: str = "AutoModel") -> nn.Module:
     return getattr(transformers, name).from_pretrained(folder, attn_implementation="eager").eval()
 
 
-def asked(inspected: Inspected, reading) -> dict[str, Tensor]:
+def asked(inspected: InspectedModel, encoded) -> dict[str, Tensor]:
     """A sequence as transformers takes it."""
-    inputs = {"input_ids": torch.tensor([reading.input_ids])}
+    inputs = {"input_ids": torch.tensor([encoded.input_ids])}
     if not inspected.causal:
-        inputs["token_type_ids"] = torch.tensor([reading.features.segment_ids])
+        inputs["token_type_ids"] = torch.tensor([encoded.features.segment_ids])
     return inputs
 
 
@@ -103,33 +103,33 @@ def asked(inspected: Inspected, reading) -> dict[str, Tensor]:
 def test_every_token_knows_its_place_in_the_text(make, kind, head):
     inspected = open_model(make(kind, head))
     texts = (TEXT, PAIR) if head in ("none", "vocabulary", "classifier", "answerer") else (TEXT,)
-    reading = inspected.read(*texts)
-    for word in reading.words:
+    encoded = inspected.encode(*texts)
+    for word in encoded.words:
         assert word.text == texts[word.part][word.start : word.end]
-        assert {reading.tokens[i].word for i in word.tokens} == {reading.words.index(word)}
-    shown = ["".join(word.text for word in reading.words if word.part == part) for part in range(len(texts))]
+        assert {encoded.tokens[i].word for i in word.tokens} == {encoded.words.index(word)}
+    shown = ["".join(word.text for word in encoded.words if word.part == part) for part in range(len(texts))]
     assert shown == ["".join(text.split()) for text in texts]
-    placed = [i for i, token in enumerate(reading.tokens) if token.start is not None]
-    assert sorted(i for word in reading.words for i in word.tokens) == placed
+    placed = [i for i, token in enumerate(encoded.tokens) if token.start is not None]
+    assert sorted(i for word in encoded.words for i in word.tokens) == placed
     special = 3 - (len(texts) == 1) if kind == "bert" else (len(texts) - 1) + (head == "answerer")
-    assert len(reading.tokens) - len(placed) == special
+    assert len(encoded.tokens) - len(placed) == special
 
 
 def test_the_beginning_of_a_long_text_is_read(make, kind):
     for head in ("none", "classifier", "tagger"):
-        reading = open_model(make(kind, head)).read("the cat " * 100)
-        assert len(reading.input_ids) == SIZES["max_positions"]
-        assert reading.unread > 100
-    reading = open_model(make(kind, "answerer")).read("where is it?", "the cat " * 100)
-    assert len(reading.input_ids) == SIZES["max_positions"]
-    assert reading.unread > 100
+        encoded = open_model(make(kind, head)).encode("the cat " * 100)
+        assert len(encoded.input_ids) == SIZES["max_positions"]
+        assert encoded.num_truncated > 100
+    encoded = open_model(make(kind, "answerer")).encode("where is it?", "the cat " * 100)
+    assert len(encoded.input_ids) == SIZES["max_positions"]
+    assert encoded.num_truncated > 100
 
 
 def test_a_text_that_is_missing_or_too_many_is_named(make):
     with pytest.raises(HeadwayError, match="reads question and context; given: question"):
-        open_model(make("bert", "answerer")).read("where?")
+        open_model(make("bert", "answerer")).encode("where?")
     with pytest.raises(HeadwayError, match="reads text; given"):
-        open_model(make("bert", "tagger")).read("one", "two")
+        open_model(make("bert", "tagger")).encode("one", "two")
 
 
 # Attention.
@@ -140,25 +140,25 @@ def test_attention_is_that_of_transformers(make, kind, head):
     folder = make(kind, head)
     inspected = open_model(folder)
     for texts in ((TEXT,), (TEXT, PAIR)):
-        reading = inspected.read(*texts)
-        view = view_attention(inspected, reading)
+        encoded = inspected.encode(*texts)
+        view = attention_maps(inspected, encoded)
         with torch.no_grad():
-            found = reference(folder)(**asked(inspected, reading), output_attentions=True).attentions
+            found = reference(folder)(**asked(inspected, encoded), output_attentions=True).attentions
         torch.testing.assert_close(view.weights, torch.stack([one[0] for one in found]), **CLOSE)
         assert view.causal == (kind == "gpt2")
 
 
 def test_gpt2_never_looks_ahead(make):
     inspected = open_model(make("gpt2", "none"))
-    weights = view_attention(inspected, inspected.read(TEXT)).weights
+    weights = attention_maps(inspected, inspected.encode(TEXT)).weights
     assert weights.triu(1).abs().max() == 0
 
 
 def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
     inspected = open_model(make(kind, "none"))
-    reading = inspected.read(TEXT, PAIR)
-    view = view_attention(inspected, reading)
-    count = len(reading.tokens)
+    encoded = inspected.encode(TEXT, PAIR)
+    view = attention_maps(inspected, encoded)
+    count = len(encoded.tokens)
     for figures in view.heads:
         weights = view.weights[figures.layer - 1, figures.head - 1].tolist()
         pairs = [(i, j, weights[i][j]) for i in range(count) for j in range(count)]
@@ -166,7 +166,7 @@ def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
             "to_itself": sum(w for i, j, w in pairs if i == j) / count,
             "to_previous": sum(w for i, j, w in pairs if j == i - 1) / count,
             "to_next": sum(w for i, j, w in pairs if j == i + 1) / count,
-            "to_special": sum(w for _, j, w in pairs if reading.tokens[j].start is None) / count,
+            "to_special": sum(w for _, j, w in pairs if encoded.tokens[j].start is None) / count,
             "distance": sum(w * abs(i - j) for i, j, w in pairs) / count,
         }
         for name, value in expected.items():
@@ -176,9 +176,9 @@ def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
 
 def test_a_single_token_can_be_looked_at(make, kind):
     inspected = open_model(make(kind, "vocabulary"))
-    reading = inspected.read("")
-    assert view_attention(inspected, reading).weights.shape[-1] == len(reading.tokens) == (2 if kind == "bert" else 1)
-    assert len(view_lens(inspected, reading).layers) == SIZES["num_layers"] + 1
+    encoded = inspected.encode("")
+    assert attention_maps(inspected, encoded).weights.shape[-1] == len(encoded.tokens) == (2 if kind == "bert" else 1)
+    assert len(apply_logit_lens(inspected, encoded).layers) == SIZES["num_layers"] + 1
 
 
 # The lens.
@@ -187,25 +187,25 @@ def test_a_single_token_can_be_looked_at(make, kind):
 def test_gpt2s_lens_is_its_norm_and_head_on_every_layer(make):
     folder = make("gpt2", "vocabulary")
     inspected = open_model(folder)
-    reading = inspected.read(TEXT)
+    encoded = inspected.encode(TEXT)
     model = reference(folder, "AutoModelForCausalLM")
     with torch.no_grad():
-        states = model(**asked(inspected, reading), output_hidden_states=True).hidden_states
+        states = model(**asked(inspected, encoded), output_hidden_states=True).hidden_states
         layers = [model.lm_head(model.transformer.ln_f(state[0])) for state in states[:-1]]
         layers.append(model.lm_head(states[-1][0]))  # normed already
-    check_lens(view_lens(inspected, reading), layers)
+    check_lens(apply_logit_lens(inspected, encoded), layers)
 
 
 def test_berts_lens_is_its_masked_word_head_on_every_layer(make):
     folder = make("bert", "vocabulary")
     inspected = open_model(folder)
-    reading = inspected.read("the [MASK] sat on the mat")
-    assert [token.text for token in reading.tokens].count("[MASK]") == 1
+    encoded = inspected.encode("the [MASK] sat on the mat")
+    assert [token.text for token in encoded.tokens].count("[MASK]") == 1
     model = reference(folder, "AutoModelForMaskedLM")
     with torch.no_grad():
-        states = model(**asked(inspected, reading), output_hidden_states=True).hidden_states
+        states = model(**asked(inspected, encoded), output_hidden_states=True).hidden_states
         layers = [model.cls(state)[0] for state in states]
-    check_lens(view_lens(inspected, reading), layers)
+    check_lens(apply_logit_lens(inspected, encoded), layers)
 
 
 def check_lens(view, layers: list[Tensor]) -> None:
@@ -219,16 +219,16 @@ def check_lens(view, layers: list[Tensor]) -> None:
 
 def test_a_fine_tuned_gpt2_still_speaks_and_a_fine_tuned_bert_does_not(make):
     gpt2, bert = open_model(make("gpt2", "classifier")), open_model(make("bert", "classifier"))
-    assert len(view_lens(gpt2, gpt2.read(TEXT)).layers) == SIZES["num_layers"] + 1
+    assert len(apply_logit_lens(gpt2, gpt2.encode(TEXT)).layers) == SIZES["num_layers"] + 1
     with pytest.raises(HeadwayError, match="no head over the vocabulary"):
-        view_lens(bert, bert.read(TEXT))
+        apply_logit_lens(bert, bert.encode(TEXT))
 
 
 def test_the_next_tokens_come_with_what_else_was_likely(make):
     folder = make("gpt2", "vocabulary")
     inspected = open_model(folder)
-    steps = view_next_tokens(inspected, "the cat", steps=4)
-    ids = inspected.read("the cat").input_ids
+    steps = next_token_steps(inspected, "the cat", steps=4)
+    ids = inspected.encode("the cat").input_ids
     model = reference(folder, "AutoModelForCausalLM")
     for step in steps:
         with torch.no_grad():
@@ -236,8 +236,8 @@ def test_the_next_tokens_come_with_what_else_was_likely(make):
         assert [one.token_id for one in step.likeliest] == best.indices.tolist()
         assert [one.probability for one in step.likeliest] == pytest.approx(best.values.tolist(), abs=1e-5)
         ids.append(step.token_id)
-    assert view_next_tokens(inspected, "the cat " * 50) == ()  # there is no room
-    assert view_next_tokens(open_model(make("bert", "vocabulary")), "the cat") == ()
+    assert next_token_steps(inspected, "the cat " * 50) == ()  # there is no room
+    assert next_token_steps(open_model(make("bert", "vocabulary")), "the cat") == ()
 
 
 # Attributions.
@@ -248,10 +248,10 @@ CASES = [("classifier", (TEXT,)), ("classifier", (TEXT, PAIR)), ("tagger", (TEXT
 @pytest.mark.parametrize(("head", "texts"), CASES)
 def test_the_shares_add_up_to_what_the_text_makes_of_a_blank_one(make, kind, head, texts):
     inspected = open_model(make(kind, head))
-    reading = inspected.read(*texts)
-    for output in outputs_of(inspected, reading)[:2]:
-        found = integrated_gradients(inspected, reading, output)
-        change = found.value - found.blank
+    encoded = inspected.encode(*texts)
+    for output in explainable_outputs(inspected, encoded)[:2]:
+        found = integrated_gradients(inspected, encoded, output)
+        change = found.value - found.baseline
         assert sum(found.by_token) == pytest.approx(change + found.gap, abs=1e-5)
         assert abs(found.gap) <= TOLERANCE * max(abs(change), 0.1)
         assert sum(found.by_word) == pytest.approx(sum(found.by_token), abs=1e-5)  # special tokens have no share
@@ -270,16 +270,16 @@ def direct_gradients(model, inputs: dict[str, Tensor], blank: Tensor, measure, p
 def test_integrated_gradients_equal_a_direct_computation(make, kind):
     folder = make(kind, "classifier")
     inspected = open_model(folder)
-    reading = inspected.read(TEXT)
+    encoded = inspected.encode(TEXT)
     model = reference(folder, "AutoModelForSequenceClassification")
     if kind == "gpt2":
         model.config.pad_token_id = 0
-    output = choose_output(outputs_of(inspected, reading), "money")
-    found = integrated_gradients(inspected, reading, output)
-    inputs = asked(inspected, reading)
+    output = choose_output(explainable_outputs(inspected, encoded), "money")
+    found = integrated_gradients(inspected, encoded, output)
+    inputs = asked(inspected, encoded)
     table = model.get_input_embeddings().weight.detach()
     blank = table[inputs["input_ids"]].clone()
-    text = torch.tensor([token.start is not None for token in reading.tokens])
+    text = torch.tensor([token.start is not None for token in encoded.tokens])
     blank[0, text] = table[0] if kind == "bert" else 0.0  # [PAD] is the first token of this vocabulary
     assert kind == "gpt2" or inspected.tokenizer.tokens([0]) == ["[PAD]"]
     expected, _ = direct_gradients(model, inputs, blank, lambda logits: logits.softmax(-1)[1], 60)
@@ -289,16 +289,16 @@ def test_integrated_gradients_equal_a_direct_computation(make, kind):
 @pytest.mark.parametrize(("head", "texts"), CASES)
 def test_a_word_left_out_is_a_sequence_without_it(make, kind, head, texts):
     inspected = open_model(make(kind, head))
-    reading = inspected.read(*texts)
-    output = outputs_of(inspected, reading)[0]
-    found = leave_one_out(inspected, reading, output)
-    assert len(found.by_word) == len(reading.words)
-    for word, share in zip(reading.words, found.by_word, strict=True):
+    encoded = inspected.encode(*texts)
+    output = explainable_outputs(inspected, encoded)[0]
+    found = leave_one_out(inspected, encoded, output)
+    assert len(found.by_word) == len(encoded.words)
+    for word, share in zip(encoded.words, found.by_word, strict=True):
         assert (share is None) == bool(set(word.tokens) & set(output.tokens))
         if share is None:
             continue
-        kept = [i for i in range(len(reading.tokens)) if i not in word.tokens]
-        ids, segments = reading.input_ids, reading.features.segment_ids
+        kept = [i for i in range(len(encoded.tokens)) if i not in word.tokens]
+        ids, segments = encoded.input_ids, encoded.features.segment_ids
         with torch.no_grad():
             batch = PackedBatch.pack([[ids[i] for i in kept]], [[segments[i] for i in kept]])
             outputs = inspected.network(batch)
@@ -308,32 +308,32 @@ def test_a_word_left_out_is_a_sequence_without_it(make, kind, head, texts):
 
 def test_the_models_own_answer_is_explained_first(make, kind):
     classifier, tagger, answerer = (open_model(make(kind, head)) for head in ("classifier", "tagger", "answerer"))
-    reading = classifier.read(TEXT)
-    outputs, prediction = outputs_of(classifier, reading), classifier.predict(reading)
+    encoded = classifier.encode(TEXT)
+    outputs, prediction = explainable_outputs(classifier, encoded), classifier.predict(encoded)
     assert [one.name for one in outputs] == sorted(prediction.scores, key=lambda name: -prediction.scores[name])
-    assert leave_one_out(classifier, reading, outputs[0]).value == pytest.approx(prediction.score, abs=1e-5)
-    reading = tagger.read(TEXT)
-    prediction = tagger.predict(reading)
-    outputs = outputs_of(tagger, reading)
+    assert leave_one_out(classifier, encoded, outputs[0]).value == pytest.approx(prediction.score, abs=1e-5)
+    encoded = tagger.encode(TEXT)
+    prediction = tagger.predict(encoded)
+    outputs = explainable_outputs(tagger, encoded)
     for entity, output in zip(prediction.entities, outputs, strict=False):
         assert output.name == f"{entity.label}: {entity.text}"
-        assert leave_one_out(tagger, reading, output).value == pytest.approx(entity.score, abs=1e-5)
+        assert leave_one_out(tagger, encoded, output).value == pytest.approx(entity.score, abs=1e-5)
     assert [one.name for one in outputs[len(prediction.entities) :]] == [
         f"{tag}: {word}" for tag, word in zip(prediction.tags, prediction.words, strict=True)
     ]
-    reading = answerer.read("who sat?", PAIR)
-    prediction = answerer.predict(reading)
-    assert outputs_of(answerer, reading)[0].name == (prediction.answer or "no answer")
+    encoded = answerer.encode("who sat?", PAIR)
+    prediction = answerer.predict(encoded)
+    assert explainable_outputs(answerer, encoded)[0].name == (prediction.answer or "no answer")
 
 
 def test_what_cannot_be_explained_is_named(make):
     inspected = open_model(make("bert", "classifier"))
-    outputs = outputs_of(inspected, inspected.read(TEXT))
+    outputs = explainable_outputs(inspected, inspected.encode(TEXT))
     with pytest.raises(HeadwayError, match=r"--explain good: .*There is: .*money"):
         choose_output(outputs, "good")
     bare = open_model(make("bert", "vocabulary"))
     with pytest.raises(HeadwayError, match="no head for text-classification"):
-        outputs_of(bare, bare.read(TEXT))
+        explainable_outputs(bare, bare.encode(TEXT))
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
@@ -342,10 +342,10 @@ def test_several_labels_and_numbers_are_explained(make, kind, problem_type):
     number = problem_type == "regression"
     task = TextClassification(labels=() if number else LABELS["classifier"], problem_type=problem_type)
     inspected.model.task = replace(task, target_mean=3.0, target_std=2.0)
-    reading = inspected.read(TEXT)
-    output = outputs_of(inspected, reading)[0]
-    found = integrated_gradients(inspected, reading, output)
-    logits = inspected.network(inspected.pack([reading]))[0]
+    encoded = inspected.encode(TEXT)
+    output = explainable_outputs(inspected, encoded)[0]
+    found = integrated_gradients(inspected, encoded, output)
+    logits = inspected.network(inspected.pack([encoded]))[0]
     expected = logits[0] * 2 + 3 if number else logits.sigmoid().max()
     assert found.value == pytest.approx(expected.item(), abs=1e-5)
     assert (found.output, found.unit) == (("the number", "value") if number else (output.name, "probability"))
@@ -360,10 +360,10 @@ def test_a_head_that_is_off_adds_nothing(make, kind):
     size = SIZES["hidden_size"] // SIZES["num_heads"]
     with torch.no_grad():  # the columns of the output matrix that read the third head
         changed.network.backbone.blocks[1].attn.out.weight[:, 2 * size : 3 * size] = 0
-    batch = inspected.pack([inspected.read(TEXT), inspected.read(PAIR)])
+    batch = inspected.pack([inspected.encode(TEXT), inspected.encode(PAIR)])
     with torch.no_grad():
         before = inspected.network(batch)
-        with switched_off(inspected.network.backbone, [Switch(2, 3)]):
+        with ablate(inspected.network.backbone, [Component(2, 3)]):
             off = inspected.network(batch)
         torch.testing.assert_close(off, changed.network(batch), **CLOSE)
         assert not torch.allclose(off, before)
@@ -374,8 +374,8 @@ def test_a_layer_that_is_off_hands_on_what_it_is_given(make, kind):
     folder = make(kind, "classifier")
     inspected, changed = open_model(folder), open_model(folder)
     del changed.network.backbone.blocks[1]
-    batch = inspected.pack([inspected.read(TEXT)])
-    with torch.no_grad(), switched_off(inspected.network.backbone, [Switch(2)]):
+    batch = inspected.pack([inspected.encode(TEXT)])
+    with torch.no_grad(), ablate(inspected.network.backbone, [Component(2)]):
         assert torch.equal(inspected.network(batch), changed.network(batch))
 
 
@@ -384,17 +384,17 @@ def test_heads_and_layers_are_ranked_by_the_score_without_them(make, kind):
     texts = [TEXT, PAIR, "my parcel has not arrived", "where is my money", "Ada lived in London"] * 4
     found = [one.label for one in model.predict(texts)]
     rows = [{"text": text, "label": label} for text, label in zip(texts, found, strict=True)]
-    *switches, ranking = rank_switches(model, rows)
+    *switches, ranking = rank_components(model, rows)
     assert isinstance(ranking, Ranking)
     assert (ranking.metric, ranking.score, ranking.examples) == ("accuracy", 1.0, 20)
     assert len(switches) == len(ranking.rows) == SIZES["num_layers"] * (SIZES["num_heads"] + 1)
     changes = [row.change for row in ranking.rows]
     assert changes == sorted(changes)
     worst = ranking.rows[0]
-    with switched_off(model.network.backbone, [worst.switch]):
+    with ablate(model.network.backbone, [worst.component]):
         assert model.evaluate(rows).metrics["accuracy"] == worst.score
     assert worst.score == pytest.approx(1 + worst.change)
-    *_, fewer = rank_switches(model, rows, most=10)
+    *_, fewer = rank_components(model, rows, most=10)
     assert fewer.examples == 10
     assert "10 of 20 examples, drawn with seed 0" in fewer.notes[-1]
 
@@ -412,12 +412,12 @@ def test_gpt2_has_124_million_parameters_matrix_by_matrix():
         found.total == sum(one.parameters for one in found.matrices) == sum(p.numel() for p in published.parameters())
     )
     assert round(found.total / 1e6) == 124
-    needs = {need.what: need.bytes for need in found.memory}
+    needs = {one.purpose: one.bytes for one in found.memory}
     assert needs["weights, fp32"] == 4 * found.total
     assert needs["training with AdamW, fp32"] == 16 * found.total
     assert needs["cache of one full context, fp32"] == 2 * 12 * 768 * 4 * 1024
     qkv = next(one for one in found.matrices if "qkv.weight" in one.name)
-    assert (qkv.name, qkv.shape, qkv.times) == ("backbone.blocks.{i}.attn.qkv.weight", (2304, 768), 12)
+    assert (qkv.name, qkv.shape, qkv.count) == ("backbone.blocks.{i}.attn.qkv.weight", (2304, 768), 12)
 
 
 def test_berts_parameters_add_up():
@@ -426,7 +426,7 @@ def test_berts_parameters_add_up():
         published = transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False)
     found = count_parameters(network)
     assert found.total == sum(p.numel() for p in published.parameters())
-    assert all("cache" not in need.what for need in found.memory)
+    assert all("cache" not in one.purpose for one in found.memory)
 
 
 @pytest.mark.parametrize("config", [BertConfig.named("mini"), GPT2Config.named("mini")])

@@ -11,7 +11,7 @@ from headway.core.errors import HeadwayError
 from headway.core.models.packing import PackedBatch
 from headway.tasks import QuestionAnswering, TextClassification, TokenClassification
 from headway.tasks.data.split import split_rows
-from headway.tasks.inspection import Probed, ProbeResult, probe
+from headway.tasks.inspection import ProbeResult, ProbeScore, probe
 from headway.tasks.inspection.probing import HELD_OUT, layer_states
 
 WORDS = ["parcel", "money", "card", "cat", "dog", "mat", "fox", "program", "weather", "London"]
@@ -34,7 +34,7 @@ def tagged(count: int = 40) -> list[dict[str, list[str]]]:
 def run(model: Path, data, **options) -> ProbeResult:
     *steps, last = probe(model, data, **options)
     assert isinstance(last, ProbeResult)
-    assert all(isinstance(step, Probed) for step in steps)
+    assert all(isinstance(step, ProbeScore) for step in steps)
     assert len(steps) == len(last.mix.scores) * (len(last.layers) + 1)
     return last
 
@@ -54,18 +54,18 @@ def test_every_layer_the_embeddings_and_a_mix_are_probed(tiny_model):
     found = run(tiny_model, rows(), seeds=2)
     assert [one.layer for one in found.layers] == [0, 1, 2]
     assert (found.task, found.metric, found.examples) == ("text-classification", "accuracy", 80)
-    assert all(len(one.scores) == 2 for one in (*found.layers, found.mix, found.commonest))
-    assert sum(found.weights) == pytest.approx(1, abs=1e-5)
-    assert 0 <= found.centre <= 2
-    assert found.layers[0].mean > found.commonest.mean + 0.1  # the mean of the tokens' own vectors knows the word
-    assert found.mix.mean > found.commonest.mean + 0.1
+    assert all(len(one.scores) == 2 for one in (*found.layers, found.mix, found.majority))
+    assert sum(found.mix_weights) == pytest.approx(1, abs=1e-5)
+    assert 0 <= found.center_of_gravity <= 2
+    assert found.layers[0].mean > found.majority.mean + 0.1  # the mean of the tokens' own vectors knows the word
+    assert found.mix.mean > found.majority.mean + 0.1
 
 
 def test_words_are_probed_by_their_tags(tiny_model):
     found = run(tiny_model, tagged(), seeds=1)
     assert (found.task, found.metric) == ("token-classification", "f1")
     assert found.layers[0].mean > 0.9
-    assert found.commonest.mean == 0.0  # O everywhere finds nothing
+    assert found.majority.mean == 0.0  # O everywhere finds nothing
     assert run(tiny_model, tagged(), task=TokenClassification(), seeds=1) == found
 
 
@@ -104,8 +104,8 @@ def test_the_mix_finds_the_layer_that_alone_knows(bert_folder, monkeypatch):
     (money,) = Tokenizer.load(bert_folder).encode("money").ids
     monkeypatch.setattr(probing, "layer_states", states)
     found = run(bert_folder, rows(200), seeds=1)
-    assert max(range(3), key=lambda i: found.weights[i]) == 2
-    assert found.weights[2] > 0.5
+    assert max(range(3), key=lambda i: found.mix_weights[i]) == 2
+    assert found.mix_weights[2] > 0.5
     assert max(found.layers, key=lambda one: one.mean).layer == 2
 
 
@@ -140,4 +140,4 @@ def test_questions_are_known_best_above_the_embeddings(minilm, data_folder):
     found = run(minilm, data_folder / "trec" / "train.txt", task=TextClassification(), seeds=3, most=1000)
     means = [one.mean for one in found.layers]
     assert max(means[1:]) > means[0] + 0.05
-    assert all(one.spread > 0 for one in found.layers)
+    assert all(one.std > 0 for one in found.layers)

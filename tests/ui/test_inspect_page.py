@@ -13,7 +13,7 @@ from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network, language_model_head
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.tasks.inspection import open_model, view_attention
+from headway.tasks.inspection import attention_maps, open_model
 from headway.ui.commands.inspect_page import inspect_texts, page_data, pool, render_page
 from headway.ui.html_page import as_json
 
@@ -88,10 +88,10 @@ def test_json_in_a_page_is_ascii_without_html_characters():
 
 def test_compressed_attention_is_exact_to_half_a_level(trained_once):
     opened = open_model(trained_once)
-    reading = opened.read(REVIEW)
-    weights = view_attention(opened, reading).weights
+    encoded = opened.encode(REVIEW)
+    weights = attention_maps(opened, encoded).weights
     packed = page_data(inspect_texts(opened, {"text": REVIEW}))["attention"]
-    assert [unit["text"] for unit in packed["units"]] == [token.text for token in reading.tokens]
+    assert [unit["text"] for unit in packed["units"]] == [token.text for token in encoded.tokens]
     for layer, expected in zip(packed["layers"], weights, strict=True):
         levels = torch.frombuffer(bytearray(zlib.decompress(base64.b64decode(layer))), dtype=torch.uint8)
         roots = levels.float().reshape(expected.shape) / 255
@@ -119,7 +119,7 @@ def test_the_attention_of_a_long_text_is_pooled_to_the_size_limit(gpt2, monkeypa
 
 def test_the_page_shows_the_parts_that_a_model_has(trained_once, gpt2):
     classifier = page_data(inspect_texts(open_model(trained_once), {"text": REVIEW}))
-    assert [one["method"] for one in classifier["attributions"]] == ["integrated gradients", "leaving one out"]
+    assert [one["method"] for one in classifier["attributions"]] == ["integrated gradients", "leave-one-out"]
     assert all(len(one["words"]) == len(classifier["words"]) for one in classifier["attributions"])
     assert (classifier["lens"], classifier["next"]) == (None, [])
     assert classifier["answer"].startswith("Prediction: good")

@@ -12,7 +12,7 @@ from ..options import HEADER, JSON, MODEL, OVERWRITE, chosen_columns, column_opt
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...tasks.inspection import Inspected, Parameters, Ranking
+    from ...tasks.inspection import InspectedModel, Parameters, Ranking
 
 DEFAULT_OUTPUT = Path("inspect.html")
 MAX_EXAMPLES = 200  # for --heads: a model of twelve layers is evaluated 157 times
@@ -81,7 +81,7 @@ def inspect(
 
 def _write_page(
     console: "Console",
-    opened: "Inspected",
+    opened: "InspectedModel",
     texts: Mapping[str, str],
     *,
     explain: str | None,
@@ -99,15 +99,15 @@ def _write_page(
     with atomic_file(output, overwrite) as unfinished:
         unfinished.write_text(render_page(found), encoding="utf-8")
     if json:
-        print_json({"output": str(output), "answer": found.answer, "tokens": len(found.reading.tokens)})
+        print_json({"output": str(output), "answer": found.answer, "tokens": len(found.encoded.tokens)})
         return
     if found.answer:
         console.print(found.answer)
     size = output.stat().st_size / 1e6
-    console.print(f"{output}: {len(found.reading.tokens):,} tokens, {size:.1f} MB. Open it in a browser.")
+    console.print(f"{output}: {len(found.encoded.tokens):,} tokens, {size:.1f} MB. Open it in a browser.")
 
 
-def _texts_by_field(opened: "Inspected", texts: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
+def _texts_by_field(opened: "InspectedModel", texts: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
     """The texts given as arguments and as options, by the names of the model's fields."""
     names = [field.name for field in opened.fields]
     if len(texts) > len(names):
@@ -134,23 +134,23 @@ def _rank_heads(
     from rich.progress import Progress
 
     from ...tasks import load
-    from ...tasks.inspection import Ranking, rank_switches
-    from ...tasks.inspection.switches import all_switches
+    from ...tasks.inspection import Ranking, rank_components
+    from ...tasks.inspection.ablation import all_components
     from ..terminal import print_json
 
     task_model = load(model)
-    total = len(all_switches(task_model.network.backbone))
+    total = len(all_components(task_model.network.backbone))
     ranking = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("  disabled heads and layers", total=total)
-        for found in rank_switches(task_model, data, columns=columns, header=header, most=max_examples):
+        for found in rank_components(task_model, data, columns=columns, header=header, most=max_examples):
             progress.update(bar, advance=1)
             ranking = found
     assert isinstance(ranking, Ranking)
     _show_ranking(console, ranking, data)
     if json:
         rows = [
-            {"layer": row.switch.layer, "head": row.switch.head, "score": row.score, "change": row.change}
+            {"layer": row.component.layer, "head": row.component.head, "score": row.score, "change": row.change}
             for row in ranking.rows
         ]
         print_json(
@@ -163,7 +163,7 @@ def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
 
     section(console, "Data", *ranking.notes)
     rows = [
-        {"disabled": str(row.switch), ranking.metric: row.score, "change": f"{row.change:+.3f}"}
+        {"disabled": str(row.component), ranking.metric: row.score, "change": f"{row.change:+.3f}"}
         for row in ranking.rows
     ]
     title = f"Evaluation on {ranking.examples:,} examples of {data}: {ranking.metric} {ranking.score:.3f} unmodified"
@@ -177,7 +177,7 @@ def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
 # Parameters and memory.
 
 
-def _count_parameters(console: "Console", opened: "Inspected", json: bool) -> None:
+def _count_parameters(console: "Console", opened: "InspectedModel", json: bool) -> None:
     from ...tasks.inspection import count_parameters
     from ..terminal import print_json
     from .inspect_page import describe
@@ -189,10 +189,10 @@ def _count_parameters(console: "Console", opened: "Inspected", json: bool) -> No
             {
                 "parameters": found.total,
                 "matrices": [
-                    {"name": one.name, "shape": one.shape, "times": one.times, "parameters": one.parameters}
+                    {"name": one.name, "shape": one.shape, "times": one.count, "parameters": one.parameters}
                     for one in found.matrices
                 ],
-                "memory": {need.what: need.bytes for need in found.memory},
+                "memory": {one.purpose: one.bytes for one in found.memory},
             }
         )
 
@@ -204,8 +204,8 @@ def _show_parameters(console: "Console", description: str, found: "Parameters") 
         {
             "matrix": one.name,
             "shape": " x ".join(f"{size:,}" for size in one.shape),
-            "count": one.times,
-            "each": one.each,
+            "count": one.count,
+            "each": one.size,
             "parameters": one.parameters,
         }
         for one in found.matrices
@@ -213,7 +213,7 @@ def _show_parameters(console: "Console", description: str, found: "Parameters") 
     total = {"matrix": "total", "shape": "", "count": "", "each": "", "parameters": found.total}
     section(console, "Model", description)
     section(console, "Parameters", table([*rows, total]))
-    memory = [{"memory": need.what, "MB": round(need.bytes / 1e6), "how": need.how} for need in found.memory]
+    memory = [{"memory": one.purpose, "MB": round(one.bytes / 1e6), "how": one.calculation} for one in found.memory]
     section(console, "Memory", table(memory))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...core.generation.generation import TokenStep
-    from ...tasks.inspection import AttentionView, Attribution, Inspected, LensView, Parameters, Reading
+    from ...tasks.inspection import AttentionMaps, Attribution, EncodedText, InspectedModel, LogitLens, Parameters
 
 MAX_BYTES = 24_000_000  # of attention weights, before compression
 
@@ -32,15 +32,15 @@ class Inspection:
     model: str
     facts: str  # "BERT, 6 layers of 12 heads, ..."
     answer: str
-    reading: "Reading"
+    encoded: "EncodedText"
     attributions: "tuple[Attribution, ...]"
-    attention: "AttentionView"
-    lens: "LensView | None"
+    attention: "AttentionMaps"
+    lens: "LogitLens | None"
     next_tokens: "tuple[TokenStep, ...]"
     parameters: "Parameters"
 
 
-def inspect_texts(opened: "Inspected", texts: Mapping[str, str], explain: str | None = None) -> Inspection:
+def inspect_texts(opened: "InspectedModel", texts: Mapping[str, str], explain: str | None = None) -> Inspection:
     """Computes the content of the page for texts.
 
     Args:
@@ -52,39 +52,39 @@ def inspect_texts(opened: "Inspected", texts: Mapping[str, str], explain: str | 
         HeadwayError: The texts are not those that the model reads, or there is no such output.
     """
     from ...tasks.inspection import (
+        apply_logit_lens,
+        attention_maps,
         choose_output,
         count_parameters,
+        explainable_outputs,
         integrated_gradients,
         leave_one_out,
-        outputs_of,
-        view_attention,
-        view_lens,
-        view_next_tokens,
+        next_token_steps,
     )
 
-    reading = opened.read(**texts)
+    encoded = opened.encode(**texts)
     attributions = ()
-    outputs = outputs_of(opened, reading) if explain is not None or opened.task is not None else []
+    outputs = explainable_outputs(opened, encoded) if explain is not None or opened.task is not None else []
     if outputs or explain is not None:
         output = choose_output(outputs, explain)
-        attributions = integrated_gradients(opened, reading, output), leave_one_out(opened, reading, output)
-    prediction = opened.predict(reading)
-    generates = opened.task is None and not reading.unread and len(reading.texts) == 1
+        attributions = integrated_gradients(opened, encoded, output), leave_one_out(opened, encoded, output)
+    prediction = opened.predict(encoded)
+    generates = opened.task is None and not encoded.num_truncated and len(encoded.texts) == 1
     folder = Path(opened.name)
     return Inspection(
         model=folder.resolve().name if folder.is_dir() else opened.name,  # not the path: the page may be shared
         facts=describe(opened),
         answer="" if prediction is None else f"Prediction: {' '.join(prediction.brief.split())}",
-        reading=reading,
+        encoded=encoded,
         attributions=attributions,
-        attention=view_attention(opened, reading),
-        lens=view_lens(opened, reading) if opened.vocabulary_head is not None else None,
-        next_tokens=view_next_tokens(opened, reading.texts[0]) if generates else (),
+        attention=attention_maps(opened, encoded),
+        lens=apply_logit_lens(opened, encoded) if opened.vocabulary_head is not None else None,
+        next_tokens=next_token_steps(opened, encoded.texts[0]) if generates else (),
         parameters=count_parameters(opened.network),
     )
 
 
-def describe(opened: "Inspected") -> str:
+def describe(opened: "InspectedModel") -> str:
     """The kind and size of a model on one line."""
     config = opened.network.config
     kind = "GPT-2" if opened.causal else "BERT"
@@ -103,20 +103,18 @@ def render_page(found: Inspection) -> str:
 
 def page_data(found: Inspection) -> dict[str, Any]:
     """The data that the page's script reads."""
-    reading = found.reading
-    tokens = len(reading.tokens)
+    encoded = found.encoded
+    tokens, cut = len(encoded.tokens), encoded.num_truncated
     return {
         "model": found.model,
         "facts": found.facts,
         "answer": found.answer,
-        "texts": reading.texts,
+        "texts": encoded.texts,
         "unread": (
-            f"The model's context holds {tokens:,} tokens; the last {reading.unread:,} of the text are not shown."
-            if reading.unread
-            else ""
+            f"The model's context holds {tokens:,} tokens; the last {cut:,} of the text are not shown." if cut else ""
         ),
-        "tokens": [token.text for token in reading.tokens],
-        "words": [{"part": word.part, "start": word.start, "end": word.end} for word in reading.words],
+        "tokens": [token.text for token in encoded.tokens],
+        "words": [{"part": word.part, "start": word.start, "end": word.end} for word in encoded.words],
         "attributions": [_attribution_data(one) for one in found.attributions],
         "attention": _attention_data(found.attention),
         "lens": None if found.lens is None else _lens_data(found.lens),
@@ -126,32 +124,32 @@ def page_data(found: Inspection) -> dict[str, Any]:
         ],
         "parameters": {
             "total": found.parameters.total,
-            "matrices": [(one.name, one.shape, one.times) for one in found.parameters.matrices],
-            "memory": [(need.what, need.bytes, need.how) for need in found.parameters.memory],
+            "matrices": [(one.name, one.shape, one.count) for one in found.parameters.matrices],
+            "memory": [(one.purpose, one.bytes, one.calculation) for one in found.parameters.memory],
         },
     }
 
 
 def _attribution_data(one: "Attribution") -> dict[str, Any]:
     shares = [None if share is None else _round(share) for share in one.by_word]
-    names = ("method", "output", "unit", "value", "blank", "gap")
-    return {**{name: getattr(one, name) for name in names}, "words": shares}
+    values = {name: getattr(one, name) for name in ("method", "output", "unit", "value", "gap")}
+    return {**values, "blank": one.baseline, "words": shares}
 
 
-def _lens_data(view: "LensView") -> dict[str, Any]:
+def _lens_data(view: "LogitLens") -> dict[str, Any]:
     """Every candidate's text once, and for each layer the indices and probabilities of its candidates."""
     indices: dict[str, int] = {}
     layers = [
         [
             [(indices.setdefault(one.token, len(indices)), _round(one.probability)) for one in candidates]
-            for candidates in says.candidates
+            for candidates in layer.candidates
         ]
-        for says in view.layers
+        for layer in view.layers
     ]
     return {"vocabulary": list(indices), "layers": layers}
 
 
-def _attention_data(view: "AttentionView") -> dict[str, Any]:
+def _attention_data(view: "AttentionMaps") -> dict[str, Any]:
     layers, heads, count, _ = view.weights.shape
     size = 1
     while layers * heads * math.ceil(count / size) ** 2 > MAX_BYTES:

@@ -111,13 +111,13 @@ def _show(console: "Console", found: "ProbeResult", data: str) -> None:
 
     section(console, "Data", *found.notes)
     named = [("embeddings" if one.layer == 0 else f"layer {one.layer}", one) for one in found.layers]
-    named += [("mix of all layers", found.mix), ("most common label", found.commonest)]
-    weights = [f"{weight:.3f}" for weight in found.weights]
+    named += [("mix of all layers", found.mix), ("most common label", found.majority)]
+    weights = [f"{weight:.3f}" for weight in found.mix_weights]
     rows = [
         {
             "": name,
             found.metric: one.mean,
-            "std": one.spread,
+            "std": one.std,
             "worst to best": f"{min(one.scores):.3f} to {max(one.scores):.3f}",
             "mix weight": weight,
             " ": bar(one.mean),
@@ -129,22 +129,22 @@ def _show(console: "Console", found: "ProbeResult", data: str) -> None:
     title = f"Linear probes on {found.examples:,} examples of {data}, {splits}"
     best = max(found.layers, key=lambda one: one.mean)
     name = f"layer {best.layer}" if best.layer else "the embeddings"
-    summary = f"Best single layer: {name}. Weighted mean layer of the mix: {found.centre:.1f}."
+    summary = f"Best single layer: {name}. Weighted mean layer of the mix: {found.center_of_gravity:.1f}."
     section(console, title, table(rows), "", summary)
 
 
 def _to_json(found: "ProbeResult") -> dict[str, Any]:
     def row(one: "LayerScore") -> dict[str, Any]:
-        return {"mean": one.mean, "spread": one.spread, "scores": one.scores}
+        return {"mean": one.mean, "spread": one.std, "scores": one.scores}
 
-    layers = zip(found.layers, found.weights, strict=True)
+    layers = zip(found.layers, found.mix_weights, strict=True)
     return {
         "task": found.task,
         "metric": found.metric,
         "examples": found.examples,
         "layers": [{"layer": one.layer, **row(one), "mix_weight": weight} for one, weight in layers],
         "mix": row(found.mix),
-        "commonest": row(found.commonest),
+        "commonest": row(found.majority),
     }
 
 

@@ -34,7 +34,7 @@ def save_plot(found: "ProbeResult", model: str, path: Path, format: str) -> None
     axes.plot(layers, means, color=BLUE, marker="o", markersize=5, linewidth=2, label="mean")
     axes.axhline(found.mix.mean, color=ORANGE, label=f"mix of all layers: {found.mix.mean:.3f}")
     axes.axhline(
-        found.commonest.mean, color=GREY, linestyle="--", label=f"most common label: {found.commonest.mean:.3f}"
+        found.majority.mean, color=GREY, linestyle="--", label=f"most common label: {found.majority.mean:.3f}"
     )
     axes.set_title(f"Linear probes on {model}", loc="left", parse_math=False)
     axes.set_xlabel("layer (emb.: embeddings)")

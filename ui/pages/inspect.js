@@ -66,7 +66,7 @@ if (data.unread) {
 
 const METHODS = {
   "integrated gradients": ["Integrated gradients", "The contribution of each word on the path from a blank text to this one. The contributions add up to the difference between the two."],
-  "leaving one out": ["Leave one out", "How much the value falls if the word is removed. A word of the prediction itself is underlined and cannot be removed."],
+  "leave-one-out": ["Leave one out", "How much the value falls if the word is removed. A word of the prediction itself is underlined and cannot be removed."],
 };
 
 function showAttribution(one) {

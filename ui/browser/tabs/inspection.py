@@ -13,7 +13,7 @@ import gradio as gr
 
 from ....core.errors import HeadwayError
 from ....tasks import TASKS
-from ....tasks.inspection import outputs_of
+from ....tasks.inspection import explainable_outputs
 from ....tasks.samples import sample_texts
 from ...commands.inspect_page import describe, inspect_texts, render_page
 from ..drawing import CHOICE_CLICK_JS, draw_facts, draw_frame, hint
@@ -22,7 +22,7 @@ from ..tab_context import TabContext
 from .predict import draw_examples, example_texts, field_label, read_texts
 
 if TYPE_CHECKING:
-    from ....tasks.inspection import Inspected
+    from ....tasks.inspection import InspectedModel
     from ...model_registry import ModelRegistry
 
 TITLE = "Inspect"
@@ -78,7 +78,7 @@ def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -
     return (about, outputs, *shown, *hidden, examples, hint(NO_PAGE), no_download)
 
 
-def _samples(opened: "Inspected") -> list[dict[str, str]]:
+def _samples(opened: "InspectedModel") -> list[dict[str, str]]:
     """Example texts of the model's task; without a task, those of the language-model task of its architecture."""
     if opened.model is not None:
         return sample_texts(opened.model.task)
@@ -103,7 +103,7 @@ def inspect(
     given = read_texts(opened.fields, texts)
     outputs: list[str] = []
     if opened.task is not None:
-        outputs = [one.name for one in outputs_of(opened, opened.read(**given))][:MAX_OUTPUTS]
+        outputs = [one.name for one in explainable_outputs(opened, opened.encode(**given))][:MAX_OUTPUTS]
     chosen = explain if explain in outputs else None
     page = render_page(inspect_texts(opened, given, chosen))
     choices = gr.Dropdown(choices=[PREDICTION, *outputs], value=chosen or PREDICTION, visible=bool(outputs))
