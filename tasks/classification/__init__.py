@@ -1,1 +1,1 @@
-"""Text classification and regression, single texts and pairs: everything of it."""
+"""Text classification and regression, for single texts and pairs of texts."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 POOLER_STD = 0.1  # standard deviation of the pooler's input to tanh, which is linear there within a third of a percent
 INVERSE_REGULARIZATION = tuple(10.0**power for power in range(-4, 1))  # scikit-learn's C, chosen on held-out examples
-MIN_EXAMPLES = 50  # with fewer examples C is 1: a choice would be random
+MIN_EXAMPLES_TO_CHOOSE = 50  # with fewer examples C is 1: a choice would be random
 HELD_OUT = 0.2
 MIN_RELATIVE_STD = 1e-4  # components that vary less, relative to the mean of all, are noise
 MAX_ITER = 1000
@@ -179,7 +179,7 @@ def _regress(
         _Regression(task.problem_type, standardized, column, some, fit_bias)
         for column, some in zip(columns, weights, strict=True)
     ]
-    c = _choose_c(regressions, targets, seed) if len(inputs) >= MIN_EXAMPLES else 1.0
+    c = _choose_c(regressions, targets, seed) if len(inputs) >= MIN_EXAMPLES_TO_CHOOSE else 1.0
     fitted = [one.fit(slice(None), c) for one in regressions]
     weight = np.concatenate([weight for weight, _ in fitted])
     bias = np.concatenate([bias for _, bias in fitted])

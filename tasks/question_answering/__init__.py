@@ -1,1 +1,1 @@
-"""Extractive question answering: everything of it."""
+"""Extractive question answering: answers are spans of a context."""

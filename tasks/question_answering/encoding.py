@@ -91,7 +91,7 @@ class QuestionEncoder:
         return features
 
     def _missed(self, passage: Passage, gold: Sequence[range], windowing: Windowing) -> str | None:
-        """Why no gold answer can be predicted; None: one can, or there is none."""
+        """Why no gold answer can be predicted; None if one can, or if the context has no answer."""
         whole = [tokens for tokens in gold if any(_is_inside(tokens, window) for window in passage.windows)]
         if not gold or any(len(tokens) <= self.max_answer_length for tokens in whole):
             return None

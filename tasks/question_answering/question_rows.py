@@ -51,7 +51,7 @@ def _unused_column(table: Table, columns: ColumnMapping, names: Sequence[str]) -
 def answers_reader(
     table: Table, columns: ColumnMapping
 ) -> Callable[[Mapping[str, Any]], list[tuple[str, int | None]]]:
-    """A function that reads the answers in a row; there are none if the row is marked as impossible to answer."""
+    """A function that reads the answers in a row; empty if the row is marked as impossible to answer."""
     label, start = str(columns.label), _unused_column(table, columns, START_COLUMNS)
     impossible = _unused_column(table, columns, IMPOSSIBLE_COLUMNS)
 

@@ -1,1 +1,1 @@
-"""Token classification and named entities: everything of it."""
+"""Token classification: named entities and other tagged spans."""

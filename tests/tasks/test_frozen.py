@@ -101,8 +101,8 @@ DATA = {
 def test_every_kind_of_target_is_learned(tiny_model, tmp_path, kind):
     rows = DATA[kind]
     model, _ = fit(tiny_model, tmp_path / "model", rows)
-    figures = model.evaluate(rows).metrics
-    assert next(iter(figures.values())) > (0.4 if kind == "several labels" else 0.5)
+    scores = model.evaluate(rows).metrics
+    assert next(iter(scores.values())) > (0.4 if kind == "several labels" else 0.5)
     texts = [tuple(row[name] for name in ("sentence1", "sentence2") if name in row) or row["text"] for row in rows[:3]]
     assert load(tmp_path / "model").predict(texts) == model.predict(texts)
 

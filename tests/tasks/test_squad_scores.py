@@ -68,12 +68,12 @@ def official(cases: list[tuple[str, list[str]]]) -> dict[str, float]:
         return sum(values) / len(values)
 
     scored = [(raw_scores(found, gold), bool(gold)) for found, gold in cases]
-    figures = {"exact": mean([one[0] for one, _ in scored]), "f1": mean([one[1] for one, _ in scored])}
+    scores = {"exact": mean([one[0] for one, _ in scored]), "f1": mean([one[1] for one, _ in scored])}
     for name, kind in (("HasAns", True), ("NoAns", False)):
         part = [one for one, has_answer in scored if has_answer == kind]
         if part:
-            figures |= {f"{name}_exact": mean([one[0] for one in part]), f"{name}_f1": mean([one[1] for one in part])}
-    return figures
+            scores |= {f"{name}_exact": mean([one[0] for one in part]), f"{name}_f1": mean([one[1] for one in part])}
+    return scores
 
 
 def best_score(cases: list[tuple[str, list[str], float]]) -> float:

@@ -588,8 +588,8 @@ def test_training_and_metrics_skip_a_word_whose_tag_is_minus_100(names, tags, wo
         EntitiesPrediction((), examples[0].words, ("B-PER", at_ignored, "O", at_ignored, last), (1.0,) * 5)
         for at_ignored, last in (("B-LOC", "B-LOC"), ("O", "O"))
     )
-    figures = task.score([right], examples)
-    assert (figures["f1"], figures["accuracy"], task.misprediction(right, examples[0])) == (1.0, 1.0, None)
+    scores = task.score([right], examples)
+    assert (scores["f1"], scores["accuracy"], task.misprediction(right, examples[0])) == (1.0, 1.0, None)
     assert task.score([other], examples)["accuracy"] == pytest.approx(2 / 3)
     assert task.confused([right], examples) == [("PER", "PER"), ("LOC", "LOC")]
     missed = task.misprediction(other, examples[0])
@@ -608,8 +608,8 @@ def test_an_entity_may_contain_a_word_whose_tag_is_minus_100(wordpiece_folder: P
         tags = ("B-LOC", tag, "I-LOC", "B-PER")
         found = EntitiesPrediction((), examples[0].words, tags, (1.0,) * 4)
         nothing = EntitiesPrediction((), ("sat",), ("O",), (1.0,))
-        figures = task.score([found, nothing], examples)
-        assert (figures["f1"], figures["accuracy"]) == (1.0, 1.0)
+        scores = task.score([found, nothing], examples)
+        assert (scores["f1"], scores["accuracy"]) == (1.0, 1.0)
 
 
 def test_the_tags_of_a_hub_data_set_are_read_by_name():
