@@ -10,7 +10,7 @@ import torch
 import transformers
 from headway.core.errors import HeadwayError
 from headway.core.models.heads import SequenceHead
-from headway.tasks import TextClassification, load
+from headway.tasks import TextClassification, load, read_table
 from headway.tasks.classification.logistic_regression import INVERSE_REGULARIZATION, POOLER_STD
 from sklearn.linear_model import LogisticRegression
 
@@ -47,7 +47,7 @@ def test_the_pooler_passes_on_the_standardized_vector(bert_folder, tmp_path):
     model, _ = fit(bert_folder, tmp_path / "model")
     head = model.network.head
     assert isinstance(head, SequenceHead)
-    windows_by_example = model._encode(model.task.examples(*table_and_columns(model, ROWS)))
+    windows_by_example = encode(model, ROWS)
     with torch.no_grad():
         cls, pooled = [], []
         for (one,) in windows_by_example:
@@ -60,18 +60,18 @@ def test_the_pooler_passes_on_the_standardized_vector(bert_folder, tmp_path):
     torch.testing.assert_close(pooled, torch.tanh(POOLER_STD * standardized), atol=1e-4, rtol=1e-3)
 
 
-def table_and_columns(model, rows):
-    from headway.tasks import read_table
-
+def encode(model, rows):
+    """The features of each row."""
     table = read_table(rows)
-    return table, model.task.columns(table, {}, need_label=True)
+    columns = model.task.columns(table, {}, need_label=True)
+    return model.encoder.encode(model.task, model.task.examples(table, columns))
 
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_classifier_predicts_the_probabilities_of_scikit_learn(bert_folder, tmp_path, labels):
     rows = [{**row, "label": f"{THINGS.index(row['text'].split()[-1]) % labels}"} for row in ROWS]
     model, _ = fit(bert_folder, tmp_path / "model", rows)
-    windows_by_example = model._encode(model.task.examples(*table_and_columns(model, rows)))
+    windows_by_example = encode(model, rows)
     head = model.network.head
     assert isinstance(head, SequenceHead)
     with torch.no_grad():
@@ -112,8 +112,8 @@ def test_the_folder_opens_in_transformers_with_equal_outputs(request, tmp_path, 
     model, _ = fit(request.getfixturevalue(kind), tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
     theirs = getattr(transformers, config["architectures"][0]).from_pretrained(tmp_path / "model").eval()
-    for group in model._encode(model.task.examples(*table_and_columns(model, ROWS[:6]))):
-        batch = model.task.pack(group)
+    for windows in encode(model, ROWS[:6]):
+        batch = model.task.pack(windows)
         with torch.no_grad():
             torch.testing.assert_close(
                 model.network(batch), theirs(input_ids=batch.input_ids[None]).logits, atol=1e-5, rtol=1e-5
