@@ -1,1 +1,1 @@
-"""From people's files to features: reading, columns, labels, examples, windows. Knows no task."""
+"""From files to features: reading, columns, labels, examples, windows. Independent of tasks."""

@@ -46,7 +46,7 @@ class Example:
 
     @property
     def gold(self) -> Any:
-        """The annotated label, answer or number; None if there is none."""
+        """The annotated label, answer or number; None if the example is not annotated."""
         return None
 
     @property

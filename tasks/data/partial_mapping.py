@@ -58,7 +58,7 @@ class PartialMapping:
 
     @property
     def text_candidates(self) -> list[str]:
-        """The free columns that contain texts; if there are none, the only free column of words."""
+        """The free columns that contain texts, or else the only free column of words."""
         free = [column for column in self.free_columns if not self.contents[column].is_id]
         texts = [column for column in free if self.contents[column].is_text]
         if texts:

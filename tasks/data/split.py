@@ -19,8 +19,8 @@ def split_rows(
             targets): these are then split like one class.
         fraction: Share of evaluation rows, between 0 and 1. It is smaller if train would lose a class.
         seed: Seed of the random choice.
-        groups: Group of each row; None: a row of its own. Groups are not divided. Nothing is held out if there is only
-            one group, or each group would take a class from train.
+        groups: Group of each row; None: the row is its own group. Groups are not divided. Nothing is held out if there
+            is only one group, or each group would take a class from train.
 
     Returns:
         The positions of the train rows and of the evaluation rows, both ascending.

@@ -1,4 +1,4 @@
-"""Files for the tests of reading and writing, and the checks that several of them share."""
+"""Helpers of the tests of reading and writing."""
 
 import pytest
 from headway.core.errors import HeadwayError
@@ -6,11 +6,11 @@ from headway.tasks.data.read import read_table
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-relaxed = settings(
+fuzzing = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
-# All of Unicode but NUL, with the characters that break lines drawn often.
-anything = st.text(
+# All of Unicode but NUL; separators and line breaks are frequent.
+any_text = st.text(
     st.characters(codec="utf-8", exclude_characters="\0")
     | st.sampled_from("\r\n\t\",; '\x0b\x0c\x1c\x85\u2028\ufeff|🙂"),
     max_size=20,
@@ -18,13 +18,14 @@ anything = st.text(
 
 
 def write(folder, name, content):
+    """Writes a file and returns its path."""
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
-def message(call, *parts):
-    """The error of a call: one line that holds every part."""
+def assert_error(call, *parts):
+    """Asserts that a call raises HeadwayError with one line that contains every part; returns the line."""
     with pytest.raises(HeadwayError) as caught:
         call()
     text = str(caught.value)
@@ -35,4 +36,5 @@ def message(call, *parts):
 
 
 def reading(path, **options):
+    """A function that reads a file."""
     return lambda: read_table(path, **options)

@@ -39,7 +39,7 @@ def infer(given, fields=CLASSIFY, **options):
     return infer_columns(given if hasattr(given, "columns") else read_table(given), fields, **options)
 
 
-def message(given, *parts, **options):
+def assert_error(given, *parts, **options):
     with pytest.raises(HeadwayError) as caught:
         infer(given, **options)
     shown = str(caught.value)
@@ -142,12 +142,12 @@ def test_a_pair_needs_numbered_names_and_a_task_with_pairs():
     found = infer(rows(text=text, about=lambda n: text(n + 5), label=lambda n: n % 2))
     assert found.texts == {"text": "text"}
     twins = rows(said1=text, said2=lambda n: text(n + 1), label=lambda n: n % 2)
-    message(twins, "--text COLUMN", '(candidates: "said1", "said2")', fields=(TEXT,))
+    assert_error(twins, "--text COLUMN", '(candidates: "said1", "said2")', fields=(TEXT,))
 
 
 def test_an_optional_pair_is_not_inferred_without_a_label(tmp_path):
     given = headerless(tmp_path, rows(a=text, b=lambda n: text(n + 3)))
-    message(given, "cannot infer which column is the text (candidates: 0, 1)", need_label=False)
+    assert_error(given, "cannot infer which column is the text (candidates: 0, 1)", need_label=False)
     needed = (TEXT, Field("pair", "Second text"))
     assert infer(given, needed, need_label=False).texts == {"text": "0", "pair": "1"}
 
@@ -228,35 +228,35 @@ def test_several_label_columns_can_be_chosen():
 def test_an_empty_name_declines_a_pair():
     given = [{"sentence1": "a", "sentence2": "b", "label": "c"}]
     assert infer(given, chosen={"pair": ""}).texts == {"text": "sentence1"}
-    message(given, "--text must not be empty", chosen={"text": ""})
+    assert_error(given, "--text must not be empty", chosen={"text": ""})
 
 
 def test_the_error_of_a_wrong_name_suggests_a_similar_one_and_lists_all():
     given = [{"sentence": "a", "label": "b"}]
-    message(
+    assert_error(
         given,
         'the given rows: there is no column "sentense" (--text)',
         'Did you mean --text "sentence"?',
         "The columns are: sentence, label.",
         chosen={"text": "sentense"},
     )
-    message(given, '"Lable" (--label)', 'Did you mean --label "label"?', label="Lable")
-    message(given, '"zzz" (--pair)', "Choose another --pair", chosen={"pair": "zzz"})
-    message(given, '"2" (--label)', label="2")
+    assert_error(given, '"Lable" (--label)', 'Did you mean --label "label"?', label="Lable")
+    assert_error(given, '"zzz" (--pair)', "Choose another --pair", chosen={"pair": "zzz"})
+    assert_error(given, '"2" (--label)', label="2")
 
 
 def test_the_error_of_a_name_for_a_file_without_a_header_gives_the_column_numbers(tmp_path):
     table = headerless(tmp_path, [{"a": "good film", "b": "1"}])
-    shown = message(table, "--text", '"text"', "no header", "0 to 1", "Give a number", chosen={"text": "text"})
+    shown = assert_error(table, "--text", '"text"', "no header", "0 to 1", "Give a number", chosen={"text": "text"})
     assert str(tmp_path / "a.csv") in shown
     assert '0 = "good film", 1 = "1"' in shown
 
 
 def test_one_column_cannot_be_chosen_twice():
     given = [{"text": "a", "label": "b"}]
-    message(given, '--text and --label both name column "text"', chosen={"text": "text"}, label="text")
-    message(given, '--text and --pair both name column "text"', chosen={"text": "text", "pair": "text"})
-    message(given, '--label and --label both name column "label"', label=["label", "1"])
+    assert_error(given, '--text and --label both name column "text"', chosen={"text": "text"}, label="text")
+    assert_error(given, '--text and --pair both name column "text"', chosen={"text": "text", "pair": "text"})
+    assert_error(given, '--label and --label both name column "label"', label=["label", "1"])
 
 
 # Columns that cannot be inferred
@@ -266,7 +266,7 @@ def test_the_error_of_an_ambiguous_text_shows_the_columns_and_the_first_row(tmp_
     given = rows(one=text, two=lambda n: text(n + 9), label=lambda n: n % 2)
     path = tmp_path / "a.csv"
     path.write_text("one,two,label\n" + "".join(",".join(map(str, row.values())) + "\n" for row in given))
-    shown = message(
+    shown = assert_error(
         read_table(path),
         str(path),
         'the text (candidates: "one", "two")',
@@ -278,11 +278,11 @@ def test_the_error_of_an_ambiguous_text_shows_the_columns_and_the_first_row(tmp_
 
 def test_the_error_of_an_ambiguous_label_lists_the_candidates():
     given = rows(text=text, mood=lambda n: "ab"[n % 2], place=lambda n: "xyz"[n % 3])
-    message(given, 'which column is the label (candidates: "mood", "place")', "Give --label COLUMN", 'mood = "a"')
-    message(
+    assert_error(given, 'which column is the label (candidates: "mood", "place")', "Give --label COLUMN", 'mood = "a"')
+    assert_error(
         rows(text=text, lang=lambda _: "en"), "cannot infer which column is the label. Give --label", 'lang = "en"'
     )
-    message(rows(text=text), "there is no label", "Add a column with the label")
+    assert_error(rows(text=text), "there is no label", "Add a column with the label")
 
 
 def test_prediction_needs_no_label():
@@ -294,12 +294,12 @@ def test_prediction_needs_no_label():
 
 def test_the_error_of_two_missing_texts_names_both_options():
     given = rows(a=text, b=lambda n: text(n + 2))
-    message(given, "Give --question COLUMN and --context COLUMN", fields=ANSWERING, need_label=False)
+    assert_error(given, "Give --question COLUMN and --context COLUMN", fields=ANSWERING, need_label=False)
 
 
 def test_the_error_shows_the_first_of_many_columns():
     given = [{f"column {number}": "x" for number in range(40)}]
-    assert "and 28 more" in message(given)
+    assert "and 28 more" in assert_error(given)
 
 
 def test_label_names_are_distinct():

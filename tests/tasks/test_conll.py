@@ -1,7 +1,7 @@
 """CoNLL files become sentences of words and tags."""
 
 import pytest
-from data_files import message, reading, write
+from data_files import assert_error, reading, write
 from headway.tasks.data.read import read_table
 
 
@@ -67,7 +67,7 @@ def test_the_word_number_sign_is_not_a_comment(tmp_path):
     rare = "".join(f"word{i} NN\n" for i in range(1200)) + "# SYM\n"  # a tag that comes after the sample
     assert read_table(write(tmp_path, "d.conll", rare)).rows[0]["tokens"][-2:] == ["word1199", "#"]
     path = write(tmp_path, "c.conll", "He PRP I-NP O\n# I-NP O\n")
-    message(reading(path), f"{path}, line 2", "3 columns where 4", "# I-NP O")
+    assert_error(reading(path), f"{path}, line 2", "3 columns where 4", "# I-NP O")
 
 
 def test_the_columns_of_conll_u_have_their_standard_names(tmp_path):
@@ -101,4 +101,4 @@ def test_a_tsv_with_a_header_and_blank_lines_is_not_conll(tmp_path):
 
 def test_a_line_with_a_missing_tag_is_an_error(tmp_path):
     path = write(tmp_path, "a.conll", "Ada B-PER\nsleeps\n")
-    message(reading(path), f"{path}, line 2", "1 columns where 2", "sleeps", "blank line")
+    assert_error(reading(path), f"{path}, line 2", "1 columns where 2", "sleeps", "blank line")

@@ -1,7 +1,7 @@
 """Data sets of the `datasets` library, and Parquet files."""
 
 import pytest
-from data_files import message, reading, write
+from data_files import assert_error, reading, write
 from headway.tasks.data.read import read_table
 
 
@@ -44,8 +44,8 @@ def test_a_data_set_saved_to_disk_is_read(tmp_path, labelled_set):
     assert table.rows == NAMED
     assert table.source == str(tmp_path / "two" / "train")
     datasets.DatasetDict({"a": labelled_set, "b": labelled_set}).save_to_disk(str(tmp_path / "three"))
-    message(reading(tmp_path / "three"), "several splits", tmp_path / "three" / "b")
-    message(lambda: read_table(datasets.DatasetDict({"a": labelled_set})), "one split")
+    assert_error(reading(tmp_path / "three"), "several splits", tmp_path / "three" / "b")
+    assert_error(lambda: read_table(datasets.DatasetDict({"a": labelled_set})), "one split")
 
 
 def test_parquet_keeps_the_class_names_written_by_datasets(tmp_path, labelled_set):
@@ -66,10 +66,12 @@ def test_parquet_of_other_writers_is_read_and_a_truncated_file_is_an_error(tmp_p
     assert len(table) == 2500
     assert table.rows[2499] == {"text": "2499", "x": None}
     whole = path.read_bytes()
-    message(reading(write(tmp_path, "b.parquet", whole[:500])), "b.parquet", "not a complete Parquet file", "again")
-    message(reading(write(tmp_path, "b.txt", whole)), "b.txt", "a Parquet file", ".parquet")
+    assert_error(
+        reading(write(tmp_path, "b.parquet", whole[:500])), "b.parquet", "not a complete Parquet file", "again"
+    )
+    assert_error(reading(write(tmp_path, "b.txt", whole)), "b.txt", "a Parquet file", ".parquet")
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), str(path))
-    message(reading(path), path, "empty")
+    assert_error(reading(path), path, "empty")
 
 
 def test_a_hub_name_may_have_a_configuration_and_a_split(tmp_path, monkeypatch):
@@ -85,9 +87,9 @@ def test_a_hub_name_may_have_a_configuration_and_a_split(tmp_path, monkeypatch):
     assert read_table(f"hub:{folder}:test").rows[4] == {"text": "test 4", "label": "4"}
     assert len(read_table(f"hub:{folder}:default:test[:2]")) == 2
     assert len(read_table(f"hub:{folder}:default")) == 5
-    message(reading(f"hub:{folder}:nosplit"), "hub:", "nosplit", "hub:NAME:CONFIG:SPLIT")
-    message(reading("hub:"), "Write hub:NAME")
-    message(reading("hub:a:b:c:d"), "Write hub:NAME")
+    assert_error(reading(f"hub:{folder}:nosplit"), "hub:", "nosplit", "hub:NAME:CONFIG:SPLIT")
+    assert_error(reading("hub:"), "Write hub:NAME")
+    assert_error(reading("hub:a:b:c:d"), "Write hub:NAME")
 
 
 def test_a_data_set_that_cannot_be_loaded_is_an_error(tmp_path, monkeypatch):
@@ -95,5 +97,7 @@ def test_a_data_set_that_cannot_be_loaded_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
-    message(reading("hub:someone/nothing:train"), "hub:someone/nothing:train", "cannot be loaded", "Check the name")
-    message(reading("hub:nothing"), "hub:nothing", "cannot be loaded")
+    assert_error(
+        reading("hub:someone/nothing:train"), "hub:someone/nothing:train", "cannot be loaded", "Check the name"
+    )
+    assert_error(reading("hub:nothing"), "hub:nothing", "cannot be loaded")

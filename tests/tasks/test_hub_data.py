@@ -1,4 +1,4 @@
-"""Data sets by their hub name, against a hub on this computer: what is read, kept and refused."""
+"""Data sets of a local fake hub: reading, caching and errors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,23 +42,23 @@ def patched_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
 
 @pytest.fixture
 def hub(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]) -> FakeHub:
-    """An empty hub, which this process and its `datasets` use, with an empty cache."""
+    """An empty hub that this process and `datasets` use, with an empty cache."""
     return patched_hub[0]
 
 
 @pytest.fixture
 def offline(patched_hub: tuple[FakeHub, pytest.MonkeyPatch]):
-    """Call it, and the network is not to be used any more."""
+    """A function that switches to offline mode."""
 
-    def leave() -> None:
+    def go_offline() -> None:
         patched_hub[1].setattr("datasets.config.HF_HUB_OFFLINE", True)
         patched_hub[1].setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    return leave
+    return go_offline
 
 
 def refused(source: str, *parts: str) -> None:
-    """Reading ends in one line that holds every part."""
+    """Asserts that reading fails with a message of one line that contains every part."""
     with pytest.raises(HeadwayError) as caught:
         read_table(source)
     text = str(caught.value)
@@ -75,7 +75,7 @@ def test_the_rows_of_a_split_are_read(hub):
     assert len(read_table(f"hub:{NAME}:train[:1]")) == 1
 
 
-def test_parquet_brings_the_names_of_its_classes(hub, tmp_path):
+def test_parquet_of_the_hub_keeps_its_class_names(hub, tmp_path):
     from datasets import ClassLabel, Features, Value
 
     features = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
@@ -97,7 +97,7 @@ def test_a_configuration_is_chosen_by_its_name(hub, offline):
 
 
 @pytest.mark.parametrize("trouble", ["down", "offline", "out of order"])
-def test_a_data_set_that_was_loaded_before_is_read_without_the_hub(hub, offline, trouble):
+def test_a_cached_data_set_is_read_without_the_hub(hub, offline, trouble):
     hub.publish(NAME, SPLITS, kind="datasets")
     before = read_table(f"hub:{NAME}")
     if trouble == "down":
@@ -114,7 +114,7 @@ def test_a_data_set_that_was_loaded_before_is_read_without_the_hub(hub, offline,
         hub.start()
 
 
-def test_a_data_set_that_was_never_loaded_needs_the_hub(hub, offline):
+def test_a_data_set_that_is_not_cached_needs_the_hub(hub, offline):
     hub.publish(NAME, SPLITS, kind="datasets")
     hub.stop()
     refused(f"hub:{NAME}", "Couldn't reach", "try again with a connection")
@@ -123,7 +123,7 @@ def test_a_data_set_that_was_never_loaded_needs_the_hub(hub, offline):
     refused(f"hub:{NAME}", "Couldn't reach", "Offline", "try again with a connection")
 
 
-def test_nothing_of_a_broken_download_is_used_later(hub, monkeypatch):
+def test_an_interrupted_download_is_not_used_later(hub, monkeypatch):
     rows = "".join(f"text {number},label\n" for number in range(1000))
     hub.publish(NAME, {"train.csv": f"text,label\n{rows}".encode()}, kind="datasets")
     hub.break_after["train.csv"] = 400
@@ -136,7 +136,7 @@ def test_nothing_of_a_broken_download_is_used_later(hub, monkeypatch):
     assert len(read_table(f"hub:{NAME}")) == 1000
 
 
-def test_a_name_that_the_hub_does_not_have_is_said(hub):
+def test_an_unknown_name_is_an_error(hub):
     refused(f"hub:{NAME}", "doesn't exist on the Hub", "Check the name", "HF_TOKEN")
 
 
@@ -145,23 +145,23 @@ def test_a_gated_data_set_needs_a_token(hub):
     refused(f"hub:{NAME}", "gated", "HF_TOKEN")
 
 
-def test_a_data_set_that_is_a_program_is_not_run(hub):
+def test_a_data_set_script_is_not_run(hub):
     hub.publish(NAME, SPLITS | {"reviews.py": b"raise SystemExit"}, kind="datasets")
     refused(f"hub:{NAME}", "reviews.py", "a Python script, which Headway does not run", "choose a copy in Parquet")
 
 
-def test_a_repository_without_data_is_refused(hub):
+def test_a_repository_without_data_is_an_error(hub):
     hub.publish(NAME, {"README.md": b"soon"}, kind="datasets")
     refused(f"hub:{NAME}", "data files", "Check the name")
 
 
-def test_a_split_or_a_configuration_that_is_not_there_is_met_with_those_that_are(hub):
+def test_the_error_of_an_unknown_split_or_configuration_lists_the_known_ones(hub):
     hub.publish(NAME, SPLITS, kind="datasets")
     refused(f"hub:{NAME}:dev", '"dev"', "['train', 'test']", "hub:NAME:CONFIG:SPLIT")
     refused(f"hub:{NAME}:de:train", "'de'", "['default']", "hub:NAME:CONFIG:SPLIT")
 
 
-def test_files_that_do_not_fit_together_are_refused_with_the_reason(hub):
+def test_files_with_different_columns_are_an_error(hub):
     files = {"train-1.csv": b"text,label\na,b\n", "train-2.csv": b"text,sort,more\na,b,c\n"}
     hub.publish(NAME, files, kind="datasets")
     refused(f"hub:{NAME}", "different", "label", "sort")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from data_files import message, reading, relaxed, write
+from data_files import assert_error, fuzzing, reading, write
 from headway.tasks.data.read import read_table, stream_rows
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ json_values = st.recursive(
 json_rows = st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=4), min_size=1, max_size=6)
 
 
-@relaxed
+@fuzzing
 @given(rows=json_rows, ascii_only=st.booleans())
 def test_json_lines_are_read_back_unchanged_with_none_for_missing_columns(tmp_path, rows, ascii_only):
     lines = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
@@ -29,7 +29,7 @@ def test_json_lines_are_read_back_unchanged_with_none_for_missing_columns(tmp_pa
     assert table.places == list(range(1, len(rows) + 1))
 
 
-@relaxed
+@fuzzing
 @given(rows=json_rows)
 def test_a_json_array_a_data_object_and_rows_in_memory_are_read_like_json_lines(tmp_path, rows):
     assume(not any("paragraphs" in row or "data" in row for row in rows))
@@ -131,7 +131,7 @@ def test_a_squad_question_without_its_text_is_an_error(tmp_path):
     broken = json.loads(json.dumps(SQUAD))
     del broken["data"][0]["paragraphs"][0]["qas"][1]["question"]
     path = write(tmp_path, "a.json", json.dumps(broken))
-    message(reading(path), path, "article 1", "Rivers", "'question' is missing", "Each paragraph")
+    assert_error(reading(path), path, "article 1", "Rivers", "'question' is missing", "Each paragraph")
 
 
 def region(start, end, label, text):
@@ -183,33 +183,33 @@ def test_the_error_of_an_invalid_json_line_names_line_and_column(tmp_path):
         json.loads('{"text": "b",}')
     except json.JSONDecodeError as error:
         expected = error.colno
-    message(
+    assert_error(
         reading(path), f"{path}, line 2, column {expected}", "invalid JSON", '{"text": "b",}', "Correct or delete it"
     )
     path = write(tmp_path, "b.jsonl", '{"text": "a"}\n' * 2000 + '{"text"\n')
     stream = stream_rows(path)
-    message(lambda: list(stream), f"{path}, line 2001, column")
-    message(reading(write(tmp_path, "c.jsonl", "[" * 100_000)), "c.jsonl, line 1", "invalid JSON")
-    message(reading(write(tmp_path, "d.jsonl", '{"n": ' + "1" * 5000 + "}")), "d.jsonl, line 1", "invalid JSON")
+    assert_error(lambda: list(stream), f"{path}, line 2001, column")
+    assert_error(reading(write(tmp_path, "c.jsonl", "[" * 100_000)), "c.jsonl, line 1", "invalid JSON")
+    assert_error(reading(write(tmp_path, "d.jsonl", '{"n": ' + "1" * 5000 + "}")), "d.jsonl, line 1", "invalid JSON")
 
 
 def test_a_json_line_that_is_not_an_object_is_an_error(tmp_path):
     for line, what in (('["a", 1]', "a list"), ('"a"', "a text"), ("3", "a number"), ("null", "null")):
         path = write(tmp_path, "a.jsonl", '{"text": "a"}\n' + line)
-        message(reading(path), f"{path}, line 2", what, 'Write {"text"')
+        assert_error(reading(path), f"{path}, line 2", what, 'Write {"text"')
     path = write(tmp_path, "a.json", '[{"text": "a"}, "b"]')
-    message(reading(path), f"{path}, record 2", "a text", 'Write {"text"')
+    assert_error(reading(path), f"{path}, record 2", "a text", 'Write {"text"')
 
 
 def test_the_error_of_an_invalid_json_document_names_line_and_column(tmp_path):
     path = write(tmp_path, "a.json", '[\n {"text": "a"},\n {"text" "b"}\n]')
-    message(reading(path), f"{path}, line 3, column 10", "invalid JSON", "Correct it")
+    assert_error(reading(path), f"{path}, line 3, column 10", "invalid JSON", "Correct it")
     for content in ("3", '{"a": {"b": 1}}', '{"train": [{"a": 1}], "test": [{"a": 2}]}', "{}"):
         path = write(tmp_path, "b.json", content)
-        message(reading(path), path, "not a table", "Write an array of objects")
-    message(reading(write(tmp_path, "c.json", '{"a": [1, 2], "b": [1]}')), "c.json", "a: 2, b: 1", "Fill")
+        assert_error(reading(path), path, "not a table", "Write an array of objects")
+    assert_error(reading(write(tmp_path, "c.json", '{"a": [1, 2], "b": [1]}')), "c.json", "a: 2, b: 1", "Fill")
 
 
 def test_half_a_surrogate_pair_is_an_error(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"text": "\\ud83d\\ude42"}\n{"text": "cut \\ud83d"}\n')
-    message(reading(path), f"{path}, line 2", '"text"', "surrogate", "Remove it")
+    assert_error(reading(path), f"{path}, line 2", '"text"', "surrogate", "Remove it")

@@ -1,4 +1,4 @@
-"""Labels as people write them."""
+"""Labels are parsed from all their spellings, and the problem type is inferred from a column of them."""
 
 import pytest
 from headway.core.errors import HeadwayError
@@ -16,7 +16,7 @@ from headway.tasks.data.labels import (
 )
 
 
-def refused(call, *parts: str) -> None:
+def assert_error(call, *parts: str) -> None:
     with pytest.raises(HeadwayError) as caught:
         call()
     for part in parts:
@@ -24,7 +24,7 @@ def refused(call, *parts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "form"),
+    ("values", "problem_type"),
     [
         (["good", "bad", "good"], SINGLE_LABEL),
         (["0", "1", "1", "0"], SINGLE_LABEL),
@@ -37,50 +37,50 @@ def refused(call, *parts: str) -> None:
         ([0.25, 1, 2], REGRESSION),
         ([*map(str, range(0, 200, 3))], REGRESSION),  # many whole numbers with gaps
         ([*range(77)] * 6, SINGLE_LABEL),  # ids of 77 intents
-        ([*range(1, 101)] * 6, REGRESSION),  # points from 1 to 100
+        ([*range(1, 101)] * 6, REGRESSION),  # scores from 1 to 100
         (["3.5", "4.1", "nan"] * 10, REGRESSION),
-        (["3.5"] * 30 + ["four"], REGRESSION),  # a slip, which is named when the row is read
+        (["3.5"] * 30 + ["four"], REGRESSION),  # a typing error, reported when the row is read
         ([["a", "b"], []], MULTI_LABEL),
         (['["a", "b"]', '["a"]', "[]"], MULTI_LABEL),
-        (["['a', 'b']", "['a']"], MULTI_LABEL),  # as a DataFrame is written
+        (["['a', 'b']", "['a']"], MULTI_LABEL),  # as exported by pandas
         (["a;b", "a", "b", "b;a"], MULTI_LABEL),
         (["3,27", "3", "27", "27,3"], MULTI_LABEL),
         (["0,1", "1", "0", ""], MULTI_LABEL),
-        (["Sports; outdoor", "Music", "Sports; outdoor"], SINGLE_LABEL),  # a sign in a name
+        (["Sports; outdoor", "Music", "Sports; outdoor"], SINGLE_LABEL),  # a semicolon inside a name
         (["arts, crafts", "music", "arts, crafts"], SINGLE_LABEL),
         (["good", "", None, float("nan"), "bad"], SINGLE_LABEL),
         ([], SINGLE_LABEL),
     ],
 )
-def test_the_form_of_a_column_is_guessed(values: list, form: str):
-    assert infer_problem_type(values)[0] == form
+def test_the_problem_type_is_inferred_from_the_values(values: list, problem_type: str):
+    assert infer_problem_type(values)[0] == problem_type
 
 
-def test_a_guess_says_why():
+def test_the_reason_for_a_problem_type_is_given():
     assert "2 different values" in infer_problem_type(["x", "y"])[1]
     assert 'joined by ";"' in infer_problem_type(["a;b", "a", "b"])[1]
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", float("nan"), "nan", "NaN"])
-def test_what_holds_nothing_is_missing(value: object):
+def test_an_empty_cell_has_no_label(value: object):
     assert is_missing(value)
-    refused(lambda: label_reader(SINGLE_LABEL, [])(value), "no label", "delete the row")
+    assert_error(lambda: label_reader(SINGLE_LABEL, [])(value), "no label", "delete the row")
     assert label_reader(MULTI_LABEL, [])(value) == ()
 
 
 @pytest.mark.parametrize("value", [0, False, "0", "none", [], ()])
-def test_what_holds_something_is_not(value: object):
+def test_a_cell_with_a_value_has_a_label(value: object):
     assert not is_missing(value)
 
 
 @pytest.mark.parametrize(("value", "number"), [("3.5", 3.5), (" 4 ", 4.0), (7, 7.0), ("-1e2", -100.0)])
-def test_numbers_are_read(value: object, number: float):
+def test_numbers_are_parsed(value: object, number: float):
     assert parse_number(value) == number
 
 
 @pytest.mark.parametrize("value", [None, "", "four", "nan", float("inf"), True, [1]])
-def test_what_is_no_finite_number_is_refused(value: object):
-    refused(lambda: parse_number(value), "label")
+def test_a_target_that_is_not_a_finite_number_is_an_error(value: object):
+    assert_error(lambda: parse_number(value), "label")
 
 
 def test_a_label_is_the_text_of_its_cell():
@@ -88,19 +88,21 @@ def test_a_label_is_the_text_of_its_cell():
     assert [read(value) for value in (" good ", 3, 3.0, True, "3.0")] == ["good", "3", "3", "True", "3.0"]
 
 
-def test_a_name_wins_over_a_number_and_both_are_refused_beyond():
+def test_a_label_name_takes_precedence_over_a_number_and_unknown_ones_are_errors():
     read = label_reader(SINGLE_LABEL, [], ("b", "a", "0"), numbered=True)
     assert [read(value) for value in ("a", "0", "1", 2.0, 0)] == ["a", "0", "a", "0", "0"]
-    refused(lambda: read("3"), "'3'", "0 to 2")
-    refused(lambda: read("c"), "'c'", "b, a, 0")
-    refused(lambda: label_reader(SINGLE_LABEL, [], ("b", "a"))("1"), "'1'")  # numbers count only where it is said so
+    assert_error(lambda: read("3"), "'3'", "0 to 2")
+    assert_error(lambda: read("c"), "'c'", "b, a, 0")
+    assert_error(
+        lambda: label_reader(SINGLE_LABEL, [], ("b", "a"))("1"), "'1'"
+    )  # numbers are valid only with numbered=True
 
 
-def test_unlabelled_rows_of_glue_are_told_as_such():
-    refused(lambda: label_reader(SINGLE_LABEL, [], ("0", "1"))("-1"), "unlabelled")
+def test_the_error_of_the_label_minus_one_says_that_it_means_unlabelled():
+    assert_error(lambda: label_reader(SINGLE_LABEL, [], ("0", "1"))("-1"), "unlabelled")
 
 
-def test_several_labels_are_split_where_the_column_joins_them():
+def test_joined_labels_are_split_at_the_separator_of_the_column():
     assert label_reader(MULTI_LABEL, ["a;b"])("a; b ;;a") == ("a", "b")
     assert label_reader(MULTI_LABEL, ["3,27"], ("x", "y", "z"), numbered=True)("2, 0") == ("z", "x")
     assert label_reader(MULTI_LABEL, [["a"]])(["a", "b", "a"]) == ("a", "b")
@@ -109,24 +111,24 @@ def test_several_labels_are_split_where_the_column_joins_them():
     assert label_reader(MULTI_LABEL, ["arts, crafts"], ("arts, crafts", "music"))("arts, crafts") == ("arts, crafts",)
 
 
-def test_a_list_is_no_single_label():
-    refused(lambda: label_reader(SINGLE_LABEL, [])(["a", "b"]), "list", "--multi-label")
+def test_a_list_is_not_a_single_label():
+    assert_error(lambda: label_reader(SINGLE_LABEL, [])(["a", "b"]), "list", "--multi-label")
 
 
-def test_columns_of_0_and_1_give_the_names_of_those_that_say_yes():
+def test_columns_of_0_and_1_become_the_names_of_those_with_1():
     cells = {"toxic": "1", "rude": "0", "threat": True}
     assert raw_label(cells, ("toxic", "rude", "threat")) == ["toxic", "threat"]
-    refused(lambda: raw_label({"toxic": "2"}, ("toxic",)), '"toxic"', "'2'", "0 or 1")
-    refused(lambda: raw_label({"toxic": None}, ("toxic",)), '"toxic"', "nothing")
+    assert_error(lambda: raw_label({"toxic": "2"}, ("toxic",)), '"toxic"', "'2'", "0 or 1")
+    assert_error(lambda: raw_label({"toxic": None}, ("toxic",)), '"toxic"', "nothing")
     assert raw_label(cells, "rude") == "0"
     assert raw_label(cells, None) is None
 
 
-def test_labels_are_in_the_order_people_expect():
+def test_labels_are_sorted_as_numbers_or_alphabetically():
     assert sort_labels(["10", "9", "1", "9"]) == ("1", "9", "10")
     assert sort_labels(["b", "a", "10"]) == ("10", "a", "b")
     assert sort_labels(["1", "-1", "0"]) == ("-1", "0", "1")
 
 
-def test_what_cannot_be_read_is_passed_over():
+def test_map_valid_skips_values_that_cannot_be_read():
     assert list(map_valid(parse_number, ["1", "x", "2"])) == [1.0, 2.0]

@@ -1,6 +1,6 @@
 """Text files with one text per line, with or without labels."""
 
-from data_files import message, reading, write
+from data_files import assert_error, reading, write
 from headway.tasks.data.read import read_table
 
 
@@ -32,4 +32,4 @@ def test_fasttext_labels_are_separated_from_the_text(tmp_path):
 def test_a_line_without_a_label_is_an_error(tmp_path):
     lines = ["HUM:ind Who is it ?"] * 20 + ["no label here"]
     path = write(tmp_path, "a.txt", "\n".join(lines))
-    message(reading(path), f"{path}, line 21", "LABEL:fine", "no label here", "Put its label")
+    assert_error(reading(path), f"{path}, line 21", "LABEL:fine", "no label here", "Put its label")

@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 from decimal import Decimal
 
-from data_files import message, write
+from data_files import assert_error, write
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.rows import Table
 
@@ -39,8 +39,8 @@ def test_a_data_frame_is_a_table():
         {"text": None, "n": None, "when": None, "x": None},
         {"text": "c", "n": 3, "when": None, "x": 2.0},
     ]
-    message(lambda: read_table(pd.DataFrame([[1, 2]], columns=["a", "a"])), '"a" twice')
-    message(lambda: read_table(pd.DataFrame({"a": []})), "no rows")
+    assert_error(lambda: read_table(pd.DataFrame([[1, 2]], columns=["a", "a"])), '"a" twice')
+    assert_error(lambda: read_table(pd.DataFrame({"a": []})), "no rows")
 
 
 def test_dates_become_text_and_decimals_become_floats():
@@ -49,10 +49,10 @@ def test_dates_become_text_and_decimals_become_floats():
 
 
 def test_an_object_that_is_not_a_table_is_an_error():
-    message(lambda: read_table([{"text": "a"}, "b"]), "the given rows, row 2", "str", "dict")
-    message(lambda: read_table({"a": ["x"], "b": []}), "a: 1, b: 0", "Fill")
-    message(lambda: read_table([]), "Give at least one")
-    message(lambda: read_table(7), "int is not a table", "Give a file name")
+    assert_error(lambda: read_table([{"text": "a"}, "b"]), "the given rows, row 2", "str", "dict")
+    assert_error(lambda: read_table({"a": ["x"], "b": []}), "a: 1, b: 0", "Fill")
+    assert_error(lambda: read_table([]), "Give at least one")
+    assert_error(lambda: read_table(7), "int is not a table", "Give a file name")
 
 
 def test_a_table_is_a_source_and_can_be_limited():

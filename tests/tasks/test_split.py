@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from data_files import message, relaxed
+from data_files import assert_error, fuzzing
 from headway.tasks.data.split import split_rows
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ labels_given = st.lists(
 )
 
 
-@relaxed
+@fuzzing
 @given(labels=labels_given, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 5))
 def test_a_split_uses_every_row_once_and_leaves_every_class_in_train(labels, fraction, seed):
     train, held_out = split_rows(labels, fraction, seed)
@@ -45,7 +45,7 @@ def test_a_label_that_occurs_once_stays_in_train_unless_most_do():
     assert max(held_out) > 60
 
 
-@relaxed
+@fuzzing
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 12)), min_size=2, max_size=60),
     st.floats(0.01, 0.9),
@@ -82,6 +82,6 @@ def test_groups_of_one_row_are_split_as_without_groups():
 
 
 def test_one_row_cannot_be_split():
-    message(lambda: split_rows(["a"], 0.5, 0), "One row", "--eval-data")
+    assert_error(lambda: split_rows(["a"], 0.5, 0), "One row", "--eval-data")
     with pytest.raises(ValueError, match="fraction"):
         split_rows(["a", "b"], 1.0, 0)

@@ -6,7 +6,7 @@ import os
 import random
 
 import pytest
-from data_files import message, reading, relaxed, write
+from data_files import assert_error, fuzzing, reading, write
 from headway.core.errors import HeadwayError
 from headway.tasks.data.read import read_table, stream_rows
 from hypothesis import given, settings
@@ -31,9 +31,9 @@ def test_a_compressed_file_is_read_like_the_file_itself(tmp_path, ending, module
 def test_a_truncated_compressed_file_is_an_error(tmp_path):
     whole = gzip.compress(b"text,label\n" + random.Random(0).randbytes(2000).hex().encode() + b",b\n")
     path = write(tmp_path, "a.csv.gz", whole[:200])
-    message(reading(path), path, "corrupt or truncated", "again")
+    assert_error(reading(path), path, "corrupt or truncated", "again")
     path = write(tmp_path, "a.csv.xz", lzma.compress(b"text,label\na,b\n")[:-20])
-    message(reading(path), path, "corrupt or truncated")
+    assert_error(reading(path), path, "corrupt or truncated")
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_column_name(tmp_path):
@@ -44,28 +44,28 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column_name(tmp_path):
 
 def test_the_error_of_a_missing_file_suggests_a_similar_name(tmp_path):
     write(tmp_path, "train.tsv", "a\tb\n")
-    message(reading(tmp_path / "train.csv"), tmp_path / "train.csv", "no such file", tmp_path / "train.tsv")
-    message(reading(tmp_path / "nowhere" / "a.csv"), "no folder", tmp_path / "nowhere")
-    message(reading(str(tmp_path / "imdb")), "no such file", "hub:")
+    assert_error(reading(tmp_path / "train.csv"), tmp_path / "train.csv", "no such file", tmp_path / "train.tsv")
+    assert_error(reading(tmp_path / "nowhere" / "a.csv"), "no folder", tmp_path / "nowhere")
+    assert_error(reading(str(tmp_path / "imdb")), "no such file", "hub:")
 
 
 def test_a_pipe_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    message(reading(tmp_path / "pipe"), tmp_path / "pipe", "not a regular file", "Save the data")
+    assert_error(reading(tmp_path / "pipe"), tmp_path / "pipe", "not a regular file", "Save the data")
 
 
 def test_the_error_of_a_folder_lists_its_content(tmp_path):
     write(tmp_path, "train.csv", "text,label\na,b\n")
-    message(reading(tmp_path), tmp_path, "folder", "train.csv")
+    assert_error(reading(tmp_path), tmp_path, "folder", "train.csv")
     (tmp_path / "none").mkdir()
-    message(reading(tmp_path / "none"), "The folder is empty", "Give a file")
+    assert_error(reading(tmp_path / "none"), "The folder is empty", "Give a file")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.json", "a.jsonl", "a.conll"])
 @pytest.mark.parametrize("content", [b"", b"\n \n\t\n", b"\xef\xbb\xbf", b"\n" * 20000])
 def test_an_empty_file_is_an_error(tmp_path, name, content):
     path = write(tmp_path, name, content)
-    message(reading(path), path, "empty", "Give a file")
+    assert_error(reading(path), path, "empty", "Give a file")
 
 
 @pytest.mark.parametrize(
@@ -82,83 +82,47 @@ def test_an_empty_file_is_an_error(tmp_path, name, content):
 def test_the_error_of_a_binary_file_says_what_it_is(tmp_path, head, what, fix):
     for name in ("a.csv", "a.txt", "a.json"):
         path = write(tmp_path, name, head)
-        message(reading(path), path, what, fix)
+        assert_error(reading(path), path, what, fix)
 
 
 def test_a_nul_byte_far_into_the_file_is_an_error(tmp_path):
     path = write(tmp_path, "a.txt", b"a line of text\n" * 5000 + b"x\0y\n")
-    message(reading(path), f"{path}, line 5001", "NUL")
+    assert_error(reading(path), f"{path}, line 5001", "NUL")
 
 
 def test_the_error_of_another_encoding_says_how_to_convert_the_file(tmp_path):
     path = write(tmp_path, "a.csv", "text,label\nfine,1\ncafé,0\n".encode("latin-1"))
-    message(reading(path), f"{path}, line 3", "not UTF-8", "0xE9 at byte 4", "iconv -f WINDOWS-1252 -t UTF-8 a.csv")
+    assert_error(
+        reading(path), f"{path}, line 3", "not UTF-8", "0xE9 at byte 4", "iconv -f WINDOWS-1252 -t UTF-8 a.csv"
+    )
 
 
-pieces = st.sampled_from(
-    [
-        *(
-            b"text,label",
-            b"a,b",
-            b"a\tb",
-            b"\t",
-            b"\n",
-            b"\n\n",
-            b"\r",
-            b" ",
-            b'"',
-            b",",
-            b";",
-            b"O",
-            b"B-X",
-            b"1",
-            b"0.5",
-        ),
-        *(
-            b"{",
-            b"}",
-            b"[",
-            b"]",
-            b'{"text": "a"}',
-            b'"data"',
-            b'"paragraphs"',
-            b'"qas"',
-            b"[{",
-            b":",
-            b"NaN",
-            b"\\ud83d",
-        ),
-        *(
-            b"__label__a ",
-            b"NUM:date ",
-            b"-DOCSTART-",
-            b"\xef\xbb\xbf",
-            b"\xff",
-            b"\x00",
-            b"\x1f\x8b",
-            b"PAR1",
-            b"\xc3\xa9",
-        ),
-    ]
+FRAGMENTS = [
+    *(b"text,label", b"a,b", b"a\tb", b"\t", b"\n", b"\n\n", b"\r", b" ", b'"', b",", b";"),
+    *(b"O", b"B-X", b"1", b"0.5"),
+    *(b"{", b"}", b"[", b"]", b'{"text": "a"}', b'"data"', b'"paragraphs"', b'"qas"', b"[{"),
+    *(b":", b"NaN", b"\\ud83d"),
+    *(b"__label__a ", b"NUM:date ", b"-DOCSTART-", b"\xef\xbb\xbf", b"\xff", b"\x00", b"\x1f\x8b"),
+    *(b"PAR1", b"\xc3\xa9"),
+]  # fmt: skip
+SUFFIXES = st.sampled_from([".csv", ".tsv", ".txt", ".json", ".jsonl", ".conll", ".parquet", ".csv.gz", ".csv.xz", ""])
+
+
+@settings(fuzzing, max_examples=400)
+@given(
+    content=st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=3), max_size=25).map(b"".join), suffix=SUFFIXES
 )
-
-
-endings = st.sampled_from([".csv", ".tsv", ".txt", ".json", ".jsonl", ".conll", ".parquet", ".csv.gz", ".csv.xz", ""])
-
-
-@settings(relaxed, max_examples=400)
-@given(content=st.lists(pieces | st.binary(max_size=3), max_size=25).map(b"".join), ending=endings)
-def test_any_content_is_read_or_rejected_with_a_message_of_one_line(tmp_path, content, ending):
-    path = write(tmp_path, f"a{ending}", content)
-    refused, table = None, None
+def test_any_content_is_read_or_rejected_with_a_message_of_one_line(tmp_path, content, suffix):
+    path = write(tmp_path, f"a{suffix}", content)
+    error_message, table = None, None
     try:
         table = read_table(path)
     except HeadwayError as error:
-        refused = str(error)
+        error_message = str(error)
     if table is None:
-        assert refused is not None
-        assert str(path) in refused
-        assert "\n" not in refused
+        assert error_message is not None
+        assert str(path) in error_message
+        assert "\n" not in error_message
     else:
         assert table.rows
         assert all(tuple(row) == table.columns for row in table.rows)

@@ -1,4 +1,4 @@
-"""Raw text is cut into words the way the training data's words were made, and every word knows its place."""
+"""Raw text is divided into words like those of the training data, with correct offsets."""
 
 import unicodedata
 from itertools import pairwise
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers
 
-# Letters, signs, spaces, combining marks, Chinese, Japanese, right-to-left, emoji of several code points, shapeless.
+# Letters, punctuation, spaces, combining marks, Chinese, Japanese, right-to-left, emoji sequences, invisible.
 PIECES = [
     *("Ada", "x", "Ü", "e\N{COMBINING ACUTE ACCENT}", "don't", "U.S.", "3.14", "@name", "#tag", "-", "...", "_"),
     *(" ", "  ", "\t", "\n", "\u00a0", "\u200b", "\x07", "北", "京大学", "トヨタ", "กรุงเทพ", "서울", "नमस्ते"),
@@ -34,7 +34,7 @@ def cut(segmenter: WordSegmenter, text: str) -> list[str]:
 @pytest.mark.parametrize("segmenter", SEGMENTERS, ids=str)
 @settings(max_examples=400, deadline=None)
 @given(text=TEXTS)
-def test_words_are_in_order_apart_and_without_spaces(segmenter, text):
+def test_words_are_in_order_do_not_overlap_and_contain_no_spaces(segmenter, text):
     places = segmenter.split(text)
     assert all(start < end for start, end in places)
     assert all(end <= start for (_, end), (start, _) in pairwise(places))
@@ -44,14 +44,14 @@ def test_words_are_in_order_apart_and_without_spaces(segmenter, text):
     for position, character in enumerate(text):
         visible = character not in INVISIBLE and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
         assert (position in covered) or not visible
-    for start, _ in places:  # a mark stays with what it belongs to
+    for start, _ in places:  # a mark stays with its base character
         alone = start == 0 or (start - 1) not in covered
         assert alone or not unicodedata.category(text[start]).startswith("M")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="abcXYZ019 äß.,;'-_@#$/()!?\"北京 \t", max_size=40))
-def test_without_anything_learnt_the_words_are_those_of_berts_own_segmenter(text):
+def test_the_default_segmenter_agrees_with_the_pretokenizer_of_bert(text):
     clean = normalizers.BertNormalizer(lowercase=False, strip_accents=False).normalize_str(text)
     expected = [word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(clean)]
     assert cut(WordSegmenter(), text) == expected
@@ -73,11 +73,11 @@ def test_without_anything_learnt_the_words_are_those_of_berts_own_segmenter(text
         (" \u200f\t", "words", []),
     ],
 )
-def test_single_texts_are_cut_as_people_expect(text, units, words):
+def test_a_text_is_divided_by_the_units(text, units, words):
     assert cut(WordSegmenter(units), text) == words
 
 
-def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
+def test_punctuation_stays_with_letters_as_in_the_training_data():
     text = "It 's @ada and #fun , a self-made U.S. plan ' ' for Jo 's co-op , at 5 . ( @bob ) #go 's @cy re-do ."
     words = text.split(" ")
     segmenter = infer_segmenter(words * 3)
@@ -87,19 +87,19 @@ def test_signs_stay_with_their_letters_where_the_training_data_has_it_so():
     ]
 
 
-def test_words_that_carry_their_punctuation_were_made_at_spaces():
+def test_words_with_punctuation_mean_division_at_spaces():
     text = "Ada Lovelace, who lived in London, wrote it. It's (so they say) the first! Who knows? Nobody, really."
     assert infer_segmenter(text.split()) == WordSegmenter("spaces")
 
 
-def test_single_characters_are_recognised_even_among_longer_ones():
+def test_single_characters_are_recognized_among_a_few_longer_words():
     assert infer_segmenter(list("我爱北京天安门abc，2025") * 5 + ["...", "[微笑]"]).units == "characters"
     assert infer_segmenter(["中国", "iPhone", "很", "贵"] * 5).units == "words"
     assert infer_segmenter(["中", "国", "很", "贵"]).units == "characters"
     assert infer_segmenter(["I", "am", "a", "b"] * 9).units == "words"
 
 
-def test_words_with_digits_behind_them_are_noticed():
+def test_words_with_appended_digits_are_recognized():
     assert ends_in_digits(["口0", "腔1", "溃2", "疡3"])
     assert not ends_in_digits(["in", "1999", "B52", "flew"])
     assert not ends_in_digits(["1", "2"])
@@ -108,7 +108,7 @@ def test_words_with_digits_behind_them_are_noticed():
 @pytest.mark.parametrize("segmenter", SEGMENTERS, ids=str)
 @settings(max_examples=150, deadline=None)
 @given(words=st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=8))
-def test_joined_words_stand_where_they_are_said_to(segmenter, words):
+def test_joined_words_are_at_their_offsets(segmenter, words):
     text, starts = segmenter.join(words)
     assert [text[start : start + len(word)] for start, word in zip(starts, words, strict=True)] == words
     between = text

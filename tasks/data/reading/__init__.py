@@ -1,1 +1,1 @@
-"""What people's files look like: from bytes to rows, format by format."""
+"""File formats: from bytes to rows."""

@@ -1,4 +1,4 @@
-"""The list of all file formats. A new format is a file of its own and an entry here."""
+"""The list of all file formats. A new format needs one file and one entry here."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     rows: Callable[[str, list[Any]], list[dict[str, Any]]]
 
 
-# A new layout is a file of its own and an entry here.
+# A new layout needs one file and one entry here.
 LAYOUTS = (
     Layout("SQuAD JSON", is_squad, squad_rows),
     Layout("JSON", is_label_studio, label_studio_rows),
