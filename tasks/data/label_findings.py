@@ -36,8 +36,8 @@ def _rare_labels(counts: Counter[str]) -> Iterator[Finding]:
 
 
 def _imbalance(train: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
-    (most_frequent, highest), *_ = ranked = counts.most_common()
-    least_frequent, lowest = ranked[-1]
+    ranked = counts.most_common()
+    (most_frequent, highest), (least_frequent, lowest) = ranked[0], ranked[-1]
     if highest >= MAX_IMBALANCE * lowest and all(len(example.labels) == 1 for example in train):
         what = f"{most_frequent!r} has {highest:,} examples and {least_frequent!r} has {lowest:,}"
         yield Finding("imbalance", "note", f"{what}; --class-weight balanced gives rare labels a higher weight.")
@@ -97,7 +97,7 @@ def _normalize(label: str) -> str:
 
 
 def _are_similar(one: str, other: str) -> bool:
-    """Whether two normalized labels are equal, or long enough for a difference of one letter to be a typing error."""
+    """Whether the normalized labels are equal, or so long that a difference of one letter may be a typing error."""
     shorter, longer = sorted((_normalize(one), _normalize(other)), key=len)
     if not any(letter.isalpha() for letter in shorter):
         return False  # "-1" and "1"

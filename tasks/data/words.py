@@ -2,7 +2,7 @@
 
 A text is divided at spaces and punctuation, as by the BasicTokenizer of BERT (Devlin et al. 2019,
 https://arxiv.org/abs/1810.04805); at spaces only; or into single characters, as in Chinese data sets. Which of these,
-and which punctuation belongs to the neighboring letters ("@name", "'s"), is inferred from the words of the training
+and which punctuation belongs to the neighbouring letters ("@name", "'s"), is inferred from the words of the training
 data.
 
 Offsets count code points of the unchanged text. A combining mark, a joiner or a variation selector stays with its base
@@ -66,7 +66,7 @@ class WordSegmenter:
         return words + (_trimmed(text, start, len(text)) if last is not None else [])
 
     def _is_boundary(self, left: str, right: str) -> bool:
-        """Whether a word ends between two neighboring characters."""
+        """Whether a word ends between two neighbouring characters."""
         if ord(left) in FLAG_LETTERS and ord(right) in FLAG_LETTERS:
             return False
         if self.units != "words":
