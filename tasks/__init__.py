@@ -1,4 +1,4 @@
-"""First floor: what is plugged onto a model, and the one list of tasks."""
+"""Tasks: the heads and everything around them, and the list of tasks."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ __all__ = [
     "read_table",
 ]
 
-TASKS: dict[str, type[Task]] = {
+# In the order of lists and forms; forms start with the first one.
+TASKS: dict[str, type[Task[Any, Any]]] = {
     task.name: task
     for task in (
         TextClassification,
@@ -44,11 +45,11 @@ TASKS: dict[str, type[Task]] = {
 
 
 def load(model: str | Path, **options: Any) -> TaskModel:
-    """A model that predicts: a folder that Headway saved, or a published checkpoint with its own head.
+    """Loads a model that predicts: a folder that Headway saved, or a published checkpoint with a head.
 
     Args:
         model: the folder, or a hub id.
-        **options: of its task, in place of the stored ones (`TaskModel.set_options`).
+        **options: of its task, instead of the stored ones (`TaskModel.set_options`).
 
     Raises:
         HeadwayError: there is no such model, it cannot be read, it has no head of a known task, or no such option.

@@ -69,10 +69,11 @@ class ModelRegistry:
     ) -> None:
         from ..core.atomic_files import user_path
         from ..core.checkpoints.hub import BUILT_IN, find_folder
-        from ..tasks.base.precision import CHOICES
+        from ..tasks.base.precision import PRECISION_CHOICES
 
-        if precision not in CHOICES:
-            raise HeadwayError(f"--precision {precision}: choose {', '.join(CHOICES[:-1])} or {CHOICES[-1]}.")
+        if precision not in PRECISION_CHOICES:
+            *others, last = PRECISION_CHOICES
+            raise HeadwayError(f"--precision {precision}: choose {', '.join(others)} or {last}.")
         self.runs, self.hub, self.precision, self.max_open = runs, hub, precision, max_open
         self._named: dict[str, Entry] = {}
         self._hub_entries: dict[str, Entry] = {}  # found on the Hub, which is asked once for each

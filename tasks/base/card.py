@@ -1,4 +1,4 @@
-"""The README.md of a model folder: a card that a person wants to read, with the metadata that the Hub reads.
+"""The model card: README.md of a model folder, with the metadata that the Hub reads.
 
 https://huggingface.co/docs/hub/model-cards
 """
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from .task import Task
 
 MODELS = {"bert": "BERT", "gpt2": "GPT-2"}
-# The options of training that a reader wants to know, by TrainConfig's names; and those that stand in for others.
-SETTINGS = (
+# Options of training that the card lists, by TrainConfig's names, and those that replace another option.
+OPTIONS = (
     "max_steps", "epochs", "batch_tokens", "batch_size", "gradient_accumulation_steps", "learning_rate", "schedule",
     "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "precision", "seed",
 )  # fmt: skip
-INSTEAD = {"epochs": "max_steps", "batch_size": "batch_tokens", "warmup_ratio": "warmup_steps"}
+REPLACED_BY = {"epochs": "max_steps", "batch_size": "batch_tokens", "warmup_ratio": "warmup_steps"}
 
 
-def model_card(task: "Task", network: Network, info: Mapping[str, Any], name: str) -> str:
+def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any], name: str) -> str:
     """The card of a model.
 
     Args:
-        task: with all that it has learnt.
+        task: with its labels, thresholds and similar.
         network: backbone and head.
-        info: what headway.json says: base, metrics, per_label, data, training, ...; what it does not say is left out.
+        info: headway.json: base, metrics, per_label, data, training, ...; the card omits what it does not contain.
         name: of the model folder.
     """
     text = task.card(network, name)
@@ -52,7 +52,7 @@ def model_card(task: "Task", network: Network, info: Mapping[str, Any], name: st
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(task: "Task", network: Network, info: Mapping[str, Any], name: str) -> str:
+def _front_matter(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any], name: str) -> str:
     import yaml
 
     metrics = info.get("metrics") or {}
@@ -79,24 +79,24 @@ def _front_matter(task: "Task", network: Network, info: Mapping[str, Any], name:
 
 
 def _origin(network: Network, info: Mapping[str, Any]) -> str:
-    """What the model is and where it came from."""
+    """The size of the model, and the model that training started from."""
     config = network.config
     size = _short(sum(parameter.numel() for parameter in network.parameters()))
     how = "fine-tuned from" if info.get("training") else "a copy of"
-    began = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} `{info['base']}`"
+    origin = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} `{info['base']}`"
     return (
-        f"It is a {MODELS[model_of(config)]} with {config.num_layers} layers of {config.hidden_size} and {size} "
-        f"parameters, {began} with Headway {info['headway']}."
+        f"It is a {MODELS[model_of(config)]} with {config.num_layers} layers, hidden size {config.hidden_size} and "
+        f"{size} parameters, {origin} with Headway {info['headway']}."
     )
 
 
 def _slug(source: str) -> str:
-    """A data set's name as an identifier."""
+    """The name of a data set as an identifier."""
     return re.sub(r"\W+", "-", Path(source.removeprefix("hub:")).name.partition(".")[0].lower()).strip("-") or "data"
 
 
 def _short(number: int) -> str:
-    """A number of parameters as people say it: 22.7 million."""
+    """A number of parameters, rounded: 22.7 million."""
     return f"{number / 1e6:,.1f} million" if number >= 1e5 else f"{number:,}"
 
 
@@ -106,22 +106,20 @@ def _results(info: Mapping[str, Any], fitted: str) -> Iterator[str]:
         return
     yield "## Results"
     if not metrics:
-        yield "Nothing was held out in training, so nothing was measured."
+        yield "There was no evaluation data, so no metric was computed."
         return
     data = info["data"]["eval"]
-    yield f"On {_described(data)}; the weights are those in this folder."
-    yield _table(
-        ("figure", "value"), ((f"{name.replace('_', ' ')}", f"{value:.4f}") for name, value in metrics.items())
-    )
+    yield f"Of the weights in this folder, on {_describe(data)}."
+    yield _table(("metric", "value"), ((name.replace("_", " "), f"{value:.4f}") for name, value in metrics.items()))
     rows = info.get("per_label") or []
     if rows:
         columns = tuple(rows[0])
         yield _table(columns, ([_cell(row[column]) for column in columns] for row in rows))
     uses = [fitted] if fitted else []
     if info["training"].get("keep") == "best" and info.get("best_step") is not None:
-        uses.append(f"the best of all evaluations (step {info['best_step']:,} of {info['steps']:,}) was kept")
+        uses.append(f"the best weights (step {info['best_step']:,} of {info['steps']:,}) were selected")
     if uses:
-        yield f"By these same figures {' and '.join(uses)}, so on other texts they may come out a little worse."
+        yield f"On the same data {' and '.join(uses)}, so the metrics may be slightly worse on other texts."
 
 
 def _training(info: Mapping[str, Any]) -> Iterator[str]:
@@ -130,13 +128,13 @@ def _training(info: Mapping[str, Any]) -> Iterator[str]:
         return
     yield "## Training"
     seconds = f"{info['seconds']:,.0f} seconds"
-    yield f"Trained on {_described(info['data']['train'])}, for {info['steps']:,} steps in {seconds}."
-    said = [name for name in SETTINGS if options.get(name) is not None]
-    shown = [name for name in said if INSTEAD.get(name) not in said]
+    yield f"Trained on {_describe(info['data']['train'])}, for {info['steps']:,} steps in {seconds}."
+    given = [name for name in OPTIONS if options.get(name) is not None]
+    shown = [name for name in given if REPLACED_BY.get(name) not in given]
     yield _table(("option", "value"), ((name.replace("_", " "), str(options[name])) for name in shown))
 
 
-def _described(data: Mapping[str, Any]) -> str:
+def _describe(data: Mapping[str, Any]) -> str:
     if "tokens" in data:
         part = f"{data['examples']:,} documents, {data['tokens']:,} tokens,"
         return f"{part} of `{data['source']}` (fingerprint `{data['fingerprint']}`)"
@@ -153,7 +151,7 @@ def _cell(value: Any) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; what would end a cell or a line in it is taken out of its way."""
+    """A Markdown table; pipes and line breaks in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     clean = ([" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in clean)

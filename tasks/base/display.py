@@ -1,6 +1,6 @@
-"""What a prediction looks like, whatever the task: a sentence, bars, or a text with marked parts.
+"""How a prediction is displayed, whatever its task: a text, bars of scores, or a text with highlights.
 
-A task says with these what there is to see of its answers; the browser draws each kind once and knows no task by name.
+A task describes its predictions with these elements, and the browser app draws each kind of element.
 """
 
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Text:
-    """The answer in a few words."""
+    """The prediction in a few words."""
 
     text: str
-    detail: str = ""  # what is to be known of it, in smaller letters
+    detail: str = ""  # in smaller letters
 
 
 @dataclass(frozen=True)
 class ScoreBar:
-    """A name and a number from 0 to 1, as long as it is large."""
+    """A name, and a score from 0 to 1 as the length of a bar."""
 
     name: str
     value: float
-    chosen: bool = False  # whether it is the answer, or part of it
+    chosen: bool = False  # whether it is (part of) the prediction
     threshold: float | None = None  # from which it is chosen
 
 
 @dataclass(frozen=True)
 class ScoreBars:
-    """Numbers side by side."""
+    """Several scores."""
 
     bars: tuple[ScoreBar, ...]
     title: str = ""
@@ -38,14 +38,14 @@ class Highlight:
 
     start: int
     end: int
-    label: str = ""  # parts with the same one look the same
+    label: str = ""  # parts with the same label have the same color
     score: float | None = None
-    faint: bool = False  # not the answer, but the next best
+    faint: bool = False  # an alternative instead of the prediction
 
 
 @dataclass(frozen=True)
 class HighlightedText:
-    """A text with marked parts; of two that overlap the first is seen."""
+    """A text with highlights; of two that overlap the first is drawn."""
 
     text: str
     marks: tuple[Highlight, ...]

@@ -1,56 +1,56 @@
-"""Where a model is wrong on labelled data: which labels it takes for which, and its worst mistakes."""
+"""The errors of a model on labelled data: its confusion matrix and its worst mispredictions."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from .predictions import Misprediction
 from .task import Task
 
-MOST_LABELS = 16  # of a matrix that a person can still read
-MOST_MISTAKES = 20
+MAX_LABELS = 16  # of a readable matrix
+MAX_MISPREDICTIONS = 20
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """How often each label was taken for which."""
+class ConfusionMatrix:
+    """How often each label was predicted for each gold label."""
 
-    labels: tuple[str | None, ...]  # the commonest first; None: all others together
-    counts: tuple[tuple[int, ...], ...]  # counts[right][predicted]
+    labels: tuple[str | None, ...]  # the most frequent first; None: all others together
+    counts: tuple[tuple[int, ...], ...]  # counts[gold][predicted]
 
     def to_json(self) -> dict[str, Any]:
         """The matrix as plain JSON types."""
         return {"labels": list(self.labels), "counts": [list(row) for row in self.counts]}
 
 
-def confusion_of(
-    task: Task, predictions: Sequence[Any], examples: Sequence[Any], most: int = MOST_LABELS
-) -> Confusion | None:
-    """The confusion matrix; None where the task does not give each thing one label."""
+def confusion_matrix(
+    task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any], max_labels: int = MAX_LABELS
+) -> ConfusionMatrix | None:
+    """The confusion matrix; None if the task does not predict one label for each text or word."""
     pairs = task.confused(predictions, examples)
     if not pairs:
         return None
-    right = Counter(label for label, _ in pairs)
+    gold = Counter(label for label, _ in pairs)
     predicted = Counter(label for _, label in pairs)
-    ranked = sorted(right | predicted, key=lambda label: (-right[label], -predicted[label], label))
-    labels = (*ranked[: most - 1], None) if len(ranked) > most else tuple(ranked)
-    place = {label: labels.index(label) if label in labels else len(labels) - 1 for label in ranked}
-    cells = Counter((place[one], place[other]) for one, other in pairs)
+    ranked = sorted(gold | predicted, key=lambda label: (-gold[label], -predicted[label], label))
+    labels = (*ranked[: max_labels - 1], None) if len(ranked) > max_labels else tuple(ranked)
+    index = {label: labels.index(label) if label in labels else len(labels) - 1 for label in ranked}
+    cells = Counter((index[one], index[other]) for one, other in pairs)
     numbers = range(len(labels))
-    return Confusion(labels, tuple(tuple(cells[row, column] for column in numbers) for row in numbers))
+    return ConfusionMatrix(labels, tuple(tuple(cells[row, column] for column in numbers) for row in numbers))
 
 
 def worst_mispredictions(
-    task: Task, predictions: Sequence[Any], examples: Sequence[Any], most: int = MOST_MISTAKES
+    task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any], most: int = MAX_MISPREDICTIONS
 ) -> list[Misprediction]:
-    """The examples with the most wrong answers, the worst first."""
-    judged = (task.misprediction(one, example) for one, example in zip(predictions, examples, strict=True))
-    return sorted((one for one in judged if one is not None), key=lambda one: -one.size)[:most]
+    """The mispredictions with the largest errors, the worst first."""
+    found = (task.misprediction(one, example) for one, example in zip(predictions, examples, strict=True))
+    return sorted((one for one in found if one is not None), key=lambda one: -one.error)[:most]
 
 
-def account_of(task: Task, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, Any]:
-    """Both as plain JSON types: `confusion` (null where there is none) and `mistakes`."""
-    confusion = confusion_of(task, predictions, examples)
+def analyze_errors(task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, Any]:
+    """Both as plain JSON types: `confusion` (null without a matrix) and `mistakes`."""
+    confusion = confusion_matrix(task, predictions, examples)
     mistakes = worst_mispredictions(task, predictions, examples)
-    return {"confusion": confusion and confusion.to_json(), "mistakes": [asdict(one) for one in mistakes]}
+    return {"confusion": confusion and confusion.to_json(), "mistakes": [one.to_json() for one in mistakes]}

@@ -61,7 +61,7 @@ class TaskModel:
         self.info: dict[str, Any] = {}  # headway.json without the task
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data
-        self.precision = AUTO  # of predictions: one of precision.CHOICES
+        self.precision = AUTO  # of predictions: one of precision.PRECISION_CHOICES
         self._initial_task = task
         self._stored_task = stored
         self._checkpoint = checkpoint

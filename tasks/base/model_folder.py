@@ -1,7 +1,7 @@
-"""A model folder as Headway writes it, and the task that any model folder is for.
+"""Model folders: writing one, and reading the task of one.
 
 config.json, model.safetensors and the tokenizer are what transformers reads. headway.json holds the task with its
-options and how the model was made; README.md is its card.
+options, metrics and facts about the training; README.md is the model card.
 """
 
 import json
@@ -25,7 +25,7 @@ from .task import Task
 
 def write_model(
     output: Path,
-    task: Task,
+    task: Task[Any, Any],
     network: Network,
     tokenizer: Tokenizer,
     *,
@@ -88,11 +88,11 @@ def refuse_replacing(output: Path, overwrite: bool) -> None:
         raise HeadwayError(f"{output} is not a model folder, so it is not replaced. Choose another --output.")
 
 
-def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task | None:
-    """The task of a folder that Headway saved, or that was published with a head; None if it is for none of `tasks`.
+def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]]]) -> Task[Any, Any] | None:
+    """The task of a folder that Headway saved or that was published with a head; None if it is not one of `tasks`.
 
     Raises:
-        HeadwayError: headway.json is damaged, or does not fit the rest of the folder.
+        HeadwayError: headway.json is damaged, or does not match config.json.
     """
     info = read_info(checkpoint.folder)
     if not info:
@@ -107,7 +107,7 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task]]) -> Task
     if renamed or not checkpoint.architecture.endswith(task.architecture):
         raise HeadwayError(
             f"{checkpoint.folder / 'headway.json'} and config.json describe different heads or labels. "
-            "Copy the model folder again from where it came."
+            "Copy the model folder again from its source."
         )
     return task
 
@@ -116,7 +116,7 @@ def require_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]
     """The stored task of the model `name`.
 
     Raises:
-        HeadwayError: it is for none of `tasks`, or its folder is damaged.
+        HeadwayError: it is not one of `tasks`, or the folder is damaged.
     """
     task = stored_task(checkpoint, tasks)
     if task is not None:
@@ -132,7 +132,7 @@ def require_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """What headway.json says; nothing where there is none.
+    """The content of headway.json; empty if the folder has none.
 
     Raises:
         HeadwayError: it is damaged.
@@ -142,7 +142,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def name_base(model: str) -> dict[str, str]:
-    """What headway.json says of the model that training started from, without the path to it on this machine."""
+    """The model that training started from, as in headway.json: without its path on this machine."""
     if model in BUILT_IN:
         return {"base": model, "base_from": "built-in"}
     if model.startswith("random weights"):

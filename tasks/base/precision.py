@@ -1,6 +1,6 @@
-"""Which arithmetic a model predicts with when nobody says: bf16 where it is fast and changes no figure, else fp32.
+"""The precision of predictions: by default bf16 if it is fast here and did not change the score, else fp32.
 
-Whether it changes a figure is measured once, on the held-out data at the end of training, and kept in headway.json.
+Whether it changes the score is measured once, on the evaluation data after training, and stored in headway.json.
 """
 
 from collections.abc import Mapping
@@ -10,28 +10,28 @@ from ...core.cpu import has_fast_bf16
 from ...core.inference.inference import PRECISIONS
 
 AUTO = "auto"
-CHOICES = (AUTO, *PRECISIONS)
-FEWEST_MEASURED = 100  # held-out examples: of fewer, one more or less right says nothing about the precision
-MOST_MOVED = 0.001  # of the first figure of `score`, or as a part of it where it is above 1
+PRECISION_CHOICES = (AUTO, *PRECISIONS)
+MIN_EXAMPLES = 100  # for the comparison: with fewer, one more or less correct says nothing about the precision
+MAX_CHANGE = 0.001  # of the first metric; relative to it if it is above 1
 
 
-def worth_measuring(examples: int, device: str) -> bool:
-    """Whether bf16 is to be compared with fp32 after training: there is data enough, and it would be of use here."""
-    return examples >= FEWEST_MEASURED and device == "cpu" and has_fast_bf16()
+def worth_comparing(num_examples: int, device: str) -> bool:
+    """Whether to compare bf16 with fp32 after training: there is enough data, and bf16 is fast on this device."""
+    return num_examples >= MIN_EXAMPLES and device == "cpu" and has_fast_bf16()
 
 
-def choose_precision(asked: str, info: Mapping[str, Any], device: str) -> str:
+def choose_precision(precision: str, info: Mapping[str, Any], device: str) -> str:
     """The precision to predict with.
 
     Args:
-        asked: one of CHOICES; everything but auto is taken as it is.
-        info: what headway.json says of the model; nothing is known of one without it.
-        device: the kind of device that the model is on.
+        precision: one of PRECISION_CHOICES; only "auto" leaves a choice.
+        info: headway.json of the model; empty if it has none.
+        device: the type of the model's device.
     """
-    if asked != AUTO:
-        return asked
-    measured = info.get("score_by_precision") or {}
-    if device != "cpu" or not has_fast_bf16() or not {"fp32", "bf16"} <= measured.keys():
+    if precision != AUTO:
+        return precision
+    scores = info.get("score_by_precision") or {}
+    if device != "cpu" or not has_fast_bf16() or not {"fp32", "bf16"} <= scores.keys():
         return "fp32"
-    moved = abs(measured["bf16"] - measured["fp32"])
-    return "bf16" if moved <= MOST_MOVED * max(1.0, abs(measured["fp32"])) else "fp32"
+    change = abs(scores["bf16"] - scores["fp32"])
+    return "bf16" if change <= MAX_CHANGE * max(1.0, abs(scores["fp32"])) else "fp32"

@@ -1,4 +1,4 @@
-"""What training and evaluation return."""
+"""The results of training and evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from ..data.report import DataReport
 
 @dataclass(frozen=True)
 class Prepared(Event):
-    """The data is read, checked and turned into tokens; training comes next."""
+    """The data is read, checked and encoded; training starts next."""
 
     task: str
     base: str
-    notes: tuple[str, ...]  # what was guessed and decided, a sentence each
+    notes: tuple[str, ...]  # what was inferred and decided, a sentence each
     report: DataReport
     examples: int
     eval_examples: int
@@ -27,30 +27,30 @@ class Prepared(Event):
 
 @dataclass(frozen=True)
 class Trained(Event):
-    """The model folder is whole on the disk."""
+    """The model folder is complete."""
 
     output: Path
-    metrics: dict[str, float]  # on the evaluation data, of the weights that were kept; empty without such data
+    metrics: dict[str, float]  # of the kept weights on the evaluation data; empty without such data
     per_label: list[dict[str, Any]]
     examples: int
     eval_examples: int
     steps: int
-    seconds: float  # training alone
-    tokens_per_second: float  # useful ones, training alone
+    seconds: float  # training time only
+    tokens_per_second: float  # training time only
     best_step: int | None
     stopped_early: bool
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on labelled data."""
+    """The metrics and predictions of a model on data."""
 
     metrics: dict[str, float]
     per_label: list[dict[str, Any]]
-    examples: Sequence[Any]  # numbers that stand for the documents where a task is of texts without labels
+    examples: Sequence[Any]  # for unlabelled text, the numbers of the documents
     predictions: list[Any]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Figures and counts, without the examples themselves."""
+        """Metrics and counts, without the examples."""
         return {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}

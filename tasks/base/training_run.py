@@ -22,7 +22,7 @@ from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_state import newest_checkpoint
 from .inference import predict_examples, sequence_lengths
 from .model_folder import refuse_replacing
-from .precision import worth_measuring
+from .precision import worth_comparing
 from .results import Evaluation, Trained
 from .task import Task
 from .training_data import CorpusData, LabelledData, TrainingData
@@ -135,7 +135,7 @@ def run_training(
     metrics = task.score(predictions, examples)
     evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, ())
     scores: dict[str, float] = {}
-    if worth_measuring(len(examples), started.device):
+    if worth_comparing(len(examples), started.device):
         rounded = prepare_for_inference(network, "bf16")
         predictions = predict_examples(task, rounded, data.evaluation.windows_by_example)
         first, value = next(iter(metrics.items()))

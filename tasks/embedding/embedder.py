@@ -25,7 +25,7 @@ from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from ..base.model_folder import read_info
-from ..base.precision import AUTO, CHOICES, choose_precision
+from ..base.precision import AUTO, PRECISION_CHOICES, choose_precision
 from ..data.column_inference import infer_columns
 from ..data.examples import TEXT
 from ..data.features import INFERENCE_BATCH_TOKENS
@@ -61,7 +61,7 @@ class EmbeddingConfig:
     precision: str = option(
         AUTO,
         "Arithmetic: fp32 is exact, bf16 and int8 are faster; auto is bf16 if that did not change the model's score.",
-        CHOICES,
+        PRECISION_CHOICES,
     )
     overlap: int | None = None  # tokens that windows share, as in training; None: an eighth of a window
     lower_case: bool = False  # lower-case texts before tokenization; set by some published models

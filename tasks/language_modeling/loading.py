@@ -23,7 +23,7 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
 
     Args:
         name: a folder, a built-in name or a Hub id.
-        precision: one of `precision.CHOICES`.
+        precision: one of `precision.PRECISION_CHOICES`.
 
     Raises:
         HeadwayError: the model does not exist, cannot be read, is not a GPT-2 or has no output matrix, or the

@@ -128,7 +128,7 @@ class Prompt:
 
         Args:
             model: a folder, a built-in name or a Hub id.
-            precision: one of `headway.tasks.base.precision.CHOICES`.
+            precision: one of `headway.tasks.base.precision.PRECISION_CHOICES`.
 
         Raises:
             HeadwayError: the model does not exist, cannot be read or is not a GPT-2, or the precision is unknown.

@@ -1,4 +1,4 @@
-"""A model card says what is so, and its examples run."""
+"""Model cards: their facts are those of the model, and their code runs."""
 
 import contextlib
 import io
@@ -41,14 +41,14 @@ def text(folder: Path) -> str:
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_hub_can_read_its_metadata(folder: Path):
+def test_the_hub_reads_the_metadata(folder: Path):
     card = ModelCard.load(folder / "README.md")
     info = json.loads((folder / "headway.json").read_text())
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.library_name == "transformers"
     assert card.data.tags == ["headway", kind]
-    assert card.data.base_model is None  # a folder of this machine is nothing that others can find
+    assert card.data.base_model is None  # a local folder is not a model that others can find
     assert card.data.language is None
     assert card.data.metrics == list(info["metrics"])
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
@@ -56,7 +56,7 @@ def test_the_hub_can_read_its_metadata(folder: Path):
     assert card.data.model_name == folder.name
 
 
-def test_figures_and_labels_are_those_of_the_model(folder: Path, text: str):
+def test_metrics_and_labels_are_those_of_the_model(folder: Path, text: str):
     info = json.loads((folder / "headway.json").read_text())
     for name, value in info["metrics"].items():
         assert f"| {name.replace('_', ' ')} | {value:.4f} |" in text
@@ -71,17 +71,17 @@ def test_figures_and_labels_are_those_of_the_model(folder: Path, text: str):
     assert str(folder.parent) not in text
 
 
-def test_what_was_chosen_by_the_figures_is_told(folder: Path, text: str):
+def test_the_card_names_what_was_fitted_to_the_evaluation_data(folder: Path, text: str):
     task = load(folder).task
     assert isinstance(task, TextClassification)
     assert ("thresholds were chosen" in text) == bool(task.thresholds)
     assert ("temperature of the probabilities was chosen" in text) == (task.temperature != 1)
-    assert "the best of all evaluations (step" in text
+    assert "the best weights (step" in text
     for label, threshold in zip(task.labels, task.thresholds, strict=False):
         assert f"- `{label}` {threshold:.3f}" in text
 
 
-def test_its_python_runs_and_says_the_same_with_headway_and_without(
+def test_the_code_for_headway_and_for_transformers_gives_the_same_predictions(
     folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(folder.parent)
@@ -100,15 +100,15 @@ def test_its_python_runs_and_says_the_same_with_headway_and_without(
         assert {one["label"]: one["score"] for one in found} == pytest.approx(expected.scores, abs=1e-4)
 
 
-def test_a_model_that_was_not_measured_says_so(bert_folder: Path, tmp_path: Path):
+def test_the_card_of_a_model_without_evaluation_data_says_so(bert_folder: Path, tmp_path: Path):
     TextClassification().on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST, eval_fraction=0)
     text = (tmp_path / "out/README.md").read_text()
-    assert "Nothing was held out in training, so nothing was measured." in text
+    assert "There was no evaluation data, so no metric was computed." in text
     assert "metrics" not in text
-    assert "best of all" not in text
+    assert "the best weights" not in text
 
 
-def test_a_model_that_was_only_copied_claims_no_training(bert_folder: Path, tmp_path: Path):
+def test_the_card_of_a_copied_model_has_no_section_about_training(bert_folder: Path, tmp_path: Path):
     TextClassification().on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST)
     (tmp_path / "out/headway.json").unlink()
     load(tmp_path / "out").save(tmp_path / "copy")
@@ -118,7 +118,7 @@ def test_a_model_that_was_only_copied_claims_no_training(bert_folder: Path, tmp_
     assert "## Training" not in text
 
 
-def test_a_base_model_of_the_hub_is_named_in_the_metadata(
+def test_a_base_model_from_the_hub_is_in_the_metadata(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("headway.tasks.base.model.find_folder", lambda _: bert_folder)
@@ -127,7 +127,7 @@ def test_a_base_model_of_the_hub_is_named_in_the_metadata(
 
 
 @pytest.mark.parametrize("long_texts", ["windows", "cut"])
-def test_how_long_texts_are_read_is_told(bert_folder: Path, tmp_path: Path, long_texts: str):
+def test_the_card_says_how_long_texts_are_read(bert_folder: Path, tmp_path: Path, long_texts: str):
     task = TextClassification(max_length=24, long_texts=long_texts)
     task.on(bert_folder).fit(rows("one"), output=tmp_path / "out", config=FAST)
     text = (tmp_path / "out/README.md").read_text()
@@ -136,7 +136,7 @@ def test_how_long_texts_are_read_is_told(bert_folder: Path, tmp_path: Path, long
     assert ("is truncated" in text) == (long_texts == "cut")
 
 
-def test_a_table_holds_whatever_a_label_is_called():
+def test_special_characters_in_table_cells_are_escaped():
     assert _table(("a", "b"), [("x|y", "line\nbreak")]).splitlines() == [
         "| a | b |",
         "| --- | --- |",

@@ -1,4 +1,4 @@
-"""The contract of a task: what holds for every task on both models."""
+"""The contract of a task: tests that every task passes on every model it can be trained on."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ from headway.tasks.base.task import Task
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.features import group_windows, pack
 
-# In words that the tiny vocabularies know.
+# In words of the tiny vocabularies.
 TEXTS = [
     "my parcel has not arrived",
     "please send the money back",
@@ -62,24 +62,24 @@ SENTENCE_TRANSFORMERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """A task, eight examples, and what a model is asked in their place; then what sets the task apart."""
+    """A task, eight labelled examples, eight inputs, and the properties in which tasks differ."""
 
     task: Task
     rows: list[dict[str, Any]]
     inputs: list[Any]
-    long: int = 0  # which of its texts may be a long one
-    wordless: bool = False  # whether there is nothing to say of a text without words
-    gpt2_end: str = ""  # what follows the texts for GPT-2
-    steps: int = 150  # that eight examples are learnt in
+    long: int = 0  # index of the field that may be long
+    wordless: bool = False  # whether predictions for a text without words have no numbers
+    gpt2_end: str = ""  # after the texts for GPT-2
+    steps: int = 150  # to overfit eight examples
     learning_rate: float = 5e-3
-    worst_loss: float | None = None  # after that, where the first figure is a loss
-    reads_all: bool = True  # whether every token of a long text is in some window
-    apart: bool = False  # whether its texts are sequences of their own
-    sums: bool = True  # whether the loss of an example is the same whatever else is in its batch
-    files: tuple[str, ...] = ()  # in its folder, besides those of every task
+    worst_loss: float | None = None  # after that, if the first metric is a loss
+    reads_all: bool = True  # whether every token of a long text is in a window
+    apart: bool = False  # whether each text is a separate sequence
+    sums: bool = True  # whether the loss of an example is independent of its batch
+    files: tuple[str, ...] = ()  # in its folder, in addition to those of every task
 
 
-# For each task, and each of its forms.
+# For each task, and each kind of target.
 CASES = {
     "text-classification": Case(
         TextClassification(),
@@ -175,12 +175,12 @@ ODD = {
     "half a surrogate pair": "\ud83d",
     "controls": "\x01\x7f\u200b\ufeff",
 }
-# Eight examples are one step an epoch: a checkpoint after each would take longer than all the steps.
+# Eight examples are one step per epoch, and a checkpoint after each would take longer than the steps.
 CONFIG = TrainConfig(batch_size=8, precision="fp32", device="cpu", save_steps=1000, weight_decay=0.0)
 
 
 class Fitted:
-    """A task that has been fitted to its eight examples."""
+    """A task that was trained on its eight examples."""
 
     def __init__(self, case: str, folder: Path, output: Path) -> None:
         self.case = CASES[case]
@@ -199,7 +199,7 @@ class Fitted:
         return encode(self.model, rows, labelled=False)
 
     def odd(self) -> list[Any]:
-        """Odd texts in every place where a text may stand."""
+        """Unusual texts in every field."""
         places = len(self.model.task.fields)
         return [
             text if places == 1 else tuple(text if i == at else "the cat" for i in range(places))
@@ -209,7 +209,7 @@ class Fitted:
 
 
 def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> list[Any]:
-    """Rows as features, by the contract alone."""
+    """The features of rows."""
     from headway.tasks.data.read import read_table
 
     table = read_table(rows)
@@ -218,8 +218,8 @@ def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> l
     return group_windows(model.task.encode(examples, model.tokenizer, model.limit))
 
 
-def learnt_from(fitted: "Fitted") -> list[Any]:
-    """The features of the eight examples, as training sees them."""
+def training_features(fitted: "Fitted") -> list[Any]:
+    """The features of the eight examples in training."""
     model, task = fitted.model, fitted.model.task
     if not task.self_supervised:
         return encode(model, fitted.rows, labelled=True)
@@ -262,7 +262,7 @@ def test_every_task_has_a_case():
 
 
 def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
-    features = [features for group in learnt_from(fitted) for features in group]
+    features = [features for group in training_features(fitted) for features in group]
     network, task = fitted.model.network, fitted.model.task
     loss, count = task.loss(network(task.pack(features)), features)
     assert torch.isfinite(loss)
@@ -277,7 +277,7 @@ def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
 
 
 def test_a_loss_is_a_sum_over_examples(fitted: Fitted):
-    windows_by_example = learnt_from(fitted)
+    windows_by_example = training_features(fitted)
     network, task = fitted.model.network, fitted.model.task
 
     def loss(windows_by_example: list[Any]) -> tuple[float, int]:
@@ -314,7 +314,7 @@ def test_saving_what_was_loaded_changes_nothing(fitted: Fitted, tmp_path: Path):
         assert (tmp_path / "again" / name).read_bytes() == (fitted.output / name).read_bytes(), name
 
 
-def test_a_batch_gives_what_its_texts_give_alone(fitted: Fitted):
+def test_a_batch_gives_the_same_predictions_as_single_texts(fitted: Fitted):
     alone = [fitted.model.predict([one])[0] for one in fitted.inputs]
     assert_same(fitted.model.predict(fitted.inputs), alone, 1e-4)
     assert_same(fitted.model.predict(fitted.inputs[::-1])[::-1], alone, 1e-4)
@@ -325,11 +325,11 @@ def test_the_same_seed_gives_the_same_model_again(fitted: Fitted, tmp_path: Path
     again = copy.copy(fitted.task).on(fitted.folder)
     again.fit(fitted.rows, output=tmp_path / "one", **options)
     torch.manual_seed(77)
-    again.fit(fitted.rows, output=tmp_path / "two", **options)  # from the model as it was opened, once more
+    again.fit(fitted.rows, output=tmp_path / "two", **options)  # starts again from the model as it was opened
     assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
 
 
-def test_inputs_are_untouched(fitted: Fitted):
+def test_inputs_are_not_modified(fitted: Fitted):
     assert fitted.rows == fitted.rows_before
     inputs = copy.deepcopy(fitted.inputs)
     windows_by_example = fitted.windows_by_example(inputs)
@@ -343,7 +343,7 @@ def test_inputs_are_untouched(fitted: Fitted):
     assert inputs == fitted.inputs
 
 
-def test_odd_inputs_survive(fitted: Fitted):
+def test_unusual_inputs_have_finite_predictions(fitted: Fitted):
     odd = fitted.odd()
     predictions = fitted.model.predict(odd)
     assert len(predictions) == len(odd)
@@ -355,12 +355,11 @@ def test_odd_inputs_survive(fitted: Fitted):
 
 
 def test_windows_cover_a_long_text(fitted: Fitted):
-    """Every word of a long text is in some window: the words that the windows hold are all of them."""
     words = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
     long = " ".join(words)
     places = range(len(fitted.model.task.fields))
     (windows,) = fitted.windows_by_example([tuple(long if i == fitted.case.long else "the cat" for i in places)])
-    if not fitted.case.reads_all:  # what is to be continued is the end
+    if not fitted.case.reads_all:  # the end of the text is continued
         assert len(windows) == 1
         assert windows[0].input_ids == fitted.model.tokenizer.encode(long).ids[-len(windows[0].input_ids) :]
         return
@@ -402,7 +401,7 @@ def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: F
             torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_tokens_are_those_of_transformers(fitted: Fitted):
+def test_token_ids_equal_those_of_transformers(fitted: Fitted):
     theirs = transformers.AutoTokenizer.from_pretrained(fitted.output)
     for given, windows in zip(fitted.inputs, fitted.windows_by_example(fitted.inputs), strict=True):
         texts = (given,) if isinstance(given, str) else given
@@ -414,7 +413,7 @@ def test_the_tokens_are_those_of_transformers(fitted: Fitted):
         assert theirs(*texts)["input_ids"] == windows[0].input_ids
 
 
-def test_the_run_leaves_a_atomic_folder_and_nothing_else(fitted: Fitted):
+def test_a_run_leaves_a_complete_folder_and_no_other_files(fitted: Fitted):
     names = {path.name for path in fitted.output.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headway.json", "README.md",

@@ -1,4 +1,4 @@
-"""Looking inside: attention, lens, attributions, switches and counts equal what is computed directly."""
+"""Inspection: attention, logit lens, attributions, ablations and counts equal direct computations."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +49,7 @@ Make = Callable[[str, str], Path]
 
 @pytest.fixture(scope="session")
 def make(wordpiece_folder: Path, byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A folder with a tiny model of a kind and a head, its weights far from where initialisation put them."""
+    """A folder with a tiny model of a kind and a head, whose weights are far from their initialization."""
     made: dict[tuple[str, str], Path] = {}
 
     def make_one(kind: str, head: str) -> Path:
@@ -88,19 +88,19 @@ def reference(folder: Path, name: str = "AutoModel") -> nn.Module:
     return getattr(transformers, name).from_pretrained(folder, attn_implementation="eager").eval()
 
 
-def asked(inspected: InspectedModel, encoded) -> dict[str, Tensor]:
-    """A sequence as transformers takes it."""
+def model_inputs(inspected: InspectedModel, encoded) -> dict[str, Tensor]:
+    """The inputs of transformers for a sequence."""
     inputs = {"input_ids": torch.tensor([encoded.input_ids])}
     if not inspected.causal:
         inputs["token_type_ids"] = torch.tensor([encoded.features.segment_ids])
     return inputs
 
 
-# The sequence.
+# Encoding.
 
 
 @pytest.mark.parametrize("head", ["none", "vocabulary", "classifier", "tagger", "answerer"])
-def test_every_token_knows_its_place_in_the_text(make, kind, head):
+def test_tokens_and_words_have_their_offsets_in_the_text(make, kind, head):
     inspected = open_model(make(kind, head))
     texts = (TEXT, PAIR) if head in ("none", "vocabulary", "classifier", "answerer") else (TEXT,)
     encoded = inspected.encode(*texts)
@@ -115,7 +115,7 @@ def test_every_token_knows_its_place_in_the_text(make, kind, head):
     assert len(encoded.tokens) - len(placed) == special
 
 
-def test_the_beginning_of_a_long_text_is_read(make, kind):
+def test_a_long_text_is_truncated(make, kind):
     for head in ("none", "classifier", "tagger"):
         encoded = open_model(make(kind, head)).encode("the cat " * 100)
         assert len(encoded.input_ids) == SIZES["max_positions"]
@@ -125,7 +125,7 @@ def test_the_beginning_of_a_long_text_is_read(make, kind):
     assert encoded.num_truncated > 100
 
 
-def test_a_text_that_is_missing_or_too_many_is_named(make):
+def test_missing_and_superfluous_texts_are_refused(make):
     with pytest.raises(HeadwayError, match="reads question and context; given: question"):
         open_model(make("bert", "answerer")).encode("where?")
     with pytest.raises(HeadwayError, match="reads text; given"):
@@ -136,25 +136,25 @@ def test_a_text_that_is_missing_or_too_many_is_named(make):
 
 
 @pytest.mark.parametrize("head", ["none", "classifier"])
-def test_attention_is_that_of_transformers(make, kind, head):
+def test_attention_weights_equal_those_of_transformers(make, kind, head):
     folder = make(kind, head)
     inspected = open_model(folder)
     for texts in ((TEXT,), (TEXT, PAIR)):
         encoded = inspected.encode(*texts)
         view = attention_maps(inspected, encoded)
         with torch.no_grad():
-            found = reference(folder)(**asked(inspected, encoded), output_attentions=True).attentions
+            found = reference(folder)(**model_inputs(inspected, encoded), output_attentions=True).attentions
         torch.testing.assert_close(view.weights, torch.stack([one[0] for one in found]), **CLOSE)
         assert view.causal == (kind == "gpt2")
 
 
-def test_gpt2_never_looks_ahead(make):
+def test_gpt2_does_not_attend_to_later_tokens(make):
     inspected = open_model(make("gpt2", "none"))
     weights = attention_maps(inspected, inspected.encode(TEXT)).weights
     assert weights.triu(1).abs().max() == 0
 
 
-def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
+def test_the_statistics_of_a_head_are_averages_of_its_weights(make, kind):
     inspected = open_model(make(kind, "none"))
     encoded = inspected.encode(TEXT, PAIR)
     view = attention_maps(inspected, encoded)
@@ -174,57 +174,57 @@ def test_the_figures_of_a_head_are_averages_of_its_weights(make, kind):
         assert 0 <= figures.entropy <= torch.tensor(float(count)).log2()
 
 
-def test_a_single_token_can_be_looked_at(make, kind):
+def test_an_empty_text_can_be_inspected(make, kind):
     inspected = open_model(make(kind, "vocabulary"))
     encoded = inspected.encode("")
     assert attention_maps(inspected, encoded).weights.shape[-1] == len(encoded.tokens) == (2 if kind == "bert" else 1)
     assert len(apply_logit_lens(inspected, encoded).layers) == SIZES["num_layers"] + 1
 
 
-# The lens.
+# Logit lens.
 
 
-def test_gpt2s_lens_is_its_norm_and_head_on_every_layer(make):
+def test_the_lens_of_gpt2_is_its_norm_and_head_on_every_layer(make):
     folder = make("gpt2", "vocabulary")
     inspected = open_model(folder)
     encoded = inspected.encode(TEXT)
     model = reference(folder, "AutoModelForCausalLM")
     with torch.no_grad():
-        states = model(**asked(inspected, encoded), output_hidden_states=True).hidden_states
+        states = model(**model_inputs(inspected, encoded), output_hidden_states=True).hidden_states
         layers = [model.lm_head(model.transformer.ln_f(state[0])) for state in states[:-1]]
-        layers.append(model.lm_head(states[-1][0]))  # normed already
+        layers.append(model.lm_head(states[-1][0]))  # normalized already
     check_lens(apply_logit_lens(inspected, encoded), layers)
 
 
-def test_berts_lens_is_its_masked_word_head_on_every_layer(make):
+def test_the_lens_of_bert_is_its_masked_word_head_on_every_layer(make):
     folder = make("bert", "vocabulary")
     inspected = open_model(folder)
     encoded = inspected.encode("the [MASK] sat on the mat")
     assert [token.text for token in encoded.tokens].count("[MASK]") == 1
     model = reference(folder, "AutoModelForMaskedLM")
     with torch.no_grad():
-        states = model(**asked(inspected, encoded), output_hidden_states=True).hidden_states
+        states = model(**model_inputs(inspected, encoded), output_hidden_states=True).hidden_states
         layers = [model.cls(state)[0] for state in states]
     check_lens(apply_logit_lens(inspected, encoded), layers)
 
 
 def check_lens(view, layers: list[Tensor]) -> None:
     assert len(view.layers) == len(layers) == SIZES["num_layers"] + 1
-    for says, logits in zip(view.layers, layers, strict=True):
+    for layer, logits in zip(view.layers, layers, strict=True):
         best = logits.softmax(-1).topk(5)
-        found = torch.tensor([[one.probability for one in row] for row in says.candidates])
+        found = torch.tensor([[one.probability for one in row] for row in layer.candidates])
         torch.testing.assert_close(found, best.values, **CLOSE)
-        assert [[one.token_id for one in row] for row in says.candidates] == best.indices.tolist()
+        assert [[one.token_id for one in row] for row in layer.candidates] == best.indices.tolist()
 
 
-def test_a_fine_tuned_gpt2_still_speaks_and_a_fine_tuned_bert_does_not(make):
+def test_a_fine_tuned_gpt2_has_a_lens_and_a_fine_tuned_bert_does_not(make):
     gpt2, bert = open_model(make("gpt2", "classifier")), open_model(make("bert", "classifier"))
     assert len(apply_logit_lens(gpt2, gpt2.encode(TEXT)).layers) == SIZES["num_layers"] + 1
     with pytest.raises(HeadwayError, match="no head over the vocabulary"):
         apply_logit_lens(bert, bert.encode(TEXT))
 
 
-def test_the_next_tokens_come_with_what_else_was_likely(make):
+def test_next_tokens_have_the_most_likely_alternatives(make):
     folder = make("gpt2", "vocabulary")
     inspected = open_model(folder)
     steps = next_token_steps(inspected, "the cat", steps=4)
@@ -236,7 +236,7 @@ def test_the_next_tokens_come_with_what_else_was_likely(make):
         assert [one.token_id for one in step.likeliest] == best.indices.tolist()
         assert [one.probability for one in step.likeliest] == pytest.approx(best.values.tolist(), abs=1e-5)
         ids.append(step.token_id)
-    assert next_token_steps(inspected, "the cat " * 50) == ()  # there is no room
+    assert next_token_steps(inspected, "the cat " * 50) == ()  # the context is full
     assert next_token_steps(open_model(make("bert", "vocabulary")), "the cat") == ()
 
 
@@ -246,7 +246,7 @@ CASES = [("classifier", (TEXT,)), ("classifier", (TEXT, PAIR)), ("tagger", (TEXT
 
 
 @pytest.mark.parametrize(("head", "texts"), CASES)
-def test_the_shares_add_up_to_what_the_text_makes_of_a_blank_one(make, kind, head, texts):
+def test_attributions_sum_to_the_difference_from_the_baseline(make, kind, head, texts):
     inspected = open_model(make(kind, head))
     encoded = inspected.encode(*texts)
     for output in explainable_outputs(inspected, encoded)[:2]:
@@ -258,7 +258,7 @@ def test_the_shares_add_up_to_what_the_text_makes_of_a_blank_one(make, kind, hea
 
 
 def direct_gradients(model, inputs: dict[str, Tensor], blank: Tensor, measure, points: int) -> tuple[Tensor, Tensor]:
-    """Integrated gradients by the midpoint rule, with transformers' own model."""
+    """Integrated gradients by the midpoint rule, with the model of transformers."""
     whole = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
     total = torch.zeros_like(whole)
     for i in range(points):
@@ -276,7 +276,7 @@ def test_integrated_gradients_equal_a_direct_computation(make, kind):
         model.config.pad_token_id = 0
     output = choose_output(explainable_outputs(inspected, encoded), "money")
     found = integrated_gradients(inspected, encoded, output)
-    inputs = asked(inspected, encoded)
+    inputs = model_inputs(inspected, encoded)
     table = model.get_input_embeddings().weight.detach()
     blank = table[inputs["input_ids"]].clone()
     text = torch.tensor([token.start is not None for token in encoded.tokens])
@@ -287,7 +287,7 @@ def test_integrated_gradients_equal_a_direct_computation(make, kind):
 
 
 @pytest.mark.parametrize(("head", "texts"), CASES)
-def test_a_word_left_out_is_a_sequence_without_it(make, kind, head, texts):
+def test_leave_one_out_runs_the_sequence_without_the_word(make, kind, head, texts):
     inspected = open_model(make(kind, head))
     encoded = inspected.encode(*texts)
     output = explainable_outputs(inspected, encoded)[0]
@@ -306,7 +306,7 @@ def test_a_word_left_out_is_a_sequence_without_it(make, kind, head, texts):
         assert share == pytest.approx(found.value - number, abs=1e-5)
 
 
-def test_the_models_own_answer_is_explained_first(make, kind):
+def test_the_prediction_is_the_first_explainable_output(make, kind):
     classifier, tagger, answerer = (open_model(make(kind, head)) for head in ("classifier", "tagger", "answerer"))
     encoded = classifier.encode(TEXT)
     outputs, prediction = explainable_outputs(classifier, encoded), classifier.predict(encoded)
@@ -326,7 +326,7 @@ def test_the_models_own_answer_is_explained_first(make, kind):
     assert explainable_outputs(answerer, encoded)[0].name == (prediction.answer or "no answer")
 
 
-def test_what_cannot_be_explained_is_named(make):
+def test_unknown_outputs_and_models_without_a_task_are_refused(make):
     inspected = open_model(make("bert", "classifier"))
     outputs = explainable_outputs(inspected, inspected.encode(TEXT))
     with pytest.raises(HeadwayError, match=r"--explain good: .*There is: .*money"):
@@ -337,7 +337,7 @@ def test_what_cannot_be_explained_is_named(make):
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
-def test_several_labels_and_numbers_are_explained(make, kind, problem_type):
+def test_several_labels_and_numbers_are_attributed(make, kind, problem_type):
     inspected = open_model(make(kind, "classifier"))
     number = problem_type == "regression"
     task = TextClassification(labels=() if number else LABELS["classifier"], problem_type=problem_type)
@@ -351,10 +351,10 @@ def test_several_labels_and_numbers_are_explained(make, kind, problem_type):
     assert (found.output, found.unit) == (("the number", "value") if number else (output.name, "probability"))
 
 
-# Switches.
+# Ablation.
 
 
-def test_a_head_that_is_off_adds_nothing(make, kind):
+def test_an_ablated_head_contributes_nothing(make, kind):
     folder = make(kind, "classifier")
     inspected, changed = open_model(folder), open_model(folder)
     size = SIZES["hidden_size"] // SIZES["num_heads"]
@@ -367,10 +367,10 @@ def test_a_head_that_is_off_adds_nothing(make, kind):
             off = inspected.network(batch)
         torch.testing.assert_close(off, changed.network(batch), **CLOSE)
         assert not torch.allclose(off, before)
-        assert torch.equal(inspected.network(batch), before)  # on again
+        assert torch.equal(inspected.network(batch), before)  # restored
 
 
-def test_a_layer_that_is_off_hands_on_what_it_is_given(make, kind):
+def test_an_ablated_layer_returns_its_input(make, kind):
     folder = make(kind, "classifier")
     inspected, changed = open_model(folder), open_model(folder)
     del changed.network.backbone.blocks[1]
@@ -384,10 +384,10 @@ def test_heads_and_layers_are_ranked_by_the_score_without_them(make, kind):
     texts = [TEXT, PAIR, "my parcel has not arrived", "where is my money", "Ada lived in London"] * 4
     found = [one.label for one in model.predict(texts)]
     rows = [{"text": text, "label": label} for text, label in zip(texts, found, strict=True)]
-    *switches, ranking = rank_components(model, rows)
+    *scores, ranking = rank_components(model, rows)
     assert isinstance(ranking, Ranking)
     assert (ranking.metric, ranking.score, ranking.examples) == ("accuracy", 1.0, 20)
-    assert len(switches) == len(ranking.rows) == SIZES["num_layers"] * (SIZES["num_heads"] + 1)
+    assert len(scores) == len(ranking.rows) == SIZES["num_layers"] * (SIZES["num_heads"] + 1)
     changes = [row.change for row in ranking.rows]
     assert changes == sorted(changes)
     worst = ranking.rows[0]
@@ -399,10 +399,10 @@ def test_heads_and_layers_are_ranked_by_the_score_without_them(make, kind):
     assert "10 of 20 examples, drawn with seed 0" in fewer.notes[-1]
 
 
-# Counts.
+# Parameters.
 
 
-def test_gpt2_has_124_million_parameters_matrix_by_matrix():
+def test_gpt2_has_124_million_parameters():
     with torch.device("meta"):
         backbone = GPT2(GPT2Config())
         network = Network(backbone, language_model_head(backbone))
@@ -420,7 +420,7 @@ def test_gpt2_has_124_million_parameters_matrix_by_matrix():
     assert (qkv.name, qkv.shape, qkv.count) == ("backbone.blocks.{i}.attn.qkv.weight", (2304, 768), 12)
 
 
-def test_berts_parameters_add_up():
+def test_bert_has_the_parameters_of_transformers():
     with torch.device("meta"):
         network = Network(Bert(BertConfig()))
         published = transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False)
@@ -430,7 +430,7 @@ def test_berts_parameters_add_up():
 
 
 @pytest.mark.parametrize("config", [BertConfig.named("mini"), GPT2Config.named("mini")])
-def test_the_estimate_of_activations_is_near_what_is_kept(config):
+def test_estimated_activations_are_close_to_the_stored_ones(config):
     lengths = [64] * 4
     backbone = new_backbone(config).train()
     kept: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""A model from end to end: trained from files, resumed, saved, asked; and what goes wrong on the way."""
+"""TaskModel from end to end: training, resuming, saving, predicting, evaluating, and errors on the way."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ def model(bert_folder: Path) -> TaskModel:
 
 
 def message(call: Any, *parts: object) -> str:
-    """The error of a call: one line that holds every part."""
+    """The message of the error that a call raises: one line with every part."""
     with pytest.raises(HeadwayError) as caught:
         call()
     text = str(caught.value)
@@ -60,7 +60,7 @@ def left_in(folder: Path) -> set[str]:
 # What training tells and leaves
 
 
-def test_the_events_tell_the_whole_story(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_run_yields_its_events_in_order(model: TaskModel, data: Path, tmp_path: Path):
     events = list(model.train(data, output=tmp_path / "out", config=FAST))
     kinds = [type(event) for event in events]
     assert kinds[:2] == [Prepared, Started]
@@ -78,7 +78,7 @@ def test_the_events_tell_the_whole_story(model: TaskModel, data: Path, tmp_path:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_last_figures_are_those_of_the_best_weights(model: TaskModel, data: Path, tmp_path: Path, precision: str):
+def test_the_final_metrics_are_those_of_the_best_weights(model: TaskModel, data: Path, tmp_path: Path, precision: str):
     config = replace(FAST, eval_steps=1, learning_rate=5e-3, precision=precision)
     events = list(model.train(data, data, output=tmp_path / "out", config=config))
     best = [event for event in events if isinstance(event, Evaluated) and event.best][-1]
@@ -91,7 +91,7 @@ def test_the_last_figures_are_those_of_the_best_weights(model: TaskModel, data: 
     assert [row["examples"] for row in trained.per_label] == [12, 12]
 
 
-def test_the_folder_says_how_the_model_was_made(model: TaskModel, data: Path, tmp_path: Path):
+def test_headway_json_describes_the_training(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST, settings={"data": str(data), "épochs": 3})
     info = json.loads((tmp_path / "out/headway.json").read_text(encoding="utf-8"))
     assert (info["task"], info["base_from"]) == ("text-classification", "folder")
@@ -107,7 +107,7 @@ def test_the_folder_says_how_the_model_was_made(model: TaskModel, data: Path, tm
     assert load(tmp_path / "out").info == info
 
 
-def test_the_columns_of_the_training_data_are_those_of_the_evaluation_data(model: TaskModel, tmp_path: Path):
+def test_evaluation_data_is_read_with_the_columns_of_the_training_data(model: TaskModel, tmp_path: Path):
     (tmp_path / "train.csv").write_text(GOOD.replace("text,label", "said,meant"))
     (tmp_path / "dev.csv").write_text(
         "said,meant,comment\nwhere is the money,a,a comment that is far longer than that\n"
@@ -119,7 +119,7 @@ def test_the_columns_of_the_training_data_are_those_of_the_evaluation_data(model
     )
 
 
-def test_columns_may_be_numbers(model: TaskModel, tmp_path: Path):
+def test_columns_may_be_given_by_number(model: TaskModel, tmp_path: Path):
     (tmp_path / "train.tsv").write_text("".join(f"{i % 2}\tmy parcel number {i}\n" for i in range(8)))
     model.fit(tmp_path / "train.tsv", output=tmp_path / "out", config=FAST, columns={"text": 1, "label": "0"})
     assert model.task.labels == ("0", "1")
@@ -142,7 +142,7 @@ def test_long_texts_are_trained_on_and_predicted_in_windows(bert_folder: Path, t
     assert loaded.predict(rows[1]["text"]) != loaded.predict(rows[1]["text"][:30])
 
 
-def test_cut_texts_are_counted_in_every_place(bert_folder: Path, tmp_path: Path):
+def test_truncated_texts_are_counted_in_training_and_evaluation(bert_folder: Path, tmp_path: Path):
     rows = [{"text": "the money is here " * (20 * (i % 2) + 1), "label": "ab"[i % 2]} for i in range(8)]
     model = TextClassification(max_length=16, long_texts="cut").on(bert_folder)
     prepared, *_ = model.train(rows, output=tmp_path / "out", config=FAST)
@@ -153,12 +153,12 @@ def test_cut_texts_are_counted_in_every_place(bert_folder: Path, tmp_path: Path)
 # Nothing is lost, nothing is overwritten
 
 
-def test_an_output_that_exists_is_refused_before_anything_is_read(model: TaskModel, tmp_path: Path):
+def test_an_existing_output_is_refused_before_data_is_read(model: TaskModel, tmp_path: Path):
     (tmp_path / "out").mkdir()
     message(lambda: model.fit("no such file", output=tmp_path / "out"), "already exists", "--overwrite")
 
 
-def test_overwriting_replaces_a_model(model: TaskModel, data: Path, tmp_path: Path):
+def test_overwrite_replaces_a_model(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST)
     first = (tmp_path / "out/model.safetensors").read_bytes()
     model.fit(data, output=tmp_path / "out", config=FAST, seed=1, overwrite=True)
@@ -166,7 +166,7 @@ def test_overwriting_replaces_a_model(model: TaskModel, data: Path, tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
 
 
-def test_overwriting_never_replaces_what_is_no_model(model: TaskModel, data: Path, tmp_path: Path):
+def test_overwrite_replaces_only_model_folders(model: TaskModel, data: Path, tmp_path: Path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home/letter.txt").write_text("dear")
     message(lambda: model.fit(data, output=tmp_path / "home", config=FAST, overwrite=True), "not a model folder")
@@ -175,7 +175,7 @@ def test_overwriting_never_replaces_what_is_no_model(model: TaskModel, data: Pat
     assert data.read_text() == GOOD
 
 
-def test_a_model_stays_until_its_successor_is_whole(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_model_is_replaced_only_by_a_complete_one(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST)
     before = (tmp_path / "out/model.safetensors").read_bytes()
     data.write_text("text,label\nonly one,a\n")
@@ -186,14 +186,14 @@ def test_a_model_stays_until_its_successor_is_whole(model: TaskModel, data: Path
 def interrupt(
     model: TaskModel, data: Path, output: Path, after: int, config: TrainConfig = FAST, **options: Any
 ) -> None:
-    """A run that stops being drawn after a step."""
+    """Starts a run and stops reading its events after a step."""
     events = model.train(data, output=output, config=config, **options)
     for event in events:
         if isinstance(event, Step) and event.step == after:
             events.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_an_interrupted_run_is_resumed_as_if_nothing_had_been(bert_folder: Path, data: Path, tmp_path: Path):
+def test_a_resumed_run_gives_the_same_model_as_an_uninterrupted_one(bert_folder: Path, data: Path, tmp_path: Path):
     def fresh() -> TaskModel:
         return TextClassification().on(bert_folder)
 
@@ -207,7 +207,7 @@ def test_an_interrupted_run_is_resumed_as_if_nothing_had_been(bert_folder: Path,
     assert not (tmp_path / "broken.running").exists()
 
 
-def test_an_interrupted_run_is_not_lost_without_a_word(model: TaskModel, data: Path, tmp_path: Path):
+def test_an_interrupted_run_is_only_discarded_on_request(model: TaskModel, data: Path, tmp_path: Path):
     interrupt(model, data, tmp_path / "out", after=3)
     message(
         lambda: model.fit(data, output=tmp_path / "out", config=FAST), "interrupted run", "--resume", "--overwrite"
@@ -223,19 +223,19 @@ def test_an_interrupted_run_is_not_lost_without_a_word(model: TaskModel, data: P
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
 
 
-def test_a_run_that_has_saved_nothing_leaves_nothing(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_run_interrupted_before_its_first_checkpoint_leaves_no_files(model: TaskModel, data: Path, tmp_path: Path):
     interrupt(model, data, tmp_path / "out", after=1)
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv"}
 
 
-def test_what_a_killed_run_left_that_had_saved_nothing_is_in_nobodys_way(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_run_folder_without_a_checkpoint_is_replaced(model: TaskModel, data: Path, tmp_path: Path):
     (tmp_path / "out.running").mkdir()
     (tmp_path / "out.running/log.jsonl").write_text("{}\n")
     model.fit(data, output=tmp_path / "out", config=FAST)
     assert {path.name for path in tmp_path.iterdir()} == {"train.csv", "out"}
 
 
-def test_a_resumed_run_replaces_what_it_was_told_to_replace(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_resumed_run_replaces_the_model_that_it_was_started_to_replace(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST)
     before = (tmp_path / "out/model.safetensors").read_bytes()
     other = replace(FAST, seed=5)
@@ -245,18 +245,18 @@ def test_a_resumed_run_replaces_what_it_was_told_to_replace(model: TaskModel, da
     assert (tmp_path / "out/model.safetensors").read_bytes() != before
 
 
-def test_there_is_nothing_to_resume_where_a_model_is_finished(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_finished_run_cannot_be_resumed(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST)
     message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True), "nothing to resume")
 
 
-def test_resuming_where_nothing_has_begun_begins(model: TaskModel, data: Path, tmp_path: Path):
+def test_resume_without_an_interrupted_run_starts_one(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST, resume=True)
     assert (tmp_path / "out/config.json").exists()
 
 
 @pytest.mark.parametrize("change", ["data", "task", "base"])
-def test_a_run_is_not_resumed_with_something_else(
+def test_a_run_is_not_resumed_with_other_data_or_options(
     model: TaskModel, gpt2_folder: Path, bert_folder: Path, data: Path, tmp_path: Path, change: str
 ):
     interrupt(model, data, tmp_path / "out", after=3)
@@ -269,7 +269,7 @@ def test_a_run_is_not_resumed_with_something_else(
     message(lambda: model.fit(data, output=tmp_path / "out", config=FAST, resume=True), "cannot be resumed")
 
 
-def test_a_disk_that_is_full_at_the_end_costs_nothing_but_another_try(
+def test_a_run_that_fails_to_save_because_the_disk_is_full_can_be_resumed(
     model: TaskModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: Any, **__: Any) -> None:
@@ -285,7 +285,7 @@ def test_a_disk_that_is_full_at_the_end_costs_nothing_but_another_try(
     assert not (tmp_path / "out.running").exists()
 
 
-def test_a_loss_that_is_not_finite_saves_nothing(model: TaskModel, data: Path, tmp_path: Path):
+def test_a_loss_that_is_not_finite_leaves_no_files(model: TaskModel, data: Path, tmp_path: Path):
     with torch.no_grad():
         model.network.backbone.token_embedding.weight.fill_(float("nan"))
     message(lambda: model.fit(data, output=tmp_path / "out", config=FAST), "step 1", "--learning-rate")
@@ -313,7 +313,7 @@ def test_a_loss_that_is_not_finite_saves_nothing(model: TaskModel, data: Path, t
         ("text,label\n" + "a text,1.5\nb text,2.5\n" * 10 + "more,nan\n", ["train.csv, line 22", "'nan'", "finite"]),
     ],
 )
-def test_bad_training_data_is_named_with_its_mend_and_leaves_nothing(
+def test_bad_training_data_is_named_with_its_correction_and_leaves_no_files(
     model: TaskModel, tmp_path: Path, content: str | bytes | None, parts: list[str]
 ):
     path = tmp_path / "train.csv"
@@ -332,23 +332,23 @@ def test_bad_evaluation_data_is_named_before_training(model: TaskModel, data: Pa
     assert left_in(tmp_path) == before
 
 
-def test_a_wrong_column_is_named_with_the_nearest_one(model: TaskModel, data: Path, tmp_path: Path):
+def test_the_message_about_an_unknown_column_names_the_most_similar_one(model: TaskModel, data: Path, tmp_path: Path):
     call = lambda: model.fit(data, output=tmp_path / "out", columns={"label": "lable"})  # noqa: E731
     message(call, "lable", 'Did you mean --label "label"')
     message(lambda: model.fit(data, output=tmp_path / "out", columns={"txt": "text"}), "--txt")
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 2])
-def test_a_fraction_that_is_none_is_refused(model: TaskModel, data: Path, tmp_path: Path, fraction: float):
+def test_an_invalid_eval_fraction_is_refused(model: TaskModel, data: Path, tmp_path: Path, fraction: float):
     message(lambda: model.fit(data, output=tmp_path / "out", eval_fraction=fraction), "--eval-fraction")
 
 
-def test_an_unknown_option_is_a_mistake_in_the_program(model: TaskModel, data: Path, tmp_path: Path):
+def test_an_unknown_option_is_a_type_error(model: TaskModel, data: Path, tmp_path: Path):
     with pytest.raises(TypeError, match="epoch_count"):
         model.fit(data, output=tmp_path / "out", epoch_count=3)
 
 
-def test_options_win_over_the_config(model: TaskModel, data: Path, tmp_path: Path):
+def test_options_replace_fields_of_the_config(model: TaskModel, data: Path, tmp_path: Path):
     assert model.fit(data, output=tmp_path / "out", config=FAST, max_steps=1).steps == 1
 
 
@@ -372,11 +372,11 @@ def trained_folder(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-def test_a_model_without_a_head_says_how_to_train_one(bert_folder: Path):
+def test_the_message_about_a_missing_head_says_how_to_train_one(bert_folder: Path):
     message(lambda: load(bert_folder), "BertModel", "headway train")
 
 
-def test_a_model_that_is_not_trained_here_neither_answers_nor_is_saved(model: TaskModel, data: Path, tmp_path: Path):
+def test_an_untrained_model_can_neither_predict_nor_be_saved(model: TaskModel, data: Path, tmp_path: Path):
     for call in (lambda: model.predict("text"), lambda: model.evaluate(data), lambda: model.save(tmp_path / "out")):
         message(call, "no trained head", "fit()", "load()")
     assert not (tmp_path / "out").exists()
@@ -402,7 +402,7 @@ def test_a_folder_without_headway_json_is_a_published_model(trained_folder: Path
     assert found == expected
 
 
-def test_a_tokenizer_of_another_model_is_noticed(trained_folder: Path, gpt2_folder: Path, tmp_path: Path):
+def test_a_tokenizer_of_another_model_is_detected(trained_folder: Path, gpt2_folder: Path, tmp_path: Path):
     folder = shutil.copytree(trained_folder, tmp_path / "mixed")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(gpt2_folder / name, folder / name)
@@ -413,7 +413,7 @@ def test_a_tokenizer_of_another_model_is_noticed(trained_folder: Path, gpt2_fold
     message(lambda: model.predict(text), "do not belong together")
 
 
-def test_plain_weights_are_read_when_somebody_needs_them(trained_folder: Path, data: Path, tmp_path: Path):
+def test_plain_weights_are_read_on_first_access(trained_folder: Path, data: Path, tmp_path: Path):
     model = load(trained_folder)
     expected = model.predict("my parcel")
     assert all(parameter.is_meta for parameter in model._network.parameters())
@@ -438,7 +438,7 @@ def answering(trained_folder: Path) -> TaskModel:
     return load(trained_folder)
 
 
-def test_one_text_gives_one_answer_and_a_list_a_list(answering: TaskModel):
+def test_one_text_gives_one_prediction_and_a_list_gives_a_list(answering: TaskModel):
     one = answering.predict("my parcel")
     assert one.label in ("a", "b")
     assert answering.predict(["my parcel"]) == [one]
@@ -450,17 +450,17 @@ def test_one_text_gives_one_answer_and_a_list_a_list(answering: TaskModel):
 @pytest.mark.parametrize(
     "given", [("a", "b"), {"text": "a", "pair": "b"}, {"txt": "a"}, [None], [3], [("a", 3)], [[]]]
 )
-def test_what_the_model_does_not_read_is_refused(answering: TaskModel, given: Any):
+def test_inputs_that_the_task_does_not_read_are_refused(answering: TaskModel, given: Any):
     message(lambda: answering.predict(given), "input 1", "one text")
 
 
-def test_a_table_is_no_text(answering: TaskModel):
+def test_a_table_is_refused_as_input(answering: TaskModel):
     import pandas as pd
 
     message(lambda: answering.predict(pd.DataFrame({"text": ["a"]})), "list", "predict_rows")
 
 
-def test_a_file_is_predicted_as_it_is_read(answering: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rows_are_predicted_as_they_are_read(answering: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("headway.tasks.base.model.EXAMPLES_AT_ONCE", 5)
     path = tmp_path / "in.jsonl"
     rows = [{"id": i, "text": "my parcel " * (i % 4)} for i in range(12)]
@@ -472,9 +472,7 @@ def test_a_file_is_predicted_as_it_is_read(answering: TaskModel, tmp_path: Path,
     assert [one for _, one in found] == answering.predict([row["text"] for row in rows])
 
 
-def test_ten_thousand_texts_are_never_all_in_the_network_at_once(
-    answering: TaskModel, monkeypatch: pytest.MonkeyPatch
-):
+def test_many_texts_are_encoded_in_parts(answering: TaskModel, monkeypatch: pytest.MonkeyPatch):
     seen: list[int] = []
     encode = type(answering.task).encode
 
@@ -490,7 +488,7 @@ def test_ten_thousand_texts_are_never_all_in_the_network_at_once(
     assert len(found) == 10_000
 
 
-def test_evaluation_gives_the_figures_and_what_they_come_from(answering: TaskModel):
+def test_an_evaluation_has_metrics_predictions_and_examples(answering: TaskModel):
     rows = [{"text": f"my parcel {i}", "label": "ab"[i % 2]} for i in range(8)]
     found = answering.evaluate(rows)
     right = sum(one.label == row["label"] for one, row in zip(found.predictions, rows, strict=True))
@@ -499,9 +497,7 @@ def test_evaluation_gives_the_figures_and_what_they_come_from(answering: TaskMod
     message(lambda: answering.evaluate([{"text": "a", "label": "z"}]), "row 1", "'z'")
 
 
-def test_a_model_answers_right_after_training_and_after_a_run_that_was_left(
-    model: TaskModel, data: Path, tmp_path: Path
-):
+def test_a_model_predicts_after_training_but_not_after_an_abandoned_run(model: TaskModel, data: Path, tmp_path: Path):
     model.fit(data, output=tmp_path / "out", config=FAST)
     assert model.predict("my parcel") == load(tmp_path / "out").predict("my parcel")
     interrupt(model, data, tmp_path / "other", after=1)
@@ -510,14 +506,14 @@ def test_a_model_answers_right_after_training_and_after_a_run_that_was_left(
     assert (tmp_path / "third/model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
 
 
-def test_data_that_cannot_be_trained_on_leaves_a_loaded_model_as_it_was(trained_folder: Path, tmp_path: Path):
+def test_bad_training_data_leaves_a_loaded_model_unchanged(trained_folder: Path, tmp_path: Path):
     model = load(trained_folder)
     before = model.predict("my parcel")
     message(lambda: model.fit([{"text": "a", "label": "x"}], output=tmp_path / "out"), "every row has the label")
     assert model.predict("my parcel") == before
 
 
-def test_places_are_named_in_one_phrase():
+def test_places_are_formatted_as_one_phrase():
     lines = [f"train.tsv, line {i}" for i in (3, 8, 9, 12, 40, 77)]
     assert format_places(lines[:1]) == "train.tsv, line 3"
     assert format_places(lines[:3]) == "train.tsv, lines 3, 8 and 9"

@@ -1,4 +1,4 @@
-"""Which precision a model predicts with: bf16 by itself only where it was measured that no score moves."""
+"""The precision of predictions: bf16 is chosen only if it was measured that the score does not change."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from headway.core.errors import HeadwayError
 from headway.core.inference.linears import PackedLinear
 from headway.tasks import Embedder, TextClassification, load
 from headway.tasks.base import precision
-from headway.tasks.base.precision import choose_precision, worth_measuring
+from headway.tasks.base.precision import choose_precision, worth_comparing
 from headway.tasks.language_modeling.loading import load_language_model
 
 OPTIONS = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32", "save_steps": 1000}
@@ -40,7 +40,7 @@ def dtype_of(model) -> str:
     return str(kept[0].dtype)
 
 
-def test_the_end_of_training_measures_both(folder: Path, fast_bf16):
+def test_training_measures_the_score_in_fp32_and_bf16(folder: Path, fast_bf16):
     measured = json.loads((folder / "headway.json").read_text())["score_by_precision"]
     model = load(folder)
     for name, figure in measured.items():
@@ -49,10 +49,10 @@ def test_the_end_of_training_measures_both(folder: Path, fast_bf16):
     assert measured.keys() == {"fp32", "bf16"}
 
 
-@pytest.mark.parametrize(("moved", "expected"), [(0.0, "torch.bfloat16"), (0.02, "torch.float32")])
-def test_bf16_is_chosen_where_no_score_moved(folder: Path, fast_bf16, moved: float, expected: str):
+@pytest.mark.parametrize(("change", "expected"), [(0.0, "torch.bfloat16"), (0.02, "torch.float32")])
+def test_bf16_is_chosen_if_the_score_does_not_change(folder: Path, fast_bf16, change: float, expected: str):
     model = load(folder)
-    model.info["score_by_precision"] = {"fp32": 0.9, "bf16": 0.9 - moved}
+    model.info["score_by_precision"] = {"fp32": 0.9, "bf16": 0.9 - change}
     model.predict("my parcel")
     assert dtype_of(model._for_inference) == expected
     model.precision = "fp32"
@@ -60,7 +60,7 @@ def test_bf16_is_chosen_where_no_score_moved(folder: Path, fast_bf16, moved: flo
     assert dtype_of(model._for_inference) == "torch.float32"
 
 
-def test_vectors_follow_what_was_measured(folder: Path, fast_bf16):
+def test_an_embedder_uses_the_precision_that_was_measured(folder: Path, fast_bf16):
     info = json.loads((folder / "headway.json").read_text())
     assert (
         dtype_of(Embedder(folder).backbone)
@@ -68,29 +68,29 @@ def test_vectors_follow_what_was_measured(folder: Path, fast_bf16):
     )
 
 
-def test_nothing_is_chosen_that_was_not_measured(fast_bf16):
+def test_bf16_is_not_chosen_without_a_measurement(fast_bf16):
     measured = {"score_by_precision": {"fp32": 0.9, "bf16": 0.9}}
     assert choose_precision("auto", measured, "cpu") == "bf16"
     assert choose_precision("auto", {}, "cpu") == "fp32"
     assert choose_precision("auto", {"score_by_precision": {}}, "cpu") == "fp32"
     assert choose_precision("auto", measured, "cuda") == "fp32"
     assert choose_precision("int8", measured, "cpu") == "int8"
-    assert not worth_measuring(99, "cpu")
-    assert not worth_measuring(100, "cuda")
+    assert not worth_comparing(99, "cpu")
+    assert not worth_comparing(100, "cuda")
 
 
-def test_a_loss_may_move_by_a_thousandth_of_itself(fast_bf16):
+def test_a_metric_above_1_may_change_by_a_thousandth_of_itself(fast_bf16):
     assert choose_precision("auto", {"score_by_precision": {"fp32": 60.0, "bf16": 60.05}}, "cpu") == "bf16"
     assert choose_precision("auto", {"score_by_precision": {"fp32": 60.0, "bf16": 60.2}}, "cpu") == "fp32"
 
 
-def test_a_processor_without_it_stays_with_fp32(monkeypatch):
+def test_a_processor_without_fast_bf16_uses_fp32(monkeypatch):
     monkeypatch.setattr(precision, "has_fast_bf16", lambda: False)
     assert choose_precision("auto", {"score_by_precision": {"fp32": 0.9, "bf16": 0.9}}, "cpu") == "fp32"
-    assert not worth_measuring(1000, "cpu")
+    assert not worth_comparing(1000, "cpu")
 
 
-def test_a_precision_that_is_none_is_refused(gpt2_folder: Path, bert_folder: Path):
+def test_an_unknown_precision_is_refused(gpt2_folder: Path, bert_folder: Path):
     with pytest.raises(HeadwayError, match="--precision int4: say fp32, bf16 or int8"):
         load_language_model(gpt2_folder, "int4")
     with pytest.raises(HeadwayError, match="int4"):

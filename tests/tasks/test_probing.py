@@ -1,4 +1,4 @@
-"""Probes of layers: the vectors are transformers', the probe is scikit-learn's, and it finds the layer that knows."""
+"""Linear probes: vectors equal those of transformers, probes equal scikit-learn's, the informative layer is found."""
 
 import random
 from pathlib import Path
@@ -18,14 +18,14 @@ WORDS = ["parcel", "money", "card", "cat", "dog", "mat", "fox", "program", "weat
 
 
 def rows(count: int = 80) -> list[dict[str, str]]:
-    """Texts whose label is whether "money" is in them: the embeddings know that already."""
+    """Texts labelled by whether they contain "money", which a probe can read from the embeddings."""
     chance = random.Random(0)
     texts = [" ".join(chance.sample(WORDS, 4)) for _ in range(count)]
     return [{"text": text, "label": "yes" if "money" in text else "no"} for text in texts]
 
 
 def tagged(count: int = 40) -> list[dict[str, list[str]]]:
-    """Words that are tagged by what they are."""
+    """Sentences in which London is tagged."""
     chance = random.Random(0)
     sentences = [chance.sample(WORDS, 5) for _ in range(count)]
     return [{"tokens": words, "ner_tags": ["B-LOC" if w == "London" else "O" for w in words]} for words in sentences]
@@ -39,7 +39,7 @@ def run(model: Path, data, **options) -> ProbeResult:
     return last
 
 
-def test_what_is_probed_is_every_layers_output(tiny_model):
+def test_the_probed_vectors_are_the_hidden_states_of_transformers(tiny_model):
     checkpoint = load_backbone(tiny_model)
     ids = [[5, 6, 7, 8], [9, 10, 11]]
     reference = transformers.AutoModel.from_pretrained(tiny_model).eval()
@@ -50,27 +50,27 @@ def test_what_is_probed_is_every_layers_output(tiny_model):
             torch.testing.assert_close(states, torch.stack([x[0] for x in expected], 1), rtol=1e-5, atol=1e-5)
 
 
-def test_every_layer_the_embeddings_and_a_mix_are_probed(tiny_model):
+def test_embeddings_layers_and_their_mix_are_probed(tiny_model):
     found = run(tiny_model, rows(), seeds=2)
     assert [one.layer for one in found.layers] == [0, 1, 2]
     assert (found.task, found.metric, found.examples) == ("text-classification", "accuracy", 80)
     assert all(len(one.scores) == 2 for one in (*found.layers, found.mix, found.majority))
     assert sum(found.mix_weights) == pytest.approx(1, abs=1e-5)
     assert 0 <= found.center_of_gravity <= 2
-    assert found.layers[0].mean > found.majority.mean + 0.1  # the mean of the tokens' own vectors knows the word
+    assert found.layers[0].mean > found.majority.mean + 0.1  # the mean of the token embeddings contains the word
     assert found.mix.mean > found.majority.mean + 0.1
 
 
-def test_words_are_probed_by_their_tags(tiny_model):
+def test_tags_of_words_are_probed(tiny_model):
     found = run(tiny_model, tagged(), seeds=1)
     assert (found.task, found.metric) == ("token-classification", "f1")
     assert found.layers[0].mean > 0.9
-    assert found.majority.mean == 0.0  # O everywhere finds nothing
+    assert found.majority.mean == 0.0  # O for every word
     assert run(tiny_model, tagged(), task=TokenClassification(), seeds=1) == found
 
 
 @pytest.mark.parametrize("pooling", ["mean", "summary"])
-def test_the_probe_is_scikit_learns_on_the_models_vectors(bert_folder, pooling):
+def test_a_probe_equals_logistic_regression_on_the_vectors_of_transformers(bert_folder, pooling):
     from sklearn.linear_model import LogisticRegression
 
     data = rows()
@@ -83,15 +83,15 @@ def test_the_probe_is_scikit_learns_on_the_models_vectors(bert_folder, pooling):
             states = model(**tokenizer(row["text"], return_tensors="pt"), output_hidden_states=True).hidden_states
         vectors.append(states[1][0].mean(0) if pooling == "mean" else states[1][0, 0])
     labels = [row["label"] for row in data]
-    learnt, measured = split_rows(labels, HELD_OUT, 0)
+    train, test = split_rows(labels, HELD_OUT, 0)
     whole = torch.stack(vectors)
-    whole = (whole - whole[learnt].mean(0)) / whole[learnt].std(0)
-    regression = LogisticRegression(max_iter=1000).fit(whole[learnt].numpy(), [labels[i] for i in learnt])
-    score = regression.score(whole[measured].numpy(), [labels[i] for i in measured])
+    whole = (whole - whole[train].mean(0)) / whole[train].std(0)
+    regression = LogisticRegression(max_iter=1000).fit(whole[train].numpy(), [labels[i] for i in train])
+    score = regression.score(whole[test].numpy(), [labels[i] for i in test])
     assert found.layers[1].scores[0] == pytest.approx(score, abs=0.07)  # one example of sixteen
 
 
-def test_the_mix_finds_the_layer_that_alone_knows(bert_folder, monkeypatch):
+def test_the_mix_finds_the_only_informative_layer(bert_folder, monkeypatch):
     from headway.tasks.inspection import probing
 
     def states(backbone, batch):
@@ -109,7 +109,7 @@ def test_the_mix_finds_the_layer_that_alone_knows(bert_folder, monkeypatch):
     assert max(found.layers, key=lambda one: one.mean).layer == 2
 
 
-def test_the_same_seed_gives_the_same_result_and_examples_can_be_limited(bert_folder):
+def test_the_same_seed_gives_the_same_result_and_the_number_of_examples_is_limited(bert_folder):
     assert run(bert_folder, rows(), seeds=1) == run(bert_folder, rows(), seeds=1)
     found = run(bert_folder, rows(), seeds=1, most=40)
     assert found.examples == 40
@@ -130,13 +130,13 @@ def test_the_same_seed_gives_the_same_result_and_examples_can_be_limited(bert_fo
         ),
     ],
 )
-def test_what_cannot_be_probed_is_named(bert_folder, data, options, words):
+def test_options_and_data_that_cannot_be_probed_are_refused(bert_folder, data, options, words):
     with pytest.raises(HeadwayError, match=words):
         run(bert_folder, data, **options)
 
 
 @pytest.mark.realdata
-def test_questions_are_known_best_above_the_embeddings(minilm, data_folder):
+def test_question_types_are_predicted_best_above_the_embeddings(minilm, data_folder):
     found = run(minilm, data_folder / "trec" / "train.txt", task=TextClassification(), seeds=3, most=1000)
     means = [one.mean for one in found.layers]
     assert max(means[1:]) > means[0] + 0.05

@@ -71,7 +71,7 @@ def train(job: Job) -> None:
 def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
     from ...core.training.training_config import TrainConfig
     from ...tasks import TASKS, TaskModel
-    from ...tasks.base.error_analysis import account_of
+    from ...tasks.base.error_analysis import analyze_errors
     from ...tasks.base.results import Prepared, Trained
 
     request = job.request
@@ -93,7 +93,7 @@ def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
         ):
             if isinstance(event, Trained):
                 if found := model.held_out:
-                    job.write("account.json", account_of(model.task, found.predictions, found.examples))
+                    job.write("account.json", analyze_errors(model.task, found.predictions, found.examples))
                 job.publish()
                 event = replace(event, output=job.output)
             events.write(event.to_json())

@@ -1,4 +1,4 @@
-"""The guess which task a file is for."""
+"""The inference of the task from the columns of a file."""
 
 import pytest
 from headway.tasks import read_table
@@ -19,10 +19,10 @@ TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
         ("gaps.csv", "fill-mask"),
     ],
 )
-def test_each_sample_is_for_its_task(name, task):
-    guess = infer_task(read_table(FOLDER / name))
-    assert guess.task == task
-    assert guess.why
+def test_the_task_of_each_sample_is_inferred(name, task):
+    found = infer_task(read_table(FOLDER / name))
+    assert found.task == task
+    assert found.why
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_each_sample_is_for_its_task(name, task):
         (
             {"text": TEXTS * 3, "label": ["good"] * 12},
             "text-classification",
-        ),  # the check says that one label is too few
+        ),  # the check reports that one label is too few
         ({"text": TEXTS}, "fill-mask"),
-        ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # nothing fits; somebody will say what is meant
+        ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # no rule applies: the user chooses
     ],
 )
-def test_a_task_is_told_from_the_columns(columns, task):
+def test_the_task_is_inferred_from_the_columns(columns, task):
     assert infer_task(read_table(columns)).task == task
