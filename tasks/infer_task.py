@@ -1,4 +1,4 @@
-"""Which task a data file is for, inferred from its columns. The user is told and can choose another one."""
+"""Which task a data file is for, inferred from its columns; the user can choose another one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
 
     @property
     def sample(self) -> str | None:
-        """The file in tasks/samples with example inputs; None if there is none."""
+        """The file in tasks/samples with example inputs, if there is one."""
         return None
 
     # -- rows -> examples
@@ -304,7 +304,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
         return {"labels": self.label_names or None, "problem_type": None}
 
     def publish(self, folder: Path, network: "Network") -> None:
-        """Writes files that other libraries read, besides the weights, into a model folder."""
+        """Writes further files that other libraries read into a model folder."""
 
     def card(self, network: "Network", name: str) -> CardText:
         """The task's parts of the card of a model folder called `name`."""
@@ -319,7 +319,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
     def explainable_outputs(
         self, outputs: Tensor, features: Features, words: Sequence[TokenizedWord]
     ) -> list[ExplainableOutput]:
-        """The numbers that words can be attributed to, the model's own prediction first; empty if there are none.
+        """The numbers that words can be attributed to, the model's own prediction first; often empty.
 
         `outputs` are those of the network for one sequence, (N,) or (n, N).
         """

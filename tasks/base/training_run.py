@@ -53,7 +53,7 @@ class RunOptions:
 
     @property
     def log(self) -> Path | None:
-        """The log of the run; None if there is none because the task fits its head in another way."""
+        """The log of the run; None if it has no log because the task fits its head in another way."""
         path = self.folder / "log.jsonl"
         return path if path.exists() else None
 

@@ -168,10 +168,10 @@ def test_overwrite_replaces_a_model(model: TaskModel, data: Path, tmp_path: Path
 
 def test_overwrite_replaces_only_model_folders(model: TaskModel, data: Path, tmp_path: Path):
     (tmp_path / "home").mkdir()
-    (tmp_path / "home/letter.txt").write_text("dear")
+    (tmp_path / "home/letter.txt").write_text("hello")
     message(lambda: model.fit(data, output=tmp_path / "home", config=FAST, overwrite=True), "not a model folder")
     message(lambda: model.fit(data, output=data, config=FAST, overwrite=True), "not a model folder")
-    assert (tmp_path / "home/letter.txt").read_text() == "dear"
+    assert (tmp_path / "home/letter.txt").read_text() == "hello"
     assert data.read_text() == GOOD
 
 
