@@ -594,7 +594,7 @@ def test_training_and_metrics_skip_a_word_whose_tag_is_minus_100(names, tags, wo
     assert task.confused([right], examples) == [("PER", "PER"), ("LOC", "LOC")]
     missed = task.misprediction(other, examples[0])
     assert missed is not None
-    assert (missed.size, missed.predicted) == (1.0, "PER: Ada")
+    assert (missed.error, missed.predicted) == (1.0, "PER: Ada")
 
 
 def test_an_entity_may_contain_a_word_whose_tag_is_minus_100(wordpiece_folder: Path):
