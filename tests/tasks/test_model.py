@@ -460,12 +460,11 @@ def test_a_table_is_refused_as_input(answering: TaskModel):
     message(lambda: answering.predict(pd.DataFrame({"text": ["a"]})), "list", "predict_rows")
 
 
-def test_rows_are_predicted_as_they_are_read(answering: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("headway.tasks.base.model.EXAMPLES_AT_ONCE", 5)
+def test_rows_are_predicted_as_they_are_read(answering: TaskModel, tmp_path: Path):
     path = tmp_path / "in.jsonl"
     rows = [{"id": i, "text": "my parcel " * (i % 4)} for i in range(12)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    drawn = answering.predict_rows(stream_rows(path))
+    drawn = answering.predict_rows(stream_rows(path), at_once=5)
     assert next(drawn)[0] == rows[0]
     found = [next(iter(answering.predict_rows(stream_rows(path)))), *drawn]
     assert [row for row, _ in found] == rows
