@@ -44,6 +44,7 @@ ALIASES = {
 PER_DEVICE = "per-device-train-batch-size"  # equals --batch-size only in a run with one process
 PANELS = {
     "columns": "Columns",
+    "reading": "Data file",
     "task_options": "Task",
     "options": "Task (default: as stored in the model folder)",
     "training": "Training",
@@ -64,9 +65,6 @@ TRAINED_MODEL = typer.Argument(metavar="MODEL", help="A trained model: a folder 
 TASK = typer.Argument(metavar="TASK", help="The task to train for. See: headway tasks")
 TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, JSON, JSON lines, Parquet, ...")
 LABELLED_DATA = typer.Option(metavar="FILE", help="Labelled data, in any format that `headway train` reads.")
-HEADER = typer.Option(
-    "--header/--no-header", help="Whether the first row holds the column names. Default: inferred from the data."
-)
 PRECISION = typer.Option(
     metavar="NAME",
     help="Arithmetic: fp32 (exact), or bf16 or int8 (faster, slightly less accurate). auto selects bf16 if the "
@@ -116,6 +114,13 @@ def task_options(when: When = "before") -> list[Option]:
     from ..tasks import TASKS
 
     return list({found.name: found for task in TASKS.values() for found in options_of(task, when)}.values())
+
+
+def reading_options() -> list[Option]:
+    """The options for reading data files."""
+    from ..tasks.data.read_options import ReadOptions
+
+    return options_of(ReadOptions)
 
 
 def column_options(*, label: bool = True) -> list[Option]:
@@ -194,6 +199,13 @@ def chosen_columns(given: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
+def refuse_without_file(reading: Mapping[str, Any], data: str | None) -> None:
+    """Raises HeadwayError for an option for reading a file if there is no file."""
+    if data is None:
+        for name in reading:
+            raise HeadwayError(f"{flag(name)} applies to a data file: add --data FILE, or omit it.")
+
+
 def flag(name: str) -> str:
     """The name of an option on the command line."""
     return "--" + name.replace("_", "-")
@@ -206,7 +218,7 @@ def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> C
     """A command that gathers the options of each group into a dict, passed to `function` under the group's name.
 
     Every command also has --config, --offline and --debug. If `function` has a parameter `given`, it receives all
-    options that have a value, as a file for --config holds them.
+    options that have a value, as a file for --config holds them. The group `reading` has chosen options only.
     """
     named = inspect.signature(function).parameters
     generated = [_parameter_of(option, group) for group, options in groups.items() for option in options]
@@ -220,6 +232,8 @@ def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> C
             group: {option.name: _gathered(option, values[option.public_name]) for option in options}
             for group, options in groups.items()
         }
+        if "reading" in gathered:
+            gathered["reading"] = chosen_options(gathered["reading"])
         if "given" in named:
             gathered["given"] = {
                 p.name.replace("_", "-"): "none" if values[p.name] is None else values[p.name]
@@ -259,7 +273,7 @@ def _parameter_of(option: Option, group: str) -> inspect.Parameter:
         return _keyword(name, str | None, default, info(metavar="FILE"))
     if _is_list(option):
         return _keyword(name, list[str] | None, default or None, info(metavar="COLUMN" if column else "TEXT"))
-    if option.type is bool:
+    if option.type in (bool, bool | None):
         return _keyword(name, bool | None, default, info())
     kinds = get_args(option.type) or (option.type,)
     parser = read_value(name, kinds[0], optional=len(kinds) > 1)

@@ -70,6 +70,12 @@ def section(console: Console, title: str, *parts: RenderableType) -> None:
         console.print(Padding(part, INDENT, expand=False) if part else "")
 
 
+def show_notes(notes: Sequence[str]) -> None:
+    """Prints what was inferred about a file on stderr, where it does not mix with results."""
+    if notes and is_main_process():
+        section(screen(to_stderr=True), "Data", *notes)
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A table of rows with the same keys; columns of numbers are aligned to the right."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")

@@ -14,6 +14,7 @@ from ..data.corpus import CorpusTask, Documents, open_documents
 from ..data.features import Features
 from ..data.findings import Finding
 from ..data.read import read_table
+from ..data.read_options import ReadOptions
 from ..data.report import DataReport, EncodedExamples, Lengths, by_level, check_corpus, check_examples
 from .example_warnings import warning_findings
 from .inference import Encoder
@@ -27,8 +28,8 @@ def check_data(
     eval_data: Any = None,
     *,
     columns: Mapping[str, Any] | None = None,
-    header: bool | None = None,
     model: str | Path | None = None,
+    **reading: Any,
 ) -> DataReport:
     """Checks files as training would read them; a row that cannot be used does not stop it.
 
@@ -37,21 +38,21 @@ def check_data(
         data: anything that `train` takes.
         eval_data: the same, for evaluation.
         columns: field name or "label" -> column, where the inferred one is wrong.
-        header: whether the first row of a table names its columns. Default: inferred from the rows.
         model: a folder, a built-in name or a hub id; text lengths are measured in its tokens.
+        **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
         HeadwayError: a file cannot be read as a table, its columns cannot be inferred, or there is no such model.
     """
-    source = DataSource(data, eval_data, columns or {}, header=header)
+    source = DataSource(data, eval_data, columns or {}, reading=ReadOptions(**reading))
     encoder = None if model is None else Encoder.load(model)
     return _check_text(task, source, encoder) if task.self_supervised else _check_labelled(task, source, encoder)
 
 
 def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
-    table = read_table(source.train, header=source.header)
+    table = read_table(source.train, source.reading)
     mapping = task.columns(table, source.columns, need_label=True)
-    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *mapping.notes]
+    notes = [*table.describe(), *mapping.notes]
     findings: list[Finding] = []
     try:
         task, inferred = task.infer_labels(table, mapping)
@@ -62,8 +63,8 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     examples, problems = task.read(table, mapping)
     held_out: list[Any] = []
     if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, header=source.header)
-        notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
+        eval_table = read_table(source.evaluation, source.reading)
+        notes += eval_table.describe()
         chosen = same_columns(mapping, eval_table, source.columns)
         held_out, more = task.read(eval_table, task.columns(eval_table, chosen, need_label=True))
         problems += more
@@ -78,10 +79,10 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
 def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
     """Counts unlabelled documents and measures their lengths, in tokens if there is an encoder."""
     assert isinstance(task, CorpusTask)
-    train = open_documents(source.train, source.columns, task, header=source.header)
+    train = open_documents(source.train, source.columns, task, source.reading)
     lengths, notes, num_evaluated = _document_lengths(train), train.notes, 0
     if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, header=source.header)
+        others = open_documents(source.evaluation, source.columns, task, source.reading)
         num_evaluated, notes = len(_document_lengths(others)), (*notes, *others.notes)
     report = DataReport(len(lengths), num_evaluated, {}, Lengths.of(lengths, "characters"), (), (), notes)
     if encoder is None:

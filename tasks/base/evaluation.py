@@ -12,6 +12,7 @@ from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
 from ..data.features import num_truncated_tokens
 from ..data.findings import warnings_as_findings
+from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from .example_warnings import collect_warnings
 from .inference import Encoder, in_parts, predict_examples
@@ -46,7 +47,7 @@ def evaluate_rows(
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
         for warning, places in collect_warnings(task, part, windows_by_example).items():
             warnings.setdefault(warning, []).extend(places)
-    notes = [*columns.notes]
+    notes = [*table.notes, *columns.notes]
     if truncated:
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
@@ -61,7 +62,7 @@ def evaluate_text(
     data: Any,
     *,
     chosen: Mapping[str, Any],
-    header: bool | None,
+    options: ReadOptions,
 ) -> Evaluation:
     """The metrics of a network on unlabelled text (`open_documents`).
 
@@ -69,7 +70,7 @@ def evaluate_text(
         HeadwayError: the data cannot be read, or there is no text.
     """
     assert isinstance(task, CorpusTask)
-    texts = open_documents(data, chosen, task, header=header)
+    texts = open_documents(data, chosen, task, options)
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         written = write_corpus(Path(folder) / "tokens", task, encoder, texts, texts.read(), held_out=True)
         corpus = written.windows_by_example

@@ -18,6 +18,7 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device, processes, wants_cpu
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
+from ..data.read_options import take_read_options
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
 from .predictor import AnyTask, Predictor
 from .results import Trained
@@ -90,7 +91,6 @@ class TaskModel(Predictor):
         config: TrainConfig | None = None,
         overwrite: bool = False,
         resume: bool = False,
-        header: bool | None = None,
         settings: Mapping[str, Any] | None = None,
         stop: Callable[[], bool] | None = None,
         **options: Any,
@@ -109,19 +109,19 @@ class TaskModel(Predictor):
             config: options of training.
             overwrite: replace the model at `output`.
             resume: continue the interrupted run towards `output`.
-            header: whether the first row of a table names its columns. Default: inferred from the rows.
             settings: saved as run.yaml in the model folder, so that the run can be repeated.
             stop: called after every training step; if it returns True, a checkpoint is saved and the run is
                 interrupted, and `resume` continues it.
-            **options: fields of TrainConfig, in place of those of `config`.
+            **options: fields of TrainConfig, in place of those of `config`, and of ReadOptions (header, ...).
 
         Raises:
             KeyboardInterrupt: `stop` returned True.
             HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
         """
+        reading, options = take_read_options(options)
         run = RunOptions(replace(config or TrainConfig(), **options), new_path(output), overwrite, resume, stop)
         refuse_output(run.output, overwrite=overwrite, resume=resume)
-        source = DataSource(data, eval_data, columns or {}, eval_fraction, run.config.seed, header)
+        source = DataSource(data, eval_data, columns or {}, eval_fraction, run.config.seed, reading)
         with scratch_folder(run.output) as scratch:
             prepared = self._prepare(source, scratch)
             yield prepared.event(self.task, self.base)

@@ -14,6 +14,7 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
 from ..data.read import read_table
+from ..data.read_options import ReadOptions
 from ..data.rows import RowStream
 from .evaluation import evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
@@ -125,19 +126,22 @@ class Predictor:
             predictions = self._predict(self.task.examples(table, columns, labelled=False))
             yield from zip(values, predictions, strict=True)
 
-    def evaluate(
-        self, data: Any, *, columns: Mapping[str, Any] | None = None, header: bool | None = None
-    ) -> Evaluation:
-        """The metrics of the model on labelled data (anything that `train` takes).
+    def evaluate(self, data: Any, *, columns: Mapping[str, Any] | None = None, **reading: Any) -> Evaluation:
+        """The metrics of the model on labelled data.
+
+        Args:
+            data: anything that `train` takes.
+            columns: field name or "label" -> column, where the inferred one is wrong.
+            **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
             HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
         """
         self._need_training()
-        task, chosen = self.task, columns or {}
+        task, chosen, options = self.task, columns or {}, ReadOptions(**reading)
         if task.self_supervised:
-            return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, header=header)
-        return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, header=header), chosen)
+            return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
+        return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
 
     def _predict(self, examples: Sequence[Example]) -> list[Any]:
         self._need_training()

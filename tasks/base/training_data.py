@@ -14,6 +14,7 @@ from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
 from ..data.read import read_table
+from ..data.read_options import INFER, ReadOptions
 from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
 from ..data.rows import Table
 from ..data.split import split_rows
@@ -36,7 +37,7 @@ class DataSource:
         columns: field name or "label" -> column that the user named.
         eval_fraction: the part of `train` to hold out; 0: none.
         seed: of the split.
-        header: whether the first row of a table names its columns; None: inferred from the rows.
+        reading: how to read files.
     """
 
     train: Any
@@ -44,7 +45,7 @@ class DataSource:
     columns: Mapping[str, Any] = field(default_factory=dict)
     eval_fraction: float = 0.1
     seed: int = 0
-    header: bool | None = None
+    reading: ReadOptions = INFER
 
     def check_fraction(self) -> None:
         """Raises HeadwayError if `eval_fraction` is not possible."""
@@ -134,18 +135,18 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
         HeadwayError: the data or an option cannot be used.
     """
     source.check_fraction()
-    table = read_table(source.train, header=source.header)
+    table = read_table(source.train, source.reading)
     columns = task.columns(table, source.columns, need_label=True)
     labelled, inferred = task.infer_labels(table, columns)
     reused = stored and labelled.reuse_head(stored)
     task = reused or labelled
-    notes = [f"{table.source}: {len(table)} rows, {table.kind}", *columns.notes, *inferred]
+    notes = [*table.describe(), *columns.notes, *inferred]
     examples = task.examples(table, columns)
     evaluation = None
     if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, header=source.header)
+        eval_table = read_table(source.evaluation, source.reading)
         chosen = same_columns(columns, eval_table, source.columns)
-        notes.append(f"{eval_table.source}: {len(eval_table)} rows, {eval_table.kind}")
+        notes += eval_table.describe()
         evaluation = eval_table, task.examples(eval_table, task.columns(eval_table, chosen, need_label=True))
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         strata, groups = [example.stratum for example in examples], [example.group for example in examples]
@@ -193,14 +194,14 @@ def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, fo
     """
     source.check_fraction()
     assert isinstance(task, CorpusTask)
-    texts = open_documents(source.train, source.columns, task, header=source.header)
+    texts = open_documents(source.train, source.columns, task, source.reading)
     notes = [*texts.notes]
     fraction = 0.0 if source.evaluation is not None else source.eval_fraction
     pieces = texts.part(fraction, source.seed, held_out=False)
     train = write_corpus(folder / "train", task, encoder, texts, pieces, held_out=False)
     evaluation = None
     if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, header=source.header)
+        others = open_documents(source.evaluation, source.columns, task, source.reading)
         notes += others.notes
         evaluation = write_corpus(folder / "held-out", task, encoder, others, others.read(), held_out=True)
     elif fraction:

@@ -22,6 +22,7 @@ from .column_inference import infer_columns
 from .examples import Field
 from .features import Features
 from .read import stream_rows
+from .read_options import INFER, ReadOptions
 from .reading.text_files import read_lines, require_file, require_text, uncompressed_suffix
 
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
@@ -107,14 +108,14 @@ class Documents:
             gap = not included
 
 
-def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, header: bool | None) -> Documents:
+def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, options: ReadOptions = INFER) -> Documents:
     """Opens unlabelled text.
 
     Args:
         data: anything that `read_table` reads, a plain text file, or a list of texts.
         chosen: the columns that the user names.
         task: which column it reads, and what a document is.
-        header: whether the first row of a table names its columns; None to infer it.
+        options: how to read a file.
 
     Raises:
         HeadwayError: the source does not exist, has no text, or its text column cannot be inferred.
@@ -123,7 +124,7 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, he
         return _open_plain(path, task.documents)
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
         return Documents("the given texts", (), lambda: (Piece(text, True) for text in data if text.strip()))
-    stream = stream_rows(data, header=header)
+    stream = stream_rows(data, options)
     columns = infer_columns(stream, task.inputs, chosen=chosen, need_label=False)
     name = columns.texts["text"]
 
@@ -138,7 +139,7 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, *, he
             if text and text.strip():
                 yield Piece(text, True)
 
-    notes = tuple(note for note in columns.notes if note.startswith("text:"))
+    notes = (*stream.notes, *(note for note in columns.notes if note.startswith("text:")))
     return Documents(stream.source, notes, read)
 
 

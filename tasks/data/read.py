@@ -11,27 +11,31 @@ from typing import Any
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
+from .read_options import INFER, ReadOptions
 from .reading.formats import open_path
 from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hub
-from .reading.python_objects import open_object
+from .reading.python_objects import SOURCE, open_object
 from .rows import RowStream, Table
 
+DECIMAL_ONLY = frozenset({"decimal"})
 
-def read_table(source: Any, *, header: bool | None = None, limit: int | None = None) -> Table:
+
+def read_table(source: Any, options: ReadOptions = INFER, *, limit: int | None = None, **reading: Any) -> Table:
     """Reads all rows of a source into memory.
 
     Args:
         source: A path, "hub:NAME[:CONFIG][:SPLIT]", a folder written by `datasets.save_to_disk`, a `Table`, a list of
             dicts, a dict of lists, a pandas DataFrame or a `datasets.Dataset`.
-        header: Whether the first row of a table names the columns. Default: inferred from the rows.
+        options: How to read a file.
         limit: Maximum number of rows.
+        **reading: Fields of `ReadOptions`, in place of those of `options`: header=True, encoding="cp1252", ...
 
     Raises:
         HeadwayError: There is no such source, it cannot be read, it has no row, or a row is malformed.
     """
     if isinstance(source, Table) and limit is None:
         return source
-    stream = stream_rows(source, header=header)
+    stream = stream_rows(source, options, **reading)
     places: list[int] = []
     rows: list[dict[str, Any]] = []
     columns = dict.fromkeys(stream.columns)
@@ -47,7 +51,7 @@ def read_table(source: Any, *, header: bool | None = None, limit: int | None = N
     return replace(stream.table(rows, places), columns=tuple(columns))
 
 
-def stream_rows(source: Any, *, header: bool | None = None) -> RowStream:
+def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> RowStream:
     """Opens any source of `read_table`; rows are read on demand, in constant memory.
 
     A JSON document (unlike JSON lines) is read as a whole. `columns` has the columns of the first rows only; a later
@@ -59,11 +63,15 @@ def stream_rows(source: Any, *, header: bool | None = None) -> RowStream:
     if isinstance(source, RowStream):
         return source
     if isinstance(source, Table):
-        return RowStream(source.source, source.kind, source.columns, source.header, source.__iter__, source.unit)
-    if isinstance(source, str) and source.startswith(HUB_PREFIX):
-        return open_hub(source)
-    if isinstance(source, str | Path):
-        return open_path(user_path(source), header)
+        return source.stream()
+    options = replace(options, **reading)
+    if isinstance(source, str | Path) and not str(source).startswith(HUB_PREFIX):
+        return replace(open_path(user_path(source), options), decimal=options.decimal)
+    options.refuse_unused(source if isinstance(source, str) else SOURCE, "rows that are not in a file", DECIMAL_ONLY)
+    return replace(_open(source), decimal=options.decimal)
+
+
+def _open(source: Any) -> RowStream:
     if is_data_set(source):
         return open_data_set(source)
-    return open_object(source)
+    return open_hub(source) if isinstance(source, str) else open_object(source)

@@ -25,6 +25,10 @@ class RowStream:
         header: Whether the source names its columns.
         read: Opens the source and yields (place, row).
         unit: What a place counts: "line", "record" or "row".
+        notes: What was inferred about the source and how to overrule it, one clause each: "encoding: Windows-1252
+            (detected; --encoding overrules)". A reader adds a note for every guess; check, train, evaluate, predict
+            and the browser show them.
+        decimal: Decimal mark of numbers that are texts; None to infer it.
     """
 
     source: str
@@ -33,6 +37,8 @@ class RowStream:
     header: bool
     read: Callable[[], Rows]
     unit: str = "line"
+    notes: tuple[str, ...] = ()
+    decimal: str | None = None
 
     def __iter__(self) -> Rows:
         """Yields (place, row)."""
@@ -44,7 +50,9 @@ class RowStream:
 
     def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
         """A table of some rows of the stream."""
-        return Table(self.source, self.kind, self.columns, self.header, rows, places, self.unit)
+        return Table(
+            self.source, self.kind, self.columns, self.header, rows, places, self.unit, self.notes, self.decimal
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,18 @@ class Table:
     rows: list[dict[str, Any]]
     places: list[int]
     unit: str = "line"
+    notes: tuple[str, ...] = ()
+    decimal: str | None = None
+
+    def stream(self) -> RowStream:
+        """The rows as a stream."""
+        return RowStream(
+            self.source, self.kind, self.columns, self.header, self.__iter__, self.unit, self.notes, self.decimal
+        )
+
+    def describe(self) -> list[str]:
+        """The source, its number of rows and its format, and what was inferred about it."""
+        return [f"{self.source}: {len(self)} rows, {self.kind}", *self.notes]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -105,9 +105,9 @@ def rank_components(
     data: Any,
     *,
     columns: Mapping[str, Any] | None = None,
-    header: bool | None = None,
     most: int | None = None,
     seed: int = 0,
+    **reading: Any,
 ) -> Iterator[ComponentScore | Ranking]:
     """Evaluates a model without each of its heads and layers; the ranking comes last.
 
@@ -115,9 +115,9 @@ def rank_components(
         model: with a trained head.
         data: labelled rows, as for training.
         columns: field name or "label" -> column, where the inferred one is wrong.
-        header: whether the first row of a table names its columns. Default: inferred from the rows.
         most: maximum number of examples, sampled in the proportions of their labels. Default: all.
         seed: of the sample.
+        **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
         HeadwayError: the data cannot be read or has no labels, or the task has none.
@@ -125,10 +125,10 @@ def rank_components(
     task = model.task
     if task.self_supervised:
         raise HeadwayError(f"{model.base} is for {task.name}, which has no labels to score. Choose another model.")
-    table = read_table(data, header=header)
+    table = read_table(data, **reading)
     mapping = task.columns(table, columns or {}, need_label=True)
     examples = task.examples(table, mapping)
-    notes = [*mapping.notes]
+    notes = [*table.notes, *mapping.notes]
     if most is not None and most < len(examples):
         _, chosen = split_rows([one.stratum for one in examples], most / len(examples), seed)
         notes.append(f"{len(chosen):,} of {len(examples):,} examples, drawn with seed {seed}")

@@ -95,10 +95,10 @@ def probe(
     *,
     task: Task[Any, Any] | None = None,
     columns: Mapping[str, Any] | None = None,
-    header: bool | None = None,
     seeds: int = 3,
     most: int | None = 2000,
     pooling: str = "mean",
+    **reading: Any,
 ) -> Iterator[ProbeScore | ProbeResult]:
     """Probes every layer of a model that is not trained for the task; the result comes last.
 
@@ -109,10 +109,10 @@ def probe(
         data: labelled rows, as for training.
         task: text or token classification, or another task with `probe_targets`. Default: inferred from the columns.
         columns: field name or "label" -> column, where the inferred one is wrong.
-        header: whether the first row of a table names its columns. Default: inferred from the rows.
         seeds: number of random splits.
         most: maximum number of examples, sampled in the proportions of their labels; None: all.
         pooling: the vector of a text: "mean" of its tokens, or "summary": BERT's first token, GPT-2's last.
+        **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
         HeadwayError: the model or the data cannot be read, or the data does not give each text or word one label.
@@ -121,7 +121,7 @@ def probe(
         raise HeadwayError(f"--pooling {pooling}: say mean or summary.")
     if seeds < 1:
         raise HeadwayError(f"--seeds {seeds}: at least 1.")
-    table = read_table(data, header=header)
+    table = read_table(data, **reading)
     task, examples, notes = _read_examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)
     backbone, tokenizer = checkpoint.network.backbone, Tokenizer.load(checkpoint.folder)

@@ -12,6 +12,7 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..base.model import TaskModel
 from ..data.corpus import open_documents
+from ..data.read_options import ReadOptions
 from .fill_mask import FillMask
 from .text_generation import TextGeneration
 
@@ -28,9 +29,9 @@ def on_new_model(
     max_positions: int = 512,
     columns: Mapping[str, Any] | None = None,
     eval_fraction: float = 0.0,
-    header: bool | None = None,
     seed: int = 0,
     keep: bool = False,
+    **reading: Any,
 ) -> TaskModel:
     """Writes a new model with random weights and opens it for the task.
 
@@ -47,9 +48,9 @@ def on_new_model(
         max_positions: the longest sequence in tokens.
         columns: which column holds the text.
         eval_fraction: the share of the text to hold out; the vocabulary is learned from the rest.
-        header: whether the first row of a table names its columns. Default: inferred from the rows.
         seed: of the weights and of the held-out share.
         keep: whether to use the model that is already in the folder (to resume a run).
+        **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
         HeadwayError: an option is invalid, the text cannot be read, or the disk is full.
@@ -65,7 +66,8 @@ def on_new_model(
             tokenizer = Tokenizer.load(find_folder(tokenizer_of))
         else:
             assert vocab_size is not None
-            texts = open_documents(data, columns or {}, task, header=header).part(eval_fraction, seed, held_out=False)
+            documents = open_documents(data, columns or {}, task, ReadOptions(**reading))
+            texts = documents.part(eval_fraction, seed, held_out=False)
             tokenizer = learn_tokenizer((piece.text for piece in texts), kind, vocab_size, vocabulary)
         shutil.rmtree(folder, ignore_errors=True)
         embedding = task.initial_embedding(tokenizer)

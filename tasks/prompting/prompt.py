@@ -192,7 +192,7 @@ class PromptModel:
         seeds: int = 5,
         columns: Mapping[str, Any] | None = None,
         unlabelled: Any = None,
-        header: bool | None = None,
+        **reading: Any,
     ) -> PromptEvaluation:
         """Scores the prompt on labelled data, over several choices and orders of the demonstrations.
 
@@ -202,20 +202,20 @@ class PromptModel:
             seeds: number of choices of demonstrations, starting at the seed of the prompt.
             columns: which column holds what, in `data` and `examples`.
             unlabelled: texts for batch calibration.
-            header: whether the first row of a table names its columns. Default: inferred from the rows.
+            **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
             HeadwayError: the data cannot be read, or has a label that the prompt does not know.
         """
         if not isinstance(seeds, int) or seeds < 1:
             raise HeadwayError(f"--seeds {seeds}: a whole number, 1 or more.")
-        table = read_table(data, header=header)
+        table = read_table(data, **reading)
         found = self.reader.columns(table, columns or {}, need_label=True)
         paired = "pair" in found.texts
-        prepared = self.prepare(examples, columns, unlabelled=unlabelled, paired=paired, header=header, data=table)
+        prepared = self.prepare(examples, columns, unlabelled=unlabelled, paired=paired, data=table, **reading)
         texts = prepared.reader.examples(table, found, labelled=True)
         result = evaluate_prompt(prepared, texts, seeds)
-        notes = (f"{table.source}: {len(texts)} rows, {table.kind}", *found.notes, *prepared.notes)
+        notes = (f"{table.source}: {len(texts)} rows, {table.kind}", *table.notes, *found.notes, *prepared.notes)
         return replace(result, notes=(*notes, *prepared.warnings))
 
     def prepare(
@@ -225,8 +225,8 @@ class PromptModel:
         *,
         unlabelled: Any = None,
         paired: bool = False,
-        header: bool | None = None,
         data: Table | None = None,
+        **reading: Any,
     ) -> PreparedPrompt:
         """Reads the examples and infers the labels.
 
@@ -235,9 +235,9 @@ class PromptModel:
             columns: which column holds what.
             unlabelled: texts for batch calibration.
             paired: whether the queries are pairs, if the prompt has no template.
-            header: whether the first row of a table names its columns.
             data: labelled queries: the labels come from there if neither the prompt nor the examples have any, and
                 examples with the same texts are not used.
+            **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
             HeadwayError: the examples cannot be used, or there are no labels.
@@ -245,14 +245,14 @@ class PromptModel:
         prompt, chosen, notes = self.prompt, columns or {}, []
         template = prompt.layout or (DEFAULT_PAIR if paired else DEFAULT)
         reader = replace(self.reader, paired=template.paired)
-        pool = None if examples is None or _is_empty(examples) else read_table(as_rows(examples), header=header)
+        pool = None if examples is None or _is_empty(examples) else _read(as_rows(examples), reading)
         table = data if pool is None else pool
         found = None if table is None else reader.columns(table, chosen, need_label=True)
         reader = reader.infer_labels(table, found)
         known: list[TextExample] = []
         if pool is not None and found is not None:
             known = [example for example in reader.examples(pool, found, labelled=True) if example.labels]
-            notes += [f"{pool.source}: {len(known)} examples, {pool.kind}", *found.notes]
+            notes += [f"{pool.source}: {len(known)} examples, {pool.kind}", *pool.notes, *found.notes]
             if data is not None:
                 known = _without(known, data, reader, chosen, notes)
         words = words_of_labels(reader.labels, prompt.verbalize, template)
@@ -267,7 +267,7 @@ class PromptModel:
             generation=GenerationConfig(max_new_tokens=prompt.max_new_tokens, stop=prompt.stop or ("\n",)),
             seed=prompt.seed,
             notes=tuple(notes),
-            unlabelled=() if unlabelled is None else self._read_unlabelled(unlabelled, reader, chosen, header),
+            unlabelled=() if unlabelled is None else self._read_unlabelled(unlabelled, reader, chosen, reading),
         )
         return self.prepared
 
@@ -289,13 +289,13 @@ class PromptModel:
         )
 
     def _read_unlabelled(
-        self, given: Any, reader: ExampleReader, chosen: Mapping[str, Any], header: bool | None
+        self, given: Any, reader: ExampleReader, chosen: Mapping[str, Any], reading: Mapping[str, Any]
     ) -> tuple[TextExample, ...]:
         if self.prompt.calibration != BATCH:
             raise HeadwayError("--unlabelled texts are for --calibration batch. Add it, or omit --unlabelled.")
         if isinstance(given, list) and given and isinstance(given[0], str | tuple):
             return tuple(reader.texts(given))
-        table = read_table(given, header=header)
+        table = _read(given, reading)
         return tuple(reader.examples(table, reader.columns(table, chosen, need_label=False), labelled=False))
 
 
@@ -311,6 +311,11 @@ def _without(
     if not kept:
         raise HeadwayError(f"All examples are among the rows of {data.source}. Give others.")
     return kept
+
+
+def _read(source: Any, reading: Mapping[str, Any]) -> Table:
+    """The rows of a file, or those that the caller passed, to which the options for reading do not apply."""
+    return read_table(source, **reading) if isinstance(source, str | Path) else read_table(source)
 
 
 def _is_empty(examples: Any) -> bool:

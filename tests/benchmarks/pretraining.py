@@ -52,7 +52,7 @@ HELD_OUT = {"mini-bert": FillMask(whole_words=False), "mini-gpt2": TextGeneratio
 
 def tokens_of(task: Any, source: Path, tokenizer: Tokenizer, limit: int, folder: Path, *, held_out: bool) -> Corpus:
     """The corpus as the task cuts it."""
-    documents = open_documents(str(source), {}, task, header=None)
+    documents = open_documents(str(source), {}, task)
     path = folder / f"{source.stem}-{held_out}"
     return Corpus.write(path, documents.read(), task, tokenizer, limit=limit, held_out=held_out)
 

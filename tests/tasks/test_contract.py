@@ -223,7 +223,7 @@ def training_features(fitted: "Fitted") -> list[Any]:
     model, task = fitted.model, fitted.model.task
     if not task.self_supervised:
         return encode(model, fitted.rows, labelled=True)
-    texts = open_documents(fitted.rows, {}, task, header=None)
+    texts = open_documents(fitted.rows, {}, task)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens"
         corpus = Corpus.write(path, texts.read(), task, model.tokenizer, limit=model.limit, held_out=False)

@@ -46,7 +46,7 @@ def texts(count: int, seed: int = 0, longest: int = 120) -> list[str]:
 def write_corpus(
     task: Any, given: Any, tokenizer: Tokenizer, limit: int, path: Path, *, held_out: bool = False
 ) -> Corpus:
-    documents = open_documents(given, {}, task, header=None)
+    documents = open_documents(given, {}, task)
     return Corpus.write(path, documents.read(), task, tokenizer, limit=limit, held_out=held_out)
 
 
@@ -305,13 +305,13 @@ def test_each_row_of_json_lines_and_tables_is_a_document(gpt2_folder: Path, tmp_
 def test_a_hub_data_set_is_not_read_as_a_plain_file(name: str, monkeypatch: pytest.MonkeyPatch):
     given = stream_rows([{"text": text} for text in texts(3)])
     monkeypatch.setattr("headway.tasks.data.read.open_hub", {name: given}.__getitem__)
-    documents = open_documents(name, {}, TextGeneration(), header=None)
+    documents = open_documents(name, {}, TextGeneration())
     assert [piece.text for piece in documents.read()] == texts(3)
 
 
 def test_held_out_text_is_not_trained_on(gpt2_folder: Path, tmp_path: Path):
     given = [f"{text} {i}" for i, text in enumerate(texts(200, seed=8, longest=8))]
-    documents = open_documents(given, {}, TextGeneration(), header=None)
+    documents = open_documents(given, {}, TextGeneration())
     kept = [piece.text for piece in documents.part(0.2, 0, held_out=False)]
     out = [piece.text for piece in documents.part(0.2, 0, held_out=True)]
     assert sorted(kept + out) == sorted(given)

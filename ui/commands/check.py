@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, JSON, TASK, TRAINING_DATA, chosen_columns, column_options, make_task, with_options
+from ..options import (
+    JSON,
+    TASK,
+    TRAINING_DATA,
+    chosen_columns,
+    column_options,
+    make_task,
+    reading_options,
+    with_options,
+)
 from ..options import task_options as all_task_options
 
 
@@ -18,10 +27,10 @@ def check(
         str | None,
         typer.Option(metavar="NAME", help="Count text lengths in tokens of this model. Default: in characters."),
     ] = None,
-    header: Annotated[bool | None, HEADER] = None,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     task_options: dict[str, Any],
 ) -> None:
     """Check a data file before training.
@@ -38,7 +47,7 @@ def check(
         data,
         eval_data,
         columns=chosen_columns(columns),
-        header=header,
+        **reading,
         model=model,
     )
     section(console, "Data", *report.notes)
@@ -52,4 +61,4 @@ def check(
 
 def check_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(check, columns=column_options(), task_options=all_task_options())
+    return with_options(check, reading=reading_options(), columns=column_options(), task_options=all_task_options())

@@ -9,7 +9,16 @@ import typer
 
 from ...core.errors import HeadwayError
 from ...core.options import Option
-from ..options import HEADER, JSON_LINES, MODEL, OVERWRITE, chosen_options, read_value, with_options
+from ..options import (
+    JSON_LINES,
+    MODEL,
+    OVERWRITE,
+    chosen_options,
+    read_value,
+    reading_options,
+    refuse_without_file,
+    with_options,
+)
 from .results import show_written
 
 if TYPE_CHECKING:
@@ -33,10 +42,10 @@ def embed(
             metavar="FILE", help="Write the vectors to a .npy, or rows with vectors to a .parquet or .jsonl."
         ),
     ] = None,
-    header: Annotated[bool | None, HEADER] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON_LINES] = False,
     *,
+    reading: dict[str, Any],
     embedding: dict[str, Any],
 ) -> None:
     """Turn a column of texts into vectors, or compare a few texts.
@@ -45,14 +54,18 @@ def embed(
     tokens.
     """
     from ...tasks.data.read import stream_rows
+    from ..terminal import show_notes
 
     if bool(texts) == (data is not None):
         raise HeadwayError('Give either texts (headway embed MODEL "a text" "another") or a file (--data FILE).')
     if (data is None) != (output is None):
         raise HeadwayError("--data and --output must be used together: one file is read, the other is written.")
+    refuse_without_file(reading, data)
     embedder = _open(model, embedding)
     if data is not None and output is not None:
-        _embed_file(embedder, stream_rows(data, header=header), text, output, overwrite=overwrite, json=json)
+        stream = stream_rows(data, **reading)
+        show_notes(stream.notes)
+        _embed_file(embedder, stream, text, output, overwrite=overwrite, json=json)
     else:
         _compare(embedder, texts or [], json)
 
@@ -109,9 +122,9 @@ def search(
         typer.Option(metavar="FILE", help="Vectors of the file: a .npy written by headway embed with this model."),
     ] = None,
     top: Annotated[int, TOP] = 10,
-    header: Annotated[bool | None, HEADER] = None,
     json: Annotated[bool, JSON_LINES] = False,
     *,
+    reading: dict[str, Any],
     embedding: dict[str, Any],
 ) -> None:
     """Find the rows of a file that are closest in meaning to a query.
@@ -122,11 +135,12 @@ def search(
     from ...tasks.data.write import with_prediction
     from ...tasks.embedding.search import search
     from ...tasks.embedding.vectors_file import read_vectors
-    from ..terminal import print_json, screen, show_hits
+    from ..terminal import print_json, screen, show_hits, show_notes
 
     stored = None if vectors is None else read_vectors(vectors)
     embedder = _open(model, embedding)
-    stream = stream_rows(data, header=header)
+    stream = stream_rows(data, **reading)
+    show_notes(stream.notes)
     column = embedder.text_column(stream, text)
     hits = search(embedder, query, stream, column=column, vectors=stored, top=top)
     if json:
@@ -206,12 +220,12 @@ def _embedding_options() -> list[Option]:
 
 def embed_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(embed, embedding=_embedding_options())
+    return with_options(embed, reading=reading_options(), embedding=_embedding_options())
 
 
 def search_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(search, embedding=_embedding_options())
+    return with_options(search, reading=reading_options(), embedding=_embedding_options())
 
 
 def words_command() -> Callable[..., None]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from ..options import (
-    HEADER,
     JSON,
     LABELLED_DATA,
     PRECISION,
@@ -12,6 +11,7 @@ from ..options import (
     chosen_columns,
     chosen_options,
     column_options,
+    reading_options,
     task_options,
     with_options,
 )
@@ -20,11 +20,11 @@ from ..options import (
 def evaluate(
     model: Annotated[str, TRAINED_MODEL],
     data: Annotated[str, LABELLED_DATA],
-    header: Annotated[bool | None, HEADER] = None,
     precision: Annotated[str, PRECISION] = "auto",
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Evaluate a model on labelled data."""
@@ -34,7 +34,7 @@ def evaluate(
     console = screen(to_stderr=json)
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision
-    found = task_model.evaluate(data, columns=chosen_columns(columns), header=header)
+    found = task_model.evaluate(data, columns=chosen_columns(columns), **reading)
     section(console, "Data", *found.notes)
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
     show_evaluation(console, found.metrics, found.per_label, title)
@@ -44,4 +44,4 @@ def evaluate(
 
 def evaluate_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(evaluate, columns=column_options(), options=task_options("after"))
+    return with_options(evaluate, reading=reading_options(), columns=column_options(), options=task_options("after"))

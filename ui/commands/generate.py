@@ -10,13 +10,14 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
-    HEADER,
     JSON,
     OVERWRITE,
     PRECISION,
     chosen_columns,
     chosen_options,
     column_options,
+    reading_options,
+    refuse_without_file,
     with_options,
 )
 from .arguments import ARGUMENTS, model_and_texts, unescape
@@ -45,11 +46,11 @@ def generate(
         bool, typer.Option("--show-probabilities", help="Print the ten most likely tokens at every step.")
     ] = False,
     precision: Annotated[str, PRECISION] = "auto",
-    header: Annotated[bool | None, HEADER] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     generation: dict[str, Any],
 ) -> None:
     r"""Continue a text with GPT-2: headway generate gpt2 "Once upon a time" --samples 3 --top-k 40
@@ -75,10 +76,11 @@ def generate(
             raise HeadwayError(f"--text: the text is already given as an argument ({texts[0]!r}). Omit one.")
         texts = [chosen["text"]]
     _check_modes(texts, data, output, stream=stream, show_probabilities=show_probabilities)
+    refuse_without_file(reading, data)
     console = screen(to_stderr=json)
     generator = _Generator(*load_language_model(name, precision), config, console)
     if data is not None and output is not None:
-        written = generator.continue_rows(stream_rows(data, header=header), chosen.get("text"), output, overwrite)
+        written = generator.continue_rows(stream_rows(data, **reading), chosen.get("text"), output, overwrite)
         if json:
             print_json({"output": str(output), "rows": written})
         else:
@@ -217,4 +219,4 @@ def generate_command() -> Callable[..., None]:
     from ...core.options import options_of
 
     texts = [option for option in column_options(label=False) if option.name == "text"]
-    return with_options(generate, columns=texts, generation=options_of(GenerationConfig))
+    return with_options(generate, reading=reading_options(), columns=texts, generation=options_of(GenerationConfig))

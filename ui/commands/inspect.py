@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
-from ..options import HEADER, JSON, MODEL, OVERWRITE, chosen_columns, column_options, flag, with_options
+from ..options import (
+    JSON,
+    MODEL,
+    OVERWRITE,
+    chosen_columns,
+    column_options,
+    flag,
+    reading_options,
+    refuse_without_file,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,11 +50,11 @@ def inspect(
         int, typer.Option(metavar="N", min=2, help="Maximum number of rows of --data to evaluate on.")
     ] = MAX_EXAMPLES,
     parameters: Annotated[bool, typer.Option("--parameters", help="Only count parameters and memory.")] = False,
-    header: Annotated[bool | None, HEADER] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
 ) -> None:
     """Show the internals of a model: headway inspect MODEL "a text" --output page.html
 
@@ -65,9 +75,10 @@ def inspect(
         raise HeadwayError(
             'Give exactly one of: a text (headway inspect MODEL "a text"), --heads with --data FILE, or --parameters.'
         )
+    refuse_without_file(reading, data)
     console = screen(to_stderr=json)
     if data is not None:
-        _rank_heads(console, model, data, columns=chosen, header=header, max_examples=examples, json=json)
+        _rank_heads(console, model, data, columns=chosen, reading=reading, max_examples=examples, json=json)
     elif parameters:
         _count_parameters(console, open_model(model), json)
     else:
@@ -127,7 +138,7 @@ def _rank_heads(
     data: str,
     *,
     columns: Mapping[str, Any],
-    header: bool | None,
+    reading: Mapping[str, Any],
     max_examples: int,
     json: bool,
 ) -> None:
@@ -143,7 +154,7 @@ def _rank_heads(
     ranking = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("  disabled heads and layers", total=total)
-        for found in rank_components(task_model, data, columns=columns, header=header, most=max_examples):
+        for found in rank_components(task_model, data, columns=columns, **reading, most=max_examples):
             progress.update(bar, advance=1)
             ranking = found
     assert isinstance(ranking, Ranking)
@@ -219,4 +230,4 @@ def _show_parameters(console: "Console", description: str, found: "Parameters") 
 
 def inspect_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(inspect, columns=column_options())
+    return with_options(inspect, reading=reading_options(), columns=column_options())

@@ -12,7 +12,6 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
-    HEADER,
     JSON_LINES,
     OVERWRITE,
     PRECISION,
@@ -21,6 +20,8 @@ from ..options import (
     chosen_options,
     column_options,
     flag,
+    reading_options,
+    refuse_without_file,
     task_options,
     with_options,
 )
@@ -41,12 +42,12 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write rows with their predictions to a .jsonl, .csv or .tsv.")
     ] = None,
-    header: Annotated[bool | None, HEADER] = None,
     precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON_LINES] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Run a model on texts or on every row of a file.
@@ -59,23 +60,25 @@ def predict(
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
-    from ..terminal import is_main_process, screen
+    from ..terminal import is_main_process, screen, show_notes
     from .results import print_predictions, show_predictions, write_predictions
 
     chosen = chosen_columns(columns)
     if (texts and data is not None) or not (texts or chosen or data is not None):
         raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
+    refuse_without_file(reading, data)
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision
     task = task_model.task
     with ExitStack() as stack:
         if data is not None:
-            stream = stream_rows(_stdin_file(stack) if data == STDIN else data, header=header)
+            stream = stream_rows(_stdin_file(stack) if data == STDIN else data, **reading)
         else:
             texts = _first_texts(texts, chosen, task.fields)
             lines = _lines_of(_stdin_file(stack)) if texts == [STDIN] else lambda: texts
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
         mapping = task.columns(stream, chosen, need_label=False)
+        show_notes(stream.notes)
         predictions = task_model.predict_rows(stream, mapping)
         if not is_main_process():
             for _ in predictions:
@@ -142,4 +145,6 @@ def _rows_of_texts(
 
 def predict_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(predict, columns=column_options(label=False), options=task_options("after"))
+    return with_options(
+        predict, reading=reading_options(), columns=column_options(label=False), options=task_options("after")
+    )

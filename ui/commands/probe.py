@@ -8,7 +8,6 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
-    HEADER,
     JSON,
     LABELLED_DATA,
     MODEL,
@@ -16,6 +15,7 @@ from ..options import (
     chosen_columns,
     column_options,
     make_task,
+    reading_options,
     with_options,
 )
 
@@ -46,10 +46,10 @@ def probe(
         Path | None, typer.Option(metavar="FILE", help="Plot the score of each layer: .svg or .png.")
     ] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
-    header: Annotated[bool | None, HEADER] = None,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
 ) -> None:
     """Measure how much each layer of a model knows about the labels, with linear probes.
 
@@ -72,7 +72,7 @@ def probe(
         data,
         task=None if task is None else make_task(task, {}),
         columns=chosen_columns(columns),
-        header=header,
+        **reading,
         seeds=seeds,
         most=examples,
         pooling=pooling,
@@ -150,4 +150,4 @@ def _to_json(found: "ProbeResult") -> dict[str, Any]:
 
 def probe_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(probe, columns=column_options())
+    return with_options(probe, reading=reading_options(), columns=column_options())

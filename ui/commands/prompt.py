@@ -1,6 +1,6 @@
 """headway prompt: GPT-2 chooses a label or writes an answer after a few examples, without training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,12 +8,13 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
-    HEADER,
     OVERWRITE,
     PRECISION,
     chosen_columns,
     chosen_options,
     column_options,
+    reading_options,
+    refuse_without_file,
     with_options,
 )
 from .arguments import ARGUMENTS, model_and_texts, unescape
@@ -51,13 +52,13 @@ def prompt(
     ] = None,
     precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
-    header: Annotated[bool | None, HEADER] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="Print one line of JSON per text (one in total with --evaluate or --output)."),
     ] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     prompting: dict[str, Any],
 ) -> None:
     """Prompt GPT-2 with a few examples: headway prompt gpt2 "a fine film" --labels good,bad --examples some.csv
@@ -74,20 +75,21 @@ def prompt(
     chosen = chosen_columns(columns)
     name, texts = model_and_texts(arguments)
     _check_modes(texts, data, output, evaluate)
+    refuse_without_file(reading, data or examples)
     console = screen(to_stderr=json)
     model = prompt.on(name, precision)
     if evaluate:
-        found = model.evaluate(data, examples, seeds=seeds, columns=chosen, unlabelled=unlabelled, header=header)
+        found = model.evaluate(data, examples, seeds=seeds, columns=chosen, unlabelled=unlabelled, **reading)
         section(console, "Data", *found.notes)
         show_prompt_evaluation(console, found, f"Evaluation on {len(found.examples):,} rows of {data}")
         if json:
             print_json(found.to_json())
         return
-    stream = _rows(model, texts, data, header)
+    stream = _rows(model, texts, data, reading)
     text_columns = chosen if data is not None else {}
     mapping = model.reader.columns(stream, text_columns, need_label=False)
     paired = "pair" in mapping.texts
-    prepared = model.prepare(examples, chosen, unlabelled=unlabelled, paired=paired, header=header)
+    prepared = model.prepare(examples, chosen, unlabelled=unlabelled, paired=paired, **reading)
     if prepared.notes:
         section(console, "Prompt", *prepared.notes)
     if show_prompt:
@@ -129,13 +131,13 @@ def _check_modes(texts: Sequence[str], data: str | None, output: Path | None, ev
         raise HeadwayError('Give either texts (headway prompt MODEL "a text" ...) or a file (--data FILE).')
 
 
-def _rows(model: "PromptModel", texts: Sequence[str], data: str | None, header: bool | None) -> "RowStream":
+def _rows(model: "PromptModel", texts: Sequence[str], data: str | None, reading: Mapping[str, Any]) -> "RowStream":
     """The rows of the file, or the texts as rows."""
     from ...tasks.data.read import stream_rows
     from ...tasks.data.rows import table_of_texts
 
     if data is not None:
-        return stream_rows(data, header=header)
+        return stream_rows(data, **reading)
     names = [field.name for field in model.reader.fields if field.required]
     if len(texts) % len(names):
         raise HeadwayError(f"The template needs pairs of texts, but {len(texts)} texts are given: give two per pair.")
@@ -160,4 +162,4 @@ def prompt_command() -> Callable[..., None]:
     from ...tasks import Prompt
 
     named = [option for option in column_options() if option.name in COLUMNS]
-    return with_options(prompt, columns=named, prompting=options_of(Prompt))
+    return with_options(prompt, reading=reading_options(), columns=named, prompting=options_of(Prompt))

@@ -9,7 +9,6 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
-    HEADER,
     JSON,
     OVERWRITE,
     TASK,
@@ -18,6 +17,7 @@ from ..options import (
     column_options,
     make_task,
     read_value,
+    reading_options,
     task_options,
     training_options,
     with_options,
@@ -53,7 +53,6 @@ def train(
             metavar="NUMBER", parser=read_value("eval_fraction", float), help="Fraction of the data to hold out."
         ),
     ] = 0.1,
-    header: Annotated[bool | None, HEADER] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, OVERWRITE] = False,
     size: Annotated[
@@ -91,6 +90,7 @@ def train(
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
+    reading: dict[str, Any],
     task_options: dict[str, Any],
     training: dict[str, Any],
     given: dict[str, Any],
@@ -109,7 +109,7 @@ def train(
     config = TrainConfig(**training)
     new_task = make_task(task, task_options)
     console = screen(to_stderr=json)
-    source = {"columns": chosen_columns(columns), "header": header}
+    source = {"columns": chosen_columns(columns), **reading}
     initial = output.with_name(f"{output.name}.begun")  # the untrained model of a run from scratch
     default = DEFAULT_MODELS[new_task.models[0]]
     if size is not None:
@@ -203,4 +203,10 @@ def _run_file(given: dict[str, Any]) -> dict[str, Any]:
 
 def train_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(train, columns=column_options(), task_options=task_options(), training=training_options())
+    return with_options(
+        train,
+        reading=reading_options(),
+        columns=column_options(),
+        task_options=task_options(),
+        training=training_options(),
+    )

@@ -111,7 +111,7 @@ class _Layout:
         rows = [_split(line) for line in _token_lines(file.sample, is_comment) if line.strip()]
         if not rows:
             raise HeadwayError(f"{file.path}: the file has no sentence. Write a word and its tag on each line.")
-        header = file.header
+        header = file.options.header
         if header is None:
             header = len(rows) > 1 and all(normalize_name(cell) in KNOWN_COLUMNS | WORD_COLUMNS for cell in rows[0])
         width = len(rows[0])
@@ -160,4 +160,4 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), "CoNLL", layout.columns, layout.header, read)
 
 
-CONLL = FileFormat(_matches, _open)
+CONLL = FileFormat(_matches, _open, frozenset({"header", "encoding"}))

@@ -50,13 +50,14 @@ def _open_tsv(file: SourceFile) -> RowStream:
     return _open_table(file, "TSV", "\t", _tsv_records)
 
 
-CSV = FileFormat(lambda file: file.suffix == CSV_SUFFIX, _open_csv)
-TSV = FileFormat(_has_tabs, _open_tsv)
+OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
+CSV = FileFormat(lambda file: file.suffix == CSV_SUFFIX, _open_csv, OPTIONS)
+TSV = FileFormat(_has_tabs, _open_tsv, OPTIONS)
 
 
 def _open_table(file: SourceFile, kind: str, delimiter: str, read_records: RecordReader) -> RowStream:
     sample = _sample_records(file, read_records)
-    header = _has_header(sample) if file.header is None else file.header
+    header = _has_header(sample) if file.options.header is None else file.options.header
     if header:
         columns = _column_names(file.path, *sample[0])
         if file.sample.whole and len(sample) == 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..read_options import INFER, ReadOptions
 from ..rows import RowStream
 from .text_files import Sample, read_lines, read_sample, require_text, uncompressed_suffix
 
@@ -15,11 +16,11 @@ class SourceFile:
 
     Args:
         path: The file or folder.
-        header: Whether the first row of a table names the columns. Default: inferred from the rows.
+        options: What the user says about it; a format reads those it lists in `FileFormat.options`.
     """
 
     path: Path
-    header: bool | None = None
+    options: ReadOptions = INFER
 
     @cached_property
     def suffix(self) -> str:
@@ -48,7 +49,9 @@ class FileFormat:
     Args:
         matches: Whether a file has this format, judged by its suffix or its sample.
         open: Opens a file of this format as a stream of rows.
+        options: Names of the `ReadOptions` that it uses; the others are refused.
     """
 
     matches: Callable[[SourceFile], bool]
     open: Callable[[SourceFile], RowStream]
+    options: frozenset[str] = frozenset({"encoding", "decimal"})

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..read_options import INFER, ReadOptions
 from ..rows import RowStream
 from .conll import CONLL
 from .csv_files import CSV, TSV
@@ -18,19 +19,21 @@ FILE_FORMATS = (PARQUET, CSV, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
 FOLDER_FORMATS = (SAVED_DATA_SET,)
 
 
-def open_path(path: Path, header: bool | None = None) -> RowStream:
+def open_path(path: Path, options: ReadOptions = INFER) -> RowStream:
     """Opens a file or folder as a stream of rows.
 
     Args:
         path: The file or folder.
-        header: Whether the first row of a table names the columns. Default: inferred from the rows.
+        options: How to read it.
 
     Raises:
-        HeadwayError: There is no such file, or its format is not supported.
+        HeadwayError: There is no such file, its format is not supported, or an option has no meaning for it.
     """
-    file = SourceFile(path, header)
+    file = SourceFile(path, options)
     found = next((one for one in FOLDER_FORMATS if one.matches(file)), None) if path.is_dir() else None
     if found is None:
         require_file(path)
         found = next(one for one in FILE_FORMATS if one.matches(file))
-    return found.open(file)
+    stream = found.open(file)
+    options.refuse_unused(str(path), stream.kind, found.options)
+    return stream

@@ -149,7 +149,7 @@ def _open_saved(folder: SourceFile) -> RowStream:
     return _open_split(str(path), loaded, lambda split: str(path / split))
 
 
-SAVED_DATA_SET = FileFormat(_is_saved, _open_saved)
+SAVED_DATA_SET = FileFormat(_is_saved, _open_saved, frozenset({"decimal"}))
 
 
 def _open_split(source: str, loaded: Any, name_split: Callable[[str], str]) -> RowStream:

@@ -46,4 +46,4 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(path), "Parquet", tuple(schema.names), True, read, "record")
 
 
-PARQUET = FileFormat(lambda file: file.suffix == ".parquet", _open)
+PARQUET = FileFormat(lambda file: file.suffix == ".parquet", _open, frozenset({"decimal"}))

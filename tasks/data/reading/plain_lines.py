@@ -7,7 +7,7 @@ from .file_format import FileFormat, SourceFile
 
 def _open(file: SourceFile) -> RowStream:
     texts = [line.strip() for line in file.sample.filled_lines]
-    header = file.header
+    header = file.options.header
     if header is None:
         header = len(texts) > 1 and normalize_name(texts[0]) in KNOWN_COLUMNS and texts[0] not in texts[1:]
     column = texts[0] if header else "text"
@@ -22,4 +22,4 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), "lines", (column,), header, read)
 
 
-PLAIN_LINES = FileFormat(lambda _: True, _open)
+PLAIN_LINES = FileFormat(lambda _: True, _open, frozenset({"header", "encoding"}))

@@ -1,0 +1,75 @@
+"""How a file of rows is read where the inference is wrong: header, encoding, separator, decimal mark, sheet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ...core.errors import HeadwayError
+from ...core.options import check_option, option
+
+# Names of separators that are awkward to type in a shell or in YAML.
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "space": " "}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Options for reading a file; None: inferred from the file."""
+
+    header: bool | None = option(
+        None, "Whether the first row holds the column names. Default: inferred from the data."
+    )
+    encoding: str | None = option(
+        None, "Character encoding of a text file: utf-8, cp1252, utf-16, gb18030, ... Default: detected."
+    )
+    delimiter: str | None = option(
+        None,
+        f"Column separator of a CSV file: one character, or {', '.join(n for n in SEPARATORS if n.isalpha())}. "
+        "Default: inferred from the data.",
+    )
+    decimal: str | None = option(
+        None, 'Decimal mark of numeric labels: "." or ",". Default: inferred from the labels.'
+    )
+    sheet: str | None = option(
+        None, "Sheet of an Excel workbook: its name, or its number starting at 1. Default: the only one with rows."
+    )
+
+    def __post_init__(self) -> None:
+        check_option(self, "decimal", self.decimal in (".", ","), '"." or ","', optional=True)
+        if self.delimiter is not None:
+            delimiter = SEPARATORS.get(self.delimiter.lower(), self.delimiter)
+            if len(delimiter) != 1 or delimiter in '"\r\n':
+                raise HeadwayError(
+                    f"--delimiter {self.delimiter!r} is invalid; it must be one character, or one of "
+                    f"{', '.join(SEPARATORS)}."
+                )
+            object.__setattr__(self, "delimiter", delimiter)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that have a value."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+    def refuse_unused(self, source: str, kind: str, used: frozenset[str]) -> None:
+        """Checks that every option with a value has an effect.
+
+        Args:
+            source: Name of the source, for messages.
+            kind: Name of its format.
+            used: Names of the options that the format uses.
+
+        Raises:
+            HeadwayError: An option has no meaning for this format.
+        """
+        for name in self.given:
+            if name not in used:
+                raise HeadwayError(f"{source}: --{name} has no meaning for {kind}. Omit it.")
+
+
+INFER = ReadOptions()
+
+
+def take_read_options(given: Mapping[str, Any]) -> tuple[ReadOptions, dict[str, Any]]:
+    """Divides keyword arguments into options for reading and the others."""
+    names = {field.name for field in fields(ReadOptions)}
+    reading = {name: value for name, value in given.items() if name in names}
+    return ReadOptions(**reading), {name: value for name, value in given.items() if name not in names}
