@@ -54,13 +54,16 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     mapping = task.columns(table, source.columns, need_label=True)
     notes = [*table.describe(), *mapping.notes]
     findings: list[Finding] = []
+    failure = ""
     try:
         task, inferred = task.infer_labels(table, mapping)
         notes += inferred
     except HeadwayError as error:
         encoder = None  # without labels there are no targets to encode
-        findings.append(Finding("labels", "error", str(error)))
+        failure = str(error)
     examples, problems = task.read(table, mapping)
+    if failure and not any(problem.message in failure for problem in problems):
+        findings.append(Finding("labels", "error", failure))
     held_out: list[Any] = []
     if source.evaluation is not None:
         eval_table = read_table(source.evaluation, source.reading)

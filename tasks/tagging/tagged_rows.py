@@ -1,6 +1,8 @@
 """Reads rows of tagged data as examples."""
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -9,23 +11,28 @@ from ...core.errors import HeadwayError
 from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping
 from ..data.labels import map_valid, rejection_checker
+from ..data.places import shorten
 from ..data.rows import SAMPLE_ROWS, RowStream, Table
 from ..data.words import WordSegmenter
 from .character_spans import Annotation, align_spans, parse_spans
+from .outside_tags import MARKS, infer_outside_tags, show_tag
 from .predictions import TaggedExample
-from .tag_schemes import is_prefixed
+from .tag_schemes import OUTSIDE, is_prefixed
 from .words_and_tags import (
     SegmentedText,
+    TagReading,
     annotation_from_tags,
     is_tagged,
     parse_counted_tags,
     parse_words,
     split_at_spaces,
+    tag_texts,
 )
 
 # Column names of words, and of tags or spans, in published data sets and exports of annotation tools.
 WORD_COLUMNS = ("tokens", "words", "token", "word")
 TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", "label", "word_labels", "annotations")
+ENTITY_TAG = re.compile(r"[BIESLUM]-\S+")
 MAX_LISTED_TYPES = 12
 
 
@@ -43,6 +50,21 @@ def has_tags(table: Table | RowStream, words: str, label: str | None) -> bool:
     return any(isinstance(given, list) and cell and is_tagged(given, cell) for given, cell in cells)
 
 
+def entity_tag_columns(table: Table | RowStream) -> list[str]:
+    """The columns with lists of tags of entities in the first rows: B-PER, I-PER, O or a mark for it."""
+    rows = [row for _, row in islice(table, SAMPLE_ROWS)]
+    return [column for column in table.columns if _has_entity_tags([row.get(column) for row in rows])]
+
+
+def _has_entity_tags(cells: Sequence[Any]) -> bool:
+    if not cells or not all(isinstance(cell, list) for cell in cells):
+        return False
+    tags = {tag for cell in cells for tag in cell if isinstance(tag, str)}
+    return any(ENTITY_TAG.fullmatch(tag) for tag in tags) and all(
+        tag == OUTSIDE or tag in MARKS or ENTITY_TAG.fullmatch(tag) for tag in tags
+    )
+
+
 @dataclass(frozen=True)
 class WordOptions:
     """How words and tags are read.
@@ -52,12 +74,14 @@ class WordOptions:
         strip_digits: whether the digit at the end of each given word is removed.
         tag_names: the names of tags that may be given as numbers.
         types: the known entity types; empty: all.
+        outside_tag: the tag that is read as O; None: inferred from the tags.
     """
 
     segmenter: WordSegmenter
     strip_digits: bool = False
     tag_names: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
+    outside_tag: str | None = None
 
 
 class TaggedRowReader:
@@ -74,7 +98,7 @@ class TaggedRowReader:
         self.table, self.options, self.labelled = table, options, labelled
         self.text, self.label = columns.texts["text"], str(columns.label)
         self.refuse_rejected = rejection_checker(table.rows, columns.used_columns)
-        self.prefixed = labelled and is_prefixed(tag for tags in self._all_tags() for tag in tags)
+        self.reading = self._tag_reading() if labelled else TagReading()
 
     def __call__(self, row: int) -> TaggedExample:
         """The example.
@@ -110,7 +134,7 @@ class TaggedRowReader:
 
     def _annotation(self, cell: Any, words: SegmentedText, tagged: bool) -> Annotation:
         if tagged:
-            return annotation_from_tags(cell, len(words.words), self.prefixed, self.options.tag_names)
+            return annotation_from_tags(cell, len(words.words), self.reading)
         return align_spans(parse_spans(cell, words.text), words.text, words.offsets)
 
     def _check_types(self, found: Annotation) -> None:
@@ -123,7 +147,42 @@ class TaggedRowReader:
                 "delete the row, or train with such entities in the training data."
             )
 
-    def _all_tags(self) -> list[list[str]]:
-        cells = [(row.get(self.text), row.get(self.label)) for row in self.table.rows]
-        tagged = [cell for words, cell in cells if is_tagged(words, cell)]
-        return list(map_valid(lambda cell: parse_counted_tags(cell, self.options.tag_names), tagged))
+    def _tag_reading(self) -> TagReading:
+        """How the tags of the table are read."""
+        options = self.options
+        tags = [tag for _, _, of_row in self._tagged_rows() for tag in of_row]
+        outside = infer_outside_tags(tags, options.tag_names)
+        if options.outside_tag is not None:
+            outside = frozenset({options.outside_tag})
+            if self.options.types == () and tags and options.outside_tag not in tags:
+                raise HeadwayError(
+                    f'{self.table.source}: --outside-tag {options.outside_tag}: no word in column "{self.label}" has '
+                    "this tag. Name another tag or column, or omit --outside-tag."
+                )
+        reading = TagReading(options.tag_names, outside)
+        counted = map_valid(lambda tag: parse_counted_tags([tag], reading)[0:1], tags)
+        return replace(reading, prefixed=is_prefixed(tag for one in counted for tag in one))
+
+    def _tagged_rows(self) -> Iterator[tuple[int, Any, list[str]]]:
+        """The position, the words and the tags of every row with tags of words."""
+        for row, cells in enumerate(self.table.rows):
+            words, cell = cells.get(self.text), cells.get(self.label)
+            if is_tagged(words, cell):
+                yield row, words, tag_texts(cell)
+
+    def outside_notes(self) -> list[str]:
+        """Which tags are read as O, how often, and where first."""
+        counts: Counter[str] = Counter()
+        first: dict[str, str] = {}
+        for row, words, tags in self._tagged_rows():
+            for position, tag in enumerate(tags):
+                if tag in self.reading.outside and tag != OUTSIDE:
+                    counts[tag] += 1
+                    word = words[position] if isinstance(words, list) and position < len(words) else None
+                    shown = "" if word is None else f" ({shorten(ascii(word), 30)})"
+                    first.setdefault(tag, f"{self.table.where(row)}, word {position + 1}{shown}")
+        return [
+            f"{show_tag(tag)} is read as O, outside of entities: {number:,} {'word' if number == 1 else 'words'}, the "
+            f"first at {first[tag]} (--outside-tag names the tag that is read as O)"
+            for tag, number in counts.items()
+        ]

@@ -12,7 +12,7 @@ Shapes: B sequences in a packed batch, T tokens in all, L labels.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -58,7 +58,15 @@ from .tag_schemes import (
     tag_indices,
     tags_to_spans,
 )
-from .tagged_rows import TAG_COLUMNS, WORD_COLUMNS, TaggedRowReader, WordOptions, find_column, has_tags
+from .tagged_rows import (
+    TAG_COLUMNS,
+    WORD_COLUMNS,
+    TaggedRowReader,
+    WordOptions,
+    entity_tag_columns,
+    find_column,
+    has_tags,
+)
 from .words_and_tags import is_tagged, parse_counted_tags
 
 if TYPE_CHECKING:
@@ -95,6 +103,11 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     )
     strip_digits: bool = option(
         False, "Remove the digit at the end of each given word, as in the Weibo files (口0).", when="always"
+    )
+    outside_tag: str | None = option(
+        None,
+        "Tag of the words outside of entities in the data. Default: O, and _, -, 0 or B-O beside other tags.",
+        when="always",
     )
     units: str | None = option(
         None, "Units that raw text is divided into. Default: inferred from the training data.", choices=WORD_UNITS
@@ -149,12 +162,19 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         if not chosen.get("label") and (found := find_column(table, TAG_COLUMNS, chosen.get("text"))):
             chosen["label"] = found
             notes.append(f'label: column "{found}" (by name)')
+        tagged = entity_tag_columns(table) if need_label else []
+        if not chosen.get("label") and len(tagged) == 1:
+            chosen["label"] = tagged[0]
+            notes.append(f'label: column "{tagged[0]}" (its values are B- and I- tags)')
         columns = super().columns(table, chosen, need_label=need_label)
         if isinstance(columns.label, tuple):
             raise HeadwayError(
                 f"{table.source}: tags are in one column, but --label names {len(columns.label)} "
                 f"({', '.join(columns.label)}). Name one column."
             )
+        if columns.label in tagged and (others := [one for one in tagged if one != columns.label]):
+            listed = ", ".join(f'"{one}"' for one in others)
+            notes.append(f"there are B- and I- tags in column {listed} too (--label {others[0]} reads them instead)")
         words = find_column(table, WORD_COLUMNS)
         if words and not chosen.get("text") and has_tags(table, words, columns.label):
             notes.append(f'text: column "{words}" (by name)')
@@ -172,7 +192,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         scheme = scheme_of_labels(self.labels) if self.labels else "IOB2"
         task = replace(self, numbered=bool(self.labels), scheme=scheme)
         text, label = columns.texts["text"], str(columns.label)
-        examples = list(map_valid(task.row_reader(table, columns), range(len(table))))
+        read_row = task.row_reader(table, columns)
+        examples = list(map_valid(read_row, range(len(table))))
         counts = Counter(kind for example in examples for kind in example.labels)
         if not counts:
             task.examples(table, columns)  # raises if a row is invalid
@@ -182,7 +203,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
             )
         cells = [table.rows[example.row] for example in examples]
         tagged = [
-            (example, parse_counted_tags(row.get(label), task._numbered_tags))
+            (example, parse_counted_tags(row.get(label), read_row.reading))
             for example, row in zip(examples, cells, strict=True)
             if is_tagged(row.get(text), row.get(label))
         ]
@@ -196,6 +217,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         words = [word for example, _ in tagged for word in example.words]
         task = task._with_segmenter(words) if words else task._with_units(table, columns, examples)
         notes = describe_annotation(scheme if tags else None, counts, [tagged[i][0].where for i in invalid])
+        notes += read_row.outside_notes()
         if words and not self.strip_digits and ends_in_digits(words):
             notes.append(f'the words end in digits ("{words[0]}", ...); --strip-digits removes them')
         return task, [*notes, f"raw text is divided {DIVISION[task.segmenter.units]}"]
@@ -219,14 +241,17 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         return type(self)(
-            self.max_length, self.long_texts, self.overlap, viterbi=self.viterbi, strip_digits=self.strip_digits
+            self.max_length,
+            self.long_texts,
+            self.overlap,
+            viterbi=self.viterbi,
+            strip_digits=self.strip_digits,
+            outside_tag=self.outside_tag,
         )
 
-    def row_reader(
-        self, table: Table, columns: ColumnMapping, *, labelled: bool = True
-    ) -> Callable[[int], TaggedExample]:
+    def row_reader(self, table: Table, columns: ColumnMapping, *, labelled: bool = True) -> TaggedRowReader:
         """Reads the words and the entities of a row."""
-        options = WordOptions(self.segmenter, self.strip_digits, self._numbered_tags, self.types)
+        options = WordOptions(self.segmenter, self.strip_digits, self._numbered_tags, self.types, self.outside_tag)
         return TaggedRowReader(table, columns, options, labelled=labelled)
 
     def warnings(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:

@@ -15,9 +15,10 @@ from ..data.features import IGNORE_INDEX
 from ..data.places import shorten
 from ..data.words import WordSegmenter
 from .character_spans import Annotation, is_span_list
-from .tag_schemes import tags_to_spans
+from .tag_schemes import OUTSIDE, tags_to_spans
 
 IGNORED_TAG = str(IGNORE_INDEX)  # a word with this tag is skipped by the loss and the metrics
+MAX_DIGITS = 9  # of the number of a tag
 
 
 @dataclass(frozen=True)
@@ -98,35 +99,65 @@ def split_at_spaces(cell: Any, column: str) -> SegmentedText:
 # -- tags
 
 
-def parse_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
-    """The tags in a cell.
+@dataclass(frozen=True)
+class TagReading:
+    """How tags are read.
+
+    Args:
+        names: the names of tags that may be given as numbers.
+        outside: the tags that are read as O.
+        prefixed: whether the tags have prefixes (B-PER).
+    """
+
+    names: tuple[str, ...] = ()
+    outside: frozenset[str] = frozenset()
+    prefixed: bool = True
+
+
+def tag_texts(cell: Any) -> list[str]:
+    """The tags in a cell as they are written.
 
     Args:
         cell: a list of tags, or a text with the tags separated by spaces or commas.
-        names: the names of tags that may be given as numbers.
 
     Raises:
-        HeadwayError: there are no tags, or they are numbers without names.
+        HeadwayError: there are no tags.
     """
     if isinstance(cell, str):
         cell = cell.split() if " " in cell.strip() or "," not in cell else cell.split(",")
     if not isinstance(cell, list):
         what = "there is no annotation" if cell is None else f"the annotation is {shorten(cell, 40)!r}"
         raise HeadwayError(f"{what}; a list of tags or of spans is expected. Annotate the row, or delete it.")
-    return [_parse_tag_name(tag, names) for tag in cell]
+    return ["" if tag is None else str(tag).strip() for tag in cell]
 
 
-def parse_counted_tags(cell: Any, names: Sequence[str] = ()) -> list[str]:
+def parse_tags(cell: Any, reading: TagReading) -> list[str]:
+    """The tags in a cell.
+
+    Args:
+        cell: a list of tags, or a text with the tags separated by spaces or commas.
+        reading: how tags are read.
+
+    Raises:
+        HeadwayError: there are no tags, or they are numbers without names.
+    """
+    return [_parse_tag(text, reading) for text in tag_texts(cell)]
+
+
+def parse_counted_tags(cell: Any, reading: TagReading) -> list[str]:
     """As `parse_tags`, without ignored tags."""
-    return [tag for tag in parse_tags(cell, names) if tag != IGNORED_TAG]
+    return [tag for tag in parse_tags(cell, reading) if tag != IGNORED_TAG]
 
 
-def _parse_tag_name(tag: Any, names: Sequence[str]) -> str:
-    text = "" if tag is None else str(tag).strip()
+def _parse_tag(text: str, reading: TagReading) -> str:
+    names = reading.names
+    if text in reading.outside:
+        return OUTSIDE
     if text in names or not text.isdecimal():
         return text
-    if int(text) < len(names):
+    if len(text) <= MAX_DIGITS and int(text) < len(names):
         return names[int(text)]
+    text = shorten(text, 40)
     if names:
         raise HeadwayError(f"the tag {text} is not the number of a label (0 to {len(names) - 1}). Correct it.")
     raise HeadwayError(
@@ -135,22 +166,21 @@ def _parse_tag_name(tag: Any, names: Sequence[str]) -> str:
     )
 
 
-def annotation_from_tags(cell: Any, num_words: int, prefixed: bool, names: Sequence[str] = ()) -> Annotation:
+def annotation_from_tags(cell: Any, num_words: int, reading: TagReading) -> Annotation:
     """The entities that tags mark.
 
     Args:
         cell: as in `parse_tags`.
         num_words: of the row.
-        prefixed: whether the tags have prefixes (B-PER).
-        names: as in `parse_tags`.
+        reading: how tags are read.
 
     Raises:
         HeadwayError: a tag cannot be parsed, or the number of tags differs from the number of words.
     """
-    tags = parse_tags(cell, names)
+    tags = parse_tags(cell, reading)
     if len(tags) != num_words:
         raise HeadwayError(
             f"there are {num_words} words but {len(tags)} tags. Give each word one tag, or delete the row."
         )
     ignored = tuple(word for word, tag in enumerate(tags) if tag == IGNORED_TAG)
-    return Annotation(tuple(tags_to_spans(tags, prefixed, ignored)), ignored=ignored)
+    return Annotation(tuple(tags_to_spans(tags, reading.prefixed, ignored)), ignored=ignored)

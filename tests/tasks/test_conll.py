@@ -101,4 +101,53 @@ def test_a_tsv_with_a_header_and_blank_lines_is_not_conll(tmp_path):
 
 def test_a_line_with_a_missing_tag_is_an_error(tmp_path):
     path = write(tmp_path, "a.conll", "Ada B-PER\nsleeps\n")
-    assert_error(reading(path), f"{path}, line 2", "1 columns where 2", "sleeps", "blank line")
+    assert_error(reading(path), f"{path}, line 2", "1 column where 2", "sleeps", "blank line")
+
+
+def test_a_missing_tag_is_named_whatever_the_file_name(tmp_path):
+    for separator in " ", "\t":
+        lines = ["Ada B-PER", "sat O", "in O", "Rome B-LOC", ". O", ""] * 4
+        lines[13] = "in"
+        content = "\n".join(line.replace(" ", separator) for line in lines)
+        path = write(tmp_path, "a.txt", content)
+        assert_error(reading(path), f"{path}, line 14: 1 column where 2", "a tag is missing")
+
+
+def test_a_line_without_the_separator_of_the_file_is_a_comment_whatever_its_words(tmp_path):
+    word = "1\tRain\train\tNOUN\tX\t_\t0\tdep\t_\t_\n"
+    for comment in "# text = It rained on us all day X", "# text = Back to the USA", "#text = a b c d e f g h", "#":
+        table = read_table(write(tmp_path, "a.conllu", f"{comment}\n{word}\n{comment}\n{word}"))
+        assert [row["tokens"] for row in table.rows] == [["Rain"], ["Rain"]]
+        assert table.columns[3] == "upos"
+    germeval = "#\tn-tv.de vom 26.02.2005 [2005-02-26]\n1\tAda\tB-PER\tO\n2\tsat\tO\tO\n3\t.\tO\tO\n"
+    table = read_table(write(tmp_path, "b.tsv", f"{germeval}\n{germeval}"))
+    assert [row["tokens"] for row in table.rows] == [["Ada", "sat", "."]] * 2
+
+
+@pytest.mark.parametrize("before", ["", "doc1 0 "])
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_running_number_is_not_the_word_and_this_is_noted(tmp_path, before, start):
+    words = ["Ada NNP B-PER", "sat VBD O", "down RP O"]
+    sentence = "".join(f"{before}{number} {line}\n" for number, line in enumerate(words, start))
+    path = write(tmp_path, "a.conll", f"{sentence}\n{sentence}")
+    table = read_table(path)
+    assert [row["tokens"] for row in table.rows] == [["Ada", "sat", "down"]] * 2
+    assert table.rows[0]["ner_tags"] == ["B-PER", "O", "O"]
+    counter = len(before.split())
+    assert len(table.notes) == 1
+    assert f"{['first', '', 'third'][counter]} column counts the words" in table.notes[0]
+    assert f"--text column_{counter}" in table.notes[0]
+
+
+def test_words_that_are_numbers_are_not_a_running_number(tmp_path):
+    counted = "1 CD O\n2 CD O\n3 CD O\n\n"
+    table = read_table(write(tmp_path, "a.conll", f"{counted}Ada NNP B-PER\nsat VBD O\n"))
+    assert table.rows[0]["tokens"] == ["1", "2", "3"]
+    assert not table.notes
+
+
+def test_a_word_that_is_a_separator_is_named_with_the_reason(tmp_path):
+    lines = ["Ada\tB-PER", "sat\tO", ".\tO", "", "Bo\tB-PER"]
+    for word, says in (("\n", "may be a line break, which ends the sentence"), ("\t", "a TAB"), ("", "is empty")):
+        path = write(tmp_path, "a.conll", "\n".join([*lines, f"{word}\tO", "ran\tO", ""]))
+        assert_error(reading(path), f"{path}, line {7 if word == chr(10) else 6}", "the word is empty", says)

@@ -1,11 +1,9 @@
 """CoNLL files: a word and its tags on each line, a blank line after each sentence.
 
 Reads CoNLL-2003 (Tjong Kim Sang and De Meulder 2003, https://aclanthology.org/W03-0419), CoNLL-U
-(https://universaldependencies.org/format.html), MultiCoNER and two-column IOB files.
+(https://universaldependencies.org/format.html), MultiCoNER, GermEval 2014 and two-column IOB files.
 """
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,21 +11,21 @@ from ....core.errors import HeadwayError
 from ..column_names import KNOWN_COLUMNS, normalize_name
 from ..places import shorten
 from ..rows import Rows, RowStream
+from .conll_lines import ENTITY_TAG, LineSplitter, usual_width
 from .csv_files import TSV_SUFFIXES
 from .file_format import FileFormat, SourceFile
 from .text_files import Sample
 
-SUFFIXES = (".conll", ".iob", ".iob2", ".bio")
-DOCUMENT_START = "-DOCSTART-"  # the line before each document of CoNLL-2003
+SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio")
 # Names of columns of words or tags, normalized.
 WORD_COLUMNS = frozenset({"token", "tokens", "word", "words", "tag", "tags", "nertags", "ner", "pos", "chunk"})
+OUTSIDE_MARKS = ("_", "-", "0")  # written for O by some tools
+MIN_SAME_WIDTH = 0.9  # share of the lines that have the same number of columns
 
-ENTITY_TAG = re.compile(r"O|[BIESLUM]-\S+")
-PART_OF_SPEECH = re.compile(r"[A-Z]+\$?|\W+")  # the tag of "#" is "#"
 CONLL_U = ("id", "tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-CONLL_U_ID = re.compile(r"\d+([-.]\d+)?")  # 3-4 is a multiword token, 3.1 an empty node
+MAX_BEFORE_COUNTER = 3  # columns before a running number: CoNLL-2012 has the document and its part there
 
-CommentCheck = Callable[[str], bool]
+Sentence = list[list[str]]
 
 
 def _matches(file: SourceFile) -> bool:
@@ -44,56 +42,26 @@ def _is_table_header(line: str) -> bool:
 
 
 def _looks_like_conll(sample: Sample) -> bool:
-    """Whether all lines have the same number of columns, and end in entity tags or form sentences of words."""
-    lines = _token_lines(sample, _comment_check(sample.lines))
-    rows = [_split(line) for line in lines if line.strip()]
-    if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
+    """Whether lines have the same number of columns, and end in entity tags or form sentences of words.
+
+    Where they end in entity tags, some lines may have another number: they are errors, named by their line.
+    """
+    splitter = LineSplitter.infer(sample.lines)
+    lines = splitter.token_lines(sample.lines)
+    rows = [splitter.split(line) for line in lines if line.strip()]
+    width = usual_width(rows)
+    same = [row for row in rows if len(row) == width]
+    if width < 2 or len(same) < MIN_SAME_WIDTH * len(rows):
         return False
-    if all(ENTITY_TAG.fullmatch(row[-1]) for row in rows):
+    if all(row[-1] in OUTSIDE_MARKS or ENTITY_TAG.fullmatch(row[-1]) for row in same) and any(
+        ENTITY_TAG.fullmatch(row[-1]) for row in same
+    ):
         return True
-    if any("\t" in line and not line.strip() for line in lines):
+    if len(same) < len(rows) or any("\t" in line and not line.strip() for line in lines):
         return False  # a row of empty cells in a TSV
     sentences = sum(filled for filled, _ in groupby(lines, lambda line: bool(line.strip())))
     single_words = not any(" " in cell for row in rows for cell in row)
     return single_words and sentences > 1 and len(rows) >= max(5, 2 * sentences)
-
-
-def _split(line: str) -> list[str]:
-    """The columns of a line, separated by TABs if it has any, else by U+0020 (words may contain other spaces)."""
-    if "\t" in line:
-        word, *tags = line.rstrip("\r\n").split("\t")
-        return [word, *(tag.strip() for tag in tags)]
-    return [cell for cell in line.rstrip("\r\n").split(" ") if cell]
-
-
-def _comment_check(lines: Sequence[str]) -> CommentCheck:
-    """Tells comments ("# id 4d9b domain=en", "# sent_id = 1") from the word "#" and its tags.
-
-    Args:
-        lines: The lines of the sample.
-    """
-    others = [line for line in lines if line.strip() and not line.startswith(("# ", DOCUMENT_START))]
-    rows = [_split(line) for line in others]
-    width = len(rows[0]) if rows else 0
-    tags = {row[-1] for row in rows}
-    # With TABs, or words alone, a line of another width is a comment, even if it ends like a tag ("# text = Vitamin
-    # O"). With spaces it is not, since a tag may be missing.
-    check_width = width == 1 or all("\t" in line for line in others)
-
-    def is_comment(line: str) -> bool:
-        if not line.startswith("# "):
-            return False
-        row = _split(line)
-        ends_in_tag = row[-1] in tags or ENTITY_TAG.fullmatch(row[-1])
-        ends_in_tag = ends_in_tag or (len(row) == width and PART_OF_SPEECH.fullmatch(row[-1]))
-        return not ends_in_tag or (check_width and len(row) != width)
-
-    return is_comment
-
-
-def _token_lines(sample: Sample, is_comment: CommentCheck) -> list[str]:
-    """The lines of a sample without comments and document starts."""
-    return [line for line in sample.lines if not line.startswith(DOCUMENT_START) and not is_comment(line)]
 
 
 @dataclass(frozen=True)
@@ -103,53 +71,92 @@ class _Layout:
     columns: tuple[str, ...]
     header: bool
     universal: bool  # CoNLL-U
-    is_comment: CommentCheck
+    splitter: LineSplitter
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def infer(cls, file: SourceFile) -> "_Layout":
-        is_comment = _comment_check(file.sample.lines)
-        rows = [_split(line) for line in _token_lines(file.sample, is_comment) if line.strip()]
+        splitter = LineSplitter.infer(file.sample.lines)
+        lines = splitter.token_lines(file.sample.lines)
+        sentences = [
+            [splitter.split(line) for line in group]
+            for filled, group in groupby(lines, lambda line: bool(line.strip()))
+            if filled
+        ]
+        rows = [row for sentence in sentences for row in sentence]
         if not rows:
             raise HeadwayError(f"{file.path}: the file has no sentence. Write a word and its tag on each line.")
         header = file.options.header
         if header is None:
             header = len(rows) > 1 and all(normalize_name(cell) in KNOWN_COLUMNS | WORD_COLUMNS for cell in rows[0])
-        width = len(rows[0])
-        if width == len(CONLL_U) and all(CONLL_U_ID.fullmatch(row[0]) for row in rows):
-            return cls(CONLL_U, header, True, is_comment)
-        between = (f"column_{number}" for number in range(1, width - 1))
-        columns = ("tokens", *between, "ner_tags") if width > 1 else ("tokens",)
-        return cls(columns, header, False, is_comment)
+        if header:
+            del sentences[0][0]
+        width = usual_width(rows)
+        same = [[row for row in sentence if len(row) == width] for sentence in sentences]
+        if width == len(CONLL_U) and splitter.has_universal_ids(row for sentence in same for row in sentence):
+            return cls(CONLL_U, header, True, splitter)
+        skipped = _columns_before_words([sentence for sentence in same if sentence], width)
+        before = tuple(f"column_{number}" for number in range(skipped))
+        between = tuple(f"column_{number}" for number in range(skipped + 1, width - 1))
+        columns = (*before, "tokens", *between, "ner_tags") if width > 1 else ("tokens",)
+        notes = (_counter_note(file, skipped),) if skipped else ()
+        return cls(columns, header, False, splitter, notes)
 
-    def sentence(self, rows: list[list[str]]) -> dict[str, list[str]]:
+    def sentence(self, rows: Sentence) -> dict[str, list[str]]:
         """The rows of a sentence as one list per column."""
         return dict(zip(self.columns, map(list, zip(*rows, strict=True)), strict=True))
 
 
+def _columns_before_words(sentences: list[Sentence], width: int) -> int:
+    """The number of columns up to a running number that starts again at each sentence; 0 if there is none.
+
+    Columns before the running number must be the same in all lines of a sentence, as those of a document are.
+    """
+    if not any(len(sentence) > 2 for sentence in sentences):
+        return 0
+    for column in range(min(width - 2, MAX_BEFORE_COUNTER)):
+        if all(_counts(sentence, column) for sentence in sentences):
+            return column + 1
+        if any(row[column] != sentence[0][column] for sentence in sentences for row in sentence):
+            return 0
+    return 0
+
+
+def _counts(sentence: Sentence, column: int) -> bool:
+    first = sentence[0][column]
+    return first in ("0", "1") and all(row[column] == str(int(first) + i) for i, row in enumerate(sentence))
+
+
+def _counter_note(file: SourceFile, skipped: int) -> str:
+    ordinal = ("first", "second", "third")[skipped - 1]
+    return (
+        f"{file.path}: the {ordinal} column counts the words of each sentence (1, 2, 3, ...), so the words are read "
+        f"from column {skipped + 1} (--text column_{skipped - 1}: read the numbers as the words)"
+    )
+
+
 def _open(file: SourceFile) -> RowStream:
     layout = _Layout.infer(file)
+    splitter = layout.splitter
 
     def read() -> Rows:
-        sentence: list[list[str]] = []
-        place, skip_header = 0, layout.header
+        sentence: Sentence = []
+        place, skip_header, after_blank = 0, layout.header, False
         for number, line in enumerate(file.lines(), start=1):
-            if layout.is_comment(line):
+            if splitter.is_comment(line):
                 continue
-            if not line.strip() or line.startswith(DOCUMENT_START):
+            if splitter.ends_sentence(line):
                 if sentence:
                     yield place, layout.sentence(sentence)
                     sentence = []
+                after_blank = not line.strip()
                 continue
             if skip_header:
                 skip_header = False
                 continue
-            row = _split(line)
-            if len(row) != len(layout.columns):
-                raise HeadwayError(
-                    f"{file.path}, line {number}: {len(row)} columns where {len(layout.columns)} are expected: "
-                    f'"{shorten(line)}". Each line has a word and its tags, separated by TABs or spaces; a blank line '
-                    "ends a sentence."
-                )
+            row = splitter.split(line)
+            _check_row(f"{file.path}, line {number}", line, row, layout, after_blank)
+            after_blank = False
             if layout.universal and not row[0].isdecimal():
                 continue
             place = place if sentence else number
@@ -157,7 +164,38 @@ def _open(file: SourceFile) -> RowStream:
         if sentence:
             yield place, layout.sentence(sentence)
 
-    return RowStream(str(file.path), "CoNLL", layout.columns, layout.header, read)
+    return RowStream(str(file.path), "CoNLL", layout.columns, layout.header, read, notes=layout.notes)
+
+
+def _check_row(where: str, line: str, row: list[str], layout: _Layout, after_blank: bool) -> None:
+    """Checks that a line has all columns and a word.
+
+    Args:
+        where: The line, for messages.
+        line: The line.
+        row: Its columns.
+        layout: That of the file.
+        after_blank: Whether the line before it is blank.
+
+    Raises:
+        HeadwayError: It has not.
+    """
+    words = layout.columns.index("tokens")
+    empty = "write another sign for it, or delete it with its tag"
+    if len(row) == len(layout.columns):
+        if row[words].strip() or not layout.splitter.tabs:
+            return
+        cause = "The word may be a line break, which ends the sentence here" if after_blank else "It may be a space"
+        raise HeadwayError(f"{where}: the word is empty. {cause}: {empty}.")
+    if len(row) > len(layout.columns) and "" in row[: words + 2]:
+        raise HeadwayError(f"{where}: the word is empty, or a TAB, the separator here: {empty}.")
+    sign = "TABs" if layout.splitter.tabs else "spaces"
+    number = "1 column" if len(row) == 1 else f"{len(row)} columns"
+    missing = ", so a word or a tag is missing" if len(row) < len(layout.columns) else ""
+    raise HeadwayError(
+        f'{where}: {number} where {len(layout.columns)} are expected{missing}: "{shorten(line)}". Each line has a '
+        f"word and its tags, separated by {sign}; a blank line ends a sentence."
+    )
 
 
 CONLL = FileFormat(_matches, _open, frozenset({"header", "encoding"}))
