@@ -1,21 +1,18 @@
 """Reads rows of tagged data as examples."""
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping
 from ..data.labels import map_valid, rejection_checker
 from ..data.places import shorten
-from ..data.rows import SAMPLE_ROWS, RowStream, Table
+from ..data.rows import Table
 from ..data.words import WordSegmenter
 from .character_spans import Annotation, align_spans, parse_spans
-from .outside_tags import MARKS, infer_outside_tags, show_tag
+from .outside_tags import infer_outside_tags, show_tag
 from .predictions import TaggedExample
 from .tag_schemes import OUTSIDE, is_prefixed
 from .words_and_tags import (
@@ -29,40 +26,7 @@ from .words_and_tags import (
     tag_texts,
 )
 
-# Column names of words, and of tags or spans, in published data sets and exports of annotation tools.
-WORD_COLUMNS = ("tokens", "words", "token", "word")
-TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", "label", "word_labels", "annotations")
-ENTITY_TAG = re.compile(r"[BIESLUM]-\S+")
 MAX_LISTED_TYPES = 12
-
-
-def find_column(table: Table | RowStream, names: Sequence[str], except_for: Any = None) -> str | None:
-    """The column with the first of these names that a column has."""
-    columns = {normalize_name(column): column for column in reversed(table.columns) if column != except_for}
-    return next((columns[normalize_name(name)] for name in names if normalize_name(name) in columns), None)
-
-
-def has_tags(table: Table | RowStream, words: str, label: str | None) -> bool:
-    """Whether a column has a tag for each word of another column, in one of the first rows."""
-    if label is None:
-        return False
-    cells = [(row.get(words), row.get(label)) for _, row in islice(table, SAMPLE_ROWS)]
-    return any(isinstance(given, list) and cell and is_tagged(given, cell) for given, cell in cells)
-
-
-def entity_tag_columns(table: Table | RowStream) -> list[str]:
-    """The columns with lists of tags of entities in the first rows: B-PER, I-PER, O or a mark for it."""
-    rows = [row for _, row in islice(table, SAMPLE_ROWS)]
-    return [column for column in table.columns if _has_entity_tags([row.get(column) for row in rows])]
-
-
-def _has_entity_tags(cells: Sequence[Any]) -> bool:
-    if not cells or not all(isinstance(cell, list) for cell in cells):
-        return False
-    tags = {tag for cell in cells for tag in cell if isinstance(tag, str)}
-    return any(ENTITY_TAG.fullmatch(tag) for tag in tags) and all(
-        tag == OUTSIDE or tag in MARKS or ENTITY_TAG.fullmatch(tag) for tag in tags
-    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ Shapes: B sequences in a packed batch, T tokens in all, L labels.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -47,6 +48,7 @@ from .label_inference import (
     num_misaligned,
 )
 from .predictions import EntitiesPrediction, TaggedExample
+from .tag_columns import WORD_COLUMNS, find_column, infer_tag_columns
 from .tag_schemes import (
     OUTSIDE,
     WordSpan,
@@ -58,15 +60,7 @@ from .tag_schemes import (
     tag_indices,
     tags_to_spans,
 )
-from .tagged_rows import (
-    TAG_COLUMNS,
-    WORD_COLUMNS,
-    TaggedRowReader,
-    WordOptions,
-    entity_tag_columns,
-    find_column,
-    has_tags,
-)
+from .tagged_rows import TaggedRowReader, WordOptions
 from .words_and_tags import is_tagged, parse_counted_tags
 
 if TYPE_CHECKING:
@@ -158,29 +152,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
 
     def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
         """Infers the columns: tags belong to a column of words, character spans to a column of texts."""
-        chosen, notes = dict(chosen), []
-        if not chosen.get("label") and (found := find_column(table, TAG_COLUMNS, chosen.get("text"))):
-            chosen["label"] = found
-            notes.append(f'label: column "{found}" (by name)')
-        tagged = entity_tag_columns(table) if need_label else []
-        if not chosen.get("label") and len(tagged) == 1:
-            chosen["label"] = tagged[0]
-            notes.append(f'label: column "{tagged[0]}" (its values are B- and I- tags)')
-        columns = super().columns(table, chosen, need_label=need_label)
-        if isinstance(columns.label, tuple):
-            raise HeadwayError(
-                f"{table.source}: tags are in one column, but --label names {len(columns.label)} "
-                f"({', '.join(columns.label)}). Name one column."
-            )
-        if columns.label in tagged and (others := [one for one in tagged if one != columns.label]):
-            listed = ", ".join(f'"{one}"' for one in others)
-            notes.append(f"there are B- and I- tags in column {listed} too (--label {others[0]} reads them instead)")
-        words = find_column(table, WORD_COLUMNS)
-        if words and not chosen.get("text") and has_tags(table, words, columns.label):
-            notes.append(f'text: column "{words}" (by name)')
-            others = [note for note in columns.notes if not note.startswith("text:")]
-            return replace(columns, texts={**columns.texts, "text": words}, notes=(*others, *notes))
-        return replace(columns, notes=(*columns.notes, *notes))
+        return infer_tag_columns(table, chosen, partial(super().columns, table, need_label=need_label), need_label)
 
     @classmethod
     def recognizes(cls, table: Table) -> bool:

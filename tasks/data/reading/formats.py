@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..read_options import INFER, ReadOptions
 from ..rows import RowStream
+from .brat import BRAT
 from .conll import CONLL
 from .csv_files import CSV, TSV
 from .file_format import SourceFile
@@ -13,10 +14,11 @@ from .labelled_lines import LABELLED_LINES
 from .parquet import PARQUET
 from .plain_lines import PLAIN_LINES
 from .text_files import require_file
+from .webanno import WEBANNO
 
 # The first format that matches is used. The last one matches every text file.
-FILE_FORMATS = (PARQUET, CSV, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
-FOLDER_FORMATS = (SAVED_DATA_SET,)
+FILE_FORMATS = (PARQUET, CSV, WEBANNO, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
+FOLDER_FORMATS = (SAVED_DATA_SET, BRAT)
 
 
 def open_path(path: Path, options: ReadOptions = INFER) -> RowStream:

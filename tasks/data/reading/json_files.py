@@ -15,6 +15,7 @@ from .csv_files import TSV_SUFFIXES
 from .file_format import FileFormat, SourceFile
 from .label_studio import is_label_studio, label_studio_rows
 from .python_objects import rows_from_columns
+from .spacy_json import annotator_pairs, is_spacy_pairs, is_spacy_training, spacy_pair_rows, spacy_training_rows
 from .squad import is_squad, squad_rows
 from .text_files import Sample
 
@@ -39,6 +40,8 @@ class Layout(NamedTuple):
 
 # A new layout needs one file and one entry here.
 LAYOUTS = (
+    Layout("spaCy JSON", is_spacy_pairs, spacy_pair_rows),
+    Layout("spaCy JSON", is_spacy_training, spacy_training_rows),
     Layout("SQuAD JSON", is_squad, squad_rows),
     Layout("JSON", is_label_studio, label_studio_rows),
 )
@@ -158,6 +161,7 @@ def _open_document(file: SourceFile) -> RowStream:
 
 def _records(source: str, document: Any) -> tuple[str, list[Any]]:
     """The kind of a document and its rows."""
+    document = annotator_pairs(document)
     if isinstance(document, dict):
         tables = [name for name, value in document.items() if _is_list_of_objects(value)]
         if document and all(isinstance(value, list) for value in document.values()) and len(tables) < len(document):
