@@ -1,5 +1,9 @@
-"""The error that users can cause."""
+"""The errors that users can cause."""
 
 
 class HeadwayError(Exception):
     """An error that the user can fix; its message says what is wrong, where, and what to do."""
+
+
+class ArgumentError(HeadwayError, TypeError):
+    """A Python function was called with an argument that it does not have."""

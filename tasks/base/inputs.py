@@ -1,27 +1,41 @@
-"""The inputs of `TaskModel.predict`: texts as Python values, checked and turned into examples."""
+"""Python values as inputs and rows of a task: texts, tuples, lists of words, texts with labels."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
-from ..data.rows import table_of_texts
+from ..data.reading.python_objects import open_rows_once, plain_value
+from ..data.rows import RowStream, Table, table_of_texts
 from .task import Task
+
+AnyTask = Task[Any, Any]
 
 
 def is_single(inputs: Any) -> bool:
     """Whether the inputs of `predict` are one input instead of several.
 
     Raises:
-        HeadwayError: they are a table.
+        HeadwayError: they are a string that names a file.
     """
-    if hasattr(inputs, "columns"):
-        raise HeadwayError("predict() takes texts, not a table. Give a column of it as a list, or use predict_rows().")
+    if isinstance(inputs, str) and os.path.splitext(inputs)[1] and os.path.isfile(inputs):
+        raise HeadwayError(
+            f"{inputs} is a file. Give Path({inputs!r}) to predict its rows, or [{inputs!r}] to predict this text."
+        )
     return isinstance(inputs, str | tuple | Mapping)
 
 
-def read_inputs(task: Task[Any, Any], inputs: Sequence[Any]) -> list[Example]:
+def is_table(inputs: Any) -> bool:
+    """Whether the inputs of `predict` are rows with named columns: a file, a DataFrame, a data set, ..."""
+    return (
+        isinstance(inputs, Path | Table | RowStream) or hasattr(inputs, "columns") or hasattr(inputs, "column_names")
+    )
+
+
+def read_inputs(task: AnyTask, inputs: Sequence[Any]) -> list[Example]:
     """The inputs as examples.
 
     Args:
@@ -37,7 +51,100 @@ def read_inputs(task: Task[Any, Any], inputs: Sequence[Any]) -> list[Example]:
     return task.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
 
 
-def _input_row(task: Task[Any, Any], position: int, given: Any) -> dict[str, Any]:
+def split_labels(task: AnyTask, data: Any, second: Any) -> tuple[Any, Any]:
+    """The second positional argument of `fit(X, y)` and `fit(train, test)`: (labels, evaluation data), one None.
+
+    They are labels if they are one value per text, as scikit-learn's y is.
+    """
+    values = as_list(second)
+    if task.self_supervised or not isinstance(values, list | tuple) or isinstance(data, str | Path) or not values:
+        return None, second
+    if _is_labelled_pair(second) or isinstance(values[0], Mapping):
+        return None, second
+    texts = as_list(data)
+    unlabelled = isinstance(texts, list | tuple) and bool(texts) and isinstance(texts[0], str | list)
+    return (second, None) if unlabelled or not isinstance(values[0], list | tuple) else (None, second)
+
+
+def name_rows(task: AnyTask, data: Any, labels: Any = None, *, labelled: bool) -> Any:
+    """Data as a source of `stream_rows`: plain texts and tuples become rows with the names of the task's fields.
+
+    Args:
+        task: of the model.
+        data: any source, or a sequence or generator of texts, lists of words or tuples; if labelled, tuples end with
+            the label, and `(texts, labels)` is allowed as well.
+        labels: one per row, if they are not in `data`.
+        labelled: whether rows have labels.
+
+    Raises:
+        HeadwayError: a row does not have the texts that the task reads, or there are more or fewer labels than rows.
+    """
+    if labelled and labels is None and _is_labelled_pair(data):
+        data, labels = data
+    data = as_list(data)
+    if labels is not None:
+        return _with_labels(task, data, as_list(labels))
+    if isinstance(data, Iterator):
+        return open_rows_once(_named_row(task, number, one, labelled) for number, one in enumerate(data))
+    if isinstance(data, list | tuple) and data and isinstance(data[0], str | list | tuple):
+        return [_named_row(task, number, one, labelled) for number, one in enumerate(data)]
+    return data
+
+
+def as_list(data: Any) -> Any:
+    """A Series or an array as a list; everything else unchanged."""
+    return plain_value(data) if hasattr(data, "tolist") and not hasattr(data, "columns") else data
+
+
+def _is_labelled_pair(data: Any) -> bool:
+    """Whether data is (texts, labels)."""
+    return (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and all(isinstance(as_list(side), list) or hasattr(side, "columns") for side in data)
+        and len(data[0]) == len(data[1])
+    )
+
+
+def _with_labels(task: AnyTask, data: Any, labels: Any) -> Any:
+    name = task.label_columns[0]
+    if isinstance(data, Iterator):
+        data = list(data)
+    if isinstance(data, str | Path) or not hasattr(data, "__len__"):
+        raise HeadwayError('labels= belongs to texts in Python. Name the column of a file: columns={"label": ...}.')
+    if isinstance(data, Mapping):
+        return {**data, name: labels}
+    if len(data) != len(labels):
+        raise HeadwayError(f"There are {len(data):,} texts and {len(labels):,} labels. Give one label per text.")
+    if hasattr(data, "assign"):  # a DataFrame
+        return data.assign(**{name: labels})
+    rows = (
+        one if isinstance(one, Mapping) else _named_row(task, number, one, labelled=False)
+        for number, one in enumerate(data)
+    )
+    return [{**row, name: label} for row, label in zip(rows, labels, strict=True)]
+
+
+def _named_row(task: AnyTask, position: int, given: Any, labelled: bool) -> Mapping[str, Any]:
+    """A text or a tuple as a row; rows with names are unchanged."""
+    if isinstance(given, Mapping):
+        return given
+    if not labelled or task.self_supervised:
+        return _input_row(task, position, given)
+    names = [field.name for field in task.fields]
+    required = [field.name for field in task.fields if field.required]
+    label = task.label_columns[0]
+    for texts in (required, names):
+        if isinstance(given, list | tuple) and len(given) == len(texts) + 1:
+            return dict(zip([*texts, label], given, strict=True))
+    forms = dict.fromkeys(f"({', '.join([*texts, label])})" for texts in (required, names))
+    raise HeadwayError(
+        f"row {position + 1}: {type(given).__name__} where a tuple {' or '.join(forms)} is expected. "
+        "Give the labels in the tuples, or apart: fit(texts, labels)."
+    )
+
+
+def _input_row(task: AnyTask, position: int, given: Any) -> dict[str, Any]:
     names = [field.name for field in task.fields]
     required = {field.name for field in task.fields if field.required}
     of_words = {field.name for field in task.fields if field.words}

@@ -1,5 +1,6 @@
 """A task on a model: what users train, predict with, evaluate, save and load; the same for every task."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,22 @@ from ...core.training.distributed import inference_device, processes, wants_cpu
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
+from .arguments import check_train_arguments, explains_arguments
+from .inputs import name_rows, split_labels
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
 from .predictor import AnyTask, Predictor
+from .progress import follow
 from .results import Trained
 from .training_data import DataSource, TrainingData, encode_labelled, read_labelled, write_corpora
-from .training_run import RunOptions, describe_run, refuse_output, run_training, scratch_folder, trained_event
+from .training_run import (
+    RunOptions,
+    describe_run,
+    refuse_output,
+    run_output,
+    run_training,
+    scratch_folder,
+    trained_event,
+)
 
 MODELS = {"bert": "a BERT", "gpt2": "a GPT-2"}
 
@@ -74,18 +86,60 @@ class TaskModel(Predictor):
 
     # -- training
 
-    def fit(self, data: Any, eval_data: Any = None, *, output: str | Path, **options: Any) -> Trained:
-        """Trains on data and writes a model folder; `train`, which yields events, describes arguments and errors."""
-        *_, last = self.train(data, eval_data, output=output, **options)
-        assert isinstance(last, Trained)
-        return last
+    def fit(
+        self,
+        data: Any,
+        eval_data: Any = None,
+        *,
+        labels: Any = None,
+        output: str | Path | None = None,
+        columns: Mapping[str, Any] | None = None,
+        config: TrainConfig | None = None,
+        overwrite: bool = False,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Trained:
+        """Trains on data: `fit("train.csv")`, `fit(frame)`, `fit(texts, labels)`.
+
+        Args:
+            data: rows with labels: a file, a Hub data set, a DataFrame, a list or generator of dicts or tuples, ...
+            eval_data: the same, for evaluation. Labels in its place belong to `data`, as in scikit-learn's
+                `fit(X, y)`.
+            labels: one per text, if they are not in `data`.
+            output: the model folder. Default: none is written; `save` does it.
+            columns: field name or "label" -> column, where the inferred one is wrong.
+            config: options of training.
+            overwrite: replace the model at `output`.
+            progress: whether to show progress on stderr. Default: in terminals and notebooks.
+            **options: fields of TrainConfig, in place of those of `config`; fields of ReadOptions (header, ...); further
+                arguments of `train`.
+
+        Raises:
+            ArgumentError: there is no such argument.
+            HeadwayError: as `train`.
+        """
+        check_train_arguments(options, self.task, [*inspect.signature(self.train).parameters, "progress"])
+        if labels is None and eval_data is not None:
+            labels, eval_data = split_labels(self.task, data, eval_data)
+        events = self.train(
+            data,
+            eval_data,
+            labels=labels,
+            output=output,
+            columns=columns,
+            config=config,
+            overwrite=overwrite,
+            **options,
+        )
+        return follow(events, progress)
 
     def train(
         self,
         data: Any,
         eval_data: Any = None,
         *,
-        output: str | Path,
+        labels: Any = None,
+        output: str | Path | None = None,
         columns: Mapping[str, Any] | None = None,
         eval_fraction: float = 0.1,
         config: TrainConfig | None = None,
@@ -101,9 +155,11 @@ class TaskModel(Predictor):
         from the data; the head that the model came with is trained further if it has these labels.
 
         Args:
-            data: labelled rows: a file, a Hub data set, a DataFrame, a list of dicts, ... (`data.read.read_table`).
+            data: labelled rows: a file, a Hub data set, a DataFrame, a list of dicts, ... (`data.read.read_table`), or
+                of tuples that end with the label.
             eval_data: the same, for evaluation. Default: a part of `data` is held out.
-            output: the model folder, which exists only when training is complete.
+            labels: one per text, if they are not in `data`.
+            output: the model folder, which exists only when training is complete. Default: no folder is written.
             columns: field name or "label" -> column, where the inferred one is wrong.
             eval_fraction: the part of `data` to hold out if there is no `eval_data`; 0: none.
             config: options of training.
@@ -116,21 +172,27 @@ class TaskModel(Predictor):
 
         Raises:
             KeyboardInterrupt: `stop` returned True.
+            ArgumentError: there is no such option.
             HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
         """
+        check_train_arguments(options, self.task, inspect.signature(self.train).parameters)
         reading, options = take_read_options(options)
-        run = RunOptions(replace(config or TrainConfig(), **options), new_path(output), overwrite, resume, stop)
-        refuse_output(run.output, overwrite=overwrite, resume=resume)
-        source = DataSource(data, eval_data, columns or {}, eval_fraction, run.config.seed, reading)
-        with scratch_folder(run.output) as scratch:
+        config = replace(config or TrainConfig(), **options)
+        data = name_rows(self.task, data, labels, labelled=True)
+        eval_data = name_rows(self.task, eval_data, labelled=True)
+        source = DataSource(data, eval_data, columns or {}, eval_fraction, config.seed, reading)
+        with run_output(output) as path, scratch_folder(path) as scratch:
+            run = RunOptions(config, path, overwrite, resume, stop)
+            refuse_output(path, overwrite=overwrite, resume=resume)
             prepared = self._prepare(source, scratch)
             yield prepared.event(self.task, self.base)
             result = yield from run_training(self.task, self.network, self.base, prepared, run)
             self.task, self.held_out, self.trained = result.task, result.evaluation, True
             self.info = {**name_base(self.base), **describe_run(result, prepared, run)}
-            self._write(run.output, overwrite or resume, settings, run.log)
+            if output is not None:
+                self._write(path, overwrite or resume, settings, run.log)
             run.remove_folder()
-            yield trained_event(result, prepared, run)
+            yield trained_event(result, prepared, None if output is None else path)
 
     def _prepare(self, source: DataSource, scratch: Path) -> TrainingData:
         """Reads and encodes the data, and puts the head for it on the network."""
@@ -165,6 +227,7 @@ class TaskModel(Predictor):
 
     # -- saving
 
+    @explains_arguments
     def save(self, output: str | Path, *, overwrite: bool = False) -> None:
         """Writes a model folder that Headway and transformers open.
 

@@ -1,30 +1,38 @@
 """A model that predicts and is evaluated: a network with a task, prepared for inference when it is first used."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
+from threading import RLock
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...core.checkpoints.checkpoint import Checkpoint, fill
+from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.training.distributed import inference_device, wants_cpu
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
-from ..data.read import read_table
+from ..data.places import shorten
+from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
-from ..data.rows import RowStream
+from .arguments import explains_arguments
 from .evaluation import evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
-from .inputs import is_single, read_inputs
+from .inputs import as_list, is_single, is_table, name_rows, read_inputs
 from .precision import AUTO, choose_precision
 from .predictions import Prediction
 from .results import Evaluation
 from .task import Task
 
 AnyTask = Task[Any, Any]
+MODEL_NAMES = {"bert": "BERT", "gpt2": "GPT-2"}
 
 
 class Predictor:
@@ -54,13 +62,41 @@ class Predictor:
         self._network = checkpoint.network
         self._weights_changed = False  # whether training has changed the checkpoint's weights
         self._prepared: tuple[Any, Network] | None = None  # for inference, with the state it was prepared from
+        self._lock = RLock()  # several threads may predict; one prepares the network
+
+    def __repr__(self) -> str:
+        backbone = f"{self.base} ({MODEL_NAMES[model_of(self.config)]})"
+        labels = f"{len(self.labels)} labels: {shorten(', '.join(self.labels), 120)}" if self.labels else ""
+        parts = (f"{self.task.name} on {backbone}", labels, "trained" if self.trained else "not trained")
+        return f"<{type(self).__name__}: {'; '.join(part for part in parts if part)}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy: the weights themselves instead of their files; without the prepared network."""
+        network = self._network
+        if self._unread:
+            network = copy.deepcopy(network)
+            fill(network, self._checkpoint.weights)
+        elif next(network.parameters()).device.type != "cpu":
+            network = copy.deepcopy(network).to("cpu")
+        changed = {
+            "_network": network,
+            "_checkpoint": replace(self._checkpoint, network=network, weights={}),
+            "_prepared": None,
+        }
+        return {name: value for name, value in {**self.__dict__, **changed}.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=RLock())
+        if not wants_cpu():
+            self._network.to(inference_device())
 
     @property
     def network(self) -> Network:
         """The network with plain fp32 weights, read on first access; predictions on the CPU do not need them."""
-        if self._unread:
-            fill(self._network, self._checkpoint.weights)
-        return self._network
+        with self._lock:
+            if self._unread:
+                fill(self._network, self._checkpoint.weights)
+            return self._network
 
     @property
     def _unread(self) -> bool:
@@ -89,34 +125,74 @@ class Predictor:
         """
         self.task, self._initial_task = self.task.with_options(options), self._initial_task.with_options(options)
 
-    def predict(self, inputs: Any) -> Any:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels or types of entities that predictions choose from, in the order of the model's outputs."""
+        return self.task.label_names
+
+    @explains_arguments
+    def predict(self, inputs: Any, *, columns: Mapping[str, Any] | None = None) -> Any:
         """Predictions for texts.
 
         Args:
-            inputs: one text (one prediction is returned) or a list of texts; if the task reads several texts, tuples
-                in the order of `task.fields`, or dicts with their names.
+            inputs: one text (one prediction is returned), or several: a list, a generator, a Series, a DataFrame, the
+                Path of a file, ... If the task reads several texts, each input is a tuple in the order of
+                `task.fields`, or a dict with their names.
+            columns: of a table: field name -> column, where the inferred one is wrong.
 
         Raises:
             HeadwayError: an input does not have the texts that the task reads.
         """
+        if is_table(inputs) or columns is not None:
+            return [prediction for _, prediction in self.predict_rows(inputs, columns)]
         single = is_single(inputs)
-        predictions = self._predict(read_inputs(self.task, [inputs] if single else inputs))
+        predictions = self._predict(read_inputs(self.task, [inputs] if single else list(as_list(inputs))))
         return predictions[0] if single else predictions
 
+    @explains_arguments
+    def predict_proba(self, inputs: Any, *, columns: Mapping[str, Any] | None = None) -> np.ndarray:
+        """The probability of each label for texts, as an array like that of scikit-learn's classifiers.
+
+        Args:
+            inputs: as for `predict`; one text gives one row.
+            columns: as for `predict`.
+
+        Returns:
+            (n, L) in the order of `labels`. For one label per text the rows sum to 1; for several labels each number
+            is the probability of its label.
+
+        Raises:
+            HeadwayError: the model does not predict probabilities of labels, or as `predict`.
+        """
+        labels = self.task.scored_labels
+        if not labels:
+            self._need_training()
+            raise HeadwayError(f"{self!r} does not predict a probability for each of a set of labels. Use predict().")
+        predictions = self.predict([inputs] if is_single(inputs) else inputs, columns=columns)
+        rows = [[one.scores[label] for label in labels] for one in predictions]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(labels))
+
+    @explains_arguments
     def predict_rows(
         self,
-        stream: RowStream,
+        data: Any,
         columns: ColumnMapping | Mapping[str, Any] | None = None,
         *,
         at_once: int = EXAMPLES_AT_ONCE,
+        **reading: Any,
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
         """Predictions for rows as they are read, in order and in bounded memory: (row, prediction).
 
         Args:
-            stream: the rows.
+            data: the rows: a file name, a DataFrame, a list or generator of dicts, texts or tuples, ...
             columns: those of the texts, or field name -> column where the inferred one is wrong.
             at_once: number of rows that are predicted together.
+            **reading: fields of ReadOptions: header, encoding, ...
+
+        Raises:
+            HeadwayError: the data cannot be read, or a row does not have the texts that the task reads.
         """
+        stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
             columns = self.task.columns(stream, columns or {}, need_label=False)
         rows = iter(stream)
@@ -126,11 +202,15 @@ class Predictor:
             predictions = self._predict(self.task.examples(table, columns, labelled=False))
             yield from zip(values, predictions, strict=True)
 
-    def evaluate(self, data: Any, *, columns: Mapping[str, Any] | None = None, **reading: Any) -> Evaluation:
+    @explains_arguments
+    def evaluate(
+        self, data: Any, labels: Any = None, *, columns: Mapping[str, Any] | None = None, **reading: Any
+    ) -> Evaluation:
         """The metrics of the model on labelled data.
 
         Args:
             data: anything that `train` takes.
+            labels: one per text, if they are not in `data`.
             columns: field name or "label" -> column, where the inferred one is wrong.
             **reading: fields of ReadOptions: header, encoding, ...
 
@@ -139,6 +219,7 @@ class Predictor:
         """
         self._need_training()
         task, chosen, options = self.task, columns or {}, ReadOptions(**reading)
+        data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
         return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
@@ -154,15 +235,16 @@ class Predictor:
     @property
     def _for_inference(self) -> Network:
         """The network prepared for inference; prepared again if its weights or the precision have changed."""
-        parameters = list(self._network.parameters())
-        device = torch.device("cpu") if self._unread else parameters[0].device
-        precision = choose_precision(self.precision, self.info, device.type)
-        state = (precision, *(parameter._version for parameter in parameters))
-        if self._prepared is None or self._prepared[0] != state:
-            self._prepared = None  # frees its memory first
-            weights = self._checkpoint.weights if self._unread else None
-            self._prepared = state, prepare_for_inference(self._network.eval(), precision, weights)
-        return self._prepared[1]
+        with self._lock:
+            parameters = list(self._network.parameters())
+            device = torch.device("cpu") if self._unread else parameters[0].device
+            precision = choose_precision(self.precision, self.info, device.type)
+            state = (precision, *(parameter._version for parameter in parameters))
+            if self._prepared is None or self._prepared[0] != state:
+                self._prepared = None  # frees its memory first
+                weights = self._checkpoint.weights if self._unread else None
+                self._prepared = state, prepare_for_inference(self._network.eval(), precision, weights)
+            return self._prepared[1]
 
     def _need_training(self) -> None:
         if not self.trained:

@@ -27,9 +27,9 @@ class Prepared(Event):
 
 @dataclass(frozen=True)
 class Trained(Event):
-    """The model folder is complete."""
+    """The model is trained, and its folder complete."""
 
-    output: Path
+    output: Path | None  # None: the run had none; `TaskModel.save` writes one
     metrics: dict[str, float]  # of the kept weights on the evaluation data; empty without such data
     per_label: list[dict[str, Any]]
     examples: int

@@ -62,7 +62,7 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
     - the model: `models`, `per_token`, `headless`, `pack`;
     - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`, `fit_head`,
       `reuse_head`, `before_training`, `after_training`;
-    - prediction: `predict_batch`, `display`, `document`, `has_document`;
+    - prediction: `predict_batch`, `scored_labels`, `display`, `document`, `has_document`;
     - evaluation: `higher_is_better`, `calibrate`, `per_label`, `confused`, `misprediction`, `warnings`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
     - forms and inspection: `sample`, `split_words`, `explainable_outputs`, `probe_targets`.

@@ -42,6 +42,11 @@ class TaskOptions:
         if self.overlap is not None and self.overlap < 0:
             raise HeadwayError(f"--overlap {self.overlap}: a number of tokens, 0 or more.")
 
+    @property
+    def scored_labels(self) -> tuple[str, ...]:
+        """The labels for each of which every prediction has a probability in `scores`; empty if there are none."""
+        return ()
+
     def limit(self, most: int, model: str) -> int:
         """The longest sequence in tokens, special tokens included.
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...core.atomic_files import new_path
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Network
@@ -94,6 +96,22 @@ def refuse_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 @contextmanager
+def run_output(output: str | Path | None) -> Iterator[Path]:
+    """The path that a run works towards; without an output a temporary one, deleted when the block ends.
+
+    Raises:
+        HeadwayError: the path cannot be used, or several processes have no output, which they must share.
+    """
+    if output is not None:
+        yield new_path(output)
+        return
+    if processes().is_distributed:
+        raise HeadwayError("Several processes train one model: name its folder with output=.")
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        yield Path(folder) / "model"
+
+
+@contextmanager
 def scratch_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output for data that may exceed the memory; it is deleted when the block ends."""
     folder = output.with_name(f".{output.name}.tokens-{processes().rank}")
@@ -143,11 +161,11 @@ def run_training(
     return RunResult(task, evaluation, started, finished, scores)
 
 
-def trained_event(result: RunResult, data: TrainingData, options: RunOptions) -> Trained:
-    """The last event of a run."""
+def trained_event(result: RunResult, data: TrainingData, output: Path | None) -> Trained:
+    """The last event of a run towards `output`."""
     evaluation, finished = result.evaluation, result.finished
     return Trained(
-        output=options.output,
+        output=output,
         metrics=evaluation.metrics if evaluation else {},
         per_label=evaluation.per_label if evaluation else [],
         examples=len(data.train.examples),

@@ -132,6 +132,11 @@ class TextClassification(Task[TextExample, Prediction]):
         return self.labels
 
     @property
+    def scored_labels(self) -> tuple[str, ...]:
+        """The labels, unless a number is predicted."""
+        return () if self.problem_type == REGRESSION else self.labels
+
+    @property
     def sample(self) -> str:
         """Pairs or single texts."""
         return "pairs.csv" if self.paired else "messages.csv"

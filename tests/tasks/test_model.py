@@ -454,12 +454,6 @@ def test_inputs_that_the_task_does_not_read_are_refused(answering: TaskModel, gi
     message(lambda: answering.predict(given), "input 1", "one text")
 
 
-def test_a_table_is_refused_as_input(answering: TaskModel):
-    import pandas as pd
-
-    message(lambda: answering.predict(pd.DataFrame({"text": ["a"]})), "list", "predict_rows")
-
-
 def test_rows_are_predicted_as_they_are_read(answering: TaskModel, tmp_path: Path):
     path = tmp_path / "in.jsonl"
     rows = [{"id": i, "text": "my parcel " * (i % 4)} for i in range(12)]

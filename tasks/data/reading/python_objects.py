@@ -6,13 +6,13 @@ pandas is imported by the caller, if at all.
 import datetime
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
 from ..places import format_place, shorten
-from ..rows import Rows, RowStream
+from ..rows import SAMPLE_ROWS, Rows, RowStream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +31,61 @@ def open_object(source: Any) -> RowStream:
         return _open_frame(source)
     if isinstance(source, Mapping) and source and all(_is_column(values) for values in source.values()):
         return _open_rows(rows_from_columns(SOURCE, source))
+    if isinstance(source, Iterator):
+        return open_rows_once(source)
     if isinstance(source, Sequence):
         return _open_rows(source)
     raise HeadwayError(
         f"{SOURCE}: {type(source).__name__} is not a table. "
         "Give a file name, a list of dicts, a dict of lists, a DataFrame or one split of a data set."
     )
+
+
+def open_rows_once(rows: Iterator[Any]) -> RowStream:
+    """Opens a generator of dicts as a stream of rows, which can be read once.
+
+    Its first SAMPLE_ROWS rows are kept, so that columns can be inferred from them before.
+
+    Raises:
+        HeadwayError: There is no row. While iterating: a row is not a dict, or the rows are read again.
+    """
+    read = _RowsOnce(rows)
+    first = next(read(), None)
+    if first is None:
+        raise HeadwayError(f"{SOURCE}: the generator has no row. Give at least one.")
+    return RowStream(SOURCE, "rows", tuple(first[1]), True, read, "row")
+
+
+class _RowsOnce:
+    """Reads the rows of a generator; its first rows can be read again."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = enumerate(rows, start=1)
+        self._kept: list[tuple[int, dict[str, Any]]] = []
+        self._num_drawn = 0
+
+    def __call__(self) -> Rows:
+        """Yields (place, row)."""
+        position = 0
+        while True:
+            if position < len(self._kept):
+                found = self._kept[position]
+            elif position < self._num_drawn:
+                raise HeadwayError(f"{SOURCE}: a generator can be read only once. Make a list of its rows.")
+            elif (found := self._draw()) is None:
+                return
+            position += 1
+            yield found
+
+    def _draw(self) -> tuple[int, dict[str, Any]] | None:
+        for number, row in self._rows:
+            _check_row(row, number)
+            found = number, plain_value(row)
+            self._num_drawn = number
+            if number <= SAMPLE_ROWS:
+                self._kept.append(found)
+            return found
+        return None
 
 
 def plain_value(value: Any) -> Any:
@@ -80,11 +129,7 @@ def _is_column(values: Any) -> bool:
 
 def _open_rows(rows: Sequence[Any]) -> RowStream:
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, Mapping):
-            raise HeadwayError(
-                f"{format_place(SOURCE, 'row', number)}: {type(row).__name__} where a dict is expected. "
-                'Write {"text": "...", "label": "..."}.'
-            )
+        _check_row(row, number)
     if not rows:
         raise HeadwayError(f"{SOURCE}: the list is empty. Give at least one row.")
     columns = tuple(dict.fromkeys(str(name) for row in rows for name in row))
@@ -94,6 +139,14 @@ def _open_rows(rows: Sequence[Any]) -> RowStream:
             yield number, dict.fromkeys(columns) | plain_value(row)
 
     return RowStream(SOURCE, "rows", columns, True, read, "row")
+
+
+def _check_row(row: Any, number: int) -> None:
+    if not isinstance(row, Mapping):
+        raise HeadwayError(
+            f"{format_place(SOURCE, 'row', number)}: {type(row).__name__} where a dict is expected. "
+            'Write {"text": "...", "label": "..."}.'
+        )
 
 
 def _open_frame(frame: "pd.DataFrame") -> RowStream:
