@@ -111,8 +111,8 @@ class TaskModel(Predictor):
             config: options of training.
             overwrite: replace the model at `output`.
             progress: whether to show progress on stderr. Default: in terminals and notebooks.
-            **options: fields of TrainConfig, in place of those of `config`; fields of ReadOptions (header, ...); further
-                arguments of `train`.
+            **options: fields of TrainConfig, in place of those of `config`; fields of ReadOptions (header, ...); and
+                further arguments of `train`.
 
         Raises:
             ArgumentError: there is no such argument.
