@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "rmse", "mae", "calibration_error")
 CALIBRATION_BINS = 15  # Guo et al. 2017, https://arxiv.org/abs/1706.04599
 
 

@@ -114,9 +114,10 @@ class TrainingView:
 
     def _show_evaluated(self, event: Evaluated) -> None:
         self.evaluations.append(event)
-        first_two = dict(list(event.metrics.items())[:2])
+        first_two = list(event.metrics)[:2]
+        shown = {name: value for name, value in event.metrics.items() if name in (*first_two, "loss")}
         best = ("   best so far", "green") if event.best else ""
-        self.console.print(Text.assemble("  ", (f"epoch {event.epoch:5.2f}   ", ""), metrics_line(first_two), best))
+        self.console.print(Text.assemble("  ", (f"epoch {event.epoch:5.2f}   ", ""), metrics_line(shown), best))
 
     def _show_trained(self, event: Trained) -> None:
         self.close()

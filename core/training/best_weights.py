@@ -32,11 +32,21 @@ class BestWeights:
             load_weights(self.network, best_path(self.run_folder, step))
 
 
-def is_better(metrics: Metrics, best: Metrics | None, *, higher_is_better: bool) -> bool:
-    """Whether the first metric is better than that of the best evaluation so far; any number is better than NaN."""
+def compare(metrics: Metrics, best: Metrics | None, *, higher_is_better: bool) -> int:
+    """1 if an evaluation is better than the best one so far, 0 if they are equal, -1 if it is worse.
+
+    The first metric decides, then the loss, `metrics["loss"]`, if there is one: a score on few examples is often the
+    same, and of two models with the same score the one with the lower loss has the better probabilities.
+    """
     if best is None:
-        return True
-    new, old = next(iter(metrics.values())), next(iter(best.values()))
+        return 1
+    first, sign = next(iter(metrics)), 1 if higher_is_better else -1
+    order = _order(sign * metrics[first], sign * best[first])
+    return order or _order(-metrics.get("loss", math.nan), -best.get("loss", math.nan))
+
+
+def _order(new: float, old: float) -> int:
+    """1, 0 or -1 if a number is higher than, equal to or lower than another; NaN is lower than all numbers."""
     if math.isnan(new) or math.isnan(old):
-        return not math.isnan(new)
-    return new > old if higher_is_better else new < old
+        return math.isnan(old) - math.isnan(new)
+    return (new > old) - (new < old)

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..errors import HeadwayError
 from ..models.layers import set_dropout
-from .best_weights import BestWeights, is_better
+from .best_weights import BestWeights, compare
 from .devices import accelerator_for
 from .distributed import broadcast_object, processes
 from .optimization import learning_rate
@@ -181,6 +181,8 @@ class _Run:
         inputs, config, folder = self.inputs, self.config, self.inputs.run_folder
         if config.patience is not None and inputs.evaluate is None:
             raise HeadwayError("patience (early stopping) needs data to evaluate on: give --eval-data.")
+        if config.metric is not None and inputs.evaluate is None:
+            raise HeadwayError("--metric needs data to evaluate on: give --eval-data.")
         if not inputs.sampler.lengths:
             raise HeadwayError("There is no example to train on.")
         self.schedule = _StepSchedule(inputs.sampler, config)
@@ -327,15 +329,16 @@ class _Run:
         with torch.no_grad():
             metrics = broadcast_object(inputs.evaluate(inputs.network))  # all processes must decide the same
         inputs.network.train()
-        better = is_better(metrics, progress.best_metrics, higher_is_better=inputs.higher_is_better)
+        order = compare(metrics, progress.best_metrics, higher_is_better=inputs.higher_is_better)
+        best = order >= 0  # of equal weights the latest are kept: they have been trained longer
         progress.last_metrics = metrics
-        progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-        if better:
+        progress.evaluations_since_best = 0 if order > 0 else progress.evaluations_since_best + 1
+        if best:
             progress.best_step, progress.best_metrics = progress.step, metrics
             if self.config.keep == "best":
                 self.best.keep(progress.step)
         epoch = progress.epoch + progress.position / steps_per_epoch
-        event = Evaluated(step=progress.step, epoch=epoch, metrics=metrics, best=better)
+        event = Evaluated(step=progress.step, epoch=epoch, metrics=metrics, best=best)
         self._record(event.to_json(), metrics, progress.step)
         return event
 
@@ -346,10 +349,10 @@ class _Run:
 
     def _finish(self) -> Finished:
         progress = self.progress
-        metrics = progress.last_metrics
+        metrics, best_step = progress.last_metrics, None
         if self.config.keep == "best" and progress.best_step is not None:
-            metrics = progress.best_metrics
-            self.best.restore(progress.best_step)
+            metrics, best_step = progress.best_metrics, progress.best_step
+            self.best.restore(best_step)
         self.inputs.network.eval()
         return Finished(
             steps=progress.step,
@@ -357,7 +360,7 @@ class _Run:
             tokens_per_second=progress.tokens / progress.seconds,
             train_loss=progress.loss_sum / max(1, progress.labels),
             metrics=metrics or {},
-            best_step=progress.best_step,
+            best_step=best_step,
             stopped_early=self._stopped_early,
         )
 

@@ -45,8 +45,15 @@ class TrainConfig:
     seed: int = option(0, "Random seed.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
     eval_steps: int | None = option(None, "Steps between evaluations; none: one after each epoch.")
-    patience: int | None = option(None, "Early stopping: the number of evaluations without a new best score.")
+    patience: int | None = option(
+        None, "Early stopping: the number of evaluations without a better score, or an equal one with a lower loss."
+    )
     save_steps: int | None = option(None, "Steps between checkpoints; none: one after each evaluation and epoch.")
+    metric: str | None = option(
+        None,
+        "Metric that selects the best weights: one that the evaluation shows, such as f1 or loss; of equal scores the "
+        "lower loss wins. Default: the first metric of the task.",
+    )
     keep: str = option("best", "Which weights to keep: those with the best score, or the last.", ("best", "last"))
     trackers: tuple[str, ...] = option(
         (), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...; their files go to OUTPUT.trackers."

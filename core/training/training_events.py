@@ -56,7 +56,7 @@ class Evaluated(Event):
     step: int
     epoch: float
     metrics: dict[str, float]  # the first one selects the best weights
-    best: bool  # better than all earlier evaluations
+    best: bool  # no earlier evaluation is better
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Finished(Event):
     tokens_per_second: float  # without padding, training time only
     train_loss: float  # mean over all labels of the run
     metrics: dict[str, float]  # of the weights that the network now holds; empty without evaluation
-    best_step: int | None
+    best_step: int | None  # whose weights were restored; None if the last weights are kept
     stopped_early: bool
 
 

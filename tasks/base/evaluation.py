@@ -15,7 +15,7 @@ from ..data.findings import warnings_as_findings
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from .example_warnings import collect_warnings
-from .inference import Encoder, in_parts, predict_examples
+from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
@@ -39,11 +39,13 @@ def evaluate_rows(
     columns = task.columns(table, chosen, need_label=True)
     examples = task.examples(table, columns)
     predictions: list[Any] = []
-    truncated = 0
+    truncated = num_losses = 0
+    loss = 0.0
     warnings: dict[ExampleWarning, list[str]] = {}
     for part in in_parts(examples):
         windows_by_example = encoder.encode(task, part)
-        predictions += predict_examples(task, network, windows_by_example)
+        found, total, count = evaluate_examples(task, network, windows_by_example)
+        predictions, loss, num_losses = predictions + found, loss + total, num_losses + count
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
         for warning, places in collect_warnings(task, part, windows_by_example).items():
             warnings.setdefault(warning, []).extend(places)
@@ -51,7 +53,7 @@ def evaluate_rows(
     if truncated:
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
-    metrics = task.score(predictions, examples)
+    metrics = task.score(predictions, examples) | mean_loss(loss, num_losses)
     return Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, tuple(notes))
 
 

@@ -16,7 +16,7 @@ from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
 from ..data.examples import Example
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_input_tokens
-from .task import Task
+from .task import Task, outputs_of
 
 EXAMPLES_AT_ONCE = 4096  # encoded together: enough to sort by length, few enough for any memory
 
@@ -72,6 +72,36 @@ def predict_examples(
             features = [one for i in indices for one in windows_by_example[i]]
             found.update(zip(indices, task.predict_batch(network, features), strict=True))
     return gather_in_order(found)
+
+
+def evaluate_examples(
+    task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]
+) -> tuple[list[Any], float, int]:
+    """As `predict_examples`, for labelled examples; also the sum of their losses and the number of its terms."""
+    found: dict[int, tuple[Any, float, int]] = {}
+    sampler = BatchSampler(sequence_lengths(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
+    for indices in shard(sampler.by_length()):
+        features = [one for i in indices for one in windows_by_example[i]]
+        predictions, total, count = _evaluate_batch(task, network, features)
+        for i, prediction in zip(indices, predictions, strict=True):
+            found[i] = prediction, total, count
+            total, count = 0.0, 0  # those of a batch are kept once, with its first example
+    in_order = gather_in_order(found)
+    return [one for one, _, _ in in_order], sum(loss for _, loss, _ in in_order), sum(n for _, _, n in in_order)
+
+
+def _evaluate_batch(
+    task: Task[Any, Any], network: nn.Module, features: Sequence[Features]
+) -> tuple[list[Any], float, int]:
+    if task.self_supervised:
+        return task.predict_batch(network, features), 0.0, 0  # `score` knows the loss
+    outputs = outputs_of(network, features, task)
+    return task.decode(outputs, features), *task.measure_loss(outputs, features)
+
+
+def mean_loss(total: float, count: int) -> dict[str, float]:
+    """The loss as a metric; none if it has no terms."""
+    return {"loss": total / count} if count else {}
 
 
 def sequence_lengths(windows_by_example: Sequence[list[Features]]) -> list[int]:

@@ -58,12 +58,12 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
 
     Everything else has a default that works for any task and may be overridden:
 
-    - columns: `fields`, `label_columns`, `columns`, `recognizes`;
+    - rows: `fields`, `label_columns`, `columns`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`;
     - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`, `fit_head`,
       `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `scored_labels`, `display`, `document`, `has_document`;
-    - evaluation: `higher_is_better`, `calibrate`, `per_label`, `confused`, `misprediction`, `warnings`;
+    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `per_label`, `confused`, `misprediction`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
     - forms and inspection: `sample`, `split_words`, `explainable_outputs`, `probe_targets`.
     """
@@ -237,20 +237,23 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
 
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[PredictionT]:
         """One prediction per example, in the order of `features`: the outputs of a network in eval mode, decoded."""
-        return self.decode(_outputs_of(network, features, self), features)
+        return self.decode(outputs_of(network, features, self), features)
+
+    def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
+        """The sum of the losses of labelled examples and the number of its terms; the arguments are as in `decode`."""
+        total, count = self.loss(torch.cat(list(outputs)) if self.per_token else torch.stack(list(outputs)), features)
+        return float(total), count
 
     @abstractmethod
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[PredictionT]:
-        """One prediction per example, in the order of `features`; the windows of an example are joined.
+        """One prediction per example, in the order of `features`; its windows, which are neighbours, are joined.
 
-        Args:
-            outputs: what the network computed for each of the features, on the CPU in fp32: (N,) or (n, N).
-            features: all windows of an example are neighbours.
+        `outputs` are what the network computed for each of the features, on the CPU in fp32: (N,) or (n, N).
         """
 
     @abstractmethod
     def score(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> dict[str, float]:
-        """Metrics by their usual names; the first one selects the best weights."""
+        """Metrics by their usual names; the first one selects the best weights, unless the user names another one."""
 
     def calibrate(
         self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]
@@ -360,7 +363,7 @@ def _named_columns(
 
 
 @torch.inference_mode()
-def _outputs_of(network: nn.Module, features: Sequence[Features], task: Task[Any, Any]) -> list[Tensor]:
+def outputs_of(network: nn.Module, features: Sequence[Features], task: Task[Any, Any]) -> list[Tensor]:
     """What the network computes for each of the features, on the CPU in fp32."""
     device = next(network.parameters()).device
     outputs: list[Tensor] = []

@@ -22,7 +22,8 @@ from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_state import newest_checkpoint
-from .inference import predict_examples, sequence_lengths
+from ..metrics import LOWER_IS_BETTER
+from .inference import evaluate_examples, mean_loss, predict_examples, sequence_lengths
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
 from .results import Evaluation, Trained
@@ -145,17 +146,15 @@ def run_training(
     finally:
         if newest_checkpoint(options.folder) is None:
             options.remove_folder()  # interrupted with nothing to resume from
-    task = task.after_training(network)
     if not data.evaluation:
-        return RunResult(task, None, started, finished, {})
-    task, predictions = _calibrate(task, network, data.evaluation)
-    examples = data.evaluation.examples
-    metrics = task.score(predictions, examples)
+        return RunResult(task.after_training(network), None, started, finished, {})
+    examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
+    task, predictions, metrics = _evaluate(task, network, data.evaluation)
+    task = task.after_training(network)
     evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, ())
     scores: dict[str, float] = {}
     if worth_comparing(len(examples), started.device):
-        rounded = prepare_for_inference(network, "bf16")
-        predictions = predict_examples(task, rounded, data.evaluation.windows_by_example)
+        predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)
         first, value = next(iter(metrics.items()))
         scores = {"fp32": value, "bf16": task.score(predictions, examples)[first]}
     return RunResult(task, evaluation, started, finished, scores)
@@ -202,6 +201,9 @@ def _run_loop(
     if config.tokens_at_once is None:
         config = replace(config, tokens_at_once=task.tokens_at_once(network.config))
 
+    if config.metric is not None and held_out:
+        _check_metric(config.metric, task, network, held_out)
+
     def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
         features = task.corrupt([one for i in indices for one in windows[i]])
         batch = task.pack(features).to(device)
@@ -210,8 +212,8 @@ def _run_loop(
 
     def evaluate(network: nn.Module) -> dict[str, float]:
         assert held_out is not None
-        _, predictions = _calibrate(task, network, held_out)
-        return task.score(predictions, held_out.examples)
+        _, _, metrics = _evaluate(task, network, held_out)
+        return metrics if config.metric is None else {config.metric: metrics[config.metric], **metrics}
 
     events = task.fit_head(network, windows, config) or fit(
         network,
@@ -221,7 +223,7 @@ def _run_loop(
         run_folder=options.folder,
         resume=options.resume,
         evaluate=evaluate if held_out else None,
-        higher_is_better=task.higher_is_better,
+        higher_is_better=task.higher_is_better if config.metric is None else config.metric not in LOWER_IS_BETTER,
         data_fingerprint=_fingerprint(task, base, data),
         stop=options.stop,
         tracker_folder=options.folder.with_suffix(".trackers"),  # which stays when the run's folder is deleted
@@ -239,11 +241,22 @@ def _run_loop(
     return started, finished
 
 
-def _calibrate(
+def _check_metric(metric: str, task: Task[Any, Any], network: nn.Module, data: LabelledData | CorpusData) -> None:
+    """Evaluates one example, so that a name that is no metric is refused before training."""
+    network.eval()
+    predictions = predict_examples(task, network, data.windows_by_example[:1])
+    names = dict.fromkeys([*task.score(predictions, data.examples[:1]), "loss"])
+    if metric not in names:
+        raise HeadwayError(f"--metric {metric}: the metrics of {task.name} are {', '.join(names)}.")
+
+
+def _evaluate(
     task: Task[Any, Any], network: nn.Module, data: LabelledData | CorpusData
-) -> tuple[Task[Any, Any], list[Any]]:
-    """The task calibrated on held-out data, and its predictions there."""
-    return task.calibrate(predict_examples(task, network, data.windows_by_example), data.examples)
+) -> tuple[Task[Any, Any], list[Any], dict[str, float]]:
+    """The task calibrated on held-out data, its predictions there, and their metrics with the loss."""
+    predictions, loss, count = evaluate_examples(task, network, data.windows_by_example)
+    task, predictions = task.calibrate(predictions, data.examples)
+    return task, predictions, task.score(predictions, data.examples) | mean_loss(loss, count)
 
 
 def _run_folder(output: Path) -> Path:

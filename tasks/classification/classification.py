@@ -228,6 +228,11 @@ class TextClassification(Task[TextExample, Prediction]):
         logits = join_windows(outputs.float(), features)  # (E, L)
         return self.target.loss(logits, [windows[0].target for windows in group_windows(features)])
 
+    def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
+        """As in training, but for a number it is the squared error on the scale of the labels."""
+        total, count = super().measure_loss(outputs, features)
+        return total * self.target_std**2, count
+
     # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Prediction]:

@@ -207,6 +207,11 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         targets = torch.tensor([one.target for one in features], device=outputs.device)  # (B, 2)
         return F.cross_entropy(logits, targets, reduction="sum") / 2, len(features)
 
+    def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
+        """That of the windows whose target is known."""
+        pairs = [pair for pair in zip(outputs, features, strict=True) if pair[1].target is not None]
+        return super().measure_loss(*zip(*pairs, strict=True)) if pairs else (0.0, 0)
+
     # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[AnswerPrediction]:

@@ -332,26 +332,54 @@ def scripted(figures: list[float]) -> Callable[[nn.Module], dict[str, float]]:
 @pytest.mark.parametrize(
     ("figures", "higher", "keep", "best", "held"),
     [
-        ([0.1, 0.5, 0.5, 0.4], True, "best", 2, 2),
+        ([0.1, 0.5, 0.5, 0.4], True, "best", 3, 3),
         ([0.1, 0.5, 0.5, 0.4], False, "best", 1, 1),
         ([0.1, 0.2, 0.3, 0.4], True, "best", 4, 4),
-        ([0.1, 0.5, 0.5, 0.4], True, "last", 2, 4),
+        ([0.1, 0.5, 0.5, 0.4], True, "last", None, 4),
         ([math.nan, 0.2, math.nan, 0.1], True, "best", 2, 2),
-        ([math.nan] * 4, True, "best", 1, 1),
+        ([math.nan] * 4, True, "best", 4, 4),
     ],
 )
 def test_the_network_ends_with_the_weights_that_keep_selects(
-    tmp_path: Path, in_folder: bool, figures: list[float], higher: bool, keep: str, best: int, held: int
+    tmp_path: Path, in_folder: bool, figures: list[float], higher: bool, keep: str, best: int | None, held: int
 ):
     evaluate = scripted(figures)
     folder = tmp_path / "run" if in_folder else None
     config = replace(CONFIG, epochs=4, keep=keep)
     network, events = train(config, evaluate=evaluate, higher_is_better=higher, run_folder=folder)
     finished = events[-1]
-    assert finished.best_step == best * 7
+    assert finished.best_step == (None if best is None else best * 7)
     assert finished.metrics == pytest.approx({"score": figures[held - 1], "other": -1.0}, nan_ok=True)
     assert all(torch.equal(tensor, evaluate.shown[held - 1][name]) for name, tensor in weights(network).items())
     assert not network.training
+
+
+def scripted_losses(pairs: list[tuple[float, float]]) -> Callable[[nn.Module], dict[str, float]]:
+    """An evaluation that returns these scores and losses in turn."""
+    rest = iter(pairs)
+    return lambda network: dict(zip(("score", "loss"), next(rest), strict=True))  # noqa: ARG005
+
+
+@pytest.mark.parametrize(
+    ("pairs", "best"),
+    [
+        ([(0.5, 0.9), (0.5, 0.3), (0.5, 0.4)], 2),
+        ([(0.5, 0.9), (0.5, 0.3), (0.5, 0.3)], 3),
+        ([(0.5, 0.9), (0.4, 0.1), (0.4, 0.1)], 1),
+        ([(0.5, math.nan), (0.5, 0.3), (0.5, math.nan)], 2),
+    ],
+)
+def test_of_equal_scores_the_lower_loss_wins_and_of_equal_losses_the_latest_weights(
+    pairs: list[tuple[float, float]], best: int
+):
+    _, events = train(replace(CONFIG, epochs=3), evaluate=scripted_losses(pairs))
+    assert events[-1].best_step == best * 7
+
+
+def test_an_equal_score_with_a_lower_loss_resets_the_patience():
+    config = replace(CONFIG, epochs=5, patience=2)
+    _, events = train(config, evaluate=scripted_losses([(0.5, 0.9), (0.5, 0.8), (0.5, 0.8), (0.5, 0.7), (0.5, 0.7)]))
+    assert (events[-1].stopped_early, events[-1].best_step) == (False, 35)
 
 
 def test_a_run_without_a_new_best_score_stops_after_patience_evaluations(tmp_path: Path):
@@ -359,8 +387,8 @@ def test_a_run_without_a_new_best_score_stops_after_patience_evaluations(tmp_pat
     config = replace(CONFIG, epochs=9, patience=2)
     _, events = train(config, evaluate=evaluate, run_folder=tmp_path)
     finished = events[-1]
-    assert (finished.stopped_early, finished.steps, finished.best_step) == (True, 28, 14)
-    assert [event.best for event in events if isinstance(event, Evaluated)] == [True, True, False, False]
+    assert (finished.stopped_early, finished.steps, finished.best_step) == (True, 28, 28)
+    assert [event.best for event in events if isinstance(event, Evaluated)] == [True, True, False, True]
     assert isinstance(events[-2], Saved)
     *_, again = fit(
         tiny_bert(),

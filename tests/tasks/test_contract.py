@@ -299,6 +299,10 @@ def test_eight_examples_can_be_overfitted(fitted: Fitted):
     assert first > 0.97 if fitted.case.worst_loss is None else first < fitted.case.worst_loss
 
 
+def test_every_evaluation_has_a_loss(fitted: Fitted):
+    assert 0 <= fitted.model.evaluate(fitted.rows).metrics["loss"] < 10
+
+
 def test_a_saved_model_makes_the_same_predictions(fitted: Fitted):
     opened = load(fitted.output)
     assert opened.task == fitted.model.task
