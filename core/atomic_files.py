@@ -6,9 +6,10 @@ full disk never leaves an incomplete file, and never damages the existing one.
 
 import errno
 import os
+import re
+import secrets
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,28 @@ from pathlib import Path
 from .errors import HeadwayError
 
 MAX_NAME_BYTES = 255  # the same on all common file systems
+MAX_ADDED_BYTES = 24  # in the longest temporary name, that of a deleted run folder: .NAME.running.xxxxxxxx.old
+NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # a file system, for example of a network share, that cannot sync folders
 
 
 def user_path(given: str | Path) -> Path:
     """The path that a user gave, with `~` expanded.
 
     Raises:
-        HeadwayError: a part of it is longer than a file name can be, for example because it is a text.
+        HeadwayError: a part of it is longer than a file name can be, for example because it is a text; or whether
+            something is there cannot be found out (no permission to enter a folder, a loop of links, ...).
     """
     path = Path(os.path.expanduser(given))  # Path.expanduser raises RuntimeError if there is no such user
     if any(len(part.encode(errors="surrogatepass")) > MAX_NAME_BYTES for part in path.parts):
         raise HeadwayError(f"{str(given)[:60]}...: too long for the name of a file or folder. Give a path.")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last one: a zero byte or a lone surrogate
+        pass
+    except OSError as error:
+        raise HeadwayError(
+            f"{path} cannot be accessed ({error.strerror}). Check the permissions of its folders, or choose another."
+        ) from error
     return path
 
 
@@ -34,12 +46,18 @@ def new_path(given: str | Path) -> Path:
     """The path of a file or folder to write, as `user_path`.
 
     Raises:
-        HeadwayError: also if the path has no name at its end, for example ".".
+        HeadwayError: also if the path has no name at its end, for example ".", or one that is too long for the
+            temporary names made from it.
     """
     path = user_path(given)
     if not path.name or path.name == "..":
         raise HeadwayError(
             f"{path} does not end with a name. Name the file or folder to write: --output {path / 'NAME'}."
+        )
+    if len(path.name.encode(errors="surrogatepass")) > MAX_NAME_BYTES - MAX_ADDED_BYTES:
+        raise HeadwayError(
+            f"{path.name[:60]}...: the name is too long; at most {MAX_NAME_BYTES - MAX_ADDED_BYTES} bytes fit. "
+            "Choose a shorter one."
         )
     return path
 
@@ -55,11 +73,12 @@ def disk_errors(destination: Path) -> Iterator[None]:
                 f"{destination}: the disk is full ({error.strerror}). No incomplete file was left. "
                 "Free some space or choose another folder, then try again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise HeadwayError(
-                f"{destination}: cannot be written ({error.strerror}). Choose a folder with write permission."
-            ) from error
-        raise
+        if error.errno is None or isinstance(error, ConnectionError):  # of a library; of a socket or a pipe
+            raise
+        raise HeadwayError(
+            f"{destination}: cannot be written ({error.strerror}). Check the folder and its permissions, or choose "
+            "another one."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -72,8 +91,32 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SYNCED or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
+
+
+def _temporary_name(name: str, ending: str) -> str:
+    """A unique name: several threads or processes may write the same file."""
+    return f".{name}.{secrets.token_hex(4)}.{ending}"
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder: a kill leaves it complete, or gone except for a hidden rest (`remove_leftovers`)."""
+    doomed = folder.with_name(_temporary_name(folder.name, "old"))
+    if folder.exists():
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Deletes the temporary files and folders that killed processes left beside `path`, which none is writing now."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.([a-z0-9_]{{8}}\.(new|old)|tokens-\d+)")
+    for found in path.parent.iterdir() if path.parent.is_dir() else ():
+        if pattern.fullmatch(found.name):
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
 
 
 def replace_folder(new: Path, destination: Path) -> None:
@@ -124,8 +167,7 @@ def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        # A unique name: several threads may write the same file.
-        new = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.new")
+        new = destination.with_name(_temporary_name(destination.name, "new"))
         try:
             yield new
             _sync(new)

@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from ..core.errors import HeadwayError
+from .interrupts import exit_code, sigterm_interrupts
 
 # NAME -> the module whose function NAME_command() builds the command, and its line in `headway --help`.
 COMMANDS = {
@@ -40,7 +41,6 @@ COMMANDS = {
     "models": ("commands.lists", "List the models that can be used."),
 }
 USAGE_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as in shells
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "--offline" in arguments:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before any library that reads it is imported
-        _run(arguments)
+        with sigterm_interrupts():
+            _run(arguments)
         sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(str(error), debug)
     except KeyboardInterrupt as interruption:
         print(f"headway: {str(interruption) or 'interrupted.'}", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(interruption)
     except BrokenPipeError:
         # The reader is gone (`| head`). Python flushes stdout at exit and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

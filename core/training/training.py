@@ -107,7 +107,8 @@ def fit(
         evaluate: called in every process with the network in eval mode; the first metric selects the best weights.
         higher_is_better: whether a higher first metric is better.
         data_fingerprint: identifies the data; a checkpoint of other data is refused.
-        stop: called after every step; if it returns True, a checkpoint is saved and the run is interrupted.
+        stop: called after every step (on a GPU every tenth); if it returns True, a checkpoint is saved and the run
+            is interrupted.
         tracker_folder: folder of trackers that write files. Default: `run_folder`.
         in_batch_negatives: whether the loss uses in-batch negatives; a run cannot then resume with another
             `config.tokens_at_once`.
@@ -246,9 +247,12 @@ class _Run:
                 last = progress.step == self.schedule.total
                 boundary = last or progress.position == len(steps)
                 evaluating = inputs.evaluate is not None and (last or self._is_due(config.eval_steps, boundary))
-                stopping = not last and inputs.stop is not None and broadcast_object(inputs.stop())
-                saving = last or stopping or self._is_due(config.save_steps, boundary or evaluating)
-                if evaluating or saving or len(self.pending) >= self.steps_between_reads:
+                saving = last or self._is_due(config.save_steps, boundary or evaluating)
+                reading = evaluating or saving or len(self.pending) >= self.steps_between_reads
+                # Only where the host waits for the device anyway: all processes must decide the same.
+                stopping = reading and not last and inputs.stop is not None and broadcast_object(inputs.stop())
+                saving = saving or stopping
+                if reading:
                     yield from self._read_steps()
                 if progress.position == len(steps):
                     progress.epoch, progress.position = progress.epoch + 1, 0

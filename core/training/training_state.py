@@ -4,22 +4,23 @@
     checkpoint-000120/         the state after step 120: weights, optimizer, random states, progress
     best-000080.safetensors    the best weights so far
 
-Only safetensors and JSON. A file or folder gets its name when it is complete (atomic_files.py); what a checkpoint
-replaces is deleted afterwards.
+Only safetensors and JSON, each with a checksum of its content (CRC-32). A file or folder gets its name when it is
+complete (atomic_files.py); what a checkpoint replaces is deleted afterwards.
 """
 
 import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -30,6 +31,8 @@ from .distributed import barrier, broadcast_object, broadcast_tensors, gather_in
 Metrics = dict[str, float]
 # What a run writes, complete or not; a copy that the user made under another name does not match.
 RUN_FILES = re.compile(r"checkpoint-\d+|best-\d+\.safetensors|\.(checkpoint|best)-\d.*\.(new|old)")
+
+CHANGED = "its content does not match its checksum"
 
 
 @dataclass
@@ -100,13 +103,14 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a safetensors file.
+    """Writes a safetensors file with a checksum of its tensors.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
     """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+        save_file(plain, path, {"crc32": _checksum(plain)})
     except SafetensorError as error:  # its text is the only place with the system's error number
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
@@ -132,13 +136,32 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a file of `write_tensors`.
+
+    Raises:
+        HeadwayError: it is missing, incomplete, or not as it was written.
+    """
     try:
-        return load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            stored = (file.metadata() or {}).get("crc32")
+    except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
+    if stored != _checksum(tensors):
+        raise _damaged(path, CHANGED)
+    return tensors
 
 
-def _damaged(path: Path, error: Exception) -> HeadwayError:
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of the names, types, shapes and contents of tensors on the CPU."""
+    value = 0
+    for name, tensor in sorted(tensors.items()):
+        value = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), value)
+    return f"{value:08x}"
+
+
+def _damaged(path: Path, error: object) -> HeadwayError:
     return HeadwayError(f"{path} is damaged ({error}). Start the run again with --overwrite.")
 
 
@@ -162,7 +185,11 @@ def save_best(run_folder: Path, network: nn.Module, step: int) -> None:
 
 def newest_checkpoint(run_folder: Path) -> Path | None:
     """The checkpoint to resume from, if there is one."""
-    found = [path for path in run_folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    found = [
+        path
+        for path in run_folder.glob("checkpoint-*")
+        if re.fullmatch(r"checkpoint-\d+", path.name) and (path / "state.json").exists()  # otherwise half deleted
+    ]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
@@ -204,6 +231,7 @@ def save_training_state(run_folder: Path, state: TrainingState, settings: Mappin
         random_states = {f"{rank}.{kind}": t for rank, states in enumerate(by_rank) for kind, t in states.items()}
         scaler = state.scaler.state_dict() if state.scaler else None
         record = {"progress": asdict(progress), "settings": settings, "scaler": scaler}
+        record["crc32"] = _record_checksum(record)
         with atomic_folder(folder) as new:
             write_tensors(weights_of(state.network), new / "weights.safetensors")
             write_tensors(_optimizer_tensors(state.network, state.optimizer), new / "optimizer.safetensors")
@@ -223,9 +251,11 @@ def read_record(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        then = record["settings"]
-    except (ValueError, KeyError, FileNotFoundError) as error:
+        if record.pop("crc32") != _record_checksum(record):
+            raise _damaged(folder / "state.json", CHANGED)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise _damaged(folder / "state.json", error) from error
+    then = record["settings"]
     now = json.loads(json.dumps(settings))
     changed = [
         f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
@@ -238,6 +268,11 @@ def read_record(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             "Resume with the settings and data of that run, or start again with --overwrite."
         )
     return record
+
+
+def _record_checksum(record: Mapping[str, Any]) -> str:
+    """CRC-32 of the content of state.json."""
+    return f"{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
 
 
 def load_training_state(folder: Path, record: Mapping[str, Any], state: TrainingState) -> None:

@@ -1,7 +1,7 @@
 """A task on a model: what users train, predict with, evaluate, save and load; the same for every task."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device, processes, wants_cpu
+from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
@@ -45,6 +46,8 @@ class TaskModel(Predictor):
 
     Make one with `TextClassification().on("bert-base-uncased")`, or load one with `headway.tasks.load`.
     """
+
+    output_lock: OutputLock | None = None  # of the next run, if the caller of `train` holds it already
 
     @classmethod
     def plug(cls, task: AnyTask, name: str | Path) -> Self:
@@ -148,7 +151,7 @@ class TaskModel(Predictor):
         settings: Mapping[str, Any] | None = None,
         stop: Callable[[], bool] | None = None,
         **options: Any,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Trains as its events are read: Prepared, those of the training loop, Trained.
 
         Every run starts from the model as it was opened, so the same call gives the same result. Labels are inferred
@@ -173,7 +176,8 @@ class TaskModel(Predictor):
         Raises:
             KeyboardInterrupt: `stop` returned True.
             ArgumentError: there is no such option.
-            HeadwayError: the data or an option cannot be used, `output` exists, the loss is not finite, ...
+            HeadwayError: the data or an option cannot be used, `output` exists or another run writes it, the loss is
+                not finite, ...
         """
         check_train_arguments(options, self.task, inspect.signature(self.train).parameters)
         reading, options = take_read_options(options)
@@ -181,7 +185,7 @@ class TaskModel(Predictor):
         data = name_rows(self.task, data, labels, labelled=True)
         eval_data = name_rows(self.task, eval_data, labelled=True)
         source = DataSource(data, eval_data, columns or {}, eval_fraction, config.seed, reading)
-        with run_output(output) as path, scratch_folder(path) as scratch:
+        with run_output(output) as path, self.output_lock or OutputLock(path), scratch_folder(path) as scratch:
             run = RunOptions(config, path, overwrite, resume, stop)
             refuse_output(path, overwrite=overwrite, resume=resume)
             prepared = self._prepare(source, scratch)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.atomic_files import new_path
+from ...core.atomic_files import disk_errors, new_path, remove_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Network
@@ -63,7 +63,8 @@ class RunOptions:
     def remove_folder(self) -> None:
         """Deletes the run's folder."""
         if processes().is_main:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with disk_errors(self.folder):
+                remove_folder(self.folder)
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,28 @@ def run_output(output: str | Path | None) -> Iterator[Path]:
 def scratch_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output for data that may exceed the memory; it is deleted when the block ends."""
     folder = output.with_name(f".{output.name}.tokens-{processes().rank}")
-    shutil.rmtree(folder, ignore_errors=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def initial_folder(output: Path) -> Iterator[Path]:
+    """The folder beside the output for the untrained model of a run from scratch; it stays if a checkpoint does."""
+    folder = output.with_name(f"{output.name}.begun")
+
+    def clean() -> None:
+        needed = newest_checkpoint(_run_folder(output)) or (folder / "headway.json").exists()  # a trained model
+        if processes().is_main and not needed:
+            with disk_errors(folder):
+                remove_folder(folder)
+
+    clean()
+    try:
+        yield folder
+    finally:
+        clean()
 
 
 def run_training(
@@ -139,8 +157,8 @@ def run_training(
         KeyboardInterrupt: `options.stop` returned True.
         HeadwayError: an option does not fit the data or the machine, or the loss is not finite, ...
     """
-    if processes().is_main and options.folder.exists() and not options.resume:
-        shutil.rmtree(options.folder)
+    if not options.resume:
+        options.remove_folder()
     try:
         started, finished = yield from _run_loop(task, network, base, data, options)
     finally:

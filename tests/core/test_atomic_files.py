@@ -1,9 +1,21 @@
 """Atomic files and folders (links, failed replacements, threads), and the paths that users give."""
 
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from headway.core.atomic_files import atomic_file, atomic_folder, new_path, replace_folder, user_path
+from headway.core.atomic_files import (
+    atomic_file,
+    atomic_folder,
+    new_path,
+    remove_folder,
+    replace_folder,
+    user_path,
+)
 from headway.core.errors import HeadwayError
 
 
@@ -71,3 +83,98 @@ def test_a_text_given_as_a_path_is_refused(tmp_path: Path):
 def test_an_output_path_must_end_with_a_name(given: str):
     with pytest.raises(HeadwayError, match=r"does not end with a name. Name the file or .*: --output .*NAME"):
         new_path(given)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Without the rights of root, whom no permission stops, and who may be running the tests."""
+    user = os.geteuid()
+    os.seteuid(65534 if user == 0 else user)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_path_in_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path):
+    (tmp_path / "closed").mkdir(mode=0o600)
+    with another_user(), pytest.raises(HeadwayError, match=r"closed/model cannot be accessed \(Permission denied\)"):
+        user_path(tmp_path / "closed/model")
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    for read in (user_path, new_path):
+        with pytest.raises(HeadwayError, match=r"one cannot be accessed .*symbolic links"):
+            read(tmp_path / "one")
+
+
+@pytest.mark.parametrize("length", [232, 247, 255])
+def test_a_name_whose_temporary_names_are_too_long_is_refused(tmp_path: Path, length: int):
+    with pytest.raises(HeadwayError, match="the name is too long; at most 231 bytes"):
+        new_path(tmp_path / ("n" * length))
+
+
+def test_the_longest_name_can_be_written_replaced_and_deleted(tmp_path: Path):
+    output = new_path(tmp_path / ("n" * 231))
+    write(output, "old")
+    write(output, "new")
+    write_file(output.with_name("f" * 231))
+    running = output.with_name(f"{output.name}.running")
+    running.mkdir()
+    remove_folder(running)
+    assert {path.name for path in tmp_path.iterdir()} == {output.name, "f" * 231}
+
+
+def write_file(path: Path) -> None:
+    with atomic_file(path) as new:
+        new.write_text("text")
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EXDEV, errno.EBUSY, errno.ESTALE], ids=errno.errorcode.get)
+@pytest.mark.parametrize(("kind", "operation"), [("folder", "rename"), ("folder", "fsync"), ("file", "replace")])
+def test_a_failing_operation_of_the_disk_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, operation: str, number: int
+):
+    write(tmp_path / "model", "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, failing(number))
+        with pytest.raises(HeadwayError, match=f"cannot be written .{os.strerror(number)}"):
+            write(tmp_path / "model", "new") if kind == "folder" else write_file(tmp_path / "file")
+    assert (tmp_path / "model/text").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_a_file_system_that_cannot_sync_folders_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int):
+    sync = os.fsync
+
+    def only_files(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            failing(number)()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write(tmp_path / "model", "new")
+    write_file(tmp_path / "file")
+    assert (tmp_path / "model/text").read_text() == "new"
+
+
+def test_a_killed_deletion_leaves_no_part_under_the_name_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path / "model", "text")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", failing(errno.EINTR))  # in place of a kill
+        with pytest.raises(OSError, match="Interrupted"):
+            remove_folder(tmp_path / "model")
+    (rest,) = tmp_path.iterdir()
+    assert rest.name.startswith(".model.")

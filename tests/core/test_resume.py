@@ -188,6 +188,45 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str):
         next(events(tmp_path, CONFIG, resume=True))
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
+def test_a_checkpoint_with_a_flipped_bit_is_named(tmp_path: Path, name: str):
+    stop_after(4, tmp_path, CONFIG)
+    file = tmp_path / "checkpoint-000003" / name
+    content = bytearray(file.read_bytes())
+    at = content.index(b'"position": ') + 12 if name == "state.json" else len(content) - 50
+    content[at] ^= 1  # another digit, another weight
+    file.write_bytes(content)
+    with pytest.raises(HeadwayError, match=f"{name} is damaged .*checksum"):
+        next(events(tmp_path, CONFIG, resume=True))
+
+
+def test_best_weights_with_a_flipped_bit_are_named(tmp_path: Path):
+    held_out = Data(20, seed=1)
+    run = events(tmp_path, CONFIG, evaluate=held_out.evaluate)
+    while not isinstance(event := next(run)[0], Saved) or event.step < 14:
+        pass
+    (best,) = tmp_path.glob("best-*")
+    best.write_bytes(best.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(HeadwayError, match=r"best-\d+\.safetensors is damaged .*checksum"):
+        next(run)
+
+
+@pytest.mark.parametrize("content", ['{"settings": []}', "[]", "[" * 5000, '{"crc32": 1}', "null"])
+def test_a_state_of_another_form_is_damaged(tmp_path: Path, content: str):
+    stop_after(4, tmp_path, CONFIG)
+    (tmp_path / "checkpoint-000003/state.json").write_text(content)
+    with pytest.raises(HeadwayError, match=r"state\.json is damaged"):
+        next(events(tmp_path, CONFIG, resume=True))
+
+
+def test_a_checkpoint_without_its_state_is_none(tmp_path: Path):
+    """A process was killed while it deleted the folder of the run."""
+    stop_after(4, tmp_path, CONFIG)
+    (tmp_path / "checkpoint-000003/state.json").unlink()
+    (started, _), *_, (finished, _) = events(tmp_path, CONFIG, resume=True)
+    assert (started.resumed_from, finished.steps) == (None, 14)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -151,8 +151,8 @@ def kill_in_call(owner: object, name: str, matches: Callable[..., bool], folder:
 def half_written(folder: Path) -> None:
     """Killed when half of the optimizer's file of step 6 is written."""
 
-    def write(tensors: dict[str, Tensor], path: Path) -> None:
-        whole = safetensors.torch.save(tensors)
+    def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        whole = safetensors.torch.save(tensors, metadata)
         half = path.name == "optimizer.safetensors" and "000006" in path.parent.name
         path.write_bytes(whole[: len(whole) // 2] if half else whole)
         if half:

@@ -16,6 +16,7 @@ import yaml
 from headway import tasks
 from headway.core.generation.generation_config import GenerationConfig
 from headway.core.options import option, options_of
+from headway.core.training.output_lock import OutputLock
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification
 from headway.ui import cli
@@ -311,21 +312,60 @@ def enable_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_prints_one_line(reviews, tiny):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_training_after_the_current_step_with_one_line(reviews, tiny, number, code):
     command = [sys.executable, "-m", "headway.ui.cli", "train", TASK, "--data", str(reviews), "--model", str(tiny)]
     with subprocess.Popen(
-        [*command, "--output", "model", "--max-steps", "100000"],
+        [*command, "--output", "model", "--max-steps", "100000", "--save-steps", "90000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         preexec_fn=enable_ctrl_c,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             if "epoch  2.00" in line:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert re.fullmatch(r"headway: interrupted at step \d+\. The checkpoint of step \d+ is saved.*\n", errors)
+    assert process.returncode == code
+    assert re.fullmatch(r"headway: interrupted at step ([\d,]+)\. The checkpoint of step \1 is saved.*\n", errors)
+    assert sorted(path.name for path in Path().glob("*model*")) == ["model.running"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("command", [("tasks",), ("train", TASK, "--data", "F", "--output", "m/n")])
+def test_a_signal_ends_every_command_with_one_line(headway, folder, monkeypatch, command, number, code):
+    monkeypatch.setattr("headway.tasks.TaskModel.plug", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("headway.ui.terminal.table", lambda *_: signal.raise_signal(number))
+    before, files = signal.getsignal(number), set(folder.iterdir())
+    ran = headway(*command)
+    assert ran.code == code
+    assert re.fullmatch(r"headway: interrupted.*\n", ran.err)
+    assert signal.getsignal(number) == before
+    assert set(folder.iterdir()) == files
+
+
+def test_a_second_run_towards_an_output_deletes_nothing_of_the_first(headway, folder, reviews, tiny):
+    command = ("train", TASK, "--data", reviews, "--model", tiny, *QUICK, "--output", "model")
+    assert headway(*command).code == 0
+    (folder / "model.running/checkpoint-000001").mkdir(parents=True)
+    (folder / "model.running/checkpoint-000001/state.json").write_text("{}")
+    with OutputLock(folder / "model"):
+        before = sorted(folder.rglob("*"))
+        for option in ("--overwrite", "--resume"):
+            ran = headway(*command, option)
+            assert ran.code == 2
+            assert re.fullmatch(rf"headway: model is being trained by process {os.getpid()} on .*\n", ran.err)
+        assert sorted(folder.rglob("*")) == before
+
+
+def test_a_killed_run_from_scratch_leaves_no_files_after_the_next_run(headway, folder, reviews, tiny):
+    for name in ("model.begun", ".model.tokens-0", ".model.abcdefgh.new", ".model.running.01234567.old"):
+        (folder / name).mkdir()
+    (folder / ".model.lock").write_text("")
+    before = set(folder.iterdir())
+    assert headway("train", TASK, "--data", reviews, "--model", tiny, *QUICK, "--output", "model").code == 0
+    assert sorted(path.name for path in folder.iterdir() if path not in before) == ["model"]
+    assert not [path for path in folder.iterdir() if ".model." in path.name or path.name == "model.begun"]
 
 
 # Evaluation and prediction.

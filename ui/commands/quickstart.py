@@ -1,7 +1,7 @@
 """headway quickstart: train, evaluate and predict on sample messages from the package, without the internet."""
 
-import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +31,8 @@ def quickstart(
 
     The model learns to classify customer messages into six categories. The data is part of the package.
     """
-    from ...core.atomic_files import new_path
+    from ...core.atomic_files import new_path, remove_folder
+    from ...core.training.output_lock import OutputLock
     from ...core.training.training_config import TrainConfig
     from ...tasks import TextClassification, samples
     from ..terminal import command, predict_command, screen, section, show_next, show_prediction
@@ -48,12 +49,14 @@ def quickstart(
     section(console, "Quick start", *notes)
     task = TextClassification()
     model = task.on(DEFAULT_MODELS[task.models[0]])
-    with TrainingView(console) as view:
+    config = TrainConfig(seed=SEED, **TRAINING)
+    with TrainingView(console) as view, OutputLock(output) as model.output_lock:
+        run = model.train(data, output=output, eval_fraction=HELD_OUT, config=config, overwrite=overwrite)
         try:
-            config = TrainConfig(seed=SEED, **TRAINING)
-            view.follow(model.train(data, output=output, eval_fraction=HELD_OUT, config=config, overwrite=overwrite))
+            with closing(run):
+                view.follow(run)
         except KeyboardInterrupt:
-            shutil.rmtree(output.with_name(f"{output.name}.running"), ignore_errors=True)
+            remove_folder(output.with_name(f"{output.name}.running"))
             raise
     section(console, "Three new messages")
     for text, prediction in zip(NEW_TEXTS, model.predict(list(NEW_TEXTS)), strict=True):

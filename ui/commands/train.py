@@ -1,7 +1,7 @@
 """headway train: from a data file to a model folder."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ...core.training.training_events import Event
     from ...tasks import TaskModel
     from ...tasks.base.results import Trained
+    from ..interrupts import StopRequest
     from ..training_view import TrainingView
 
 DEFAULT_MODELS = {"bert": "mini-bert", "gpt2": "mini-gpt2"}
@@ -101,8 +102,10 @@ def train(
     in the model folder; repeat the run with: headway train --config FOLDER/run.yaml --output OTHER
     """
     from ...core.atomic_files import new_path
+    from ...core.training.output_lock import OutputLock
     from ...core.training.training_config import TrainConfig
-    from ...tasks.base.training_run import refuse_output
+    from ...tasks.base.training_run import initial_folder, refuse_output
+    from ..interrupts import StopRequest
     from ..terminal import command, predict_command, print_json, screen, show_next
 
     output = new_path(output)
@@ -110,41 +113,42 @@ def train(
     new_task = make_task(task, task_options)
     console = screen(to_stderr=json)
     source = {"columns": chosen_columns(columns), **reading}
-    initial = output.with_name(f"{output.name}.begun")  # the untrained model of a run from scratch
     default = DEFAULT_MODELS[new_task.models[0]]
-    if size is not None:
+    with OutputLock(output) as lock, StopRequest() as stop, initial_folder(output) as initial:
         refuse_output(output, overwrite=overwrite, resume=resume)
-        task_model = _from_scratch(
-            new_task,
+        if size is not None:
+            task_model = _from_scratch(
+                new_task,
+                data,
+                folder=initial,
+                size=size,
+                vocab_size=learn_tokenizer,
+                tokenizer_of=model,
+                vocabulary=vocabulary,
+                max_positions=max_positions,
+                eval_fraction=0.0 if eval_data else eval_fraction,
+                seed=config.seed,
+                keep=resume,
+                **source,
+            )
+        elif learn_tokenizer is not None:
+            raise HeadwayError("--learn-tokenizer is for training from scratch. Add --size, for example --size mini.")
+        else:
+            task_model = _from_model(new_task, model, default)
+        task_model.output_lock = lock
+        events = task_model.train(
             data,
-            folder=initial,
-            size=size,
-            vocab_size=learn_tokenizer,
-            tokenizer_of=model,
-            vocabulary=vocabulary,
-            max_positions=max_positions,
-            eval_fraction=0.0 if eval_data else eval_fraction,
-            seed=config.seed,
-            keep=resume,
+            eval_data,
+            output=output,
+            eval_fraction=eval_fraction,
+            config=config,
+            overwrite=overwrite,
+            resume=resume,
+            stop=stop,
+            settings=_run_file(given if size or model else {"model": default, **given}),
             **source,
         )
-    elif learn_tokenizer is not None:
-        raise HeadwayError("--learn-tokenizer is for training from scratch. Add --size, for example --size mini.")
-    else:
-        task_model = _from_model(new_task, model, default)
-    events = task_model.train(
-        data,
-        eval_data,
-        output=output,
-        eval_fraction=eval_fraction,
-        config=config,
-        overwrite=overwrite,
-        resume=resume,
-        settings=_run_file(given if size or model else {"model": default, **given}),
-        **source,
-    )
-    trained = _follow(console, events)
-    shutil.rmtree(initial, ignore_errors=True)
+        trained = _follow(console, events, stop)
     fields = task_model.task.fields
     show_next(console, predict_command(output, fields), command("evaluate", output, "--data", "FILE"))
     if json:
@@ -170,16 +174,16 @@ def _from_model(task: Any, model: str | None, default: str) -> "TaskModel":
     return TaskModel.plug(task, model or default)
 
 
-def _follow(console: "Console", events: "Iterator[Event]") -> "Trained":
+def _follow(console: "Console", events: "Generator[Event, None, None]", stop: "StopRequest") -> "Trained":
     """Shows a run until it ends; an interruption says whether the run can be resumed."""
     from ..training_view import TrainingView
 
-    with TrainingView(console) as view:
+    with TrainingView(console) as view, closing(events):
         try:
-            return view.follow(events)
+            return view.follow(stop.watch(events))
         except KeyboardInterrupt as interruption:
             view.close()
-            raise KeyboardInterrupt(_explain_interruption(view)) from interruption
+            raise stop.interruption(interruption, _explain_interruption(view)) from interruption
 
 
 def _explain_interruption(view: "TrainingView") -> str:

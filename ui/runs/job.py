@@ -161,12 +161,15 @@ class Job:
         """Moves the complete model to its final folder and ends the run.
 
         Raises:
-            HeadwayError: the folder already exists or cannot be written.
+            HeadwayError: the folder already exists, another run trains it, or it cannot be written.
         """
-        self.check_output_is_free()
-        self.end("done", "")
-        with disk_errors(self.output):
-            self.unpublished.rename(self.output)
+        from ...core.training.output_lock import OutputLock
+
+        with OutputLock(self.output):
+            self.check_output_is_free()
+            self.end("done", "")
+            with disk_errors(self.output):
+                self.unpublished.rename(self.output)
         self.clear()
 
     # State.
