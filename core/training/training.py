@@ -107,8 +107,7 @@ def fit(
         evaluate: called in every process with the network in eval mode; the first metric selects the best weights.
         higher_is_better: whether a higher first metric is better.
         data_fingerprint: identifies the data; a checkpoint of other data is refused.
-        stop: called after every step (on a GPU every tenth); if it returns True, a checkpoint is saved and the run
-            is interrupted.
+        stop: called after each step (on a GPU each tenth); if True, a checkpoint is saved and the run interrupted.
         tracker_folder: folder of trackers that write files. Default: `run_folder`.
         in_batch_negatives: whether the loss uses in-batch negatives; a run cannot then resume with another
             `config.tokens_at_once`.

@@ -176,8 +176,7 @@ class TaskModel(Predictor):
         Raises:
             KeyboardInterrupt: `stop` returned True.
             ArgumentError: there is no such option.
-            HeadwayError: the data or an option cannot be used, `output` exists or another run writes it, the loss is
-                not finite, ...
+            HeadwayError: the data or an option cannot be used, `output` exists or is being trained, ...
         """
         check_train_arguments(options, self.task, inspect.signature(self.train).parameters)
         reading, options = take_read_options(options)
