@@ -140,7 +140,7 @@ def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[
     if published and published.prompt:
         notes.append(f"texts must have {published.prompt!r} put before them")
     options = read_info(checkpoint.folder).get("options", {})
-    if names := [name for name, neutral in CALIBRATION.items() if options.get(name, neutral) != neutral]:
+    if names := [name for name, neutral in CALIBRATION.items() if options.get(name) not in (None, neutral)]:
         notes.append(f"the graph gives uncalibrated logits: apply the {' and '.join(names)} of headway.json to them")
     return tuple(notes)
 

@@ -6,8 +6,10 @@ change to the command line.
 
 import difflib
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
@@ -113,7 +115,14 @@ def task_options(when: When = "before") -> list[Option]:
     """The options of all tasks that can be set before or after training; a task refuses those it does not have."""
     from ..tasks import TASKS
 
-    return list({found.name: found for task in TASKS.values() for found in options_of(task, when)}.values())
+    found: dict[str, Option] = {}
+    for task in TASKS.values():
+        for one in options_of(task, when):
+            other = found.get(one.name)
+            if other is not None and other.type != one.type:  # the tasks read the text themselves
+                one = replace(one, type=str | None, default=None, help=f"{other.help} {task.title}: {one.help}")
+            found[one.name] = one
+    return list(found.values())
 
 
 def reading_options() -> list[Option]:
@@ -345,6 +354,8 @@ def _as_argument(value: Any, parameter: Any) -> Any:
     """A value of the file in the form that the command line passes to Typer."""
     if getattr(parameter, "multiple", False) or getattr(parameter, "nargs", 1) == -1:
         return [str(one) for one in (value if isinstance(value, list) else [value])]
+    if isinstance(value, dict):
+        return json.dumps(value)
     return value if isinstance(value, bool) else str(value)
 
 

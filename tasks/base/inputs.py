@@ -137,6 +137,8 @@ def _named_row(task: AnyTask, position: int, given: Any, labelled: bool) -> Mapp
     for texts in (required, names):
         if isinstance(given, list | tuple) and len(given) == len(texts) + 1:
             return dict(zip([*texts, label], given, strict=True))
+    if isinstance(given, list | tuple) and len(given) == len(required) > 1:
+        return dict(zip(required, given, strict=True))  # a positive pair
     forms = dict.fromkeys(f"({', '.join([*texts, label])})" for texts in (required, names))
     raise HeadwayError(
         f"row {position + 1}: {type(given).__name__} where a tuple {' or '.join(forms)} is expected. "

@@ -32,6 +32,7 @@ from .results import Evaluation
 from .task import Task
 
 AnyTask = Task[Any, Any]
+Threshold = float | str | Mapping[str, float]
 MODEL_NAMES = {"bert": "BERT", "gpt2": "GPT-2"}
 
 
@@ -131,7 +132,9 @@ class Predictor:
         return self.task.label_names
 
     @explains_arguments
-    def predict(self, inputs: Any, *, columns: Mapping[str, Any] | None = None) -> Any:
+    def predict(
+        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, threshold: Threshold | None = None
+    ) -> Any:
         """Predictions for texts.
 
         Args:
@@ -139,14 +142,16 @@ class Predictor:
                 Path of a file, ... If the task reads several texts, each input is a tuple in the order of
                 `task.fields`, or a dict with their names.
             columns: of a table: field name -> column, where the inferred one is wrong.
+            threshold: several labels only: the probability from which a label is predicted; one number, or numbers by
+                label. Default: fitted in training. `set_options(threshold=...)` keeps one.
 
         Raises:
-            HeadwayError: an input does not have the texts that the task reads.
+            HeadwayError: an input does not have the texts that the task reads, or the model has no threshold.
         """
         if is_table(inputs) or columns is not None:
-            return [prediction for _, prediction in self.predict_rows(inputs, columns)]
-        single = is_single(inputs)
-        predictions = self._predict(read_inputs(self.task, [inputs] if single else list(as_list(inputs))))
+            return [prediction for _, prediction in self.predict_rows(inputs, columns, threshold=threshold)]
+        single, task = is_single(inputs), self._task_at(threshold)
+        predictions = self._predict(task, read_inputs(task, [inputs] if single else list(as_list(inputs))))
         return predictions[0] if single else predictions
 
     @explains_arguments
@@ -178,6 +183,7 @@ class Predictor:
         data: Any,
         columns: ColumnMapping | Mapping[str, Any] | None = None,
         *,
+        threshold: Threshold | None = None,
         at_once: int = EXAMPLES_AT_ONCE,
         **reading: Any,
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
@@ -186,12 +192,14 @@ class Predictor:
         Args:
             data: the rows: a file name, a DataFrame, a list or generator of dicts, texts or tuples, ...
             columns: those of the texts, or field name -> column where the inferred one is wrong.
+            threshold: as for `predict`.
             at_once: number of rows that are predicted together.
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
             HeadwayError: the data cannot be read, or a row does not have the texts that the task reads.
         """
+        task = self._task_at(threshold)
         stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
             columns = self.task.columns(stream, columns or {}, need_label=False)
@@ -199,7 +207,7 @@ class Predictor:
         while part := list(islice(rows, at_once)):
             places, values = [place for place, _ in part], [row for _, row in part]
             table = stream.table(values, places)
-            predictions = self._predict(self.task.examples(table, columns, labelled=False))
+            predictions = self._predict(task, task.examples(table, columns, labelled=False))
             yield from zip(values, predictions, strict=True)
 
     @explains_arguments
@@ -224,13 +232,16 @@ class Predictor:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
         return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
 
-    def _predict(self, examples: Sequence[Example]) -> list[Any]:
+    def _predict(self, task: AnyTask, examples: Sequence[Example]) -> list[Any]:
         self._need_training()
         return [
             prediction
             for part in in_parts(examples)
-            for prediction in predict_examples(self.task, self._for_inference, self.encoder.encode(self.task, part))
+            for prediction in predict_examples(task, self._for_inference, self.encoder.encode(task, part))
         ]
+
+    def _task_at(self, threshold: Threshold | None) -> AnyTask:
+        return self.task if threshold is None else self.task.with_options({"threshold": threshold})
 
     @property
     def _for_inference(self) -> Network:

@@ -80,13 +80,17 @@ class TaskOptions:
         Raises:
             HeadwayError: it has no such option, or the value is not possible.
         """
-        known = [f"--{found.name.replace('_', '-')}" for found in options_of(type(self), "after")]
-        for name in given:
+        types = {found.name: found.type for found in options_of(type(self), "after")}
+        values: dict[str, Any] = {}
+        for name, value in given.items():
             typed = f"--{name.replace('_', '-')}"
-            if typed not in known:
-                has = f"Options that can be: {', '.join(known)}." if known else "Remove it."
+            if name not in types:
+                known = ", ".join(f"--{one.replace('_', '-')}" for one in types)
+                has = f"Options that can be: {known}." if known else "Remove it."
                 raise HeadwayError(f"{typed} cannot be set on a trained model for {self.name}. {has}")
-        return replace(self, **given)
+            # An option that another task reads as text arrives as text from the command line.
+            values[name] = _read_number(typed, value) if types[name] is float and isinstance(value, str) else value
+        return replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON types."""
@@ -110,3 +114,10 @@ class TaskOptions:
             key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
         }
         return cls(**frozen)
+
+
+def _read_number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise HeadwayError(f"{flag} {text} is invalid; it must be a number.") from error

@@ -40,8 +40,8 @@ def _example(task: "TextClassification") -> str:
 def _outputs(task: "TextClassification") -> str:
     if task.problem_type == REGRESSION:
         return "The output is a number on the scale of the training labels."
-    if task.thresholds:
-        shown = zip(task.labels, task.thresholds, strict=True)
+    if thresholds := task.label_thresholds:
+        shown = zip(task.labels, thresholds, strict=True)
         return "The labels, and the probability threshold of each:\n\n" + bullets(
             f"`{label}` {threshold:.3f}" for label, threshold in shown
         )

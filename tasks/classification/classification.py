@@ -45,6 +45,7 @@ from .predictions import TextExample
 from .regression import Regression
 from .single_label import SingleLabel
 from .target import LabelColumn, Target
+from .thresholds import apply_threshold, normalize_threshold
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -91,6 +92,12 @@ class TextClassification(Task[TextExample, Prediction]):
     temperature: float = 1.0
     target_mean: float = 0.0
     target_std: float = 1.0
+    threshold: str | None = option(
+        None,
+        "Several labels only: probability from which a label is predicted: one number, or numbers by label "
+        "(billing=0.3,refund=0.6). Default: fitted to held-out data in training, or 0.5.",
+        when="after",
+    )
     frozen: bool = option(
         False,
         "Train only the classifier, by logistic regression on the frozen model's features: seconds instead of "
@@ -106,12 +113,20 @@ class TextClassification(Task[TextExample, Prediction]):
         super().__post_init__()
         if self.class_weight and self.problem_type == REGRESSION:
             raise HeadwayError("--class-weight balanced cannot be used where the label is a number. Leave it out.")
+        if self.threshold is not None:
+            if self.problem_type not in (None, MULTI_LABEL):
+                raise HeadwayError("--threshold is only for models that predict several labels. Omit it.")
+            object.__setattr__(self, "threshold", normalize_threshold(self.threshold))
+            _ = self.target  # raises if there is no such label
 
     @property
     def target(self) -> Target:
         """What is predicted: one label, several labels or a number."""
         kind = TARGETS[self.problem_type or SINGLE_LABEL]
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+        target = kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+        if self.threshold is None or not self.labels or not isinstance(target, MultiLabel):
+            return target
+        return replace(target, thresholds=apply_threshold(self.threshold, self.labels, self.thresholds))
 
     def _with(self, target: Target) -> Self:
         return replace(self, **vars(target))
@@ -238,6 +253,17 @@ class TextClassification(Task[TextExample, Prediction]):
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Prediction]:
         """The labels with their probabilities, or the numbers."""
         return self.target.decode(join_windows(torch.stack(list(outputs)), features))
+
+    @property
+    def label_thresholds(self) -> tuple[float, ...]:
+        """Several labels: the probability from which each is predicted; empty: 0.5, or another kind of target."""
+        target = self.target
+        return target.thresholds if isinstance(target, MultiLabel) else ()
+
+    def choose_labels(self, scores: Mapping[str, float]) -> list[str]:
+        """Several labels: those whose probability reaches their threshold."""
+        thresholds = self.label_thresholds or (0.5,) * len(self.labels)
+        return [label for label, least in zip(self.labels, thresholds, strict=True) if scores[label] >= least]
 
     def display(self, prediction: Any, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The predicted labels and all probabilities, or the number."""

@@ -6,6 +6,7 @@ texts are negatives for each other (pair_losses.py).
 Shapes: E pairs, T tokens in a packed batch, C hidden size, D size of a vector.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -65,6 +66,11 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         "Default: inferred from the data.",
         choices=(SCORES, PAIRS),
     )
+    scale: str | None = option(
+        None,
+        "Range of the scores: LOWEST,HIGHEST, such as 0,5. Default: from the smallest to the largest score in the "
+        "training data.",
+    )
     lowest: float = 0.0
     highest: float = 1.0
     normalize: bool = True
@@ -95,6 +101,10 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.to_pooling()  # raises if a mode is unknown
+        if self.scale is not None:
+            object.__setattr__(self, "scale", "{:g},{:g}".format(*read_scale(self.scale)))
+            if self.objective == PAIRS:
+                raise HeadwayError("--objective pairs uses no scores: omit --scale.")
 
     def to_pooling(self) -> Pooling:
         """The pooling that the options describe."""
@@ -121,6 +131,10 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """Infers the objective and the range of the scores."""
         if columns.label is None:
+            if self.scale is not None:
+                raise HeadwayError(
+                    f"{table.source}: --scale {self.scale}, but no column of scores. Name it with --label."
+                )
             note = "each row is a positive pair (use --label COLUMN if there are scores)"
             return replace(self, objective=PAIRS), [note]
         values = [raw_label(row, columns.label) for row in table.rows]
@@ -136,8 +150,19 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             raise HeadwayError(
                 f"{table.source}: every score is {lowest:g}; at least two different scores are needed. {advice}"
             )
+        why = "the range of the data; --scale LOWEST,HIGHEST sets another one"
+        if self.scale is not None:
+            (low, high), why = read_scale(self.scale), "as requested"
+            if not low <= lowest <= highest <= high:
+                outside = lowest if lowest < low else highest
+                raise HeadwayError(
+                    f'{table.source}: the score {outside:g} in column "{columns.label}" is outside of --scale '
+                    f"{self.scale}. Correct one of them."
+                )
+            lowest, highest = low, high
         inferred = replace(self, objective=SCORES, lowest=lowest, highest=highest)
-        return inferred, [f"each pair has a score: {lowest:g} becomes a cosine of 0, and {highest:g} a cosine of 1"]
+        note = f"each pair has a score: {lowest:g} becomes a cosine of 0, and {highest:g} a cosine of 1 ({why})"
+        return inferred, [note]
 
     def reset(self) -> Self:
         """A copy without the objective and the range of the scores."""
@@ -294,6 +319,25 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         return similarity_card(
             name, network.config, pooling, limit=limit, long_texts=self.long_texts, training=training
         )
+
+
+def read_scale(given: Any) -> tuple[float, float]:
+    """The lowest and the highest score.
+
+    Args:
+        given: both numbers, or "LOWEST,HIGHEST".
+
+    Raises:
+        HeadwayError: it is something else, or the lowest is not below the highest.
+    """
+    parts = given.split(",") if isinstance(given, str) else given
+    try:
+        lowest, highest = map(float, parts)
+    except (TypeError, ValueError) as error:
+        raise HeadwayError(f"--scale {given} is invalid; it must be LOWEST,HIGHEST, such as 0,5.") from error
+    if not -math.inf < lowest < highest < math.inf:
+        raise HeadwayError(f"--scale {given} is invalid: the lowest score comes first and is below the highest.")
+    return lowest, highest
 
 
 def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
