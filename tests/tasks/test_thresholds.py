@@ -131,7 +131,7 @@ def test_a_known_scale_sets_the_targets_of_the_cosine(bert_folder: Path):
     assert (known.task.lowest, known.task.highest) == (0, 5)
     pair: Any = (0, 5)
     assert SentenceSimilarity(scale=pair).scale == "0,5"
-    assert known.evaluate([("a", "b", 7), ("my parcel", "d", 1)]).metrics.keys() == {"spearman", "pearson"}
+    assert known.evaluate([("a", "b", 7), ("my parcel", "d", 1)]).metrics.keys() >= {"spearman", "pearson"}
 
 
 @pytest.mark.parametrize("scale", ["5", "5,0", "0,0", "a,b", "0,5,6", "0,inf", "nan,1"])
