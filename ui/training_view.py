@@ -87,9 +87,10 @@ class TrainingView:
         processes = f", {event.processes} processes" if event.processes > 1 else ""
         millions = event.parameters >= MIN_MILLIONS
         size = f"{event.parameters / 1e6:,.1f} million" if millions else f"{event.parameters:,}"
+        rate = f" at a peak rate of {event.learning_rate:g}" if event.learning_rate else ""
         run = (
-            f"{event.total_steps:,} steps, {size} parameters, on {event.device} in {event.precision}{processes}, "
-            f"seed {event.seed}"
+            f"{event.total_steps:,} steps{rate}, {size} parameters, "
+            f"on {event.device} in {event.precision}{processes}, seed {event.seed}"
         )
         resumed = [] if event.resumed_from is None else [f"resumed after step {event.resumed_from:,}"]
         section(self.console, "Training", run, *resumed)

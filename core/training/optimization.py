@@ -22,6 +22,7 @@ def adamw(network: nn.Module, config: TrainConfig) -> AdamW:
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
+    assert config.learning_rate is not None
     betas = (config.adam_beta1, config.adam_beta2)
     # A step on two CPU cores with 22.6 M parameters: fused 11 ms, for-each 61 ms.
     return AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
@@ -41,6 +42,7 @@ def accumulate_embedding_rows(network: nn.Module, enabled: bool) -> None:
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     """The learning rate after `step` completed steps."""
+    assert config.learning_rate is not None
     warmup = config.warmup_for(total_steps)
     if step < warmup:
         return config.learning_rate * (step / warmup)

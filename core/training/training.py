@@ -20,6 +20,7 @@ from torch import nn
 from ..errors import HeadwayError
 from ..models.layers import set_dropout
 from .best_weights import BestWeights, compare
+from .defaults import with_usual_values
 from .devices import accelerator_for
 from .distributed import broadcast_object, processes
 from .optimization import learning_rate
@@ -101,7 +102,7 @@ def fit(
         sampler: batches over all processes; each process computes its share of each batch.
         loss: packs the given examples, calls the given network (which may be a wrapper), and returns the sum of
             their losses, the number of labels in it, and the number of tokens that the network saw.
-        config: the options.
+        config: the options; a learning rate and epochs that are not given are the usual ones of BERT-base.
         run_folder: folder of the log, the checkpoints and the best weights. Default: nothing is written.
         resume: continue from the newest checkpoint in `run_folder`, or start a run if it has no checkpoint.
         evaluate: called in every process with the network in eval mode; the first metric selects the best weights.
@@ -120,6 +121,7 @@ def fit(
     """
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
+    config = with_usual_values(config)
     inputs = _Inputs(
         network, sampler, loss, config, run_folder, evaluate, higher_is_better, data_fingerprint, stop,
         in_batch_negatives,
@@ -153,6 +155,7 @@ class _StepSchedule:
     def _count(self) -> int:
         if self.config.max_steps is not None:
             return self.config.max_steps
+        assert self.config.epochs is not None
         fraction, whole = math.modf(self.config.epochs)
         steps = sum(len(self.epoch(epoch)) for epoch in range(int(whole)))
         # Rounded: as a float, 2.1 epochs of 10 steps are slightly more than 21 steps.
@@ -212,6 +215,7 @@ class _Run:
         return Started(
             total_steps=self.schedule.total,
             warmup_steps=config.warmup_for(self.schedule.total),
+            learning_rate=config.learning_rate or 0.0,
             examples=len(inputs.sampler.lengths),
             parameters=self.step.num_parameters,
             device=str(self.accelerator.device),

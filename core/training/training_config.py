@@ -17,7 +17,11 @@ class TrainConfig:
         HeadwayError: a value is not possible; the message names the option, the value and the possible values.
     """
 
-    epochs: float = option(3.0, "Passes over the training data; may be a fraction.")
+    epochs: float | None = option(
+        None,
+        "Passes over the training data; may be a fraction. Default: 3, or as many as are needed for a few hundred "
+        "steps.",
+    )
     max_steps: int | None = option(None, "Number of optimizer steps, instead of epochs.")
     batch_size: int = option(32, "Examples per batch, over all processes.")
     batch_tokens: int | None = option(None, "Maximum number of tokens per batch, instead of a batch size.")
@@ -28,7 +32,11 @@ class TrainConfig:
         "the device.",
     )
     gradient_accumulation_steps: int = option(1, "Batches per optimizer step.")
-    learning_rate: float = option(5e-5, "Peak learning rate, reached after the warm-up.")
+    learning_rate: float | None = option(
+        None,
+        "Peak learning rate, reached after the warm-up. Default: suits the model, from 5e-5 (768 hidden units) to "
+        "5e-4 (small models).",
+    )
     schedule: str = option("linear", "Decay of the learning rate after the warm-up.", ("linear", "cosine", "constant"))
     # 0.1: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884): it stabilizes fine-tuning on small data sets.
     warmup_ratio: float = option(0.1, "Fraction of all steps in which the learning rate rises from zero.")
@@ -68,7 +76,7 @@ class TrainConfig:
         check_option(self, "seed", is_integer(self.seed, 0) and self.seed < 2**32, "an integer from 0 to 4294967295")
         for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):
             value = getattr(self, name)
-            optional = name == "max_grad_norm"
+            optional = name in ("epochs", "learning_rate", "max_grad_norm")
             check_option(self, name, is_number(value) and value > 0, "a number above 0", optional)
         for name in ("adam_beta1", "adam_beta2", "dropout"):
             value = getattr(self, name)

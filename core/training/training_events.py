@@ -21,6 +21,7 @@ class Started(Event):
 
     total_steps: int
     warmup_steps: int
+    learning_rate: float  # at its peak
     examples: int
     parameters: int  # trained ones
     device: str

@@ -188,12 +188,13 @@ class TaskModel(Predictor):
             run = RunOptions(config, path, overwrite, resume, stop)
             refuse_output(path, overwrite=overwrite, resume=resume)
             prepared = self._prepare(source, scratch)
+            run, prepared = run.complete(self.task, self.network, prepared)
             yield prepared.event(self.task, self.base)
             result = yield from run_training(self.task, self.network, self.base, prepared, run)
             self.task, self.held_out, self.trained = result.task, result.evaluation, True
             self.info = {**name_base(self.base), **describe_run(result, prepared, run)}
             if output is not None:
-                self._write(path, overwrite or resume, settings, run.log)
+                self._write(path, overwrite or resume, settings and {**settings, **run.chosen}, run.log)
             run.remove_folder()
             yield trained_event(result, prepared, None if output is None else path)
 

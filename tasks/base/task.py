@@ -60,8 +60,8 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
 
     - rows: `fields`, `label_columns`, `columns`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`;
-    - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`, `fit_head`,
-      `reuse_head`, `before_training`, `after_training`;
+    - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
+      `uses_training_loop`, `fit_head`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `scored_labels`, `display`, `document`, `has_document`;
     - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `per_label`, `confused`, `misprediction`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
@@ -214,6 +214,11 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
     def corrupt(self, features: Sequence[Features]) -> Sequence[Features]:
         """The sequences as one training step reads them, drawn anew each time from torch's random state."""
         return features
+
+    @property
+    def uses_training_loop(self) -> bool:
+        """Whether the training loop trains it, by gradient descent; otherwise `fit_head` does."""
+        return True
 
     def fit_head(
         self, network: "Network", windows_by_example: Sequence[list[Features]], config: "TrainConfig"

@@ -4,9 +4,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...core.atomic_files import disk_errors, new_path, remove_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Network
+from ...core.training.defaults import with_suited_values, with_usual_values
 from ...core.training.distributed import processes
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
@@ -41,6 +42,7 @@ class RunOptions:
         overwrite: replace the model at `output`.
         resume: continue the interrupted run towards `output`.
         stop: called after every step; if it returns True, the run is interrupted.
+        chosen: the options that were not given and follow the model and the data, as run.yaml names them.
     """
 
     config: TrainConfig
@@ -48,6 +50,7 @@ class RunOptions:
     overwrite: bool = False
     resume: bool = False
     stop: Callable[[], bool] | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -59,6 +62,23 @@ class RunOptions:
         """The log of the run; None if it has no log because the task fits its head in another way."""
         path = self.folder / "log.jsonl"
         return path if path.exists() else None
+
+    def complete(
+        self, task: Task[Any, Any], network: Network, data: TrainingData
+    ) -> tuple["RunOptions", TrainingData]:
+        """Chooses the options that suit the model and the data where none are given; a note says which and why."""
+        if not task.uses_training_loop:
+            return self, data
+        if task.self_supervised or task.headless:
+            config, note = with_usual_values(self.config), ""
+        else:
+            lengths = sequence_lengths(task.training_windows(data.train.windows_by_example))
+            config, note = with_suited_values(self.config, network.config.hidden_size, lengths)
+        chosen = {} if self.config.learning_rate else {"learning-rate": config.learning_rate}
+        if not self.config.epochs and not config.max_steps:
+            chosen["epochs"] = config.epochs
+        run = replace(self, config=config, chosen=chosen)
+        return run, replace(data, notes=[*data.notes, note]) if note else data
 
     def remove_folder(self) -> None:
         """Deletes the run's folder."""

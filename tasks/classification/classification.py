@@ -223,6 +223,11 @@ class TextClassification(Task[TextExample, Prediction]):
         self.target.init_head(head)
         return head
 
+    @property
+    def uses_training_loop(self) -> bool:
+        """Not with `frozen`."""
+        return not self.frozen
+
     def fit_head(
         self, network: "Network", windows_by_example: Sequence[list[Features]], config: "TrainConfig"
     ) -> "Iterator[Event] | None":

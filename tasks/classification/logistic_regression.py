@@ -74,6 +74,7 @@ def fit_classifier(
     yield Started(
         total_steps=1,
         warmup_steps=0,
+        learning_rate=0.0,
         examples=len(windows_by_example),
         parameters=sum(p.numel() for p in head.classifier.parameters()),
         device=str(device),

@@ -1,0 +1,71 @@
+"""The learning rate and the number of epochs of a run that names none: they follow the model and the data.
+
+The values were chosen by a sweep (tests/benchmarks/defaults.py); docs/defaults.md has its scores. Published practice
+for BERT-base and BERT-large: 2e-5 to 5e-5 and 2 to 4 epochs (Devlin et al. 2019, https://arxiv.org/abs/1810.04805,
+appendix A.3). Smaller models need higher rates (Turc et al. 2019, https://arxiv.org/abs/1908.08962: up to 3e-4), and
+few rows need more epochs (Mosbach et al. 2021, https://arxiv.org/abs/2006.04884).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .training_config import TrainConfig
+
+EPOCHS = 3
+RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training
+HIDDEN_SIZE = 768
+MAX_RATE = 5e-4
+MIN_STEPS = 300
+MAX_EPOCHS = 30
+
+
+def with_usual_values(config: TrainConfig) -> TrainConfig:
+    """The usual learning rate and epochs of BERT-base in place of those that are not given."""
+    return _filled(config, RATE, EPOCHS)
+
+
+def with_suited_values(config: TrainConfig, hidden_size: int, num_tokens: Sequence[int]) -> tuple[TrainConfig, str]:
+    """Fine-tuning: a learning rate and epochs that suit the model and the data, in place of those that are not given.
+
+    Args:
+        config: the options of the run.
+        hidden_size: of the model.
+        num_tokens: of each training example.
+
+    Returns:
+        The complete options, and a sentence on what was chosen and why; empty if everything was given.
+    """
+    reasons, options = [], []
+    rate, epochs = suited_rate(hidden_size), EPOCHS
+    if config.learning_rate is None:
+        reasons.append(f"learning rate {rate:g} for a hidden size of {hidden_size}")
+        options.append("--learning-rate")
+    if config.epochs is None and config.max_steps is None:
+        steps = math.ceil(len(config.sampler(num_tokens).epoch(0)) / config.gradient_accumulation_steps)
+        epochs = suited_epochs(steps)
+        why = f", so that {len(num_tokens):,} examples make at least {MIN_STEPS} steps" if epochs > EPOCHS else ""
+        if epochs == MAX_EPOCHS:
+            why = f", the most that is useful for {len(num_tokens):,} examples"
+        reasons.append(f"{epochs} epochs{why}")
+        options.append("--epochs")
+    chosen = f"{' and '.join(reasons)} (other values: {', '.join(options)})" if reasons else ""
+    return _filled(config, rate, epochs), chosen
+
+
+def suited_rate(hidden_size: int) -> float:
+    """The peak learning rate: inversely proportional to the square of the hidden size, in two digits."""
+    return float(f"{min(MAX_RATE, RATE * (HIDDEN_SIZE / hidden_size) ** 2):.1e}")
+
+
+def suited_epochs(steps_per_epoch: int) -> int:
+    """Enough epochs for MIN_STEPS steps, at least EPOCHS and at most MAX_EPOCHS."""
+    return min(MAX_EPOCHS, max(EPOCHS, math.ceil(MIN_STEPS / max(1, steps_per_epoch))))
+
+
+def _filled(config: TrainConfig, rate: float, epochs: float) -> TrainConfig:
+    return replace(
+        config,
+        learning_rate=rate if config.learning_rate is None else config.learning_rate,
+        epochs=float(epochs) if config.epochs is None else config.epochs,
+    )

@@ -1,0 +1,60 @@
+"""The learning rate and the epochs that a run gets if it names none."""
+
+import pytest
+from headway.core.training.defaults import (
+    MAX_EPOCHS,
+    suited_epochs,
+    suited_rate,
+    with_suited_values,
+    with_usual_values,
+)
+from headway.core.training.training_config import TrainConfig
+
+
+def test_published_sizes_get_published_rates_and_small_models_higher_ones():
+    assert suited_rate(768) == 5e-5
+    assert 2e-5 <= suited_rate(1024) <= 5e-5
+    assert 2e-4 <= suited_rate(384) <= 5e-4
+    assert 2e-4 <= suited_rate(256) <= 5e-4
+    assert suited_rate(16) == 5e-4
+    rates = [suited_rate(size) for size in (128, 256, 384, 512, 768, 1024)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_few_rows_get_more_epochs_up_to_a_limit_and_many_rows_get_three():
+    assert suited_epochs(10_000) == suited_epochs(200) == 3
+    assert 10 * suited_epochs(20) >= 100 > 3 * 20
+    assert suited_epochs(1) == MAX_EPOCHS
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 8}, {"batch_tokens": 8}, {"gradient_accumulation_steps": 2}])
+def test_epochs_follow_the_steps_of_an_epoch_however_batches_are_made(options):
+    config, note = with_suited_values(TrainConfig(**options), 384, [1] * 640)
+    size = 8 if "gradient_accumulation_steps" not in options else 64
+    assert config.epochs == suited_epochs(640 // size)
+    assert f"{config.epochs:g} epochs" in note
+
+
+def test_the_note_names_the_values_the_reasons_and_the_options():
+    config, note = with_suited_values(TrainConfig(), 384, [1] * 1000)
+    assert config.learning_rate == suited_rate(384)
+    for part in ("0.0002", "384", f"{config.epochs:g} epochs", "1,000", "--learning-rate", "--epochs"):
+        assert part in note
+    assert "\n" not in note
+
+
+def test_explicit_options_win_and_are_not_explained():
+    given = TrainConfig(learning_rate=1e-3, epochs=0.5)
+    assert with_suited_values(given, 384, [1] * 10) == (given, "")
+    config, note = with_suited_values(TrainConfig(max_steps=7), 384, [1] * 10)
+    assert config.max_steps == 7
+    assert "epochs" not in note
+    config, note = with_suited_values(TrainConfig(learning_rate=1e-3), 384, [1] * 10)
+    assert (config.learning_rate, config.epochs) == (1e-3, MAX_EPOCHS)
+    assert "--learning-rate" not in note
+
+
+def test_the_usual_values_are_those_of_bert_base():
+    config = with_usual_values(TrainConfig())
+    assert (config.learning_rate, config.epochs) == (5e-5, 3)
+    assert with_usual_values(TrainConfig(epochs=2)).epochs == 2
