@@ -121,12 +121,11 @@ def fit(
     """
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
-    config = with_usual_values(config)
     inputs = _Inputs(
-        network, sampler, loss, config, run_folder, evaluate, higher_is_better, data_fingerprint, stop,
-        in_batch_negatives,
+        network, sampler, loss, with_usual_values(config), run_folder, evaluate, higher_is_better, data_fingerprint,
+        stop, in_batch_negatives,
     )  # fmt: skip
-    run = _Run(inputs, accelerator_for(config, tracker_folder or run_folder))
+    run = _Run(inputs, accelerator_for(inputs.config, tracker_folder or run_folder))
     try:
         yield run.start(resume)
         yield from run.events()

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+
+from ..data.features import Features
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,24 @@ class ProbeTargets:
     num_classes: int
     classes: list[int]  # one for each vector that is probed; IGNORE_INDEX where it is unknown
     positions: list[int] | None = None  # token of each vector; None: one vector for the whole text
+
+
+class InspectionHooks:
+    """The hooks of a task for inspection, with their defaults."""
+
+    def split_words(self, example: Any) -> list[tuple[str, int]] | None:
+        """The words that `encode` gives to the tokenizer and their offsets in the text; None if it gets the texts."""
+        return None
+
+    def explainable_outputs(
+        self, outputs: Tensor, features: Features, words: Sequence[TokenizedWord]
+    ) -> list[ExplainableOutput]:
+        """The numbers that words can be attributed to, the model's own prediction first; often empty.
+
+        `outputs` are those of the network for one sequence, (N,) or (n, N).
+        """
+        return []
+
+    def probe_targets(self, features: Features) -> ProbeTargets | None:
+        """The classes in one labelled sequence that a linear probe predicts; None if the task has none."""
+        return None

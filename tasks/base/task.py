@@ -24,7 +24,7 @@ from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from .card_text import CardText, generic_card
 from .display import DisplayElement
-from .explanation import ExplainableOutput, ProbeTargets, TokenizedWord
+from .explanation import InspectionHooks
 from .predictions import Misprediction, Prediction
 from .task_options import TaskOptions
 
@@ -43,7 +43,7 @@ REQUIRED = ("name", "title", "inputs", "architecture")
 
 
 @dataclass(frozen=True)
-class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
+class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     """What is trained on a model: the texts it reads, its labels, its head, its loss, its predictions and metrics.
 
     A task is frozen: what is found in the training data (labels) or in held-out predictions (thresholds) is returned
@@ -317,25 +317,6 @@ class Task(TaskOptions, ABC, Generic[ExampleT, PredictionT]):
     def card(self, network: "Network", name: str) -> CardText:
         """The task's parts of the card of a model folder called `name`."""
         return generic_card(self, network, name)
-
-    # -- inspection
-
-    def split_words(self, example: ExampleT) -> list[tuple[str, int]] | None:
-        """The words that `encode` gives to the tokenizer and their offsets in the text; None if it gets the texts."""
-        return None
-
-    def explainable_outputs(
-        self, outputs: Tensor, features: Features, words: Sequence[TokenizedWord]
-    ) -> list[ExplainableOutput]:
-        """The numbers that words can be attributed to, the model's own prediction first; often empty.
-
-        `outputs` are those of the network for one sequence, (N,) or (n, N).
-        """
-        return []
-
-    def probe_targets(self, features: Features) -> ProbeTargets | None:
-        """The classes in one labelled sequence that a linear probe predicts; None if the task has none."""
-        return None
 
     # -- the way to a model
 

@@ -194,7 +194,7 @@ def test_a_run_is_queued_with_the_values_of_the_form(registry, jobs, folder, tin
         ({"model": ""}, "Choose a base model"),
         ({"model": "/etc"}, "no model '/etc'"),
         ({"model": "../models"}, "no model"),
-        ({"epochs": None}, "“Epochs” None is invalid"),
+        ({"epochs": "0"}, "“Epochs” 0.0 is invalid"),
         ({"max_length": "3"}, "“Max length” 3"),
         ({"max_length": "many"}, "many is not a whole number"),
     ],

