@@ -187,8 +187,7 @@ class TaskModel(Predictor):
         with run_output(output) as path, self.output_lock or OutputLock(path), scratch_folder(path) as scratch:
             run = RunOptions(config, path, overwrite, resume, stop)
             refuse_output(path, overwrite=overwrite, resume=resume)
-            prepared = self._prepare(source, scratch)
-            run, prepared = run.complete(self.task, self.network, prepared)
+            run, prepared = self._prepare(source, scratch, run)
             yield prepared.event(self.task, self.base)
             result = yield from run_training(self.task, self.network, self.base, prepared, run)
             self.task, self.held_out, self.trained = result.task, result.evaluation, True
@@ -198,7 +197,12 @@ class TaskModel(Predictor):
             run.remove_folder()
             yield trained_event(result, prepared, None if output is None else path)
 
-    def _prepare(self, source: DataSource, scratch: Path) -> TrainingData:
+    def _prepare(self, source: DataSource, scratch: Path, run: RunOptions) -> tuple[RunOptions, TrainingData]:
+        """Reads the data, puts the head for it on the network, and completes the options of the run."""
+        data = self._read(source, scratch)
+        return run.complete(self.task, self.network, data)
+
+    def _read(self, source: DataSource, scratch: Path) -> TrainingData:
         """Reads and encodes the data, and puts the head for it on the network."""
         task, stored = self._initial_task, self._stored_task
         if task.self_supervised:
