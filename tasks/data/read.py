@@ -15,6 +15,7 @@ from .read_options import INFER, ReadOptions
 from .reading.formats import open_path
 from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hub
 from .reading.python_objects import SOURCE, open_object
+from .reading.word_rows import join_words
 from .rows import RowStream, Table
 
 DECIMAL_ONLY = frozenset({"decimal"})
@@ -66,9 +67,12 @@ def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> Ro
         return source.stream()
     options = replace(options, **reading)
     if isinstance(source, str | Path) and not str(source).startswith(HUB_PREFIX):
-        return replace(open_path(user_path(source), options), decimal=options.decimal)
-    options.refuse_unused(source if isinstance(source, str) else SOURCE, "rows that are not in a file", DECIMAL_ONLY)
-    return replace(_open(source), decimal=options.decimal)
+        stream = open_path(user_path(source), options)
+    else:
+        where = source if isinstance(source, str) else SOURCE
+        options.refuse_unused(where, "rows that are not in a file", DECIMAL_ONLY)
+        stream = _open(source)
+    return join_words(replace(stream, decimal=options.decimal), options.join_words)
 
 
 def _open(source: Any) -> RowStream:

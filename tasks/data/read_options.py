@@ -9,6 +9,8 @@ from ...core.options import check_option, option
 
 # Names of separators that are awkward to type in a shell or in YAML.
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "space": " "}
+# Options that concern the rows, whatever format they come from.
+FOR_ALL_FORMATS = frozenset({"join_words"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class ReadOptions:
     )
     sheet: str | None = option(
         None, "Sheet of an Excel workbook: its name, or its number starting at 1. Default: the only one with rows."
+    )
+    join_words: bool | None = option(
+        None,
+        "Whether each row of a table is a word, and the rows of a sentence are joined. Default: inferred from the "
+        "columns.",
     )
 
     def __post_init__(self) -> None:
@@ -61,8 +68,8 @@ class ReadOptions:
             HeadwayError: An option has no meaning for this format.
         """
         for name in self.given:
-            if name not in used:
-                raise HeadwayError(f"{source}: --{name} has no meaning for {kind}. Omit it.")
+            if name not in used | FOR_ALL_FORMATS:
+                raise HeadwayError(f"{source}: --{name.replace('_', '-')} has no meaning for {kind}. Omit it.")
 
 
 INFER = ReadOptions()

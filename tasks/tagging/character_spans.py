@@ -1,8 +1,11 @@
 """Aligns entities annotated by character offsets to words.
 
 Reads the exports of doccano (`[0, 12, "PER"]`, or objects with `start_offset`), Prodigy, spaCy and Label Studio
-(objects with `start`, `end` and `label`). Offsets count code points, and `end` is exclusive. If an object also
-contains the span's text, the two must agree; offsets in UTF-16 units, as in JavaScript, are converted with its help.
+(objects with `start`, `end` and `label`), and the spans by type and text of CLUENER (Xu et al. 2020,
+https://arxiv.org/abs/2001.04351): `{"PER": {"Ada Lovelace": [[0, 11]]}}`.
+
+Offsets count code points, and `end` is exclusive. If a span's text is given, the two must agree; with its help, ends
+that are inclusive and offsets in UTF-16 units, as in JavaScript, are recognized and converted.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,6 +20,7 @@ from .tag_schemes import WordSpan
 START_KEYS, END_KEYS = ("start", "start_offset"), ("end", "end_offset")
 LABEL_KEYS = ("label", "labels", "type", "entity_group")
 FORMATS = '[start, end, "TYPE"] or {"start": ..., "end": ..., "label": "TYPE"}'
+BY_TYPE = '{"TYPE": {"text of the entity": [[start, end]]}}'
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class CharacterSpan:
     start: int
     end: int
     label: str
+    was_inclusive: bool = False  # whether the data gives the last character instead of `end`
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Annotation:
     widened: tuple[str, ...] = ()  # a description of each widened character span
     dropped: tuple[str, ...] = ()  # a description of each dropped character span
     ignored: tuple[int, ...] = ()  # words without a tag, which the loss and the metrics skip
+    inclusive: tuple[str, ...] = ()  # a description of each character span whose end was inclusive
 
 
 def is_span_list(cell: Any) -> bool:
@@ -51,28 +57,63 @@ def parse_spans(cell: Any, text: str) -> list[CharacterSpan]:
     """
     if cell is None:
         raise HeadwayError("it is not annotated. Annotate it (an empty list: no entities), or delete the row.")
+    if isinstance(cell, Mapping):
+        cell = _spans_by_type(cell)
     if not is_span_list(cell):
         raise HeadwayError(f"the annotation is {shorten(cell, 40)}; a list of {FORMATS} is expected. Correct it.")
     return [span for one in cell for span in _parse_span(one, text)]
 
 
-def _parse_span(given: Any, text: str) -> list[CharacterSpan]:
+def _spans_by_type(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The spans of an object {type: {text: [[start, end], ...]}}."""
+    spans: list[dict[str, Any]] = []
+    for label, mentions in cell.items():
+        found = _mentions(mentions)
+        if found is None:
+            raise HeadwayError(
+                f"the annotation of {shorten(label, 40)!r} is {shorten(mentions, 40)}; {BY_TYPE} is expected. "
+                "Correct it."
+            )
+        spans += [{"start": start, "end": end, "label": label, "text": text} for text, start, end in found]
+    return spans
+
+
+def _mentions(mentions: Any) -> list[tuple[str, Any, Any]] | None:
+    """The text, the start and the end of each span in {text: [[start, end], ...]}; None for another object."""
+    if not isinstance(mentions, Mapping) or not all(isinstance(pairs, list) for pairs in mentions.values()):
+        return None
+    pairs = [(text, pair) for text, pairs in mentions.items() for pair in pairs]
+    if not all(isinstance(pair, list) and len(pair) == 2 for _, pair in pairs):
+        return None
+    return [(text, *pair) for text, pair in pairs]
+
+
+def span_fields(given: Any) -> tuple[Any, Any, Any]:
+    """The start, the end and the label of a span, in any of the formats; None for one that is missing."""
     if isinstance(given, Mapping):
-        start, end, labels = (_first_value(given, keys) for keys in (START_KEYS, END_KEYS, LABEL_KEYS))
-        covered = given.get("text")
-    else:
-        start, end, labels = given[:3] if len(given) >= 3 else (None, None, None)
-        covered = None
-    if not isinstance(start, int) or not isinstance(end, int) or not labels:
+        start, end, label = (_first_value(given, keys) for keys in (START_KEYS, END_KEYS, LABEL_KEYS))
+        return start, end, label
+    return (given[0], given[1], given[2]) if len(given) >= 3 else (None, None, None)
+
+
+def _parse_span(given: Any, text: str) -> list[CharacterSpan]:
+    start, end, found = span_fields(given)
+    labels = found if isinstance(found, list) else [found]
+    covered = given.get("text") if isinstance(given, Mapping) else None
+    are_labels = bool(labels) and all(isinstance(label, str | int | float) and label != "" for label in labels)
+    if not isinstance(start, int) or not isinstance(end, int) or not are_labels:
         raise HeadwayError(f"the span {shorten(given, 60)} is not written as {FORMATS}. Correct it.")
+    inclusive = False
     if isinstance(covered, str) and not _agree(text[max(start, 0) : max(end, 0)], covered):
-        start, end = _from_utf16(text, start, end, covered)
+        inclusive = 0 <= start <= end < len(text) and _agree(text[start : end + 1], covered)
+        start, end = (start, end + 1) if inclusive else _from_utf16(text, start, end, covered)
     if not 0 <= start < end <= len(text):
         raise HeadwayError(
-            f"the span {start} to {end} ({shorten(labels, 40)}) is not in the text of {len(text)} characters. "
-            "Correct its offsets (code points, from 0, the end exclusive), or delete the span."
+            f"the span {shorten(start, 20)} to {shorten(end, 20)} ({shorten(labels[0], 40)}) is not in the text of "
+            f"{len(text)} characters. Correct its offsets (code points, from 0, the end exclusive), or delete the "
+            "span."
         )
-    return [CharacterSpan(start, end, str(label)) for label in (labels if isinstance(labels, list) else [labels])]
+    return [CharacterSpan(start, end, str(label), inclusive) for label in labels]
 
 
 def _first_value(given: Mapping[str, Any], keys: Sequence[str]) -> Any:
@@ -112,6 +153,9 @@ def align_spans(spans: Sequence[CharacterSpan], text: str, words: Sequence[tuple
     span_of_word: dict[int, WordSpan] = {}
     widened: list[str] = []
     dropped: list[str] = []
+    inclusive = [
+        f'{span.start} to {span.end - 1}: "{text[span.start : span.end]}"' for span in spans if span.was_inclusive
+    ]
     for span in sorted(spans, key=lambda one: (one.start - one.end, one.start)):
         shown = f'"{shorten(text[span.start : span.end], 40)}" ({span.label})'
         aligned = WordSpan(bisect_right(ends, span.start), bisect_left(starts, span.end), span.label)
@@ -128,4 +172,5 @@ def align_spans(spans: Sequence[CharacterSpan], text: str, words: Sequence[tuple
         elif longer != aligned:  # a repeated span is not reported
             overlapped = text[starts[longer.start] : ends[longer.stop - 1]]
             dropped.append(f'{shown} overlaps "{shorten(overlapped, 40)}" ({longer.label})')
-    return Annotation(tuple(sorted(set(span_of_word.values()))), tuple(widened), tuple(dropped))
+    kept = tuple(sorted(set(span_of_word.values())))
+    return Annotation(kept, tuple(widened), tuple(dropped), inclusive=tuple(inclusive))

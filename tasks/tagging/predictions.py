@@ -23,6 +23,7 @@ class TaggedExample(Example):
     widened: tuple[str, ...] = ()  # character spans that were widened to whole words
     dropped: tuple[str, ...] = ()  # character spans that were dropped
     ignored: tuple[int, ...] = ()  # words without a tag, which the loss and the metrics skip
+    inclusive: tuple[str, ...] = ()  # character spans that were given by their last character
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from .outside_tags import MARKS
 from .tag_schemes import OUTSIDE
 from .words_and_tags import is_tagged
 
+GLINER_WORDS = "tokenized_text"  # whose spans are numbers of words
 # Column names of words, and of tags or spans, in published data sets and exports of annotation tools.
-WORD_COLUMNS = ("tokens", "words", "token", "word")
+WORD_COLUMNS = ("tokens", "words", "token", "word", GLINER_WORDS)
 TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", "label", "word_labels", "annotations")
 ENTITY_TAG = re.compile(r"[BIESLUM]-\S+")
 
@@ -69,11 +70,12 @@ def find_column(table: Table | RowStream, names: Sequence[str], except_for: Any 
 
 
 def has_tags(table: Table | RowStream, words: str, label: str | None) -> bool:
-    """Whether a column has a tag for each word of another column, in one of the first rows."""
+    """Whether a column has a tag for each word of another column, or spans of its words, in one of the first rows."""
     if label is None:
         return False
     cells = [(row.get(words), row.get(label)) for _, row in islice(table, SAMPLE_ROWS)]
-    return any(isinstance(given, list) and cell and is_tagged(given, cell) for given, cell in cells)
+    by_words = normalize_name(words) == normalize_name(GLINER_WORDS)
+    return any(isinstance(given, list) and cell and (by_words or is_tagged(given, cell)) for given, cell in cells)
 
 
 def entity_tag_columns(table: Table | RowStream) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ...core.errors import HeadwayError
@@ -11,10 +11,11 @@ from ..data.labels import map_valid, rejection_checker
 from ..data.places import shorten
 from ..data.rows import Table
 from ..data.words import WordSegmenter
-from .character_spans import Annotation, align_spans, parse_spans
+from .character_spans import Annotation, align_spans, is_span_list, parse_spans
 from .outside_tags import infer_outside_tags, show_tag
 from .predictions import TaggedExample
 from .tag_schemes import OUTSIDE, is_prefixed
+from .token_spans import ends_are_included, parse_token_spans
 from .words_and_tags import (
     SegmentedText,
     TagReading,
@@ -63,6 +64,10 @@ class TaggedRowReader:
         self.text, self.label = columns.texts["text"], str(columns.label)
         self.refuse_rejected = rejection_checker(table.rows, columns.used_columns)
         self.reading = self._tag_reading() if labelled else TagReading()
+        rows = [(row.get(self.text), row.get(self.label)) for row in table.rows] if labelled else []
+        by_words = [(words, cell) for words, cell in rows if isinstance(words, list) and cell and is_span_list(cell)]
+        self.has_token_spans = bool(by_words) and not any(tags for _, _, tags in self._tagged_rows())
+        self.ends_included = ends_are_included(by_words)
 
     def __call__(self, row: int) -> TaggedExample:
         """The example.
@@ -72,21 +77,28 @@ class TaggedRowReader:
         """
         cells = self.table.rows[row]
         given, cell = cells.get(self.text), cells.get(self.label)
-        tagged = self.labelled and is_tagged(given, cell)
+        by_words = self.has_token_spans and isinstance(given, list) and is_span_list(cell)
+        tagged = self.labelled and not by_words and is_tagged(given, cell)
         words = self._words(given, tagged)
         example = TaggedExample(row, self.table.where(row), words.text, words.words, words.starts)
         if not self.labelled:
             return example
         if not tagged:
             self.refuse_rejected(cells)
-            if isinstance(given, list):
+            if isinstance(given, list) and not by_words:
                 raise HeadwayError(
                     f'column "{self.label}" has no tags for the list of words in column "{self.text}". Give each word '
                     "a tag; character spans need a column with the raw text (--text)."
                 )
-        found = self._annotation(cell, words, tagged)
+        if tagged:
+            found = annotation_from_tags(cell, len(words.words), self.reading)
+        elif by_words:
+            spans = parse_token_spans(cell or [], words.offsets, self.ends_included)
+            found = align_spans(spans, words.text, words.offsets)
+        else:
+            found = align_spans(parse_spans(cell, words.text), words.text, words.offsets)
         self._check_types(found)
-        return replace(example, spans=found.spans, widened=found.widened, dropped=found.dropped, ignored=found.ignored)
+        return replace(example, **{field.name: getattr(found, field.name) for field in fields(Annotation)})
 
     def _words(self, given: Any, tagged: bool) -> SegmentedText:
         if tagged and not isinstance(given, list):
@@ -95,11 +107,6 @@ class TaggedRowReader:
         return parse_words(
             given, self.text, options.segmenter, strip_digits=options.strip_digits, labelled=self.labelled
         )
-
-    def _annotation(self, cell: Any, words: SegmentedText, tagged: bool) -> Annotation:
-        if tagged:
-            return annotation_from_tags(cell, len(words.words), self.reading)
-        return align_spans(parse_spans(cell, words.text), words.text, words.offsets)
 
     def _check_types(self, found: Annotation) -> None:
         types = self.options.types
@@ -134,8 +141,11 @@ class TaggedRowReader:
             if is_tagged(words, cell):
                 yield row, words, tag_texts(cell)
 
-    def outside_notes(self) -> list[str]:
-        """Which tags are read as O, how often, and where first."""
+    def notes(self) -> list[str]:
+        """How spans of words are read; which tags are read as O, how often, and where first."""
+        if self.has_token_spans:
+            end = "last word is included" if self.ends_included else "end is the word after the last one"
+            return [f"the spans are numbers of words, from 0; the {end}"]
         counts: Counter[str] = Counter()
         first: dict[str, str] = {}
         for row, words, tags in self._tagged_rows():

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ..base.card_text import CardText
 
 WIDENED = "a character span ends inside a word and is widened to the whole word"
+INCLUSIVE = "the end of a span is its last character, as its text shows, not the character after it"
 DROPPED = "a character span is dropped, because a word has only one tag"
 IGNORED = f"the tag of a word is {IGNORE_INDEX}: training and metrics skip it"
 WITHOUT_TOKENS = "a word has no token in this vocabulary and is always predicted as O"
@@ -189,7 +190,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         words = [word for example, _ in tagged for word in example.words]
         task = task._with_segmenter(words) if words else task._with_units(table, columns, examples)
         notes = describe_annotation(scheme if tags else None, counts, [tagged[i][0].where for i in invalid])
-        notes += read_row.outside_notes()
+        notes += read_row.notes()
         if words and not self.strip_digits and ends_in_digits(words):
             notes.append(f'the words end in digits ("{words[0]}", ...); --strip-digits removes them')
         return task, [*notes, f"raw text is divided {DIVISION[task.segmenter.units]}"]
@@ -230,6 +231,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         """Spans that do not fit the words, words without a tag or without tokens, and truncated entities."""
         for what, spans in ((WIDENED, example.widened), (DROPPED, example.dropped)):
             yield from (ExampleWarning(what, detail=span) for span in spans)
+        yield from (ExampleWarning(INCLUSIVE, "note", detail=span) for span in example.inclusive)
         yield from (ExampleWarning(IGNORED, "note", detail=ascii(example.words[word])) for word in example.ignored)
         read = {word for one in windows for word in one.metadata.words}
         last = max(read, default=-1) if windows and num_truncated_tokens(windows) > 0 else len(example.words)

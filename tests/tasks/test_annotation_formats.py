@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import spacy
 from data_files import assert_error, reading, write
 from headway.tasks.base.check import check_data
 from headway.tasks.data.read import read_table
@@ -170,3 +171,111 @@ def test_the_training_documents_of_spacy_are_sentences_of_tags(tmp_path):
 def test_every_format_is_checked_without_errors(tmp_path):
     path = write(tmp_path, "a.tsv", webanno(TOKENS))
     assert not check_data(TokenClassification(), path).errors
+
+
+def test_a_docbin_is_texts_with_spans_and_labels(tmp_path):
+    nlp = spacy.blank("en")
+    docs = [nlp(TEXT), nlp("Nothing"), nlp("Not yet")]
+    spans = [docs[0].char_span(start, end, label) for start, end, label in ((0, 3, "PER"), (16, 24, "LOC"))]
+    docs[0].set_ents(spans)
+    docs[1].set_ents([])
+    docs[0].cats = {"GOOD": 1.0, "BAD": 0.0}
+    spacy.tokens.DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "a.spacy")
+    table = read_table(tmp_path / "a.spacy")
+    assert [row["text"] for row in table.rows] == [TEXT, "Nothing", "Not yet"]
+    assert [(one["start"], one["end"], one["label"]) for one in table.rows[0]["spans"]] == [
+        (0, 3, "PER"),
+        (16, 24, "LOC"),
+    ]
+    assert [row["spans"] for row in table.rows[1:]] == [[], None]
+    assert [row["label"] for row in table.rows] == ["GOOD", None, None]
+    content = (tmp_path / "a.spacy").read_bytes()
+    path = write(tmp_path, "b.spacy", content[: len(content) // 2])
+    assert_error(reading(path), path, "not a DocBin that spaCy can read")
+
+
+# Spans by type, and spans of words
+
+
+def test_inclusive_ends_are_recognized_by_the_text_of_the_span(tmp_path):
+    by_type = {"PER": {"Ada": [[0, 2]], "Bo": [[10, 11]]}, "LOC": {"New York": [[16, 23]]}}
+    rows = [{"text": TEXT, "label": by_type}, {"text": "None", "label": {}}]
+    path = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert entities(path) == [ENTITIES, []]
+    report = check_data(TokenClassification(), path)
+    assert any("the end of a span is its last character" in finding.message for finding in report.findings)
+    exclusive = {"PER": {"Ada": [[0, 3]]}}
+    path = write(tmp_path, "b.jsonl", json.dumps({"text": TEXT, "label": exclusive}))
+    assert entities(path) == [["PER: Ada"]]
+    assert not any("last character" in one.message for one in check_data(TokenClassification(), path).findings)
+    for wrong in ({"PER": [[0, 2]]}, {"PER": {"Ada": [0, 2]}}, {"PER": {"Eve": [[0, 2]]}}):
+        path = write(tmp_path, "c.jsonl", json.dumps({"text": TEXT, "label": wrong}))
+        assert_error(lambda: entities(path), f"{path}, line 1", "Correct it")  # noqa: B023
+
+
+WORDS = ["Ada", "met", "Bo", "in", "New", "York"]
+SPERT = [("LOC", 4, 6), ("PER", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("row", "end"),
+    [
+        ({"tokenized_text": WORDS, "ner": [[0, 0, "PER"], [2, 2, "PER"], [4, 5, "LOC"]]}, "last word is included"),
+        (
+            {
+                "tokens": WORDS,
+                "entities": [{"type": "LOC", "start": 4, "end": 6}, {"type": "PER", "start": 0, "end": 1}],
+            },
+            "end is the word after",
+        ),
+    ],
+    ids=["GLiNER", "SpERT"],
+)
+def test_spans_of_words_are_read(tmp_path, row, end):
+    words, spans = row
+    rows = [row, {words: ["Nothing"], spans: []}]
+    path = write(tmp_path, "a.json", json.dumps(rows))
+    found = entities(path)
+    assert found[0][0] == "PER: Ada"
+    assert found[0][-1] == "LOC: New York"
+    assert found[1] == []
+    report = check_data(TokenClassification(), path)
+    assert any(note.startswith("the spans are numbers of words") and end in note for note in report.notes)
+    bad = json.dumps([*rows, {words: ["Ada"], spans: [[0, 7, "PER"]]}])
+    path = write(tmp_path, "b.json", bad)
+    assert_error(lambda: entities(path), f"{path}, record 3", "is not among the 1 words")
+
+
+# One word per row
+
+SENTENCES = [[("Ada", "B-PER"), ("sat", "O")], [("Bo", "B-PER"), (",", "O"), ("Ada", "B-PER")]]
+
+
+@pytest.mark.parametrize("name", ["Sentence #", "sentence_id", "sent_id"])
+@pytest.mark.parametrize("fill", [True, False])
+def test_the_rows_of_words_are_joined_to_sentences(tmp_path, name, fill):
+    lines = [f"{name};Word;POS;Tag"]
+    for number, sentence in enumerate(SENTENCES):
+        for i, (word, tag) in enumerate(sentence):
+            given = f"Sentence: {number}" if fill or i == 0 else ""
+            lines.append(f"{given};{word};X;{tag}")
+    path = write(tmp_path, "a.csv", "\n".join(lines))
+    assert entities(path) == [["PER: Ada"], ["PER: Bo", "PER: Ada"]]
+    table = read_table(path)
+    assert table.places == [2, 4]
+    assert any(f'joined by column "{name}" (--no-join-words' in note for note in table.notes)
+    assert len(read_table(path, join_words=False)) == 5
+
+
+def test_rows_of_words_may_also_be_python_objects():
+    rows = [{"sentence": i, "word": word, "tag": tag} for i, one in enumerate(SENTENCES) for word, tag in one]
+    assert entities(rows) == [["PER: Ada"], ["PER: Bo", "PER: Ada"]]
+
+
+def test_tables_of_texts_are_not_joined(tmp_path):
+    path = write(tmp_path, "a.csv", "sentence,word,label\nThe cat sat,cat,1\nThe dog ran,dog,0\nIt sat,sat,1\n")
+    assert len(read_table(path)) == 3
+    path = write(tmp_path, "b.csv", "sentence_id,word,label\n1,cat,1\n2,dog,0\n3,sat,1\n")
+    assert len(read_table(path)) == 3
+    path = write(tmp_path, "c.csv", "text,label\ncat,1\ndog,0\n")
+    assert_error(reading(path, join_words=True), "--join-words needs a column")

@@ -7,6 +7,7 @@ from ..rows import RowStream
 from .brat import BRAT
 from .conll import CONLL
 from .csv_files import CSV, TSV
+from .docbin import DOCBIN
 from .file_format import SourceFile
 from .hf_datasets import SAVED_DATA_SET
 from .json_files import JSON
@@ -17,7 +18,7 @@ from .text_files import require_file
 from .webanno import WEBANNO
 
 # The first format that matches is used. The last one matches every text file.
-FILE_FORMATS = (PARQUET, CSV, WEBANNO, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
+FILE_FORMATS = (PARQUET, DOCBIN, CSV, WEBANNO, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
 FOLDER_FORMATS = (SAVED_DATA_SET, BRAT)
 
 
