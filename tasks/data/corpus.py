@@ -23,7 +23,8 @@ from .examples import Field
 from .features import Features
 from .read import stream_rows
 from .read_options import INFER, ReadOptions
-from .reading.text_files import read_lines, require_file, require_text, uncompressed_suffix
+from .reading.file_format import SourceFile
+from .reading.text_files import require_file, uncompressed_suffix
 
 DOCUMENTS = ("file", "paragraphs", "lines")  # what a document is in plain text
 PLAIN_ENDINGS = ("", ".txt", ".text", ".md")
@@ -121,7 +122,7 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, optio
         HeadwayError: the source does not exist, has no text, or its text column cannot be inferred.
     """
     if isinstance(data, str | Path) and _is_plain(path := user_path(data)):
-        return _open_plain(path, task.documents)
+        return _open_plain(SourceFile(path, options), task.documents)
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
         return Documents("the given texts", (), lambda: (Piece(text, True) for text in data if text.strip()))
     stream = stream_rows(data, options)
@@ -147,16 +148,17 @@ def _is_plain(path: Path) -> bool:
     return not str(path).startswith("hub:") and not path.is_dir() and uncompressed_suffix(path) in PLAIN_ENDINGS
 
 
-def _open_plain(path: Path, documents: str) -> Documents:
-    require_file(path)
-    require_text(path)
+def _open_plain(file: SourceFile, documents: str) -> Documents:
+    require_file(file.path)
+    file.options.refuse_unused(str(file.path), "plain text", frozenset({"encoding"}))
     reads = {
         "file": (_whole_file, "the file is one document"),
         "paragraphs": (_paragraphs, "a document ends at an empty line"),
         "lines": (_single_lines, "each line is a document"),
     }
     read, meaning = reads[documents]
-    return Documents(str(path), (f"plain text: {meaning} (--documents {documents})",), lambda: read(read_lines(path)))
+    notes = (*file.encoding.notes, f"plain text: {meaning} (--documents {documents})")
+    return Documents(str(file.path), notes, lambda: read(file.lines()))
 
 
 def _whole_file(lines: Iterable[str]) -> Iterator[Piece]:

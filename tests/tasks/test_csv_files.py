@@ -164,6 +164,71 @@ def test_a_repeated_name_in_the_header_is_an_error(tmp_path):
     assert_error(reading(path), f"{path}, line 1", '"text" twice (columns 0 and 2', "Rename")
 
 
+def test_the_separator_line_of_excel_is_not_a_row(tmp_path):
+    for line in ("sep=;", "SEP=;", '"sep=;"'):
+        table = read_table(write(tmp_path, "a.csv", f"{line}\ntext;label\nwell, yes;1\nno;0\n"))
+        assert table.rows == [{"text": "well, yes", "label": "1"}, {"text": "no", "label": "0"}]
+        assert table.places == [3, 4]
+        assert f"separator: semicolon, as the line {line} says" in table.notes
+
+
+def test_a_given_separator_is_used_for_any_text_file(tmp_path):
+    for name in ("a.csv", "a.txt", "a"):
+        path = write(tmp_path, name, "text#label\na, b#1\nc, d#0\n")
+        assert read_table(path, delimiter="#").rows == [{"text": "a, b", "label": "1"}, {"text": "c, d", "label": "0"}]
+    path = write(tmp_path, "a.csv", "text\tlabel\na,b\t1\n")
+    assert read_table(path, delimiter="tab").rows == [{"text": "a,b", "label": "1"}]
+    assert_error(reading(path, delimiter="::"), "--delimiter '::'", "one character", "semicolon")
+
+
+def test_columns_that_are_empty_to_the_end_are_left_out(tmp_path):
+    for rows in ("a,1,,\nb,0,,\n", "a,1\nb,0\n"):
+        table = read_table(write(tmp_path, "a.csv", f"text,label,,\n{rows}"))
+        assert table.rows == [{"text": "a", "label": "1"}, {"text": "b", "label": "0"}]
+    table = read_table(write(tmp_path, "a.csv", "text,label\na,1,,\nb,0,,\n"))
+    assert table.rows == [{"text": "a", "label": "1"}, {"text": "b", "label": "0"}]
+    assert "2 empty columns at the end of the table left out" in table.notes
+    assert read_table(write(tmp_path, "a.csv", "text,label\na,\nb,\n")).columns == ("text", "label")
+    rows = "a,1,,\n" * 3000
+    path = write(tmp_path, "a.csv", f"text,label,,\n{rows}b,0,,lost\n")
+    assert_error(reading(path), f"{path}, line 3002", "4 fields where 2")
+
+
+def test_a_note_says_whether_the_first_row_is_read_as_a_header(tmp_path):
+    table = read_table(write(tmp_path, "a.csv", "spam,win a prize now\nham,see you later then\n"))
+    assert "header: none found, so the first row is data (spam, win a prize now); --header" in table.notes[0]
+    table = read_table(write(tmp_path, "a.csv", "v1,v2\n" + "spam,win a prize now\nham,see you then\n" * 4))
+    assert table.notes == ("header: the first row (v1, v2); --no-header reads it as data",)
+    assert read_table(write(tmp_path, "a.csv", "text,label\na,b\n")).notes == ()
+    assert read_table(write(tmp_path, "a.csv", "a,b\nc,d\n"), header=False).notes == ()
+
+
+def test_a_single_word_above_sentences_is_a_header(tmp_path):
+    sentences = ["what did the sea say?", "nothing, it just waved", "knock knock, who is there?", "a short one"]
+    table = read_table(write(tmp_path, "a.csv", "\n".join(["joke", *(f'"{line}"' for line in sentences)])))
+    assert [row["joke"] for row in table.rows] == sentences
+    assert "header: the first row (joke)" in table.notes[0]
+
+
+def test_a_header_below_many_blank_lines_is_found(tmp_path):
+    for header in (None, True):
+        table = read_table(write(tmp_path, "a.csv", "\n" * 1500 + "text;label\na;1\nb;0\n"), header=header)
+        assert table.rows == [{"text": "a", "label": "1"}, {"text": "b", "label": "0"}]
+        assert table.places == [1502, 1503]
+
+
+def test_tab_separated_text_of_excel_may_have_line_breaks_in_quotes(tmp_path):
+    content = 'text\tlabel\n"one\ntwo ""2"""\ta\n"three\n\nfour"\tb\n'
+    table = read_table(write(tmp_path, "a.txt", content.encode("utf-16")))
+    assert [row["text"] for row in table.rows] == ['one\ntwo "2"', "three\n\nfour"]
+    assert any("quotes" in note for note in table.notes)
+
+
+def test_a_file_without_a_suffix_is_a_csv_if_it_begins_with_known_column_names(tmp_path):
+    assert read_table(write(tmp_path, "stdin", "text,label\nyes,1\nno,0\n")).kind == "CSV"
+    assert read_table(write(tmp_path, "stdin", "Well, yes\nWell, no\n")).kind == "lines"
+
+
 # Malformed rows
 
 

@@ -37,11 +37,11 @@ BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, 
     "an image": ("bad.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (), ("bad.csv", "PNG image", "Give a file")),
     "a spreadsheet": ("bad.xlsx", b"PK\x03\x04 and so on", (), ("bad.xlsx", "spreadsheet", "Save the sheet as CSV")),
     "a binary file": ("bad.csv", b"text,label\na\0b,good\n", (), ("bad.csv, line 2", "NUL byte", "Save it as CSV")),
-    "another encoding": (
+    "a damaged character": (
         "bad.csv",
-        "text,label\na fine café,good\n".encode("latin-1"),
+        "text,label\na fine café,good\na café,bad\n".encode() + b"caf\xe9,good\n",
         (),
-        ("bad.csv, line 2", "not UTF-8", "Save the file as UTF-8"),
+        ("bad.csv, line 4", "not UTF-8", "Correct the line"),
     ),
     "a broken line of JSON": (
         "bad.jsonl",

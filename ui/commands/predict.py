@@ -103,10 +103,12 @@ def _stdin_file(stack: ExitStack) -> Path:
 
 
 def _lines_of(path: Path) -> Callable[[], Iterable[str]]:
-    from ...tasks.data.reading.text_files import read_lines, require_text
+    from ...tasks.data.reading.file_format import SourceFile
+    from ..terminal import show_notes
 
-    require_text(path)
-    return lambda: (text for line in read_lines(path) if (text := line.rstrip("\r\n")).strip())
+    file = SourceFile(path)
+    show_notes(file.encoding.notes)
+    return lambda: (text for line in file.lines() if (text := line.rstrip("\r\n")).strip())
 
 
 def _first_texts(texts: list[str] | None, chosen: dict[str, Any], fields: "Sequence[Field]") -> list[str]:

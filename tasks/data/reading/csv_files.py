@@ -1,120 +1,172 @@
 """CSV (RFC 4180), where quotes delimit a field, and TSV, where quotes are ordinary characters.
 
-Rows are read one at a time, in constant memory. A row with too few or too many fields is an error.
+Rows are read one at a time, in constant memory. A row with too few or too many fields is an error. The line `sep=;`
+that Excel writes and reads names the separator. Text that Excel saves as "Unicode text" is TSV with quotes.
 """
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.errors import HeadwayError
-from ..places import shorten
+from ..column_names import KNOWN_COLUMNS, normalize_name
+from ..places import format_place, shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
-from .header import looks_like_header
-from .text_files import Sample
+from .limits import MAX_CELL_CHARACTERS, MEBIBYTE
+from .table_layout import TableLayout, infer_layout
 
 if TYPE_CHECKING:
     import _csv
 
 Records = Iterator[tuple[int, list[str]]]  # (line number of the first line, fields)
-RecordReader = Callable[[Iterable[str], bool], Records]  # (lines, strict) -> records
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB", "|": "vertical bar"}
 CSV_SUFFIX = ".csv"
 TSV_SUFFIXES = (".tsv", ".tab")
+OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
+SEP_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)  # an instruction of Excel; "," if it was saved as CSV again
+MIN_SAME_WIDTH = 0.8  # share of the lines, from which TABs separate columns
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """How the lines of a file become records.
+
+    Args:
+        path: The file, for messages.
+        delimiter: Between the fields.
+        quoted: Whether quotes delimit a field.
+        skipped: Number of lines before the table.
+        notes: What was inferred.
+    """
+
+    path: Path
+    delimiter: str
+    quoted: bool
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The name of the format."""
+        return "TSV" if self.delimiter == "\t" and not self.quoted else "CSV"
+
+    def records(self, lines: Iterable[str], *, strict: bool = True) -> Records:
+        """The records that are not empty; `strict` raises HeadwayError for an unmatched quote."""
+        numbered = ("\n" if number < self.skipped else line for number, line in enumerate(lines))
+        return self._quoted_records(numbered, strict) if self.quoted else self._plain_records(numbered)
+
+    def _plain_records(self, lines: Iterable[str]) -> Records:
+        for number, line in enumerate(lines, start=1):
+            record = line.rstrip("\r\n")
+            if record:
+                yield number, record.split(self.delimiter)
+
+    def _quoted_records(self, lines: Iterable[str], strict: bool) -> Records:
+        reader = _csv_reader(lines, self.delimiter, strict)
+        while True:
+            place = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise _unreadable_record(self.path, place, reader.line_num, str(error)) from error
+            if fields is None:
+                return
+            if fields:
+                yield place, fields
 
 
 def _has_tabs(file: SourceFile) -> bool:
     """Whether the name says TSV, or most lines have the same number of TABs."""
     if file.suffix in TSV_SUFFIXES:
         return True
-    tabs = Counter(line.count("\t") for line in file.sample.filled_lines)
-    number, lines = tabs.most_common(1)[0] if tabs else (0, 0)
-    return number > 0 and lines > 0.8 * tabs.total()
+    lines = file.sample.filled_lines
+    return bool(lines) and "\t" in lines[0] and (_is_even(file.path, lines, quoted=False) or _is_quoted_tsv(file))
+
+
+def _is_even(path: Path, lines: Sequence[str], delimiter: str = "\t", *, quoted: bool) -> bool:
+    """Whether most records have the same number of fields, and more than one."""
+    records = _Dialect(path, delimiter, quoted).records((f"{line}\n" for line in lines), strict=False)
+    widths = Counter(len(fields) for _, fields in records)
+    width, number = widths.most_common(1)[0]
+    return width > 1 and number > MIN_SAME_WIDTH * widths.total()
+
+
+def _is_quoted_tsv(file: SourceFile) -> bool:
+    """Whether records have the same number of fields only if line breaks in quotes do not end a record."""
+    lines = file.sample.lines
+    has_quotes = any('\t"' in line or line.startswith('"') for line in lines)
+    return has_quotes and not _is_even(file.path, lines, quoted=False) and _is_even(file.path, lines, quoted=True)
+
+
+def _is_csv(file: SourceFile) -> bool:
+    """Whether the name or an option says CSV, or a file without a suffix begins with well-known column names."""
+    if file.suffix == CSV_SUFFIX or file.options.delimiter is not None:
+        return True
+    if file.suffix or not (lines := file.sample.filled_lines):
+        return False
+    dialect = _infer_dialect(file)
+    names = next(dialect.records(lines, strict=False))[1]
+    known = sum(normalize_name(name) in KNOWN_COLUMNS for name in names)
+    columns = len(names) > 1 and known > 0
+    return columns and dialect.delimiter != "\t" and _is_even(file.path, lines, dialect.delimiter, quoted=True)
 
 
 def _open_csv(file: SourceFile) -> RowStream:
-    delimiter = _detect_delimiter(file.sample)
-
-    def records(lines: Iterable[str], strict: bool) -> Records:
-        return _csv_records(file.path, lines, delimiter, strict)
-
-    return _open_table(file, "CSV", delimiter, records)
+    return _open_table(file, _infer_dialect(file))
 
 
 def _open_tsv(file: SourceFile) -> RowStream:
-    return _open_table(file, "TSV", "\t", _tsv_records)
+    quoted = _is_quoted_tsv(file)
+    notes = ("quotes delimit fields, since a field has line breaks",) if quoted else ()
+    return _open_table(file, _Dialect(file.path, "\t", quoted, 0, notes))
 
 
-OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
-CSV = FileFormat(lambda file: file.suffix == CSV_SUFFIX, _open_csv, OPTIONS)
+CSV = FileFormat(_is_csv, _open_csv, OPTIONS)
 TSV = FileFormat(_has_tabs, _open_tsv, OPTIONS)
 
 
-def _open_table(file: SourceFile, kind: str, delimiter: str, read_records: RecordReader) -> RowStream:
-    sample = _sample_records(file, read_records)
-    header = _has_header(sample) if file.options.header is None else file.options.header
-    if header:
-        columns = _column_names(file.path, *sample[0])
-        if file.sample.whole and len(sample) == 1:
-            raise HeadwayError(
-                f"{file.path}, line {sample[0][0]}: only a header ({shorten(', '.join(columns))}) and no row "
-                "below it. Add rows, or say that the file has no header."
-            )
-    else:
-        columns = tuple(str(number) for number in range(_usual_width(sample)))
+def _open_table(file: SourceFile, dialect: _Dialect) -> RowStream:
+    layout = infer_layout(
+        lambda place: format_place(str(file.path), "line", place),
+        _sample_records(file, dialect),
+        header=file.options.header,
+        whole=file.sample.whole,
+    )
 
     def read() -> Rows:
-        records = read_records(file.lines(), True)
-        if header:
+        records = dialect.records(file.lines())
+        if layout.header:
             next(records)
         for place, fields in records:
-            if len(fields) == 1 < len(columns) and not fields[0].strip():
+            cells = layout.cells(fields)
+            if cells is None and len(fields) == 1 and not fields[0].strip():
                 continue  # a line of spaces
-            if len(fields) != len(columns):
-                raise _wrong_width(f"{file.path}, line {place}", kind, delimiter, fields, columns)
-            yield place, dict(zip(columns, fields, strict=True))
+            if cells is None:
+                raise _wrong_width(f"{file.path}, line {place}", dialect, fields, layout)
+            yield place, dict(zip(layout.columns, cells, strict=True))
 
-    return RowStream(str(file.path), kind, columns, header, read)
-
-
-# Records
+    notes = (*dialect.notes, *layout.notes)
+    return RowStream(str(file.path), dialect.kind, layout.columns, layout.header, read, notes=notes)
 
 
-def _sample_records(file: SourceFile, read_records: RecordReader) -> list[tuple[int, list[str]]]:
-    """The records of the sample without the last one, which may be truncated; at least one record."""
+def _sample_records(file: SourceFile, dialect: _Dialect) -> list[tuple[int, list[str]]]:
+    """The records of the sample without the last one, which may be truncated; at least two if there are as many."""
     whole = file.sample.whole
-    records = list(read_records((line + "\n" for line in file.sample.lines), whole))
-    return (records if whole else records[:-1]) or [next(read_records(file.lines(), True))]
-
-
-def _tsv_records(lines: Iterable[str], strict: bool) -> Records:  # noqa: ARG001
-    for number, line in enumerate(lines, start=1):
-        record = line.rstrip("\r\n")
-        if record:
-            yield number, record.split("\t")
-
-
-def _csv_records(path: Path, lines: Iterable[str], delimiter: str, strict: bool) -> Records:
-    reader = _csv_reader(lines, delimiter, strict)
-    while True:
-        place = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise _unmatched_quote(path, place, reader.line_num, str(error)) from error
-        if fields is None:
-            return
-        if fields:
-            yield place, fields
+    records = list(dialect.records((f"{line}\n" for line in file.sample.lines), strict=whole))
+    if not whole and len(records) < 3:
+        read = dialect.records(file.lines())
+        return [record for record, _ in zip(read, range(2), strict=False)]
+    return records if whole else records[:-1]
 
 
 def _csv_reader(lines: Iterable[str], delimiter: str, strict: bool) -> "_csv.Reader":
-    csv.field_size_limit(2**31 - 1)  # the largest value on every platform; the default rejects long documents
+    csv.field_size_limit(MAX_CELL_CHARACTERS)  # the default rejects long documents
     return csv.reader(_split_at_cr(lines), delimiter=delimiter, strict=strict)
 
 
@@ -127,16 +179,38 @@ def _split_at_cr(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
-# Delimiter, width and header
+# The separator
 
 
-def _detect_delimiter(sample: Sample) -> str:
+def _infer_dialect(file: SourceFile) -> _Dialect:
+    """The separator that is given, named by the line `sep=;`, or inferred from the records."""
+    lines, skipped = file.sample.lines, 0
+    instruction = SEP_LINE.fullmatch(next(iter(file.sample.filled_lines), ""))
+    if instruction:
+        skipped = next(number for number, line in enumerate(lines, start=1) if line.strip())
+        lines = lines[skipped:]
+    if file.options.delimiter is not None:
+        delimiter, notes = file.options.delimiter, ()
+    elif instruction:
+        delimiter = instruction[1]
+        notes = (f"separator: {_sign(delimiter)}, as the line {shorten(instruction[0])} says",)
+    else:
+        delimiter = _detect_delimiter(file.path, lines)
+        notes = () if delimiter == "," else (f"separator: {_sign(delimiter)} (detected; --delimiter overrules)",)
+    return _Dialect(file.path, delimiter, True, skipped, notes)
+
+
+def _sign(delimiter: str) -> str:
+    return DELIMITERS.get(delimiter, repr(delimiter))
+
+
+def _detect_delimiter(path: Path, lines: Sequence[str]) -> str:
     """The delimiter that gives most rows the width of the first row and is least often followed by a space."""
     best, best_score = ",", (0.0, 0.0)
     for delimiter in DELIMITERS:
-        reader = _csv_reader((line + "\n" for line in sample.lines), delimiter, strict=False)
-        records = [fields for fields in reader if fields]
-        width = len(records[0])
+        dialect = _Dialect(path, delimiter, True)
+        records = [fields for _, fields in dialect.records((f"{line}\n" for line in lines), strict=False)]
+        width = len(records[0]) if records else 1
         if width == 1:
             continue
         same_width = sum(len(fields) == width for fields in records) / len(records)
@@ -147,37 +221,12 @@ def _detect_delimiter(sample: Sample) -> str:
     return best
 
 
-def _usual_width(records: Sequence[tuple[int, list[str]]]) -> int:
-    widths = Counter(len(fields) for _, fields in records)
-    return widths.most_common(1)[0][0] if widths else 0
-
-
-def _has_header(records: Sequence[tuple[int, list[str]]]) -> bool:
-    first = records[0][1]
-    width = _usual_width(records[1:]) or len(first)
-    return len(first) == width and looks_like_header(
-        first, [fields for _, fields in records[1:] if len(fields) == width]
-    )
-
-
-def _column_names(path: Path, place: int, header: Sequence[str]) -> tuple[str, ...]:
-    """The names in a header; an unnamed column gets its number."""
-    names = [cell.strip() or str(number) for number, cell in enumerate(header)]
-    for number, name in enumerate(names):
-        if names.index(name) != number:
-            raise HeadwayError(
-                f'{path}, line {place}: the header has "{name}" twice (columns {names.index(name)} and {number}, '
-                "counted from 0). Rename one of them."
-            )
-    return tuple(names)
-
-
 # Errors
 
 
-def _wrong_width(where: str, kind: str, delimiter: str, fields: Sequence[str], columns: Sequence[str]) -> HeadwayError:
-    sign = DELIMITERS[delimiter]
-    if kind == "TSV":
+def _wrong_width(where: str, dialect: _Dialect, fields: Sequence[str], layout: TableLayout) -> HeadwayError:
+    sign, columns = _sign(dialect.delimiter), layout.columns
+    if dialect.kind == "TSV":
         too_many = "a TAB inside a text; remove it"
         too_few = "a line break inside a text, or a missing TAB (quotes have no meaning in a .tsv; in a .csv they do)"
     else:
@@ -187,11 +236,16 @@ def _wrong_width(where: str, kind: str, delimiter: str, fields: Sequence[str], c
     number = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
     return HeadwayError(
         f"{where}: {number} where {len(columns)} are expected ({shorten(', '.join(columns))}). "
-        f'The row starts with "{shorten(delimiter.join(fields), 50)}". The likely cause is {cause}.'
+        f'The row starts with "{shorten(dialect.delimiter.join(fields), 50)}". The likely cause is {cause}.'
     )
 
 
-def _unmatched_quote(path: Path, place: int, last: int, reason: str) -> HeadwayError:
+def _unreadable_record(path: Path, place: int, last: int, reason: str) -> HeadwayError:
+    if "field larger than field limit" in reason:
+        return HeadwayError(
+            f"{path}, line {place}: a field has more than {MAX_CELL_CHARACTERS // MEBIBYTE} million characters. "
+            "Close its quote, or divide the text."
+        )
     if "unexpected end" in reason:
         what = f"the quote that opens here is never closed (the file ends at line {last})"
     elif last > place:

@@ -1,13 +1,14 @@
 """What a file format provides: how to recognize a file, and how to read its rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ..read_options import INFER, ReadOptions
 from ..rows import RowStream
-from .text_files import Sample, read_lines, read_sample, require_text, uncompressed_suffix
+from .encodings import Encoding
+from .text_files import Sample, find_encoding, read_lines, read_sample, uncompressed_suffix
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,22 @@ class SourceFile:
         return uncompressed_suffix(self.path)
 
     @cached_property
-    def sample(self) -> Sample:
-        """The first lines of a text file.
+    def encoding(self) -> Encoding:
+        """The encoding of a text file; its `notes` belong into the notes of the rows.
 
         Raises:
-            HeadwayError: The file is binary or empty.
+            HeadwayError: The file is binary or empty, or its encoding is unknown.
         """
-        require_text(self.path)
-        return read_sample(self.path)
+        return find_encoding(self.path, self.options.encoding)
 
-    def lines(self) -> Iterator[str]:
+    @cached_property
+    def sample(self) -> Sample:
+        """The first lines of a text file."""
+        return read_sample(self.lines())
+
+    def lines(self) -> Generator[str, None, None]:
         """All lines of a text file, each with its line break."""
-        return read_lines(self.path)
+        return read_lines(self.path, self.encoding)
 
 
 @dataclass(frozen=True)

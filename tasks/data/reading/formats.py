@@ -1,5 +1,6 @@
 """The list of all file formats. A new format needs one file and one entry here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..read_options import INFER, ReadOptions
@@ -39,4 +40,5 @@ def open_path(path: Path, options: ReadOptions = INFER) -> RowStream:
         found = next(one for one in FILE_FORMATS if one.matches(file))
     stream = found.open(file)
     options.refuse_unused(str(path), stream.kind, found.options)
-    return stream
+    notes = file.encoding.notes if "encoding" in found.options else ()
+    return replace(stream, notes=(*notes, *stream.notes))

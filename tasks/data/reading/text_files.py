@@ -1,8 +1,9 @@
-"""Text files: opening, decompressing (gzip, xz) and decoding UTF-8 (RFC 3629).
+"""Text files: opening, decompressing (gzip, xz) and decoding.
 
 A line ends at LF. Other line separators in a text (a single CR, U+2028, ...) are kept.
 """
 
+import codecs
 import difflib
 import gzip
 import io
@@ -11,11 +12,12 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from ....core.errors import HeadwayError
 from ..places import shorten
+from .encodings import NAMES, Encoding, detect_encoding, given_encoding
+from .limits import LimitedReader, check_line, limited_lines
 
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
@@ -30,11 +32,10 @@ BINARY_FILES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "a PNG image", "Give a file that contains text"),
     (b"\xff\xd8\xff", "a JPEG image", "Give a file that contains text"),
     (b"SQLite format 3", "an SQLite database", "Export the table as CSV"),
-    (b"\xff\xfe", "text in UTF-16", "Save it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
-    (b"\xfe\xff", "text in UTF-16", "Save it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
 )
 
 # The sample from which formats, headers and columns are inferred.
+HEAD_BYTES = 1 << 24  # read to detect the encoding
 SAMPLE_LINES = 1000
 SAMPLE_CHARACTERS = 1 << 20
 
@@ -86,77 +87,128 @@ def require_file(path: Path) -> None:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Opens a file for reading; its first bytes, not its name, tell whether it is compressed."""
+    """Opens a file for reading; its first bytes, not its name, tell whether it is compressed.
+
+    Raises:
+        HeadwayError: It may not be read, is corrupt, or expands to far more than text would.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(len(XZ_MAGIC))
     except PermissionError as error:
         raise HeadwayError(f"{path}: cannot be read ({error.strerror}). Change the file's permissions.") from error
-    opener = gzip.open if head.startswith(GZIP_MAGIC) else lzma.open if head == XZ_MAGIC else open
+    opener = gzip.open if head.startswith(GZIP_MAGIC) else lzma.open if head == XZ_MAGIC else None
     try:
-        with opener(path, "rb") as file:
-            yield file
+        if opener is None:
+            with path.open("rb") as file:
+                yield file
+        else:
+            with opener(path, "rb") as file:
+                yield io.BufferedReader(LimitedReader(path, path.stat().st_size, file), 1 << 16)
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise HeadwayError(
             f"{path}: the compressed file is corrupt or truncated ({error}). Download or compress it again."
         ) from error
 
 
-def require_text(path: Path) -> None:
-    """Checks the first bytes of a file.
+def find_encoding(path: Path, given: str | None) -> Encoding:
+    """The encoding of a text file, from its first HEAD_BYTES.
+
+    Args:
+        path: The file.
+        given: The encoding that the user chose; None to detect it.
 
     Raises:
-        HeadwayError: The file is binary or empty.
+        HeadwayError: The file is binary or empty, in an unknown encoding, or there is no encoding called `given`.
     """
     with open_bytes(path) as file:
-        head = file.read(1 << 13)
-    if not head.removeprefix(b"\xef\xbb\xbf").strip() and not any(line.strip() for line in read_lines(path)):
+        head = file.read(HEAD_BYTES)
+        whole = not file.read(1)
+    if not whole:
+        head = head[: head.rindex(b"\n") + 1] if b"\n" in head else head.rstrip(bytes(range(0x80, 0x100)))
+    if given is None:
+        for magic, what, fix in BINARY_FILES:
+            if head.startswith(magic):
+                raise HeadwayError(f"{path}: this is {what}, not a text file. {fix}.")
+    encoding = detect_encoding(head) if given is None else given_encoding(given)
+    if encoding is None and b"\0" in head:
+        raise _binary_error(path, head[: head.index(b"\0")].count(b"\n") + 1)
+    if encoding is None:
+        raise HeadwayError(f"{path}: the character encoding is not recognized. Give it with --encoding NAME.")
+    if not head.strip() or not any(line.strip() for line in read_lines(path, encoding)):
         raise HeadwayError(f"{path}: the file is empty. Give a file with at least one row.")
-    for magic, what, fix in BINARY_FILES:
-        if head.startswith(magic):
-            raise HeadwayError(f"{path}: this is {what}, not a text file. {fix}.")
-    if b"\0" in head:
-        line = head[: head.index(b"\0")].count(b"\n") + 1
-        raise _binary_error(path, line)
+    return encoding
 
 
 def _binary_error(path: Path, line: int) -> HeadwayError:
     return HeadwayError(
-        f"{path}, line {line}: a NUL byte, so this is not a text file (or it is in UTF-16 or UTF-32). "
-        "Save it as CSV or as plain text, in UTF-8."
+        f"{path}, line {line}: a NUL byte, so this is not a text file. Save it as CSV or as plain text, in UTF-8."
     )
 
 
-def read_lines(path: Path) -> Generator[str, None, None]:
-    """The lines of a UTF-8 file, each with its line break, without the byte-order mark.
+def read_lines(path: Path, encoding: Encoding) -> Generator[str, None, None]:
+    """The lines of a text file, each with its line break, without the byte-order mark.
 
     Raises:
-        HeadwayError: A line is not UTF-8 or contains a NUL byte, or the compressed file is corrupt.
+        HeadwayError: A line is too long, is not in this encoding or contains a NUL byte, or the compressed file is
+            corrupt.
     """
     with open_bytes(path) as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise HeadwayError(
-                    f"{path}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02X} at byte {error.start + 1} "
-                    'of the line). Save the file as UTF-8 ("CSV UTF-8" in a spreadsheet), for example with: '
-                    f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new-{path.name} (Chinese: -f GB18030)"
-                ) from error
+        lines = _wide_lines if encoding.is_wide else _decoded_lines
+        for number, line in enumerate(lines(path, file, encoding.name), start=1):
             if "\0" in line:
                 raise _binary_error(path, number)
             yield line.removeprefix("\ufeff") if number == 1 else line
 
 
-def read_sample(path: Path) -> Sample:
-    """The first lines of a text file: at most SAMPLE_LINES, and no further line after SAMPLE_CHARACTERS."""
+def _decoded_lines(path: Path, file: io.BufferedIOBase, encoding: str) -> Iterator[str]:
+    """Lines of an encoding in which the byte of LF is always a line break."""
+    encoding = encoding.removesuffix("-sig")
+    for number, raw in enumerate(limited_lines(path, file), start=1):
+        try:
+            yield raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            where = f"byte 0x{raw[error.start]:02X} at byte {error.start + 1} of the line"
+            raise _decode_error(path, number, encoding, where) from error
+
+
+def _wide_lines(path: Path, file: io.BufferedIOBase, encoding: str) -> Iterator[str]:
+    """Lines of UTF-16 or UTF-32."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    number, rest, last = 0, "", False
+    while not last:
+        raw = file.read(1 << 16)
+        last = not raw
+        try:
+            *lines, rest = (rest + decoder.decode(raw, last)).split("\n")
+        except UnicodeDecodeError as error:
+            raise _decode_error(path, number + 1, encoding, f"{error.reason}, here or below") from error
+        for line in lines:
+            yield f"{line}\n"
+        number += len(lines)
+        check_line(path, number + 1, len(rest))
+    if rest:
+        yield rest
+
+
+def _decode_error(path: Path, line: int, encoding: str, what: str) -> HeadwayError:
+    name = NAMES.get(encoding, encoding.upper())
+    return HeadwayError(
+        f"{path}, line {line}: not {name} ({what}). Correct the line, or give the encoding of the file: "
+        "--encoding cp1252 for Western European text from Windows, gb18030 for Chinese, ..."
+    )
+
+
+def read_sample(lines: Generator[str, None, None]) -> Sample:
+    """The first lines of a text file: SAMPLE_LINES from the first one that is not blank, up to SAMPLE_CHARACTERS."""
     sample: list[str] = []
-    characters = 0
-    with closing(read_lines(path)) as lines:
-        for line in islice(lines, SAMPLE_LINES):
+    number = characters = 0
+    with closing(lines):
+        for line in lines:
             sample.append(line.rstrip("\r\n"))
+            number += bool(number or line.strip())
             characters += len(line)
-            if characters > SAMPLE_CHARACTERS:
+            if number == SAMPLE_LINES or characters > SAMPLE_CHARACTERS:
                 break
         whole = next(lines, None) is None
     return Sample(sample, whole)
