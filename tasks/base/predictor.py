@@ -1,7 +1,8 @@
 """A model that predicts and is evaluated: a network with a task, prepared for inference when it is first used."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from threading import RLock
@@ -14,11 +15,13 @@ from ...core.checkpoints.checkpoint import Checkpoint, fill
 from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
+from ...core.inference.pausing import pausing
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device, wants_cpu
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
+from ..data.features import Features
 from ..data.places import shorten
 from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
@@ -242,6 +245,35 @@ class Predictor:
 
     def _task_at(self, threshold: Threshold | None) -> AnyTask:
         return self.task if threshold is None else self.task.with_options({"threshold": threshold})
+
+    # -- the steps of a prediction, for a server that computes long texts window by window
+
+    def windows(self, inputs: Sequence[Any]) -> list[list[Features]]:
+        """The windows of each input of `predict`.
+
+        Raises:
+            HeadwayError: an input does not have the texts that the task reads.
+        """
+        self._need_training()
+        return self.encoder.encode(self.task, read_inputs(self.task, inputs))
+
+    def predict_windows(self, windows: Sequence[Features], pause: Callable[[], None] | None = None) -> list[Any]:
+        """What the model says about each window, in order.
+
+        Args:
+            windows: of one input or of several.
+            pause: called before every layer; it may predict other windows.
+        """
+        network = self._for_inference
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i].input_ids))  # equal lengths: neighbours
+        with nullcontext() if pause is None else pausing(network.backbone, pause):
+            found = self.task.predict_windows(network, [windows[i] for i in order])
+        return [one for _, one in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
+
+    def join_windows(self, windows_by_input: Sequence[list[Features]], found: Sequence[Any]) -> list[Any]:
+        """One prediction per input, from what `predict_windows` returned for the windows of all inputs."""
+        windows = [replace(one, example=i) for i, part in enumerate(windows_by_input) for one in part]
+        return self.task.join_windows(found, windows)
 
     @property
     def _for_inference(self) -> Network:

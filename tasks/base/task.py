@@ -62,7 +62,8 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     - the model: `models`, `per_token`, `headless`, `pack`;
     - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
       `uses_training_loop`, `fit_head`, `reuse_head`, `before_training`, `after_training`;
-    - prediction: `predict_batch`, `scored_labels`, `display`, `document`, `has_document`;
+    - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
+      `has_document`;
     - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `per_label`, `confused`, `misprediction`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
     - forms and inspection: `sample`, `split_words`, `explainable_outputs`, `probe_targets`.
@@ -176,10 +177,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
 
     @abstractmethod
     def encode(self, examples: Sequence[ExampleT], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """The sequences of examples, at most `limit` tokens each; several if a long text is read in windows.
-
-        It takes all examples at once because the tokenizer then uses all cores.
-        """
+        """The sequences of examples, at most `limit` tokens each; several if a long text is read in windows."""
 
     @abstractmethod
     def head(self, backbone: "Backbone") -> nn.Module | None:
@@ -241,8 +239,16 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     # -- outputs -> predictions -> metrics
 
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[PredictionT]:
-        """One prediction per example, in the order of `features`: the outputs of a network in eval mode, decoded."""
-        return self.decode(outputs_of(network, features, self), features)
+        """One prediction per example, in the order of `features`; the network is in eval mode."""
+        return self.join_windows(self.predict_windows(network, features), features)
+
+    def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+        """What the network says about each of the features; a server computes other texts between two windows."""
+        return outputs_of(network, features, self)
+
+    def join_windows(self, found: Sequence[Any], features: Sequence[Features]) -> list[PredictionT]:
+        """One prediction per example, from what `predict_windows` returned for its windows."""
+        return self.decode(found, features)
 
     def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
         """The sum of the losses of labelled examples and the number of its terms; the arguments are as in `decode`."""
@@ -321,11 +327,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     # -- the way to a model
 
     def on(self, model: "str | Path") -> "TaskModel":
-        """The task on a model: a folder, a built-in name or a hub id.
-
-        Raises:
-            HeadwayError: there is no such model, or it cannot be read.
-        """
+        """The task on a model (a folder, a built-in name or a hub id); HeadwayError if it cannot be read."""
         from .model import TaskModel  # which imports this module: users begin at either end
 
         return TaskModel.plug(self, model)

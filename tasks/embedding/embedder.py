@@ -6,7 +6,8 @@ chooses one (pooling.py). Batches are packed: nothing is computed for padding.
 Shapes: N texts, W words, T tokens in a packed batch, C hidden size, D size of a vector.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from ...core.checkpoints.checkpoint import load_checkpoint
 from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference
+from ...core.inference.pausing import pausing
 from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -28,7 +30,7 @@ from ..base.model_folder import read_info
 from ..base.precision import AUTO, PRECISION_CHOICES, choose_precision
 from ..data.column_inference import infer_columns
 from ..data.examples import TEXT
-from ..data.features import INFERENCE_BATCH_TOKENS
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from ..data.rows import CHUNK_ROWS
 from ..data.windows import Windowing, best_window
 from ..data.words import WordSegmenter
@@ -191,26 +193,53 @@ class Embedder:
         """The cosine of the vectors of two texts, -1 to 1."""
         return float(cosines(self.embed([first]), self.embed([second]))[0, 0])
 
-    @torch.inference_mode()
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """(n, D)."""
-        sequences: list[tuple[list[int], list[int]]] = []
-        text_of: list[int] = []  # of each sequence
-        for i, ids in enumerate(self._token_ids(texts)):
-            windows = self.windowing.divide(len(ids))
-            self.num_cut += windows[-1].stop < len(ids)
-            sequences += [self.tokenizer.join(ids[window.start : window.stop]) for window in windows]
-            text_of += [i] * len(windows)
+        windows_by_text = self.windows(texts)
+        vectors = self.embed_windows([one for windows in windows_by_text for one in windows])
         self.num_texts += len(texts)
-        vectors = torch.empty(len(sequences), self.size)
-        lengths = [len(ids) for ids, _ in sequences]
-        for indices in BatchSampler(lengths, batch_tokens=INFERENCE_BATCH_TOKENS).by_length():
-            batch, hidden = self._hidden([sequences[i] for i in indices])
-            vectors[indices] = self.pooling.pool(hidden, batch).cpu()
-        if len(sequences) > len(texts):
-            index = torch.tensor(text_of)
-            counts = torch.bincount(index, minlength=len(texts))
-            vectors = torch.zeros(len(texts), self.size).index_add(0, index, vectors) / counts[:, None]
+        if self.config.long_texts == "cut":
+            self.num_cut += sum(len(windows[0].input_ids) < windows[0].length for windows in windows_by_text)
+        return self.join_windows(windows_by_text, vectors)
+
+    # -- the steps of `embed`, for a server that computes long texts window by window
+
+    def windows(self, texts: Sequence[str]) -> list[list[Features]]:
+        """The windows of each text.
+
+        Raises:
+            HeadwayError: an item is not a string.
+        """
+        num_special = self.tokenizer.num_special(pair=False)
+        windows_by_text = []
+        for i, ids in enumerate(self._token_ids(texts)):
+            parts = [self.tokenizer.join(ids[one.start : one.stop]) for one in self.windowing.divide(len(ids))]
+            windows_by_text.append([Features(i, *part, len(ids) + num_special) for part in parts])
+        return windows_by_text
+
+    @torch.inference_mode()
+    def embed_windows(self, windows: Sequence[Features], pause: Callable[[], None] | None = None) -> Tensor:
+        """The vector of each window before `join_windows`, (n, D).
+
+        Args:
+            windows: of one text or of several.
+            pause: called before every layer; it may embed other windows.
+        """
+        vectors = torch.empty(len(windows), self.size)
+        lengths = [len(one.input_ids) for one in windows]
+        with nullcontext() if pause is None else pausing(self.backbone, pause):
+            for indices in BatchSampler(lengths, batch_tokens=INFERENCE_BATCH_TOKENS).by_length():
+                batch, hidden = self._hidden([windows[i] for i in indices])
+                vectors[indices] = self.pooling.pool(hidden, batch).cpu()
+        return vectors
+
+    @torch.inference_mode()
+    def join_windows(self, windows_by_text: Sequence[list[Features]], vectors: Tensor) -> np.ndarray:
+        """The vector of each text, (N, D), from those of its windows, (n, D)."""
+        if len(vectors) > len(windows_by_text):
+            index = torch.tensor([i for i, windows in enumerate(windows_by_text) for _ in windows])
+            counts = torch.bincount(index, minlength=len(windows_by_text))
+            vectors = torch.zeros(len(counts), self.size).index_add(0, index, vectors) / counts[:, None]
         return self.pooling.finish(vectors).numpy()
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -221,10 +250,9 @@ class Embedder:
         texts = [prompt + text for text in texts] if prompt else texts
         return self.tokenizer.encode_ids([text.lower() for text in texts] if self.config.lower_case else texts)
 
-    def _hidden(self, sequences: Sequence[tuple[list[int], list[int]]]) -> tuple[PackedBatch, Tensor]:
+    def _hidden(self, windows: Sequence[Features]) -> tuple[PackedBatch, Tensor]:
         """A batch of sequences, and the hidden states of the chosen layers, (T, C)."""
-        batch = PackedBatch.pack([ids for ids, _ in sequences], [segments for _, segments in sequences])
-        batch = batch.to(self.device)
+        batch = pack(windows).to(self.device)
         return batch, self.pooling.hidden(self.backbone, batch)
 
     # -- words
@@ -255,7 +283,9 @@ class Embedder:
     def _window_states(self, ids: Sequence[int], windows: Sequence[range]) -> list[Tensor]:
         """The hidden states of the tokens of each window, (n, C), from the first token that is not a special one."""
         first = int(self.tokenizer.cls_id is not None)
-        sequences = [self.tokenizer.join(list(ids[window.start : window.stop])) for window in windows]
+        sequences = [
+            Features(0, *self.tokenizer.join(list(ids[window.start : window.stop])), len(ids)) for window in windows
+        ]
         step = max(1, INFERENCE_BATCH_TOKENS // self.limit)
         states: list[Tensor] = []
         for start in range(0, len(sequences), step):

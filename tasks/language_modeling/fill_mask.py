@@ -221,7 +221,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """The candidates for the masks of texts; the loss of held-out sequences."""
         if features[0].target is None:
-            return self._fill(network, features)
+            return super().predict_batch(network, features)
         corrupted = [
             self._corrupt(one, torch.Generator().manual_seed(EVALUATION_SEED + one.example)) for one in features
         ]
@@ -236,7 +236,9 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             correct = (next_logits.argmax(dim=-1) == _next_classes(features, device)).tolist()
         return sequence_losses(logits, features, correct)
 
-    def _fill(self, network: nn.Module, features: Sequence[Features]) -> list[FilledMasks]:
+    @torch.inference_mode()
+    def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+        """The candidates for the masks of each window; a window without masks is not computed."""
         device = next(network.parameters()).device
         candidates = {one: [] for one in features}
         for batch in token_batches([one for one in features if one.metadata.positions]):
@@ -244,7 +246,11 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             logits = (outputs[0] if self.next_sentence else outputs).float()  # (S, V)
             parts = logits.split([len(one.metadata.positions) for one in batch])
             candidates.update({one: self._candidates(part, one) for one, part in zip(batch, parts, strict=True)})
-        return _join_windows(features, list(candidates.values()))
+        return list(candidates.values())
+
+    def join_windows(self, found: Sequence[Any], features: Sequence[Features]) -> list[Any]:
+        """The candidates for the masks of each text."""
+        return _join_windows(features, found)
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
         """The candidates for the masks.

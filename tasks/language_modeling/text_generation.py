@@ -179,17 +179,22 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     @torch.inference_mode()
     def predict_batch(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """The continuations of texts; the loss of held-out sequences."""
+        if features[0].target is None:
+            return self.predict_windows(network, features)
+        device = next(network.parameters()).device
+        batch_tokens = self.tokens_at_once(network.config)  # pyright: ignore[reportArgumentType] - of a Network
+        return [
+            found
+            for batch in token_batches(features, batch_tokens)
+            for found in self.decode([network(self.pack(batch).to(device))], batch)
+        ]
+
+    @torch.inference_mode()
+    def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
+        """The continuation of each text; a text is one window, its end."""
         from ...core.generation.generation import generate_ids
         from ...core.generation.generation_config import GenerationConfig
 
-        device = next(network.parameters()).device
-        if features[0].target is not None:
-            batch_tokens = self.tokens_at_once(network.config)  # pyright: ignore[reportArgumentType] - of a Network
-            return [
-                found
-                for batch in token_batches(features, batch_tokens)
-                for found in self.decode([network(self.pack(batch).to(device))], batch)
-            ]
         tokenizer: Tokenizer = features[0].metadata
         config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
         prompts = [one.input_ids for one in features]
@@ -198,6 +203,10 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
             Continuation(tokenizer.decode(best.token_ids), best.finish_reason == "end-of-text")
             for best, *_ in generated
         ]
+
+    def join_windows(self, found: Sequence[Any], features: Sequence[Features]) -> list[Any]:  # noqa: ARG002
+        """The continuations themselves."""
+        return list(found)
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
         """The loss of each held-out sequence, from the logits of its tokens."""

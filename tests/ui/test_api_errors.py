@@ -117,16 +117,16 @@ def test_unknown_paths_methods_and_types_are_errors_in_the_same_format(client):
 
 
 def test_a_bad_text_among_good_ones_fails_alone(trained_once, monkeypatch):
-    predict = TaskModel.predict
+    windows = TaskModel.windows
 
     def refuses(model: TaskModel, inputs: list[Any]) -> Any:
         if any("bad" in one["text"] for one in inputs):
             raise HeadwayError("input 1: it is bad. Remove it.")
         if any("broken" in one["text"] for one in inputs):
             raise ZeroDivisionError("internal")
-        return predict(model, inputs)
+        return windows(model, inputs)
 
-    monkeypatch.setattr(TaskModel, "predict", refuses)
+    monkeypatch.setattr(TaskModel, "windows", refuses)
     api = create_api(ModelRegistry([trained_once], built_in=False))
 
     async def run() -> list[Any]:

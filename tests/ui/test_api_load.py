@@ -27,15 +27,15 @@ class Slow:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go, self.started, self.texts = threading.Event(), threading.Event(), []
-        predict = TaskModel.predict
+        windows = TaskModel.windows
 
         def waits(model: TaskModel, inputs: list[Any]) -> Any:
             self.texts += [one["text"] for one in inputs]
             self.started.set()
             assert self.go.wait(20)
-            return predict(model, inputs)
+            return windows(model, inputs)
 
-        monkeypatch.setattr(TaskModel, "predict", waits)
+        monkeypatch.setattr(TaskModel, "windows", waits)
 
 
 @pytest.fixture

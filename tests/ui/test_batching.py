@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from headway.core.errors import HeadwayError
-from headway.ui.http.batching import Batcher, FailedItem, QueueFull, Stopping
+from headway.ui.http.batching import Batcher, FailedItem, Model
 from headway.ui.http.interleaving import Interleaver
+from headway.ui.http.worker import QueueFull, Stopping
 
 
 class Gated:
@@ -35,8 +37,36 @@ def gated() -> Gated:
     return Gated()
 
 
-def batcher(compute: Callable[[Sequence[str]], list[str]], **options: Any) -> Batcher[str, str]:
-    return Batcher("model", compute, len, **{"budget": 10, **options})
+class Letters(Model[str, str]):
+    """Costs one for each letter; a window is five letters of an item, or the whole item if it is short."""
+
+    def __init__(self, compute: Callable[[Sequence[str]], list[str]], short: int) -> None:
+        self.compute_windows, self.short = compute, short
+
+    def cost(self, item: str) -> int:
+        return len(item)
+
+    def divide(self, items: Sequence[str]) -> list[list[str]]:
+        if "undividable" in items:
+            raise HeadwayError("undividable is bad")
+        size = [len(item) if len(item) <= self.short else 5 for item in items]
+        return [[item[i : i + n] for i in range(0, len(item), n)] for item, n in zip(items, size, strict=True)]
+
+    def window_cost(self, window: str) -> int:
+        return len(window)
+
+    def compute(self, windows: Sequence[str], pause: Callable[[], None] | None = None) -> list[str]:
+        if pause is not None:
+            pause()
+        return self.compute_windows(windows)
+
+    def join(self, windows: Sequence[list[str]], outputs: Sequence[list[str]]) -> list[str]:
+        assert list(map(len, windows)) == list(map(len, outputs))
+        return ["".join(part) for part in outputs]
+
+
+def batcher(compute: Callable[[Sequence[str]], list[str]], short: int = 100, **options: Any) -> Batcher[str, str]:
+    return Batcher("model", Letters(compute, short), **{"budget": 10, "short": short, **options})
 
 
 async def busy(gated: Gated, worker: Batcher[str, str]) -> "asyncio.Future[list[str]]":
@@ -225,6 +255,139 @@ def test_on_batch_gets_the_number_of_items():
 
     asyncio.run(run())
     assert sizes == [3]
+
+
+# Long items.
+
+
+def test_short_items_are_computed_in_the_pauses_of_a_long_one(gated):
+    async def run() -> None:
+        worker = batcher(gated, short=3)
+        long = worker.submit(["abcdefghijklmno"])
+        assert await asyncio.to_thread(gated.started.acquire, timeout=10)  # two windows fill the first batch
+        short = [worker.submit([text]) for text in ("one", "two")]
+        release(gated)
+        assert await asyncio.gather(long, *short) == [["ABCDEFGHIJKLMNO"], ["ONE"], ["TWO"]]
+        assert gated.batches == [["abcde", "fghij"], ["one", "two"], ["klmno"]]
+        worker.close(10)
+
+    asyncio.run(run())
+
+
+def test_a_stream_of_short_items_does_not_stop_a_long_one():
+    computed: list[str] = []
+    enough = threading.Event()
+
+    async def run() -> None:
+        worker = batcher(lambda items: computed.extend(items) or [item.upper() for item in items], short=3, turn=5)
+
+        async def stream() -> None:
+            while not enough.is_set():
+                await worker.submit(["abc"])
+
+        streams = [asyncio.ensure_future(stream()) for _ in range(8)]
+        await asyncio.sleep(0.05)
+        assert await asyncio.wait_for(worker.submit(["long" * 50]), 20) == ["LONG" * 50]
+        enough.set()
+        await asyncio.gather(*streams)
+        worker.close(10)
+
+    asyncio.run(run())
+    windows = [i for i, item in enumerate(computed) if item != "abc"]
+    assert len(windows) == 40
+    most = max(later - earlier for earlier, later in pairwise(windows))
+    assert most <= 10  # one batch of short items between two windows, and one that began before
+
+
+def test_long_items_fill_whole_batches_unless_short_ones_arrive(gated, monkeypatch):
+    monkeypatch.setattr("headway.ui.http.batching.QUIET_SECONDS", 3600.0)
+
+    async def run() -> None:
+        release(gated)
+        worker = batcher(gated, short=3, budget=20, turn=5)
+        worker._last_short = -1e9
+        await worker.submit(["abcdefghijklmnopqrst"])
+        await worker.submit(["abc"])
+        await worker.submit(["abcdefghij"])
+        worker.close(10)
+
+    asyncio.run(run())
+    assert gated.batches == [["abcde", "fghij", "klmno", "pqrst"], ["abc"], ["abcde"], ["fghij"]]
+
+
+@pytest.mark.parametrize("length", [2, 20])
+def test_clients_take_turns_however_many_requests_they_send(gated, length):
+    async def run() -> None:
+        worker = batcher(gated, short=5, budget=length, turn=length)
+        first = await busy(gated, worker)
+        many = [worker.submit([str(i) * length], "many") for i in range(6)]
+        few = worker.submit(["f" * length], "few")
+        release(gated)
+        await few
+        computed = [window[0] for batch in gated.batches[1:] for window in batch]
+        assert computed.index("f") <= 4  # behind one item or window of the other client, and what had begun
+        await asyncio.gather(first, *many)
+        worker.close(10)
+
+    asyncio.run(run())
+
+
+def test_a_long_item_that_fails_leaves_the_others_alone(gated):
+    async def run() -> None:
+        worker = batcher(gated, short=4)
+        release(gated)
+        fine, undividable, broken = (
+            worker.submit(["ok", text, "ok"]) for text in ("a fine long text", "undividable", "xxxxxbroke")
+        )
+        gated_compute = worker._model.compute_windows
+
+        def compute(windows: Sequence[str]) -> list[str]:
+            if "broke" in windows:
+                raise ZeroDivisionError("broke")
+            return gated_compute(windows)
+
+        worker._model.compute_windows = compute
+        assert await fine == ["OK", "A FINE LONG TEXT", "OK"]
+        for request, kind in ((undividable, HeadwayError), (broken, ZeroDivisionError)):
+            with pytest.raises(FailedItem) as failed:
+                await request
+            assert failed.value.position == 1
+            assert isinstance(failed.value.__cause__, kind)
+        assert worker.waiting == 0
+        worker.close(10)
+
+    asyncio.run(run())
+
+
+def test_cancelling_a_request_removes_its_remaining_windows(gated):
+    async def run() -> None:
+        worker = batcher(gated, short=4)
+        long = worker.submit(["x" * 1000] * 50)
+        assert await asyncio.to_thread(gated.started.acquire, timeout=10)
+        long.cancel()
+        await asyncio.sleep(0)
+        release(gated)
+        assert await worker.submit(["next"]) == ["NEXT"]
+        assert len(gated.batches) <= 3
+        assert worker.waiting == 0
+        worker.close(10)
+
+    asyncio.run(run())
+
+
+def test_closing_finishes_long_items(gated):
+    async def run() -> None:
+        worker = batcher(gated, short=4)
+        accepted = worker.submit(["a long text", "another long text"])
+        assert await asyncio.to_thread(gated.started.acquire, timeout=10)
+        closing = asyncio.ensure_future(asyncio.to_thread(worker.close, 10))
+        release(gated)
+        assert await accepted == ["A LONG TEXT", "ANOTHER LONG TEXT"]
+        await closing
+
+    before = threading.active_count()
+    asyncio.run(run())
+    assert threading.active_count() == before
 
 
 # Interleaving.

@@ -131,7 +131,7 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
         body = await read_object(request, limits)
         check_fields(body, "/predict", ("model", "inputs"))
         given = read_list(body, "inputs", limits, '["a text"]')
-        with Client(request.receive) as client:
+        with Client.of(request) as client:
             served = await _open(client, serving, "predict", read_model(body))
             inputs = [read_input(one, f"inputs[{i}]", served.fields, limits) for i, one in enumerate(given)]
             answers = await _compute(client, served, inputs, "inputs", limits)
@@ -148,7 +148,7 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
         check_fields(body, "/embed", ("model", "texts"))
         given = read_list(body, "texts", limits, '["a text"]')
         texts = [read_text(text, f"texts[{i}]", limits) for i, text in enumerate(given)]
-        with Client(request.receive) as client:
+        with Client.of(request) as client:
             served = await _open(client, serving, "embed", read_model(body))
             found = await _compute(client, served, texts, "texts", limits)
         size = len(found[0].vector)
@@ -158,7 +158,7 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     async def embeddings(request: Request) -> Response:
         """Returns embedding vectors in the format of OpenAI's embeddings API."""
         body = read_embeddings(await read_object(request, limits), limits)
-        with Client(request.receive) as client:
+        with Client.of(request) as client:
             served = await _open(client, serving, "embed", body.model)
             found = await _compute(client, served, body.texts, "input", limits)
         check_dimensions(body.dimensions, len(found[0].vector))
@@ -186,7 +186,7 @@ async def _compute(
         HeadwayError: an item cannot be computed; the message names it.
     """
     try:
-        return await client.wait_for(served.worker.submit(items), limits.timeout)
+        return await client.wait_for(served.worker.submit(items, client.address), limits.timeout)
     except FailedItem as failed:
         cause = failed.__cause__
         assert cause is not None
@@ -215,7 +215,7 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
     async def generate(request: Request) -> Response:
         """Generates text from a prompt, optionally as server-sent events. Ends when the client disconnects."""
         body = read_generate(await read_object(request, limits), limits)
-        with Client(request.receive) as client:
+        with Client.of(request) as client:
             served = await _open(client, serving, "generate", body.model)
             if body.stream:
                 generation = served.worker.submit(lambda: serving.stream(served, body.prompt, body.config))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .batching import Worker
+from .worker import Worker
 
 Part = TypeVar("Part")
 

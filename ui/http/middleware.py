@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...core.errors import HeadwayError
 from ...core.options import option
 from ..model_registry import NoSuchModel
-from .batching import QueueFull, Stopping
 from .metrics import Metrics
+from .worker import QueueFull, Stopping
 
 Result = TypeVar("Result")
 
@@ -243,10 +243,12 @@ class Client:
 
     Args:
         receive: the request's ASGI callable, after the body has been read.
+        address: of the client, behind a proxy on this machine the one that the proxy names; requests of different
+            addresses take turns.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, address: str = "") -> None:
+        self._receive, self.address = receive, address
 
     def __enter__(self) -> Self:
         self._disconnected = asyncio.ensure_future(self._wait_for_disconnect())
@@ -260,6 +262,11 @@ class Client:
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """The client of a request whose body has been read."""
+        return cls(request.receive, request.client.host if request.client else "")
 
     async def wait_for(self, answer: Awaitable[Result], timeout: float) -> Result:
         """Awaits an answer; cancels it after `timeout` seconds or when the client disconnects.

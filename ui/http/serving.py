@@ -5,7 +5,7 @@ notices a training run that has been replaced.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ...core.errors import HeadwayError
 from ..model_registry import NoSuchModel
-from .batching import Batcher, Worker
+from .batching import Batcher, Model
 from .interleaving import Interleaver
 from .metrics import Metrics
+from .model_steps import Embedded, EmbeddingSteps, Input, PredictionSteps
+from .worker import Worker
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ...core.generation.decoding import Generation
     from ...core.generation.generation import StreamedText
     from ...core.generation.generation_config import GenerationConfig
@@ -31,18 +31,8 @@ if TYPE_CHECKING:
 
 Use = Literal["predict", "embed", "generate"]
 WorkerT = TypeVar("WorkerT", bound=Worker)
-Input = Mapping[str, Any]  # the text of each field, or its words
 
 WARM_UP_TEXT = "some words"
-CHARACTERS_PER_TOKEN = 4  # of English; only an estimate for the batch budget
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The embedding of a text, and its number of tokens."""
-
-    vector: "np.ndarray"  # (D,)
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -168,42 +158,25 @@ class ModelServer:
     def _create_predictor(self, entry: "Entry") -> "ServedModel[Batcher[Input, dict[str, Any]]]":
         name = entry.name
         fields = self.registry.task_model(name).task.fields
-
-        def predict(inputs: Sequence[Input]) -> list[dict[str, Any]]:
-            model = self.registry.task_model(name)
-            answers = [prediction.to_json() for prediction in model.predict(list(inputs))]
-            self._count_tokens("predict", name, model.tokenizer, [text for one in inputs for text in _texts(one)])
-            return answers
-
-        return _served_model(entry, fields, self._batcher("predict", name, predict, _input_cost))
+        steps = PredictionSteps(partial(self.registry.task_model, name), self._token_counter("predict", name))
+        return _served_model(entry, fields, self._batcher("predict", name, steps))
 
     def _create_embedder(self, entry: "Entry") -> "ServedModel[Batcher[str, Embedded]]":
         name = entry.name
         self.registry.embedder(name)
-
-        def embed(texts: Sequence[str]) -> list[Embedded]:
-            model = self.registry.embedder(name)
-            vectors = model.embed(texts)
-            counts = self._count_tokens("embed", name, model.tokenizer, texts)
-            return [Embedded(vector, count) for vector, count in zip(vectors, counts, strict=True)]
-
-        return _served_model(entry, (), self._batcher("embed", name, embed, _text_cost))
+        steps = EmbeddingSteps(partial(self.registry.embedder, name), self._token_counter("embed", name))
+        return _served_model(entry, (), self._batcher("embed", name, steps))
 
     def _create_generator(self, entry: "Entry") -> ServedModel[Interleaver]:
         self.registry.language_model(entry.name)
         return _served_model(entry, (), Interleaver(entry.name, max_queue=self.limits.max_queue))
 
-    def _batcher(
-        self, use: Use, name: str, compute: Callable[[Sequence[Any]], list[Any]], cost: Callable[[Any], int]
-    ) -> Batcher[Any, Any]:
+    def _batcher(self, use: Use, name: str, steps: Model[Any, Any]) -> Batcher[Any, Any]:
         batch_texts = self.metrics.batch_texts.labels(use, name)
-        return Batcher(name, compute, cost, max_queue=self.limits.max_queue, on_batch=batch_texts.observe)
+        return Batcher(name, steps, max_queue=self.limits.max_queue, on_batch=batch_texts.observe)
 
-    def _count_tokens(self, use: Use, name: str, tokenizer: "Tokenizer", texts: Sequence[str]) -> list[int]:
-        """The number of tokens of each text, without special tokens; adds them to the metrics."""
-        counts = [len(ids) for ids in tokenizer.encode_ids(texts)]
-        self.metrics.tokens.labels(use, name).inc(sum(counts))
-        return counts
+    def _token_counter(self, use: Use, name: str) -> Callable[[int], None]:
+        return self.metrics.tokens.labels(use, name).inc
 
     # Generation.
 
@@ -216,7 +189,7 @@ class ModelServer:
         cache_bytes = CACHE_BYTES // max(1, served.worker.num_active)  # concurrent generations share the memory
         for texts in generate_in_steps(*self._language_model(served), prompt, config, cache_bytes=cache_bytes):
             if texts is not None:
-                self._count_generated(served.name, sum(len(one.token_ids) for one in texts))
+                self._token_counter("generate", served.name)(sum(len(one.token_ids) for one in texts))
             yield texts
 
     def stream(
@@ -227,11 +200,8 @@ class ModelServer:
 
         for part in stream(*self._language_model(served), prompt, config):
             if part.generation is not None:
-                self._count_generated(served.name, len(part.generation.token_ids))
+                self._token_counter("generate", served.name)(len(part.generation.token_ids))
             yield part if part.piece or part.generation is not None else None
-
-    def _count_generated(self, name: str, tokens: int) -> None:
-        self.metrics.tokens.labels("generate", name).inc(tokens)
 
     def _language_model(self, served: ServedModel[Interleaver]) -> "tuple[Network, Tokenizer]":
         return self.registry.language_model(served.name)
@@ -249,19 +219,3 @@ def _unsupported(entry: "Entry", use: Use) -> str | None:
 def _served_model(entry: "Entry", fields: "tuple[Field, ...]", worker: WorkerT) -> ServedModel[WorkerT]:
     config = entry.folder / "config.json"
     return ServedModel(entry.name, entry.task, fields, worker, config, config.stat().st_mtime)
-
-
-def _texts(given: Input) -> Iterator[str]:
-    for text in given.values():
-        if isinstance(text, str):
-            yield text
-        else:
-            yield from text
-
-
-def _text_cost(text: str) -> int:
-    return 2 + len(text) // CHARACTERS_PER_TOKEN
-
-
-def _input_cost(given: Input) -> int:
-    return sum(map(_text_cost, _texts(given)))

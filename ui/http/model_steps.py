@@ -1,0 +1,122 @@
+"""Predictions and embeddings in the steps in which the server computes them: windows, outputs, answers.
+
+The model is asked for at every step: the registry keeps a model open that is in use. A window knows its model, so that
+a text that is being computed when its model is replaced ends with the model it began with.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .batching import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...tasks import Embedder, TaskModel
+    from ...tasks.data.features import Features
+
+Input = Mapping[str, Any]  # the text of each field, or its words
+CountTokens = Callable[[int], None]
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
+
+CHARACTERS_PER_TOKEN = 4  # of English; only an estimate for the batch budget
+
+
+class Window(NamedTuple):
+    """A window of a text, and the model that reads it."""
+
+    model: Any
+    features: "Features"
+
+
+class Embedded(NamedTuple):
+    """The embedding of a text, and its number of tokens."""
+
+    vector: "np.ndarray"  # (D,)
+    tokens: int
+
+
+class _Steps(Model[ItemT, AnswerT]):
+    """What both have in common.
+
+    Args:
+        find: returns the model.
+        count: called with the number of tokens of finished texts.
+    """
+
+    def __init__(self, find: "Callable[[], TaskModel | Embedder]", count: CountTokens) -> None:
+        self._find, self._count = find, count
+
+    def divide(self, items: Sequence[ItemT]) -> list[list[Window]]:
+        """The windows of each item."""
+        model: Any = self._find()
+        return [[Window(model, one) for one in windows] for windows in model.windows(items)]
+
+    def window_cost(self, window: Window) -> int:
+        """The number of tokens of a window."""
+        return len(window.features.input_ids)
+
+
+class PredictionSteps(_Steps[Input, dict[str, Any]]):
+    """The predictions of a model. Tokens are counted with special tokens."""
+
+    def cost(self, item: Input) -> int:
+        """The approximate number of tokens of an input."""
+        return sum(map(_text_cost, texts_of(item)))
+
+    def compute(self, windows: Sequence[Window], pause: Callable[[], None] | None = None) -> list[Any]:
+        """What the model says about each window."""
+        return [output for model, features in _by_model(windows) for output in model.predict_windows(features, pause)]
+
+    def join(self, windows: Sequence[list[Window]], outputs: Sequence[list[Any]]) -> list[dict[str, Any]]:
+        """The prediction for each input, as plain JSON types."""
+        from ...tasks.data.features import total_length
+
+        parts = [[one.features for one in part] for part in windows]
+        found = windows[0][0].model.join_windows(parts, [one for part in outputs for one in part])
+        self._count(sum(map(total_length, parts)))
+        return [prediction.to_json() for prediction in found]
+
+
+class EmbeddingSteps(_Steps[str, Embedded]):
+    """The embeddings of a model. Tokens are counted without special tokens."""
+
+    def cost(self, item: str) -> int:
+        """The approximate number of tokens of a text."""
+        return _text_cost(item)
+
+    def compute(self, windows: Sequence[Window], pause: Callable[[], None] | None = None) -> list[Any]:
+        """The vector of each window."""
+        return [vector for model, features in _by_model(windows) for vector in model.embed_windows(features, pause)]
+
+    def join(self, windows: Sequence[list[Window]], outputs: Sequence[list[Any]]) -> list[Embedded]:
+        """The embedding of each text."""
+        import torch
+
+        model = windows[0][0].model
+        parts = [[one.features for one in part] for part in windows]
+        vectors = model.join_windows(parts, torch.stack([one for part in outputs for one in part]))
+        counts = [part[0].length - model.tokenizer.num_special(pair=False) for part in parts]
+        self._count(sum(counts))
+        return [Embedded(vector, count) for vector, count in zip(vectors, counts, strict=True)]
+
+
+def _by_model(windows: Iterable[Window]) -> "Iterator[tuple[Any, list[Features]]]":
+    for _, part in groupby(windows, key=lambda one: id(one.model)):
+        same = list(part)
+        yield same[0].model, [one.features for one in same]
+
+
+def texts_of(given: Input) -> Iterator[str]:
+    """The texts of an input; of a list of words, each word."""
+    for text in given.values():
+        if isinstance(text, str):
+            yield text
+        else:
+            yield from text
+
+
+def _text_cost(text: str) -> int:
+    return 2 + len(text) // CHARACTERS_PER_TOKEN
