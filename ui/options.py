@@ -132,8 +132,8 @@ def reading_options() -> list[Option]:
     return options_of(ReadOptions)
 
 
-def column_options(*, label: bool = True) -> list[Option]:
-    """An option for the column of every text that a task reads and, if `label` is true, of the label."""
+def column_options(*, label: bool = True, group: bool = False) -> list[Option]:
+    """An option for the column of every text that a task reads and, if these are true, of the label and of groups."""
     from ..tasks import TASKS
 
     fields: dict[str, Field] = {}
@@ -154,6 +154,12 @@ def column_options(*, label: bool = True) -> list[Option]:
     if label:
         help = "Column of the label. For one 0/1 column per label: several columns, repeated or separated by commas."
         found.append(Option("label", tuple[str, ...], (), help, (), None))
+    if group:
+        help = (
+            "Column whose equal values stay on one side when a part of the data is held out: the author, the "
+            "document, the patient, ... Equal texts, apart from case and white space, always stay on one side."
+        )
+        found.append(Option("group", str | None, None, help, (), None))
     return found
 
 

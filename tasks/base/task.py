@@ -111,17 +111,15 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
 
         Args:
             table: the rows.
-            chosen: field name or "label" -> the column that the user named.
+            chosen: field name, "label" or "group" -> the column that the user named.
             need_label: whether there must be a column of labels.
 
         Raises:
             HeadwayError: a column does not exist or cannot be inferred, or the task has no such field.
         """
-        texts, label = _named_columns(chosen, self.fields)
-        aliases = self.label_columns
-        return infer_columns(
-            table, self.fields, chosen=texts, label=label, label_aliases=aliases, need_label=need_label
-        )
+        texts, label, group = _named_columns(chosen, self.fields)
+        named = {"chosen": texts, "label": label, "group": group}
+        return infer_columns(table, self.fields, **named, label_aliases=self.label_columns, need_label=need_label)
 
     @classmethod
     def recognizes(cls, table: "Table") -> bool:
@@ -335,19 +333,20 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
 
 def _named_columns(
     chosen: Mapping[str, Any], fields: Sequence[Field]
-) -> tuple[dict[str, str | None], str | list[str] | None]:
-    """The columns of texts and the column or columns of labels that the user named.
+) -> tuple[dict[str, str | None], str | list[str] | None, str | None]:
+    """The columns of texts, the column or columns of labels, and the column of groups that the user named.
 
     Raises:
         HeadwayError: there is no such field.
     """
-    texts = {name: None if column is None else str(column) for name, column in chosen.items() if name != "label"}
+    texts = {name: None if column is None else str(column) for name, column in chosen.items()}
+    group, _ = texts.pop("group", None), texts.pop("label", None)
     known = [field.name for field in fields]
     for name, column in texts.items():
         if column and name not in known:
             raise HeadwayError(f"--{name} {column}: the model reads {' and '.join(known)} only. Remove --{name}.")
     label = chosen.get("label")
-    return texts, [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label)
+    return texts, [str(one) for one in label] if isinstance(label, list | tuple) else label and str(label), group
 
 
 @torch.inference_mode()

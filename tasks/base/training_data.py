@@ -13,6 +13,7 @@ from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
+from ..data.groups import example_groups, without_known_texts
 from ..data.read import read_table
 from ..data.read_options import INFER, ReadOptions
 from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
@@ -34,7 +35,7 @@ class DataSource:
     Args:
         train: labelled rows or texts: anything that `read_table` or `open_documents` reads.
         evaluation: the same for evaluation; None: a part of `train` is held out.
-        columns: field name or "label" -> column that the user named.
+        columns: field name, "label" or "group" -> column that the user named.
         eval_fraction: the part of `train` to hold out; 0: none.
         seed: of the split.
         reading: how to read files.
@@ -47,8 +48,13 @@ class DataSource:
     seed: int = 0
     reading: ReadOptions = INFER
 
-    def check_fraction(self) -> None:
-        """Raises HeadwayError if `eval_fraction` is not possible."""
+    def check_split(self) -> None:
+        """Raises HeadwayError if `eval_fraction` is not possible, or groups are named and there is no split."""
+        if self.columns.get("group") and (self.evaluation is not None or not self.eval_fraction):
+            raise HeadwayError(
+                "--group keeps rows together where a part of the training data is held out, and here none is: "
+                "remove --group, or --eval-data or --eval-fraction 0."
+            )
         if not 0 <= self.eval_fraction < 1:
             raise HeadwayError(f"--eval-fraction {self.eval_fraction}: a number from 0 to below 1.")
 
@@ -134,7 +140,7 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
     Raises:
         HeadwayError: the data or an option cannot be used.
     """
-    source.check_fraction()
+    source.check_split()
     table = read_table(source.train, source.reading)
     columns = task.columns(table, source.columns, need_label=True)
     labelled, inferred = task.infer_labels(table, columns)
@@ -149,16 +155,30 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
         notes += eval_table.describe()
         evaluation = eval_table, task.examples(eval_table, task.columns(eval_table, chosen, need_label=True))
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
-        strata, groups = [example.stratum for example in examples], [example.group for example in examples]
-        kept, held_out = split_rows(strata, source.eval_fraction, source.seed, groups)
-        if held_out:
-            evaluation = table, [examples[i] for i in held_out]
-            examples = [examples[i] for i in kept]
-            options = f"--eval-fraction {source.eval_fraction:g}, seed {source.seed}"
-            notes.append(f"{len(held_out)} rows are held out for evaluation ({options})")
+        examples, held_out, note = _hold_out(source, table, columns, examples)
+        evaluation = (table, held_out) if held_out else None
+        notes.append(note)
     if not evaluation:
         notes.append(NOTHING_HELD_OUT)
     return LabelledRows(task, reused is not None, (table, examples), evaluation, notes)
+
+
+def _hold_out(
+    source: DataSource, table: Table, columns: ColumnMapping, examples: list[Any]
+) -> tuple[list[Any], list[Any], str]:
+    """The examples for training, those for evaluation, and a note. Equal texts and groups are not divided."""
+    groups = example_groups(examples, table, columns.group)
+    kept, chosen = split_rows([one.stratum for one in examples], source.eval_fraction, source.seed, groups)
+    held_out = without_known_texts(chosen, kept, examples)
+    what = "equal texts" if columns.group is None else f'rows with the same "{columns.group}"'
+    together = f"{what} stay together" if len(set(groups)) < len(groups) else ""
+    if not held_out:
+        return examples, [], f"{together or 'each label stays in the training data'}, so no rows can be held out"
+    options = [f"--eval-fraction {source.eval_fraction:g}", f"seed {source.seed}"]
+    note = f"{len(held_out)} rows are held out for evaluation ({', '.join(options)}{'; ' * bool(together)}{together})"
+    if len(held_out) < len(chosen):
+        note += f"; {len(chosen) - len(held_out)} more are left out because training rows have the same texts"
+    return [examples[i] for i in kept], [examples[i] for i in held_out], note
 
 
 def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -192,7 +212,9 @@ def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, fo
     Raises:
         HeadwayError: the data or an option cannot be used, or there is no text.
     """
-    source.check_fraction()
+    source.check_split()
+    if source.columns.get("group"):
+        raise HeadwayError(f"--group has no effect in {task.name}, which holds out whole documents. Remove it.")
     assert isinstance(task, CorpusTask)
     texts = open_documents(source.train, source.columns, task, source.reading)
     notes = [*texts.notes]

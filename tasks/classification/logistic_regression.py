@@ -13,7 +13,7 @@ Shapes: E examples, B sequences, C hidden size, N outputs.
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,9 @@ def fit_classifier(
     if isinstance(head.pooler, BertPooler):
         vectors = _linearize_pooler(head.pooler, vectors)
     inputs = np.stack([vectors[sequences].mean(0) for sequences in sequences_of]).astype(np.float64)
-    weight, bias, loss = _regress(task, inputs, targets, config.seed, fit_bias=head.classifier.bias is not None)
+    fit_bias = head.classifier.bias is not None
+    groups = [tuple(sequences) for sequences in sequences_of]  # equal texts have the same sequences
+    weight, bias, loss = _regress(task, inputs, targets, groups, seed=config.seed, fit_bias=fit_bias)
     with torch.no_grad():
         head.classifier.weight.copy_(torch.from_numpy(weight))
         if head.classifier.bias is not None:
@@ -167,7 +169,13 @@ def _apply(layer: nn.Linear, vectors: Vectors) -> Tensor:
 
 
 def _regress(
-    task: "TextClassification", inputs: Vectors, targets: np.ndarray, seed: int, *, fit_bias: bool
+    task: "TextClassification",
+    inputs: Vectors,
+    targets: np.ndarray,
+    groups: Sequence[Hashable],
+    *,
+    seed: int,
+    fit_bias: bool,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The classifier's weights (N, C) and biases (N,), and the mean loss over the examples."""
     # The components are standardized, so that regularization treats them alike.
@@ -180,7 +188,7 @@ def _regress(
         _Regression(task.problem_type, standardized, column, some, fit_bias)
         for column, some in zip(columns, weights, strict=True)
     ]
-    c = _choose_c(regressions, targets, seed) if len(inputs) >= MIN_EXAMPLES_TO_CHOOSE else 1.0
+    c = _choose_c(regressions, targets, groups, seed) if len(inputs) >= MIN_EXAMPLES_TO_CHOOSE else 1.0
     fitted = [one.fit(slice(None), c) for one in regressions]
     weight = np.concatenate([weight for weight, _ in fitted])
     bias = np.concatenate([bias for _, bias in fitted])
@@ -189,10 +197,12 @@ def _regress(
     return weight, bias - weight @ mean, loss
 
 
-def _choose_c(regressions: "Sequence[_Regression]", targets: np.ndarray, seed: int) -> float:
+def _choose_c(
+    regressions: "Sequence[_Regression]", targets: np.ndarray, groups: Sequence[Hashable], seed: int
+) -> float:
     """The C with the smallest loss on held-out examples."""
     strata = targets.tolist() if targets.ndim == 1 and targets.dtype == np.int64 else [None] * len(targets)
-    train, held_out = split_rows(strata, HELD_OUT, seed)
+    train, held_out = split_rows(strata, HELD_OUT, seed, groups)
     losses = []
     for c in INVERSE_REGULARIZATION:
         fitted = [(one, one.fit(train, c)) for one in regressions if one.can_fit(train)]

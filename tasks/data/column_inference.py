@@ -25,6 +25,7 @@ def infer_columns(
     *,
     chosen: Mapping[str, str | None] | None = None,
     label: str | Sequence[str] | None = None,
+    group: str | None = None,
     label_aliases: Sequence[str] = LABEL_COLUMNS,
     need_label: bool = True,
 ) -> ColumnMapping:
@@ -35,6 +36,7 @@ def infer_columns(
         fields: The text fields of the task, the main one first.
         chosen: Column name or number chosen for a field. None: not chosen; "": the data has no such text.
         label: Name or number of the label column; several for one column with 0 and 1 per label.
+        group: Name or number of the column whose equal values stay together; None: there is no such column.
         label_aliases: Usual names of label columns, in order of preference.
         need_label: False for prediction: the label is then inferred by name only, and may be missing.
 
@@ -43,6 +45,9 @@ def infer_columns(
     """
     mapping = PartialMapping(data, fields)
     _assign_chosen(mapping, chosen or {}, label)
+    if group:
+        mapping.group = _find_column(mapping, group, "--group")
+        _require_unused(mapping, "--group", (mapping.group,))
     _assign_by_name(mapping, label_aliases)
     assign_by_content(mapping, need_label)
     _require_texts(mapping)

@@ -14,17 +14,20 @@ class ColumnMapping:
         texts: Column of each text field, by field name.
         label: Label column, or several columns with 0 and 1, one per label.
         notes: How each column was inferred, one sentence each.
+        group: Column whose equal values stay on one side of a train/test split.
     """
 
     texts: dict[str, str]
     label: str | tuple[str, ...] | None
     notes: tuple[str, ...]
+    group: str | None = None
 
     @property
     def used_columns(self) -> set[str]:
         """All columns that are read."""
         labels = (self.label,) if isinstance(self.label, str) else self.label or ()
-        return {*self.texts.values(), *labels}
+        groups = () if self.group is None else (self.group,)
+        return {*self.texts.values(), *labels, *groups}
 
 
 def parse_text(value: Any, column: str, field: str, *, labelled: bool) -> str:

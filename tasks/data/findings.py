@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from .examples import Example, ExampleWarning
 from .features import Features, num_truncated_tokens, total_length
+from .groups import text_key
 from .places import format_places
 
 MIN_CHARACTERS = 3  # of a text that is not short
@@ -60,8 +61,8 @@ def repeated_texts(train: Sequence[Example]) -> Iterator[Finding]:
 
 def leaked_texts(train: Sequence[Example], evaluation: Sequence[Example]) -> Iterator[Finding]:
     """Texts that are in both the training data and the evaluation data."""
-    known = {_normalized_texts(example) for example in train}
-    places = tuple(example.where for example in evaluation if _normalized_texts(example) in known)
+    known = {text_key(example) for example in train}
+    places = tuple(example.where for example in evaluation if text_key(example) in known)
     if places:
         what = f"{len(places):,} of {len(evaluation):,} evaluation texts {are(places)} also in the training data"
         yield Finding(

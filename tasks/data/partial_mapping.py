@@ -37,13 +37,14 @@ class PartialMapping:
         }
         self.texts: dict[str, str] = {}
         self.label: str | tuple[str, ...] | None = None
+        self.group: str | None = None
         self.declined: set[str] = set()  # fields that the data does not have, as chosen by the user
         self.notes: dict[str, str] = {}
 
     @property
     def free_columns(self) -> list[str]:
         """The columns that are not assigned, in the order of the source."""
-        used = ColumnMapping(self.texts, self.label, ()).used_columns
+        used = ColumnMapping(self.texts, self.label, (), self.group).used_columns
         return [column for column in self.columns if column not in used]
 
     @property
@@ -80,7 +81,7 @@ class PartialMapping:
         """The result, with texts and notes in the order of the fields."""
         texts = {field.name: self.texts[field.name] for field in self.fields if field.name in self.texts}
         notes = tuple(self.notes[name] for name in (*texts, "label") if name in self.notes)
-        return ColumnMapping(texts, self.label, notes)
+        return ColumnMapping(texts, self.label, notes, self.group)
 
     # -- messages
 

@@ -33,6 +33,7 @@ from .. import TASKS
 from ..base.explanation import ProbeTargets
 from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens, pack
+from ..data.groups import example_groups
 from ..data.read import read_table
 from ..data.rows import Table
 from ..data.split import split_rows
@@ -137,7 +138,7 @@ def probe(
     vectors = _compute_vectors(backbone, task, features, pooling)
     rounds = []
     for seed in range(seeds):
-        train, test = split_rows([one.stratum for one in examples], HELD_OUT, seed)
+        train, test = split_rows([one.stratum for one in examples], HELD_OUT, seed, example_groups(examples))
         if not test:
             raise HeadwayError(f"{table.source}: {len(examples)} examples are too few to hold some out. Give more.")
         split = _Split(task, examples, vectors, train, test)

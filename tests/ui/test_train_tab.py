@@ -63,7 +63,7 @@ def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
         "data": file and str(file), "held_out": None, "task": "text-classification",
         "header": "Automatic", "fraction": 0.1, "model": base, "name": "reviews",
     }  # fmt: skip
-    form |= {f"column_{option.name}": [] if option.name == "label" else None for option in column_options()}
+    form |= {f"column_{option.name}": [] if option.name == "label" else None for option in column_options(group=True)}
     shown = [option for option in (*training_options(), *task_options()) if option.name not in HIDDEN_OPTIONS]
     form |= {option.name: option_component(option).value for option in shown}
     assert changed.keys() <= form.keys()
@@ -125,7 +125,7 @@ def test_the_task_and_columns_of_a_file_are_inferred_and_checked(registry, folde
     assert "what a good film" in safe_page(first).text
     assert (rest.visible, task, name) == (True, "text-classification", "reviews")
     assert "Inferred from the file" in reason
-    chosen = {option.name: column.value for option, column in zip(column_options(), columns, strict=True)}
+    chosen = {option.name: column.value for option, column in zip(column_options(group=True), columns, strict=True)}
     assert (chosen["text"], chosen["pair"], chosen["label"]) == ("text", "", ["label"])
     inferred = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
     report = safe_page(check(registry, *inferred)).text

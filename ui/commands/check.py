@@ -61,4 +61,6 @@ def check(
 
 def check_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(check, reading=reading_options(), columns=column_options(), task_options=all_task_options())
+    return with_options(
+        check, reading=reading_options(), columns=column_options(group=True), task_options=all_task_options()
+    )

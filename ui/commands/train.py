@@ -210,7 +210,7 @@ def train_command() -> Callable[..., None]:
     return with_options(
         train,
         reading=reading_options(),
-        columns=column_options(),
+        columns=column_options(group=True),
         task_options=task_options(),
         training=training_options(),
     )

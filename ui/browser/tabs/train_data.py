@@ -42,7 +42,7 @@ def read_file(infer: bool, *values: Any) -> tuple[Any, ...]:
         *values: values of the form.
     """
     form = FormValues.read(values)
-    hidden = [_hidden_column(option.name) for option in column_options()]
+    hidden = [_hidden_column(option.name) for option in column_options(group=True)]
     if form.data is None:
         return hint(NO_DATA), gr.Column(visible=False), "", form.task, *hidden, form.name
     try:
@@ -81,13 +81,16 @@ def column_choices(table: "Table", task: str, columns: "ColumnMapping | None") -
     choices = [(name if named else _describe_column(table, name), name) for name in table.columns]
     fields = {field.name: field for field in TASKS[task].inputs}
     updates = []
-    for option in column_options():
+    for option in column_options(group=True):
         name = option.name
         if name == "label":
             label = columns.label if columns else None
             value = [label] if isinstance(label, str) else list(label or ())
             visible = not TASKS[task].self_supervised
             updates.append(gr.Dropdown(choices=choices, value=value, visible=visible, multiselect=True))
+        elif name == "group":
+            visible = not TASKS[task].self_supervised
+            updates.append(gr.Dropdown(choices=[("none", ""), *choices], value="", visible=visible))
         elif name in fields:
             none = [] if fields[name].required else [("none", "")]
             found = columns.texts.get(name, None if fields[name].required else "") if columns else None

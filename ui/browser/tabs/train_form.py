@@ -16,7 +16,7 @@ from ...commands.train import DEFAULT_MODELS
 from ...options import column_options, task_options, training_options
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, hint
 from ..form import option_component, read_options
-from ..run_drawing import LABEL
+from ..run_drawing import title
 
 if TYPE_CHECKING:
     from ....tasks.base.task import Task
@@ -93,7 +93,7 @@ class FormValues:
         """
         data, held_out, task, header, fraction, model, name, *rest = values
         remaining = iter(rest)
-        columns = {option.name: next(remaining) for option in column_options()}
+        columns = {option.name: next(remaining) for option in column_options(group=True)}
         training = {option.name: next(remaining) for option in shown_training_options()}
         options = {option.name: next(remaining) for option in shown_task_options()}
         task = task or DEFAULT_TASK
@@ -133,8 +133,10 @@ def chosen_columns(task: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen or inferred columns that the task reads."""
     names = [field.name for field in TASKS[task].inputs]
     texts = {name: chosen[name] for name in names if chosen.get(name) is not None}
-    label = {} if TASKS[task].self_supervised or not chosen.get("label") else {"label": list(chosen["label"])}
-    return {**texts, **label}
+    if TASKS[task].self_supervised:
+        return texts
+    label = {"label": list(chosen["label"])} if chosen.get("label") else {}
+    return {**texts, **label, **({"group": chosen["group"]} if chosen.get("group") else {})}
 
 
 def field_labels(task: str) -> dict[str, str]:
@@ -191,13 +193,13 @@ def _draw_task_step() -> tuple[gr.Dropdown, gr.HTML, dict[str, gr.Dropdown], gr.
                     option.name: gr.Dropdown(
                         [],
                         value=[] if option.name == "label" else None,
-                        label=labels.get(option.name, LABEL),
+                        label=labels.get(option.name, title(option.name)),
                         multiselect=option.name == "label",
                         min_width=140,
                         visible=False,
                         elem_id=f"column-{option.name}",
                     )
-                    for option in column_options()
+                    for option in column_options(group=True)
                 }
         with gr.Column(min_width=300):
             report = gr.HTML(elem_id="report")
