@@ -25,7 +25,7 @@ from headway.tasks.data.read import read_table, stream_rows
 
 FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu", save_steps=2)
 GOOD = "text,label\n" + "".join(
-    f"{'my parcel has arrived' if i % 2 else 'where is the money'} {'thank you ' * (i % 5)},{'ab'[i % 2]}\n"
+    f"{'my parcel has arrived' if i % 2 else 'where is the money'} {'thank you ' * (i % 5)}{i},{'ab'[i % 2]}\n"
     for i in range(24)
 )
 
