@@ -10,12 +10,14 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import HeadwayError
 
+ALREADY_THERE = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # of a link or a renaming that would replace
+NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some networks
 MAX_NAME_BYTES = 255  # the same on all common file systems
 MAX_ADDED_BYTES = 24  # in the longest temporary name, that of a deleted run folder: .NAME.running.xxxxxxxx.old
 NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # a file system, for example of a network share, that cannot sync folders
@@ -152,7 +154,10 @@ def atomic_folder(destination: Path, overwrite: bool = False) -> Iterator[Path]:
             new.chmod(0o755)  # mkdtemp's 0o700 would hide the folder from other users
             yield new
             sync_folder(new)
-            replace_folder(new, destination)
+            if overwrite:
+                replace_folder(new, destination)
+            else:
+                _place(new, destination, _rename_folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
@@ -162,7 +167,8 @@ def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields the path of a file that becomes `destination` if the block ends without an error.
 
     Raises:
-        HeadwayError: `destination` exists and `overwrite` is False, or the disk is full or cannot be written.
+        HeadwayError: `destination` exists and `overwrite` is False (if it appeared during the block, the result is
+            saved under a similar name), or the disk is full or cannot be written.
     """
     refuse_existing(destination, overwrite)
     with disk_errors(destination):
@@ -171,10 +177,55 @@ def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
         try:
             yield new
             _sync(new)
-            new.replace(destination)
-            _sync(destination.parent)
+            if overwrite:
+                new.replace(destination)
+                _sync(destination.parent)
+            else:
+                _place(new, destination, _link_file)
         finally:
             new.unlink(missing_ok=True)
+
+
+def _place(new: Path, destination: Path, move: Callable[[Path, Path], None]) -> None:
+    """Moves `new` to `destination`, which `move` does not replace.
+
+    Raises:
+        HeadwayError: `destination` exists now; the result was saved under a similar name.
+    """
+    path, number = destination, 1
+    while True:
+        try:
+            move(new, path)
+            break
+        except OSError as error:
+            if error.errno not in ALREADY_THERE or not os.path.lexists(path):
+                raise
+            number += 1
+            path = destination.with_name(f"{destination.stem}-{number}{destination.suffix}")
+    _sync(destination.parent)
+    if path != destination:
+        raise HeadwayError(
+            f"{destination} was created by another program in the meantime and is not replaced. "
+            f"The result is in {path}."
+        )
+
+
+def _link_file(new: Path, destination: Path) -> None:
+    try:
+        os.link(new, destination)  # unlike a renaming, it fails if there is a file
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        if os.path.lexists(destination):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination) from error
+        new.rename(destination)
+    else:
+        new.unlink()
+
+
+def _rename_folder(new: Path, destination: Path) -> None:
+    new.rename(destination)  # fails if there is a file or a folder that is not empty
+    shutil.rmtree(destination.with_name(f".{destination.name}.old"), ignore_errors=True)
 
 
 def refuse_existing(destination: Path, overwrite: bool) -> None:

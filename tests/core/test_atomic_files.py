@@ -140,7 +140,7 @@ def failing(number: int) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EXDEV, errno.EBUSY, errno.ESTALE], ids=errno.errorcode.get)
-@pytest.mark.parametrize(("kind", "operation"), [("folder", "rename"), ("folder", "fsync"), ("file", "replace")])
+@pytest.mark.parametrize(("kind", "operation"), [("folder", "rename"), ("folder", "fsync"), ("file", "link")])
 def test_a_failing_operation_of_the_disk_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, operation: str, number: int
 ):
@@ -178,3 +178,51 @@ def test_a_killed_deletion_leaves_no_part_under_the_name_of_the_folder(
             remove_folder(tmp_path / "model")
     (rest,) = tmp_path.iterdir()
     assert rest.name.startswith(".model.")
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    path = tmp_path / "out.csv"
+    for number in (2, 3):
+        with pytest.raises(HeadwayError, match=rf"out\.csv was created .* is in .*out-{number}\.csv"):
+            write_meanwhile(path, "other")
+        assert path.read_text() == "other"
+        assert (tmp_path / f"out-{number}.csv").read_text() == "ours"
+        path.unlink()
+    write_meanwhile(path, None)
+    assert path.read_text() == "ours"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out-2.csv", "out-3.csv", "out.csv"]
+    with atomic_file(path, overwrite=True) as new:
+        new.write_text("replaced")
+    assert path.read_text() == "replaced"
+
+
+def write_meanwhile(path: Path, other: str | None) -> None:
+    with atomic_file(path) as new:
+        new.write_text("ours")
+        if other is not None:
+            path.write_text(other)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path, kind: str):
+    path = tmp_path / "model"
+
+    def make() -> None:
+        with atomic_folder(path) as new:
+            (new / "text").write_text("ours")
+            if kind == "folder":
+                path.mkdir()
+                (path / "text").write_text("other")
+            else:
+                path.write_text("other")
+
+    with pytest.raises(HeadwayError, match="model was created .* is in .*model-2"):
+        make()
+    assert (path / "text" if kind == "folder" else path).read_text() == "other"
+    assert (tmp_path / "model-2/text").read_text() == "ours"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model", "model-2"]
