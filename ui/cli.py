@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from ..core.errors import HeadwayError
+from ..core.visible import visible
 from .interrupts import exit_code, sigterm_interrupts
 
 # NAME -> the module whose function NAME_command() builds the command, and its line in `headway --help`.
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HeadwayError as error:
         return _print_error(str(error), debug)
     except KeyboardInterrupt as interruption:
-        print(f"headway: {str(interruption) or 'interrupted.'}", file=sys.stderr)
+        print(f"headway: {visible(str(interruption)) or 'interrupted.'}", file=sys.stderr)
         return exit_code(interruption)
     except BrokenPipeError:
         # The reader is gone (`| head`). Python flushes stdout at exit and would fail again.
@@ -128,7 +129,7 @@ def _print_error(message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     rank = int(os.environ.get("RANK", 0))  # set by the launcher of a distributed run
-    print(f"headway{f' (process {rank})' * bool(rank)}: {message}", file=sys.stderr)
+    print(f"headway{f' (process {rank})' * bool(rank)}: {visible(message)}", file=sys.stderr)
     return USAGE_ERROR
 
 

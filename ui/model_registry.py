@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HeadwayError
+from ..core.visible import visible
 
 if TYPE_CHECKING:
     from ..core.models.heads import Network
@@ -113,7 +114,7 @@ class ModelRegistry:
             except (HeadwayError, OSError) as error:
                 if os.path.exists(config) and name not in self._unreadable:  # not removed meanwhile
                     self._unreadable.add(name)
-                    print(f"headway: {error} The run {name} is not listed until then.", file=sys.stderr)
+                    print(f"headway: {visible(f'{error} The run {name}')} is not listed until then.", file=sys.stderr)
         return [entry for _, entry in sorted(found, key=lambda one: one[0], reverse=True)]
 
     def find(self, name: str) -> Entry:

@@ -3,17 +3,20 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.progress import Progress, TextColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from ..core.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from ..core.generation.decoding import Generation
@@ -40,9 +43,21 @@ PROMPT_METRICS = {
 INDENT = (0, 0, 0, 2)
 
 
+class SafeConsole(Console):
+    """A console that shows the control characters in texts, labels and file names, so that no terminal obeys them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable; rich's own movements of the cursor are segments marked as control."""
+        for segment in super().render(renderable, options):
+            if segment.control or not segment.text:
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
 def screen(*, to_stderr: bool = False) -> Console:
     """The console on stdout or stderr; silent in every process of a distributed run except the first."""
-    console = Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, quiet=not is_main_process())
+    console = SafeConsole(stderr=to_stderr, markup=False, emoji=False, highlight=False, quiet=not is_main_process())
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNLIMITED
     return console
@@ -56,7 +71,7 @@ def is_main_process() -> bool:
 def print_json(content: Mapping[str, Any]) -> None:
     """Prints one line of JSON on stdout."""
     if is_main_process():
-        print(json.dumps(content, ensure_ascii=False, default=str))
+        print(visible_json(json.dumps(content, ensure_ascii=False, default=str)))
 
 
 # Building blocks.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.weight_names import model_of
 from ...core.models.heads import Network
-from .card_text import bullets
+from .card_text import bullets, code, escape, fenced, string
 
 if TYPE_CHECKING:
     from .task import Task
@@ -36,14 +36,14 @@ def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any]
     text = task.card(network, name)
     parts = [
         _front_matter(task, network, info, name),
-        f"# {name}",
+        f"# {escape(name)}",
         f"{text.summary} {_origin(network, info)}",
         text.answers,
         "## Use",
-        f"```sh\n{text.shell}\n```",
-        f'```python\nfrom headway.tasks import load\n\nmodel = load("{name}")\n{text.python}\n```',
+        fenced("sh", text.shell),
+        fenced("python", f"from headway.tasks import load\n\nmodel = load({string(name)})\n{text.python}"),
         "Without Headway:",
-        f"```python\n{text.transformers}\n```",
+        fenced("python", text.transformers),
         *_results(info, text.fitted),
         *_training(info),
         "## Limits",
@@ -83,7 +83,7 @@ def _origin(network: Network, info: Mapping[str, Any]) -> str:
     config = network.config
     size = _short(sum(parameter.numel() for parameter in network.parameters()))
     how = "fine-tuned from" if info.get("training") else "a copy of"
-    origin = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} `{info['base']}`"
+    origin = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} {code(info['base'])}"
     return (
         f"It is a {MODELS[model_of(config)]} with {config.num_layers} layers, hidden size {config.hidden_size} and "
         f"{size} parameters, {origin} with Headway {info['headway']}."
@@ -137,13 +137,13 @@ def _training(info: Mapping[str, Any]) -> Iterator[str]:
 def _describe(data: Mapping[str, Any]) -> str:
     if "tokens" in data:
         part = f"{data['examples']:,} documents, {data['tokens']:,} tokens,"
-        return f"{part} of `{data['source']}` (fingerprint `{data['fingerprint']}`)"
+        return f"{part} of {code(data['source'])} (fingerprint `{data['fingerprint']}`)"
     part = (
         f"{data['examples']:,} of the {data['rows']:,} rows"
         if data["examples"] < data["rows"]
         else f"{data['rows']:,} rows"
     )
-    return f"{part} of `{data['source']}` (fingerprint `{data['fingerprint']}`)"
+    return f"{part} of {code(data['source'])} (fingerprint `{data['fingerprint']}`)"
 
 
 def _cell(value: Any) -> str:
@@ -151,7 +151,6 @@ def _cell(value: Any) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; pipes and line breaks in cells are escaped."""
+    """A Markdown table; special characters in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
-    clean = ([" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in clean)
+    return "\n".join(f"| {' | '.join(map(escape, line))} |" for line in lines)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ...core.training.distributed import processes
 from ...core.training.training_events import Evaluated, Event, Started, Step
+from ...core.visible import visible
 from .results import Prepared, Trained
 
 
@@ -61,7 +62,7 @@ def _show(bar: "tqdm[Any]", event: Event) -> None:
 
 
 def _print(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(visible(line), file=sys.stderr)
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:

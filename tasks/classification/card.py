@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...core.models.gpt2 import GPT2Config
-from ..base.card_text import CardText, bullets
+from ..base.card_text import CardText, bullets, code, shell_word, string
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def classification_card(task: "TextClassification", network: "Network", name: st
     return CardText(
         summary=summary,
         answers=_outputs(task),
-        shell=f'headway predict {name} "A text."' + ' --pair "Another text."' * bool(task.paired),
+        shell=f'headway predict {shell_word(name)} "A text."' + ' --pair "Another text."' * bool(task.paired),
         python=f"print(model.predict({_example(task)}))",
         transformers=_transformers(task, name, gpt2),
         fitted=_fitted(task),
@@ -43,9 +43,9 @@ def _outputs(task: "TextClassification") -> str:
     if thresholds := task.label_thresholds:
         shown = zip(task.labels, thresholds, strict=True)
         return "The labels, and the probability threshold of each:\n\n" + bullets(
-            f"`{label}` {threshold:.3f}" for label, threshold in shown
+            f"{code(label)} {threshold:.3f}" for label, threshold in shown
         )
-    return "The labels:\n\n" + bullets(f"`{label}`" for label in task.labels)
+    return "The labels:\n\n" + bullets(code(label) for label in task.labels)
 
 
 def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
@@ -58,11 +58,14 @@ def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
     if task.problem_type == REGRESSION:
         mean = f" + {task.target_mean!r}" if task.target_mean else ""
         lines += [
-            f'pipe = pipeline("text-classification", model="{name}", function_to_apply="none")',
+            f'pipe = pipeline("text-classification", model={string(name)}, function_to_apply="none")',
             f'result = pipe({example}, top_k=1)[0]["score"]{mean}',
         ]
     else:
-        lines += [f'pipe = pipeline("text-classification", model="{name}")', f"result = pipe({example}, top_k=None)"]
+        lines += [
+            f'pipe = pipeline("text-classification", model={string(name)})',
+            f"result = pipe({example}, top_k=None)",
+        ]
     return "\n".join([*lines, "print(result)"])
 
 

@@ -2,7 +2,7 @@
 
 from ...core.models.gpt2 import GPT2Config
 from ...core.models.heads import Config
-from ..base.card_text import CardText
+from ..base.card_text import CardText, shell_word, string
 from .pooling import Pooling
 
 POOLING_TEXTS = {
@@ -43,9 +43,9 @@ def similarity_card(
         answers=f"{vectors} The similarity of two texts is the cosine of their vectors. {training}".strip(),
         shell="\n".join(
             [
-                f'headway predict {name} "A text." --pair "Another text."',
-                f"headway embed {name} --data FILE --output vectors.npy",
-                f'headway search {name} "What I look for" --data FILE',
+                f'headway predict {shell_word(name)} "A text." --pair "Another text."',
+                f"headway embed {shell_word(name)} --data FILE --output vectors.npy",
+                f'headway search {shell_word(name)} "What I look for" --data FILE',
             ]
         ),
         python='print(model.predict(("A text.", "Another text.")).similarity)',
@@ -53,7 +53,7 @@ def similarity_card(
             [
                 "from sentence_transformers import SentenceTransformer",
                 "",
-                f'model = SentenceTransformer("{name}")',
+                f"model = SentenceTransformer({string(name)})",
                 *pad_token,
                 'result = model.similarity(model.encode("A text."), model.encode("Another text."))',
                 "print(result)",

@@ -1,6 +1,6 @@
 """The text of a language model's card."""
 
-from ..base.card_text import CardText
+from ..base.card_text import CardText, shell_word, string
 
 MASKED = "The parcel has not [MASK] yet."
 PROMPT = "It was late in the evening when"
@@ -19,13 +19,13 @@ def fill_mask_card(name: str, top: int, mask_probability: float, whole_words: bo
     return CardText(
         summary="It predicts masked words, and can be fine-tuned for other tasks.",
         answers=f"A prediction is the {top} most likely words for each `[MASK]`, with their probabilities.",
-        shell=f'headway predict {name} "{MASKED}"',
+        shell=f'headway predict {shell_word(name)} "{MASKED}"',
         python=f'print(model.predict("{MASKED}").masks)',
         transformers="\n".join(
             (
                 "from transformers import pipeline",
                 "",
-                f'fill = pipeline("fill-mask", model="{name}")',
+                f'fill = pipeline("fill-mask", model={string(name)})',
                 f'print(fill("{MASKED}"))',
             )
         ),
@@ -41,13 +41,13 @@ def text_generation_card(name: str) -> CardText:
     return CardText(
         summary="It continues texts.",
         answers="A prediction is the continuation of a text: the most likely token at each step.",
-        shell=f'headway predict {name} "{PROMPT}"',
+        shell=f'headway predict {shell_word(name)} "{PROMPT}"',
         python=f'print(model.predict("{PROMPT}").continuation)',
         transformers="\n".join(
             (
                 "from transformers import pipeline",
                 "",
-                f'write = pipeline("text-generation", model="{name}")',
+                f'write = pipeline("text-generation", model={string(name)})',
                 f'print(write("{PROMPT}", max_new_tokens=40))',
             )
         ),

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...core.models.gpt2 import GPT2Config
-from ..base.card_text import CardText
+from ..base.card_text import CardText, shell_word, string
 
 if TYPE_CHECKING:
     from ...core.models.heads import Network
@@ -19,7 +19,7 @@ def question_answering_card(task: "QuestionAnswering", network: "Network", name:
     return CardText(
         summary="It finds the answer to a question in a context.",
         answers=_outputs(task),
-        shell=f'headway predict {name} "{QUESTION}" --context "{CONTEXT}"',
+        shell=f'headway predict {shell_word(name)} "{QUESTION}" --context "{CONTEXT}"',
         python=f'print(model.predict(("{QUESTION}", "{CONTEXT}")))',
         transformers=_transformers(name, gpt2),
         fitted='the threshold of "no answer" was chosen' if task.threshold else "",
@@ -48,8 +48,8 @@ def _transformers(name: str, gpt2: bool) -> str:
         (
             "from transformers import AutoModelForQuestionAnswering, AutoTokenizer",
             "",
-            f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
-            f'model = AutoModelForQuestionAnswering.from_pretrained("{name}")',
+            f"tokenizer = AutoTokenizer.from_pretrained({string(name)})",
+            f"model = AutoModelForQuestionAnswering.from_pretrained({string(name)})",
             f'question = "{QUESTION}"',
             f'context = "{CONTEXT}"',
             f"inputs = {tokens}",

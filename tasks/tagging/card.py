@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...core.models.gpt2 import GPT2Config
-from ..base.card_text import CardText, bullets
+from ..base.card_text import CardText, bullets, code, shell_word, string
 from .label_inference import DIVISION
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ def tagging_card(task: "TokenClassification", network: "Network", name: str) -> 
     return CardText(
         summary=f"It finds entities of {len(task.types)} types in a text.",
         answers="The types:\n\n"
-        + bullets(f"`{kind}`" for kind in task.types)
+        + bullets(code(kind) for kind in task.types)
         + f"\n\nIts labels are tags of words in the scheme {task.scheme}.",
-        shell=f'headway predict {name} "{TEXT}"',
+        shell=f'headway predict {shell_word(name)} "{TEXT}"',
         python=f'print(model.predict("{TEXT}").entities)',
         transformers="\n".join(
             [
                 "from transformers import pipeline",
                 "",
-                f'pipe = pipeline("token-classification", model="{name}", aggregation_strategy="first")',
+                f'pipe = pipeline("token-classification", model={string(name)}, aggregation_strategy="first")',
                 f'result = pipe("{TEXT}")',
                 "print(result)",
             ]

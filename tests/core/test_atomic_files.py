@@ -221,7 +221,7 @@ def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path, kind: s
             else:
                 path.write_text("other")
 
-    with pytest.raises(HeadwayError, match="model was created .* is in .*model-2"):
+    with pytest.raises(HeadwayError, match=r"model was created .* is in .*model-2"):
         make()
     assert (path / "text" if kind == "folder" else path).read_text() == "other"
     assert (tmp_path / "model-2/text").read_text() == "ours"

@@ -11,6 +11,7 @@ import pytest
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
 from headway.tasks.base.card import _table
+from headway.tasks.base.card_text import fenced
 from huggingface_hub import ModelCard
 
 FAST = TrainConfig(max_steps=4, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000)
@@ -142,3 +143,28 @@ def test_special_characters_in_table_cells_are_escaped():
         "| --- | --- |",
         "| x\\|y | line break |",
     ]
+
+
+def test_labels_and_names_are_escaped(bert_folder: Path, tmp_path: Path):
+    markdown = ["`a`", "*b* [c](http://x.y) <script>", "d|e", "f\x1b[31mg", "``h", "_i_ j_k"]
+    data = [{"text": f"my parcel {i}", "label": markdown[i % 6]} for i in range(60)]
+    folder = tmp_path / "a `model`; rm -rf *"
+    TextClassification().on(bert_folder).fit(data, output=folder, config=FAST, eval_fraction=0.5)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for line in (
+        "# a \\`model\\`; rm -rf \\*",
+        "- `` `a` ``",
+        "- `*b* [c](http://x.y) <script>`",
+        "- ``` ``h ```",
+        "- `f␛[31mg`",
+    ):
+        assert line in text.splitlines()
+    for cell in ("\\*b\\* \\[c\\](http://x.y) &lt;script>", "d\\|e", "\\_i\\_ j_k"):
+        assert f"| {cell} |" in text
+    assert "\x1b" not in text
+    assert "headway predict 'a `model`; rm -rf *'" in text
+    assert 'load("a `model`; rm -rf *")' in text
+
+
+def test_a_block_of_code_ends_where_it_ends():
+    assert fenced("sh", "echo ```\n```") == "````sh\necho ```\n```\n````"

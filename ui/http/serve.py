@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
+from ...core.visible import visible
 from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, chosen_options, with_options
 
@@ -173,7 +174,7 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
             shown = f"[{host}]" if ":" in host else host
             names = ", ".join(entry.name for entry in registry.entries())
             docs = "/docs" if key is None else ""  # a browser cannot send the key when it opens a link
-            print(f"{names}: http://{shown}:{port}{root_path}{docs} (press Ctrl+C to stop)", flush=True)
+            print(f"{visible(names)}: http://{shown}:{port}{root_path}{docs} (press Ctrl+C to stop)", flush=True)
 
     config = uvicorn.Config(
         api,

@@ -21,6 +21,7 @@ from typing import Self
 
 from ...core.atomic_files import atomic_folder, disk_errors
 from ...core.errors import HeadwayError
+from ...core.visible import visible
 from ..onednn_cache import CACHE_VARIABLES
 from .job import AT_ONCE, History, Job, Request, Status
 
@@ -208,7 +209,7 @@ class Jobs:
             try:
                 active = self._advance()
             except HeadwayError as error:  # a full disk may have room later
-                print(f"headway: {error}", file=sys.stderr)
+                print(f"headway: {visible(str(error))}", file=sys.stderr)
             self._wake.wait(POLL_SECONDS if active else None)
 
     def _advance(self) -> bool:
