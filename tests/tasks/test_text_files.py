@@ -71,8 +71,8 @@ def test_an_empty_file_is_an_error(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("head", "what", "fix"),
     [
-        (b"PK\x03\x04\x14\x00", "spreadsheet or zip", "Save the sheet as CSV"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel", "Save it as CSV"),
+        (b"PK\x03\x04\x14\x00", "zip archive", "save the sheet as .xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel", "Save it as .xlsx or CSV"),
         (b"\x89PNG\r\n\x1a\n", "PNG image", "Give a file"),
         (b"%PDF-1.7\n", "PDF", "CSV"),
         (b"text,label\na,\x00\n", "line 2: a NUL byte", "UTF-8"),

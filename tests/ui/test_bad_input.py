@@ -35,7 +35,7 @@ BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, 
     ),
     "a column number beyond the last": ("bad.csv", GOOD, ("--no-header", "--text", "5"), ("bad.csv", "0 to 1")),
     "an image": ("bad.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (), ("bad.csv", "PNG image", "Give a file")),
-    "a spreadsheet": ("bad.xlsx", b"PK\x03\x04 and so on", (), ("bad.xlsx", "spreadsheet", "Save the sheet as CSV")),
+    "a spreadsheet": ("bad.xlsx", b"PK\x03\x04 and so on", (), ("bad.xlsx", "spreadsheet", "save the sheet as .xlsx")),
     "a binary file": ("bad.csv", b"text,label\na\0b,good\n", (), ("bad.csv, line 2", "NUL byte", "Save it as CSV")),
     "a damaged character": (
         "bad.csv",

@@ -17,9 +17,10 @@ from .parquet import PARQUET
 from .plain_lines import PLAIN_LINES
 from .text_files import require_file
 from .webanno import WEBANNO
+from .xlsx_files import XLSX
 
 # The first format that matches is used. The last one matches every text file.
-FILE_FORMATS = (PARQUET, DOCBIN, CSV, WEBANNO, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
+FILE_FORMATS = (PARQUET, XLSX, DOCBIN, CSV, WEBANNO, JSON, CONLL, LABELLED_LINES, TSV, PLAIN_LINES)
 FOLDER_FORMATS = (SAVED_DATA_SET, BRAT)
 
 

@@ -33,7 +33,7 @@ class TableLayout:
         Empty cells after the last column are dropped, as spreadsheets write them.
         """
         width = len(self.columns)
-        if len(record) > width and not any(map(_is_filled, record[width:])):
+        if len(record) > width and not any(map(is_filled, record[width:])):
             return record[:width]
         return record if len(record) == width else None
 
@@ -59,7 +59,7 @@ def infer_layout(
     if width < usual:
         what = "1 empty column" if usual - width == 1 else f"{usual - width} empty columns"
         notes.append(f"{what} at the end of the table left out")
-    first = first[:width] if not any(map(_is_filled, first[width:])) else first
+    first = first[:width] if not any(map(is_filled, first[width:])) else first
     if header is None:
         rest = [[_text(cell) for cell in cells[:width]] for _, cells in sample[1:] if len(cells) == usual]
         guess = guess_header(first, rest) if len(first) == width else HeaderGuess(False)
@@ -80,7 +80,8 @@ def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _is_filled(cell: Any) -> bool:
+def is_filled(cell: Any) -> bool:
+    """Whether a cell is not empty."""
     return cell is not None and bool(_text(cell).strip())
 
 
@@ -92,7 +93,7 @@ def _usual_width(records: Sequence[Record]) -> int:
 def _filled_width(records: Sequence[Record], usual: int) -> int:
     """Number of columns up to the last one with a cell that is not empty, among records of the usual width."""
     full = (cells for _, cells in records if len(cells) == usual)
-    return max((column for cells in full for column, cell in enumerate(cells, start=1) if _is_filled(cell)), default=1)
+    return max((column for cells in full for column, cell in enumerate(cells, start=1) if is_filled(cell)), default=1)
 
 
 def _column_names(where: str, header: Sequence[str]) -> tuple[str, ...]:

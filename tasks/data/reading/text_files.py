@@ -25,8 +25,8 @@ COMPRESSED_SUFFIXES = (".gz", ".xz")
 
 # (magic number, what the file is, how to get text out of it) of binary files that are often passed by mistake.
 BINARY_FILES: tuple[tuple[bytes, str, str], ...] = (
-    (b"PK\x03\x04", "a spreadsheet or zip archive", "Save the sheet as CSV (UTF-8), or unpack the archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "Save it as CSV (UTF-8)"),
+    (b"PK\x03\x04", "a zip archive or another spreadsheet than .xlsx", "Unpack it, or save the sheet as .xlsx or CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file, or one with a password", "Save it as .xlsx or CSV"),
     (b"PAR1", "a Parquet file", "Rename it so that its name ends in .parquet"),
     (b"%PDF", "a PDF", "Copy its text into a CSV file"),
     (b"\x89PNG", "a PNG image", "Give a file that contains text"),
