@@ -221,10 +221,16 @@ def _example_row(console: Console, example: Any) -> dict[str, str]:
 
 
 def show_evaluation(
-    console: Console, metrics: Mapping[str, float], per_label: Sequence[Mapping[str, Any]], title: str
+    console: Console,
+    metrics: Mapping[str, float],
+    per_label: Sequence[Mapping[str, Any]],
+    title: str,
+    warning: str | None = None,
 ) -> None:
-    """Prints the metrics of a model, with a table of labels if there is one."""
+    """Prints the metrics of a model, with a table of labels and a warning if there is one."""
     section(console, title, *([table(per_label), ""] if per_label else []), metrics_line(metrics))
+    if warning:
+        section(console, "Warning", Text(warning, "yellow"))
 
 
 def prompt_rows(found: "PromptEvaluation") -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ class TrainingView:
         self._show_curve()
         if event.metrics:
             title = f"Evaluation on {event.eval_examples:,} held-out examples"
-            show_evaluation(self.console, event.metrics, event.per_label, title)
+            show_evaluation(self.console, event.metrics, event.per_label, title, event.nothing_learnt)
         best = f", best weights from step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
         early = ", stopped early" * event.stopped_early
         model = (

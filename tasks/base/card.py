@@ -111,6 +111,8 @@ def _results(info: Mapping[str, Any], fitted: str) -> Iterator[str]:
     data = info["data"]["eval"]
     yield f"Of the weights in this folder, on {_describe(data)}."
     yield _table(("metric", "value"), ((name.replace("_", " "), f"{value:.4f}") for name, value in metrics.items()))
+    if info.get("nothing_learnt"):
+        yield f"**{info['nothing_learnt']}**"
     rows = info.get("per_label") or []
     if rows:
         columns = tuple(rows[0])

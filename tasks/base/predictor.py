@@ -26,6 +26,7 @@ from ..data.places import shorten
 from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
 from .arguments import explains_arguments
+from .baseline import HowTrained, explain_no_learning
 from .evaluation import evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
 from .inputs import as_list, is_single, is_table, name_rows, read_inputs
@@ -233,7 +234,11 @@ class Predictor:
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
-        return evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
+        found = evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
+        trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
+        had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
+        baseline = task.baseline(found.predictions, found.examples)
+        return replace(found, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
 
     def _predict(self, task: AnyTask, examples: Sequence[Example]) -> list[Any]:
         self._need_training()

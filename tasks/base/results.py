@@ -39,6 +39,7 @@ class Trained(Event):
     tokens_per_second: float  # training time only
     best_step: int | None
     stopped_early: bool
+    nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Evaluation:
     examples: Sequence[Any]  # for unlabelled text, the numbers of the documents
     predictions: list[Any]
     notes: tuple[str, ...]
+    nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
 
     def to_json(self) -> dict[str, Any]:
         """Metrics and counts, without the examples."""
-        return {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
+        found = {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
+        return {**found, "nothing_learnt": self.nothing_learnt}

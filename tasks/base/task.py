@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ..data.rows import RowStream, Table
+    from .baseline import Baseline
     from .model import TaskModel
 
 ExampleT = TypeVar("ExampleT", bound=Example)
@@ -64,7 +65,8 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
       `uses_training_loop`, `fit_head`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
-    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `per_label`, `confused`, `misprediction`;
+    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `baseline`, `per_label`, `confused`,
+      `misprediction`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
     - forms and inspection: `sample`, `split_words`, `explainable_outputs`, `probe_targets`.
     """
@@ -277,6 +279,10 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     def warnings(self, example: ExampleT, windows: Sequence[Features]) -> Iterable[ExampleWarning]:
         """What the user should know about an example and its windows (none if there is no tokenizer yet)."""
         return ()
+
+    def baseline(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> "Baseline | None":
+        """The predictions beside the best constant one; None if the examples cannot tell, or the task does not."""
+        return None
 
     def per_label(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> list[dict[str, Any]]:
         """A table with a row per label; empty if there are no labels."""

@@ -24,6 +24,7 @@ from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_state import newest_checkpoint
 from ..metrics import LOWER_IS_BETTER
+from .baseline import HowTrained, explain_no_learning
 from .inference import evaluate_examples, mean_loss, predict_examples, sequence_lengths
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
@@ -189,7 +190,17 @@ def run_training(
     examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
     task, predictions, metrics = _evaluate(task, network, data.evaluation)
     task = task.after_training(network)
-    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, ())
+    finding = explain_no_learning(
+        task.baseline(predictions, examples),
+        HowTrained(
+            len(data.train.examples),
+            len(task.label_names),
+            finished.steps,
+            started.learning_rate or None,
+            network.config.hidden_size,
+        ),
+    )
+    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, (), finding)
     scores: dict[str, float] = {}
     if worth_comparing(len(examples), started.device):
         predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)
@@ -212,6 +223,7 @@ def trained_event(result: RunResult, data: TrainingData, output: Path | None) ->
         tokens_per_second=finished.tokens_per_second,
         best_step=finished.best_step,
         stopped_early=finished.stopped_early,
+        nothing_learnt=evaluation and evaluation.nothing_learnt,
     )
 
 
@@ -222,6 +234,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
     return {
         "metrics": evaluation.metrics if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
+        "nothing_learnt": evaluation and evaluation.nothing_learnt,
         "score_by_precision": result.score_by_precision,
         "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
         "training": {**used, "precision": result.started.precision, "device": result.started.device},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.models.heads import SequenceHead
 from ...core.options import option
+from ..base.baseline import Baseline
 from ..base.card_text import CardText
 from ..base.display import DisplayElement
 from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
@@ -43,6 +44,7 @@ from .encoding import encode_texts, join_windows
 from .multi_label import MultiLabel
 from .predictions import TextExample
 from .regression import Regression
+from .reused_labels import with_labels_of
 from .single_label import SingleLabel
 from .target import LabelColumn, Target
 from .thresholds import apply_threshold, normalize_threshold
@@ -278,6 +280,10 @@ class TextClassification(Task[TextExample, Prediction]):
         """One label: accuracy, F1, ...; several labels: micro F1, ...; a number: Pearson correlation, ..."""
         return self.target.score(predictions, [example.label for example in examples])
 
+    def baseline(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Baseline | None:
+        """Beside the most frequent label or labels, or the mean."""
+        return self.target.baseline(predictions, [example.label for example in examples])
+
     def per_label(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[dict[str, Any]]:
         """Precision, recall, F1 and number of examples of each label."""
         return self.target.score_by_label(predictions, [example.label for example in examples])
@@ -300,18 +306,7 @@ class TextClassification(Task[TextExample, Prediction]):
 
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same labels, or with these labels and others."""
-        if not isinstance(before, TextClassification) or before.problem_type != self.problem_type or self.frozen:
-            return None
-        if self.problem_type == REGRESSION:
-            return self
-        if self.numbered:  # the user gave all labels, in their order
-            return self if self.labels == before.labels else None
-        if not set(self.labels) <= set(before.labels):
-            return None
-        weight = dict(zip(self.labels, self.weights, strict=bool(self.weights)))
-        absent = 0.0 if self.problem_type == SINGLE_LABEL else 1.0
-        weights = tuple(weight.get(label, absent) for label in before.labels) if weight else ()
-        return replace(self, labels=before.labels, numbered=before.numbered, weights=weights, shares=())
+        return with_labels_of(before, self) if isinstance(before, TextClassification) else None
 
     def before_training(self, before: Task, network: nn.Module) -> Self:
         """Scales the outputs of a reused head for numbers, so that it learns numbers of about size 1."""

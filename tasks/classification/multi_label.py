@@ -3,6 +3,7 @@
 Shapes: E examples, L labels.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from ...core.models.heads import SequenceHead
 from .. import metrics
+from ..base.baseline import Baseline, agreement, indicators
 from ..base.display import DisplayElement, ScoreBars
 from ..base.explanation import ExplainableOutput
 from ..data.labels import MULTI_LABEL
@@ -84,6 +86,28 @@ class MultiLabel(Target):
     def score(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> dict[str, float]:
         """Micro F1 first."""
         return metrics.multi_label_metrics([one.labels for one in predictions], gold, self.labels)
+
+    def baseline(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Baseline | None:
+        """Always the most frequent labels, as many as give the best micro F1."""
+        if len({frozenset(labels) for labels in gold}) < 2:
+            return None
+        counts = Counter(label for labels in gold for label in labels)
+        names, total, size = [label for label, _ in counts.most_common()], counts.total(), len(gold)
+        found = 0
+        scores = []
+        for number, label in enumerate(names, start=1):
+            found += counts[label]
+            scores.append(2 * found / (number * size + total))
+        best = scores.index(max(scores)) + 1
+        predicted = [one.labels for one in predictions]
+        return Baseline(
+            f"always predicting {' and '.join(map(repr, names[:best]))}",
+            "f1",
+            metrics.multi_label_metrics(predicted, gold, self.labels)["f1"],
+            max(scores),
+            agreement(indicators(predicted, self.labels), indicators(gold, self.labels)),
+            size,
+        )
 
     def score_by_label(
         self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]

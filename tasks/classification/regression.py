@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from .. import metrics
+from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
 from ..data.labels import map_valid, parse_number
 from .predictions import NumberPrediction
@@ -68,6 +70,15 @@ class Regression(Target):
     def score(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> dict[str, float]:
         """Pearson correlation first."""
         return metrics.regression_metrics([one.value for one in predictions], gold)
+
+    def baseline(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> Baseline | None:
+        """Always the mean, by Pearson correlation, which is 0 for a constant."""
+        found, right = np.array([[one.value for one in predictions], gold], dtype=float)[:, :, None]
+        if np.ptp(right) == 0:
+            return None
+        score = self.score(predictions, gold)["pearson"]
+        constant = f"always predicting the mean, {right.mean():.4g}"
+        return Baseline(constant, "pearson", score, 0.0, agreement(found, right), len(gold))
 
     def compare(self, prediction: NumberPrediction, gold: float) -> tuple[str, str, float]:
         """The absolute error."""

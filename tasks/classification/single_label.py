@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from .. import metrics
+from ..base.baseline import Baseline, agreement, indicators
 from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, UNLABELLED
 from .calibration import fit_temperature
@@ -84,6 +85,20 @@ class SingleLabel(Target):
     def score(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> dict[str, float]:
         """Accuracy first."""
         return metrics.single_label_metrics(predictions, gold, self.labels)
+
+    def baseline(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Baseline | None:
+        """Always the most frequent label, by accuracy."""
+        (label, count), *others = Counter(gold).most_common()
+        if not others:
+            return None
+        labels = sorted({*gold, *(one.label for one in predictions)})
+        correct = sum(one.label == right for one, right in zip(predictions, gold, strict=True))
+        deviations = agreement(
+            indicators(((one.label,) for one in predictions), labels),
+            indicators(((right,) for right in gold), labels),
+        )
+        size = len(gold)
+        return Baseline(f"always predicting {label!r}", "accuracy", correct / size, count / size, deviations, size)
 
     def score_by_label(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> list[dict[str, Any]]:
         """Precision, recall and F1."""

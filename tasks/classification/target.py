@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...core.errors import HeadwayError
 from ...core.models.heads import SequenceHead
+from ..base.baseline import Baseline
 from ..base.display import DisplayElement
 from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, label_reader, map_valid, sort_labels
@@ -93,6 +94,10 @@ class Target(ABC):
     @abstractmethod
     def score(self, predictions: Sequence[Any], gold: Sequence[Any]) -> dict[str, float]:
         """The metrics; training keeps the weights with the best first one."""
+
+    @abstractmethod
+    def baseline(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Baseline | None:
+        """The predictions beside the best constant one; None if the gold labels are all the same."""
 
     def score_by_label(self, predictions: Sequence[Any], gold: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
         """The metrics of each label."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import tee
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ...core.errors import HeadwayError
 from ...core.models.heads import SpanHead
 from ...core.options import option
+from ..base.baseline import Baseline, paired
 from ..base.card_text import CardText
 from ..base.explanation import ExplainableOutput, TokenizedWord
 from ..base.predictions import Misprediction
@@ -239,6 +241,18 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
     def score(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> dict[str, float]:
         """F1 and exact match as in SQuAD, over all questions, and over those with and without an answer."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
+
+    def baseline(
+        self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]
+    ) -> Baseline | None:
+        """Beside no answer to any question, by F1."""
+        gold = [example.gold or () for example in examples]
+        scores = [answer_scores(one.answer, truths)[1] for one, truths in zip(predictions, gold, strict=True)]
+        declined = [answer_scores(None, truths)[1] for truths in gold]
+        if not any(gold):
+            return None
+        means = float(np.mean(scores)), float(np.mean(declined))
+        return Baseline("answering no question", "f1", *means, paired(scores, declined), len(scores))
 
     def misprediction(self, prediction: AnswerPrediction, example: QuestionExample) -> Misprediction | None:
         """Worse the fewer words a wrong answer shares with a gold answer, and the more probable it is."""

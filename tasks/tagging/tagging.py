@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import TokenHead
 from ...core.options import option
+from ..base.baseline import Baseline
 from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
 from ..base.predictions import Misprediction
 from ..base.task import Task
@@ -34,6 +35,7 @@ from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
 from ..data.words import WORD_UNITS, WordSegmenter, ends_in_digits
+from .baseline import entity_baseline
 from .card import tagging_card
 from .encoding import WordTagger
 from .entity_scores import NO_ENTITY, confused_types, entity_metrics, entity_metrics_by_type
@@ -289,6 +291,17 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
             correct += sum(prediction.tags[word] == tags[word] for word in counted)
             words += len(counted)
         return {**entity_metrics(predicted, gold), "accuracy": correct / words if words else 0.0}
+
+    def baseline(
+        self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
+    ) -> Baseline | None:
+        """Beside no entity at all, or the most frequent tag where every word has one."""
+        predicted, gold = self._spans(predictions, examples)
+        words = [
+            [word for word in range(len(one.words)) if word not in example.ignored]
+            for one, example in zip(predictions, examples, strict=True)
+        ]
+        return entity_baseline(predicted, gold, words, outside=OUTSIDE in self.labels)
 
     def per_label(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]

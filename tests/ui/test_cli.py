@@ -145,6 +145,19 @@ def test_training_prints_what_it_inferred_its_progress_and_its_results(headway, 
     assert "\x1b" not in out  # no colours outside a terminal
 
 
+def test_training_and_evaluation_say_that_nothing_was_learnt(headway, reviews, tiny):
+    weak = ("--max-steps", "1", "--learning-rate", "1e-7", "--eval-data", reviews)
+    ran = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", *weak)
+    assert ran.code == 0
+    shown = " ".join(ran.out.split())
+    assert "Warning Nothing was learnt" in shown
+    assert "Few steps (1): increase --epochs or --max-steps." in shown
+    assert "1e-07 is low" in shown
+    assert "Nothing was learnt" in " ".join(headway("evaluate", "model", "--data", reviews).out.split())
+    result = only_json(headway("evaluate", "model", "--data", reviews, "--json").out)
+    assert "Few steps (1)" in result["nothing_learnt"]
+
+
 def test_with_json_stdout_is_one_line_of_json(headway, reviews, tiny):
     ran = headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", *QUICK, "--json")
     result = only_json(ran.out)

@@ -307,4 +307,8 @@ def test_each_state_of_a_run_is_described(jobs, registry, folder, tiny):
         (Status("done"), 0, [trained({}, [])], "4 steps in 1:01, best weights from step 2, stopped early"),
     ):
         assert message in safe_page(draw_head(job, status, history_of(*events), runs_before)).text
+    said = "accuracy 0.3 is no better than always predicting 'red' (0.3). Few steps (4): increase --epochs"
+    page = draw_results(job, history_of({**trained({"accuracy": 0.3}, []), "nothing_learnt": said}))
+    assert "no better than always predicting" in page
+    assert "increase “Epochs”" in page
     assert "there are no metrics" in draw_results(job, history_of(trained({}, [])))

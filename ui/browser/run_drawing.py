@@ -290,6 +290,8 @@ def draw_results(job: "Job", history: "History") -> str:
         heading(f"Metrics on {trained['eval_examples']:,} held-out examples"),
         f'<div class="hw-figures">{figures}</div>{caption(more)}',
     ]
+    if trained.get("nothing_learnt"):
+        parts.append(alert(form_message(trained["nothing_learnt"])))
     if trained["per_label"]:
         rows = [{title(name): value for name, value in row.items()} for row in trained["per_label"]]
         parts.append(_draw_details("Metrics per label", draw_table(rows), is_open=len(rows) <= MAX_OPEN_LABELS))

@@ -37,7 +37,7 @@ def evaluate(
     found = task_model.evaluate(data, columns=chosen_columns(columns), **reading)
     section(console, "Data", *found.notes)
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
-    show_evaluation(console, found.metrics, found.per_label, title)
+    show_evaluation(console, found.metrics, found.per_label, title, found.nothing_learnt)
     if json:
         print_json(found.to_json())
 
