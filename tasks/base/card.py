@@ -112,7 +112,7 @@ def _results(info: Mapping[str, Any], fitted: str) -> Iterator[str]:
     yield f"Of the weights in this folder, on {_describe(data)}."
     yield _table(("metric", "value"), ((name.replace("_", " "), f"{value:.4f}") for name, value in metrics.items()))
     if info.get("nothing_learnt"):
-        yield f"**{info['nothing_learnt']}**"
+        yield f"**{escape(info['nothing_learnt'])}**"
     rows = info.get("per_label") or []
     if rows:
         columns = tuple(rows[0])

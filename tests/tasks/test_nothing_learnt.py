@@ -7,6 +7,7 @@ import pytest
 from headway.core.training.defaults import suited_rate
 from headway.tasks import QuestionAnswering, TextClassification, TokenClassification, load
 from headway.tasks.base.baseline import Baseline, HowTrained, agreement, explain_no_learning, indicators, paired
+from headway.tasks.base.card_text import escape
 from headway.tasks.classification.multi_label import MultiLabel
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction
 from headway.tasks.classification.regression import Regression
@@ -223,7 +224,7 @@ def test_training_evaluation_and_the_card_say_it(bert_folder, tmp_path):
     for part in ("Nothing was learnt", "Few steps (2)", "1e-06 is low"):
         assert part in trained.nothing_learnt
     assert json.loads((tmp_path / "out/headway.json").read_text())["nothing_learnt"] == trained.nothing_learnt
-    assert trained.nothing_learnt in (tmp_path / "out/README.md").read_text()
+    assert escape(trained.nothing_learnt) in (tmp_path / "out/README.md").read_text()
     assert trained.to_json()["nothing_learnt"] == trained.nothing_learnt
     evaluation = load(tmp_path / "out").evaluate(NOISE)
     assert "Few steps (2)" in (evaluation.to_json()["nothing_learnt"] or "")
