@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from operator import attrgetter
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import HeadwayError
 
@@ -87,6 +87,18 @@ def with_aliases(kind: type[T]) -> type[T]:
     for alias, name in names.items():
         setattr(kind, alias, property(attrgetter(name)))
     return kind
+
+
+def is_of_type(value: Any, kind: Any) -> bool:
+    """Whether a value has the annotated type of a field: a plain type, a tuple of one, or a choice of types."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(is_of_type(one, arguments[0]) for one in value)
+    if arguments:
+        return any(is_of_type(value, one) for one in arguments)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, kind)
 
 
 def check_choices(owner: object) -> None:

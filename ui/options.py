@@ -372,15 +372,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise HeadwayError(f"--config {path}: no such file. Check the path.") from error
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise HeadwayError(
             f"--config {path}: cannot be read as text ({error}). Give the path of a YAML file."
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-02-30, brackets without end
         why = " ".join(str(error).split())
         raise HeadwayError(f"--config {path}: invalid YAML ({why}). Correct the file.") from error
     if not isinstance(content, dict):
         raise HeadwayError(f"--config {path}: expected one line `option: value` per option. Correct the file.")
+    for name, value in content.items():
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(one, list | dict | set | tuple) for one in values):  # by aliases, these can be endless
+            raise HeadwayError(f"--config {path}: {str(name)[:99]} must be one value or a list of values.")
     return content
 
 

@@ -63,6 +63,7 @@ def load_checkpoint(
     folder = find_folder(name_or_path)
     raw, config = read_config(folder)
     tensors = PublishedTensors(folder, model_of(config))
+    tensors.check_sizes(config)
     with torch.device("meta"):
         backbone = new_backbone(config)
     table = expand(BACKBONES[tensors.model], config.num_layers)

@@ -36,7 +36,9 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
     config_class = CONFIG_CLASSES[model]
     for name, default in config_class().to_hf().items():
         if raw.get(name) is not None and not _is_valid(name, raw[name], default):
-            raise HeadwayError(f"{path}: {name} is {raw[name]!r}, which is not possible. Copy the file again.")
+            raise HeadwayError(
+                f"{path}: {name} is {repr(raw[name])[:99]}, which is not possible. Copy the file again."
+            )
     try:
         config = config_class.from_hf(raw)
     except HeadwayError as error:
@@ -86,7 +88,7 @@ def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str
     id2label = raw.get("id2label")
     if not id2label:
         return tuple(f"LABEL_{i}" for i in range(outputs))
-    if not isinstance(id2label, dict) or not all(key.isdecimal() for key in id2label):
+    if not isinstance(id2label, dict) or not all(key.isdecimal() and len(key) < 10 for key in id2label):
         raise HeadwayError(f'{path}: id2label must map numbers to names, like {{"0": "bad", "1": "good"}}.')
     by_id = {int(key): str(name) for key, name in id2label.items()}
     if sorted(by_id) != list(range(outputs)):

@@ -36,19 +36,34 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         HeadwayError: the file cannot be read, is not JSON, or holds something else than an object.
     """
+    content = read_json_value(path)
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise HeadwayError(f"{path} holds a {kind} instead of an object {{...}}. Copy the file again from its source.")
+    return content
+
+
+def read_json_value(path: Path) -> Any:
+    """Reads any JSON.
+
+    Raises:
+        HeadwayError: the file cannot be read, is not JSON, or has a text that is not Unicode.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # fails at half of a surrogate pair
     except OSError as error:
         raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise HeadwayError(f"{path} is not a text file. Copy the model folder again from its source.") from error
+    except UnicodeError as error:
+        raise HeadwayError(
+            f"{path} is not a text file in UTF-8. Copy the model folder again from its source."
+        ) from error
     except json.JSONDecodeError as error:
         raise HeadwayError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}). Copy the file again from its source."
         ) from error
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise HeadwayError(f"{path} holds a {kind} instead of an object {{...}}. Copy the file again from its source.")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets nested as deep
+        raise HeadwayError(f"{path} is not valid JSON ({error}). Copy the file again from its source.") from error
     return content
 
 
@@ -59,6 +74,15 @@ class StoredTensor:
     shape: tuple[int, ...]
     dtype: "torch.dtype"
     read: "Callable[[], Tensor]"  # raises HeadwayError if the file was replaced after it was opened
+    place: str  # for messages
+
+    def require_finite(self, value: "Tensor") -> None:
+        """Raises HeadwayError if the tensor, whose value was read, holds NaN or infinity."""
+        if not value.sum().isfinite() and not value.isfinite().all():  # the sum, which is faster, can overflow
+            raise HeadwayError(
+                f"{self.place} holds NaN or infinity instead of numbers: the training of the model failed. Copy or "
+                "download the model again, or use an earlier version of it."
+            )
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,7 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
         raise _damaged(path, str(error)) from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    return {name: StoredTensor(tuple(one.shape), one.dtype, partial(read, name)) for name, one in tensors.items()}
+    return {name: _stored(path, name, one, partial(read, name)) for name, one in tensors.items()}
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
@@ -164,7 +188,11 @@ def _read_bin(path: Path) -> dict[str, StoredTensor]:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is empty") from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise HeadwayError(f"{path} is not a table of tensors. Use a version of the model with model.safetensors.")
-    return {name: StoredTensor(tuple(one.shape), one.dtype, lambda one=one: one) for name, one in content.items()}
+    return {name: _stored(path, name, one, lambda one=one: one) for name, one in content.items()}
+
+
+def _stored(path: Path, name: str, value: "Tensor", read: "Callable[[], Tensor]") -> StoredTensor:
+    return StoredTensor(tuple(value.shape), value.dtype, read, f"{path}: the tensor {name!r}")
 
 
 def _unreadable(path: Path, error: OSError) -> HeadwayError:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import HeadwayError
-from ..models.heads import Network
+from ..models.bert import BertConfig
+from ..models.heads import Config, Network
 from .model_files import StoredTensor, open_weights
 from .weight_names import (
     ARCHITECTURES,
@@ -43,6 +44,7 @@ class StoredParameter:
         for part, stored in zip(ours.chunk(len(self.parts)), self.parts, strict=True):
             value = stored.read()
             part.copy_(value.t() if self.transpose else value)
+            stored.require_finite(part)
         return ours
 
     def peek(self) -> Tensor:
@@ -56,6 +58,7 @@ class StoredParameter:
         """
         (stored,) = self.parts
         assert not self.transpose
+        stored.require_finite(stored.read())  # of another mapping, so that its pages do not stay in memory
         return stored.read()
 
 
@@ -75,7 +78,6 @@ class PublishedTensors:
         self.model = model
         self.tensors = {plain_name(name): tensor for name, tensor in published.tensors.items()}
         self._names = {plain_name(name): name for name in published.tensors}
-        self._files = published.files
         self._source = published.source
         self._prefixed = any(name.startswith(PREFIXES[model]) for name in published.tensors)
         self._used: set[str] = set()
@@ -95,14 +97,38 @@ class PublishedTensors:
             HeadwayError: a tensor is missing, has another shape, or is not of floating point.
         """
         shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-        absent = [source for source in table.values() if not self.has(source)]
+        self._require(table.values())
+        return {name: self._find_one(source, shapes[name]) for name, source in table.items()}
+
+    def check_sizes(self, config: Config) -> None:
+        """Checks, before a network is built, that the tensors have its sizes: a wrong one could fill the memory.
+
+        Raises:
+            HeadwayError: a tensor is missing or has another shape.
+        """
+        shapes = {
+            "token_embedding.weight": (config.vocab_size, config.hidden_size),
+            "position_embedding.weight": (config.max_positions, config.hidden_size),
+            "blocks.0.mlp.up.weight": (config.intermediate_size, config.hidden_size),
+        }
+        if isinstance(config, BertConfig):
+            shapes["segment_embedding.weight"] = (config.num_segments, config.hidden_size)
+        table = expand(BACKBONES[self.model], 1)
+        last = BACKBONES[self.model]["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
+        self._require([*(table[name] for name in shapes), last])
+        if config.num_layers > len(self.tensors):  # although there is a last one
+            raise HeadwayError(f"{self._source} holds fewer layers than config.json requires. {MISMATCH}")
+        for name, shape in shapes.items():
+            self._find_one(table[name], shape)
+
+    def _require(self, sources: Iterable[Source]) -> None:
+        absent = [source for source in sources if not self.has(source)]
         missing = [name for source in absent for name in source.names if name not in self.tensors]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise HeadwayError(
                 f"{self._source}: the tensor {self._published_name(missing[0])!r} is missing{more}. {MISMATCH}"
             )
-        return {name: self._find_one(source, shapes[name]) for name, source in table.items()}
 
     def check_tied(self, source: Source, embedding: StoredParameter) -> None:
         """Checks that a tied output matrix, if it is stored as well, equals the token embedding.
@@ -113,7 +139,7 @@ class PublishedTensors:
         (name,) = source.names
         if name in self.tensors and not torch.equal(self.tensors[name].read().float(), embedding.mapped().float()):
             raise HeadwayError(
-                f"{self._place(name)} differs from the token embedding, but config.json says that they are tied. "
+                f"{self.tensors[name].place} differs from the token embedding, but config.json says they are tied. "
                 'Set "tie_word_embeddings": false in config.json if they are meant to differ.'
             )
         self._used.add(name)
@@ -135,7 +161,7 @@ class PublishedTensors:
         for name in left:
             if is_backbone(name, self.model) or (strict and name not in heads):
                 raise HeadwayError(
-                    f"{self._place(name)} has no place in the model that config.json describes. {MISMATCH}"
+                    f"{self.tensors[name].place} has no place in the model that config.json describes. {MISMATCH}"
                 )
         return tuple(self._published_name(name) for name in left)
 
@@ -147,11 +173,11 @@ class PublishedTensors:
             value = self.tensors[name]
             if value.shape != expected:
                 raise HeadwayError(
-                    f"{self._place(name)} has the shape {value.shape}; config.json requires {expected}. {MISMATCH}"
+                    f"{value.place} has the shape {value.shape}; config.json requires {expected}. {MISMATCH}"
                 )
             if not value.dtype.is_floating_point:
                 raise HeadwayError(
-                    f"{self._place(name)} holds {value.dtype} numbers: quantized weights are not supported. "
+                    f"{value.place} holds {value.dtype} numbers: quantized weights are not supported. "
                     "Use the model without quantization."
                 )
         parts = tuple(self.tensors[name] for name in names)
@@ -160,9 +186,6 @@ class PublishedTensors:
     def _published_name(self, name: str) -> str:
         """The name of a tensor in these files, or the name it would have."""
         return self._names.get(name) or (prefixed(name, self.model) if self._prefixed else name)
-
-    def _place(self, name: str) -> str:
-        return f"{self._files[self._names[name]]}: the tensor {self._published_name(name)!r}"
 
 
 def published_tensors(network: Network, published: str, dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -44,6 +44,8 @@ NORMALIZER_OPTIONS = {
 }
 # The tokenizer_class written to tokenizer_config.json.
 CLASSES = {"wordpiece": "BertTokenizer", "byte-level-bpe": "GPT2Tokenizer", "words": "PreTrainedTokenizerFast"}
+# How an added token is found in a text: the names in tokenizer_config.json and in the tokenizers library.
+TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 # The classes for which vocab.txt defines the tokenizer completely.
 PLAIN_BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", None)
 
@@ -93,7 +95,7 @@ class Tokenizer:
         kind = _kind_of(backend)
         settings = {**_optional_json(folder / "special_tokens_map.json"), **config}
         defaults = {"wordpiece": WORDPIECE_TOKENS, "byte-level-bpe": BYTE_LEVEL_TOKENS, "words": {}}[kind]
-        special = {**defaults, **_special_tokens(settings)}
+        special = {**defaults, **_special_tokens(settings, folder)}
         _add_missing_tokens(backend, folder, config)
         special = {name: token for name, token in special.items() if backend.token_to_id(token) is not None}
         added = {token.content for token in backend.get_added_tokens_decoder().values()}
@@ -247,11 +249,20 @@ def _optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(settings: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """The special tokens in tokenizer_config.json, where each is a string or an object with its content."""
     names = {*WORDPIECE_TOKENS, *BYTE_LEVEL_TOKENS}
-    found = {name: settings[name] for name in names if settings.get(name)}
-    return {name: str(token["content"] if isinstance(token, dict) else token) for name, token in found.items()}
+    return {name: _content(settings[name], name, folder) for name in names if settings.get(name)}
+
+
+def _content(token: Any, name: str, folder: Path) -> str:
+    """The text of a token, which is a string or an object with its content."""
+    content = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(content, str) or not content:
+        raise HeadwayError(
+            f"{folder / 'tokenizer_config.json'}: {name} is {repr(token)[:99]}, not a token. Copy the file again."
+        )
+    return content
 
 
 def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
@@ -266,7 +277,7 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
                 f"{folder}: the tokenizer is a {config['tokenizer_class']}, which vocab.txt alone does not define. "
                 "Save it with transformers' save_pretrained, which writes tokenizer.json."
             )
-        unknown = _special_tokens(config).get("unk_token", WORDPIECE_TOKENS["unk_token"])
+        unknown = _special_tokens(config, folder).get("unk_token", WORDPIECE_TOKENS["unk_token"])
         backend = tokenizers.Tokenizer(models.WordPiece(_read_vocab_txt(vocab_txt), unk_token=unknown))
         backend.normalizer = normalizers.BertNormalizer(lowercase=_looks_uncased(backend))
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -291,7 +302,9 @@ def _library_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         if type(error) is not Exception:
             raise
-        raise HeadwayError(f"{path} is damaged or not a tokenizer ({error}). Copy or download it again.") from error
+        raise HeadwayError(
+            f"{path} is damaged or not a tokenizer ({str(error)[:200]}). Copy or download it again."
+        ) from error
 
 
 def _read_vocab_txt(path: Path) -> dict[str, int]:
@@ -310,19 +323,24 @@ def _looks_uncased(backend: tokenizers.Tokenizer) -> bool:
 
 def _add_missing_tokens(backend: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
     """Adds the tokens that were added to the original vocabulary; older folders list them in separate files."""
-    listed = {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
-    listed |= {i: {"content": token} for token, i in _optional_json(folder / "added_tokens.json").items()}
+    try:
+        listed: dict[int, Any] = {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
+        listed |= {int(i): token for token, i in _optional_json(folder / "added_tokens.json").items()}
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise HeadwayError(
+            f"{folder}: added_tokens_decoder in tokenizer_config.json, or added_tokens.json, does not list tokens by "
+            "their ids. Copy the file again."
+        ) from error
     for i, token in sorted(listed.items()):
-        content = token["content"]
+        content = _content(token, f"the added token {i}", folder)
         if backend.token_to_id(content) is not None:
             continue
-        flags = {
-            name: bool(token[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token
-        }
-        backend.add_tokens([AddedToken(content, special=bool(token.get("special")), **flags)])
+        given = token if isinstance(token, dict) else {}
+        flags = {name: bool(given[name]) for name in TOKEN_FLAGS if name in given}
+        backend.add_tokens([AddedToken(content, special=bool(given.get("special")), **flags)])
         if backend.token_to_id(content) != i:
             raise HeadwayError(
-                f"{folder}: the added token {content!r} should have the id {i}, but the vocabulary ends at "
+                f"{folder}: the added token {content[:50]!r} should have the id {i}, but the vocabulary ends at "
                 f"{backend.get_vocab_size() - 1}. The vocabulary is incomplete: copy its files again."
             )
 

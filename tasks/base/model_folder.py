@@ -22,6 +22,12 @@ from ...core.training.distributed import barrier, processes
 from .card import model_card
 from .task import Task
 
+# What headway.json holds besides facts that are only shown.
+KINDS: dict[str, Any] = {
+    "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "score_by_precision": dict,
+    "data": dict, "training": dict, "steps": int, "best_step": int | None, "seconds": int | float,
+}  # fmt: skip
+
 
 def write_model(
     output: Path,
@@ -104,7 +110,7 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]]
     task = tasks[name].from_json(info.get("options", {}))
     labels = task.published["labels"]  # None: they have no names
     renamed = labels is not None and checkpoint.labels is not None and checkpoint.labels != labels
-    if renamed or not checkpoint.architecture.endswith(task.architecture):
+    if renamed or not task.is_head_of(checkpoint):
         raise HeadwayError(
             f"{checkpoint.folder / 'headway.json'} and config.json describe different heads or labels. "
             "Copy the model folder again from its source."
@@ -138,7 +144,11 @@ def read_info(folder: Path) -> dict[str, Any]:
         HeadwayError: it is damaged.
     """
     path = folder / "headway.json"
-    return read_json(path) if path.exists() else {}
+    info = read_json(path) if path.exists() else {}
+    for name, kind in KINDS.items():
+        if name in info and not isinstance(info[name], kind):
+            raise HeadwayError(f"{path}: {name} is {repr(info[name])[:99]}, which cannot be. Copy the file again.")
+    return info
 
 
 def name_base(model: str) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
-from ...core.options import check_choices, option, options_of
+from ...core.options import check_choices, is_of_type, option, options_of
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -113,6 +113,13 @@ class TaskOptions:
         frozen: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
         }
+        types = get_type_hints(cls)
+        for key, value in frozen.items():
+            if not is_of_type(value, types[key]):
+                raise HeadwayError(
+                    f"The model folder says {key}={repr(value)[:99]} for {cls.name}, which is not possible. Copy the "
+                    "folder again from its source, or train the model again."
+                )
         return cls(**frozen)
 
 

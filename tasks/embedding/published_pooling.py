@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ...core.checkpoints.model_files import read_json
+from ...core.checkpoints.model_files import read_json, read_json_value
 from ...core.errors import HeadwayError
 from .pooling import MODES, Pooling
 
@@ -71,7 +71,7 @@ class PublishedPooling:
             raise HeadwayError(f"{listing} names no Pooling. Name one: --pooling {MODES[0]}.")
         return cls(
             Pooling(modes, normalize=normalize),
-            max_length=limits.get("max_seq_length"),
+            max_length=_read_limit(limits, listing.parent),
             lower_case=bool(limits.get("do_lower_case")),
             prompt=_read_prompt(folder),
         )
@@ -105,13 +105,23 @@ class PublishedPooling:
 
 def _read_modules(listing: Path) -> list[tuple[str, str]]:
     """The kind and the folder of each module, in order."""
+    modules = read_json_value(listing)
     try:
-        modules = json.loads(listing.read_text(encoding="utf-8"))
-        return [(str(module["type"]).rpartition(".")[2], str(module.get("path", ""))) for module in modules]
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        found = [(str(module["type"]).rpartition(".")[2], str(module.get("path", ""))) for module in modules]
+        if all(Path(path).name == path for _, path in found):  # a folder of the model's, or the model's itself
+            return found
+        raise ValueError(found)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise HeadwayError(
             f"{listing} is damaged: it must be a list of modules with their types. Copy or download it again."
         ) from error
+
+
+def _read_limit(settings: Mapping[str, Any], folder: Path) -> int | None:
+    limit = settings.get("max_seq_length")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise HeadwayError(f"{folder}: max_seq_length is {repr(limit)[:99]} instead of a number of tokens.")
+    return limit
 
 
 def _read_modes(path: Path) -> tuple[str, ...]:
@@ -120,10 +130,12 @@ def _read_modes(path: Path) -> tuple[str, ...]:
     if published is None:
         published = [name for switch, name in PUBLISHED_SWITCHES.items() if config.get(switch)] or "mean"
     names = [published] if isinstance(published, str) else published
-    unknown = [name for name in names if name not in PUBLISHED_MODES]
+    if not isinstance(names, list) or not names:
+        raise HeadwayError(f"{path}: pooling_mode is {repr(names)[:99]}. Copy or download the file again.")
+    unknown = [name for name in names if str(name) not in PUBLISHED_MODES]
     if unknown:
         raise HeadwayError(
-            f"{path}: the pooling {unknown[0]!r} is unknown. Headway supports {', '.join(PUBLISHED_MODES)}."
+            f"{path}: the pooling {repr(unknown[0])[:99]} is unknown. Headway supports {', '.join(PUBLISHED_MODES)}."
         )
     if config.get("include_prompt") is False and _read_prompt(path.parents[1]):
         raise HeadwayError(
@@ -135,5 +147,7 @@ def _read_modes(path: Path) -> tuple[str, ...]:
 def _read_prompt(folder: Path) -> str:
     path = folder / "config_sentence_transformers.json"
     config = read_json(path) if path.exists() else {}
-    name = config.get("default_prompt_name")
-    return str((config.get("prompts") or {}).get(name) or "") if name else ""
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if not isinstance(name or "", str) or not isinstance(prompts, dict):
+        raise HeadwayError(f"{path}: prompts must map names to texts. Copy or download the file again.")
+    return str(prompts.get(name) or "") if name else ""

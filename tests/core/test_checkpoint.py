@@ -461,6 +461,36 @@ BROKEN = {
     "unknown activation": (lambda f: change(f, hidden_act="swiglu"), r"config\.json: .*hidden_act='swiglu'"),
     "decoder": (lambda f: change(f, is_decoder=True), "is_decoder=True"),
     "size that is a word": (lambda f: change(f, hidden_size="big"), "hidden_size is 'big'"),
+    "nested without end": (lambda f: (f / "config.json").write_text("[" * 10**5), r"config\.json is not valid JSON"),
+    "number without end": (
+        lambda f: (f / "config.json").write_text('{"vocab_size": ' + "1" * 5000 + "}"),
+        r"config\.json is not valid JSON",
+    ),
+    "half of a character": (
+        lambda f: (f / "config.json").write_text('{"model_type": "\\ud83d"}'),
+        r"config\.json is not a text file",
+    ),
+    "layers without end": (
+        lambda f: change(f, num_hidden_layers=10**8),
+        r"the tensor '.*encoder\.layer\.99999999\..*' is missing",
+    ),
+    "positions without end": (
+        lambda f: change(f, max_position_embeddings=10**15),
+        r"position_embeddings.weight' has the shape .*config.json requires \(1000000000000000, 8\)",
+    ),
+    "vocabulary without end": (lambda f: change(f, vocab_size=2**70), "word_embeddings.weight' has the shape"),
+    "width without end": (lambda f: change(f, hidden_size=2**62), "word_embeddings.weight' has the shape"),
+    "segments without end": (lambda f: change(f, type_vocab_size=2**62), "token_type_embeddings.*has the shape"),
+    "feed-forward without end": (lambda f: change(f, intermediate_size=2**62), "intermediate.dense.*has the shape"),
+    "labels with long numbers": (lambda f: change(f, id2label={"1" * 5000: "a"}), "must map numbers to names"),
+    "NaN": (
+        lambda f: retensor(f, lambda t: t[QUERY][3].fill_(float("nan"))),
+        f"model.safetensors: the tensor '{QUERY}' holds NaN or infinity",
+    ),
+    "infinity": (
+        lambda f: retensor(f, lambda t: t["classifier.bias"].fill_(float("-inf"))),
+        "the tensor 'classifier.bias' holds NaN or infinity",
+    ),
     "size of zero": (lambda f: change(f, num_hidden_layers=0), "num_hidden_layers is 0"),
     "dropout above one": (lambda f: change(f, hidden_dropout_prob=5), "hidden_dropout_prob is 5"),
     "heads that do not divide": (lambda f: change(f, num_attention_heads=3), "hidden size of 8.*3 attention heads"),

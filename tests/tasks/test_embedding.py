@@ -209,7 +209,7 @@ def broken(folder: Path, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("modules.json", "{", "is damaged"),
+        ("modules.json", "{", "not valid JSON"),
         ("modules.json", '[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]', "a module Dense"),
         ("modules.json", "[]", "names no Pooling"),
         ("1_Pooling/config.json", '{"pooling_mode": "magic"}', "the pooling 'magic' is unknown"),

@@ -408,6 +408,10 @@ def test_a_second_text_is_refused_by_a_model_of_single_texts(refused, trained):
     assert "--pair: the model reads only text" in refused("predict", trained, "a film", "--pair", "a meal")
 
 
+# Each list holds the one before ten times: a text of it would have ten thousand million parts.
+ALIASES = "labels: &a0 [x, x]\n" + "".join(f"labels-{i}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(9))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -418,6 +422,11 @@ def test_a_second_text_is_refused_by_a_model_of_single_texts(refused, trained):
         ("multi-label: 3\n", ("run.yaml", "multi-label", "true or false")),
         ("epochs: [3\n", ("run.yaml", "invalid YAML", "Correct the file")),
         ("- epochs\n", ("run.yaml", "option: value")),
+        ("epochs: " + "[" * 3000, ("run.yaml", "invalid YAML")),
+        ("data: 2026-02-30\n", ("run.yaml", "invalid YAML", "day")),
+        ("seed: " + "1" * 5000, ("run.yaml", "invalid YAML")),
+        (ALIASES, ("run.yaml", "labels-0 must be one value or a list of values")),
+        ("data: {a: b}\n", ("run.yaml", "data must be one value or a list of values")),
         (None, ("run.yaml", "no such file")),
     ],
 )
