@@ -22,6 +22,7 @@ from ..core.options import Option, When, options_of
 
 if TYPE_CHECKING:
     from ..tasks.data.examples import Field
+    from ..tasks.data.output_options import OutputOptions
 
 # Names from the command lines of transformers and other trainers, and short forms -> the names used here.
 ALIASES = {
@@ -47,6 +48,7 @@ PER_DEVICE = "per-device-train-batch-size"  # equals --batch-size only in a run 
 PANELS = {
     "columns": "Columns",
     "reading": "Data file",
+    "writing": "Output file",
     "task_options": "Task",
     "options": "Task (default: as stored in the model folder)",
     "training": "Training",
@@ -130,6 +132,13 @@ def reading_options() -> list[Option]:
     from ..tasks.data.read_options import ReadOptions
 
     return options_of(ReadOptions)
+
+
+def writing_options() -> list[Option]:
+    """The options for writing rows with predictions."""
+    from ..tasks.data.output_options import OutputOptions
+
+    return options_of(OutputOptions)
 
 
 def column_options(*, label: bool = True, group: bool = False) -> list[Option]:
@@ -221,6 +230,20 @@ def refuse_without_file(reading: Mapping[str, Any], data: str | None) -> None:
             raise HeadwayError(f"{flag(name)} applies to a data file: add --data FILE, or omit it.")
 
 
+def output_options(writing: Mapping[str, Any], output: Path | None) -> "OutputOptions":
+    """How an output file is written.
+
+    Raises:
+        HeadwayError: There is an option for writing a file, but no file.
+    """
+    from ..tasks.data.output_options import OutputOptions
+
+    if output is None:
+        for name in writing:
+            raise HeadwayError(f"{flag(name)} applies to an output file: add --output FILE, or omit it.")
+    return OutputOptions(**writing)
+
+
 def flag(name: str) -> str:
     """The name of an option on the command line."""
     return "--" + name.replace("_", "-")
@@ -233,7 +256,8 @@ def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> C
     """A command that gathers the options of each group into a dict, passed to `function` under the group's name.
 
     Every command also has --config, --offline and --debug. If `function` has a parameter `given`, it receives all
-    options that have a value, as a file for --config holds them. The group `reading` has chosen options only.
+    options that have a value, as a file for --config holds them. The groups `reading` and `writing` have chosen
+    options only.
     """
     named = inspect.signature(function).parameters
     generated = [_parameter_of(option, group) for group, options in groups.items() for option in options]
@@ -247,8 +271,8 @@ def with_options(function: Callable[..., None], **groups: Sequence[Option]) -> C
             group: {option.name: _gathered(option, values[option.public_name]) for option in options}
             for group, options in groups.items()
         }
-        if "reading" in gathered:
-            gathered["reading"] = chosen_options(gathered["reading"])
+        for group in gathered.keys() & {"reading", "writing"}:
+            gathered[group] = chosen_options(gathered[group])
         if "given" in named:
             gathered["given"] = {
                 p.name.replace("_", "-"): "none" if values[p.name] is None else values[p.name]

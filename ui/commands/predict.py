@@ -20,10 +20,12 @@ from ..options import (
     chosen_options,
     column_options,
     flag,
+    output_options,
     reading_options,
     refuse_without_file,
     task_options,
     with_options,
+    writing_options,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +42,11 @@ def predict(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FILE", help="A file of any length; - is stdin.")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write rows with their predictions to a .jsonl, .csv or .tsv.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write rows with their predictions to a .jsonl, .csv, .tsv or .xlsx; entities also to a .conll.",
+        ),
     ] = None,
     precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
@@ -48,6 +54,7 @@ def predict(
     *,
     columns: dict[str, Any],
     reading: dict[str, Any],
+    writing: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     """Run a model on texts or on every row of a file.
@@ -55,8 +62,9 @@ def predict(
     With --data, the options under "Columns" name columns of the file, and each row is returned with its prediction.
     Without --data they are texts: headway predict MODEL "a text" --pair "another text".
 
-    If --output ends in .json, the predictions are written in the format of the task's official scoring script (only
-    for tasks that have one).
+    In a .csv, .tsv or .xlsx each label has a column with its score; texts that a spreadsheet would compute as formulas
+    are written unchanged to .csv and .tsv unless --for-excel is given. If --output ends in .json, the predictions are
+    written in the format of the task's official scoring script (only for tasks that have one).
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
@@ -67,6 +75,7 @@ def predict(
     if (texts and data is not None) or not (texts or chosen or data is not None):
         raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
     refuse_without_file(reading, data)
+    form = output_options(writing, output)
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision
     task = task_model.task
@@ -85,7 +94,9 @@ def predict(
                 pass  # all processes compute, the main process writes
         elif output is not None:
             document = task.document if task.has_document else None
-            write_predictions(predictions, stream.columns, output, overwrite=overwrite, json=json, document=document)
+            write_predictions(
+                predictions, stream.columns, output, overwrite=overwrite, json=json, options=form, document=document
+            )
         elif json:
             print_predictions(predictions)
         else:
@@ -148,5 +159,9 @@ def _rows_of_texts(
 def predict_command() -> Callable[..., None]:
     """Builds the command with all its options."""
     return with_options(
-        predict, reading=reading_options(), columns=column_options(label=False), options=task_options("after")
+        predict,
+        reading=reading_options(),
+        writing=writing_options(),
+        columns=column_options(label=False),
+        options=task_options("after"),
     )

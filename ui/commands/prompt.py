@@ -13,9 +13,11 @@ from ..options import (
     chosen_columns,
     chosen_options,
     column_options,
+    output_options,
     reading_options,
     refuse_without_file,
     with_options,
+    writing_options,
 )
 from .arguments import ARGUMENTS, model_and_texts, unescape
 
@@ -48,7 +50,8 @@ def prompt(
         bool, typer.Option("--show-prompt", help="Print the complete prompt of the first text.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write rows with their answers to a .jsonl, .csv or .tsv.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write rows with their answers: .jsonl, .csv, .tsv or .xlsx."),
     ] = None,
     precision: Annotated[str, PRECISION] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
@@ -59,6 +62,7 @@ def prompt(
     *,
     columns: dict[str, Any],
     reading: dict[str, Any],
+    writing: dict[str, Any],
     prompting: dict[str, Any],
 ) -> None:
     """Prompt GPT-2 with a few examples: headway prompt gpt2 "a fine film" --labels good,bad --examples some.csv
@@ -76,6 +80,7 @@ def prompt(
     name, texts = model_and_texts(arguments)
     _check_modes(texts, data, output, evaluate)
     refuse_without_file(reading, data or examples)
+    form = output_options(writing, output)
     console = screen(to_stderr=json)
     model = prompt.on(name, precision)
     if evaluate:
@@ -96,7 +101,7 @@ def prompt(
         _show_prompt(console, prepared, stream, text_columns)
     predictions = prepared.predict_rows(stream, mapping)
     if output is not None:
-        write_predictions(predictions, stream.columns, output, overwrite=overwrite, json=json)
+        write_predictions(predictions, stream.columns, output, overwrite=overwrite, json=json, options=form)
     elif json:
         print_predictions(predictions)
     else:
@@ -162,4 +167,10 @@ def prompt_command() -> Callable[..., None]:
     from ...tasks import Prompt
 
     named = [option for option in column_options() if option.name in COLUMNS]
-    return with_options(prompt, reading=reading_options(), columns=named, prompting=options_of(Prompt))
+    return with_options(
+        prompt,
+        reading=reading_options(),
+        writing=writing_options(),
+        columns=named,
+        prompting=options_of(Prompt),
+    )

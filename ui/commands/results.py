@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ...tasks.base.predictions import Prediction
+    from ...tasks.data.output_options import OutputOptions
 
     Predictions = Iterator[tuple[dict[str, Any], Prediction]]  # each row with its prediction
 
@@ -49,6 +50,7 @@ def write_predictions(
     *,
     overwrite: bool,
     json: bool,
+    options: "OutputOptions",
     document: "Callable[[Predictions], dict[str, Any]] | None" = None,
 ) -> None:
     """Writes rows with their predictions to a file and prints their number.
@@ -59,11 +61,14 @@ def write_predictions(
         output: The file; its ending sets the format.
         overwrite: Whether to replace the file if it exists.
         json: Whether to print the number as JSON.
+        options: How the file is written.
         document: Turns all predictions into one JSON document, which is written if `output` ends in .json.
     """
     from json import dumps
 
     from ...core.atomic_files import atomic_file, new_path
+    from ...core.errors import HeadwayError
+    from ...tasks.data.output_options import DEFAULT_OUTPUT
     from ...tasks.data.write import RowWriter
     from ..terminal import counting
 
@@ -79,11 +84,13 @@ def write_predictions(
 
     with counting("predictions") as add:
         if document is not None and output.suffix.lower() == ".json":
+            if options != DEFAULT_OUTPUT:
+                raise HeadwayError(f'{output}: a .json file has one form only. Omit the options under "Output".')
             with atomic_file(new_path(output), overwrite) as unfinished:
                 content = dumps(document(counted()), ensure_ascii=False)
                 unfinished.write_text(content + "\n", encoding="utf-8")
         else:
-            with RowWriter(output, columns, overwrite) as writer:
+            with RowWriter(output, columns, overwrite, options) as writer:
                 for row, prediction in counted():
                     writer.write(row, prediction.to_json())
     show_written(output, written, f"{written:,} predictions", time.monotonic() - start, json=json)

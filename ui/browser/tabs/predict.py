@@ -49,7 +49,7 @@ PREVIEW_ROWS = 5
 MAX_LABELS = 20  # in the description of a model
 NUM_SIMILAR = 10  # sentences
 MODEL_KINDS = {"bert": "BERT", "gpt2": "GPT-2"}
-OUTPUT_FORMATS = {"CSV": ".csv", "JSON lines": ".jsonl"}
+OUTPUT_FORMATS = {"CSV": ".csv", "Excel": ".xlsx", "JSON lines": ".jsonl"}
 NO_PREDICTION = "The prediction appears here."
 
 

@@ -1,0 +1,44 @@
+"""How rows with predictions are written to a file."""
+
+from dataclasses import dataclass
+
+from ...core.errors import HeadwayError
+from ...core.options import option
+from .read_options import SEPARATORS
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Options for writing a file of rows."""
+
+    for_excel: bool = option(
+        False,
+        "Write a .csv or .tsv for Excel: with a byte-order mark, and an apostrophe before texts that Excel would "
+        "compute as formulas (=, +, -, @). Without it such texts are written unchanged. An .xlsx needs neither.",
+    )
+    output_delimiter: str | None = option(
+        None,
+        "Column separator of a .csv output: one character, or comma, semicolon, tab, ... Default: a comma. With a "
+        "semicolon and --for-excel, scores have a decimal comma, as Excel expects where it separates by semicolons.",
+    )
+    entity_rows: bool = option(
+        False, "Named entities: write one row per entity, with its text, label, start, end and score."
+    )
+
+    def __post_init__(self) -> None:
+        if self.output_delimiter is not None:
+            delimiter = SEPARATORS.get(self.output_delimiter.lower(), self.output_delimiter)
+            if len(delimiter) != 1 or delimiter in '"\r\n':
+                raise HeadwayError(
+                    f"--output-delimiter {self.output_delimiter!r} is invalid; it must be one character, or one of "
+                    f"{', '.join(SEPARATORS)}."
+                )
+            object.__setattr__(self, "output_delimiter", delimiter)
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark of scores."""
+        return "," if self.for_excel and self.output_delimiter == ";" else "."
+
+
+DEFAULT_OUTPUT = OutputOptions()

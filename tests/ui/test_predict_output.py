@@ -1,0 +1,58 @@
+"""The files that `headway predict` writes: tables, workbooks, entities."""
+
+from pathlib import Path
+
+import openpyxl
+import pytest
+from headway.core.training.training_config import TrainConfig
+from headway.tasks import TokenClassification
+from headway.tasks.data.read import read_table
+from headway.ui.cli import main
+
+FAST = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "in.csv"
+    path.write_text('id,text\n1,a lovely film\n2,"=HYPERLINK(""http://x.y"")"\n')
+    return path
+
+
+def test_a_workbook_has_a_column_for_each_label(trained: Path, data: Path):
+    assert main(["predict", str(trained), "--data", str(data), "--output", "out.xlsx"]) == 0
+    header, first, second = openpyxl.load_workbook("out.xlsx").active.iter_rows(values_only=True)
+    assert header[:4] == ("id", "text", "label", "score")
+    assert all(str(name).startswith("score_") for name in header[4:])
+    assert sum(float(str(value)) for value in first[4:]) == pytest.approx(1, abs=2e-3)
+    assert second[1] == '=HYPERLINK("http://x.y")'
+
+
+def test_formulas_are_defused_on_request_only(trained: Path, data: Path):
+    for name, options in (("plain.csv", []), ("excel.csv", ["--for-excel", "--output-delimiter", ";"])):
+        assert main(["predict", str(trained), "--data", str(data), "--output", name, *options]) == 0
+    texts = [[row["text"] for row in read_table(name, header=True).rows][1] for name in ("plain.csv", "excel.csv")]
+    assert texts == ['=HYPERLINK("http://x.y")', '\'=HYPERLINK("http://x.y")']
+    assert ";0," in Path("excel.csv").read_text(encoding="utf-8-sig")
+
+
+def test_options_of_the_output_need_an_output(trained: Path, data: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["predict", str(trained), "--data", str(data), "--for-excel"]) == 2
+    assert "--for-excel applies to an output file" in capsys.readouterr().err
+    assert main(["predict", str(trained), "--data", str(data), "--output", "out.conll"]) == 2
+    assert "named entities" in capsys.readouterr().err
+    assert not Path("out.conll").exists()
+
+
+def test_entities_are_written_as_conll_and_as_rows(tiny: Path, capsys: pytest.CaptureFixture[str]):
+    words = [["a", "film"], ["where", "is", "Ada"]] * 4
+    tagger = TokenClassification().on(tiny)
+    tagger.fit(words, [["O", "B-X"], ["O", "O", "B-PER"]] * 4, config=FAST, output="tagger")
+    Path("in.txt").write_text("a film\nwhere is Ada\n")
+    for options in (["--output", "out.conll"], ["--output", "out.csv", "--entity-rows"]):
+        assert main(["predict", "tagger", "--data", "in.txt", *options]) == 0
+    assert "2 predictions" in capsys.readouterr().out
+    assert [line.split("\t")[0] for line in Path("out.conll").read_text().splitlines()] == [
+        *("a", "film", "", "where", "is", "Ada", "")
+    ]
+    assert Path("out.csv").read_text().startswith("text,row,entity,label,start,end,score\n")
