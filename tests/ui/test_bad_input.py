@@ -317,7 +317,7 @@ def test_an_existing_output_is_not_overwritten(refused):
 def test_an_output_file_needs_a_known_ending(refused, trained):
     line = refused("predict", trained, "a film", "--output", "answers.pdf")
     assert "answers.pdf" in line
-    assert ".jsonl, .csv or .tsv" in line
+    assert ".jsonl, .csv, .tsv or .xlsx" in line
 
 
 @contextmanager
