@@ -51,7 +51,7 @@ def multi_label_metrics(
     predictions: Sequence[Sequence[str]], gold: Sequence[Any], labels: Sequence[str]
 ) -> dict[str, float]:
     """Micro F1, macro F1, micro precision and recall, and accuracy: the share of rows with exactly the gold labels."""
-    truth, found = _indicators(gold, labels), _indicators(predictions, labels)
+    truth, found = indicators(gold, labels), indicators(predictions, labels)
     precision, recall, f1, _ = _precision_recall_f1(truth, found, "micro")
     _, _, f1_macro, _ = _precision_recall_f1(truth, found, "macro")
     return {
@@ -94,7 +94,7 @@ def metrics_by_label(
         gold: the correct ones.
         labels: all labels, in the order of the table.
     """
-    columns = _precision_recall_f1(_indicators(gold, labels), _indicators(predictions, labels), None)
+    columns = _precision_recall_f1(indicators(gold, labels), indicators(predictions, labels), None)
     return [
         {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "examples": int(n)}
         for label, p, r, f, n in zip(labels, *columns, strict=True)
@@ -109,7 +109,7 @@ def calibration_error(confidences: Sequence[float], correct: Sequence[bool] | np
     return float(np.abs(summed).sum() / len(gaps))
 
 
-def _indicators(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
+def indicators(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
     """(E, L), true where an example has a label."""
     index = {label: i for i, label in enumerate(labels)}
     indicators = np.zeros((len(rows), len(labels)), dtype=bool)

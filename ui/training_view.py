@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from ..core.training.training_events import Evaluated, Event, Saved, Started, Step
 from ..tasks.base.results import Prepared, Trained
-from .terminal import BAR_WIDTH, duration, metrics_line, section, show_evaluation, show_report, table
+from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_evaluation, show_report, table
 
 STEPS_IN_MEAN = 20  # of the loss beside the progress bar
 PROGRESS_LINES = 10  # per run, if stdout is not a terminal
@@ -126,6 +127,8 @@ class TrainingView:
         if event.metrics:
             title = f"Evaluation on {event.eval_examples:,} held-out examples"
             show_evaluation(self.console, event.metrics, event.per_label, title, event.nothing_learnt)
+            for note in event.notes:
+                self.console.print(Padding(note, INDENT, expand=False))
         best = f", best weights from step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
         early = ", stopped early" * event.stopped_early
         model = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.weight_names import model_of
 from ...core.models.heads import Network
-from .card_text import bullets, code, escape, fenced, string
+from .card_text import CardText, bullets, code, escape, fenced, string
 
 if TYPE_CHECKING:
     from .task import Task
@@ -44,7 +44,7 @@ def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any]
         fenced("python", f"from headway.tasks import load\n\nmodel = load({string(name)})\n{text.python}"),
         "Without Headway:",
         fenced("python", text.transformers),
-        *_results(info, text.fitted),
+        *_results(info, text),
         *_training(info),
         "## Limits",
         bullets(text.limits),
@@ -100,7 +100,7 @@ def _short(number: int) -> str:
     return f"{number / 1e6:,.1f} million" if number >= 1e5 else f"{number:,}"
 
 
-def _results(info: Mapping[str, Any], fitted: str) -> Iterator[str]:
+def _results(info: Mapping[str, Any], text: CardText) -> Iterator[str]:
     metrics = info.get("metrics") or {}
     if not info.get("training"):
         return
@@ -117,7 +117,9 @@ def _results(info: Mapping[str, Any], fitted: str) -> Iterator[str]:
     if rows:
         columns = tuple(rows[0])
         yield _table(columns, ([_cell(row[column]) for column in columns] for row in rows))
-    uses = [fitted] if fitted else []
+    if text.cross_fitted:
+        yield text.cross_fitted
+    uses = [text.fitted] if text.fitted else []
     if info["training"].get("keep") == "best" and info.get("best_step") is not None:
         uses.append(f"the best weights (step {info['best_step']:,} of {info['steps']:,}) were selected")
     if uses:

@@ -40,6 +40,7 @@ class Trained(Event):
     best_step: int | None
     stopped_early: bool
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
+    notes: tuple[str, ...] = ()  # about the metrics, a sentence each
 
 
 @dataclass(frozen=True)

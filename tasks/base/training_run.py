@@ -190,6 +190,8 @@ def run_training(
     examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
     task, predictions, metrics = _evaluate(task, network, data.evaluation)
     task = task.after_training(network)
+    cross_fitted = task.card(network, "").cross_fitted
+    notes = (cross_fitted,) if cross_fitted else ()
     finding = explain_no_learning(
         task.baseline(predictions, examples),
         HowTrained(
@@ -200,7 +202,7 @@ def run_training(
             network.config.hidden_size,
         ),
     )
-    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, (), finding)
+    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, notes, finding)
     scores: dict[str, float] = {}
     if worth_comparing(len(examples), started.device):
         predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)
@@ -224,6 +226,7 @@ def trained_event(result: RunResult, data: TrainingData, output: Path | None) ->
         best_step=finished.best_step,
         stopped_early=finished.stopped_early,
         nothing_learnt=evaluation and evaluation.nothing_learnt,
+        notes=evaluation.notes if evaluation else (),
     )
 
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from .classification import TextClassification
 
+CROSS_FITTED = (
+    "The thresholds were fitted to the evaluation rows. The metrics are cross-fitted: each row was scored with "
+    "thresholds that were fitted to other rows."
+)
+
 
 def classification_card(task: "TextClassification", network: "Network", name: str) -> CardText:
     """The parts of the card: labels, usage with and without Headway, limitations."""
@@ -29,6 +34,7 @@ def classification_card(task: "TextClassification", network: "Network", name: st
         python=f"print(model.predict({_example(task)}))",
         transformers=_transformers(task, name, gpt2),
         fitted=_fitted(task),
+        cross_fitted=CROSS_FITTED if task.thresholds else "",
         limits=tuple(_limits(task, network, gpt2)),
     )
 
@@ -70,8 +76,6 @@ def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
 
 
 def _fitted(task: "TextClassification") -> str:
-    if task.thresholds:
-        return "the thresholds were chosen"
     return "the temperature of the probabilities was chosen" if task.temperature != 1 else ""
 
 

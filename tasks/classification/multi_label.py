@@ -6,8 +6,10 @@ Shapes: E examples, L labels.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ from ..base.baseline import Baseline, agreement, indicators
 from ..base.display import DisplayElement, ScoreBars
 from ..base.explanation import ExplainableOutput
 from ..data.labels import MULTI_LABEL
-from .calibration import best_f1_threshold
+from .calibration import fit_thresholds
 from .predictions import LabelsPrediction
 from .target import LabelColumn, Target, explain_labels
 
@@ -124,16 +126,14 @@ class MultiLabel(Target):
     def calibrate(
         self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]
     ) -> tuple[Self, list[LabelsPrediction]]:
-        """Fits the threshold of each label, and keeps the thresholds if micro F1 is not worse with all of them."""
-        thresholds = tuple(
-            best_f1_threshold([one.scores[label] for one in predictions], [label in row for row in gold])
-            for label in self.labels
-        )
-        calibrated = replace(self, thresholds=thresholds)
-        changed = [calibrated._decide(one.scores) for one in predictions]
-        if self.score(changed, gold)["f1"] < self.score(predictions, gold)["f1"]:
-            return self, list(predictions)
-        return calibrated, changed
+        """Fits the thresholds; the predictions are cross-fitted, so that their metrics hold for other rows."""
+        probabilities = np.array([[one.scores[label] for label in self.labels] for one in predictions])
+        thresholds, found = fit_thresholds(probabilities, metrics.indicators(gold, self.labels))
+        cross_fitted = [
+            LabelsPrediction(tuple(compress(self.labels, row)), one.scores)
+            for one, row in zip(predictions, found.tolist(), strict=True)
+        ]
+        return replace(self, thresholds=thresholds), cross_fitted
 
     def display(self, prediction: LabelsPrediction, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The labels and all probabilities, each with its threshold."""

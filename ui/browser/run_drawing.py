@@ -288,7 +288,7 @@ def draw_results(job: "Job", history: "History") -> str:
     more = ", ".join(f"{title(name).lower()} {format_value(value, 3)}" for name, value in others)
     parts = [
         heading(f"Metrics on {trained['eval_examples']:,} held-out examples"),
-        f'<div class="hw-figures">{figures}</div>{caption(more)}',
+        f'<div class="hw-figures">{figures}</div>{caption(more)}{"".join(map(caption, trained.get("notes", ())))}',
     ]
     if trained.get("nothing_learnt"):
         parts.append(alert(form_message(trained["nothing_learnt"])))
