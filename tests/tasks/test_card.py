@@ -75,7 +75,7 @@ def test_metrics_and_labels_are_those_of_the_model(folder: Path, text: str):
 def test_the_card_names_what_was_fitted_to_the_evaluation_data(folder: Path, text: str):
     task = load(folder).task
     assert isinstance(task, TextClassification)
-    assert ("thresholds were chosen" in text) == bool(task.thresholds)
+    assert ("thresholds were fitted" in text) == bool(task.thresholds)
     assert ("temperature of the probabilities was chosen" in text) == (task.temperature != 1)
     assert "the best weights (step" in text
     for label, threshold in zip(task.labels, task.thresholds, strict=False):

@@ -380,20 +380,6 @@ def test_no_temperature_is_fitted_to_few_examples_or_errors(examples: int, error
     assert task.calibrate(predictions, gold) == (task, predictions)
 
 
-def several_labels(probabilities: list[float], gold: list[bool]) -> tuple[list[Any], list[TextExample]]:
-    predictions = [LabelsPrediction(("a",) if p >= 0.5 else (), {"a": p, "b": 0.0}) for p in probabilities]
-    return predictions, [TextExample(i, "", "x", None, ("a",) if there else ()) for i, there in enumerate(gold)]
-
-
-def test_each_label_has_its_own_threshold():
-    task = TextClassification(labels=("a", "b"), problem_type=MULTI_LABEL)
-    predictions, gold = several_labels([0.3, 0.32, 0.35, 0.4, 0.45, 0.1, 0.2, 0.05], [True] * 5 + [False] * 3)
-    calibrated, changed = task.calibrate(predictions, gold)
-    assert calibrated.thresholds == (pytest.approx(0.25), 0.5)  # "b" never occurs
-    assert [one.labels for one in changed] == [("a",)] * 5 + [()] * 3
-    assert task.score(changed, gold)["f1"] == 1.0
-
-
 # Published models
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
