@@ -51,6 +51,7 @@ from .schemas import (
     read_list,
     read_model,
     read_text,
+    read_threshold,
 )
 from .serving import ModelServer, ServedModel, Use
 
@@ -129,12 +130,16 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
     async def predict(request: Request) -> Response:
         """Returns the model's prediction for each input, in order."""
         body = await read_object(request, limits)
-        check_fields(body, "/predict", ("model", "inputs"))
+        check_fields(body, "/predict", ("model", "inputs", "threshold"))
+        threshold = read_threshold(body)
         given = read_list(body, "inputs", limits, '["a text"]')
         with Client.of(request) as client:
             served = await _open(client, serving, "predict", read_model(body))
             inputs = [read_input(one, f"inputs[{i}]", served.fields, limits) for i, one in enumerate(given)]
+            choose_labels = await asyncio.to_thread(serving.label_chooser, served.name, threshold)
             answers = await _compute(client, served, inputs, "inputs", limits)
+        if choose_labels is not None:
+            answers = [{**one, "labels": choose_labels(one["scores"])} for one in answers]
         return JsonResponse({"model": served.name, "task": served.task, "predictions": answers})
 
 

@@ -55,6 +55,19 @@ def read_flag(body: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def read_threshold(body: Mapping[str, Any]) -> float | dict[str, float] | None:
+    """Reads the threshold of several labels: one number, or numbers by label; None if there is none.
+
+    Raises:
+        ApiError: it is something else.
+    """
+    given = body.get("threshold")
+    numbers = given.values() if isinstance(given, dict) else () if given is None else (given,)
+    if given == {} or any(not isinstance(one, int | float) or isinstance(one, bool) for one in numbers):
+        raise ApiError(422, 'threshold must be a number, or numbers by label: {"billing": 0.3}.', "threshold")
+    return given
+
+
 def read_list(body: Mapping[str, Any], name: str, limits: Limits, example: str) -> list[Any]:
     """Reads a list of inputs.
 
@@ -264,7 +277,13 @@ def predict_body(limits: Limits) -> dict[str, Any]:
             forms.append(form)
     inputs = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": limits.max_texts}
     example = {"inputs": ["a lovely film", "two hours I will not get back"]}
-    return request_body({"inputs": inputs}, ["inputs"], example)
+    number = {"type": "number", "minimum": 0, "maximum": 1}
+    threshold = {
+        "anyOf": [number, {"type": "object", "additionalProperties": number, "minProperties": 1}, {"type": "null"}],
+        "description": "For a model that predicts several labels: the probability from which a label is predicted, "
+        "for all labels or for each of some. Default: the thresholds of the model.",
+    }
+    return request_body({"inputs": inputs, "threshold": threshold}, ["inputs"], example)
 
 
 def _input_schema(title: str, fields: "Sequence[Field]") -> dict[str, Any]:

@@ -5,7 +5,7 @@ notices a training run that has been replaced.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..model_registry import NoSuchModel
 from .batching import Batcher, Model
 from .interleaving import Interleaver
 from .metrics import Metrics
+from .middleware import ApiError
 from .model_steps import Embedded, EmbeddingSteps, Input, PredictionSteps
 from .worker import Worker
 
@@ -131,6 +132,28 @@ class ModelServer:
         self.closed = True
         for served in list(self._served.values()):
             served.worker.close(timeout)
+
+    def label_chooser(
+        self, name: str, threshold: float | dict[str, float] | None
+    ) -> Callable[[Mapping[str, float]], list[str]] | None:
+        """A function from the scores of several labels to those that reach a threshold; None without a threshold.
+
+        Raises:
+            ApiError: the model does not predict several labels, or does not have a label of the threshold.
+        """
+        from ...tasks import TextClassification
+
+        if threshold is None:
+            return None
+        task = self.registry.task_model(name).task
+        if not isinstance(task, TextClassification):
+            raise ApiError(
+                422, f"threshold is only for models that predict several labels; {name} does not.", "threshold"
+            )
+        try:
+            return task.with_options({"threshold": threshold}).choose_labels
+        except HeadwayError as error:
+            raise ApiError(422, str(error).replace("--threshold", "threshold"), "threshold") from error
 
     def _first(self, use: Use) -> str:
         supported = [entry.name for entry in self.registry.entries() if not _unsupported(entry, use)]
