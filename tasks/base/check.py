@@ -18,6 +18,7 @@ from ..data.read_options import ReadOptions
 from ..data.report import DataReport, EncodedExamples, Lengths, by_level, check_corpus, check_examples
 from .example_warnings import warning_findings
 from .inference import Encoder
+from .left_out import leave_out, left_out_findings, no_row_left, write_left_out
 from .task import Task
 from .training_data import DataSource, same_columns, write_corpus
 
@@ -53,14 +54,15 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     table = read_table(source.train, source.reading)
     mapping = task.columns(table, source.columns, need_label=True)
     notes = [*table.describe(), *mapping.notes]
+    table, left_out = leave_out(task, table, mapping)
     findings: list[Finding] = []
-    failure = ""
+    failure = "" if len(table) else str(no_row_left(left_out))
     try:
         task, inferred = task.infer_labels(table, mapping)
         notes += inferred
     except HeadwayError as error:
         encoder = None  # without labels there are no targets to encode
-        failure = str(error)
+        failure = failure or str(error)
     examples, problems = task.read(table, mapping)
     if failure and not any(problem.message in failure for problem in problems):
         findings.append(Finding("labels", "error", failure))
@@ -69,8 +71,12 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
         eval_table = read_table(source.evaluation, source.reading)
         notes += eval_table.describe()
         chosen = same_columns(mapping, eval_table, source.columns)
-        held_out, more = task.read(eval_table, task.columns(eval_table, chosen, need_label=True))
-        problems += more
+        eval_mapping = task.columns(eval_table, chosen, need_label=True)
+        eval_table, more_left_out = leave_out(task, eval_table, eval_mapping)
+        held_out, more = task.read(eval_table, eval_mapping)
+        problems, left_out = [*problems, *more], [*left_out, *more_left_out]
+    write_left_out(source.reading.left_out, left_out)
+    findings += left_out_findings(left_out, strict=bool(source.reading.strict))
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
     windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
     encoded = encoder and EncodedExamples(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)

@@ -16,6 +16,7 @@ from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from .example_warnings import collect_warnings
 from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
+from .left_out import usable_rows
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
@@ -37,6 +38,7 @@ def evaluate_rows(
         HeadwayError: the rows cannot be used, or have a label that the model does not know.
     """
     columns = task.columns(table, chosen, need_label=True)
+    table = usable_rows(task, table, columns)
     examples = task.examples(table, columns)
     predictions: list[Any] = []
     truncated = num_losses = 0
@@ -54,7 +56,8 @@ def evaluate_rows(
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
     metrics = task.score(predictions, examples) | mean_loss(loss, num_losses)
-    return Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, tuple(notes))
+    per_label = task.per_label(predictions, examples)
+    return Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
 
 
 def evaluate_text(

@@ -23,6 +23,7 @@ from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
 from .arguments import check_train_arguments, explains_arguments
 from .inputs import name_rows, split_labels
+from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
 from .predictor import AnyTask, Predictor
 from .progress import follow
@@ -211,7 +212,10 @@ class TaskModel(Predictor):
             return replace(data, notes=[*data.notes, self._start(task, source.seed, reuse=reuse)])
         rows = read_labelled(source, task, stored)
         note = self._start(rows.task, source.seed, reuse=rows.reuses_head)
-        return encode_labelled(replace(rows, task=self.task), self.encoder, [note])
+        data = encode_labelled(replace(rows, task=self.task), self.encoder, [note])
+        self.left_out = data.left_out
+        write_left_out(source.reading.left_out, data.left_out)
+        return data
 
     def _start(self, task: AnyTask, seed: int, *, reuse: bool) -> str:
         """Restores the model as it was opened and puts its own head or a new one on it; returns a note about it."""
@@ -258,4 +262,5 @@ class TaskModel(Predictor):
             overwrite=overwrite,
             settings=settings,
             log=log,
+            left_out=self.left_out,
         )

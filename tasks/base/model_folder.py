@@ -6,7 +6,7 @@ options, metrics and facts about the training; README.md is the model card.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
+from ..data.rows import LeftOutRow
 from .card import model_card
+from .left_out import add_left_out
 from .task import Task
 
 # What headway.json holds besides facts that are only shown.
@@ -40,6 +42,7 @@ def write_model(
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
     log: Path | None = None,
+    left_out: Sequence[LeftOutRow] = (),
 ) -> None:
     """Writes a folder that Headway and transformers open, completely or not at all.
 
@@ -55,6 +58,7 @@ def write_model(
         overwrite: replace the model that is there.
         settings: for run.yaml.
         log: of the run; it is copied.
+        left_out: rows of the training data that were not used, for left_out.csv.
 
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
@@ -80,6 +84,7 @@ def write_model(
             import yaml
 
             _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        add_left_out(folder, left_out)
         if log is not None:
             shutil.copy(log, folder / "log.jsonl")
     barrier()

@@ -25,11 +25,13 @@ from ..data.features import Features
 from ..data.places import shorten
 from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
+from ..data.rows import LeftOutRow
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
 from .evaluation import evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
 from .inputs import as_list, is_single, is_table, name_rows, read_inputs
+from .left_out import write_left_out
 from .precision import AUTO, choose_precision
 from .predictions import Prediction
 from .results import Evaluation
@@ -58,6 +60,7 @@ class Predictor:
         self.tokenizer = tokenizer
         self.base = name
         self.info: dict[str, Any] = {}  # headway.json without the task
+        self.left_out: Sequence[LeftOutRow] = ()  # rows of the training data that were not used
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data
         self.precision = AUTO  # of predictions: one of precision.PRECISION_CHOICES
@@ -204,6 +207,7 @@ class Predictor:
             HeadwayError: the data cannot be read, or a row does not have the texts that the task reads.
         """
         task = self._task_at(threshold)
+        ReadOptions(**reading).refuse_for_prediction()
         stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
             columns = self.task.columns(stream, columns or {}, need_label=False)
@@ -235,6 +239,7 @@ class Predictor:
         if task.self_supervised:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
         found = evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
+        write_left_out(options.left_out, found.left_out)
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
         baseline = task.baseline(found.predictions, found.examples)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.training.training_events import Event
 from ..data.report import DataReport
+from ..data.rows import LeftOutRow
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Evaluation:
     predictions: list[Any]
     notes: tuple[str, ...]
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
+    left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
 
     def to_json(self) -> dict[str, Any]:
         """Metrics and counts, without the examples."""
-        found = {"metrics": self.metrics, "examples": len(self.examples), "per_label": self.per_label}
-        return {**found, "nothing_learnt": self.nothing_learnt}
+        counts = {"examples": len(self.examples), "left_out": len(self.left_out)}
+        return {"metrics": self.metrics, **counts, "per_label": self.per_label, "nothing_learnt": self.nothing_learnt}

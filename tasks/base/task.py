@@ -22,6 +22,7 @@ from ..data.column_names import LABEL_COLUMNS
 from ..data.columns import ColumnMapping
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
+from ..data.labels import missing_label_checker
 from .card_text import CardText, generic_card
 from .display import DisplayElement
 from .explanation import InspectionHooks
@@ -59,7 +60,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
 
     Everything else has a default that works for any task and may be overridden:
 
-    - rows: `fields`, `label_columns`, `columns`, `recognizes`, `warnings`;
+    - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`;
     - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
       `uses_training_loop`, `fit_head`, `reuse_head`, `before_training`, `after_training`;
@@ -122,6 +123,10 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
         texts, label, group = _named_columns(chosen, self.fields)
         named = {"chosen": texts, "label": label, "group": group}
         return infer_columns(table, self.fields, **named, label_aliases=self.label_columns, need_label=need_label)
+
+    def unlabelled(self, table: "Table", columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
+        """A function that tells whether a row has no label, so that it is left out of labelled data."""
+        return missing_label_checker(columns.label)
 
     @classmethod
     def recognizes(cls, table: "Table") -> bool:

@@ -17,10 +17,11 @@ from ..data.groups import example_groups, without_known_texts
 from ..data.read import read_table
 from ..data.read_options import INFER, ReadOptions
 from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
-from ..data.rows import Table
+from ..data.rows import LeftOutRow, Table
 from ..data.split import split_rows
 from .example_warnings import warning_findings
 from .inference import Encoder
+from .left_out import usable_rows
 from .results import Prepared
 from .task import Task
 
@@ -112,6 +113,13 @@ class TrainingData:
     notes: list[str]  # what was inferred and decided, a sentence each
     report: DataReport
 
+    @property
+    def left_out(self) -> tuple[LeftOutRow, ...]:
+        """The rows that are not used."""
+        tables = [side.table for side in (self.train, self.evaluation) if isinstance(side, LabelledData)]
+        distinct = tables[:1] if tables and tables[-1] is tables[0] else tables
+        return tuple(row for table in distinct for row in table.left_out)
+
     def event(self, task: Task[Any, Any], base: str) -> Prepared:
         """The first event of a run of the task on the model `base`."""
         evaluated = len(self.evaluation.examples) if self.evaluation else 0
@@ -143,6 +151,7 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
     source.check_split()
     table = read_table(source.train, source.reading)
     columns = task.columns(table, source.columns, need_label=True)
+    table = usable_rows(task, table, columns)
     labelled, inferred = task.infer_labels(table, columns)
     reused = stored and labelled.reuse_head(stored)
     task = reused or labelled
@@ -152,8 +161,10 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
     if source.evaluation is not None:
         eval_table = read_table(source.evaluation, source.reading)
         chosen = same_columns(columns, eval_table, source.columns)
+        eval_columns = task.columns(eval_table, chosen, need_label=True)
+        eval_table = usable_rows(task, eval_table, eval_columns)
         notes += eval_table.describe()
-        evaluation = eval_table, task.examples(eval_table, task.columns(eval_table, chosen, need_label=True))
+        evaluation = eval_table, task.examples(eval_table, eval_columns)
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         examples, held_out, note = _hold_out(source, table, columns, examples)
         evaluation = (table, held_out) if held_out else None

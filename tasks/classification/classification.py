@@ -35,7 +35,6 @@ from ..data.labels import (
     map_valid,
     parse_number,
     raw_label,
-    rejection_checker,
 )
 from ..data.rows import Table
 from ..data.windows import Windowing
@@ -175,6 +174,12 @@ class TextClassification(Task[TextExample, Prediction]):
         note = f"each {'pair' if task.paired else 'text'} has {target.description}: {why}"
         return replace(task._with(target), numbered=bool(self.labels) and problem_type != REGRESSION), [note]
 
+    def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
+        """As for every task; where a row may have several labels, none at all is an answer."""
+        if _problem_type_of(self, table, columns) == MULTI_LABEL and not isinstance(columns.label, tuple):
+            return lambda _: False
+        return super().unlabelled(table, columns)
+
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         kept = {"class_weight": self.class_weight, "frozen": self.frozen}
@@ -185,13 +190,10 @@ class TextClassification(Task[TextExample, Prediction]):
     ) -> Callable[[int], TextExample]:
         """Reads the text, the second text and the label of a row."""
         text, pair = columns.texts["text"], columns.texts.get("pair")
-        read_label = self._label_reader(table, columns) if labelled else None
-        refuse_rejected = rejection_checker(table.rows, columns.used_columns)
+        read_label = _label_reader(self, table, columns) if labelled else None
 
         def read(row: int) -> TextExample:
             cells = table.rows[row]
-            if labelled:
-                refuse_rejected(cells)
             first = parse_text(cells.get(text), text, "text", labelled=labelled)
             # A published model may read texts or pairs: a row without a second text is then a single text.
             single = pair is None or (self.paired is None and cells.get(pair) is None)
@@ -199,17 +201,6 @@ class TextClassification(Task[TextExample, Prediction]):
             return TextExample(row, table.where(row), first, second, read_label(cells) if read_label else None)
 
         return read
-
-    def _label_reader(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], Any]:
-        if self.problem_type == REGRESSION:
-            return lambda cells: parse_number(raw_label(cells, columns.label))
-
-        def values() -> Iterator[Any]:
-            return map_valid(lambda row: raw_label(row, columns.label), table.rows)
-
-        problem_type = self.problem_type or infer_problem_type(list(values()))[0]
-        read = label_reader(problem_type, values(), self.labels, numbered=self.numbered)
-        return lambda cells: read(raw_label(cells, columns.label))
 
     # -- examples -> model
 
@@ -359,3 +350,18 @@ def _classifier(network: nn.Module) -> nn.Linear:
     classifier = network.get_submodule("head.classifier")
     assert isinstance(classifier, nn.Linear)
     return classifier
+
+
+def _label_reader(
+    task: TextClassification, table: Table, columns: ColumnMapping
+) -> Callable[[Mapping[str, Any]], Any]:
+    if task.problem_type == REGRESSION:
+        return lambda cells: parse_number(raw_label(cells, columns.label))
+    values = map_valid(lambda row: raw_label(row, columns.label), table.rows)
+    read = label_reader(_problem_type_of(task, table, columns), values, task.labels, numbered=task.numbered)
+    return lambda cells: read(raw_label(cells, columns.label))
+
+
+def _problem_type_of(task: TextClassification, table: Table, columns: ColumnMapping) -> str:
+    values = map_valid(lambda row: raw_label(row, columns.label), table.rows)
+    return task.problem_type or infer_problem_type(list(values))[0]

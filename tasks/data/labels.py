@@ -8,7 +8,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -24,10 +24,6 @@ REGRESSION = "regression"
 UNLABELLED = "-1"  # the id of unlabelled rows in GLUE
 MISSING = ("", "nan")  # texts of an empty cell and of a missing number
 SHOWN_LABELS = 12  # in a message
-
-# https://prodi.gy/docs/api-interfaces#json-tasks: the answer of the annotator.
-ANSWER_COLUMN = "answer"
-ACCEPTED, REJECTED = ("accept",), ("reject", "ignore")
 
 # Rules that distinguish class ids from numeric targets.
 JOINED_IDS = re.compile(r"-?\d+(\s*,\s*\d+)*")
@@ -62,26 +58,10 @@ def is_missing(value: Any) -> bool:
     return value is None or (not isinstance(value, list | tuple) and str(value).strip().lower() in MISSING)
 
 
-def rejection_checker(
-    rows: Iterable[Mapping[str, Any]], used_columns: Collection[str]
-) -> Callable[[Mapping[str, Any]], None]:
-    """A function that raises HeadwayError for a row that its annotator rejected in Prodigy.
-
-    Prodigy writes accept, reject or ignore to the column "answer". With any other value, the column is not Prodigy's.
-
-    Args:
-        rows: All rows of the table.
-        used_columns: Columns that are read as texts or labels.
-    """
-    known = (*ACCEPTED, *REJECTED)
-    answers = (row.get(ANSWER_COLUMN) for row in rows)
-    from_prodigy = ANSWER_COLUMN not in used_columns and all(is_missing(one) or one in known for one in answers)
-
-    def check(cells: Mapping[str, Any]) -> None:
-        if from_prodigy and (answer := cells.get(ANSWER_COLUMN)) in REJECTED:
-            raise HeadwayError(f'the annotator rejected this row: its answer is "{answer}". Delete the row.')
-
-    return check
+def missing_label_checker(column: str | tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], bool]:
+    """A function that tells whether all cells of the label columns of a row are empty; False without such columns."""
+    columns = (column,) if isinstance(column, str) else column or ()
+    return lambda cells: bool(columns) and all(is_missing(cells.get(name)) for name in columns)
 
 
 def map_valid(read: Callable[[Any], T], values: Iterable[Any]) -> Iterator[T]:

@@ -72,7 +72,7 @@ def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> Ro
         where = source if isinstance(source, str) else SOURCE
         options.refuse_unused(where, "rows that are not in a file", DECIMAL_ONLY)
         stream = _open(source)
-    return join_words(replace(stream, decimal=options.decimal), options.join_words)
+    return join_words(replace(stream, decimal=options.decimal, strict=bool(options.strict)), options.join_words)
 
 
 def _open(source: Any) -> RowStream:

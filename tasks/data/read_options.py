@@ -10,7 +10,7 @@ from ...core.options import check_option, option
 # Names of separators that are awkward to type in a shell or in YAML.
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "space": " "}
 # Options that concern the rows, whatever format they come from.
-FOR_ALL_FORMATS = frozenset({"join_words"})
+FOR_ALL_FORMATS = frozenset({"join_words", "left_out", "strict"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,14 @@ class ReadOptions:
     sheet: str | None = option(
         None, "Sheet of an Excel workbook: its name, or its number starting at 1. Default: the only one with rows."
     )
+    strict: bool | None = option(
+        None,
+        "Refuse rows that are rejected or cancelled by an annotator, or have no text or no label. Default: they are "
+        "left out and counted.",
+    )
+    left_out: str | None = option(
+        None, "File to write that lists the rows that are left out, with the reasons (CSV). Default: none."
+    )
     join_words: bool | None = option(
         None,
         "Whether each row of a table is a word, and the rows of a sentence are joined. Default: inferred from the "
@@ -55,6 +63,11 @@ class ReadOptions:
     def given(self) -> dict[str, Any]:
         """The options that have a value."""
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+    def refuse_for_prediction(self) -> None:
+        """Raises HeadwayError if an option is about labelled rows: all rows are predicted."""
+        if self.strict is not None or self.left_out is not None:
+            raise HeadwayError("--strict and --left-out have no meaning for prediction: every row is predicted.")
 
     def refuse_unused(self, source: str, kind: str, used: frozenset[str]) -> None:
         """Checks that every option with a value has an effect.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .places import format_place
@@ -12,6 +12,14 @@ SAMPLE_ROWS = 1000  # rows from which columns are inferred
 CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough to fit in memory
 
 Rows = Iterator[tuple[int, dict[str, Any]]]  # (place, row): the 1-based line or record number, cells by column name
+
+
+@dataclass(frozen=True)
+class LeftOutRow:
+    """A row of a source that is not used, and why."""
+
+    where: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class RowStream:
             (detected; --encoding overrules)". A reader adds a note for every guess; check, train, evaluate, predict
             and the browser show them.
         decimal: Decimal mark of numbers that are texts; None to infer it.
+        strict: Whether rows without a text or a label are errors instead of being left out.
     """
 
     source: str
@@ -39,6 +48,7 @@ class RowStream:
     unit: str = "line"
     notes: tuple[str, ...] = ()
     decimal: str | None = None
+    strict: bool = False
 
     def __iter__(self) -> Rows:
         """Yields (place, row)."""
@@ -50,14 +60,16 @@ class RowStream:
 
     def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
         """A table of some rows of the stream."""
-        return Table(
-            self.source, self.kind, self.columns, self.header, rows, places, self.unit, self.notes, self.decimal
-        )
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "read"}
+        return Table(**shared, rows=rows, places=places)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows held in memory; `places` has the place of each in the source. The other fields are those of `RowStream`."""
+    """Rows held in memory; `places` has the place of each in the source.
+
+    `left_out` has the rows of the source that are not used. The other fields are those of `RowStream`.
+    """
 
     source: str
     kind: str
@@ -68,12 +80,13 @@ class Table:
     unit: str = "line"
     notes: tuple[str, ...] = ()
     decimal: str | None = None
+    strict: bool = False
+    left_out: tuple[LeftOutRow, ...] = ()
 
     def stream(self) -> RowStream:
         """The rows as a stream."""
-        return RowStream(
-            self.source, self.kind, self.columns, self.header, self.__iter__, self.unit, self.notes, self.decimal
-        )
+        shared = {field.name: getattr(self, field.name) for field in fields(RowStream) if field.name != "read"}
+        return RowStream(**shared, read=self.__iter__)
 
     def describe(self) -> list[str]:
         """The source, its number of rows and its format, and what was inferred about it."""

@@ -17,6 +17,7 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import Backbone
 from ...core.models.layers import SelfAttention
 from ..base.inference import predict_examples
+from ..base.left_out import usable_rows
 from ..base.model import TaskModel
 from ..data.read import read_table
 from ..data.split import split_rows
@@ -127,6 +128,7 @@ def rank_components(
         raise HeadwayError(f"{model.base} is for {task.name}, which has no labels to score. Choose another model.")
     table = read_table(data, **reading)
     mapping = task.columns(table, columns or {}, need_label=True)
+    table = usable_rows(task, table, mapping)
     examples = task.examples(table, mapping)
     notes = [*table.notes, *mapping.notes]
     if most is not None and most < len(examples):

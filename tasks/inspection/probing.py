@@ -31,6 +31,7 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from .. import TASKS
 from ..base.explanation import ProbeTargets
+from ..base.left_out import usable_rows
 from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens, pack
 from ..data.groups import example_groups
@@ -170,9 +171,10 @@ def _read_examples(
     if task.name not in probed:
         raise HeadwayError(f"{task.name} cannot be probed: say {' or '.join(probed)}.")
     columns = task.columns(table, chosen, need_label=True)
+    table = usable_rows(task, table, columns)
     task, decided = task.infer_labels(table, columns)
     examples = task.examples(table, columns)
-    notes = [*columns.notes, *decided]
+    notes = [*table.notes, *columns.notes, *decided]
     if most is not None and most < len(examples):
         _, drawn = split_rows([one.stratum for one in examples], most / len(examples), seed=0)
         notes.append(f"{len(drawn):,} of {len(examples):,} examples, drawn with seed 0")

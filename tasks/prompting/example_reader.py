@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.errors import HeadwayError
+from ..base.left_out import usable_rows
 from ..classification.classification import TextClassification
 from ..classification.predictions import TextExample
 from ..data.column_inference import infer_columns
@@ -99,6 +100,10 @@ class ExampleReader:
             HeadwayError: a row cannot be used.
         """
         return self._task().examples(table, columns, labelled=labelled)
+
+    def usable(self, table: Table, columns: ColumnMapping) -> Table:
+        """The rows of a table of examples that have a text and a label; as `usable_rows`."""
+        return usable_rows(self._task(), table, columns)
 
     def texts(self, inputs: Sequence[Any]) -> list[TextExample]:
         """Texts, pairs of texts, or dicts of them, as examples without labels.

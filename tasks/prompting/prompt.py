@@ -211,6 +211,7 @@ class PromptModel:
             raise HeadwayError(f"--seeds {seeds}: a whole number, 1 or more.")
         table = read_table(data, **reading)
         found = self.reader.columns(table, columns or {}, need_label=True)
+        table = self.reader.usable(table, found)
         paired = "pair" in found.texts
         prepared = self.prepare(examples, columns, unlabelled=unlabelled, paired=paired, data=table, **reading)
         texts = prepared.reader.examples(table, found, labelled=True)
@@ -251,6 +252,7 @@ class PromptModel:
         reader = reader.infer_labels(table, found)
         known: list[TextExample] = []
         if pool is not None and found is not None:
+            pool = reader.usable(pool, found)
             known = [example for example in reader.examples(pool, found, labelled=True) if example.labels]
             notes += [f"{pool.source}: {len(known)} examples, {pool.kind}", *pool.notes, *found.notes]
             if data is not None:

@@ -41,7 +41,7 @@ from .card import question_answering_card
 from .encoding import QuestionEncoder
 from .explanation import explainable_answers
 from .predictions import NO_ANSWER, AnswerPrediction, QuestionExample
-from .question_rows import answers_reader, question_reader
+from .question_rows import answers_reader, question_reader, unanswered_checker
 from .squad_file import squad_predictions
 from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores
 
@@ -123,6 +123,10 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
                 "column called answer_start, or found in the context."
             )
         return columns
+
+    def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
+        """Where the cell of the answers is null; an empty text or list says that there is no answer."""
+        return unanswered_checker(table, columns)
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """Infers whether the model may predict "no answer"."""

@@ -48,15 +48,26 @@ def _unused_column(table: Table, columns: ColumnMapping, names: Sequence[str]) -
     return next((unused[normalize_name(name)] for name in names if normalize_name(name) in unused), None)
 
 
+def unanswered_checker(table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
+    """A function that tells whether it is unknown what the answer in a row is."""
+    is_impossible = _impossible_checker(table, columns)
+    return lambda cells: cells.get(str(columns.label)) is None and not is_impossible(cells)
+
+
+def _impossible_checker(table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
+    impossible = _unused_column(table, columns, IMPOSSIBLE_COLUMNS)
+    return lambda cells: impossible is not None and str(cells.get(impossible)).lower() in ("true", "1")
+
+
 def answers_reader(
     table: Table, columns: ColumnMapping
 ) -> Callable[[Mapping[str, Any]], list[tuple[str, int | None]]]:
     """A function that reads the answers in a row; empty if the row is marked as impossible to answer."""
     label, start = str(columns.label), _unused_column(table, columns, START_COLUMNS)
-    impossible = _unused_column(table, columns, IMPOSSIBLE_COLUMNS)
+    is_impossible = _impossible_checker(table, columns)
 
     def read(cells: Mapping[str, Any]) -> list[tuple[str, int | None]]:
-        if impossible is not None and str(cells.get(impossible)).lower() in ("true", "1"):
+        if is_impossible(cells):
             return []
         try:
             return parse_answers(cells.get(label), None if start is None else cells.get(start))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
-from ..data.labels import map_valid, rejection_checker
+from ..data.labels import map_valid
 from ..data.places import shorten
 from ..data.rows import Table
 from ..data.words import WordSegmenter
@@ -62,7 +62,6 @@ class TaggedRowReader:
     def __init__(self, table: Table, columns: ColumnMapping, options: WordOptions, *, labelled: bool) -> None:
         self.table, self.options, self.labelled = table, options, labelled
         self.text, self.label = columns.texts["text"], str(columns.label)
-        self.refuse_rejected = rejection_checker(table.rows, columns.used_columns)
         self.reading = self._tag_reading() if labelled else TagReading()
         rows = [(row.get(self.text), row.get(self.label)) for row in table.rows] if labelled else []
         by_words = [(words, cell) for words, cell in rows if isinstance(words, list) and cell and is_span_list(cell)]
@@ -83,13 +82,11 @@ class TaggedRowReader:
         example = TaggedExample(row, self.table.where(row), words.text, words.words, words.starts)
         if not self.labelled:
             return example
-        if not tagged:
-            self.refuse_rejected(cells)
-            if isinstance(given, list) and not by_words:
-                raise HeadwayError(
-                    f'column "{self.label}" has no tags for the list of words in column "{self.text}". Give each word '
-                    "a tag; character spans need a column with the raw text (--text)."
-                )
+        if not tagged and isinstance(given, list) and not by_words:
+            raise HeadwayError(
+                f'column "{self.label}" has no tags for the list of words in column "{self.text}". Give each word '
+                "a tag; character spans need a column with the raw text (--text)."
+            )
         if tagged:
             found = annotation_from_tags(cell, len(words.words), self.reading)
         elif by_words:

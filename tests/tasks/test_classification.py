@@ -188,20 +188,6 @@ def test_a_label_unseen_in_training_is_named_with_its_rows_and_the_ways_to_fix_i
         assert part in str(caught.value)
 
 
-def test_a_row_that_its_annotator_rejected_is_refused():
-    for answer in ("reject", "ignore"):
-        data = rows(["a", "b", "a", "b"], answer=["accept", None, answer, "accept"])
-        with pytest.raises(HeadwayError, match=f'row 3: the annotator rejected this row: its answer is "{answer}"'):
-            examples(data, inferred(data, label="label"), label="label")
-        assert len(examples(data, inferred(data, label="label"), labelled=False)) == 4
-    others = rows(["a", "b", "a", "b"], answer=["accept", "reject", "postpone", "ignore"])
-    assert len(examples(others, inferred(others, label="label"), label="label")) == 4, "not a column of verdicts"
-    judged = rows(["a", "b"], answer=["accept", "reject"])
-    assert [one.label for one in examples(judged, inferred(judged, label="answer"), label="answer")] == [
-        "accept", "reject",
-    ]  # fmt: skip
-
-
 def test_texts_to_predict_may_be_empty_and_need_no_labels():
     task = inferred(rows(["a", "b"]))
     found = examples([{"text": ""}, {"text": None}, {"text": " "}], task, labelled=False)

@@ -518,6 +518,10 @@ def test_check_reports_the_labels_and_the_rows_with_errors(headway, reviews):
     assert "labels: good (32), bad (32)" in ran.out
     reviews.write_text(reviews.read_text() + "\n".join(["a strange film,", "a dull film,bad", ",good"]) + "\n")
     ran = headway("check", TASK, "--data", reviews)
+    assert ran.code == 0
+    assert "1 row without a label is left out (--strict refuses them): reviews.csv, line 66." in ran.out
+    ran = headway("check", TASK, "--data", reviews, "--strict", "--left-out", "list.csv")
+    assert Path("list.csv").read_text().splitlines()[1] == '"reviews.csv, line 66",without a label'
     assert ran.code == 2
     assert "line 66" in ran.out
     assert "line 68" in ran.out

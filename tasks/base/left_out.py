@@ -1,0 +1,144 @@
+"""Rows of labelled data that are left out: rejected by their annotator, without a label, or without a text.
+
+They are counted in a note, listed in a file on request, and refused with --strict. All other errors stop training.
+"""
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...core.atomic_files import atomic_file, user_path
+from ...core.errors import HeadwayError
+from ...core.training.distributed import processes
+from ..data.columns import ColumnMapping
+from ..data.findings import Finding, count
+from ..data.labels import is_missing
+from ..data.places import format_places
+from ..data.rows import LeftOutRow, Table
+from .task import Task
+
+# The column of Prodigy's answers (https://prodi.gy/docs/api-interfaces#json-tasks), and that of the other exports.
+ANSWER_COLUMN, STATUS_COLUMN = "answer", "annotation_status"
+ACCEPTED = "accept"
+REASONS = {
+    "reject": "rejected by the annotator",
+    "ignore": "ignored by the annotator",
+    "cancelled": "cancelled by the annotator",
+    "disagreeing": "annotated differently by different annotators",
+}
+NO_LABEL, NO_TEXT = "without a label", "without a text"
+NAME = "left_out.csv"  # in a model folder
+
+
+def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tuple[Table, list[LeftOutRow]]:
+    """The rows that labelled data can use, and the others with the reason."""
+    rejection = _rejection_reader(table.rows, columns.used_columns)
+    is_unlabelled = task.unlabelled(table, columns)
+    reasons = [
+        rejection(cells)
+        or (NO_TEXT if any(_is_blank(cells.get(column)) for column in columns.texts.values()) else None)
+        or (NO_LABEL if is_unlabelled(cells) else None)
+        for cells in table.rows
+    ]
+    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    left_out = [LeftOutRow(table.where(row), reason) for row, reason in enumerate(reasons) if reason is not None]
+    if not left_out:
+        return table, []
+    rows, places = [table.rows[row] for row in kept], [table.places[row] for row in kept]
+    return replace(table, rows=rows, places=places, left_out=tuple(left_out)), left_out
+
+
+def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> Table:
+    """The rows that labelled data can use, with a note that counts the others.
+
+    Raises:
+        HeadwayError: no row is left, or there are others and the table was read with --strict.
+    """
+    kept, left_out = leave_out(task, table, columns)
+    if not left_out:
+        return table
+    if not table.strict and kept.rows:
+        total = f"{len(left_out):,} of {count(len(table), 'row')} {'is' if len(left_out) == 1 else 'are'} left out"
+        return replace(kept, notes=(*kept.notes, f"{total}: {_describe(left_out)} (--strict refuses them)"))
+    if not kept.rows:
+        raise no_row_left(left_out)
+    raise HeadwayError(f"{_describe(left_out)}. Correct them, delete them, or omit --strict.")
+
+
+def no_row_left(left_out: Sequence[LeftOutRow]) -> HeadwayError:
+    """The error where all rows are left out."""
+    return HeadwayError(f"No row can be used: {_describe(left_out)}. Name other columns, or correct the rows.")
+
+
+def left_out_findings(left_out: Sequence[LeftOutRow], *, strict: bool) -> list[Finding]:
+    """A finding per reason, with the places of all rows."""
+    found: list[Finding] = []
+    for reason, places in _by_reason(left_out).items():
+        what = f"{count(len(places), 'row')} {reason} {'is' if len(places) == 1 else 'are'}"
+        verb = "refused (--strict)" if strict else "left out (--strict refuses them)"
+        message = f"{what} {verb}: {format_places(places)}."
+        found.append(Finding("left out", "error" if strict else "note", message, tuple(places)))
+    return found
+
+
+def write_left_out(path: str | Path | None, left_out: Iterable[LeftOutRow]) -> None:
+    """Writes the place of each row and the reason to a CSV file; an existing file is replaced.
+
+    Raises:
+        HeadwayError: the file cannot be written.
+    """
+    if path is not None and processes().is_main:
+        with atomic_file(user_path(path), overwrite=True) as new:
+            _write(new, left_out)
+
+
+def add_left_out(folder: Path, left_out: Sequence[LeftOutRow]) -> None:
+    """Lists the rows in a file of a model folder that is being written, if there are any."""
+    if left_out:
+        _write(folder / NAME, left_out)
+
+
+def _write(path: Path, left_out: Iterable[LeftOutRow]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("place", "reason"), *((one.where, one.reason) for one in left_out)])
+
+
+def _describe(left_out: Sequence[LeftOutRow]) -> str:
+    return "; ".join(
+        f"{count(len(places), 'row')} {reason} ({format_places(places, 3)})"
+        for reason, places in _by_reason(left_out).items()
+    )
+
+
+def _by_reason(left_out: Iterable[LeftOutRow]) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {}
+    for one in left_out:
+        places.setdefault(one.reason, []).append(one.where)
+    return places
+
+
+def _rejection_reader(
+    rows: Iterable[Mapping[str, Any]], used_columns: Collection[str]
+) -> Callable[[Mapping[str, Any]], str | None]:
+    """A function that gives the reason why an annotator did not accept a row, or None.
+
+    With other values than those of Prodigy, a column "answer" is not Prodigy's.
+    """
+    known = (ACCEPTED, *REASONS)
+    answers = [row.get(ANSWER_COLUMN) for row in rows]
+    columns = [STATUS_COLUMN]
+    if ANSWER_COLUMN not in used_columns and all(is_missing(one) or one in known for one in answers):
+        columns.append(ANSWER_COLUMN)
+
+    def reason(cells: Mapping[str, Any]) -> str | None:
+        given = [value for column in columns if isinstance(value := cells.get(column), str)]
+        return next((REASONS[value] for value in given if value in REASONS), None)
+
+    return reason
+
+
+def _is_blank(cell: Any) -> bool:
+    """Whether a cell has no text: it is None, a text of spaces, or a list without words."""
+    return cell is None or (isinstance(cell, str) and not cell.strip()) or cell == []
