@@ -129,6 +129,8 @@ class TrainingView:
             show_evaluation(self.console, event.metrics, event.per_label, title, event.nothing_learnt)
             for note in event.notes:
                 self.console.print(Padding(note, INDENT, expand=False))
+        if event.proposal:
+            section(self.console, "Proposal", event.proposal)
         best = f", best weights from step {event.best_step:,}" if event.best_step not in (None, event.steps) else ""
         early = ", stopped early" * event.stopped_early
         model = (

@@ -17,7 +17,8 @@ RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training
 HIDDEN_SIZE = 768
 MAX_RATE = 5e-4
 MIN_STEPS = 300
-MAX_EPOCHS = 30
+STEPS_PER_LABEL = 20
+MAX_EPOCHS = 50
 
 
 def with_usual_values(config: TrainConfig) -> TrainConfig:
@@ -25,13 +26,16 @@ def with_usual_values(config: TrainConfig) -> TrainConfig:
     return _filled(config, RATE, EPOCHS)
 
 
-def with_suited_values(config: TrainConfig, hidden_size: int, num_tokens: Sequence[int]) -> tuple[TrainConfig, str]:
+def with_suited_values(
+    config: TrainConfig, hidden_size: int, num_tokens: Sequence[int], num_labels: int = 0
+) -> tuple[TrainConfig, str]:
     """Fine-tuning: a learning rate and epochs that suit the model and the data, in place of those that are not given.
 
     Args:
         config: the options of the run.
         hidden_size: of the model.
         num_tokens: of each training example.
+        num_labels: that the model chooses from; 0: it does not.
 
     Returns:
         The complete options, and a sentence on what was chosen and why; empty if everything was given.
@@ -43,10 +47,9 @@ def with_suited_values(config: TrainConfig, hidden_size: int, num_tokens: Sequen
         options.append("--learning-rate")
     if config.epochs is None and config.max_steps is None:
         steps = math.ceil(len(config.sampler(num_tokens).epoch(0)) / config.gradient_accumulation_steps)
-        epochs = suited_epochs(steps)
-        why = f", so that {len(num_tokens):,} examples make at least {MIN_STEPS} steps" if epochs > EPOCHS else ""
-        if epochs == MAX_EPOCHS:
-            why = f", the most that is useful for {len(num_tokens):,} examples"
+        epochs = suited_epochs(steps, num_labels)
+        what = f"{len(num_tokens):,} examples" + f" of {num_labels:,} labels" * (num_labels > 0)
+        why = f" ({epochs * steps:,} steps) for {what}" if epochs > EPOCHS else ""
         reasons.append(f"{epochs} epochs{why}")
         options.append("--epochs")
     chosen = f"{' and '.join(reasons)} (other values: {', '.join(options)})" if reasons else ""
@@ -58,9 +61,10 @@ def suited_rate(hidden_size: int) -> float:
     return float(f"{min(MAX_RATE, RATE * (HIDDEN_SIZE / hidden_size) ** 2):.1e}")
 
 
-def suited_epochs(steps_per_epoch: int) -> int:
-    """Enough epochs for MIN_STEPS steps, at least EPOCHS and at most MAX_EPOCHS."""
-    return min(MAX_EPOCHS, max(EPOCHS, math.ceil(MIN_STEPS / max(1, steps_per_epoch))))
+def suited_epochs(steps_per_epoch: int, num_labels: int = 0) -> int:
+    """Enough epochs for MIN_STEPS, and for STEPS_PER_LABEL for each label; at least EPOCHS and at most MAX_EPOCHS."""
+    steps = max(MIN_STEPS, STEPS_PER_LABEL * num_labels)
+    return min(MAX_EPOCHS, max(EPOCHS, math.ceil(steps / max(1, steps_per_epoch))))
 
 
 def _filled(config: TrainConfig, rate: float, epochs: float) -> TrainConfig:

@@ -201,7 +201,9 @@ class TaskModel(Predictor):
     def _prepare(self, source: DataSource, scratch: Path, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
         data = self._read(source, scratch)
-        return run.complete(self.task, self.network, data)
+        run, data = run.complete(self.task, self.network, data)
+        rival = self.task.measure_rival(self.network, data, run.config)
+        return run, replace(data, rival=rival, notes=[*data.notes, rival.note]) if rival else data
 
     def _read(self, source: DataSource, scratch: Path) -> TrainingData:
         """Reads and encodes the data, and puts the head for it on the network."""

@@ -42,6 +42,7 @@ class Trained(Event):
     stopped_early: bool
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
     notes: tuple[str, ...] = ()  # about the metrics, a sentence each
+    proposal: str | None = None  # a cheaper way to train that gave a better score
 
 
 @dataclass(frozen=True)

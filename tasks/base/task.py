@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ..data.rows import RowStream, Table
     from .baseline import Baseline
     from .model import TaskModel
+    from .rival import Rival
+    from .training_data import TrainingData
 
 ExampleT = TypeVar("ExampleT", bound=Example)
 PredictionT = TypeVar("PredictionT", bound=Prediction)
@@ -63,7 +65,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`;
     - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
-      `uses_training_loop`, `fit_head`, `reuse_head`, `before_training`, `after_training`;
+      `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
     - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `baseline`, `per_label`, `confused`,
@@ -227,6 +229,10 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
         self, network: "Network", windows_by_example: Sequence[list[Features]], config: "TrainConfig"
     ) -> "Iterator[Event] | None":
         """Trains the head by another algorithm, as the events of a run; None: the training loop trains it."""
+        return None
+
+    def measure_rival(self, network: "Network", data: "TrainingData", config: "TrainConfig") -> "Rival | None":
+        """A cheaper way to train, measured on the held-out rows; the network stays as it is. None: not worth it."""
         return None
 
     def reuse_head(self, before: "Task[Any, Any]") -> Self | None:

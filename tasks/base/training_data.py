@@ -23,6 +23,7 @@ from .example_warnings import warning_findings
 from .inference import Encoder
 from .left_out import usable_rows
 from .results import Prepared
+from .rival import Rival
 from .task import Task
 
 FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
@@ -112,6 +113,7 @@ class TrainingData:
     evaluation: LabelledData | CorpusData | None
     notes: list[str]  # what was inferred and decided, a sentence each
     report: DataReport
+    rival: Rival | None = None  # a cheaper way to train, measured on the evaluation data
 
     @property
     def left_out(self) -> tuple[LeftOutRow, ...]:

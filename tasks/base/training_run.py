@@ -74,7 +74,7 @@ class RunOptions:
             config, note = with_usual_values(self.config), ""
         else:
             lengths = sequence_lengths(task.training_windows(data.train.windows_by_example))
-            config, note = with_suited_values(self.config, network.config.hidden_size, lengths)
+            config, note = with_suited_values(self.config, network.config.hidden_size, lengths, len(task.label_names))
         chosen = {} if self.config.learning_rate else {"learning-rate": config.learning_rate}
         if not self.config.epochs and not config.max_steps:
             chosen["epochs"] = config.epochs
@@ -227,6 +227,7 @@ def trained_event(result: RunResult, data: TrainingData, output: Path | None) ->
         stopped_early=finished.stopped_early,
         nothing_learnt=evaluation and evaluation.nothing_learnt,
         notes=evaluation.notes if evaluation else (),
+        proposal=data.rival and evaluation and data.rival.proposal(evaluation.metrics[data.rival.metric]),
     )
 
 

@@ -40,6 +40,7 @@ from ..data.rows import Table
 from ..data.windows import Windowing
 from .card import classification_card
 from .encoding import encode_texts, join_windows
+from .frozen_comparison import measure_frozen
 from .multi_label import MultiLabel
 from .predictions import TextExample
 from .regression import Regression
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
+    from ..base.rival import Rival
+    from ..base.training_data import TrainingData
 
 TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: MultiLabel, REGRESSION: Regression}
 
@@ -230,6 +233,10 @@ class TextClassification(Task[TextExample, Prediction]):
         from .logistic_regression import fit_classifier
 
         return fit_classifier(self, network, windows_by_example, config)
+
+    def measure_rival(self, network: "Network", data: "TrainingData", config: "TrainConfig") -> "Rival | None":
+        """With many labels, what `frozen` would give."""
+        return measure_frozen(self, network, data, config)
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
         """The sum of the target's losses, and the number of their terms.

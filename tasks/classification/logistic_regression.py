@@ -43,12 +43,18 @@ MIN_EXAMPLES_TO_CHOOSE = 50  # with fewer examples C is 1: a choice would be ran
 HELD_OUT = 0.2
 MIN_RELATIVE_STD = 1e-4  # components that vary less, relative to the mean of all, are noise
 MAX_ITER = 1000
+QUICK_C, QUICK_ITER = 0.01, 100  # of a quick fit
 
 Vectors = np.ndarray  # (E, C)
 
 
 def fit_classifier(
-    task: "TextClassification", network: Network, windows_by_example: Sequence[list[Features]], config: TrainConfig
+    task: "TextClassification",
+    network: Network,
+    windows_by_example: Sequence[list[Features]],
+    config: TrainConfig,
+    *,
+    quick: bool = False,
 ) -> Iterator[Event]:
     """Fits the network's classifier (and replaces its pooler) in place, as the events of a run of one step.
 
@@ -57,6 +63,7 @@ def fit_classifier(
         network: a backbone, which stays unchanged, with a new SequenceHead.
         windows_by_example: the features of each example.
         config: only `device` and `seed` are used.
+        quick: one strength of regularization and few iterations, for a first figure.
 
     Raises:
         HeadwayError: a label occurs on no example, or (with several labels) on every example.
@@ -89,7 +96,8 @@ def fit_classifier(
     inputs = np.stack([vectors[sequences].mean(0) for sequences in sequences_of]).astype(np.float64)
     fit_bias = head.classifier.bias is not None
     groups = [tuple(sequences) for sequences in sequences_of]  # equal texts have the same sequences
-    weight, bias, loss = _regress(task, inputs, targets, groups, seed=config.seed, fit_bias=fit_bias)
+    seed = None if quick else config.seed
+    weight, bias, loss = _regress(task, inputs, targets, groups, seed=seed, fit_bias=fit_bias)
     with torch.no_grad():
         head.classifier.weight.copy_(torch.from_numpy(weight))
         if head.classifier.bias is not None:
@@ -174,10 +182,10 @@ def _regress(
     targets: np.ndarray,
     groups: Sequence[Hashable],
     *,
-    seed: int,
+    seed: int | None,
     fit_bias: bool,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The classifier's weights (N, C) and biases (N,), and the mean loss over the examples."""
+    """The weights (N, C), the biases (N,) and the mean loss over the examples; without a seed, a quick fit."""
     # The components are standardized, so that regularization treats them alike.
     mean = inputs.mean(0) if fit_bias else np.zeros(inputs.shape[1])
     std = _std(inputs)
@@ -185,10 +193,13 @@ def _regress(
     columns = [targets] if targets.ndim == 1 else list(targets.T)
     weights = [task.weights[i : i + 1] for i in range(len(columns))] if targets.ndim == 2 else [task.weights]
     regressions = [
-        _Regression(task.problem_type, standardized, column, some, fit_bias)
+        _Regression(task, standardized, column, some, MAX_ITER if seed is not None else QUICK_ITER, fit_bias=fit_bias)
         for column, some in zip(columns, weights, strict=True)
     ]
-    c = _choose_c(regressions, targets, groups, seed) if len(inputs) >= MIN_EXAMPLES_TO_CHOOSE else 1.0
+    if seed is None:
+        c = QUICK_C
+    else:
+        c = _choose_c(regressions, targets, groups, seed) if len(inputs) >= MIN_EXAMPLES_TO_CHOOSE else 1.0
     fitted = [one.fit(slice(None), c) for one in regressions]
     weight = np.concatenate([weight for weight, _ in fitted])
     bias = np.concatenate([bias for _, bias in fitted])
@@ -214,11 +225,18 @@ class _Regression:
     """A regression on one target column: the index of a class, 0 and 1, or a number."""
 
     def __init__(
-        self, problem_type: str | None, inputs: Vectors, targets: np.ndarray, weights: Sequence[float], fit_bias: bool
+        self,
+        task: "TextClassification",
+        inputs: Vectors,
+        targets: np.ndarray,
+        weights: Sequence[float],
+        max_iter: int,
+        *,
+        fit_bias: bool,
     ) -> None:
-        self.number = problem_type == REGRESSION
-        self.classes = len(np.unique(targets)) if problem_type == SINGLE_LABEL else 0
-        self.inputs, self.targets, self.fit_bias = inputs, targets, fit_bias
+        self.number = task.problem_type == REGRESSION
+        self.classes = len(np.unique(targets)) if task.problem_type == SINGLE_LABEL else 0
+        self.inputs, self.targets, self.max_iter, self.fit_bias = inputs, targets, max_iter, fit_bias
         # As in the loss of training: weights of all classes, or of the positive examples.
         self.sample_weights = np.ones(len(targets))
         if weights:
@@ -238,7 +256,7 @@ class _Regression:
         if self.number:
             ridge = Ridge(alpha=1 / c, fit_intercept=self.fit_bias).fit(inputs, targets, sample_weight=sample_weights)
             return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
-        model = LogisticRegression(C=c, fit_intercept=self.fit_bias, max_iter=MAX_ITER)
+        model = LogisticRegression(C=c, fit_intercept=self.fit_bias, max_iter=self.max_iter)
         with warnings.catch_warnings():
             # Linearly separable classes never converge; the result after MAX_ITER iterations is good enough.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -141,7 +141,7 @@ def plan() -> Iterator[Run]:
 def few_rows(data: str, backbone: str) -> Iterator[Run]:
     """300 rows: three epochs at the usual rate of BERT-base, and more steps at the rate for small models."""
     rate = RATES[backbone][0]
-    yield from (Run(data, backbone, 300, *one) for one in ((5e-5, 30), (rate, 100), (rate, 300)))
+    yield from (Run(data, backbone, 300, *one) for one in ((5e-5, 30), (rate, 100), (rate, 300), (rate, 500)))
 
 
 def carry_out(runs: Iterable[Run], results: Path) -> None:

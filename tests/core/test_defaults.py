@@ -27,6 +27,13 @@ def test_few_rows_get_more_epochs_up_to_a_limit_and_many_rows_get_three():
     assert suited_epochs(1) == MAX_EPOCHS
 
 
+def test_many_labels_get_more_steps():
+    assert suited_epochs(157, 2) == suited_epochs(157) == 3
+    assert 157 * suited_epochs(157, 77) >= 1000
+    _, note = with_suited_values(TrainConfig(), 384, [1] * 5000, 77)
+    assert "5,000 examples of 77 labels" in note
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 8}, {"batch_tokens": 8}, {"gradient_accumulation_steps": 2}])
 def test_epochs_follow_the_steps_of_an_epoch_however_batches_are_made(options):
     config, note = with_suited_values(TrainConfig(**options), 384, [1] * 640)

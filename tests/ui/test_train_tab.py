@@ -311,4 +311,8 @@ def test_each_state_of_a_run_is_described(jobs, registry, folder, tiny):
     page = draw_results(job, history_of({**trained({"accuracy": 0.3}, []), "nothing_learnt": said}))
     assert "no better than always predicting" in page
     assert "increase “Epochs”" in page
+    proposed = draw_results(
+        job, history_of({**trained({"accuracy": 0.3}, []), "proposal": "Train with --frozen: ..."})
+    )
+    assert "Train with “Frozen”" in proposed
     assert "there are no metrics" in draw_results(job, history_of(trained({}, [])))

@@ -292,6 +292,8 @@ def draw_results(job: "Job", history: "History") -> str:
     ]
     if trained.get("nothing_learnt"):
         parts.append(alert(form_message(trained["nothing_learnt"])))
+    if trained.get("proposal"):
+        parts.append(f'<p class="hw-plain">{escape(form_message(trained["proposal"]))}</p>')
     if trained["per_label"]:
         rows = [{title(name): value for name, value in row.items()} for row in trained["per_label"]]
         parts.append(_draw_details("Metrics per label", draw_table(rows), is_open=len(rows) <= MAX_OPEN_LABELS))
