@@ -29,13 +29,14 @@ from ..data.labels import (
     MULTI_LABEL,
     REGRESSION,
     SINGLE_LABEL,
+    describe_merging,
     infer_problem_type,
     is_missing,
     label_reader,
     map_valid,
-    parse_number,
     raw_label,
 )
+from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
 from .card import classification_card
@@ -90,6 +91,7 @@ class TextClassification(Task[TextExample, Prediction]):
     class_weight: str | None = option(
         None, "balanced: rare labels have more weight in the loss.", choices=("balanced",)
     )
+    merge_labels: bool = option(False, "Treat labels that differ only in case and spaces as one label.")
     weights: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
     thresholds: tuple[float, ...] = ()
@@ -168,14 +170,19 @@ class TextClassification(Task[TextExample, Prediction]):
                 f'{table.source}: column "{columns.label}" is empty in every row; training needs labels. '
                 "Name another column with --label."
             )
-        problem_type, why = (self.problem_type, "as requested") if self.problem_type else infer_problem_type(values)
+        problem_type, why = (
+            (self.problem_type, "as requested") if self.problem_type else infer_problem_type(values, table.decimal)
+        )
         if self.labels and problem_type == REGRESSION and not self.problem_type:
             problem_type, why = SINGLE_LABEL, "label names are given"
         task = replace(self, problem_type=problem_type, paired="pair" in columns.texts)
-        column = LabelColumn(table.source, columns.label, values)
+        column = LabelColumn(table.source, columns.label, values, table.decimal, self.merge_labels)
         target = TARGETS[problem_type].infer(column, self.labels, balanced=self.class_weight is not None)
         note = f"each {'pair' if task.paired else 'text'} has {target.description}: {why}"
-        return replace(task._with(target), numbered=bool(self.labels) and problem_type != REGRESSION), [note]
+        notes = [note]
+        if self.merge_labels and problem_type != REGRESSION:
+            notes.append(describe_merging(problem_type, values))
+        return replace(task._with(target), numbered=bool(self.labels) and problem_type != REGRESSION), notes
 
     def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
         """As for every task; where a row may have several labels, none at all is an answer."""
@@ -185,7 +192,7 @@ class TextClassification(Task[TextExample, Prediction]):
 
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
-        kept = {"class_weight": self.class_weight, "frozen": self.frozen}
+        kept = {"class_weight": self.class_weight, "merge_labels": self.merge_labels, "frozen": self.frozen}
         return type(self)(self.max_length, self.long_texts, self.overlap, **kept)
 
     def row_reader(
@@ -362,13 +369,15 @@ def _classifier(network: nn.Module) -> nn.Linear:
 def _label_reader(
     task: TextClassification, table: Table, columns: ColumnMapping
 ) -> Callable[[Mapping[str, Any]], Any]:
-    if task.problem_type == REGRESSION:
-        return lambda cells: parse_number(raw_label(cells, columns.label))
     values = map_valid(lambda row: raw_label(row, columns.label), table.rows)
-    read = label_reader(_problem_type_of(task, table, columns), values, task.labels, numbered=task.numbered)
+    if task.problem_type == REGRESSION:
+        read_number = number_reader(values, table.decimal)
+        return lambda cells: read_number(raw_label(cells, columns.label))
+    problem_type = _problem_type_of(task, table, columns)
+    read = label_reader(problem_type, values, task.labels, numbered=task.numbered, merge=task.merge_labels)
     return lambda cells: read(raw_label(cells, columns.label))
 
 
 def _problem_type_of(task: TextClassification, table: Table, columns: ColumnMapping) -> str:
     values = map_valid(lambda row: raw_label(row, columns.label), table.rows)
-    return task.problem_type or infer_problem_type(list(values))[0]
+    return task.problem_type or infer_problem_type(list(values), table.decimal)[0]

@@ -17,7 +17,8 @@ from ...core.errors import HeadwayError
 from .. import metrics
 from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
-from ..data.labels import map_valid, parse_number
+from ..data.labels import map_valid
+from ..data.numbers import number_reader
 from .predictions import NumberPrediction
 from .target import LabelColumn, Target
 
@@ -34,7 +35,7 @@ class Regression(Target):
     @classmethod
     def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:  # noqa: ARG003
         """The mean and the standard deviation."""
-        numbers = list(map_valid(parse_number, column.values))
+        numbers = list(map_valid(number_reader(column.values, column.decimal), column.values))
         if not numbers:
             raise HeadwayError(
                 f"{column.source}: no label is a number ({column.values[0]!r}, ...). Name another column with --label."

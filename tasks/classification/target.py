@@ -30,10 +30,13 @@ class LabelColumn:
     source: str
     name: str | tuple[str, ...]
     values: Sequence[Any]
+    decimal: str | None = None  # the mark of numbers that the user chose
+    merge: bool = False  # whether labels that differ only in case and spaces are one
 
     def read(self, problem_type: str, labels: Sequence[str]) -> tuple[list[Any], Counter[str]]:
         """The labels of each readable row, and how many rows have each label."""
-        rows = list(map_valid(label_reader(problem_type, self.values, labels, numbered=bool(labels)), self.values))
+        read = label_reader(problem_type, self.values, labels, numbered=bool(labels), merge=self.merge)
+        rows = list(map_valid(read, self.values))
         counts = Counter(label for row in rows for label in ([row] if problem_type == SINGLE_LABEL else row))
         if not counts:
             raise HeadwayError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|\.\d+)([eE][-+]?\d+)?")  # a decimal comma is one
 ID_NAME = re.compile(r"(^|[_\s#.-])(id|ids|idx|index|guid|uuid|url|date|time|timestamp)$", re.IGNORECASE)
 CAMEL_CASE_ID = re.compile(r"[a-z]Id$")
 UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # Thai, Japanese and Chinese have no word spaces

@@ -7,12 +7,15 @@ from itertools import combinations
 
 from .examples import Example
 from .findings import Finding, are, count, have
-from .labels import UNLABELLED
+from .labels import UNLABELLED, merged_spellings, merging_key
 from .places import format_places
 
 MIN_EXAMPLES = 5  # of a label that is not rare
 MAX_IMBALANCE = 10  # ratio of the most frequent to the least frequent label
 MIN_TYPO_LENGTH = 5  # letters of a label, from which a difference of one letter may be a typing error
+MAX_TYPO_LENGTH = 60  # letters of a label, up to which it is compared letter by letter
+MAX_COMPARED = 5_000  # labels that are compared with each other
+MAX_ALIKE = 20  # labels that differ in the same letter; more are an enumeration, not typing errors
 MAX_SHOWN = 5  # labels in one message
 
 
@@ -25,7 +28,7 @@ def label_findings(train: Sequence[Example], evaluation: Sequence[Example]) -> I
         yield from _unlabelled_rows(train)
         yield from _minus_one(train, evaluation, counts)
         yield from _one_sided_labels(evaluation, counts)
-        yield from _similar_labels(counts)
+        yield from _similar_labels(train, counts)
 
 
 def _rare_labels(counts: Counter[str]) -> Iterator[Finding]:
@@ -78,18 +81,36 @@ def _one_sided_labels(evaluation: Sequence[Example], counts: Counter[str]) -> It
         yield Finding("untrained", "warning", message, places)
 
 
-def _similar_labels(counts: Counter[str]) -> Iterator[Finding]:
+def _similar_labels(train: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
     """Labels that differ only in case, spaces or one letter."""
+    messages: list[str] = []
+    if spellings := merged_spellings(counts):
+        # Only labels of whole texts can be merged; annotated spans are often missing in a text, labels are not.
+        option = "" if train and train[0].often_unlabelled else " with --merge-labels"
+        more = f"; and {len(spellings) - MAX_SHOWN} more" if len(spellings) > MAX_SHOWN else ""
+        messages.append(f"labels differ only in case or spaces:{option} {'; '.join(spellings[:MAX_SHOWN])}{more}.")
+    distinct = {merging_key(label): label for label in sorted(counts, key=counts.__getitem__)}
+    similar = [f"{a!r} ({counts[a]:,}) and {b!r} ({counts[b]:,})" for a, b in _typing_errors(list(distinct.values()))]
+    if similar:
+        messages.append(f"these labels may be meant to be the same: {_first(similar)}.")
+    if messages:
+        yield Finding("similar", "warning", " ".join(messages))
+
+
+def _typing_errors(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of labels that differ in one letter, in a space or a dash."""
+    if len(labels) > MAX_COMPARED:
+        return []  # not written by hand
     # Labels that differ in one letter share a key: the name, or the name without one of its letters.
     by_key: dict[str, list[str]] = {}
-    for label in counts:
+    for label in labels:
         name = _normalize(label)
-        for key in {name, *(name[:i] + name[i + 1 :] for i in range(len(name)))}:
+        shorter = (name[:i] + name[i + 1 :] for i in range(len(name))) if len(name) <= MAX_TYPO_LENGTH else ()
+        for key in {name, *shorter}:
             by_key.setdefault(key, []).append(label)
-    pairs = dict.fromkeys(pair for labels in by_key.values() for pair in combinations(labels, 2))
-    similar = [f"{a!r} ({counts[a]:,}) and {b!r} ({counts[b]:,})" for a, b in pairs if _are_similar(a, b)]
-    if similar:
-        yield Finding("similar", "warning", f"these labels may be meant to be the same: {_first(similar)}.")
+    groups = [group for group in by_key.values() if len(group) <= MAX_ALIKE]
+    pairs = dict.fromkeys(pair for group in groups for pair in combinations(group, 2))
+    return [pair for pair in pairs if _are_similar(*pair)]
 
 
 def _normalize(label: str) -> str:

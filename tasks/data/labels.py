@@ -6,13 +6,14 @@ what is wrong and how to fix it; the caller adds the location of the row.
 
 import ast
 import json
-import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from ...core.errors import HeadwayError
+from .numbers import COMMA, are_joined_ids, infer_decimal, parse_finite
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ SHOWN_LABELS = 12  # in a message
 
 # Rules that distinguish class ids from numeric targets.
 JOINED_IDS = re.compile(r"-?\d+(\s*,\s*\d+)*")
+INTEGER = re.compile(r"-?\d{1,18}")
 MAX_INTEGER_CLASSES = 30  # more distinct integers are a numeric target, unless they are ids
 MIN_ROWS_PER_ID = 5  # mean number of rows per value, from which 0, 1, 2, ... without a gap are ids
 MIN_NUMERIC = 0.9  # share of numbers from which a column is numeric; other cells are then errors
@@ -71,43 +73,52 @@ def map_valid(read: Callable[[Any], T], values: Iterable[Any]) -> Iterator[T]:
             yield read(value)
 
 
-def infer_problem_type(values: Sequence[Any]) -> tuple[str, str]:
+def infer_problem_type(values: Sequence[Any], decimal: str | None = None) -> tuple[str, str]:
     """The problem type of a label column, and the reason as a clause.
 
     Args:
         values: All cells of the column.
+        decimal: Decimal mark of numbers that the user chose; None to infer it.
     """
     present = [value for value in values if not is_missing(value)]
     if any(isinstance(value, list | tuple) for value in present):
         return MULTI_LABEL, "the labels are lists"
-    numbers = [number for number in map(_parse_finite, present) if number is not None]
-    if numbers and len(numbers) >= MIN_NUMERIC * len(present):
-        if any(number != int(number) for number in numbers):
-            return REGRESSION, "the labels are numbers with decimals"
-        distinct = set(numbers)
-        are_ids = distinct == set(range(len(distinct))) and len(numbers) >= MIN_ROWS_PER_ID * len(distinct)
-        if len(distinct) > MAX_INTEGER_CLASSES and not are_ids:
-            return REGRESSION, f"the labels are {len(distinct)} different whole numbers"
     texts = [str(value).strip() for value in present]
+    mark = decimal or infer_decimal(present)
+    with_comma = next((text for text in texts if COMMA in text), "")
+    are_ids = decimal is None and mark == COMMA and are_joined_ids(texts)
+    numbers = [] if are_ids else [number for value in present if (number := parse_finite(value, mark)) is not None]
+    if numbers and len(numbers) >= MIN_NUMERIC * len(present) and (reason := _why_numeric(numbers)):
+        return REGRESSION, reason + _other_reading(with_comma, mark, decimal)
     if any(_parse_list(text) is not None for text in texts):
         return MULTI_LABEL, "the labels are written as lists"
-    for separator, possible in ((";", True), (",", all(JOINED_IDS.fullmatch(text) for text in texts))):
+    joined = are_ids or (mark is None and all(JOINED_IDS.fullmatch(text) for text in texts))
+    for separator, possible in ((";", True), (COMMA, joined)):
         if possible and any(separator in text for text in texts):
             parts = {part.strip() for text in texts for part in text.split(separator)}
             if len(parts) < len(set(texts)):
-                return MULTI_LABEL, f'the labels are joined by "{separator}"'
+                other = f" (--decimal {COMMA} reads numbers: {with_comma})" if are_ids else ""
+                return MULTI_LABEL, f'the labels are joined by "{separator}"{other}'
     return SINGLE_LABEL, f"the column has {len(set(texts))} different values"
 
 
-def _parse_finite(value: Any) -> float | None:
-    """A finite number, or None. Booleans are not numbers."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+def _why_numeric(numbers: Sequence[float]) -> str | None:
+    """Why numbers are a numeric target; None if they are class ids."""
+    if any(number != int(number) for number in numbers):
+        return "the labels are numbers with decimals"
+    distinct = set(numbers)
+    are_ids = distinct == set(range(len(distinct))) and len(numbers) >= MIN_ROWS_PER_ID * len(distinct)
+    many = len(distinct) > MAX_INTEGER_CLASSES and not are_ids
+    return f"the labels are {len(distinct)} different whole numbers" if many else None
+
+
+def _other_reading(text: str, mark: str | None, given: str | None) -> str:
+    """How a label with a comma was read as a number, and how it could be read."""
+    if not text or mark is None or given is not None:
+        return ""
+    if mark == COMMA:
+        return f", with a decimal comma: {text} (--multi-label reads two labels)"
+    return f", with a comma between thousands: {text} (--decimal , reads a decimal comma)"
 
 
 def _parse_list(text: str) -> list[Any] | None:
@@ -115,27 +126,13 @@ def _parse_list(text: str) -> list[Any] | None:
     if not (text.startswith("[") and text.endswith("]")):
         return None
     for parse in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: deep brackets
             return parse(text)
     return None
 
 
-def parse_number(value: Any) -> float:
-    """A numeric target.
-
-    Raises:
-        HeadwayError: It is missing or not a finite number.
-    """
-    number = _parse_finite(value)
-    if number is None:
-        is_empty = value is None or value == ""
-        what = "there is no label" if is_empty else f"the label is {value!r}, which is not a finite number"
-        raise HeadwayError(f"{what}. Correct the row, or delete it.")
-    return number
-
-
 def label_reader(
-    problem_type: str, values: Iterable[Any], known: Sequence[str] = (), *, numbered: bool = False
+    problem_type: str, values: Iterable[Any], known: Sequence[str] = (), *, numbered: bool = False, merge: bool = False
 ) -> Callable[[Any], Any]:
     """A function that reads a cell as a label (SINGLE_LABEL) or a tuple of labels (MULTI_LABEL).
 
@@ -144,14 +141,21 @@ def label_reader(
         values: All cells of the column. They show how several labels are joined, and are read only for MULTI_LABEL.
         known: The labels of the model. Default: any label is valid.
         numbered: Whether a cell may contain the position of a label in `known`, from 0.
+        merge: Whether labels that differ only in case and spaces are one: that of `known`, or else the most frequent.
     """
     names = set(known)
+    merged = {}
+    if merge:
+        values = list(values)
+        spellings = [(name, 0) for name in known] or count_labels(problem_type, values).most_common()
+        merged = {merging_key(name): name for name, _ in reversed(spellings)}
 
     def label_of(value: Any) -> str:
         label = str(int(value)) if isinstance(value, float) and value == int(value) else str(value).strip()
+        label = merged.get(merging_key(label), label) if merged else label
         if not names or label in names:
             return label
-        if numbered and label.isdecimal() and int(label) < len(known):
+        if numbered and len(label) < 10 and label.isdecimal() and int(label) < len(known):
             return known[int(label)]
         raise _unknown_label(label, known, numbered)
 
@@ -180,6 +184,36 @@ def label_reader(
     return read_several
 
 
+def count_labels(problem_type: str, values: Sequence[Any]) -> Counter[str]:
+    """How many rows have each label, as it is spelled there."""
+    rows = map_valid(label_reader(problem_type, values), values)
+    return Counter(label for row in rows for label in ([row] if problem_type == SINGLE_LABEL else row))
+
+
+def merging_key(label: str) -> str:
+    """What labels have in common that differ only in case and spaces."""
+    return " ".join(label.split()).casefold()
+
+
+def merged_spellings(counts: Mapping[str, int]) -> list[str]:
+    """The spellings that `--merge-labels` makes one label: "'BILLING' (3) and 'billing' (2) become 'Billing' (20)"."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda label: -counts[label]):
+        groups.setdefault(merging_key(label), []).append(label)
+    return [
+        f"{' and '.join(f'{label!r} ({counts[label]:,})' for label in others)} become {first!r} ({counts[first]:,})"
+        for first, *others in groups.values()
+        if others
+    ]
+
+
+def describe_merging(problem_type: str, values: Sequence[Any]) -> str:
+    """A note about the labels that `--merge-labels` merges."""
+    return (
+        f"labels merged (--merge-labels): {'; '.join(merged_spellings(count_labels(problem_type, values))) or 'none'}"
+    )
+
+
 def _unknown_label(label: str, known: Sequence[str], numbered: bool) -> HeadwayError:
     listed = ", ".join(known[:SHOWN_LABELS]) + (", ..." if len(known) > SHOWN_LABELS else "")
     number = f", nor the number of one (0 to {len(known) - 1})" if numbered else ""
@@ -193,6 +227,6 @@ def _unknown_label(label: str, known: Sequence[str], numbered: bool) -> HeadwayE
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """The distinct labels, in numerical order if all are integers, else in alphabetical order."""
     distinct = sorted(set(labels))
-    if all(re.fullmatch(r"-?\d+", label) for label in distinct):
+    if all(INTEGER.fullmatch(label) for label in distinct):
         distinct.sort(key=int)
     return tuple(distinct)

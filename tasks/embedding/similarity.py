@@ -27,7 +27,8 @@ from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import PAIR, TEXT, ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
-from ..data.labels import is_missing, map_valid, parse_number, raw_label
+from ..data.labels import is_missing, map_valid, raw_label
+from ..data.numbers import number_reader
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
 from .card import similarity_card
@@ -138,7 +139,7 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             note = "each row is a positive pair (use --label COLUMN if there are scores)"
             return replace(self, objective=PAIRS), [note]
         values = [raw_label(row, columns.label) for row in table.rows]
-        numbers = list(map_valid(parse_number, values))
+        numbers = list(map_valid(number_reader(values, table.decimal), values))
         advice = "Name another column with --label, or use --objective pairs if each row is a positive pair."
         if not numbers:
             first = next((value for value in values if not is_missing(value)), None)
@@ -174,12 +175,13 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         """Reads a pair and its score."""
         text, pair = columns.texts["text"], columns.texts["pair"]
         scored = labelled and columns.label is not None
+        read_score = number_reader((raw_label(row, columns.label) for row in table.rows), table.decimal)
 
         def read(row: int) -> PairExample:
             cells = table.rows[row]
             first = parse_text(cells.get(text), text, "text", labelled=labelled)
             second = parse_text(cells.get(pair), pair, "pair", labelled=labelled)
-            score = parse_number(raw_label(cells, columns.label)) if scored else None
+            score = read_score(raw_label(cells, columns.label)) if scored else None
             return PairExample(row, table.where(row), first, second, score)
 
         return read
@@ -349,7 +351,7 @@ def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
         if normalize_name(name) in ROW_NUMBER_NAMES and not name.isdecimal():
             continue
         values = [value for row in rows if not is_missing(value := row.get(name))]
-        if values and len(list(map_valid(parse_number, values))) == len(values):
+        if values and len(list(map_valid(number_reader(values, table.decimal), values))) == len(values):
             return True
     return False
 

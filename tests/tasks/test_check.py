@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from headway.tasks.base.check import check_data
 from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.findings import Finding
+from headway.tasks.data.label_findings import _similar_labels
 from headway.tasks.data.report import DataReport, EncodedExamples, check_examples
 
 FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
@@ -142,11 +144,19 @@ def test_labels_that_differ_in_meaning_are_not_similar(one: str, other: str):
     assert found(look([(f"text {i}", (one, other)[i % 2]) for i in range(20)]), "similar") is None
 
 
-def test_thousands_of_labels_are_compared_quickly():
-    rows = [(f"text {i}", (f"topic number {'abcdefghij'[i % 10]} {i:05}",)) for i in range(3000)]
+@pytest.mark.parametrize("number", [3000, 60_000])
+def test_thousands_of_labels_are_compared_quickly(number):
+    counts = Counter(f"topic number {'abcdefghij'[i % 10]} {i:05}" for i in range(number))
     start = time.process_time()
-    assert found(look(rows), "similar") is None
+    assert list(_similar_labels([], counts)) == []
     assert time.process_time() - start < 3  # comparing all pairs takes several times as long
+
+
+def test_labels_that_differ_in_case_and_spaces_are_shown_with_the_option_that_merges_them():
+    rows = [(f"text {i}", ("Billing", "billing ", "BILLING", "Praise")[i % 4]) for i in range(30)]
+    finding = found(look(rows), "similar")
+    assert finding is not None
+    assert "with --merge-labels 'billing ' (8) and 'BILLING' (7) become 'Billing' (8)" in finding.message
 
 
 def test_short_texts_are_found():

@@ -598,3 +598,19 @@ def test_options_are_the_same_after_saving_and_loading():
     assert TextClassification.from_json(json.loads(json.dumps(task.to_json()))) == task
     with pytest.raises(HeadwayError, match="colour"):
         TextClassification.from_json({"colour": "red"})
+
+
+def test_merged_labels_take_the_most_frequent_spelling_and_a_stored_task_reads_all_spellings():
+    labels = ["Billing", "Billing", "BILLING ", "praise"]
+    table = read_table([{"text": f"text {i}", "label": label} for i, label in enumerate(labels)])
+    task = TextClassification(merge_labels=True)
+    columns = task.columns(table, {}, need_label=True)
+    trained, notes = task.infer_labels(table, columns)
+    assert trained.labels == ("Billing", "praise")
+    assert notes[1] == "labels merged (--merge-labels): 'BILLING' (1) become 'Billing' (2)"
+    stored = TextClassification.from_json(trained.to_json())
+    evaluated = read_table([{"text": "a", "label": " biLLing"}, {"text": "b", "label": "PRAISE"}])
+    assert [example.label for example in stored.examples(evaluated, columns)] == ["Billing", "praise"]
+    assert trained.reset().merge_labels
+    table = read_table([{"text": "a", "label": ["x", "Y"]}, {"text": "b", "label": ["Y", "y"]}])
+    assert task.infer_labels(table, columns)[0].labels == ("Y", "x")

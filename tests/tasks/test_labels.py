@@ -1,7 +1,10 @@
 """Labels are parsed from all their spellings, and the problem type is inferred from a column of them."""
 
+import time
+
 import pytest
 from headway.core.errors import HeadwayError
+from headway.tasks.data.column_contents import is_number
 from headway.tasks.data.labels import (
     MULTI_LABEL,
     REGRESSION,
@@ -10,10 +13,11 @@ from headway.tasks.data.labels import (
     is_missing,
     label_reader,
     map_valid,
-    parse_number,
     raw_label,
     sort_labels,
 )
+from headway.tasks.data.numbers import infer_decimal, number_reader, parse_number
+from headway.tasks.data.reading.header import NUMERIC
 
 
 def assert_error(call, *parts: str) -> None:
@@ -39,6 +43,11 @@ def assert_error(call, *parts: str) -> None:
         ([*range(77)] * 6, SINGLE_LABEL),  # ids of 77 intents
         ([*range(1, 101)] * 6, REGRESSION),  # scores from 1 to 100
         (["3.5", "4.1", "nan"] * 10, REGRESSION),
+        (["4,7", "5,3", "4,4", "5,0"], REGRESSION),  # decimal commas
+        (["4,5", "4", "5", "3", "3,5", "2,5"], REGRESSION),  # half stars
+        (["0,83", "0,05", "0,5", "1", "0"], REGRESSION),
+        (["1.234,5", "12,25", "3,5"], REGRESSION),
+        ([f"{number},{number}00" for number in range(1, 9)] * 5, SINGLE_LABEL),  # few numbers with thousands
         (["3.5"] * 30 + ["four"], REGRESSION),  # a typing error, reported when the row is read
         ([["a", "b"], []], MULTI_LABEL),
         (['["a", "b"]', '["a"]', "[]"], MULTI_LABEL),
@@ -61,6 +70,65 @@ def test_the_reason_for_a_problem_type_is_given():
     assert 'joined by ";"' in infer_problem_type(["a;b", "a", "b"])[1]
 
 
+def test_the_reason_shows_the_other_reading_of_a_comma_and_the_option_for_it():
+    problem_type, why = infer_problem_type(["4,7", "5,3", "4,4"])
+    assert problem_type == REGRESSION
+    assert "decimal comma: 4,7" in why
+    assert "--multi-label" in why
+    problem_type, why = infer_problem_type(["3,27", "3", "27", "27,3"])
+    assert problem_type == MULTI_LABEL
+    assert "--decimal , reads numbers: 3,27" in why
+    assert infer_problem_type(["3,27", "3", "27", "27,3"], ",") == (REGRESSION, "the labels are numbers with decimals")
+    assert infer_problem_type(["4,7", "5,3", "4,4", "7,5"], ".")[0] == SINGLE_LABEL
+    many = [f"{number},{number:03}" for number in range(1, 99)]
+    assert "a comma between thousands: 1,001" in infer_problem_type(many)[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "number"),
+    [
+        *[
+            ("4,7", ",", 4.7),
+            ("1.234,5", ",", 1234.5),
+            ("1.234", ",", 1234.0),
+            ("-0,05", ",", -0.05),
+            ("4.7", ",", 4.7),
+        ],
+        *[("1,234.5", ".", 1234.5), ("1,234", ".", 1234.0), ("4.7", ".", 4.7), ("12,345,678", ".", 12345678.0)],
+    ],
+)
+def test_a_number_is_parsed_with_the_decimal_mark_of_its_column(cell: str, decimal: str, number: float):
+    assert parse_number(cell, decimal) == number
+    assert number_reader([cell, "0.5" if decimal == "." else "0,5"], decimal)(cell) == number
+
+
+def test_the_decimal_mark_is_inferred_from_the_whole_column():
+    assert infer_decimal(["1,234", "2,5"]) == ","
+    assert infer_decimal(["1,234", "12,500", "7"]) == "."
+    assert infer_decimal(["a,b", "1,5"]) is None
+    assert infer_decimal(["1.5", 2, None]) is None
+
+
+def test_long_cells_are_parsed_in_linear_time():
+    start = time.process_time()
+    for cell in (
+        "1" * 200_000,
+        "1," * 100_000,
+        "1" * 200_000 + "x",
+        "[" * 200_000,
+        "1." * 100_000,
+        "0," + "1" * 200_000,
+    ):
+        infer_problem_type([cell, "4,7", cell])
+        is_number(cell)
+        looks_numeric = NUMERIC.fullmatch(cell)
+        assert looks_numeric is None or cell[-1] != "x"
+        sort_labels([cell, "2"])
+        label_reader(MULTI_LABEL, [cell])(cell)
+        label_reader(SINGLE_LABEL, [cell], ["a", "b"], numbered=True)
+    assert time.process_time() - start < 2
+
+
 @pytest.mark.parametrize("value", [None, "", "  ", float("nan"), "nan", "NaN"])
 def test_an_empty_cell_has_no_label(value: object):
     assert is_missing(value)
@@ -78,7 +146,7 @@ def test_numbers_are_parsed(value: object, number: float):
     assert parse_number(value) == number
 
 
-@pytest.mark.parametrize("value", [None, "", "four", "nan", float("inf"), True, [1]])
+@pytest.mark.parametrize("value", [None, "", "four", "nan", float("inf"), True, [1], 10**400, 1e300, "1" * 400])
 def test_a_target_that_is_not_a_finite_number_is_an_error(value: object):
     assert_error(lambda: parse_number(value), "label")
 
