@@ -43,6 +43,11 @@ class ColumnContent:
         """Number of distinct values."""
         return len({cell if isinstance(cell, str) else repr(cell) for cell in self.cells})
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether several cells all have the same value."""
+        return len(self.cells) > 1 and self.num_distinct == 1
+
     @cached_property
     def mean_length(self) -> float:
         """Mean number of characters."""

@@ -64,7 +64,8 @@ class PartialMapping:
         texts = [column for column in free if self.contents[column].is_text]
         if texts:
             return [column for column in texts if not self.contents[column].is_boilerplate] or texts
-        words = [column for column in free if self.contents[column].cells and not self.contents[column].is_numeric]
+        contents = {column: self.contents[column] for column in free}
+        words = [name for name, one in contents.items() if one.cells and not one.is_numeric and not one.is_constant]
         return words if len(words) == 1 else []
 
     def assign_text(self, field: str, column: str, reason: str) -> None:

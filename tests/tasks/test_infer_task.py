@@ -39,6 +39,8 @@ def test_the_task_of_each_sample_is_inferred(name, task):
             {"text": TEXTS * 3, "label": ["good"] * 12},
             "text-classification",
         ),  # the check reports that one label is too few
+        ({"text": TEXTS * 3, "mood": ["good"] * 12}, "fill-mask"),  # one label: neither pairs nor classes
+        ({"0": TEXTS * 3, "1": ["very good"] * 12}, "fill-mask"),
         ({"text": TEXTS}, "fill-mask"),
         ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # no rule applies: the user chooses
     ],
