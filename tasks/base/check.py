@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.errors import HeadwayError
 from ..data.corpus import CorpusTask, Documents, open_documents
+from ..data.examples import merge_similar
 from ..data.features import Features
 from ..data.findings import Finding
 from ..data.read import read_table
@@ -77,7 +78,7 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
         problems, left_out = [*problems, *more], [*left_out, *more_left_out]
     write_left_out(source.reading.left_out, left_out)
     findings += left_out_findings(left_out, strict=bool(source.reading.strict))
-    findings += [Finding("unusable", "error", str(problem), problem.places) for problem in problems]
+    findings += [Finding("unusable", "error", str(problem), problem.places) for problem in merge_similar(problems)]
     windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
     encoded = encoder and EncodedExamples(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)
     warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]

@@ -1,5 +1,7 @@
 """Text fields, examples, and what can be wrong with them."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -94,6 +96,22 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{format_places(self.places)}: {self.message}"
+
+
+def merge_similar(problems: Iterable[Problem]) -> list[Problem]:
+    """Merges problems whose messages differ in numbers and quoted values only, such as two rows with different labels.
+
+    A merged problem has the message of the first one and the places of all.
+    """
+    merged: dict[str, list[Problem]] = {}
+    for problem in problems:
+        merged.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "#", problem.message), []).append(problem)
+    found = []
+    for similar in merged.values():
+        others = f" ({len(similar) - 1:,} similar errors)" if len(similar) > 1 else ""
+        places = tuple(place for problem in similar for place in problem.places)
+        found.append(Problem(f"{similar[0].message}{others}", places))
+    return found
 
 
 TEXT = Field(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.tasks import SentenceSimilarity, TextClassification
+from headway.tasks import SentenceSimilarity, TextClassification, TokenClassification
 from headway.tasks.base.check import check_data
 from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
@@ -325,3 +325,14 @@ def test_the_report_has_the_first_examples(tmp_path: Path):
     report = check_data(TextClassification(), write(tmp_path, "train.csv", "text,label\na text,x\nb text,y\n"))
     assert [one.texts for one in report.first] == [("a text",), ("b text",)]
     assert report.to_json()["first"][0]["label"] == "x"
+
+
+def test_errors_that_differ_in_numbers_and_quoted_values_are_one():
+    rows = [
+        {"tokens": ["a"] * words, "ner_tags": ["O"] * tags} for words, tags in ((3, 2), (5, 4), (4, 4), (7, 1), (2, 2))
+    ]
+    report = check_data(TokenClassification(), rows)
+    (found,) = report.errors
+    assert len(found.places) == 3
+    assert "there are 3 words but 2 tags" in found.message
+    assert "(2 similar errors)" in found.message
