@@ -62,6 +62,12 @@ class WrittenAnswer(Prediction):
     log_probability: float
     finish_reason: str  # "stop", "end-of-text", "length" or "context"
 
+    def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
+        """The answer, or that it is empty."""
+        if not self.answer:
+            return (Text("(empty answer)", "The model generated no text. Add examples, or change the template."),)
+        return super().display(texts)
+
 
 def _side_by_side(
     labels: DisplayElement,

@@ -26,6 +26,31 @@ TIMEOUT = 60_000
 CONFIG = TrainConfig(max_steps=60, batch_size=8, learning_rate=5e-3, precision="fp32", device="cpu", save_steps=1000)
 
 
+OUTDATED = re.compile(r"\bhw-outdated\b")
+# [text, contrast with its background] of the visible buttons and tabs.
+CONTRASTS_JS = """
+() => {
+  const channels = (color) => (color.match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+  const luminance = (color) => channels(color).slice(0, 3).map((value) => value / 255)
+    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const color = getComputedStyle(one).backgroundColor;
+      if ((channels(color)[3] ?? 1) > 0.99) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  return [...document.querySelectorAll('button')]
+    .filter((one) => one.innerText.trim() && one.checkVisibility() && !one.disabled)
+    .map((one) => {
+      const [high, low] = [luminance(getComputedStyle(one).color), luminance(ground(one))].sort((a, b) => b - a);
+      return [one.innerText.trim(), (high + 0.05) / (low + 0.05)];
+    });
+}
+"""
+
+
 @dataclass
 class Site:
     """A page of the app, and the errors and foreign requests of the browser."""
@@ -266,3 +291,64 @@ def test_the_inspection_page_works_in_its_frame_and_can_be_downloaded(site):
         site.button("Download").click()
     assert found.value.suggested_filename == "reviews-inside.html"
     assert Path(found.value.path()).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_an_answer_is_greyed_out_while_its_question_differs(site):
+    site.choose("reviews")
+    prediction, text = site.page.locator("#prediction"), site.box("Text")
+    text.fill("what a lovely film")
+    site.button("Predict").click()
+    expect(prediction.locator(".hw-bar")).to_have_count(2)
+    expect(prediction).not_to_have_class(OUTDATED)
+    text.fill("what a lovely film?")
+    expect(prediction).to_have_class(OUTDATED)
+    text.fill("what a lovely film")
+    expect(prediction).not_to_have_class(OUTDATED)
+    text.fill("")
+    site.button("Predict").click()
+    expect(site.page.get_by_role("alert")).to_contain_text("Text is empty")
+    expect(prediction).to_have_text("The prediction appears here.")
+    site.tab("Prompt")
+    answer = site.page.locator("#prompt-output")
+    site.button("Run").click()
+    expect(answer.locator(".hw-bar")).to_have_count(4)
+    expect(answer).not_to_have_class(OUTDATED)
+    site.page.get_by_label(re.compile(r"^\s*Labels\b")).fill("good, bad")
+    expect(answer).to_have_class(OUTDATED)
+
+
+def test_the_tab_is_in_the_url_and_the_form_survives_a_reload(site):
+    site.choose("reviews")
+    site.box("Text").fill("a kept text")
+    site.tab("Prompt")
+    expect(site.page).to_have_url(f"{site.address}#prompt")
+    site.page.reload()
+    expect(site.page.get_by_role("tab", name="Prompt")).to_have_attribute("aria-selected", "true")
+    site.page.go_back()
+    expect(site.page.get_by_role("tab", name="Predict")).to_have_attribute("aria-selected", "true")
+    expect(site.page.locator("#model input")).to_have_value("reviews")
+    expect(site.box("Text")).to_have_value("a kept text")
+    gradio = "AbortError", "errored out"  # the stream of results, which a reload closes
+    site.problems[:] = [one for one in site.problems if not any(words in one for words in gradio)]
+
+
+def test_screen_readers_hear_the_answer_in_words(site):
+    site.choose("reviews")
+    site.box("Text").fill("what a lovely film")
+    site.button("Predict").click()
+    expect(site.page.locator("#prediction .hw-bar")).to_have_count(2)
+    expect(site.page.locator("#prediction")).to_have_attribute("aria-live", "polite")
+    site.page.wait_for_timeout(500)
+    spoken = site.page.locator("[role=status], [aria-live]").all_text_contents()
+    assert not [text for text in spoken if "common." in text]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_of_buttons_and_tabs_have_enough_contrast(site, scheme):
+    site.page.emulate_media(color_scheme=scheme)
+    site.page.reload()
+    site.choose("reviews")
+    site.page.wait_for_timeout(500)
+    found = site.page.evaluate(CONTRASTS_JS)
+    assert len(found) > 8
+    assert {text: contrast for text, contrast in found if contrast < 4.5} == {}

@@ -109,6 +109,7 @@ def fill(page: Any, tiny: Path, name: str, epochs: int) -> None:
     base = page.get_by_label("Base model")
     base.click()
     page.get_by_role("option", name=tiny.name, exact=True).click()
+    page.get_by_role("button", name="More options").locator("visible=true").click()
     for label, value in (("Name", name), ("Epochs", epochs), ("Learning rate", 0.005), ("Batch size", 8)):
         page.get_by_label(re.compile(rf"^\s*{label}\b")).fill(str(value))
 

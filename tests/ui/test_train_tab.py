@@ -1,6 +1,7 @@
 """The tab Train without a browser: its form, the data, starting a run, and the display of runs."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.base.check import check_data
 from headway.ui.browser.form import option_component, read_options
+from headway.ui.browser.pasted_cells import write_pasted
+from headway.ui.browser.presets import PRESETS
 from headway.ui.browser.run_drawing import (
     draw_curves,
     draw_data,
@@ -23,15 +26,16 @@ from headway.ui.browser.run_drawing import (
     form_message,
 )
 from headway.ui.browser.runs_panel import update
+from headway.ui.browser.tabs import train_check, train_data
 from headway.ui.browser.tabs.train import model_to_open, start_run
-from headway.ui.browser.tabs.train_data import check, read_file
-from headway.ui.browser.tabs.train_form import HIDDEN_OPTIONS, choose_task, suggested_options
+from headway.ui.browser.tabs.train_form import HIDDEN_OPTIONS, FormValues, choose_task, shown_reading_options
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
 from headway.ui.runs.jobs import Jobs
 from page_elements import Page
-from reviews import write_reviews
+from reviews import REVIEWS, write_reviews
+from task_inputs import SAMPLES
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)> \"' & 🙂"
 
@@ -62,12 +66,25 @@ def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
     form: dict[str, Any] = {
         "data": file and str(file), "held_out": None, "task": "text-classification",
         "header": "Automatic", "fraction": 0.1, "model": base, "name": "reviews",
+        "read_from": "", "preset": "Balanced",
     }  # fmt: skip
+    form |= {option.name: option_component(option).value for option in shown_reading_options()}
     form |= {f"column_{option.name}": [] if option.name == "label" else None for option in column_options(group=True)}
     shown = [option for option in (*training_options(), *task_options()) if option.name not in HIDDEN_OPTIONS]
     form |= {option.name: option_component(option).value for option in shown}
     assert changed.keys() <= form.keys()
     return list((form | changed).values())
+
+
+def read_file(infer: bool, *form: Any) -> tuple[Any, ...]:
+    """The last updates after a file was read."""
+    return list(train_data.read_file(infer, *form))[-1]
+
+
+def check(registry: ModelRegistry, *form: Any) -> tuple[Any, Any]:
+    """The last report, and the button Start."""
+    report, _, start = list(train_check.check(registry, *form))[-1]
+    return report, start
 
 
 # The form.
@@ -108,12 +125,32 @@ def test_no_option_of_the_form_contacts_other_machines_or_names_a_path():
 
 def test_every_task_shows_its_options_and_has_a_base_model(registry):
     for name, task in TASKS.items():
-        model, *rest = choose_task(registry, name)
+        model, preset, *rest = choose_task(registry, name, None, None)
         assert model.value in BUILT_IN
-        shown = [one["visible"] for one in rest[:-3]]
+        assert preset.value in [choice for choice, _ in preset.choices]
+        shown = [one["visible"] for one in rest]
         assert sum(shown) == len([one for one in options_of(task) if one.name not in HIDDEN_OPTIONS])
-    assert suggested_options("mini-bert") == (6, 3e-4, 16)
-    assert suggested_options("another") == (None, None, 32)
+
+
+def test_choosing_a_task_keeps_the_model_and_the_preset_that_it_can_use(registry, tiny):
+    for task, kept in (("token-classification", True), ("text-generation", False)):
+        model, preset, *_ = choose_task(registry, task, tiny.name, "Quick")
+        assert ("value" in model.constructor_args) != kept  # an update without a value leaves it alone
+        assert "value" not in preset.constructor_args
+    assert choose_task(registry, "token-classification", tiny.name, "Frozen features")[1].value == "Balanced"
+
+
+def test_a_preset_gives_way_to_the_options_of_the_form(tiny):
+    def read(**changed: Any) -> FormValues:
+        return FormValues.read(values(None, tiny.name, **changed))
+
+    assert read().training == {}
+    assert read(preset="Quick").training == {"max_steps": 100}
+    assert read(preset="Thorough", epochs=4).training == {"epochs": 4.0, "patience": 3}
+    assert read(preset="Frozen features").create_task().frozen
+    assert read(preset="Frozen features", task="question-answering").options == {}
+    for preset in PRESETS.values():
+        TrainConfig(**preset.training)
 
 
 # The data.
@@ -121,18 +158,24 @@ def test_every_task_shows_its_options_and_has_a_base_model(registry):
 
 def test_the_task_and_columns_of_a_file_are_inferred_and_checked(registry, folder, tiny):
     data = write_reviews(folder / "reviews.csv")
-    first, rest, reason, task, *columns, name = read_file(True, *values(data, tiny.name))
+    first, _, rest, reason, task, *columns, name, read_from, start = read_file(True, *values(data, tiny.name))
     assert "what a good film" in safe_page(first).text
-    assert (rest.visible, task, name) == (True, "text-classification", "reviews")
+    assert (rest.visible, task, name.placeholder) == (True, "text-classification", "reviews")
+    assert name.value is None  # what the user typed stays
+    assert (read_from, start.interactive) == (str(data), True)
     assert "Inferred from the file" in reason
     chosen = {option.name: column.value for option, column in zip(column_options(group=True), columns, strict=True)}
     assert (chosen["text"], chosen["pair"], chosen["label"]) == ("text", "", ["label"])
     inferred = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
-    report = safe_page(check(registry, *inferred)).text
+    report, start = check(registry, *inferred)
+    report = safe_page(report).text
     assert "64 usable examples" in report
     assert "No problems found" in report
+    assert start.interactive
     wrong = values(data, tiny.name, column_text="label", column_label=["label"])
-    assert "both name column" in safe_page(check(registry, *wrong)).text
+    report, start = check(registry, *wrong)
+    assert "both name column" in safe_page(report).text
+    assert not start.interactive
 
 
 @pytest.mark.parametrize(
@@ -141,24 +184,27 @@ def test_the_task_and_columns_of_a_file_are_inferred_and_checked(registry, folde
         (b'text,label\na film,good\na "bad" film,bad,oh,no\n', "odd.csv, line 3"),
         (b"", "odd.csv"),
         (b"PK\x03\x04 a spreadsheet", "spreadsheet"),
-        (b"\xff\xfet\x00", "UTF-16"),
         (f"text,label\n{HOSTILE},{HOSTILE},{HOSTILE}\n".encode(), "odd.csv"),
     ],
 )
 def test_an_unreadable_file_is_explained_without_its_path(folder, tiny, content, message):
     (folder / "odd.csv").write_bytes(content)
-    first, rest, *_ = read_file(True, *values(folder / "odd.csv", tiny.name))
+    first, _, rest, *_ = read_file(True, *values(folder / "odd.csv", tiny.name))
     assert message in safe_page(first).text
     assert str(folder) not in first
     assert not rest.visible
 
 
-def test_an_error_about_columns_is_shown_above_the_first_rows(folder, tiny):
+def test_columns_that_cannot_be_inferred_are_asked_for(registry, folder, tiny):
     (folder / "odd.csv").write_text("first,second\n" + "a long text of words,another text of words\n" * 9)
-    first, rest, *_ = read_file(False, *values(folder / "odd.csv", tiny.name))
-    assert "cannot infer" in safe_page(first).text
+    form = values(folder / "odd.csv", tiny.name)
+    first, _, rest, *_, start = read_file(False, *form)
     assert "another text of words" in safe_page(first).text
-    assert rest.visible
+    assert "cannot infer" not in first
+    assert (rest.visible, start.interactive) == (True, False)
+    report, start = check(registry, *form)
+    assert "Choose the column of the text of each row" in safe_page(report).text
+    assert not start.interactive
 
 
 def test_messages_name_options_by_the_labels_of_the_form():
@@ -168,6 +214,58 @@ def test_messages_name_options_by_the_labels_of_the_form():
     assert form_message("Rows have 2 kinds of errors; `headway check` lists all of them.").endswith(
         "the check lists all of them."
     )
+
+
+def test_no_message_for_a_sample_and_a_task_speaks_of_the_command_line(registry):
+    for sample in sorted(SAMPLES.glob("*.*")):
+        for task in TASKS if sample.suffix != ".md" else ():
+            *_, columns = read_columns(values(sample, "", task=task))
+            report, start = check(registry, *values(sample, "", task=task, **columns))
+            assert not re.search(r"--[a-z]|COLUMN|headway ", safe_page(report).text), (sample, task)
+            assert isinstance(start.interactive, bool)
+
+
+def read_columns(form: list[Any], *, infer: bool = False) -> tuple[Any, ...]:
+    """The updates after reading a file, and the columns that they choose as values of the form."""
+    found = read_file(infer, *form)
+    names = [f"column_{option.name}" for option in column_options(group=True)]
+    return *found, {name: column.value for name, column in zip(names, found[5:-3], strict=True)}
+
+
+def test_pasted_cells_become_a_file(folder, monkeypatch):
+    monkeypatch.setattr("headway.ui.browser.pasted_cells.get_upload_folder", lambda: str(folder))
+    pasted = write_pasted('text\tlabel\na good film\tgood\n"two\nlines"\tbad\n')
+    assert [row for _, row in read_table(pasted)] == [
+        {"text": "a good film", "label": "good"}, {"text": "two\nlines", "label": "bad"}
+    ]  # fmt: skip
+    assert [row for _, row in read_table(write_pasted("text,label\na,b\n"))] == [{"text": "a", "label": "b"}]
+    assert write_pasted(" \n") is None
+
+
+def test_columns_and_task_stay_when_the_page_is_loaded_again(folder, tiny):
+    lines = [f"{text},{label},{i % 3}" for i, (text, label) in enumerate(REVIEWS)]
+    (folder / "stars.csv").write_text("\n".join(["text,mood,stars", *lines]))
+    chosen = {"column_text": "text", "column_pair": "", "column_label": ["stars"], "task": "text-classification"}
+    restored = values(folder / "stars.csv", tiny.name, read_from=str(folder / "stars.csv"), **chosen)
+    *_, columns = read_columns(restored, infer=True)
+    assert (columns["column_label"], columns["column_text"]) == (["stars"], "text")
+    assert read_file(True, *restored)[4] == "text-classification"
+
+
+def test_a_large_file_is_checked_in_parts_in_another_process(registry, folder, tiny, monkeypatch):
+    monkeypatch.setattr(train_data, "LARGE", 100)
+    monkeypatch.setattr(train_check, "LARGE", 100)
+    monkeypatch.setattr(train_check, "SAMPLE_ROWS", 10)
+    data = write_reviews(folder / "reviews.csv")
+    filled = values(data, tiny.name, column_text="text", column_pair="", column_label=["label"])
+    updates = list(train_data.read_file(True, *filled))
+    assert "what a good film" in updates[-1][0]
+    reports = list(train_check.check(registry, *filled))
+    assert any("Of the first 10 rows" in report and cancel.visible for report, cancel, _ in reports)
+    assert "64 usable examples" in reports[-1][0]
+    assert not reports[-1][1].visible
+    broken = values(folder / "missing.csv", tiny.name)
+    assert "was deleted from the server" in list(train_data.read_file(True, *broken))[-1][0]
 
 
 # Starting a run.

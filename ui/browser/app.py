@@ -38,6 +38,12 @@ MAX_QUEUE = 200  # events
 HOUR = 3600  # seconds
 SHUTDOWN_SECONDS = 3  # for requests in progress
 PAGES = Path(__file__).parents[1] / "pages"
+# Screen readers read the answers aloud when they appear.
+LIVE_JS = """
+() => ['prediction', 'rows', 'scores', 'similar', 'prompt-output', 'metrics', 'report'].forEach(
+  (id) => document.getElementById(id)?.setAttribute('aria-live', 'polite')
+)
+"""
 
 
 def build_app(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
@@ -66,6 +72,7 @@ def _call_in_event_loop(function: Callable[[], Any]) -> Any:
 def _draw_page(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
     import gradio as gr
 
+    from .kept_form import QUIET, TAB_JS
     from .tab_context import TabContext
     from .tabs import generate, inspection, predict, prompt, train
 
@@ -78,6 +85,8 @@ def _draw_page(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
             for name, tab in tabs.items():
                 with gr.Tab(tab.TITLE, id=name):
                     tab.draw(context)
+        page.load(None, None, None, js=TAB_JS, **QUIET)
+        page.load(None, None, None, js=LIVE_JS, **QUIET)
     return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=8)
 
 

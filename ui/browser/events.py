@@ -1,7 +1,8 @@
 """Event bindings of the browser app: the queue of an event, and the display of its errors.
 
-Predictions share one queue, so that each has the processor to itself; reading files has a second queue, so that a
-prediction need not wait for a file.
+Predictions share one queue, so that each has the processor to itself. Files have a second queue, in which many users
+are served at the same time: reading a large file happens in a process of its own (background.py), and predictions for
+the rows of several files take turns.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from ...core.errors import HeadwayError
 from .drawing import alert
 
 PREDICTIONS, FILES = "predictions", "files"  # queues
+LIMITS = {PREDICTIONS: 1, FILES: 16}  # events of a queue at the same time
 PRESS_EVENTS = {"click", "submit"}
 
 
@@ -29,6 +31,7 @@ def bind(
     error_box: gr.HTML,
     *,
     queue: str | None = PREDICTIONS,
+    on_error: Sequence[Any] = (),
     **options: Any,
 ) -> Any:
     """Binds a function to one or several triggers and shows its HeadwayErrors.
@@ -47,15 +50,16 @@ def bind(
         outputs: output components.
         error_box: shows the message of a HeadwayError; a successful run clears it.
         queue: PREDICTIONS or FILES; None for functions that need no queue.
+        on_error: values of the first outputs after a HeadwayError. Default: the outputs keep their values.
         **options: further options of Gradio's events.
     """
     first = triggers[0] if isinstance(triggers, list) else triggers
     is_press = getattr(first, "event_name", None) in PRESS_EVENTS  # `then` and `success` have no event name
     options.setdefault("trigger_mode", "once" if is_press else "always_last")
-    queueing = {"concurrency_id": queue, "concurrency_limit": 1} if queue else {"concurrency_limit": None}
+    queueing = {"concurrency_id": queue, "concurrency_limit": LIMITS[queue]} if queue else {"concurrency_limit": None}
     if outputs and options.get("show_progress") != "hidden":
         options.setdefault("show_progress_on", outputs[0])  # shows the place in the queue and the time
-    bound = (with_errors(function, len(outputs)), list(inputs), [*outputs, error_box])
+    bound = (with_errors(function, len(outputs), on_error), list(inputs), [*outputs, error_box])
     if isinstance(triggers, list):
         return gr.on(triggers, *bound, api_visibility="private", **queueing, **options)
     return triggers(*bound, api_visibility="private", **queueing, **options)
@@ -64,8 +68,8 @@ def bind(
 def refresh_models(model: gr.Dropdown, names: Callable[[], Sequence[str]], opened: Any) -> Any:
     """Updates a list of models when its tab or the list itself is opened.
 
-    Opening the tab also chooses the first model if none is chosen. Opening the list keeps the choice: a late result
-    would undo a choice made meanwhile.
+    Opening the tab also chooses the first model if none is chosen, or one that was removed. Opening the list keeps
+    the choice: a late result would undo a choice made meanwhile.
 
     Args:
         model: the list.
@@ -78,7 +82,12 @@ def refresh_models(model: gr.Dropdown, names: Callable[[], Sequence[str]], opene
 
     def choose_first(chosen: str | None) -> gr.Dropdown:
         found = list(names())
-        return gr.Dropdown(choices=found) if chosen else gr.Dropdown(choices=found, value=next(iter(found), None))
+        on_hub = "/" in (chosen or "")
+        return (
+            gr.Dropdown(choices=found)
+            if chosen in found or on_hub
+            else gr.Dropdown(choices=found, value=next(iter(found), None))
+        )
 
     options: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     model.focus(lambda: gr.Dropdown(choices=list(names())), None, model, **options)
@@ -92,19 +101,20 @@ def current_tab() -> gr.Tab:
     return tab
 
 
-def with_errors(function: Callable[..., Any], num_outputs: int) -> Callable[..., Any]:
+def with_errors(function: Callable[..., Any], num_outputs: int, on_error: Sequence[Any] = ()) -> Callable[..., Any]:
     """Wraps a function so that it returns one more output: the message of a HeadwayError, or an empty string.
 
     Args:
         function: returns or yields its outputs.
         num_outputs: number of outputs.
+        on_error: values of the first outputs after an error; the others keep theirs.
     """
 
     def succeeded(returned: Any) -> tuple[Any, ...]:
         return (*(returned if num_outputs > 1 else (returned,) if num_outputs else ()), "")
 
     def failed(error: HeadwayError) -> tuple[Any, ...]:
-        return (*(gr.skip() for _ in range(num_outputs)), alert(message_of(error)))
+        return (*on_error, *(gr.skip() for _ in range(num_outputs - len(on_error))), alert(message_of(error)))
 
     if inspect.isgeneratorfunction(_unwrapped(function)):
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..terminal import duration, format_value
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NUM_ROWS = 5  # rows shown
 MAX_COLUMNS = 12
 MAX_CELL = 120  # characters
+FEW_LABELS = 6  # whose names fit beside each other above a confusion matrix
 MAX_OPEN_LABELS = 12  # tables with more rows are folded
 MAX_POINTS = 80  # of a curve
 MAX_FINDINGS = 20
@@ -41,12 +43,23 @@ STATES = {
 COMMANDS = {"`headway check`": "the check", "headway check": "the check"}  # in messages -> in the form
 
 
-def form_message(message: str) -> str:
-    """Rewrites a message of the command line for the form: options by their labels."""
+def form_message(message: str, fields: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Rewrites a message of the command line for the form: options by their labels.
+
+    Args:
+        message: of an error or a finding.
+        fields: labels of the task's input fields by name.
+    """
+
+    def label(name: str) -> str:
+        return f"“{fields.get(name) or title(name)}”"
+
+    message = re.sub(r"\bGive (?=--[a-z-]+ COLUMN)", "Choose ", message)
+    message = re.sub(r"(--[a-z-]+) COLUMN", r"\1", message)
     for command, shown in COMMANDS.items():
         message = message.replace(command, shown)
-    message = re.sub(r"^([a-z]\w*)=", lambda match: f"“{title(match[1])}” ", message)
-    return re.sub(r"--([a-z][a-z-]+)(=\S+)?", lambda match: f"“{title(match[1])}”{match[2] or ''}", message)
+    message = re.sub(r"^([a-z]\w*)=", lambda match: f"{label(match[1])} ", message)
+    return re.sub(r"--([a-z][a-z-]+)(=\S+)?", lambda match: f"{label(match[1])}{match[2] or ''}", message)
 
 
 def title(name: str) -> str:
@@ -129,7 +142,14 @@ def draw_report(report: "DataReport") -> str:
         num_hidden = len(report.findings) - len(shown)
         more = caption(f"{num_hidden} more") if num_hidden else ""
         parts.append(f'<ul class="hw-findings">{items}</ul>{more}')
+    if report.notes:
+        parts.append(f"<details><summary>How the file is read</summary>{_draw_notes(report.notes)}</details>")
     return f'<div class="hw-report">{"".join(parts)}</div>'
+
+
+def _draw_notes(notes: Sequence[str]) -> str:
+    items = "".join(f'<li dir="auto">{escape(_shorten(form_message(one), 400))}</li>' for one in notes)
+    return f'<ul class="hw-notes">{items}</ul>' if items else ""
 
 
 # State of a run.
@@ -190,9 +210,7 @@ def _describe_training(trained: Mapping[str, Any]) -> str:
 
 def draw_data(history: "History") -> str:
     """How the training process has read the data."""
-    notes = history.prepared.get("notes", ())
-    items = "".join(f'<li dir="auto">{escape(_shorten(form_message(one), 400))}</li>' for one in notes)
-    return f'<ul class="hw-notes">{items}</ul>' if items else ""
+    return _draw_notes(history.prepared.get("notes", ()))
 
 
 # Curves.
@@ -311,6 +329,7 @@ def _draw_details(summary: str, content: str, *, is_open: bool) -> str:
 
 def _draw_confusion(confusion: Mapping[str, Any]) -> str:
     labels = ["other labels" if label is None else label for label in confusion["labels"]]
+    many = " hw-many" if len(labels) > FEW_LABELS else ""  # with vertical headings
     head = "".join(
         f'<th scope="col" dir="auto" title="{escape(one)}">{escape(_shorten(one, 18))}</th>' for one in labels
     )
@@ -325,7 +344,8 @@ def _draw_confusion(confusion: Mapping[str, Any]) -> str:
         name = escape(_shorten(label, 18))
         rows.append(f'<tr><th scope="row" dir="auto" title="{escape(label)}">{name}</th>{cells}</tr>')
     table = (
-        f'<table class="hw-confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f'<table class="hw-confusion{many}"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
     content = f'{caption("Rows: expected labels. Columns: predicted labels.")}<div class="hw-table">{table}</div>'
     return _draw_details("Confusion matrix", content, is_open=len(labels) <= MAX_OPEN_LABELS)

@@ -27,9 +27,9 @@ COLORS = {
     "input_border_width": ("1px", "1px"),
     "input_border_color": ("#c3c9d3", "#3d4654"),
     "input_border_color_focus": ("#245cd6", "#6ca0ff"),
-    "input_placeholder_color": ("#77808e", "#7f8998"),
-    "button_primary_background_fill": ("#245cd6", "#3b74e8"),
-    "button_primary_background_fill_hover": ("#1b4bb5", "#5389f5"),
+    "input_placeholder_color": ("#666f7d", "#8a94a3"),
+    "button_primary_background_fill": ("#245cd6", "#2f66d8"),
+    "button_primary_background_fill_hover": ("#1b4bb5", "#3a70e0"),
     "button_primary_text_color": ("#ffffff", "#ffffff"),
     "button_secondary_background_fill": ("#ffffff", "#1e232b"),
     "button_secondary_background_fill_hover": ("#f4f5f7", "#2a313c"),
@@ -42,6 +42,7 @@ COLORS = {
     "table_odd_background_fill": ("#f4f5f7", "#1e232b"),
 }
 SIZES = {
+    "color_accent": "#245cd6",
     "block_shadow": "none",
     "block_padding": "0px",
     "block_title_text_weight": "600",

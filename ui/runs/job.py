@@ -58,6 +58,7 @@ class Request:
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig
     eval_fraction: float = 0.1
     header: bool | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)  # further fields of ReadOptions
     shown_model: str = ""  # name of the initial model in the browser app
 
     def to_json(self) -> dict[str, Any]:

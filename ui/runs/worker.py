@@ -88,6 +88,7 @@ def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
             config=TrainConfig(**request.training),
             resume=True,  # starts from the beginning if there is no checkpoint
             header=request.header,
+            **request.reading,
             settings=settings_of(request),
             stop=stop,
         ):
@@ -121,6 +122,7 @@ def settings_of(request: Request) -> dict[str, Any]:
         "model": request.model,
         "eval_fraction": request.eval_fraction,
         "header": request.header,
+        **request.reading,
         **request.columns,
         **options,
         **request.training,

@@ -14,6 +14,7 @@ from ....tasks.language_modeling.writing import Writer
 from ....tasks.samples import sample_texts
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, draw_token_bars, hint
 from ..events import bind, current_tab, refresh_models
+from ..kept_form import keep_form
 from ..tab_context import TabContext
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def draw(context: TabContext) -> None:
     found = [continuations, continuation_texts]
     bind(search.click, partial(find_continuations, registry), [model, text, beams], found, errors)
     stop.click(lambda: None, None, None, cancels=[generating], queue=False, api_visibility="private")
+    keep_form(context.page, "generate", [model, text, *settings])
     refresh_models(model, partial(language_models, registry), tab.select)
 
 

@@ -18,6 +18,8 @@ from ....tasks.samples import sample_texts
 from ...commands.inspect_page import describe, inspect_texts, render_page
 from ..drawing import CHOICE_CLICK_JS, draw_facts, draw_frame, hint
 from ..events import bind, current_tab, refresh_models
+from ..kept_form import keep_form
+from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
 from .predict import draw_examples, example_texts, field_label, read_texts
 
@@ -54,13 +56,20 @@ def draw(context: TabContext) -> None:
         [model],
         [about, explained, *texts, examples, shown, download],
         errors,
+        on_error=[""],
         show_progress="hidden",
     )
-    inspect_event = partial(inspect, registry), [model, explained, *texts], [shown, download, explained], errors
-    bind([start.click, texts[0].submit], *inspect_event)
+    question = [model, explained, *texts]
+    inspect_event = partial(inspect, registry), question, [shown, download, explained], errors
+    options: dict[str, Any] = {
+        "js": asked_js("inspection", question), "on_error": [hint(NO_PAGE), gr.DownloadButton(visible=False)]
+    }  # fmt: skip
+    inspected = bind([start.click, texts[0].submit], *inspect_event, **options)
     take = partial(take_example, registry, num_fields)
     taken = bind(examples.click, take, [model], texts, errors, show_progress="hidden")
-    bind(taken.success, *inspect_event)
+    answered = [inspected, bind(taken.success, *inspect_event, **options)]
+    mark_outdated(answered, question, "inspection", watched=[explained, *texts])
+    keep_form(context.page, "inspect", [model, *texts])
     refresh_models(model, lambda: [entry.name for entry in registry.entries()], tab.select)
 
 

@@ -34,6 +34,8 @@ from ..drawing import (
     hint,
 )
 from ..events import FILES, bind, refresh_models
+from ..kept_form import keep_form
+from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ NUM_SIMILAR = 10  # sentences
 MODEL_KINDS = {"bert": "BERT", "gpt2": "GPT-2"}
 OUTPUT_FORMATS = {"CSV": ".csv", "Excel": ".xlsx", "JSON lines": ".jsonl"}
 NO_PREDICTION = "The prediction appears here."
+NO_SIMILAR = "The most similar sentences, by the model's embeddings, appear here."
 
 
 def draw(context: TabContext) -> None:
@@ -73,6 +76,7 @@ def draw(context: TabContext) -> None:
         [context.model],
         [about, *texts, examples, prediction],
         errors,
+        on_error=[""],
         show_progress="hidden",
     )
     with gr.Accordion("File", open=False):
@@ -80,12 +84,16 @@ def draw(context: TabContext) -> None:
     with gr.Accordion("Similar sentences", open=False):
         _draw_similar(registry, context.model)
 
-    predict_event = partial(predict, registry), [context.model, *texts], [prediction], errors
-    bind([start.click, texts[0].submit], *predict_event)
+    question = [context.model, *texts]
+    predict_event = partial(predict, registry), question, [prediction], errors
+    options: dict[str, Any] = {"js": asked_js("prediction", question), "on_error": [hint(NO_PREDICTION)]}
+    predicted = bind([start.click, texts[0].submit], *predict_event, **options)
     take = partial(take_example, registry, num_fields)
     taken = bind(examples.click, take, [context.model], texts, errors, show_progress="hidden")
-    bind(taken.success, *predict_event)
-    refresh_models(context.model, partial(model_names, registry), context.page.load)
+    answered = [predicted, bind(taken.success, *predict_event, **options)]
+    mark_outdated(answered, question, "prediction", watched=texts)
+    restored = keep_form(context.page, "predict", question)
+    refresh_models(context.model, partial(model_names, registry), restored.then)
 
 
 def model_names(registry: "ModelRegistry") -> list[str]:
@@ -298,10 +306,11 @@ def _draw_similar(registry: "ModelRegistry", model: gr.Dropdown) -> None:
             start = gr.Button("Search", variant="primary")
         with gr.Column(min_width=300):
             errors = gr.HTML()
-            found = gr.HTML(
-                hint("The most similar sentences, by the model's embeddings, appear here."), elem_id="similar"
-            )
-    bind([start.click, query.submit], partial(find_similar, registry), [model, query, lines], [found], errors)
+            found = gr.HTML(hint(NO_SIMILAR), elem_id="similar")
+    question = [model, query, lines]
+    options: dict[str, Any] = {"js": asked_js("similar", question), "on_error": [hint(NO_SIMILAR)]}
+    search = bind([start.click, query.submit], partial(find_similar, registry), question, [found], errors, **options)
+    mark_outdated([search], question, "similar", watched=[query, lines])
 
 
 def find_similar(registry: "ModelRegistry", name: str | None, query: str, lines: str) -> str:

@@ -20,6 +20,8 @@ from ....tasks.samples import sample_prompt
 from ...terminal import prompt_rows
 from ..drawing import alert, caption, draw_code, draw_display, draw_table, hint
 from ..events import FILES, bind, current_tab, message_of, refresh_models
+from ..kept_form import keep_form
+from ..outdated import asked_js, changed_js, mark_outdated
 from ..tab_context import TabContext
 from .generate import language_models
 
@@ -34,6 +36,8 @@ MAX_ROWS = 200  # evaluated by default
 SEEDS = 5
 DEFAULT_TEMPLATE = "sentiment"
 NO_TEXT = "(text)"
+NO_ANSWER = "The answer appears here."
+NO_METRICS = "The metrics with their confidence intervals appear here."
 WIDTHS: dict[bool, list[str | int]] = {False: ["70%", "30%"], True: ["38%", "38%", "24%"]}  # by whether it has pairs
 HEADERS = {False: ["Text", "Answer"], True: ["Text", "Second text", "Answer"]}
 
@@ -105,7 +109,7 @@ def draw(context: TabContext) -> None:
             pair = gr.Textbox("", label="Second text", lines=2, max_lines=8, visible=False)
             run = gr.Button("Run", variant="primary")
             errors = gr.HTML()
-            output = gr.HTML(hint("The answer appears here."), elem_id="prompt-output", min_height=100)
+            output = gr.HTML(hint(NO_ANSWER), elem_id="prompt-output", min_height=100)
             gr.HTML("<h4>Prompt</h4>")
             sent = gr.HTML(elem_id="sent")
     form = [model, *setup.values()]
@@ -114,13 +118,19 @@ def draw(context: TabContext) -> None:
 
     rows, layout = setup["rows"], setup["layout"]
     shown = [setup["description"], setup["kind"], rows, layout, text, pair]
-    bind(built_in.change, show_preset, [built_in], shown, errors, queue=None, show_progress="hidden")
+    bind(built_in.input, show_preset, [built_in], shown, errors, queue=None, show_progress="hidden")
     bind(add.click, add_row, [rows], [rows], errors, queue=None, show_progress="hidden")
     opened = refresh_models(model, partial(language_models, registry), tab.select)
-    for trigger in (opened.then, [one.change for one in (*form, text, pair)]):
-        bind(trigger, partial(preview, registry), [text, pair, *form], [sent], errors, show_progress="hidden")
+    question = [text, pair, *form]
+    changed = changed_js("prompt-output", question)
+    for trigger in (opened.then, [one.change for one in question]):
+        bind(trigger, partial(preview, registry), question, [sent], errors, show_progress="hidden", js=changed)
     bind(layout.blur, fit_table, [layout, rows], [rows, pair], errors, queue=None, show_progress="hidden")
-    bind([run.click, text.submit], partial(answer, registry), [text, pair, *form], [output], errors)
+    restored = keep_form(context.page, "prompt", [*question, built_in])
+    bind(restored.then, fit_table, [layout, rows], [rows, pair], errors, queue=None, show_progress="hidden")
+    options: dict[str, Any] = {"js": asked_js("prompt-output", question), "on_error": [hint(NO_ANSWER)]}
+    answered = bind([run.click, text.submit], partial(answer, registry), question, [output], errors, **options)
+    mark_outdated([answered], question, "prompt-output", watched=[])
 
 
 def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
@@ -172,10 +182,16 @@ def _draw_evaluation(registry: "ModelRegistry", form: list[Any]) -> None:
         start = gr.Button("Evaluate", variant="primary")
     with gr.Column(min_width=300):
         errors = gr.HTML()
-        metrics = gr.HTML(
-            hint("The metrics with their confidence intervals appear here."), elem_id="metrics", min_height=100
-        )
-    bind(start.click, partial(evaluate_file, registry), [file, rows, *form], [metrics], errors, queue=FILES)
+        metrics = gr.HTML(hint(NO_METRICS), elem_id="metrics", min_height=100)
+    bind(
+        start.click,
+        partial(evaluate_file, registry),
+        [file, rows, *form],
+        [metrics],
+        errors,
+        queue=FILES,
+        on_error=[hint(NO_METRICS)],
+    )
 
 
 # The form.

@@ -12,20 +12,15 @@ import gradio as gr
 from ....core.checkpoints.hub import BUILT_IN, HUB_ID
 from ....core.errors import HeadwayError
 from ...runs.job import Request
+from ..drawing import hint
 from ..events import FILES, bind
+from ..kept_form import QUIET, keep_form
+from ..pasted_cells import write_pasted
 from ..runs_panel import draw_runs, run_choices
 from ..tab_context import TabContext
-from .train_data import check, message_for, read_file, redraw_rows, take_sample
-from .train_form import (
-    MAIN_OPTIONS,
-    FormOutputs,
-    FormValues,
-    TrainForm,
-    choose_task,
-    draw_form,
-    model_names,
-    suggested_options_js,
-)
+from .train_check import check
+from .train_data import message_for, read_file, redraw_rows, take_sample
+from .train_form import FormOutputs, FormValues, TrainForm, choose_task, draw_form, model_names
 
 if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
@@ -51,38 +46,58 @@ def draw(context: TabContext) -> None:
 def _bind_form(context: TabContext, form: TrainForm, outputs: FormOutputs, errors: gr.HTML) -> None:
     registry = context.registry
     columns = list(form.columns.values())
-    main_options = [form.training[name] for name in MAIN_OPTIONS]
     quick: dict[str, Any] = {"show_progress": "minimal"}
+    reading: list[Any] = []  # events that Cancel stops
 
     def check_after(bound: Any) -> None:
         """Runs the data check, which is slower, after an event that changes its inputs."""
-        bind(bound.success, partial(check, registry), form.inputs, [outputs.report], errors, queue=FILES, **quick)
+        shown = [outputs.report, outputs.cancel, form.start]
+        reading.append(
+            bind(
+                bound.success,
+                partial(check, registry),
+                form.inputs,
+                shown,
+                errors,
+                queue=FILES,
+                show_progress="hidden",
+            )
+        )
 
     def read_after(trigger: Any, *, infer: bool) -> Any:
-        read = [outputs.first_rows, outputs.steps, outputs.reason, form.task, *columns, form.name]
-        return bind(trigger, partial(read_file, infer), form.inputs, read, errors, queue=FILES, **quick)
+        read = [
+            outputs.first_rows, outputs.cancel, outputs.steps, outputs.reason, form.task, *columns, form.name,
+            form.read_from, form.start,
+        ]  # fmt: skip
+        reading.append(bind(trigger, partial(read_file, infer), form.inputs, read, errors, queue=FILES, **quick))
+        return reading[-1]
 
     def choose_task_after(bound: Any) -> Any:
-        changed = [form.model, *form.options.values(), *main_options]
-        return bind(bound.success, partial(choose_task, registry), [form.task], changed, errors, queue=None, **quick)
+        given, changed = [form.task, form.model, form.preset], [form.model, form.preset, *form.options.values()]
+        return bind(bound.success, partial(choose_task, registry), given, changed, errors, queue=None, **quick)
 
+    keep_form(context.page, "train", form.inputs)
     bind(outputs.samples.click, take_sample, [], [form.data], errors, queue=None, show_progress="hidden")
+    bind(outputs.pasted.input, write_pasted, [outputs.pasted], [form.data], errors, queue=None, show_progress="hidden")
     check_after(choose_task_after(read_after([form.data.change], infer=True)))
     check_after(choose_task_after(read_after(form.task.input, infer=False)))
-    check_after(read_after(form.header.input, infer=False))
+    changed = [form.header.input, *(getattr(one, "blur", None) or one.input for one in form.reading.values())]
+    check_after(read_after(changed, infer=False))
     chosen = [column.input for column in columns]
-    check_after(bind(chosen, redraw_rows, form.inputs, [outputs.first_rows], errors, queue=FILES, **quick))
+    redrawn = [outputs.first_rows, outputs.cancel]
+    reading.append(bind(chosen, redraw_rows, form.inputs, redrawn, errors, queue=FILES, **quick))
+    check_after(reading[-1])
     check_after(bind([form.held_out.change], lambda: (), [], [], errors, queue=None, **quick))
-    # Runs in the page itself: a late result from the server would undo what the user has typed meanwhile.
-    js = suggested_options_js()
-    check_after(form.model.input(None, form.model, main_options, js=js, show_progress="hidden", queue=False))
+    check_after(bind([form.model.input, form.preset.input], lambda: (), [], [], errors, queue=None, **quick))
+    outputs.cancel.click(
+        lambda: (gr.Button(visible=False), hint("Cancelled.")),
+        None,
+        [outputs.cancel, outputs.report],
+        cancels=reading,
+        **QUIET,
+    )
     context.page.load(
-        lambda task: gr.Dropdown(choices=list(model_names(registry, task))),
-        form.task,
-        form.model,
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
+        lambda task: gr.Dropdown(choices=list(model_names(registry, task))), form.task, form.model, **QUIET
     )
 
 
@@ -118,7 +133,8 @@ def start_run(registry: "ModelRegistry", jobs: "Jobs", *values: Any) -> tuple[An
         options=form.options,
         training=form.training,
         eval_fraction=form.fraction,
-        header=form.header,
+        header=form.reading.header,
+        reading={name: value for name, value in form.reading.given.items() if name != "header"},
         shown_model=form.model,
     )
     try:

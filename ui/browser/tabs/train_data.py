@@ -1,62 +1,120 @@
-"""The data of the tab Train: reading the uploaded file, inferring task and columns, and the data check."""
+"""The data of the tab Train: the uploaded or pasted file, its first rows, and the columns of the task."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from ....core.errors import HeadwayError
 from ....tasks import TASKS, read_table
-from ....tasks.base.check import check_data
-from ....tasks.infer_task import infer_task
+from ....tasks.infer_task import InferredTask, infer_task
 from ....tasks.samples import FOLDER
 from ...options import column_options
+from ..background import run_in_background
 from ..drawing import alert, caption, hint
-from ..run_drawing import draw_report, draw_rows, form_message
+from ..pasted_cells import upload_folder
+from ..run_drawing import draw_rows, form_message
 from .train_form import NO_DATA, SAMPLES, FormValues, field_labels
 
 if TYPE_CHECKING:
     from ....tasks.data.columns import ColumnMapping
+    from ....tasks.data.read_options import ReadOptions
     from ....tasks.data.rows import Table
-    from ...model_registry import ModelRegistry
 
 MAX_ROWS = 1000  # read to infer the task and the columns
+LARGE = 2**20  # bytes; larger files are read in a process of their own
 
 
 def take_sample(event: gr.EventData) -> str:
     """A copy of the clicked sample, in the place of an upload."""
     name = list(SAMPLES)[event.choice]
-    folder = Path(get_upload_folder()) / "headway-samples"
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(shutil.copy(FOLDER / name, folder / name))
+    return str(shutil.copy(FOLDER / name, upload_folder("samples") / name))
 
 
-def read_file(infer: bool, *values: Any) -> tuple[Any, ...]:
-    """Updates for the uploaded file: its first rows, the next steps, the task, its columns and the model's name.
+def read_file(infer: bool, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """Updates for the uploaded file.
 
     Args:
         infer: whether to infer the task instead of using the chosen one.
         *values: values of the form.
+
+    Yields:
+        The first rows, the button Cancel, the next steps, the reason of the task, the task, its columns, the name, the
+        file that was read, and the button Start.
     """
     form = FormValues.read(values)
-    hidden = [_hidden_column(option.name) for option in column_options(group=True)]
+    skipped = [gr.skip()] * (len(column_options(group=True)) + 4)
     if form.data is None:
-        return hint(NO_DATA), gr.Column(visible=False), "", form.task, *hidden, form.name
+        hidden = [_hidden_column(option.name) for option in column_options(group=True)]
+        no_file = gr.Textbox(placeholder=""), "", gr.Button(interactive=False)
+        yield hint(NO_DATA), _no_cancel(), gr.Column(visible=False), "", form.task, *hidden, *no_file
+        return
+    restored = form.read_from == str(form.data)  # the page was loaded again
+    infer = infer and not restored
     try:
-        table = read_table(form.data, header=form.header, limit=MAX_ROWS)
+        given = form.data, form.reading, infer
+        table, found = yield from _with_progress(form, _read_first_rows, *given, width=len(skipped))
     except HeadwayError as error:
-        return alert(message_for(error, form)), gr.Column(visible=False), "", form.task, *hidden, form.name
+        shown = alert(message_for(error, form))
+        yield shown, _no_cancel(), gr.Column(visible=False), "", gr.skip(), *skipped[:-1], gr.Button(interactive=False)
+        return
     task, reason = form.task, ""
-    if infer:
-        found = infer_task(table)
+    if found is not None:
         task = found.task
         reason = caption(f"Inferred from the file: {found.why}. Choose another task if this is wrong.")
-    shown, columns = _infer_columns(table, task, {}, form)
-    stem = form.data.name.partition(".")[0]
-    return shown, gr.Column(visible=True), reason, task, *column_choices(table, task, columns), stem
+    columns = _infer_columns(table, task, _kept_columns(table, task, form, restored=restored))
+    shown = draw_rows(table, columns, field_labels(task))  # without columns, the report says which ones to choose
+    name = gr.Textbox(placeholder=form.data.name.partition(".")[0])
+    start = gr.Button(interactive=columns is not None)
+    choices = column_choices(table, task, columns)
+    yield shown, _no_cancel(), gr.Column(visible=True), reason, task, *choices, name, str(form.data), start
+
+
+def _read_first_rows(data: Path, reading: "ReadOptions", infer: bool) -> "tuple[Table, InferredTask | None]":
+    if not data.exists():
+        raise HeadwayError(f"{data.name} was deleted from the server. Upload it again.")
+    table = read_table(data, reading, limit=MAX_ROWS)
+    return table, infer_task(table) if infer else None
+
+
+def _with_progress(
+    form: FormValues, function: Any, *arguments: Any, width: int
+) -> Generator[tuple[Any, ...], None, Any]:
+    """Calls a function, in a process of its own for a large file; yields updates of the display and the button."""
+    data = form.data
+    assert data is not None
+    if not data.exists() or data.stat().st_size <= LARGE:
+        return function(*arguments)
+    running = run_in_background(function, *arguments)
+    skipped = [gr.skip()] * (width + 2)
+    while True:
+        try:
+            seconds = next(running)
+        except StopIteration as end:
+            return end.value
+        yield reading_message(form, seconds), gr.Button(visible=True), *skipped
+
+
+def reading_message(form: FormValues, seconds: float) -> str:
+    """What is shown while a large file is read."""
+    assert form.data is not None
+    return caption(f"Reading {form.data.name} ({form.data.stat().st_size / 1e6:,.0f} MB), {seconds:.0f} s …")
+
+
+def _no_cancel() -> gr.Button:
+    return gr.Button(visible=False)
+
+
+def _kept_columns(table: "Table", task: str, form: FormValues, *, restored: bool) -> dict[str, Any]:
+    """The columns chosen before that can stay: those of texts; after a reload also the label."""
+    if form.read_from != str(form.data):
+        return {}
+    known = [*(field.name for field in TASKS[task].inputs), *([] if TASKS[task].self_supervised else ["group"])]
+    kept = {name: form.columns[name] for name in known if form.columns.get(name) in (*table.columns, "")}
+    label = form.columns.get("label") or []
+    return kept | {"label": label} if restored and label and set(label) <= set(table.columns) else kept
 
 
 def _hidden_column(column: str) -> gr.Dropdown:
@@ -64,15 +122,14 @@ def _hidden_column(column: str) -> gr.Dropdown:
     return gr.Dropdown(visible=False, choices=[], value=[] if is_label else None, multiselect=is_label)
 
 
-def _infer_columns(
-    table: "Table", task: str, chosen: Mapping[str, Any], form: FormValues
-) -> "tuple[str, ColumnMapping | None]":
-    """The first rows with the roles of their columns, and the columns; None if they cannot be inferred."""
-    try:
-        columns = TASKS[task]().columns(table, chosen, need_label=not TASKS[task].self_supervised)
-    except HeadwayError as error:
-        return alert(message_for(error, form)) + draw_rows(table, None, field_labels(task)), None
-    return draw_rows(table, columns, field_labels(task)), columns
+def _infer_columns(table: "Table", task: str, kept: Mapping[str, Any]) -> "ColumnMapping | None":
+    """The columns; None if they cannot be inferred."""
+    for chosen in (kept, {}):
+        try:
+            return TASKS[task]().columns(table, chosen, need_label=not TASKS[task].self_supervised)
+        except HeadwayError:
+            continue
+    return None
 
 
 def column_choices(table: "Table", task: str, columns: "ColumnMapping | None") -> list[Any]:
@@ -89,12 +146,13 @@ def column_choices(table: "Table", task: str, columns: "ColumnMapping | None") -
             visible = not TASKS[task].self_supervised
             updates.append(gr.Dropdown(choices=choices, value=value, visible=visible, multiselect=True))
         elif name == "group":
+            group = columns.group if columns else None
             visible = not TASKS[task].self_supervised
-            updates.append(gr.Dropdown(choices=[("none", ""), *choices], value="", visible=visible))
+            updates.append(gr.Dropdown(choices=[("none", ""), *choices], value=group or "", visible=visible))
         elif name in fields:
             none = [] if fields[name].required else [("none", "")]
             found = columns.texts.get(name, None if fields[name].required else "") if columns else None
-            updates.append(gr.Dropdown(choices=[*none, *choices], value=found, visible=True))
+            updates.append(gr.Dropdown(choices=[*none, *choices], value=found, visible=True, label=fields[name].label))
         else:
             updates.append(_hidden_column(name))
     return updates
@@ -106,36 +164,27 @@ def _describe_column(table: "Table", column: str) -> str:
     return f"{int(column) + 1}: {first[:24]}{'…' * (len(first) > 24)}"
 
 
-def redraw_rows(*values: Any) -> str:
-    """The first rows after a column was chosen."""
+def redraw_rows(*values: Any) -> Iterator[tuple[Any, ...]]:
+    """The first rows after a column was chosen, and the button Cancel."""
     form = FormValues.read(values)
     if form.data is None:
-        return hint(NO_DATA)
-    table = read_table(form.data, header=form.header, limit=MAX_ROWS)
-    return _infer_columns(table, form.task, form.columns, form)[0]
-
-
-def check(registry: "ModelRegistry", *values: Any) -> str:
-    """The report of the data check."""
-    form = FormValues.read(values)
-    if form.data is None:
-        return ""
-    model = registry.find(form.model).folder if form.model else None
+        yield hint(NO_DATA), _no_cancel()
+        return
+    table, _ = yield from _with_progress(form, _read_first_rows, form.data, form.reading, False, width=0)
     try:
-        report = check_data(
-            form.create_task(), form.data, form.held_out, columns=form.columns, header=form.header, model=model
-        )
-    except HeadwayError as error:
-        return alert(message_for(error, form))
-    return _without_folders(draw_report(report), form)
+        columns = TASKS[form.task]().columns(table, form.columns, need_label=not TASKS[form.task].self_supervised)
+    except HeadwayError:
+        columns = None  # the report says what is wrong
+    yield draw_rows(table, columns, field_labels(form.task)), _no_cancel()
 
 
 def message_for(error: HeadwayError, form: FormValues) -> str:
     """The message of an error with the labels of the form, and file names without folders."""
-    return form_message(_without_folders(str(error), form))
+    return form_message(without_folders(str(error), form), field_labels(form.task))
 
 
-def _without_folders(text: str, form: FormValues) -> str:
+def without_folders(text: str, form: FormValues) -> str:
+    """A text in which the files of the form are named without their folders."""
     for path in (form.data, form.held_out):
         if path is not None:
             text = text.replace(f"{path.parent}/", "")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ....core.checkpoints.hub import BUILT_IN
 from ....core.options import Option, options_of
 from ....tasks import TASKS
-from ...commands.quickstart import TRAINING as BUILT_IN_TRAINING
+from ....tasks.data.read_options import ReadOptions
 from ...commands.train import DEFAULT_MODELS
 from ...options import column_options, task_options, training_options
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, hint
 from ..form import option_component, read_options
+from ..presets import BALANCED, PRESETS, preset_of, presets_for
 from ..run_drawing import title
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
 
 DEFAULT_TASK = next(iter(TASKS))
-MAIN_OPTIONS = ("epochs", "learning_rate", "batch_size")  # the others are folded
 HIDDEN_OPTIONS = ("trackers", "teacher")  # they send data to other machines, or name a path on this one
 HEADERS = {"Automatic": None, "First row": True, "None": False}
 SAMPLES = {
@@ -40,13 +39,16 @@ class TrainForm:
     """The components of the form."""
 
     data: gr.File
+    read_from: gr.Textbox  # path of the data from which the columns were inferred; not shown
     held_out: gr.File
     header: gr.Dropdown
+    reading: dict[str, Any]
     fraction: gr.Slider
     task: gr.Dropdown
     columns: dict[str, gr.Dropdown]
     model: gr.Dropdown
     name: gr.Textbox
+    preset: gr.Radio
     training: dict[str, Any]
     options: dict[str, Any]
     start: gr.Button
@@ -54,8 +56,17 @@ class TrainForm:
     @property
     def inputs(self) -> list[Any]:
         """All components with a value, in the order of `FormValues.read`."""
-        fixed = [self.data, self.held_out, self.task, self.header, self.fraction, self.model, self.name]
-        return [*fixed, *self.columns.values(), *self.training.values(), *self.options.values()]
+        fixed = [
+            self.data, self.held_out, self.task, self.header, self.fraction, self.model, self.name,
+            self.read_from, self.preset,
+        ]  # fmt: skip
+        return [
+            *fixed,
+            *self.reading.values(),
+            *self.columns.values(),
+            *self.training.values(),
+            *self.options.values(),
+        ]
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,9 @@ class FormOutputs:
     """The parts of the form that show results."""
 
     samples: gr.HTML
+    pasted: gr.Textbox
     first_rows: gr.HTML
+    cancel: gr.Button
     steps: gr.Column  # the steps after the data
     reason: gr.HTML
     report: gr.HTML
@@ -76,10 +89,11 @@ class FormValues:
     data: Path | None
     held_out: Path | None
     task: str
-    header: bool | None
+    reading: ReadOptions
     fraction: float
     model: str
     name: str
+    read_from: str
     columns: dict[str, Any]
     training: dict[str, Any]
     options: dict[str, Any]
@@ -91,28 +105,36 @@ class FormValues:
         Raises:
             HeadwayError: a value is not a number where one is required.
         """
-        data, held_out, task, header, fraction, model, name, *rest = values
+        data, held_out, task, header, fraction, model, name, read_from, preset, *rest = values
         remaining = iter(rest)
+        reading = {option.name: next(remaining) for option in shown_reading_options()}
         columns = {option.name: next(remaining) for option in column_options(group=True)}
         training = {option.name: next(remaining) for option in shown_training_options()}
         options = {option.name: next(remaining) for option in shown_task_options()}
         task = task or DEFAULT_TASK
+        chosen = preset_of(preset, task)
         return cls(
             data and Path(data),
             held_out and Path(held_out),
             task,
-            HEADERS[header],
+            ReadOptions(header=HEADERS[header], **read_options(shown_reading_options(), reading)),
             fraction,
             model or "",
             name or "",
+            read_from or "",
             chosen_columns(task, columns),
-            read_options(shown_training_options(), training),
-            read_options(_options_of_task(task), options),
+            {**chosen.training, **read_options(shown_training_options(), training)},
+            {**chosen.options, **read_options(_options_of_task(task), options)},
         )
 
     def create_task(self) -> "Task":
         """The task with its options."""
         return TASKS[self.task].from_json(self.options)
+
+
+def shown_reading_options() -> list[Option]:
+    """The options for reading a file, without that of the header, which has a list of its own."""
+    return [option for option in options_of(ReadOptions) if option.name != "header"]
 
 
 def shown_training_options() -> list[Option]:
@@ -149,21 +171,29 @@ def field_labels(task: str) -> dict[str, str]:
 
 def draw_form(registry: "ModelRegistry") -> tuple[TrainForm, FormOutputs]:
     """Draws the form."""
-    data, samples, first_rows = _draw_data_step()
+    data, samples, pasted, first_rows, cancel = _draw_data_step()
     with gr.Column(visible=False) as steps:
         task, reason, columns, report = _draw_task_step()
         model_step = _draw_model_step(registry)
     form = TrainForm(**data, task=task, columns=columns, **model_step)
-    return form, FormOutputs(samples, first_rows, steps, reason, report)
+    return form, FormOutputs(samples, pasted, first_rows, cancel, steps, reason, report)
 
 
-def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
+def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.Button]:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             gr.HTML('<h3 class="hw-step">1. Data</h3>')
             data = gr.File(label="Training data", height=140, elem_id="data")
+            read_from = gr.Textbox(visible=False)
             samples = gr.HTML(draw_choices(list(SAMPLES.values()), "Samples"), js_on_load=CHOICE_CLICK_JS)
-            with gr.Accordion("Held-out data and header", open=False, elem_id="held-out"):
+            with gr.Accordion("Paste from a spreadsheet", open=False, elem_id="paste"):
+                pasted = gr.Textbox(
+                    lines=3,
+                    max_lines=8,
+                    show_label=False,
+                    placeholder="Copy the cells, with the column names, and paste them here.",
+                )
+            with gr.Accordion("Held-out data and format", open=False, elem_id="held-out"):
                 held_out = gr.File(label="Held-out data", height=110)
                 fraction = gr.Slider(
                     0,
@@ -174,9 +204,16 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
                     info="Share of the training data to hold out if there is no file of held-out data.",
                 )
                 header = gr.Dropdown(list(HEADERS), value=next(iter(HEADERS)), label="Header with the column names")
+                with gr.Row():
+                    reading = {option.name: option_component(option) for option in shown_reading_options()}
         with gr.Column(min_width=300):
             first_rows = gr.HTML(hint(NO_DATA), elem_id="first-rows")
-    return {"data": data, "held_out": held_out, "fraction": fraction, "header": header}, samples, first_rows
+            cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel-reading")
+    data = {
+        "data": data, "read_from": read_from, "held_out": held_out, "fraction": fraction, "header": header,
+        "reading": reading,
+    }  # fmt: skip
+    return data, samples, pasted, first_rows, cancel
 
 
 def _draw_task_step() -> tuple[gr.Dropdown, gr.HTML, dict[str, gr.Dropdown], gr.HTML]:
@@ -195,6 +232,7 @@ def _draw_task_step() -> tuple[gr.Dropdown, gr.HTML, dict[str, gr.Dropdown], gr.
                         value=[] if option.name == "label" else None,
                         label=labels.get(option.name, title(option.name)),
                         multiselect=option.name == "label",
+                        allow_custom_value=True,  # as for the base model
                         min_width=140,
                         visible=False,
                         elem_id=f"column-{option.name}",
@@ -214,26 +252,28 @@ def _draw_model_step(registry: "ModelRegistry") -> dict[str, Any]:
             value=default_model(registry, DEFAULT_TASK),
             label="Base model",
             info="A built-in model, a model given at the start, or one trained here.",
-            allow_custom_value=registry.hub,
+            allow_custom_value=True,  # a restarted server does not know the list that it sent before
             min_width=240,
             elem_id="base",
         )
-        name = gr.Textbox(label="Name", info="Name of the new model.", min_width=200)
-    known = {option.name: option for option in shown_training_options()}
-    with gr.Row():
-        main = {name: option_component(known[name]) for name in MAIN_OPTIONS}
+        name = gr.Textbox(label="Name", info="Name of the new model. Default: that of the data.", min_width=200)
+    preset = gr.Radio(presets_for(DEFAULT_TASK), value=BALANCED, label="Preset", elem_id="preset")
+    about = gr.HTML(caption(PRESETS[BALANCED].description))
+    preset.change(None, preset, about, js=_descriptions_js(), show_progress="hidden", queue=False)
     with gr.Accordion("More options", open=False):
+        gr.HTML(caption("Options that you change here take precedence over the preset."))
         with gr.Row():
-            others = {name: option_component(option) for name, option in known.items() if name not in MAIN_OPTIONS}
+            training = {option.name: option_component(option) for option in shown_training_options()}
         with gr.Row():
             visible = {option.name for option in _options_of_task(DEFAULT_TASK)}
             options = {
                 option.name: option_component(option, visible=option.name in visible)
                 for option in shown_task_options()
             }
-    training = {name: main.get(name, others.get(name)) for name in known}
-    start = gr.Button("Start training", variant="primary", elem_id="start")
-    return {"model": model, "name": name, "training": training, "options": options, "start": start}
+    start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start")
+    return {
+        "model": model, "name": name, "preset": preset, "training": training, "options": options, "start": start
+    }  # fmt: skip
 
 
 # Models.
@@ -252,21 +292,18 @@ def default_model(registry: "ModelRegistry", task: str) -> str | None:
     return built_in if built_in in names else next(iter(names), None)
 
 
-def choose_task(registry: "ModelRegistry", task: str) -> tuple[Any, ...]:
-    """Updates for a task: its models, its options, and the training options that suit the model."""
+def choose_task(registry: "ModelRegistry", task: str, model: str | None, preset: str | None) -> tuple[Any, ...]:
+    """Updates for a task: its models, its presets and its options. What the task can use stays as chosen."""
     known = {option.name for option in _options_of_task(task)}
-    model = default_model(registry, task)
+    names, presets = model_names(registry, task), presets_for(task)
+    on_hub = registry.hub and model not in {entry.name for entry in registry.entries()}
+    chosen: dict[str, Any] = {} if model in names or (model and on_hub) else {"value": default_model(registry, task)}
     options = [gr.update(visible=option.name in known) for option in shown_task_options()]
-    return gr.Dropdown(choices=list(model_names(registry, task)), value=model), *options, *suggested_options(model)
+    kept: dict[str, Any] = {} if preset in presets else {"value": BALANCED}
+    return gr.Dropdown(choices=names, **chosen), gr.Radio(choices=presets, **kept), *options
 
 
-def suggested_options(model: str | None) -> tuple[Any, ...]:
-    """Values of MAIN_OPTIONS that suit a model; the small built-in models take a higher learning rate."""
-    defaults = {option.name: option.default for option in training_options()}
-    return tuple({**defaults, **(BUILT_IN_TRAINING if model in BUILT_IN else {})}[name] for name in MAIN_OPTIONS)
-
-
-def suggested_options_js() -> str:
-    """`suggested_options` as a JavaScript function."""
-    known = [(model, suggested_options(model)) for model in BUILT_IN]
-    return f"model => new Map({json.dumps(known)}).get(model) ?? {json.dumps(suggested_options(None))}"
+def _descriptions_js() -> str:
+    """JavaScript that returns the description of a preset."""
+    shown = {name: caption(preset.description) for name, preset in PRESETS.items()}
+    return f"preset => ({json.dumps(shown)})[preset] ?? ''"
