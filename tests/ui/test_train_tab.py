@@ -13,6 +13,7 @@ from headway.core.options import options_of
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.base.check import check_data
+from headway.tasks.data.read_options import ReadOptions
 from headway.ui.browser.form import option_component, read_options
 from headway.ui.browser.pasted_cells import write_pasted
 from headway.ui.browser.presets import PRESETS
@@ -28,7 +29,14 @@ from headway.ui.browser.run_drawing import (
 from headway.ui.browser.runs_panel import update
 from headway.ui.browser.tabs import train_check, train_data
 from headway.ui.browser.tabs.train import model_to_open, start_run
-from headway.ui.browser.tabs.train_form import HIDDEN_OPTIONS, FormValues, choose_task, shown_reading_options
+from headway.ui.browser.tabs.train_form import (
+    HIDDEN_OPTIONS,
+    FormValues,
+    choose_task,
+    shown_reading_options,
+    shown_task_options,
+    shown_training_options,
+)
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
@@ -90,7 +98,7 @@ def check(registry: ModelRegistry, *form: Any) -> tuple[Any, Any]:
 # The form.
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, *TASKS.values()])
+@pytest.mark.parametrize("kind", [TrainConfig, ReadOptions, *TASKS.values()])
 def test_unchanged_options_are_not_set(kind):
     options = options_of(kind)
     assert options
@@ -119,8 +127,8 @@ def test_changed_options_are_set_with_their_types():
 
 
 def test_no_option_of_the_form_contacts_other_machines_or_names_a_path():
-    shown = {option.name for option in (*training_options(), *task_options())} - set(HIDDEN_OPTIONS)
-    assert not {"trackers", "teacher"} & shown
+    shown = {one.name for one in (*shown_training_options(), *shown_task_options(), *shown_reading_options())}
+    assert not {"trackers", "teacher", "left_out"} & shown
 
 
 def test_every_task_shows_its_options_and_has_a_base_model(registry):

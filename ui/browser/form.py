@@ -11,6 +11,7 @@ from ...core.options import Option
 from .run_drawing import title
 
 DEFAULT = "default"
+ANSWERS = {"yes": True, "no": False}
 
 
 def option_component(option: Option, *, visible: bool = True) -> Any:
@@ -25,6 +26,8 @@ def option_component(option: Option, *, visible: bool = True) -> Any:
     if option.choices:
         default = [] if option.default in option.choices else [(DEFAULT, "")]
         return gr.Dropdown([*default, *((one, one) for one in option.choices)], value=option.default or "", **shared)
+    if kinds == [bool] and option.default is None:
+        return gr.Dropdown([(DEFAULT, ""), *((one, one) for one in ANSWERS)], value="", **shared)
     if kinds == [bool]:
         return gr.Checkbox(bool(option.default), **shared)
     if kinds[0] in (int, float) and option.default is not None:
@@ -56,6 +59,8 @@ def _read(option: Option, value: Any) -> Any:
     if value is None or value == "":
         return None
     kind = _types(option)[0]
+    if kind is bool:
+        return ANSWERS.get(value, value)
     try:
         return kind(value) if kind in (int, float) else value
     except ValueError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
 
 DEFAULT_TASK = next(iter(TASKS))
-HIDDEN_OPTIONS = ("trackers", "teacher")  # they send data to other machines, or name a path on this one
+HIDDEN_OPTIONS = ("trackers", "teacher", "left_out")  # they send data to other machines, or name a path on this one
 HEADERS = {"Automatic": None, "First row": True, "None": False}
 SAMPLES = {
     "messages.csv": "Customer messages by topic",
@@ -134,7 +134,7 @@ class FormValues:
 
 def shown_reading_options() -> list[Option]:
     """The options for reading a file, without that of the header, which has a list of its own."""
-    return [option for option in options_of(ReadOptions) if option.name != "header"]
+    return [option for option in options_of(ReadOptions) if option.name not in ("header", *HIDDEN_OPTIONS)]
 
 
 def shown_training_options() -> list[Option]:
