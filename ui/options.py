@@ -74,6 +74,11 @@ PRECISION = typer.Option(
     help="Arithmetic: fp32 (exact), or bf16 or int8 (faster, slightly less accurate). auto selects bf16 if the "
     "processor is fast at it and the score measured at the end of training did not change.",
 )
+UNKNOWN_LABELS = typer.Option(
+    metavar="NAME",
+    help="What happens to rows with labels that the model does not know. wrong: they count as wrong, because the "
+    "model cannot be right about them; skip: they are left out; error: they are refused.",
+)
 OVERWRITE = typer.Option("--overwrite", help="Replace the output if it exists.")
 JSON_LINES = typer.Option("--json", help="Print one line of JSON per result.")
 JSON = typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")

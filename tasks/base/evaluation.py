@@ -1,7 +1,8 @@
 """Evaluation of a trained model on labelled rows or on unlabelled text."""
 
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from ...core.errors import HeadwayError
 from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
 from ..data.features import num_truncated_tokens
-from ..data.findings import warnings_as_findings
+from ..data.findings import count, have, warnings_as_findings
+from ..data.places import shorten
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from .example_warnings import collect_warnings
@@ -21,9 +23,18 @@ from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
 
+WRONG, SKIP, ERROR = UNKNOWN_LABELS = ("wrong", "skip", "error")
+MAX_UNKNOWN_SHOWN = 5
+
 
 def evaluate_rows(
-    task: Task[Any, Any], network: nn.Module, encoder: Encoder, table: Table, chosen: Mapping[str, Any]
+    task: Task[Any, Any],
+    network: nn.Module,
+    encoder: Encoder,
+    table: Table,
+    chosen: Mapping[str, Any],
+    *,
+    unknown_labels: str = WRONG,
 ) -> Evaluation:
     """The metrics of a network on labelled rows.
 
@@ -33,31 +44,65 @@ def evaluate_rows(
         encoder: of the model.
         table: the rows.
         chosen: field name or "label" -> column, where the inferred one is wrong.
+        unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
 
     Raises:
-        HeadwayError: the rows cannot be used, or have a label that the model does not know.
+        HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
+    if unknown_labels not in UNKNOWN_LABELS:
+        raise HeadwayError(f"--unknown-labels {unknown_labels}: one of {', '.join(UNKNOWN_LABELS)}.")
     columns = task.columns(table, chosen, need_label=True)
     table = usable_rows(task, table, columns)
-    examples = task.examples(table, columns)
+    scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
+    examples = scoring.examples(table, columns)
+    others = set(scoring.label_names).difference(task.label_names)
+    known, unknown = _divide(examples, others)
+    notes = [*table.notes, *columns.notes]
+    if unknown:
+        notes.append(_describe_unknown(unknown, others, len(examples), unknown_labels))
+    if unknown_labels == SKIP:
+        scoring, unknown = task, []
+        if not known:
+            raise HeadwayError(f"{table.source}: {notes[-1]}, and no row is left. Evaluate a model for these labels.")
     predictions: list[Any] = []
     truncated = num_losses = 0
     loss = 0.0
     warnings: dict[ExampleWarning, list[str]] = {}
-    for part in in_parts(examples):
-        windows_by_example = encoder.encode(task, part)
-        found, total, count = evaluate_examples(task, network, windows_by_example)
-        predictions, loss, num_losses = predictions + found, loss + total, num_losses + count
+    for part in (*in_parts(known), *in_parts(unknown)):
+        windows_by_example = encoder.encode(scoring, part)
+        if len(predictions) < len(known):
+            found, total, terms = evaluate_examples(task, network, windows_by_example)
+        else:  # a loss is not defined for a label without an output
+            found, total, terms = predict_examples(task, network, windows_by_example), 0.0, 0
+        predictions, loss, num_losses = predictions + found, loss + total, num_losses + terms
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
         for warning, places in collect_warnings(task, part, windows_by_example).items():
             warnings.setdefault(warning, []).extend(places)
-    notes = [*table.notes, *columns.notes]
+    examples = [*known, *unknown]
     if truncated:
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
-    metrics = task.score(predictions, examples) | mean_loss(loss, num_losses)
-    per_label = task.per_label(predictions, examples)
+    metrics = scoring.score(predictions, examples) | mean_loss(loss, num_losses)
+    per_label = scoring.per_label(predictions, examples)
     return Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
+
+
+def _divide(examples: list[Any], labels: Set[str]) -> tuple[list[Any], list[Any]]:
+    """The examples with none of some labels, and the others."""
+    sides: tuple[list[Any], list[Any]] = [], []
+    for example in examples:
+        sides[not labels.isdisjoint(example.labels)].append(example)
+    return sides
+
+
+def _describe_unknown(examples: Sequence[Any], labels: Set[str], total: int, unknown_labels: str) -> str:
+    counts = Counter(label for example in examples for label in example.labels if label in labels)
+    shown = ", ".join(f"{shorten(label, 40)!r} {number:,}" for label, number in counts.most_common(MAX_UNKNOWN_SHOWN))
+    more = f" and {len(counts) - MAX_UNKNOWN_SHOWN} more" if len(counts) > MAX_UNKNOWN_SHOWN else ""
+    rows = f"{len(examples):,} of {count(total, 'row')} {have(examples)}"
+    what = f"{rows} labels that the model does not know ({shown}{more})"
+    done = {WRONG: "counted as wrong (--unknown-labels skip leaves the rows out)", SKIP: "left out"}[unknown_labels]
+    return f"{what}: {done}"
 
 
 def evaluate_text(

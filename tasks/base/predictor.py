@@ -28,7 +28,7 @@ from ..data.read_options import ReadOptions
 from ..data.rows import LeftOutRow
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
-from .evaluation import evaluate_rows, evaluate_text
+from .evaluation import WRONG, evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
 from .inputs import as_list, is_single, is_table, name_rows, read_inputs
 from .left_out import write_left_out
@@ -220,7 +220,13 @@ class Predictor:
 
     @explains_arguments
     def evaluate(
-        self, data: Any, labels: Any = None, *, columns: Mapping[str, Any] | None = None, **reading: Any
+        self,
+        data: Any,
+        labels: Any = None,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        unknown_labels: str = WRONG,
+        **reading: Any,
     ) -> Evaluation:
         """The metrics of the model on labelled data.
 
@@ -228,17 +234,20 @@ class Predictor:
             data: anything that `train` takes.
             labels: one per text, if they are not in `data`.
             columns: field name or "label" -> column, where the inferred one is wrong.
+            unknown_labels: rows with labels that the model does not know are counted as "wrong", left out ("skip") or
+                refused ("error").
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
-            HeadwayError: the data cannot be read, has no labels, or has a label that the model does not know.
+            HeadwayError: the data cannot be read, has no labels, or has labels that are refused.
         """
         self._need_training()
         task, chosen, options = self.task, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
-        found = evaluate_rows(task, self._for_inference, self.encoder, read_table(data, options), chosen)
+        table, network = read_table(data, options), self._for_inference
+        found = evaluate_rows(task, network, self.encoder, table, chosen, unknown_labels=unknown_labels)
         write_left_out(options.left_out, found.left_out)
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
 from ...core.options import check_choices, is_of_type, option, options_of
+
+if TYPE_CHECKING:
+    from ..data.columns import ColumnMapping
+    from ..data.rows import Table
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -91,6 +95,10 @@ class TaskOptions:
             # An option that another task reads as text arrives as text from the command line.
             values[name] = _read_number(typed, value) if types[name] is float and isinstance(value, str) else value
         return replace(self, **values)
+
+    def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:  # noqa: ARG002
+        """A copy that also knows the other labels in a table, to read and to score rows that have them."""
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON types."""

@@ -176,7 +176,7 @@ class TextClassification(Task[TextExample, Prediction]):
         if self.labels and problem_type == REGRESSION and not self.problem_type:
             problem_type, why = SINGLE_LABEL, "label names are given"
         task = replace(self, problem_type=problem_type, paired="pair" in columns.texts)
-        column = LabelColumn(table.source, columns.label, values, table.decimal, self.merge_labels)
+        column = LabelColumn.of(table, columns, merge=self.merge_labels)
         target = TARGETS[problem_type].infer(column, self.labels, balanced=self.class_weight is not None)
         note = f"each {'pair' if task.paired else 'text'} has {target.description}: {why}"
         notes = [note]
@@ -189,6 +189,12 @@ class TextClassification(Task[TextExample, Prediction]):
         if _problem_type_of(self, table, columns) == MULTI_LABEL and not isinstance(columns.label, tuple):
             return lambda _: False
         return super().unlabelled(table, columns)
+
+    def with_labels_of(self, table: Table, columns: ColumnMapping) -> Self:
+        """The labels of the model, then the others."""
+        column = LabelColumn.of(table, columns, merge=self.merge_labels)
+        others = column.unknown_labels(self.problem_type, self.labels, numbered=self.numbered)
+        return replace(self, labels=(*self.labels, *others))
 
     def reset(self) -> Self:
         """The same options without anything inferred from data."""

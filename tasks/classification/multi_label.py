@@ -94,6 +94,7 @@ class MultiLabel(Target):
         if len({frozenset(labels) for labels in gold}) < 2:
             return None
         counts = Counter(label for labels in gold for label in labels)
+        labels = tuple(dict.fromkeys((*self.labels, *counts)))  # the examples may have others
         names, total, size = [label for label, _ in counts.most_common()], counts.total(), len(gold)
         found = 0
         scores = []
@@ -105,9 +106,9 @@ class MultiLabel(Target):
         return Baseline(
             f"always predicting {' and '.join(map(repr, names[:best]))}",
             "f1",
-            metrics.multi_label_metrics(predicted, gold, self.labels)["f1"],
+            metrics.multi_label_metrics(predicted, gold, labels)["f1"],
             max(scores),
-            agreement(indicators(predicted, self.labels), indicators(gold, self.labels)),
+            agreement(indicators(predicted, labels), indicators(gold, labels)),
             size,
         )
 
@@ -120,7 +121,7 @@ class MultiLabel(Target):
     def compare(self, prediction: LabelsPrediction, gold: tuple[str, ...]) -> tuple[str, str, float]:
         """The largest error among the labels that are missing or wrongly predicted."""
         wrong = {*gold} ^ {*prediction.labels}
-        error = max((abs((label in gold) - prediction.scores[label]) for label in wrong), default=0.0)
+        error = max((abs((label in gold) - prediction.scores.get(label, 0.0)) for label in wrong), default=0.0)
         return ", ".join(gold) or "none", prediction.brief, error
 
     def calibrate(

@@ -112,7 +112,7 @@ class SingleLabel(Target):
 
     def compare(self, prediction: LabelPrediction, gold: str) -> tuple[str, str, float]:
         """The less probable the gold label, the worse."""
-        error = 1 - prediction.scores[gold] if prediction.label != gold else 0.0
+        error = 1 - prediction.scores.get(gold, 0.0) if prediction.label != gold else 0.0
         return gold, f"{prediction.label} ({prediction.score:.2f})", error
 
     def calibrate(

@@ -20,7 +20,9 @@ from ...core.models.heads import SequenceHead
 from ..base.baseline import Baseline
 from ..base.display import DisplayElement
 from ..base.explanation import ExplainableOutput
-from ..data.labels import SINGLE_LABEL, label_reader, map_valid, sort_labels
+from ..data.columns import ColumnMapping
+from ..data.labels import MULTI_LABEL, SINGLE_LABEL, label_reader, map_valid, raw_label, sort_labels
+from ..data.rows import Table
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,21 @@ class LabelColumn:
     values: Sequence[Any]
     decimal: str | None = None  # the mark of numbers that the user chose
     merge: bool = False  # whether labels that differ only in case and spaces are one
+
+    @classmethod
+    def of(cls, table: Table, columns: ColumnMapping, *, merge: bool) -> Self:
+        """The label column of a table."""
+        values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
+        return cls(table.source, columns.label or (), values, table.decimal, merge)
+
+    def unknown_labels(self, problem_type: str | None, known: Sequence[str], *, numbered: bool) -> tuple[str, ...]:
+        """The labels that are not known, nor numbers of known ones if these may be given as numbers."""
+        if problem_type not in (SINGLE_LABEL, MULTI_LABEL):
+            return ()
+        rows = map_valid(label_reader(problem_type, self.values, merge=self.merge), self.values)
+        labels = {label for row in rows for label in ([row] if problem_type == SINGLE_LABEL else row)}
+        read = label_reader(SINGLE_LABEL, (), known, numbered=numbered, merge=self.merge)
+        return sort_labels(label for label in labels if not list(map_valid(read, [label])))
 
     def read(self, problem_type: str, labels: Sequence[str]) -> tuple[list[Any], Counter[str]]:
         """The labels of each readable row, and how many rows have each label."""

@@ -17,7 +17,9 @@ TEXT = "Ada Lovelace lived in London."
 def tagging_card(task: "TokenClassification", network: "Network", name: str) -> CardText:
     """The parts of the card: entity types, usage with and without Headway, limitations."""
     return CardText(
-        summary=f"It finds entities of {len(task.types)} types in a text.",
+        summary=f"It gives each word of a text one of {len(task.labels)} tags."
+        if task.tags_every_word
+        else f"It finds entities of {len(task.types)} types in a text.",
         answers="The types:\n\n"
         + bullets(code(kind) for kind in task.types)
         + f"\n\nIts labels are tags of words in the scheme {task.scheme}.",

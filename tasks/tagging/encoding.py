@@ -130,6 +130,16 @@ class WordTagger:
         return torch.tensor(path, dtype=torch.long)
 
 
+def word_positions(features: Sequence[Features]) -> list[int]:
+    """The positions of the first tokens of all words in a packed batch."""
+    positions: list[int] = []
+    start = 0
+    for one in features:
+        positions += [start + position for position in one.metadata.positions]
+        start += len(one.input_ids)
+    return positions
+
+
 def _words_by_window(encoding: "Encoding", windowing: Windowing) -> list[tuple[range, dict[int, int]]]:
     """The windows of a text, each with its words and the positions of their first tokens in the text."""
     first_token: dict[int, int] = {}

@@ -157,3 +157,9 @@ class TaggedRowReader:
             f"first at {first[tag]} (--outside-tag names the tag that is read as O)"
             for tag, number in counts.items()
         ]
+
+
+def types_in_table(table: Table, columns: ColumnMapping, options: WordOptions) -> list[str]:
+    """The entity types of the rows that can be read, sorted."""
+    reader = TaggedRowReader(table, columns, replace(options, types=(), outside_tag=None), labelled=True)
+    return sorted({span.label for example in map_valid(reader, range(len(table))) for span in example.spans or ()})

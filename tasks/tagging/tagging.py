@@ -37,7 +37,7 @@ from ..data.windows import Windowing
 from ..data.words import WORD_UNITS, WordSegmenter, ends_in_digits
 from .baseline import entity_baseline
 from .card import tagging_card
-from .encoding import WordTagger
+from .encoding import WordTagger, word_positions
 from .entity_scores import NO_ENTITY, confused_types, entity_metrics, entity_metrics_by_type
 from .explanation import explainable_tags
 from .label_inference import (
@@ -54,15 +54,15 @@ from .tag_columns import WORD_COLUMNS, find_column, infer_tag_columns
 from .tag_schemes import (
     OUTSIDE,
     WordSpan,
+    all_tags,
     detect_scheme,
     entity_types,
     labels_as_tags,
     scheme_of_labels,
-    spans_to_tags,
-    tag_indices,
     tags_to_spans,
 )
-from .tagged_rows import TaggedRowReader, WordOptions
+from .tag_scores import tag_accuracy, tag_metrics, tag_metrics_by_label, tag_pairs
+from .tagged_rows import TaggedRowReader, WordOptions, types_in_table
 from .words_and_tags import is_tagged, parse_counted_tags
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def types(self) -> tuple[str, ...]:
         """The entity types among the labels."""
         return entity_types(self.labels, self.scheme)
+
+    @property
+    def tags_every_word(self) -> bool:
+        """Whether the tags are not spans of some words but classes of all: parts of speech."""
+        return self.scheme == "IO" and OUTSIDE not in self.labels
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -226,8 +231,16 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
 
     def row_reader(self, table: Table, columns: ColumnMapping, *, labelled: bool = True) -> TaggedRowReader:
         """Reads the words and the entities of a row."""
-        options = WordOptions(self.segmenter, self.strip_digits, self._numbered_tags, self.types, self.outside_tag)
-        return TaggedRowReader(table, columns, options, labelled=labelled)
+        return TaggedRowReader(table, columns, self._word_options, labelled=labelled)
+
+    @property
+    def _word_options(self) -> WordOptions:
+        return WordOptions(self.segmenter, self.strip_digits, self._numbered_tags, self.types, self.outside_tag)
+
+    def with_labels_of(self, table: Table, columns: ColumnMapping) -> Self:
+        """The labels of the model, then those of the other entity types."""
+        others = [one for one in types_in_table(table, columns, self._word_options) if one not in self.types]
+        return replace(self, labels=(*self.labels, *all_tags(others, self.scheme)))
 
     def warnings(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """Spans that do not fit the words, words without a tag or without tokens, and truncated entities."""
@@ -256,17 +269,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         return TokenHead(backbone.config, len(self.labels))
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """The summed cross-entropy at the first token of each word, and the number of words.
-
-        Args:
-            outputs: (T, L).
-            features: the B sequences.
-        """
-        positions: list[int] = []
-        start = 0
-        for one in features:
-            positions += [start + position for position in one.metadata.positions]
-            start += len(one.input_ids)
+        """The summed cross-entropy at the first token of each word, (T, L) -> (), and the number of words."""
+        positions = word_positions(features)
         targets = [target for one in features for target in one.target]
         logits = outputs[torch.tensor(positions, dtype=torch.long, device=outputs.device)].float()  # (words, L)
         gold = torch.tensor(targets, dtype=torch.long, device=outputs.device)
@@ -280,17 +284,11 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         return [self._tagger.decode([next(rest) for _ in windows], windows) for windows in group_windows(features)]
 
     def score(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> dict[str, float]:
-        """F1, precision and recall of entities, exact and by overlap; accuracy of the words' tags."""
-        predicted, gold = self._spans(predictions, examples)
-        names, indices = labels_as_tags(self.labels, self.scheme), tag_indices(self.labels, self.scheme)
-        correct = words = 0
-        for prediction, example, spans in zip(predictions, examples, gold, strict=True):
-            wanted = spans_to_tags(spans, len(prediction.tags), self.scheme)
-            tags = [names[indices[tag]] if tag in indices else tag for tag in wanted]
-            counted = set(range(len(tags))).difference(example.ignored)
-            correct += sum(prediction.tags[word] == tags[word] for word in counted)
-            words += len(counted)
-        return {**entity_metrics(predicted, gold), "accuracy": correct / words if words else 0.0}
+        """Where every word has a tag, accuracy first; else F1 of entities, exact and by overlap, and accuracy."""
+        pairs = tag_pairs(predictions, examples, self.labels, self.scheme)
+        if self.tags_every_word:
+            return tag_metrics(pairs, self.labels)
+        return {**entity_metrics(*self._spans(predictions, examples)), "accuracy": tag_accuracy(pairs)}
 
     def baseline(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
@@ -306,7 +304,9 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def per_label(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> list[dict[str, Any]]:
-        """Precision, recall, F1 and number of entities of each type."""
+        """Precision, recall, F1 and number of entities of each type, or of words with each tag."""
+        if self.tags_every_word:
+            return tag_metrics_by_label(tag_pairs(predictions, examples, self.labels, self.scheme), self.labels)
         return entity_metrics_by_type(*self._spans(predictions, examples), self.types)
 
     def confused(

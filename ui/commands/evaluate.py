@@ -8,6 +8,7 @@ from ..options import (
     LABELLED_DATA,
     PRECISION,
     TRAINED_MODEL,
+    UNKNOWN_LABELS,
     chosen_columns,
     chosen_options,
     column_options,
@@ -21,6 +22,7 @@ def evaluate(
     model: Annotated[str, TRAINED_MODEL],
     data: Annotated[str, LABELLED_DATA],
     precision: Annotated[str, PRECISION] = "auto",
+    unknown_labels: Annotated[str, UNKNOWN_LABELS] = "wrong",
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -34,7 +36,7 @@ def evaluate(
     console = screen(to_stderr=json)
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision
-    found = task_model.evaluate(data, columns=chosen_columns(columns), **reading)
+    found = task_model.evaluate(data, columns=chosen_columns(columns), unknown_labels=unknown_labels, **reading)
     section(console, "Data", *found.notes)
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
     show_evaluation(console, found.metrics, found.per_label, title, found.nothing_learnt)
