@@ -192,12 +192,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
 
     @abstractmethod
     def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """The SUM of the losses of a packed batch, and the number of labels it sums over.
-
-        Args:
-            outputs: of the network, (B, N) or (T, N).
-            features: the B sequences, in order; all windows of an example are neighbours.
-        """
+        """The SUM of the losses of a packed batch with the outputs (B, N) or (T, N), and its number of terms."""
 
     def pack(self, features: Sequence[Features]) -> PackedBatch:
         """The sequences as the network reads them."""

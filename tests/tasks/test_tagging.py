@@ -707,7 +707,8 @@ def test_an_entity_type_that_the_model_does_not_have_is_named(fitted: Fitted):
     with pytest.raises(
         HeadwayError, match=r"row 2: the entity type 'SHIP' is not one of the 2 known types \(LOC, PER\)"
     ):
-        fitted.model.evaluate([ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}])
+        strange = [ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}]
+        fitted.model.evaluate(strange, unknown_labels="error")
 
 
 def test_a_column_of_tags_is_not_needed_for_predictions(tmp_path: Path, fitted: Fitted):
