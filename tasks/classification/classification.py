@@ -252,12 +252,7 @@ class TextClassification(Task[TextExample, Prediction]):
         return measure_frozen(self, network, data, config)
 
     def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """The sum of the target's losses, and the number of their terms.
-
-        Args:
-            outputs: (B, L), or (B, 1) for a number.
-            features: the B sequences; windows of an example are neighbours.
-        """
+        """The sum of the target's losses, from outputs (B, L) or (B, 1) for a number, and the number of its terms."""
         logits = join_windows(outputs.float(), features)  # (E, L)
         return self.target.loss(logits, [windows[0].target for windows in group_windows(features)])
 
