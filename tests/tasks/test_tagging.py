@@ -704,10 +704,10 @@ def test_rows_of_single_words_and_columns_without_tags_are_refused():
 
 
 def test_an_entity_type_that_the_model_does_not_have_is_named(fitted: Fitted):
+    strange = [ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}]
     with pytest.raises(
         HeadwayError, match=r"row 2: the entity type 'SHIP' is not one of the 2 known types \(LOC, PER\)"
     ):
-        strange = [ROWS[0], {"tokens": ["Breeze"], "ner_tags": ["B-SHIP"]}]
         fitted.model.evaluate(strange, unknown_labels="error")
 
 
