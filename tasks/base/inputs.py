@@ -1,11 +1,11 @@
 """Python values as inputs and rows of a task: texts, tuples, lists of words, texts with labels."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import HeadwayError
+from ...core.errors import ArgumentError, HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
 from ..data.reading.python_objects import open_rows_once, plain_value
@@ -66,6 +66,24 @@ def split_labels(task: AnyTask, data: Any, second: Any) -> tuple[Any, Any]:
     return (second, None) if unlabelled or not isinstance(values[0], list | tuple) else (None, second)
 
 
+def assign_positional(task: AnyTask, data: Any, more: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The labels and the evaluation data of `fit(data, *more, **given)`.
+
+    Raises:
+        ArgumentError: one of them is given twice, or there are more than both.
+    """
+    if len(more) > 2:
+        raise ArgumentError("fit() takes data, labels and evaluation data by position. Name the other arguments.")
+    if len(more) < 2:
+        alone = more[0] if more else None
+        more = split_labels(task, data, alone) if given["labels"] is None else (None, alone)
+    found = dict(zip(("labels", "eval_data"), more, strict=True))
+    for name, value in found.items():
+        if value is not None and given[name] is not None:
+            raise ArgumentError(f"fit() got {name} twice, by position and by name. Give it once.")
+    return {name: given[name] if value is None else value for name, value in found.items()}
+
+
 def name_rows(task: AnyTask, data: Any, labels: Any = None, *, labelled: bool) -> Any:
     """Data as a source of `stream_rows`: plain texts and tuples become rows with the names of the task's fields.
 
@@ -89,6 +107,18 @@ def name_rows(task: AnyTask, data: Any, labels: Any = None, *, labelled: bool) -
     if isinstance(data, list | tuple) and data and isinstance(data[0], str | list | tuple):
         return [_named_row(task, number, one, labelled) for number, one in enumerate(data)]
     return data
+
+
+def iterate(inputs: Any) -> list[Any]:
+    """Several inputs as a list.
+
+    Raises:
+        HeadwayError: they are neither a text nor several.
+    """
+    inputs = as_list(inputs)
+    if not isinstance(inputs, Iterable):
+        raise HeadwayError(f"predict() takes a text, several texts or a table, not {type(inputs).__name__}.")
+    return list(inputs)
 
 
 def as_list(data: Any) -> Any:

@@ -22,7 +22,7 @@ from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
 from .arguments import check_train_arguments, explains_arguments
-from .inputs import name_rows, split_labels
+from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
 from .predictor import AnyTask, Predictor
@@ -93,9 +93,9 @@ class TaskModel(Predictor):
     def fit(
         self,
         data: Any,
-        eval_data: Any = None,
-        *,
+        *more: Any,
         labels: Any = None,
+        eval_data: Any = None,
         output: str | Path | None = None,
         columns: Mapping[str, Any] | None = None,
         config: TrainConfig | None = None,
@@ -107,9 +107,9 @@ class TaskModel(Predictor):
 
         Args:
             data: rows with labels: a file, a Hub data set, a DataFrame, a list or generator of dicts or tuples, ...
-            eval_data: the same, for evaluation. Labels in its place belong to `data`, as in scikit-learn's
-                `fit(X, y)`.
+            *more: labels, evaluation data or both: `fit(X, y)`, `fit(train, test)`, `fit(X, y, (X_test, y_test))`.
             labels: one per text, if they are not in `data`.
+            eval_data: as `data`, or (texts, labels). Default: a part of `data` is held out.
             output: the model folder. Default: none is written; `save` does it.
             columns: field name or "label" -> column, where the inferred one is wrong.
             config: options of training.
@@ -119,16 +119,14 @@ class TaskModel(Predictor):
                 further arguments of `train`.
 
         Raises:
-            ArgumentError: there is no such argument.
+            ArgumentError: there is no such argument, or one is given twice.
             HeadwayError: as `train`.
         """
         check_train_arguments(options, self.task, [*inspect.signature(self.train).parameters, "progress"])
-        if labels is None and eval_data is not None:
-            labels, eval_data = split_labels(self.task, data, eval_data)
+        given = {"labels": labels, "eval_data": eval_data}
         events = self.train(
             data,
-            eval_data,
-            labels=labels,
+            **assign_positional(self.task, data, more, given),
             output=output,
             columns=columns,
             config=config,

@@ -30,10 +30,11 @@ from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
 from .evaluation import WRONG, evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
-from .inputs import as_list, is_single, is_table, name_rows, read_inputs
+from .inputs import is_single, is_table, iterate, name_rows, read_inputs
 from .left_out import write_left_out
 from .precision import AUTO, choose_precision
 from .predictions import Prediction
+from .progress import is_interactive, show_lines
 from .results import Evaluation
 from .task import Task
 
@@ -158,7 +159,7 @@ class Predictor:
         if is_table(inputs) or columns is not None:
             return [prediction for _, prediction in self.predict_rows(inputs, columns, threshold=threshold)]
         single, task = is_single(inputs), self._task_at(threshold)
-        predictions = self._predict(task, read_inputs(task, [inputs] if single else list(as_list(inputs))))
+        predictions = self._predict(task, read_inputs(task, [inputs] if single else iterate(inputs)))
         return predictions[0] if single else predictions
 
     @explains_arguments
@@ -181,8 +182,10 @@ class Predictor:
             self._need_training()
             raise HeadwayError(f"{self!r} does not predict a probability for each of a set of labels. Use predict().")
         predictions = self.predict([inputs] if is_single(inputs) else inputs, columns=columns)
-        rows = [[one.scores[label] for label in labels] for one in predictions]
-        return np.array(rows, dtype=np.float64).reshape(-1, len(labels))
+        rows = np.array([[one.scores[label] for label in labels] for one in predictions], dtype=np.float64)
+        if predictions and hasattr(predictions[0], "label"):
+            rows /= rows.sum(1, keepdims=True)  # exactly 1 in fp64, as scikit-learn's metrics require
+        return rows.reshape(-1, len(labels))
 
     @explains_arguments
     def predict_rows(
@@ -210,7 +213,9 @@ class Predictor:
         ReadOptions(**reading).refuse_for_prediction()
         stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
-            columns = self.task.columns(stream, columns or {}, need_label=False)
+            columns = task.columns(stream, columns or {}, need_label=False)
+            if is_interactive():
+                show_lines([*stream.notes, *columns.notes])
         rows = iter(stream)
         while part := list(islice(rows, at_once)):
             places, values = [place for place, _ in part], [row for _, row in part]

@@ -23,12 +23,18 @@ def follow(events: Iterable[Event], progress: bool | None) -> Trained:
         progress: whether to show it. None: only in a terminal or a notebook.
     """
     shown = (is_interactive() if progress is None else progress) and processes().is_main
+    bar: tqdm[Any] | None = None
     event = None
-    bar: tqdm[Any]
-    with tqdm(disable=not shown, unit=" steps", leave=False, dynamic_ncols=True) as bar:
+    try:
         for event in events:
-            if shown:
-                _show(bar, event)
+            if shown and isinstance(event, Started):
+                total, done = event.total_steps, event.resumed_from or 0
+                bar = tqdm(total=total, initial=done, unit="step", leave=False, dynamic_ncols=True)
+            elif shown:
+                _show(event, bar)
+    finally:
+        if bar is not None:
+            bar.close()
     assert isinstance(event, Trained)
     return event
 
@@ -40,29 +46,26 @@ def is_interactive() -> bool:
     return sys.stderr.isatty() or hasattr(shell, "kernel")
 
 
-def _show(bar: "tqdm[Any]", event: Event) -> None:
+def show_lines(lines: Iterable[str]) -> None:
+    """Prints lines on stderr, above a progress bar if there is one."""
+    for line in lines:
+        tqdm.write(visible(line), file=sys.stderr)
+
+
+def _show(event: Event, bar: "tqdm[Any] | None") -> None:
     match event:
         case Prepared():
-            for note in event.notes:
-                _print(note)
-            for finding in event.report.findings:
-                _print(f"{finding.level}: {finding.message}")
-        case Started():
-            bar.reset(event.total_steps)
-            bar.update(event.resumed_from or 0)
-        case Step():
+            show_lines([*event.notes, *(f"{one.level}: {one.message}" for one in event.report.findings)])
+        case Step() if bar is not None:
             bar.set_postfix_str(f"loss {event.loss:.4f}", refresh=False)
             bar.update()
         case Evaluated():
-            _print(f"epoch {event.epoch:.2f}: {_metrics(event.metrics)}{', best so far' * event.best}")
-        case Trained() if event.metrics:
-            _print(f"{event.eval_examples:,} held-out rows: {_metrics(event.metrics)}")
+            show_lines([f"epoch {event.epoch:.2f}: {_metrics(event.metrics)}{', best so far' * event.best}"])
+        case Trained():
+            result = f"{event.eval_examples:,} held-out rows: {_metrics(event.metrics)}" if event.metrics else None
+            show_lines(filter(None, [result, event.nothing_learnt, *event.notes, event.proposal]))
         case _:
             pass
-
-
-def _print(line: str) -> None:
-    tqdm.write(visible(line), file=sys.stderr)
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:

@@ -119,6 +119,25 @@ def test_a_string_that_names_a_file_is_not_predicted_as_a_text(
     assert len(trained.predict(["in.csv"])) == 1
 
 
+@pytest.mark.parametrize("given", [None, 3, 1.5])
+def test_what_is_no_input_is_refused(trained: TaskModel, given: Any):
+    refused(lambda: trained.predict(given), "predict() takes a text", type(given).__name__)
+
+
+def test_inferred_columns_are_named_where_somebody_looks(
+    trained: TaskModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    frame = pd.DataFrame({"n": range(4), "said": ["my parcel has arrived", "where is the money", "here", "a cat sat"]})
+    trained.predict(frame)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("headway.tasks.base.predictor.is_interactive", lambda: True)
+    trained.predict(frame)
+    assert 'text: column "said"' in capsys.readouterr().err
+    trained.predict(frame, columns={"text": "said"})
+    trained.predict("my parcel")
+    assert capsys.readouterr().err == ""
+
+
 # Probabilities
 
 
@@ -126,7 +145,7 @@ def test_probabilities_are_an_array_in_the_order_of_the_labels(trained: TaskMode
     found = trained.predict_proba(TEXTS)
     assert found.shape == (24, 2)
     assert found.dtype == np.float64
-    assert np.allclose(found.sum(1), 1)
+    assert np.allclose(found.sum(1), 1, rtol=0, atol=1e-15)
     assert trained.labels == ("a", "b")
     assert [trained.labels[i] for i in found.argmax(1)] == [one.label for one in trained.predict(TEXTS)]
     assert trained.predict_proba("my parcel").shape == (1, 2)
@@ -175,11 +194,21 @@ def test_every_kind_of_labelled_data_trains_the_same_model(bert_folder: Path, tm
 
 def test_the_second_argument_is_evaluation_data_or_labels(bert_folder: Path):
     pairs = list(zip(TEXTS, LABELS, strict=True))
-    for given in ((pairs, pairs[:6]), (TEXTS, LABELS, (TEXTS[:6], LABELS[:6]))):
+    held_out = TEXTS[:6], LABELS[:6]
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((pairs, pairs[:6]), {}),
+        ((pairs,), {"eval_data": held_out}),
+        ((TEXTS, LABELS, held_out), {}),
+        ((TEXTS, LABELS), {"eval_data": pairs[:6]}),
+        ((TEXTS, pairs[:6]), {"labels": LABELS}),
+        ((TEXTS,), {"labels": LABELS, "eval_data": held_out}),
+    ]
+    for given, named in calls:
         model = TextClassification().on(bert_folder)
-        data, second, *rest = given
-        found = model.fit(data, *([rest[0]] if rest else [second]), labels=second if rest else None, config=FAST)
-        assert found.eval_examples == 6
+        assert model.fit(*given, **named, config=FAST).eval_examples == 6
+    refused(lambda: model.fit(TEXTS, LABELS, held_out, labels=LABELS), "labels twice", error=ArgumentError)
+    refused(lambda: model.fit(pairs, held_out, eval_data=held_out), "eval_data twice", error=ArgumentError)
+    refused(lambda: model.fit(TEXTS, LABELS, held_out, "out"), "by position", error=ArgumentError)
     assert model.evaluate(TEXTS, LABELS).metrics == model.evaluate(pairs).metrics
 
 
