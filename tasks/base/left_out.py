@@ -16,17 +16,18 @@ from ..data.columns import ColumnMapping
 from ..data.findings import Finding, count
 from ..data.labels import is_missing
 from ..data.places import format_places
+from ..data.reading.label_studio import CANCELLED, DISAGREEING, STATUS_COLUMN
 from ..data.rows import LeftOutRow, Table
 from .task import Task
 
-# The column of Prodigy's answers (https://prodi.gy/docs/api-interfaces#json-tasks), and that of the other exports.
-ANSWER_COLUMN, STATUS_COLUMN = "answer", "annotation_status"
+# Prodigy's answers: https://prodi.gy/docs/api-interfaces#json-tasks
+ANSWER_COLUMN = "answer"
 ACCEPTED = "accept"
 REASONS = {
     "reject": "rejected by the annotator",
     "ignore": "ignored by the annotator",
-    "cancelled": "cancelled by the annotator",
-    "disagreeing": "annotated differently by different annotators",
+    CANCELLED: "cancelled by the annotator",
+    DISAGREEING: "annotated differently by different annotators",
 }
 NO_LABEL, NO_TEXT = "without a label", "without a text"
 NAME = "left_out.csv"  # in a model folder

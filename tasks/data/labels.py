@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ...core.errors import HeadwayError
 from .numbers import COMMA, are_joined_ids, infer_decimal, parse_finite
+from .places import shorten
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ REGRESSION = "regression"
 UNLABELLED = "-1"  # the id of unlabelled rows in GLUE
 MISSING = ("", "nan")  # texts of an empty cell and of a missing number
 SHOWN_LABELS = 12  # in a message
+MAX_NESTING = 20  # brackets at the start of a list in a cell; with more, the cell is a text
 
 # Rules that distinguish class ids from numeric targets.
 JOINED_IDS = re.compile(r"-?\d+(\s*,\s*\d+)*")
@@ -57,7 +59,7 @@ def _is_true(value: Any, column: str) -> bool:
 
 def is_missing(value: Any) -> bool:
     """Whether a cell has no label: it is None, blank or NaN."""
-    return value is None or (not isinstance(value, list | tuple) and str(value).strip().lower() in MISSING)
+    return value is None or (not isinstance(value, list | tuple | dict) and str(value).strip().lower() in MISSING)
 
 
 def missing_label_checker(column: str | tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], bool]:
@@ -123,7 +125,7 @@ def _other_reading(text: str, mark: str | None, given: str | None) -> str:
 
 def _parse_list(text: str) -> list[Any] | None:
     """A list in JSON, or in Python as pandas exports it, or None."""
-    if not (text.startswith("[") and text.endswith("]")):
+    if not (text.startswith("[") and text.endswith("]")) or text.startswith("[" * MAX_NESTING):
         return None
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: deep brackets
@@ -151,7 +153,9 @@ def label_reader(
         merged = {merging_key(name): name for name, _ in reversed(spellings)}
 
     def label_of(value: Any) -> str:
-        label = str(int(value)) if isinstance(value, float) and value == int(value) else str(value).strip()
+        if isinstance(value, list | tuple | dict):
+            raise HeadwayError(f"the label is {shorten(value, 40)}, not a text or a number. Correct it.")
+        label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
         label = merged.get(merging_key(label), label) if merged else label
         if not names or label in names:
             return label
@@ -164,7 +168,7 @@ def label_reader(
             raise HeadwayError("there is no label. Add one, or delete the row.")
         if isinstance(value, list | tuple):
             raise HeadwayError(
-                f"the label is the list {value!r}, not a single label. Correct it, or use --multi-label."
+                f"the label is the list {shorten(value)}, not a single label. Correct it, or use --multi-label."
             )
         return label_of(value)
 
@@ -219,7 +223,7 @@ def _unknown_label(label: str, known: Sequence[str], numbered: bool) -> HeadwayE
     number = f", nor the number of one (0 to {len(known) - 1})" if numbered else ""
     hint = " -1 usually means unlabelled; such rows can only be predicted." if label == UNLABELLED else ""
     return HeadwayError(
-        f"the label {label!r} is not one of the {len(known)} known labels ({listed}){number}.{hint} "
+        f"the label {shorten(repr(label))} is not one of the {len(known)} known labels ({listed}){number}.{hint} "
         "Correct it, delete the row, or train on data with this label."
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
+from .html_entities import decode_html
 from .read_options import INFER, ReadOptions
 from .reading.formats import open_path
 from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hub
@@ -72,7 +73,8 @@ def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> Ro
         where = source if isinstance(source, str) else SOURCE
         options.refuse_unused(where, "rows that are not in a file", DECIMAL_ONLY)
         stream = _open(source)
-    return join_words(replace(stream, decimal=options.decimal, strict=bool(options.strict)), options.join_words)
+    stream = replace(stream, decimal=options.decimal, strict=bool(options.strict))
+    return join_words(decode_html(stream) if options.decode_html else stream, options.join_words)
 
 
 def _open(source: Any) -> RowStream:

@@ -9,8 +9,9 @@ from ...core.options import check_option, option
 
 # Names of separators that are awkward to type in a shell or in YAML.
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "space": " "}
+ANNOTATIONS = ("first", "last", "agreeing", "each")  # of a text with several
 # Options that concern the rows, whatever format they come from.
-FOR_ALL_FORMATS = frozenset({"join_words", "left_out", "strict"})
+FOR_ALL_FORMATS = frozenset({"decode_html", "join_words", "left_out", "strict"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ class ReadOptions:
     left_out: str | None = option(
         None, "File to write that lists the rows that are left out, with the reasons (CSV). Default: none."
     )
+    annotations: str | None = option(
+        None,
+        "Which annotation of a text with several is read, in an export of Label Studio. agreeing: texts whose "
+        "annotations differ are left out; each: every annotation is a row. Default: first.",
+        choices=ANNOTATIONS,
+    )
+    decode_html: bool | None = option(
+        None, 'Replace HTML entities in texts ("&amp;", "&#39;") by their characters. Default: texts are unchanged.'
+    )
     join_words: bool | None = option(
         None,
         "Whether each row of a table is a word, and the rows of a sentence are joined. Default: inferred from the "
@@ -50,6 +60,8 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         check_option(self, "decimal", self.decimal in (".", ","), '"." or ","', optional=True)
+        choices = f"one of {', '.join(ANNOTATIONS)}"
+        check_option(self, "annotations", self.annotations in ANNOTATIONS, choices, optional=True)
         if self.delimiter is not None:
             delimiter = SEPARATORS.get(self.delimiter.lower(), self.delimiter)
             if len(delimiter) != 1 or delimiter in '"\r\n':

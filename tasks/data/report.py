@@ -18,6 +18,7 @@ from .findings import (
     unknown_share,
     unknown_tokens,
 )
+from .html_entities import html_entities
 from .label_findings import label_findings
 
 NUM_FIRST = 3  # examples shown in a report
@@ -115,6 +116,7 @@ def check_examples(
         *leaked_texts(train, evaluation),
         *label_findings(train, evaluation),
         *short_texts(train),
+        *html_entities(train),
         *others,
     ]
     if encoded and train:

@@ -31,8 +31,9 @@ from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
 from ..data.features import Features, group_windows
+from ..data.findings import count
 from ..data.labels import map_valid
-from ..data.places import shorten
+from ..data.places import format_places, shorten
 from ..data.rows import Table
 from ..data.windows import Windowing
 from .answer_spans import AnswerSpan, best_spans
@@ -137,6 +138,7 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
                 f'{table.source}: no question has an answer in column "{columns.label}", so there is nothing to '
                 "learn. Name another column with --label."
             )
+        self._refuse_unlocated(table, columns)
         says_none = without > 0 if self.unanswerable is None else self.unanswerable == "yes"
         has = (
             f"{without:,} of {len(answered):,} questions have no answer" if without else "every question has an answer"
@@ -144,6 +146,19 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         does = 'may predict "no answer"' if says_none else "always predicts an answer"
         why = ", as requested" if self.unanswerable else ""
         return replace(self, says_none=says_none), [f"{has}: the model {does}{why}"]
+
+    def _refuse_unlocated(self, table: Table, columns: ColumnMapping) -> None:
+        """Raises HeadwayError if no answer is found in its context."""
+        unlocated: list[str] = []
+        for example in map_valid(self.row_reader(table, columns), range(len(table))):
+            if any(answer.start is not None for answer in example.answers or ()):
+                return
+            unlocated += [example.where] if example.answers else []
+        raise HeadwayError(
+            f"{table.source}: none of the answers of {count(len(unlocated), 'question')} is in its context, so there "
+            f"is nothing to train on: {format_places(unlocated)}. An answer must be spelled as in the context; "
+            "correct the data, or name other columns with --context and --label."
+        )
 
     def reset(self) -> Self:
         """The same options without anything inferred from data."""

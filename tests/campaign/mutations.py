@@ -3,6 +3,7 @@
 import copy
 import json
 import struct
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,13 @@ ODD_VALUES: list[Any] = [
     ["x"], {"x": 1}, {"0": "a"}, {"": None}, {"content": None}, {"content": "[CLS]"}, {"type": "x"},
 ]  # fmt: skip
 DEPTH = 3_000  # of nested lists
+TEXT_SUFFIXES = (".csv", ".tsv", ".conll", ".conllu", ".ann", ".txt", ".jsonl")
+ODD_TEXTS = [
+    "\t", "\n", "\r\n", "\r", '"', "'", ",", ";", "|", " ", "_", "-", "#", "# ", "0", "O", "B-", "B-O", "I-X", "nan",
+    "-1",
+    "1e300", "-1e308", "Infinity", "4,7", "1.5", "9" * 400, "9" * 5_000, "[" * DEPTH, "[" * DEPTH + "]" * DEPTH, "{}",
+    "[1, 2]", "\ufeff", "\u2028", "\x0b", "é", "🙂", "x" * 10_000, "&amp;", "__label__", "\\", "[1]", "|", "*",
+]  # fmt: skip
 
 
 def damage(path: Path, random: Random) -> None:
@@ -26,6 +34,17 @@ def damage(path: Path, random: Random) -> None:
 def _damaged(path: Path, content: bytes, random: Random) -> bytes:
     if path.suffix == ".json" and random.random() < 0.8:
         return _json(content, random)
+    if path.suffix == ".spacy" and random.random() < 0.8:
+        try:
+            return zlib.compress(_bytes(zlib.decompress(content), random))
+        except zlib.error:  # damaged before
+            return _bytes(content, random)
+    if path.suffix == ".jsonl" and random.random() < 0.5:
+        lines = content.split(b"\n")
+        number = random.randrange(len(lines))
+        return b"\n".join([*lines[:number], _json(lines[number], random), *lines[number + 1 :]])
+    if path.suffix in TEXT_SUFFIXES and random.random() < 0.7:
+        return _text(content, random)
     if path.suffix == ".safetensors" and random.random() < 0.6:
         size = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
         header = _json(content[8 : 8 + size], random)
@@ -62,6 +81,19 @@ def _places(value: Any) -> Any:
         yield value, key
         if isinstance(value[key], dict | list):
             yield from _places(value[key])
+
+
+def _text(content: bytes, random: Random) -> bytes:
+    """With an odd text in place of a few characters, or with a line gone, repeated or moved."""
+    if random.random() < 0.7:
+        at = random.randrange(len(content) + 1)
+        odd = random.choice(ODD_TEXTS).encode()
+        return content[:at] + odd + content[at + random.choice((0, 0, 1, 3, len(odd))) :]
+    lines = content.splitlines(keepends=True) or [b""]
+    line = lines.pop(random.randrange(len(lines)))
+    for _ in range(random.choice((0, 1, 2, 50))):
+        lines.insert(random.randrange(len(lines) + 1), line)
+    return b"".join(lines)
 
 
 def _bytes(content: bytes, random: Random) -> bytes:

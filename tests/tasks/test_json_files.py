@@ -4,7 +4,10 @@ import json
 
 import pytest
 from data_files import assert_error, fuzzing, reading, write
+from headway.tasks.base.check import check_data
+from headway.tasks.classification.classification import TextClassification
 from headway.tasks.data.read import read_table, stream_rows
+from headway.tasks.tagging.tagging import TokenClassification
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -213,3 +216,79 @@ def test_the_error_of_an_invalid_json_document_names_line_and_column(tmp_path):
 def test_half_a_surrogate_pair_is_an_error(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"text": "\\ud83d\\ude42"}\n{"text": "cut \\ud83d"}\n')
     assert_error(reading(path), f"{path}, line 2", '"text"', "surrogate", "Remove it")
+
+
+def annotation(*regions, cancelled=False):
+    return {"result": list(regions), "was_cancelled": cancelled}
+
+
+ADA, ROME = region(0, 3, "PER", "Ada"), region(7, 11, "LOC", "Rome")
+SEVERAL = [
+    {"data": {"text": "Ada in Rome"}, "annotations": [annotation(ADA), annotation(ADA, ROME)]},
+    {"data": {"text": "Ada in Rome"}, "annotations": [annotation(ROME, ADA), annotation(ADA, ROME)]},
+    {"data": {"text": "Ada in Rome"}, "annotations": [annotation(ADA, cancelled=True), annotation(ROME)]},
+]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "labels", "places"),
+    [
+        (None, ["PER", "LOC PER", "LOC"], [1, 2, 3]),
+        ("first", ["PER", "LOC PER", "LOC"], [1, 2, 3]),
+        ("last", ["PER LOC", "PER LOC", "LOC"], [1, 2, 3]),
+        ("agreeing", [None, "LOC PER", "LOC"], [1, 2, 3]),
+        ("each", ["PER", "PER LOC", "LOC PER", "PER LOC", "LOC"], [1, 1, 2, 2, 3]),
+    ],
+)
+def test_several_annotations_of_a_text_are_reported_and_chosen(tmp_path, chosen, labels, places):
+    table = read_table(write(tmp_path, "a.json", json.dumps(SEVERAL)), annotations=chosen)
+    spans = [row["spans"] for row in table.rows]
+    assert [one and " ".join(span["label"] for span in one) for one in spans] == labels
+    assert table.places == places
+    (note,) = table.notes
+    assert note.startswith("2 of 3 tasks have several annotations")
+    assert f"records 1 and 2): {'tasks' if chosen == 'agreeing' else ''}" in note
+    assert "--annotations last" in note or chosen == "last"
+
+
+def test_the_option_for_several_annotations_is_refused_for_other_files(tmp_path):
+    path = write(tmp_path, "a.json", '[{"text": "a"}]')
+    assert_error(reading(path, annotations="last"), "--annotations is for an export of Label Studio")
+    assert_error(reading(path, annotations="second"), "must be one of first, last, agreeing, each")
+
+
+def test_cancelled_and_disagreeing_annotations_are_left_out_and_counted(tmp_path):
+    cancelled = {"data": {"text": "Ada"}, "annotations": [annotation(ADA, cancelled=True)]}
+    undone = {"data": {"text": "Bo"}, "annotations": []}
+    path = write(tmp_path, "a.json", json.dumps([*SEVERAL, cancelled, undone]))
+    found = check_data(TokenClassification(), path, annotations="agreeing").findings
+    messages = [one.message for one in found if one.kind == "left out"]
+    assert len(messages) == 3
+    reasons = ("differently", "cancelled", "without a label")
+    for message, number, reason in zip(messages, (1, 4, 5), reasons, strict=True):
+        assert reason in message
+        assert message.endswith(f"record {number}.")
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [[3], [None], [{"result": 3}], [{"result": [{"value": {"choices": "x"}}]}], [annotation(region(0, 1, 7, "A"))]],
+)
+def test_an_annotation_of_another_type_is_an_error_that_names_the_task(tmp_path, annotations):
+    tasks = [{"data": {"text": "Ada"}, "annotations": []}, {"data": {"text": "Ada"}, "annotations": annotations}]
+    path = write(tmp_path, "a.json", json.dumps(tasks))
+    assert_error(reading(path), f"{path}, record 2")
+
+
+def test_deeply_nested_json_is_an_error(tmp_path):
+    deep = "[" * 200 + "]" * 200
+    for name, content in (("a.json", f'[{{"text": {deep}}}]'), ("a.jsonl", f'{{"text": {deep}}}\n')):
+        path = write(tmp_path, name, content)
+        assert_error(reading(path), path, "nested more than 100 deep")
+
+
+def test_numbers_that_no_float_holds_are_labels_or_errors(tmp_path):
+    for value in ("1" + "0" * 400, "Infinity", "-Infinity", "1e300"):
+        lines = "".join(f'{{"text": "a {i}", "label": {value if i % 2 else i}}}\n' for i in range(8))
+        report = check_data(TextClassification(), write(tmp_path, "a.jsonl", lines))
+        assert report.examples or report.errors

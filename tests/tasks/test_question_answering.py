@@ -832,3 +832,15 @@ def test_random_windows_cover_every_token():
         parts = task.windowing(limit).divide(length)
         assert {token for part in parts for token in part} == set(range(length))
         assert max(map(len, parts)) <= limit
+
+
+def test_if_no_answer_is_in_its_context_the_check_counts_and_training_refuses():
+    rows = [{"question": "Who?", "context": "Ada sat.", "answers": ["Eve"]}] * 3
+    (error,) = check_data(QuestionAnswering(), rows).errors
+    assert "none of the answers of 3 questions is in its context" in error.message
+    assert "rows 1, 2 and 3" in error.message
+    table = read_table(rows)
+    columns = QuestionAnswering().columns(table, {}, need_label=True)
+    with pytest.raises(HeadwayError, match="none of the answers of 3 questions"):
+        QuestionAnswering().infer_labels(table, columns)
+    assert not check_data(QuestionAnswering(), [*rows, {**rows[0], "answers": ["Ada"]}]).errors

@@ -41,5 +41,5 @@ def open_path(path: Path, options: ReadOptions = INFER) -> RowStream:
         found = next(one for one in FILE_FORMATS if one.matches(file))
     stream = found.open(file)
     options.refuse_unused(str(path), stream.kind, found.options)
-    notes = file.encoding.notes if "encoding" in found.options else ()
+    notes = file.encoding.notes if "encoding" in found.options and path.is_file() else ()
     return replace(stream, notes=(*notes, *stream.notes))

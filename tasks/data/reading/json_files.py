@@ -5,7 +5,7 @@ None; numbers stay numbers.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ....core.errors import HeadwayError
@@ -21,6 +21,7 @@ from .text_files import Sample
 
 JSON_SUFFIX = ".json"
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+MAX_DEPTH = 100  # of nested lists and objects
 TYPE_NAMES = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
@@ -43,8 +44,16 @@ LAYOUTS = (
     Layout("spaCy JSON", is_spacy_pairs, spacy_pair_rows),
     Layout("spaCy JSON", is_spacy_training, spacy_training_rows),
     Layout("SQuAD JSON", is_squad, squad_rows),
-    Layout("JSON", is_label_studio, label_studio_rows),
 )
+
+
+class _Records(NamedTuple):
+    """The rows of a document: the name of its format, the rows, the record of each, and notes."""
+
+    kind: str
+    rows: list[Any]
+    places: Sequence[int]
+    notes: tuple[str, ...]
 
 
 def _matches(file: SourceFile) -> bool:
@@ -62,7 +71,7 @@ def _open(file: SourceFile) -> RowStream:
     return _open_document(file)
 
 
-JSON = FileFormat(_matches, _open)
+JSON = FileFormat(_matches, _open, frozenset({"encoding", "decimal", "annotations"}))
 
 
 def _has_objects_per_line(sample: Sample) -> bool:
@@ -75,7 +84,24 @@ def _has_objects_per_line(sample: Sample) -> bool:
 
 
 def _parse(text: str) -> Any:
-    return json.loads(text, parse_constant=lambda name: None if name == "NaN" else float(name))
+    document = json.loads(text, parse_constant=lambda name: None if name == "NaN" else float(name))
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
+        raise ValueError(f"lists and objects are nested more than {MAX_DEPTH} deep")
+    return document
+
+
+def _is_deeper(document: Any, depth: int) -> bool:
+    """Whether lists and objects are nested more than `depth` deep; without recursion."""
+    level = [document]
+    for _ in range(depth):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
 
 
 def _invalid_json(where: str, error: ValueError | RecursionError, fix: str) -> HeadwayError:
@@ -143,29 +169,41 @@ def _open_document(file: SourceFile) -> RowStream:
         fix = "Correct it; if each line is an object, rename the file to .jsonl."
         raise _invalid_json(f"{file.path}{place}", error, fix) from error
     source = str(file.path)
-    kind, records = _records(source, document)
+    kind, records, places, notes = _records(source, document, file.options.annotations)
     if not records:
         raise HeadwayError(f"{source}: the file is empty: it has no records. Give a file with at least one.")
     has_escapes = "\\u" in text
     rows = [
         _check_object(record, format_place(source, "record", place), has_escapes)
-        for place, record in enumerate(records, start=1)
+        for place, record in zip(places, records, strict=True)
     ]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
 
     def read() -> Rows:
-        return ((place, dict.fromkeys(columns) | row) for place, row in enumerate(rows, start=1))
+        return ((place, dict.fromkeys(columns) | row) for place, row in zip(places, rows, strict=True))
 
-    return RowStream(source, kind, columns, True, read, "record")
+    return RowStream(source, kind, columns, True, read, "record", notes)
 
 
-def _records(source: str, document: Any) -> tuple[str, list[Any]]:
-    """The kind of a document and its rows."""
-    document = annotator_pairs(document)
+def _records(source: str, document: Any, annotations: str | None) -> _Records:
+    """The rows of a document; `annotations` says which of several annotations of a text become rows."""
+    records = _table(source, annotator_pairs(document))
+    if records and is_label_studio(records):
+        rows, places, notes = label_studio_rows(source, records, annotations)
+        return _Records("Label Studio JSON", rows, places, tuple(notes))
+    if annotations is not None:
+        raise HeadwayError(f"{source}: --annotations is for an export of Label Studio, which this is not. Omit it.")
+    found = next((one for one in LAYOUTS if records and one.matches(records)), None)
+    rows = records if found is None else found.rows(source, records)
+    return _Records("JSON" if found is None else found.kind, rows, range(1, len(rows) + 1), ())
+
+
+def _table(source: str, document: Any) -> list[Any]:
+    """The records of a document."""
     if isinstance(document, dict):
         tables = [name for name, value in document.items() if _is_list_of_objects(value)]
         if document and all(isinstance(value, list) for value in document.values()) and len(tables) < len(document):
-            return "JSON", rows_from_columns(source, document)
+            return rows_from_columns(source, document)
         if "data" in tables or len(tables) == 1:
             document = document["data" if "data" in tables else tables[0]]
         elif document and not tables and not any(isinstance(value, dict) for value in document.values()):
@@ -177,10 +215,7 @@ def _records(source: str, document: Any) -> tuple[str, list[Any]]:
             )
     if not isinstance(document, list):
         raise HeadwayError(f"{source}: JSON that is not a table ({shorten(document, 40)}). Write an array of objects.")
-    for layout in LAYOUTS if document else ():
-        if layout.matches(document):
-            return layout.kind, layout.rows(source, document)
-    return "JSON", document
+    return document
 
 
 def _is_list_of_objects(value: Any) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....core.errors import HeadwayError
+from ..places import shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
 from .hf_datasets import named_row
@@ -19,7 +20,7 @@ def _open(file: SourceFile) -> RowStream:
     path = file.path
 
     def corrupt(error: Exception) -> HeadwayError:
-        return HeadwayError(f"{path}: not a complete Parquet file ({error}). Write it again.")
+        return HeadwayError(f"{path}: not a complete Parquet file ({shorten(error, 200)}). Write it again.")
 
     try:
         with pq.ParquetFile(path) as parquet:
