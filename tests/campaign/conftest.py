@@ -1,16 +1,31 @@
 """Tiny random models for the campaigns, in folders that hold no head."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from children import failures
 from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.models.bert import BertConfig
 from headway.core.models.gpt2 import GPT2Config
 from headway.core.models.heads import Network, new_backbone
 from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.tasks import TASKS
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "max_positions": 48}
+
+TEXTS = ["the fox is here", "my parcel, please", "the cat sat", "a dog"] * 3
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "text-classification": [{"text": t, "label": "xy"[i % 2]} for i, t in enumerate(TEXTS)],
+    "token-classification": [{"tokens": t.split(), "tags": ["B-X"] + ["O"] * t.count(" ")} for t in TEXTS],
+    "question-answering": [
+        {"question": "who", "context": t, "answers": {"text": [t[:3]], "answer_start": [0]}} for t in TEXTS
+    ],
+    "sentence-similarity": [{"sentence1": t, "sentence2": t, "label": float(i % 2)} for i, t in enumerate(TEXTS)],
+    "fill-mask": [{"text": t} for t in TEXTS],
+    "text-generation": [{"text": t} for t in TEXTS],
+}
 
 
 def make_folder(kind: type[BertConfig] | type[GPT2Config], tokenizer_folder: Path, folder: Path) -> Path:
@@ -38,3 +53,16 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny trained model of each task."""
+    name = request.param
+    kind = "gpt2_folder" if name in ("text-generation", "text-classification") else "bert_folder"
+    output = tmp_path_factory.mktemp("models") / name
+    base, task = request.getfixturevalue(kind), TASKS[name]()
+    options = {"output": output, "max_steps": 1, "eval_fraction": 0}
+    # In another process, because this one must not start threads.
+    assert not failures([0], lambda _: task.on(base).fit(ROWS[name], **options), 60)
+    return output
