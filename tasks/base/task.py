@@ -322,10 +322,6 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
         """The task of a published checkpoint with such a head."""
         return cls()
 
-    def is_head_of(self, checkpoint: "Checkpoint") -> bool:
-        """Whether a checkpoint has the head of this task, whose labels are known."""
-        return checkpoint.architecture.endswith(self.architecture)
-
     @property
     def published(self) -> dict[str, Any]:
         """What a published config.json says about the head: `labels` and `problem_type`."""

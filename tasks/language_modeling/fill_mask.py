@@ -287,9 +287,10 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """The task of a published masked language model."""
         return cls(next_sentence=checkpoint.architecture == "BertForPreTraining")
 
-    def is_head_of(self, checkpoint: "Checkpoint") -> bool:
-        """Whether a checkpoint has a masked-language-modeling head, with or without next-sentence prediction."""
-        return super().is_head_of(checkpoint) and self.next_sentence == self.from_published(checkpoint).next_sentence
+    @property
+    def published(self) -> dict[str, Any]:
+        """What a published config.json says about the head."""
+        return {**super().published, "architecture": self.architecture[int(self.next_sentence)]}
 
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same parts: with or without next-sentence prediction."""
