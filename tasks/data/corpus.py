@@ -119,10 +119,14 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, optio
         options: how to read a file.
 
     Raises:
-        HeadwayError: the source does not exist, has no text, or its text column cannot be inferred.
+        HeadwayError: the source does not exist, has no text, or its text column cannot be inferred, or an option has
+            no meaning for it.
     """
+    reads = [field.name for field in task.inputs]
     if isinstance(data, str | Path) and _is_plain(path := user_path(data)):
+        _refuse_columns(chosen, [], "plain text has no columns")
         return _open_plain(SourceFile(path, options), task.documents)
+    _refuse_columns(chosen, reads, f"training on texts without labels reads {' and '.join(reads)} only")
     if isinstance(data, Sequence) and not isinstance(data, str) and data and all(isinstance(t, str) for t in data):
         return Documents("the given texts", (), lambda: (Piece(text, True) for text in data if text.strip()))
     stream = stream_rows(data, options)
@@ -142,6 +146,12 @@ def open_documents(data: Any, chosen: Mapping[str, Any], task: CorpusTask, optio
 
     notes = (*stream.notes, *(note for note in columns.notes if note.startswith("text:")))
     return Documents(stream.source, notes, read)
+
+
+def _refuse_columns(chosen: Mapping[str, Any], known: Sequence[str], why: str) -> None:
+    for name, column in chosen.items():
+        if column and name not in known:
+            raise HeadwayError(f"--{name}: {why}. Remove --{name}.")
 
 
 def _is_plain(path: Path) -> bool:

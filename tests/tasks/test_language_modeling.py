@@ -523,3 +523,14 @@ def test_memory_does_not_grow_with_the_corpus(gpt2_folder: Path, tmp_path: Path)
     arguments = [str(tmp_path / name) for name in ("small.txt", "large.txt", "model", "output")]
     done = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 10_000, "KiB of memory for 100 MB of text"
+
+
+def test_columns_that_have_no_meaning_for_unlabelled_text_are_refused(tmp_path):
+    rows = [{"text": "some text", "other": "more text"}]
+    for name in ("pair", "label", "question"):
+        with pytest.raises(HeadwayError, match=f"--{name}: training on texts without labels reads text only"):
+            open_documents(rows, {"text": "text", name: "other"}, TextGeneration())
+    (tmp_path / "a.txt").write_text("some text\n")
+    with pytest.raises(HeadwayError, match="--text: plain text has no columns"):
+        open_documents(tmp_path / "a.txt", {"text": "text"}, TextGeneration())
+    assert list(open_documents(rows, {"text": "other", "pair": None, "label": ()}, TextGeneration()).read())

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..training_view import TrainingView
 
 DEFAULT_MODELS = {"bert": "mini-bert", "gpt2": "mini-gpt2"}
+MAX_POSITIONS = 512  # of a new model
 SCRATCH: dict[str, Any] = {"rich_help_panel": "Training from scratch (language models)"}
 PATHS = ("data", "eval-data", "model", "label-names")
 NOT_IN_RUN_FILE = ("output", "resume", "overwrite", "json", "debug", "offline", "config")
@@ -87,7 +88,7 @@ def train(
             help="Maximum sequence length of the new model.",
             **SCRATCH,
         ),
-    ] = 512,
+    ] = MAX_POSITIONS,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -131,9 +132,8 @@ def train(
                 keep=resume,
                 **source,
             )
-        elif learn_tokenizer is not None:
-            raise HeadwayError("--learn-tokenizer is for training from scratch. Add --size, for example --size mini.")
         else:
+            _refuse_scratch_options(learn_tokenizer, vocabulary, max_positions)
             task_model = _from_model(new_task, model, default)
         task_model.output_lock = lock
         events = task_model.train(
@@ -161,6 +161,17 @@ def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
     if not task.self_supervised:
         raise HeadwayError(f"--size starts from random weights, which is too little for {task.name}. Use --model.")
     return on_new_model(task, data, **options)
+
+
+def _refuse_scratch_options(learn_tokenizer: int | None, vocabulary: str, max_positions: int) -> None:
+    given = {
+        "--learn-tokenizer": learn_tokenizer is not None,
+        "--vocabulary": vocabulary != "pieces",
+        "--max-positions": max_positions != MAX_POSITIONS,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise HeadwayError(f"{name} is for training from scratch. Add --size, for example --size mini.")
 
 
 def _from_model(task: Any, model: str | None, default: str) -> "TaskModel":

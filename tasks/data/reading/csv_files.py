@@ -30,6 +30,7 @@ CSV_SUFFIX = ".csv"
 TSV_SUFFIXES = (".tsv", ".tab")
 OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
 SEP_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)  # an instruction of Excel; "," if it was saved as CSV again
+MIN_TABLE_LINES = 4
 MIN_SAME_WIDTH = 0.8  # share of the lines, from which TABs separate columns
 
 
@@ -115,6 +116,16 @@ def _is_csv(file: SourceFile) -> bool:
     known = sum(normalize_name(name) in KNOWN_COLUMNS for name in names)
     columns = len(names) > 1 and known > 0
     return columns and dialect.delimiter != "\t" and _is_even(file.path, lines, dialect.delimiter, quoted=True)
+
+
+def describe_table(file: SourceFile) -> tuple[str, ...]:
+    """A note if the lines of a file that is read otherwise could be the rows of a table."""
+    lines = file.sample.filled_lines
+    delimiter = _detect_delimiter(file.path, lines)
+    if len(lines) < MIN_TABLE_LINES or not _is_even(file.path, lines, delimiter, quoted=True):
+        return ()
+    option = {"\t": "tab", "|": "bar"}.get(delimiter, _sign(delimiter))
+    return (f"each line is a text; --delimiter {option} reads columns",)
 
 
 def _open_csv(file: SourceFile) -> RowStream:

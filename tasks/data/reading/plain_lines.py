@@ -2,6 +2,7 @@
 
 from ..column_names import KNOWN_COLUMNS, normalize_name
 from ..rows import Rows, RowStream
+from .csv_files import describe_table
 from .file_format import FileFormat, SourceFile
 
 
@@ -19,7 +20,7 @@ def _open(file: SourceFile) -> RowStream:
         for number, line in filled:
             yield number, {column: line.rstrip("\r\n")}
 
-    return RowStream(str(file.path), "lines", (column,), header, read)
+    return RowStream(str(file.path), "lines", (column,), header, read, notes=describe_table(file))
 
 
 PLAIN_LINES = FileFormat(lambda _: True, _open, frozenset({"header", "encoding"}))
