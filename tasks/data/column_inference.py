@@ -134,9 +134,10 @@ def _assign_by_name(mapping: PartialMapping, label_aliases: Sequence[str]) -> No
 
 def _first_alias(mapping: PartialMapping, aliases: Sequence[str]) -> str | None:
     """The free column with the first of some names that exists."""
-    free = mapping.free_columns
-    named = (column for alias in aliases for column in free if normalize_name(column) == normalize_name(alias))
-    return next(named, None)
+    by_name: dict[str, str] = {}
+    for column in mapping.free_columns:
+        by_name.setdefault(normalize_name(column), column)
+    return next((by_name[name] for name in map(normalize_name, aliases) if name in by_name), None)
 
 
 # Columns that are missing

@@ -16,7 +16,17 @@ COMMON_COLUMNS = (
     "sentence2", "premise", "hypothesis", "question", "question1", "question2", "context", "passage", "query",
     "answer", "answers", "review", "content", "comment", "comment_text", "message", "body", "title", "tweet",
     "document", "article", "utterance", "headline", "description", "summary", "prompt", "response", "source",
-    "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities",
+    "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities", "tokenized_text",
+    "pair", "anchor", "positive", "negative", "#1 String", "#2 String", "question_text", "paragraph",
+    "instruction", "input", "output", "completion", "chosen", "rejected", "subject", "comments", "sentences",
+)
+
+# The same in other languages of spreadsheets.
+FOREIGN_COLUMNS = (
+    "Kommentar", "Nachricht", "Satz", "Frage", "Antwort", "Titel", "Bewertung", "Kategorie", "Klasse", "Urteil",
+    "texte", "commentaire", "phrase", "titre", "catégorie", "classe", "étiquette", "avis", "note", "sujet",
+    "texto", "comentario", "frase", "título", "categoría", "categoria", "clase", "etiqueta", "opinión", "mensaje",
+    "testo", "commento", "titolo", "etichetta", "tekst", "zin", "vraag", "antwoord", "categorie", "zdanie", "etykieta",
 )
 # fmt: on
 
@@ -26,4 +36,4 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[\s_#.-]", "", name).casefold()
 
 
-KNOWN_COLUMNS = frozenset(normalize_name(name) for name in (*LABEL_COLUMNS, *COMMON_COLUMNS))
+KNOWN_COLUMNS = frozenset(normalize_name(name) for name in (*LABEL_COLUMNS, *COMMON_COLUMNS, *FOREIGN_COLUMNS))

@@ -1,5 +1,7 @@
 """Columns are inferred by name, then by content; the user's choice overrides both; the rest is an error."""
 
+import time
+
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks.data.column_inference import infer_columns
@@ -304,3 +306,14 @@ def test_the_error_shows_the_first_of_many_columns():
 
 def test_label_names_are_distinct():
     assert len(set(LABEL_COLUMNS)) == len(LABEL_COLUMNS)
+
+
+def test_columns_of_a_very_wide_table_are_inferred_quickly():
+    names = ["sentence", "topic", *(f"column {number}" for number in range(10_000))]
+    rows = [dict.fromkeys(names, str(row % 3)) | {"sentence": f"some text {row}"} for row in range(5)]
+    table = read_table(rows)
+    start = time.process_time()
+    mapping = infer_columns(table, (TEXT,))
+    assert mapping.texts == {"text": "sentence"}
+    assert mapping.label == "topic"
+    assert time.process_time() - start < 3

@@ -5,6 +5,7 @@ import io
 
 import pytest
 from data_files import any_text, assert_error, fuzzing, reading, write
+from headway.tasks import TASKS
 from headway.tasks.data.read import read_table, stream_rows
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -201,6 +202,14 @@ def test_a_note_says_whether_the_first_row_is_read_as_a_header(tmp_path):
     assert table.notes == ("header: the first row (v1, v2); --no-header reads it as data",)
     assert read_table(write(tmp_path, "a.csv", "text,label\na,b\n")).notes == ()
     assert read_table(write(tmp_path, "a.csv", "a,b\nc,d\n"), header=False).notes == ()
+
+
+def test_the_names_of_every_tasks_fields_are_a_header_even_in_a_table_of_two_rows(tmp_path):
+    fields = [field for task in TASKS.values() for field in task.inputs]
+    for name in {name for field in fields for name in (field.name, *field.aliases)} | {"Kategorie", "étiquette"}:
+        table = read_table(write(tmp_path, "a.csv", f"{name},what\na first text,a second text\n"))
+        assert table.columns == (name, "what")
+        assert table.notes == ()
 
 
 def test_a_single_word_above_sentences_is_a_header(tmp_path):

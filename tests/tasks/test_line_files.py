@@ -37,7 +37,7 @@ def test_a_line_without_a_label_is_an_error(tmp_path):
 
 def test_a_note_says_that_lines_could_be_the_rows_of_a_table(tmp_path):
     for name in ("a.txt", "stdin"):
-        table = read_table(write(tmp_path, name, "Ticket;Kategorie\nalles gut;Lob\nzu teuer;Preis\nsehr gut;Lob\n"))
+        table = read_table(write(tmp_path, name, "Ticket;Befund\nalles gut;Lob\nzu teuer;Preis\nsehr gut;Lob\n"))
         assert table.kind == "lines"
         assert table.notes == ("each line is a text; --delimiter semicolon reads columns",)
     assert read_table(write(tmp_path, "b.txt", "Well, yes\nNo\nOf course\nWhy, and when, and how?\n")).notes == ()
