@@ -17,6 +17,7 @@ from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_e
 
 STEPS_IN_MEAN = 20  # of the loss beside the progress bar
 PROGRESS_LINES = 10  # per run, if stdout is not a terminal
+EVALUATION_LINES = 20  # per run, besides those with a new best score
 SECONDS_BETWEEN_REFRESHES = 0.1
 MIN_MILLIONS = 100_000  # parameters; smaller models are not counted in millions
 CURVE_WIDTH = 48  # columns
@@ -116,6 +117,9 @@ class TrainingView:
 
     def _show_evaluated(self, event: Evaluated) -> None:
         self.evaluations.append(event)
+        every = math.ceil(self._total / self.evaluations[0].step / EVALUATION_LINES)
+        if not event.best and len(self.evaluations) % every:
+            return
         first_two = list(event.metrics)[:2]
         shown = {name: value for name, value in event.metrics.items() if name in (*first_two, "loss")}
         best = ("   best so far", "green") if event.best else ""

@@ -1,7 +1,7 @@
 """The sweep behind the default learning rate and number of steps: sets of labelled rows, backbones, rates and steps.
 
-    python tests/benchmarks/defaults.py rates RESULTS.jsonl      # runs what is missing from the plan
-    python tests/benchmarks/defaults.py table RESULTS.jsonl      # the default beside the best of the sweep, Markdown
+    python tests/benchmarks/defaults.py run RESULTS.jsonl        # runs what is missing from the plan
+    python tests/benchmarks/defaults.py table RESULTS.jsonl      # prints the scores, those of the defaults in bold
 
 Each run trains on a fixed part of a training set and is scored on at most 1,000 rows of another file. A line is
 appended to the results after each run, so an interrupted sweep continues where it stopped. Needs the labelled files
@@ -10,6 +10,7 @@ appended to the results after each run, so an interrupted sweep continues where 
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,11 @@ from typing import Any
 
 import torch
 from finetune import rows_of
+from machine import describe_machine
 from sides import DATA, fixed_part, minilm
 
+NUM_LABELS = {"trec-fine": 50, "trec": 6, "sst2": 2, "mrpc": 2, "stsb": 0, "goemotions": 28, "wnut17": 6}
+HIDDEN_SIZES = {"minilm": 384, "mini-bert": 256}
 HELD_OUT = 1000
 MAX_LENGTH = 128
 SETS = ("trec-fine", "sst2", "wnut17", "mrpc", "stsb", "goemotions", "trec")
@@ -127,10 +131,10 @@ def plan() -> Iterator[Run]:
         yield Run("trec-fine", backbone, 5000, rate, 942)
     for seed in (0, 1, 2):  # tags rewritten to IOB1, trained as they are
         yield from (Run(data, "mini-bert", 2000, 5e-4, 200, seed) for data in ("wnut17", "wnut17-iob1"))
-    for backbone in ("mini-bert", "minilm"):  # two rates at a fixed number of steps
-        for data in ("mrpc", "stsb", "goemotions", "trec"):
+    for data in ("stsb", "trec", "mrpc", "goemotions"):  # two rates at a fixed number of steps
+        for backbone in ("mini-bert", "minilm"):
             yield from (Run(data, backbone, 2000, rate, 200) for rate in RATES[backbone][:2])
-        yield from few_rows("sst2", backbone)
+    yield from few_rows("sst2", "mini-bert")
     for data in SETS:  # the other rates, more steps
         for backbone, rates in RATES.items():
             yield from (Run(data, backbone, 2000, rate, 200) for rate in rates)
@@ -166,11 +170,47 @@ def read(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.open(encoding="utf-8")] if results.exists() else []
 
 
+def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """One row per set, backbone, rows and steps; a column per rate, the nearest run to the default in bold."""
+    rates = sorted({line["rate"] for line in lines if not line["frozen"]})
+    yield f"| data | backbone | rows | steps | {' | '.join(f'{rate:g}' for rate in rates)} | default |"
+    yield "|---" * (len(rates) + 5) + "|"
+    frozen = [line for line in lines if line["frozen"]]
+    trained = [line for line in lines if not line["frozen"] and not line["seed"] and "iob1" not in line["data"]]
+    for data, backbone, rows in sorted({(one["data"], one["backbone"], one["rows"]) for one in trained}):
+        some = [one for one in trained if (one["data"], one["backbone"], one["rows"]) == (data, backbone, rows)]
+        rate, steps = default_of(data, backbone, rows)
+        nearest = min(some, key=lambda one: (abs(math.log(one["rate"] / rate)), abs(math.log(one["steps"] / steps))))
+        for count in sorted({one["steps"] for one in some}):
+            cells = []
+            for column in rates:
+                found = [one for one in some if (one["rate"], one["steps"]) == (column, count)]
+                value = f"{next(iter(found[0]['metrics'].values())):.3f}" if found else ""
+                cells.append(f"**{value}**" if found and found[0] is nearest else value)
+            default = f"{rate:g}, {steps:,} steps" if count == nearest["steps"] else ""
+            yield f"| {data} | {backbone} | {rows:,} | {count} | {' | '.join(cells)} | {default} |"
+    for line in frozen:
+        score = next(iter(line["metrics"].values()))
+        yield f"{line['data']}, {line['backbone']}, {line['rows']:,} rows, --frozen: {score:.3f}"
+
+
+def default_of(data: str, backbone: str, rows: int) -> tuple[float, int]:
+    """The learning rate and the steps of a run that names none."""
+    from headway.core.training.defaults import suited_epochs, suited_rate
+
+    per_epoch = math.ceil(rows / 32)
+    return suited_rate(HIDDEN_SIZES[backbone]), per_epoch * suited_epochs(per_epoch, NUM_LABELS[data])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rates"])
+    parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("results", type=Path)
     given = parser.parse_args(arguments)
+    if given.what == "table":
+        print("\n".join(table(read(given.results))))
+        return
+    print(describe_machine())
     torch.set_num_threads(1)
     carry_out(plan(), given.results)
 
