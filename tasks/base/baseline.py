@@ -90,7 +90,7 @@ class HowTrained:
                 found.append(f"{rate}: try --learning-rate {suited:g}.")
         if self.num_rows < FEW_ROWS * max(1, self.num_labels):
             labels = f" for {self.num_labels:,} labels" if self.num_labels else ""
-            merge = ", or merge labels that mean the same" if self.num_labels > 2 else ""
+            merge = ", or merge labels that mean the same (`headway check` lists them)" if self.num_labels > 2 else ""
             found.append(f"{self.num_rows:,} rows{labels} are few: add rows{merge}.")
         if not found:
             found.append("Check with `headway check` that texts and labels are read from the right columns.")

@@ -63,3 +63,15 @@ def test_language_models_keep_the_usual_values(name, bert_folder, gpt2_folder, t
     assert not note
     assert started.learning_rate == RATE
     assert info["training"]["epochs"] == 3
+
+
+def test_an_interrupted_run_with_default_values_resumes_to_the_same_weights(bert_folder, tmp_path):
+    options = {"precision": "fp32", "device": "cpu", "batch_size": 12, "save_steps": 10}
+    train(bert_folder, tmp_path / "whole", **options)
+    steps = iter(range(15))
+    with pytest.raises(KeyboardInterrupt):
+        train(bert_folder, tmp_path / "cut", stop=lambda: next(steps, None) is None, **options)
+    _, started, _ = train(bert_folder, tmp_path / "cut", resume=True, **options)
+    assert started.resumed_from == 16
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
