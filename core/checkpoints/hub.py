@@ -30,6 +30,12 @@ SMALL_FILES = [
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
+def absolute_name(name: str) -> str:
+    """The name of a model that finds it from any working directory."""
+    path = user_path(name)
+    return str(path.absolute()) if name not in BUILT_IN and path.exists() else name
+
+
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of a model: a local one, a built-in one, or one in the cache that the hub's files are downloaded to.
 

@@ -5,7 +5,6 @@ Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
 B batch, T tokens, C hidden, H heads, D head size (C / H). T' is T plus the rows that `pad_rows` appends.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +15,16 @@ from .attention import attend, attend_at
 from .cache import LayerCache
 from .packing import PackedBatch
 
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its approximation with tanh."""
+    return F.gelu(x, approximate="tanh")
+
+
+# Functions with a name, so that a pickled network still has the same ones.
 ACTIVATIONS = {
     "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "relu": F.relu,
     "silu": F.silu,
 }

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...core.checkpoints.checkpoint import load_checkpoint
-from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.hub import absolute_name, find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference
 from ...core.inference.pausing import pausing
@@ -123,6 +123,7 @@ class Embedder:
                 raise HeadwayError(f"Embedder has no option {name!r}. It has: {', '.join(sorted(known))}.")
         folder = find_folder(model)
         self.model = str(model)
+        self._options = options
         self.config = EmbeddingConfig(**{**published_options(folder, options), **options})
         self.pooling = self.config.to_pooling()
         self.tokenizer = Tokenizer.load(folder)
@@ -136,6 +137,13 @@ class Embedder:
         precision = choose_precision(self.config.precision, read_info(folder), self.device.type)
         self.backbone = load_for_inference(checkpoint, precision, self.device).backbone
         self.num_texts = self.num_cut = 0  # texts embedded so far, and how many of them were cut
+
+    def __repr__(self) -> str:
+        return f"<Embedder: {self.model}; {self.config.pooling}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and deepcopy: the copy opens the model again, because prepared weights cannot be copied."""
+        return _reopen, (absolute_name(self.model), self._options)
 
     @property
     def size(self) -> int:
@@ -292,6 +300,10 @@ class Embedder:
             batch, hidden = self._hidden(sequences[start : start + step])
             states += [one.float().cpu()[first:] for one in batch.split(hidden)]
         return states
+
+
+def _reopen(model: str, options: dict[str, Any]) -> Embedder:
+    return Embedder(model, **options)
 
 
 def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:

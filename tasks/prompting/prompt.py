@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...core.checkpoints.hub import absolute_name
 from ...core.errors import HeadwayError
 from ...core.generation.generation_config import GenerationConfig
 from ...core.models.heads import Network
@@ -133,7 +134,7 @@ class Prompt:
         Raises:
             HeadwayError: the model does not exist, cannot be read or is not a GPT-2, or the precision is unknown.
         """
-        return PromptModel(self, *load_language_model(model, precision), str(model))
+        return PromptModel(self, *load_language_model(model, precision), str(model), precision)
 
 
 class PromptModel:
@@ -143,12 +144,24 @@ class PromptModel:
         prompt: the options.
         network: GPT-2 with its language-model head, in eval mode.
         tokenizer: of the model.
-        base: the name of the model, for messages.
+        base: the name of the model.
+        precision: with which it was opened.
     """
 
-    def __init__(self, prompt: Prompt, network: Network, tokenizer: Tokenizer, base: str) -> None:
+    def __init__(
+        self, prompt: Prompt, network: Network, tokenizer: Tokenizer, base: str, precision: str = AUTO
+    ) -> None:
         self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
+        self.precision = precision
         self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
+
+    def __repr__(self) -> str:
+        labels = f"; {len(self.prompt.labels)} labels: {', '.join(self.prompt.labels)}" if self.prompt.labels else ""
+        return f"<PromptModel: {self.base}{labels}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and deepcopy: the copy opens the model again, because prepared weights cannot be copied."""
+        return self.prompt.on, (absolute_name(self.base), self.precision)
 
     @property
     def reader(self) -> ExampleReader:

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 from headway.core.errors import ArgumentError, HeadwayError
+from headway.core.models.layers import ACTIVATIONS
 from headway.core.training.training_config import TrainConfig
-from headway.tasks import FillMask, SentenceSimilarity, TextClassification, TokenClassification, load
+from headway.tasks import Embedder, FillMask, Prompt, SentenceSimilarity, TextClassification, TokenClassification, load
 from headway.tasks.base.model import TaskModel
 from headway.tasks.base.predictor import Predictor
 from headway.tasks.data.read import stream_rows
@@ -314,6 +315,36 @@ def test_the_repr_names_task_backbone_and_labels(model: TaskModel, trained: Task
 
 
 # Models that travel
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_the_same_after_pickling(name: str):
+    assert pickle.loads(pickle.dumps(ACTIVATIONS[name])) is copy.deepcopy(ACTIVATIONS[name]) is ACTIVATIONS[name]
+
+
+def test_a_trained_bert_and_gpt2_are_pickled_and_copied(tiny_model: Path):
+    model = TextClassification().on(tiny_model)
+    model.fit(TEXTS, LABELS, config=FAST)
+    expected = model.predict_proba(TEXTS)
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert np.allclose(twin.predict_proba(TEXTS), expected, atol=1e-6)
+
+
+def test_embedders_and_prompts_are_pickled_and_copied(
+    bert_folder: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(bert_folder.parent)
+    embedder = Embedder(bert_folder.name, normalize=True)
+    prompt = Prompt(labels=("a", "b"), template="{text} {label}").on(gpt2_folder)
+    vectors, label = embedder.embed(TEXTS), prompt.predict("my parcel")
+    assert "tiny-bert" in repr(embedder)
+    assert "2 labels: a, b" in repr(prompt)
+    contents = [pickle.dumps(one) for one in (embedder, prompt)]
+    twins = [copy.deepcopy(one) for one in (embedder, prompt)]
+    monkeypatch.chdir(tmp_path)
+    for same, again in (map(pickle.loads, contents), twins):
+        assert np.array_equal(same.embed(TEXTS), vectors)
+        assert again.predict("my parcel") == label
 
 
 @pytest.mark.parametrize("predicts_first", [True, False])
