@@ -16,9 +16,8 @@ EPOCHS = 3
 RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training
 HIDDEN_SIZE = 768
 MAX_RATE = 5e-4
-MIN_STEPS = 300
-STEPS_PER_LABEL = 20
-MAX_EPOCHS = 50
+MIN_STEPS, MAX_EPOCHS = 300, 50  # as many steps as these, but not more epochs
+STEPS_PER_LABEL, MAX_EPOCHS_FOR_LABELS = 20, 30
 
 
 def with_usual_values(config: TrainConfig) -> TrainConfig:
@@ -62,9 +61,11 @@ def suited_rate(hidden_size: int) -> float:
 
 
 def suited_epochs(steps_per_epoch: int, num_labels: int = 0) -> int:
-    """Enough epochs for MIN_STEPS, and for STEPS_PER_LABEL for each label; at least EPOCHS and at most MAX_EPOCHS."""
-    steps = max(MIN_STEPS, STEPS_PER_LABEL * num_labels)
-    return min(MAX_EPOCHS, max(EPOCHS, math.ceil(steps / max(1, steps_per_epoch))))
+    """EPOCHS, or as many as MIN_STEPS and STEPS_PER_LABEL for each label need, within their limits."""
+    steps_per_epoch = max(1, steps_per_epoch)
+    few_rows = min(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
+    many_labels = min(MAX_EPOCHS_FOR_LABELS, math.ceil(STEPS_PER_LABEL * num_labels / steps_per_epoch))
+    return max(EPOCHS, few_rows, many_labels)
 
 
 def _filled(config: TrainConfig, rate: float, epochs: float) -> TrainConfig:

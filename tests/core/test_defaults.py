@@ -30,6 +30,7 @@ def test_few_rows_get_more_epochs_up_to_a_limit_and_many_rows_get_three():
 def test_many_labels_get_more_steps():
     assert suited_epochs(157, 2) == suited_epochs(157) == 3
     assert 157 * suited_epochs(157, 77) >= 1000
+    assert suited_epochs(10, 500) == suited_epochs(10) == 30
     _, note = with_suited_values(TrainConfig(), 384, [1] * 5000, 77)
     assert "5,000 examples of 77 labels" in note
 
