@@ -147,10 +147,10 @@ def _require_texts(mapping: PartialMapping) -> None:
     missing = [field.name for field in mapping.open_fields if field.required]
     if missing:
         candidates = mapping.text_candidates
-        flags = " and ".join(f"--{name} COLUMN" for name in missing)
+        flags = mapping.option(*missing)
         if len(candidates) > 1:
             optional = [field.name for field in mapping.open_fields if not field.required]
-            flags += "".join(f" (and --{name} COLUMN if the data has one)" for name in optional)
+            flags += "".join(f" (and {mapping.option(name)} if the data has one)" for name in optional)
         else:
             candidates = []
         raise _not_inferred(mapping, missing[0], candidates, flags)
@@ -165,7 +165,7 @@ def _missing_label(mapping: PartialMapping) -> HeadwayError:
             f"{mapping.source}: there is no label: all columns are used for texts ({', '.join(mapping.columns)}). "
             f"Add a column with the label of each row. {mapping.describe_first_row()}"
         )
-    return _not_inferred(mapping, "label", mapping.label_candidates, "--label COLUMN")
+    return _not_inferred(mapping, "label", mapping.label_candidates, mapping.option("label"))
 
 
 def _not_inferred(mapping: PartialMapping, role: str, candidates: Sequence[str], flags: str) -> HeadwayError:

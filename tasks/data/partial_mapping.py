@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .column_contents import ColumnContent
 from .columns import ColumnMapping
 from .places import format_place, shorten
+from .reading.python_objects import SOURCE
 from .rows import SAMPLE_ROWS
 
 if TYPE_CHECKING:
@@ -89,6 +90,13 @@ class PartialMapping:
     def quote(self, column: str) -> str:
         """A column name in quotes, or a column number."""
         return f'"{column}"' if self.named else column
+
+    def option(self, *names: str) -> str:
+        """How the columns of fields are named: on the command line, or in Python for rows that are not in a file."""
+        if self.source == SOURCE:
+            columns = ", ".join(f'"{name}": COLUMN' for name in names)
+            return f"columns={{{columns}}}"
+        return " and ".join(f"--{name} COLUMN" for name in names)
 
     def describe_columns(self) -> str:
         """The column names as a sentence."""

@@ -144,7 +144,7 @@ def test_a_pair_needs_numbered_names_and_a_task_with_pairs():
     found = infer(rows(text=text, about=lambda n: text(n + 5), label=lambda n: n % 2))
     assert found.texts == {"text": "text"}
     twins = rows(said1=text, said2=lambda n: text(n + 1), label=lambda n: n % 2)
-    assert_error(twins, "--text COLUMN", '(candidates: "said1", "said2")', fields=(TEXT,))
+    assert_error(twins, 'columns={"text": COLUMN}', '(candidates: "said1", "said2")', fields=(TEXT,))
 
 
 def test_an_optional_pair_is_not_inferred_without_a_label(tmp_path):
@@ -280,9 +280,16 @@ def test_the_error_of_an_ambiguous_text_shows_the_columns_and_the_first_row(tmp_
 
 def test_the_error_of_an_ambiguous_label_lists_the_candidates():
     given = rows(text=text, mood=lambda n: "ab"[n % 2], place=lambda n: "xyz"[n % 3])
-    assert_error(given, 'which column is the label (candidates: "mood", "place")', "Give --label COLUMN", 'mood = "a"')
     assert_error(
-        rows(text=text, lang=lambda _: "en"), "cannot infer which column is the label. Give --label", 'lang = "en"'
+        given,
+        'which column is the label (candidates: "mood", "place")',
+        'Give columns={"label": COLUMN}',
+        'mood = "a"',
+    )
+    assert_error(
+        rows(text=text, lang=lambda _: "en"),
+        'cannot infer which column is the label. Give columns={"label"',
+        'lang = "en"',
     )
     assert_error(rows(text=text), "there is no label", "Add a column with the label")
 
@@ -296,7 +303,7 @@ def test_prediction_needs_no_label():
 
 def test_the_error_of_two_missing_texts_names_both_options():
     given = rows(a=text, b=lambda n: text(n + 2))
-    assert_error(given, "Give --question COLUMN and --context COLUMN", fields=ANSWERING, need_label=False)
+    assert_error(given, 'Give columns={"question": COLUMN, "context": COLUMN}', fields=ANSWERING, need_label=False)
 
 
 def test_the_error_shows_the_first_of_many_columns():

@@ -270,6 +270,15 @@ def test_an_unknown_argument_of_a_prediction_is_named(trained: TaskModel, tmp_pa
     refused(lambda: wrong.save(output_dir=tmp_path), "Use output=")
 
 
+def test_the_message_about_a_column_names_the_argument_of_python(model: TaskModel, trained: TaskModel, tmp_path: Path):
+    frame = pd.DataFrame({"said": ["my parcel has arrived"] * 2, "meant": ["the money is here"] * 2, "n": [1, 2]})
+    refused(lambda: trained.predict(frame), 'Give columns={"text": COLUMN}')
+    labelled = frame[["said"]].assign(one=["a", "b"], two=["c", "d"])
+    refused(lambda: model.fit(labelled), 'Give columns={"label": COLUMN}')
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    refused(lambda: trained.predict(tmp_path / "in.csv"), "Give --text COLUMN")
+
+
 # Training without an output
 
 
