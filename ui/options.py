@@ -67,7 +67,7 @@ MODEL = typer.Argument(
 )
 TRAINED_MODEL = typer.Argument(metavar="MODEL", help="A trained model: a folder or a name on the Hub.")
 TASK = typer.Argument(metavar="TASK", help="The task to train for. See: headway tasks")
-TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, JSON, JSON lines, Parquet, ...")
+TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, Excel, JSON, JSON lines, Parquet, ...")
 LABELLED_DATA = typer.Option(metavar="FILE", help="Labelled data, in any format that `headway train` reads.")
 PRECISION = typer.Option(
     metavar="NAME",

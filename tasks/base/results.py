@@ -58,6 +58,12 @@ class Evaluation:
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
 
     def to_json(self) -> dict[str, Any]:
-        """Metrics and counts, without the examples."""
+        """Metrics, counts and notes, without the examples."""
         counts = {"examples": len(self.examples), "left_out": len(self.left_out)}
-        return {"metrics": self.metrics, **counts, "per_label": self.per_label, "nothing_learnt": self.nothing_learnt}
+        return {
+            "metrics": self.metrics,
+            **counts,
+            "per_label": self.per_label,
+            "nothing_learnt": self.nothing_learnt,
+            "notes": list(self.notes),
+        }

@@ -54,6 +54,7 @@ MIN_WIDE = 0.3  # share of NUL bytes in every second place from which text is UT
 
 BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 LETTERS = re.compile(r"[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*")  # a word with a letter beyond ASCII
+WORD = re.compile(r"[^\W\d_\u02b0-\u02ff\ufffd]+")  # without modifier letters such as a circumflex alone
 # Letters that texts in an encoding must have, and their share: other text decodes to rare ones.
 SCRIPTS = {
     "cp949": (re.compile("[\uac00-\ud7a3]"), 0.6),
@@ -173,7 +174,7 @@ def _shown_word(text: str, encoding: str, others: Sequence[str]) -> str:
     for other in others:
         for word in words:
             read = word.encode(encoding).decode(other, "replace")
-            if read != word and read.isalpha():
+            if read != word and WORD.fullmatch(read):
                 return f'"{shorten(word, 20)}"; in {other}: "{shorten(read, 20)}"'
     return f'"{shorten(words[0], 20)}"' if words else ""
 

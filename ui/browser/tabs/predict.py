@@ -185,7 +185,7 @@ def read_texts(fields: "Sequence[Field]", texts: Sequence[str | None]) -> dict[s
 def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_fields: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            file = gr.File(label="CSV, TSV, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
+            file = gr.File(label="CSV, TSV, Excel, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
             columns = [gr.Dropdown(visible=False, allow_custom_value=True) for _ in range(num_fields)]
             output = gr.Radio(list(OUTPUT_FORMATS), value="CSV", label="Output format")
             with gr.Row():

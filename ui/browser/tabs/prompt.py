@@ -177,7 +177,7 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
 
 def _draw_evaluation(registry: "ModelRegistry", form: list[Any]) -> None:
     with gr.Column(min_width=300):
-        file = gr.File(label="CSV, TSV, JSON, JSON lines or Parquet", height=140)
+        file = gr.File(label="CSV, TSV, Excel, JSON, JSON lines or Parquet", height=140)
         rows = gr.Slider(20, 2000, MAX_ROWS, step=20, label="Maximum rows")
         start = gr.Button("Evaluate", variant="primary")
     with gr.Column(min_width=300):
