@@ -1,7 +1,10 @@
 """Data sets of the `datasets` library, and Parquet files."""
 
+from random import Random
+
 import pytest
 from data_files import assert_error, reading, write
+from headway.core.errors import HeadwayError
 from headway.tasks.data.read import read_table
 
 
@@ -101,3 +104,40 @@ def test_a_data_set_that_cannot_be_loaded_is_an_error(tmp_path, monkeypatch):
         reading("hub:someone/nothing:train"), "hub:someone/nothing:train", "cannot be loaded", "Check the name"
     )
     assert_error(reading("hub:nothing"), "hub:nothing", "cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [b"{", b"\xff", b'{"info": 3}', b'{"info": {"features": {"text": {"_type": "x"}}}}', b"[" * 5000],
+)
+def test_damaged_metadata_of_parquet_is_an_error(tmp_path, metadata):
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    table = pa.table({"text": ["a", "b"], "label": [0, 1]}).replace_schema_metadata({b"huggingface": metadata})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=True)
+    assert_error(reading(tmp_path / "a.parquet"), "a.parquet", "metadata are damaged", "again")
+
+
+def test_a_text_of_parquet_that_is_not_unicode_is_an_error(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    texts = pa.array([b"good", b"bad \xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts, "label": ["x", "y"]}), tmp_path / "a.parquet")
+    assert_error(reading(tmp_path / "a.parquet"), "a.parquet", "a text is not UTF-8", "again")
+
+
+def test_parquet_with_changed_bytes_is_read_or_refused(tmp_path, labelled_set):
+    labelled_set.to_parquet(str(tmp_path / "a.parquet"))
+    whole = (tmp_path / "a.parquet").read_bytes()
+    random, refused = Random(0), 0
+    for _ in range(150):
+        changed = bytearray(whole)
+        for _ in range(3):
+            changed[random.randrange(len(changed))] = random.randrange(256)
+        try:
+            read_table(write(tmp_path, "b.parquet", bytes(changed)))
+        except HeadwayError:
+            refused += 1
+    assert refused > 20
