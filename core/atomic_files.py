@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ def user_path(given: str | Path) -> Path:
     if any(len(part.encode(errors="surrogatepass")) > MAX_NAME_BYTES for part in path.parts):
         raise HeadwayError(f"{str(given)[:60]}...: too long for the name of a file or folder. Give a path.")
     try:
-        path.stat()
+        if stat.S_ISDIR(path.stat().st_mode):
+            os.stat(os.path.join(path, "."))  # without the right to enter it, no file in it can be found
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last one: a zero byte or a lone surrogate
         pass
     except OSError as error:

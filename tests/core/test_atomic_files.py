@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +101,16 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path):
     (tmp_path / "closed").mkdir(mode=0o600)
     with another_user(), pytest.raises(HeadwayError, match=r"closed/model cannot be accessed \(Permission denied\)"):
         user_path(tmp_path / "closed/model")
+
+
+def test_a_folder_that_may_not_be_entered_is_refused():
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders may not be entered by another user
+    folder.chmod(0o600)
+    try:
+        with another_user(), pytest.raises(HeadwayError, match=rf"{folder} cannot be accessed .Permission denied"):
+            user_path(folder)
+    finally:
+        folder.rmdir()
 
 
 def test_a_loop_of_links_is_refused(tmp_path: Path):

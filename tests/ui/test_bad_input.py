@@ -1,6 +1,8 @@
 """User errors: one line on stderr that says what, where and how to fix it, exit code 2, and no files written."""
 
+import errno
 import json
+import os
 import re
 import resource
 import shutil
@@ -402,6 +404,40 @@ def test_options_that_this_machine_does_not_support_are_refused_before_files_are
     for word in words:
         assert word in ran.err
     assert snapshot(folder) == before
+
+
+CLOSED = [
+    ("train", TASK, "--data", "closed/F", "--output", "m"),
+    ("train", TASK, "--data", "F", "--output", "closed/m"),
+    ("train", TASK, "--data", "F", "--output", "m", "--config", "closed/run.yaml"),
+    ("evaluate", "closed/m", "--data", "F"),
+    ("predict", "closed/m", "a text"),
+    ("prompt", "closed/m", "a text", "--examples", "F"),
+    ("generate", "closed/m", "a text"),
+    ("inspect", "closed/m", "a text"),
+    ("probe", "closed/m", "--data", "F"),
+    ("embed", "closed/m", "--data", "F", "--output", "v.npz"),
+    ("search", "closed/m", "a text", "--data", "F"),
+    ("export", "closed/m", "--output", "m.onnx"),
+    ("check", TASK, "--data", "closed/F"),
+    ("quickstart", "--output", "closed/m"),
+    ("serve", "closed/m"),
+    ("ui", "closed/m"),
+]
+
+
+@pytest.mark.parametrize("command", CLOSED, ids=lambda command: " ".join(command[:3]))
+def test_a_path_in_a_folder_that_may_not_be_entered_is_named(refused, monkeypatch, command):
+    Path("F").write_text("text,label\na,x\nb,y\n")
+    before = os.stat
+
+    def stat(path, *args, **options):
+        if not isinstance(path, int) and "closed" in Path(os.fsdecode(path)).parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return before(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert "cannot be accessed (Permission denied)" in refused(*command)
 
 
 def test_a_second_text_is_refused_by_a_model_of_single_texts(refused, trained):
