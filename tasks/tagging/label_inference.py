@@ -83,6 +83,8 @@ def describe_annotation(scheme: str | None, counts: Counter[str], invalid: Seque
     more = f" and {len(counts) - MAX_LISTED} more" if len(counts) > MAX_LISTED else ""
     kind = f"{scheme} tags" if scheme else "character spans"
     notes = [f"{kind}, {counts.total():,} entities: {shown}{more}"]
+    if scheme == "IOB1":
+        notes.append("IOB1: an entity begins with I-; B- begins one right after another one of the same type")
     if invalid:
         rows = "1 row does" if len(invalid) == 1 else f"{len(invalid):,} rows do"
         notes.append(

@@ -41,7 +41,7 @@ def test_a_brat_folder_is_a_row_per_text(tmp_path):
     assert (table.kind, table.columns) == ("brat", ("file", "text", "spans"))
     assert [row["file"] for row in table.rows] == ["a.txt", "c.txt", "part/b.txt"]
     assert [row["spans"] is None for row in table.rows] == [False, True, False]
-    assert any("1 texts have no .ann file" in note and "c.txt" in note for note in table.notes)
+    assert any("not annotated: 1 text" in note and "c.txt" in note for note in table.notes)
     (tmp_path / "c.txt").unlink()
     assert entities(tmp_path) == [ENTITIES, []]
 
@@ -55,7 +55,7 @@ def test_brat_offsets_count_a_line_break_as_the_file_or_as_one_character(tmp_pat
 def test_a_brat_entity_in_fragments_is_read_as_one_and_reported(tmp_path):
     folder = brat_folder(tmp_path, {"a": ("New and old York", "T1\tLOC 0 3;12 16\tNew York\n")})
     assert entities(folder) == [["LOC: New and old York"]]
-    assert any("1 entities in fragments" in note for note in read_table(folder).notes)
+    assert any("1 span in fragments" in note for note in read_table(folder).notes)
 
 
 def test_errors_of_brat_files_name_the_file(tmp_path):

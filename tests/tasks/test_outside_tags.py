@@ -93,3 +93,11 @@ def test_a_second_column_of_entity_tags_is_reported(tmp_path):
     columns = TokenClassification().columns(table, {}, need_label=True)
     assert columns.label == "ner_tags"
     assert any('"column_1" too (--label column_1' in note for note in columns.notes)
+
+
+def test_iob1_is_recognized_and_explained(tmp_path):
+    path = write(tmp_path, "a.conll", "Ada\tI-PER\nBo\tB-PER\nsat\tO\n\nRome\tI-LOC\n")
+    task, notes, examples = _infer(path)
+    assert task.scheme == "IOB1"
+    assert any(note.startswith("IOB1: an entity begins with I-") for note in notes)
+    assert examples[0].gold == ("PER: Ada", "PER: Bo")

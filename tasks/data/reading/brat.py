@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core.errors import HeadwayError
+from ..findings import count
 from ..places import format_place, shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
@@ -29,10 +30,10 @@ def _open(folder: SourceFile) -> RowStream:
         raise HeadwayError(f"{alone[0]}: there is no text for it. Put {alone[0].stem}.txt beside it, or delete it.")
     notes = []
     if bare := [path for path in texts if not path.with_suffix(".ann").exists()]:
-        notes.append(f"{len(bare):,} texts have no .ann file, so they are not annotated ({bare[0]}, ...)")
+        notes.append(f"without .ann file, so not annotated: {count(len(bare), 'text')} (first: {bare[0]})")
     fragments = sum(";" in entity[1] for path in texts for entity in _entities(path.with_suffix(".ann"), folder))
     if fragments:
-        notes.append(f"{fragments:,} entities in fragments are read from their first to their last character")
+        notes.append(f"read from the first to the last character: {count(fragments, 'span')} in fragments")
 
     def read() -> Rows:
         for place, path in enumerate(texts, start=1):
