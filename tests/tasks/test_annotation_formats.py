@@ -1,9 +1,11 @@
 """The exports of brat, WebAnno and spaCy become texts with spans, or words with tags."""
 
 import json
+import zlib
 
 import pytest
 import spacy
+import srsly
 from data_files import assert_error, reading, write
 from headway.tasks.base.check import check_data
 from headway.tasks.data.read import read_table
@@ -279,3 +281,15 @@ def test_tables_of_texts_are_not_joined(tmp_path):
     assert len(read_table(path)) == 3
     path = write(tmp_path, "c.csv", "text,label\ncat,1\ndog,0\n")
     assert_error(reading(path, join_words=True), "--join-words needs a column")
+
+
+def test_a_docbin_with_impossible_entities_is_refused(tmp_path):
+    doc = spacy.blank("en")("Ada met Bo")
+    doc.set_ents([doc.char_span(0, 3, "PER")])
+    stored = srsly.msgpack_loads(zlib.decompress(spacy.tokens.DocBin(docs=[doc]).to_bytes()))
+    tokens = bytearray(stored["tokens"])
+    column = sorted(stored["attrs"]).index(spacy.attrs.ENT_IOB) if "attrs" in stored else 0
+    tokens[8 * column] = 1  # the first token continues an entity
+    stored["tokens"] = bytes(tokens)
+    path = write(tmp_path, "a.spacy", zlib.compress(srsly.msgpack_dumps(stored)))
+    assert_error(reading(path), path, "not a DocBin that spaCy can read")

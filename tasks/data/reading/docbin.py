@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
+from ..places import shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
 from .spacy_json import MIN_SCORE, named_categories
@@ -21,7 +22,7 @@ MALFORMED = (KeyError, IndexError, ValueError, TypeError, AttributeError, Overfl
 
 
 def _open(file: SourceFile) -> RowStream:
-    rows = named_categories([_row(doc) for doc in _docs(file)])
+    rows = named_categories(list(_rows(file)))
     if not rows:
         raise HeadwayError(f"{file.path}: there are no documents in it. Give a file with at least one.")
 
@@ -31,7 +32,7 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), "spaCy DocBin", tuple(rows[0]), True, read, "document")
 
 
-def _docs(file: SourceFile) -> Iterator["Doc"]:
+def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
     try:
         import spacy
         from spacy.tokens import DocBin
@@ -42,11 +43,12 @@ def _docs(file: SourceFile) -> Iterator["Doc"]:
     content = file.path.read_bytes()
     try:
         _check_size(file, content)
-        yield from DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab)
+        for doc in DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab):
+            yield _row(doc)
     except (*MALFORMED, zlib.error) as error:
         raise HeadwayError(
-            f"{file.path}: not a DocBin that spaCy can read ({type(error).__name__}: {error}). Save it again with "
-            "DocBin.to_disk, by spaCy 3."
+            f"{file.path}: not a DocBin that spaCy can read ({type(error).__name__}: {shorten(error, 200)}). Save it "
+            "again with DocBin.to_disk, by spaCy 3."
         ) from error
 
 

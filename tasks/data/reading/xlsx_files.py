@@ -31,6 +31,7 @@ WORKBOOK = "xl/workbook.xml"  # the file that makes a zip archive a workbook
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, ET.ParseError, EOFError, OSError),
     *(KeyError, ValueError, TypeError, AttributeError, IndexError),
+    RuntimeError,  # an encrypted file, or a compression that zipfile does not know
 )
 
 
