@@ -139,6 +139,17 @@ class ModelRegistry:
             return found
         raise NoSuchModel(f"There is no model {name!r}. Available models: {', '.join(known) or 'none'}.")
 
+    def trained_here(self, name: str) -> Entry:
+        """Finds a model in the folder of runs, which may be renamed or deleted.
+
+        Raises:
+            HeadwayError: there is no such model, or it is built in or was given at the start.
+        """
+        entry = self.find(name)
+        if entry not in self._finished_runs():
+            raise HeadwayError(f"{name} was not trained here, so it cannot be renamed or deleted here.")
+        return entry
+
     def task_model(self, name: str) -> "TaskModel":
         """The model with its task, ready to predict.
 

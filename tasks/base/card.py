@@ -133,6 +133,11 @@ def _training(info: Mapping[str, Any]) -> Iterator[str]:
     yield "## Training"
     seconds = f"{info['seconds']:,.0f} seconds"
     yield f"Trained on {_describe(info['data']['train'])}, for {info['steps']:,} steps in {seconds}."
+    if kept := info.get("examples"):
+        yield (
+            f"headway.json contains {len(kept)} of the held-out texts, as examples to try "
+            "(`--keep-examples 0` leaves them out)."
+        )
     given = [name for name in OPTIONS if options.get(name) is not None]
     shown = [name for name in given if REPLACED_BY.get(name) not in given]
     yield _table(("option", "value"), ((name.replace("_", " "), str(options[name])) for name in shown))

@@ -25,6 +25,7 @@ from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_state import newest_checkpoint
 from ..metrics import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
+from .held_out_texts import held_out_texts
 from .inference import evaluate_examples, mean_loss, predict_examples, sequence_lengths
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
@@ -239,6 +240,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
         "metrics": evaluation.metrics if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
         "nothing_learnt": evaluation and evaluation.nothing_learnt,
+        "examples": held_out_texts(result.task, evaluation, options.config.keep_examples) if evaluation else [],
         "score_by_precision": result.score_by_precision,
         "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
         "training": {**used, "precision": result.started.precision, "device": result.started.device},

@@ -20,7 +20,7 @@ from headway.tasks import QuestionAnswering, TextClassification, TokenClassifica
 from headway.tasks.base.task import Task
 from headway.tasks.samples import FOLDER
 
-LOOKS = {"light": (1200, "light"), "dark": (1200, "dark"), "narrow": (390, "light"), "narrow-dark": (390, "dark")}
+LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "narrow": (390, "light"), "narrow-dark": (390, "dark")}
 TIMEOUT = 180  # seconds
 MODELS: dict[str, tuple[Task, str, int]] = {
     "questions": (QuestionAnswering(), "questions.json", 6),
@@ -113,11 +113,16 @@ class Camera:
         self.page.get_by_role("alert").wait_for()
         self.take("predict-error")
         self.choose("messages")
-        self.button("File").click()
+        self.button("Predictions for a file").click()
         self.page.locator("input[type=file]").first.set_input_files(FOLDER / "messages.csv")
         self.page.locator("#rows td").first.wait_for()
         self.button("Predict all rows").click()
         self.page.get_by_role("button", name="Download messages-answers.csv").wait_for()
+        self.button("Metrics on a labelled file").click()
+        self.page.locator("#labelled input[type=file]").set_input_files(FOLDER / "messages.csv")
+        self.button("Evaluate").click()
+        self.page.locator("#scores .hw-confusion").wait_for()
+        self.button("Rename or delete the model").click()
         self.button("Similar sentences").click()
         self.button("Search").click()
         self.page.locator("#similar .hw-bar").first.wait_for()

@@ -137,11 +137,11 @@ def test_a_path_in_place_of_an_upload_is_refused(client, tmp_path):
     config = client.get("/config").json()
     secret = tmp_path / "secret.csv"
     secret.write_text("text\na secret\n", encoding="utf-8")
-    (file,) = [
-        one["targets"][0][0] for one in config["dependencies"] if one["targets"] and one["targets"][0][1] == "upload"
-        and len(one["inputs"]) == 2
+    files = {one["id"] for one in config["components"] if one["type"] == "file"}
+    (event, *_) = [
+        one for one in config["dependencies"] if one["backend_fn"] and len(one["inputs"]) == 2
+        and one["inputs"][1] in files
     ]  # fmt: skip
-    event = next(one for one in config["dependencies"] if [file, "upload"] in one["targets"])
     for path in (str(secret), "/etc/passwd", "http://127.0.0.1:9/x"):
         given = {"path": path, "meta": {"_type": "gradio.FileData"}}
         body = {"data": ["model", given], "fn_index": event["id"], "session_hash": "x"}

@@ -200,7 +200,7 @@ def test_a_question_may_have_no_answer(site):
 def test_a_file_is_uploaded_and_downloaded_with_predictions(site, tmp_path):
     site.choose("reviews")
     expect(site.page.get_by_text("bad, good")).to_be_visible()
-    site.button("File").click()
+    site.button("Predictions for a file").click()
     upload = site.page.locator("input[type=file]").first
     upload.set_input_files(write_reviews(tmp_path / "reviews.csv"))
     expect(site.page.locator("#rows td").first).to_have_text(REVIEWS[0][0])
@@ -217,7 +217,7 @@ def test_a_file_is_uploaded_and_downloaded_with_predictions(site, tmp_path):
 
 def test_a_broken_file_is_explained_without_a_path(site, tmp_path):
     site.choose("reviews")
-    site.button("File").click()
+    site.button("Predictions for a file").click()
     broken = tmp_path / "broken.csv"
     broken.write_text('text,label\n"a good film",good\n"a bad film,bad\n', encoding="utf-8")
     site.page.locator("input[type=file]").first.set_input_files(broken)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import gradio as gr
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks import TASKS, FillMask, TextClassification
+from headway.tasks import TASKS, FillMask
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.data.examples import Field
@@ -98,7 +98,7 @@ def test_the_form_follows_the_chosen_model(registry):
     assert (text.label, text.visible, second.visible) == ("Text", True, False)
     assert len(Page(examples).named("button")) == 4
     assert predict.take_example(registry, 2, "model", clicked(0)) == (
-        sample_texts(TextClassification())[0]["text"],
+        predict.example_inputs(registry.task_model("model"))[0]["text"],
         "",
     )
 

@@ -149,6 +149,7 @@ def _mount_page(app: "FastAPI", page: "gr.Blocks", *, key: str | None, root_path
         auth_message="Enter any user name, and as password the key with which the server was started.",
         root_path=root_path or None,
         show_error=False,
+        i18n=gr.I18n(en={"common.complete": "Ready", "common.error": "Error"}),
         max_file_size=f"{max_upload}mb",
         ssr_mode=False,
         mcp_server=False,
@@ -158,7 +159,7 @@ def _mount_page(app: "FastAPI", page: "gr.Blocks", *, key: str | None, root_path
         pwa=False,
         theme=app_theme(),
         head=PAGE_STYLE,
-        css_paths=[PAGES / "app.css"],
+        css_paths=[PAGES / "app.css", PAGES / "train.css"],
         favicon_path=str(PAGES / "icon.svg"),
     )
     page.has_launched = True  # makes Gradio refuse paths of files that were not uploaded; a mount does not set it

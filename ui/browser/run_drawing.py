@@ -295,9 +295,22 @@ def draw_results(job: "Job", history: "History") -> str:
     trained = history.trained
     if not trained:
         return ""
-    metrics = {name: float(value) for name, value in trained["metrics"].items() if value is not None}
-    if not metrics:
+    if not any(value is not None for value in trained["metrics"].values()):
         return caption("No data was held out, so there are no metrics.")
+    return draw_metrics(
+        trained, f"Metrics on {trained['eval_examples']:,} held-out examples", job.error_analysis or {}
+    )
+
+
+def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[str, Any]) -> str:
+    """Metrics, overall and for each label, and errors.
+
+    Args:
+        found: metrics, per_label, notes and nothing_learnt.
+        heading_text: heading of the metrics.
+        analysis: confusion matrix and errors, of `analyze_errors`.
+    """
+    metrics = {name: float(value) for name, value in found["metrics"].items() if value is not None}
     main, others = list(metrics.items())[:NUM_FIGURES], list(metrics.items())[NUM_FIGURES:]
     figures = "".join(
         f'<div class="hw-figure"><b>{format_value(value, 3)}</b><span>{escape(title(name))}</span></div>'
@@ -305,17 +318,16 @@ def draw_results(job: "Job", history: "History") -> str:
     )
     more = ", ".join(f"{title(name).lower()} {format_value(value, 3)}" for name, value in others)
     parts = [
-        heading(f"Metrics on {trained['eval_examples']:,} held-out examples"),
-        f'<div class="hw-figures">{figures}</div>{caption(more)}{"".join(map(caption, trained.get("notes", ())))}',
+        heading(heading_text),
+        f'<div class="hw-figures">{figures}</div>{caption(more)}{"".join(map(caption, found.get("notes", ())))}',
     ]
-    if trained.get("nothing_learnt"):
-        parts.append(alert(form_message(trained["nothing_learnt"])))
-    if trained.get("proposal"):
-        parts.append(f'<p class="hw-plain">{escape(form_message(trained["proposal"]))}</p>')
-    if trained["per_label"]:
-        rows = [{title(name): value for name, value in row.items()} for row in trained["per_label"]]
+    if found.get("nothing_learnt"):
+        parts.append(alert(form_message(found["nothing_learnt"])))
+    if found.get("proposal"):
+        parts.append(f'<p class="hw-plain">{escape(form_message(found["proposal"]))}</p>')
+    if found["per_label"]:
+        rows = [{title(name): value for name, value in row.items()} for row in found["per_label"]]
         parts.append(_draw_details("Metrics per label", draw_table(rows), is_open=len(rows) <= MAX_OPEN_LABELS))
-    analysis = job.error_analysis or {}
     if analysis.get("confusion"):
         parts.append(_draw_confusion(analysis["confusion"]))
     if "mistakes" in analysis:
@@ -353,7 +365,7 @@ def _draw_confusion(confusion: Mapping[str, Any]) -> str:
 
 def _draw_errors(mispredictions: Sequence[Mapping[str, Any]]) -> str:
     if not mispredictions:
-        return '<p class="hw-ok">All held-out examples are predicted correctly.</p>'
+        return '<p class="hw-ok">All examples are predicted correctly.</p>'
     items = "".join(
         f'<li><div dir="auto">{escape(" / ".join(_shorten(text, 400) for text in one["texts"]))}</div>'
         f'<div class="hw-caption">expected: <b dir="auto">{escape(_shorten(one["right"], 200))}</b>, predicted: '

@@ -1,7 +1,7 @@
 """A training run of the browser app on disk: its request and its progress.
 
     runs/NAME                   the finished model (tasks/base/model_folder.py)
-    runs/.jobs/ID/job.json      the request; never changed
+    runs/.jobs/ID/job.json      the request; only its name changes, with that of the model
                   data/         the uploaded files
                   work/         checkpoints (core/training/training_state.py), and the model until it is complete
                   ticket.json   exists while the run waits in the queue

@@ -198,6 +198,39 @@ class Jobs:
             shutil.rmtree(removed, ignore_errors=True)
             self._histories.pop(job.id, None)
 
+    # Finished models.
+
+    def rename_model(self, name: str, wanted: str, taken: Collection[str] = ()) -> str:
+        """Renames a finished model and its run; returns the new name, which is a valid and free folder name.
+
+        Raises:
+            HeadwayError: the model is gone, or the folder cannot be written.
+        """
+        with self._lock, disk_errors(self.runs):
+            new = self._free_name(safe_name(wanted), taken)
+            self._require_model(name).rename(self.runs / new)
+            for job in self.all():
+                if job.request.name == name:
+                    job.write("job.json", replace(job.request, name=new).to_json())
+            return new
+
+    def delete_model(self, name: str) -> None:
+        """Deletes the folder of a finished model; its run stays in the list.
+
+        Raises:
+            HeadwayError: the model is gone, or the folder cannot be written.
+        """
+        with self._lock, disk_errors(self.runs):
+            removed = self.runs / f".{name}.{secrets.token_hex(4)}.removed"
+            self._require_model(name).rename(removed)  # atomic: it disappears even if deleting fails
+            shutil.rmtree(removed, ignore_errors=True)
+
+    def _require_model(self, name: str) -> Path:
+        folder = self.runs / name
+        if not (folder / "headway.json").exists():
+            raise HeadwayError(f"The model {name} does not exist any more.")
+        return folder
+
     # The queue.
 
     def _work(self) -> None:

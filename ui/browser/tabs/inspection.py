@@ -21,7 +21,7 @@ from ..events import bind, current_tab, refresh_models
 from ..kept_form import keep_form
 from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
-from .predict import draw_examples, example_texts, field_label, read_texts
+from .predict import draw_examples, example_inputs, example_texts, field_label, read_texts
 
 if TYPE_CHECKING:
     from ....tasks.inspection import InspectedModel
@@ -90,7 +90,7 @@ def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -
 def _samples(opened: "InspectedModel") -> list[dict[str, str]]:
     """Example texts of the model's task; without a task, those of the language-model task of its architecture."""
     if opened.model is not None:
-        return sample_texts(opened.model.task)
+        return example_inputs(opened.model)
     architecture = ("gpt2",) if opened.causal else ("bert",)
     task = next(task for task in TASKS.values() if task.self_supervised and task.models == architecture)
     return sample_texts(task())

@@ -16,6 +16,7 @@ from ....core.checkpoints.weight_names import model_of
 from ....core.errors import HeadwayError
 from ....tasks import TASKS
 from ....tasks.base.display import ScoreBar, ScoreBars
+from ....tasks.base.held_out_texts import stored_texts
 from ....tasks.data.read import stream_rows
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
@@ -35,6 +36,7 @@ from ..drawing import (
 )
 from ..events import FILES, bind, refresh_models
 from ..kept_form import keep_form
+from ..model_panels import FORMATS, draw_management, draw_paste, draw_scoring
 from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
 
@@ -79,10 +81,14 @@ def draw(context: TabContext) -> None:
         on_error=[""],
         show_progress="hidden",
     )
-    with gr.Accordion("File", open=False):
+    with gr.Accordion("Predictions for a file", open=False):
         _draw_file(registry, context.model, chosen, num_fields)
+    with gr.Accordion("Metrics on a labelled file", open=False):
+        draw_scoring(registry, context.model)
     with gr.Accordion("Similar sentences", open=False):
         _draw_similar(registry, context.model)
+    with gr.Accordion("Rename or delete the model", open=False):
+        draw_management(context, partial(model_names, registry))
 
     question = [context.model, *texts]
     predict_event = partial(predict, registry), question, [prediction], errors
@@ -115,7 +121,7 @@ def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -
         for i, field in enumerate(fields)
     ]
     hidden = [gr.Textbox(visible=False) for _ in range(num_fields - len(fields))]
-    examples = draw_examples(sample_texts(opened.task))
+    examples = draw_examples(example_inputs(opened))
     return (describe_model(opened), *shown, *hidden, examples, hint(NO_PREDICTION))
 
 
@@ -144,8 +150,13 @@ def describe_model(opened: "TaskModel") -> str:
 
 def take_example(registry: "ModelRegistry", num_fields: int, name: str, event: gr.EventData) -> Any:
     """The texts of the clicked example."""
-    task = registry.task_model(name).task
-    return example_texts(sample_texts(task)[event.choice], task.fields, num_fields)
+    opened = registry.task_model(name)
+    return example_texts(example_inputs(opened)[event.choice], opened.task.fields, num_fields)
+
+
+def example_inputs(opened: "TaskModel") -> list[dict[str, str]]:
+    """Held-out texts of the model's own data, or else sample texts of its task."""
+    return stored_texts(opened.task, opened.info) or sample_texts(opened.task)
 
 
 def example_texts(sample: Mapping[str, str], fields: "Sequence[Field]", num_fields: int) -> Any:
@@ -185,18 +196,19 @@ def read_texts(fields: "Sequence[Field]", texts: Sequence[str | None]) -> dict[s
 def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_fields: int) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            file = gr.File(label="CSV, TSV, Excel, JSON, JSON lines, Parquet, CoNLL or SQuAD", height=140)
+            file = gr.File(label=FORMATS, height=140)
+            draw_paste(file, errors := gr.HTML(render=False), elem_id="paste-rows")
             columns = [gr.Dropdown(visible=False, allow_custom_value=True) for _ in range(num_fields)]
             output = gr.Radio(list(OUTPUT_FORMATS), value="CSV", label="Output format")
             with gr.Row():
                 start = gr.Button("Predict all rows", variant="primary", interactive=False)
                 stop = gr.Button("Stop", visible=False)
         with gr.Column(min_width=300):
-            errors = gr.HTML()
+            errors.render()
             shown = gr.HTML(hint("The rows and their predictions appear here."), elem_id="rows")
             download = gr.DownloadButton("Download", visible=False, variant="primary")
     previewed = [*columns, start, shown, download]
-    for trigger in ([file.upload, file.clear], chosen.then):
+    for trigger in ([file.change], chosen.then):
         preview = partial(preview_file, registry, num_fields)
         bind(trigger, preview, [model, file], previewed, errors, queue=FILES, show_progress="hidden")
     started = bind(

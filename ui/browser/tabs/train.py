@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     from ...runs.jobs import Jobs
 
 TITLE = "Train"
-STYLE = (Path(__file__).parents[2] / "pages" / "train.css").read_text(encoding="utf-8")
 
 
 def draw(context: TabContext) -> None:
     """Draws the tab."""
-    gr.HTML(f"<style>{STYLE}</style>", elem_classes="hw-nothing")
     with gr.Accordion("New run", open=True, elem_id="new-run") as accordion:
         form, outputs = draw_form(context.registry)
         errors = gr.HTML(elem_id="train-error")

@@ -1,0 +1,42 @@
+"""Held-out texts that a model folder keeps as examples to try."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.examples import Example
+from .results import Evaluation
+from .task import Task
+
+MAX_CHARACTERS = 2000  # of all texts of an example
+
+
+def held_out_texts(task: Task[Any, Any], evaluation: Evaluation, most: int) -> list[dict[str, str]]:
+    """The first held-out texts that are not long, by the names of the task's fields; empty for unlabelled text."""
+    names = [field.name for field in task.fields]
+    found = [
+        dict(zip(names, example.texts, strict=False))
+        for example in evaluation.examples
+        if isinstance(example, Example) and sum(map(len, example.texts)) <= MAX_CHARACTERS
+    ]
+    return _distinct(found, most)
+
+
+def stored_texts(task: Task[Any, Any], info: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The examples in headway.json that have the texts that the task reads."""
+    stored = info.get("examples")
+    required = {field.name for field in task.fields if field.required}
+    known = {field.name for field in task.fields}
+    return [
+        one
+        for one in (stored if isinstance(stored, list) else [])
+        if isinstance(one, dict) and required <= one.keys() <= known and all(isinstance(v, str) for v in one.values())
+    ]
+
+
+def _distinct(texts: list[dict[str, str]], most: int) -> list[dict[str, str]]:
+    """The first examples without a text in common, such as the passage of several questions."""
+    found: list[dict[str, str]] = []
+    for one in texts:
+        if len(found) < most and all(one[name] != other.get(name) for other in found for name in one):
+            found.append(one)
+    return found
