@@ -6,7 +6,6 @@ change to the command line.
 
 import difflib
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -389,8 +388,6 @@ def _as_argument(value: Any, parameter: Any) -> Any:
     """A value of the file in the form that the command line passes to Typer."""
     if getattr(parameter, "multiple", False) or getattr(parameter, "nargs", 1) == -1:
         return [str(one) for one in (value if isinstance(value, list) else [value])]
-    if isinstance(value, dict):
-        return json.dumps(value)
     return value if isinstance(value, bool) else str(value)
 
 

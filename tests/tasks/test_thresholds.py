@@ -106,7 +106,7 @@ def test_the_command_line_takes_thresholds(folder: Path, tmp_path: Path, capsys:
     assert labels("--threshold", "1") == []
     assert labels("--threshold", "billing=1,a, b=0,x=y=1") == ["a, b"]
     config = tmp_path / "predict.yaml"
-    config.write_text("threshold: {billing: 0, 'a, b': 1, x=y: 1}\n")
+    config.write_text("threshold: billing=0,a, b=1,x=y=1\n")
     assert labels("--config", str(config)) == ["billing"]
     assert main(["predict", str(folder), "my parcel", "--threshold", "biling=0.2"]) == 2
     assert 'Did you mean "billing"?' in capsys.readouterr().err
