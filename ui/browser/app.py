@@ -18,7 +18,7 @@ import typer
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
-from ..http.serve import KEY, ROOT_PATH, chosen_key, is_loopback, listen, stopped_by_signals
+from ..http.serve import KEY, ROOT_PATH, chosen_key, is_loopback, listen
 from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, with_options
 
@@ -36,7 +36,7 @@ RUNS = Path("runs")
 MAX_UPLOAD = 200  # MB per file
 MAX_QUEUE = 200  # events
 HOUR = 3600  # seconds
-SHUTDOWN_SECONDS = 3  # for requests in progress
+SHUTDOWN_SECONDS = 0.5  # for requests in progress; an open page listens for events and never ends
 PAGES = Path(__file__).parents[1] / "pages"
 # Screen readers read the answers aloud when they appear.
 LIVE_JS = """
@@ -197,6 +197,7 @@ def ui(
     limit_kernel_cache()
     import uvicorn
 
+    from ..http.stopping import QuietServer, stopped_by_signals
     from ..model_registry import ModelRegistry
     from ..runs.jobs import Jobs
     from ..terminal import screen
@@ -230,11 +231,9 @@ def ui(
             max_upload=max_upload,
             ready=ready,
         )
-        config = uvicorn.Config(
-            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=SHUTDOWN_SECONDS
-        )
+        config = uvicorn.Config(app, log_level="warning", root_path=root_path)
         with stopped_by_signals():
-            uvicorn.Server(config).run(sockets=[listener])
+            QuietServer(config, grace=SHUTDOWN_SECONDS).run(sockets=[listener])
 
 
 def _parse_port(text: str | None) -> int | None:

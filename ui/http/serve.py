@@ -3,11 +3,9 @@
 import errno
 import ipaddress
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,19 +126,6 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT stop the server in the block without an error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in handlers:
-        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after the shutdown
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
 def open_all(registry: "ModelRegistry") -> None:
     """Opens every model, so that a model that cannot be read is an error before the server starts.
 
@@ -161,10 +146,11 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
     import uvicorn
 
     from .api import create_api
+    from .stopping import QuietServer, stopped_by_signals
 
     api = create_api(registry, key=key, limits=limits)
 
-    class Server(uvicorn.Server):
+    class Server(QuietServer):
         """Reports the address after the models have been warmed up."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -184,11 +170,10 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
         server_header=False,
         ws="none",
         backlog=BACKLOG,
-        timeout_graceful_shutdown=int(limits.timeout) + 1,
     )
     sys.setswitchinterval(SWITCH_INTERVAL)
     with stopped_by_signals():
-        Server(config).run([listener])
+        Server(config, grace=limits.timeout + 1).run([listener])
 
 
 def serve_command() -> Callable[..., None]:
