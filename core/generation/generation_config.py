@@ -6,6 +6,9 @@ from ..errors import HeadwayError
 from ..options import check_choices, check_option, is_integer, is_number, option, with_aliases
 
 MIN_TEMPERATURE = 1e-3  # logits divided by less leave the range of fp32
+MAX_TEMPERATURE = 1e6  # above it, all tokens are equally likely
+MAX_REPETITION_PENALTY = 1e3  # and its inverse: logits multiplied by more leave the range of fp32
+MAX_LENGTH_PENALTY = 100.0  # and its negative: lengths to a higher power leave the range of fp64
 
 
 @with_aliases
@@ -57,14 +60,16 @@ class GenerationConfig:
         check_option(self, "top_k", is_integer(self.top_k, 1), "an integer above 0", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0), "an integer, 0 or more")
         value = self.temperature
-        valid = value is None or (is_number(value) and (value == 0 or value >= MIN_TEMPERATURE))
-        check_option(self, "temperature", valid, f"0, or at least {MIN_TEMPERATURE}, or none")
+        valid = value is None or (is_number(value) and (value == 0 or MIN_TEMPERATURE <= value <= MAX_TEMPERATURE))
+        check_option(self, "temperature", valid, f"0, or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:,.0f}, or none")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
             check_option(self, name, is_number(value) and 0 < value <= 1, "above 0 and at most 1", optional=True)
-        penalty = self.repetition_penalty
-        check_option(self, "repetition_penalty", is_number(penalty) and penalty > 0, "above 0")
-        check_option(self, "length_penalty", is_number(self.length_penalty), "a number")
+        penalty, most = self.repetition_penalty, MAX_REPETITION_PENALTY
+        valid = is_number(penalty) and 1 / most <= penalty <= most
+        check_option(self, "repetition_penalty", valid, f"{1 / most:g} to {most:,.0f}")
+        valid = is_number(self.length_penalty) and abs(self.length_penalty) <= MAX_LENGTH_PENALTY
+        check_option(self, "length_penalty", valid, f"-{MAX_LENGTH_PENALTY:g} to {MAX_LENGTH_PENALTY:g}")
         check_choices(self)
         texts = isinstance(self.stop, tuple) and all(isinstance(text, str) and text for text in self.stop)
         check_option(self, "stop", texts, "a tuple of non-empty strings")

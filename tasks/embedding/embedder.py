@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...core.checkpoints.checkpoint import load_checkpoint
+from ...core.checkpoints.config_file import read_config
 from ...core.checkpoints.hub import absolute_name, find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference
@@ -326,6 +327,12 @@ def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "lower_case": published.lower_case,
         "prompt": published.prompt,
     }
+
+
+def vector_size(folder: Path) -> int:
+    """The size of the vectors of a model folder with its own settings, from its small files."""
+    pooling = EmbeddingConfig(**published_options(folder, {})).to_pooling()
+    return pooling.size(read_config(folder)[1].hidden_size)
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

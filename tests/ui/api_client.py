@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from headway.ui.http.api import create_api
-from headway.ui.http.middleware import Limits
+from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
 from prometheus_client.parser import text_string_to_metric_families
 

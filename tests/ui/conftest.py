@@ -17,7 +17,7 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
-from headway.ui.http.middleware import Limits
+from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
 from reviews import REVIEWS, write_reviews
 from task_inputs import FEW_STEPS, SAMPLES, TRAINING

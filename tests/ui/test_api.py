@@ -20,7 +20,7 @@ from headway.core.generation.generation_config import GenerationConfig
 from headway.tasks import TASKS, Embedder, load
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.http.api import create_api
-from headway.ui.http.middleware import Limits
+from headway.ui.http.limits import Limits
 from headway.ui.model_registry import Entry, ModelRegistry, NoSuchModel, describe
 from prometheus_client.parser import text_string_to_metric_families
 from task_inputs import TEXTS, TRAINING
@@ -231,7 +231,66 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(trained_onc
     assert 0 < count < len(texts) / 2
 
 
+@pytest.mark.parametrize("name", ["inputs", "input", "texts"])
+@pytest.mark.parametrize("path", ["/predict", "/embed", "/v1/embeddings"])
+def test_texts_have_the_same_names_on_every_path_and_one_may_stand_alone(client, path, name):
+    several = client.post(path, json={name: ["a film"]})
+    assert several.status_code == 200, several.text
+    assert client.post(path, json={name: "a film"}).json() == several.json()
+
+
+@pytest.mark.parametrize("name", ["prompt", "inputs", "input", "texts"])
+def test_a_prompt_has_the_names_of_texts_too(client, name):
+    answer = client.post("/generate", json={name: "a film", "max_new_tokens": 1})
+    assert answer.json()["prompt"] == "a film"
+
+
+def test_fewer_dimensions_are_the_first_ones_scaled_to_length_one(client, tiny):
+    body = {"model": tiny.name, "input": "a lovely film", "dimensions": 5}
+    found = client.post("/v1/embeddings", json=body).json()["data"][0]["embedding"]
+    first = Embedder(tiny).embed("a lovely film")[:5]
+    assert np.allclose(found, first / np.linalg.norm(first), atol=1e-6)
+
+
+def test_a_long_text_has_the_prediction_and_the_vector_of_its_windows(client, trained_once, tiny):
+    texts = [" ".join(f"{word} {i}" for i in range(300)) for word in ("lovely", "awful")] + ["a film"]
+    answer = client.post("/predict", json={"inputs": texts}).json()
+    assert same(answer["predictions"], [one.to_json() for one in load(trained_once).predict(texts)])
+    vectors = client.post("/embed", json={"model": tiny.name, "inputs": texts}).json()["vectors"]
+    assert np.allclose(vectors, Embedder(tiny).embed(texts), atol=1e-6)
+
+
 # Information about the server.
+
+
+def test_head_answers_every_get_without_a_body(client):
+    paths = ("/health", "/info", "/v1/models", f"/v1/models/{client.get('/v1/models').json()['data'][0]['id']}")
+    for path in (*paths, "/metrics", "/docs", "/openapi.json"):
+        response, full = client.head(path), client.get(path)
+        assert (response.status_code, response.content) == (200, b""), path
+        assert response.headers["content-type"] == full.headers["content-type"]
+    assert client.head("/predict").status_code == 405
+
+
+def test_a_model_is_described_by_name(client, tiny):
+    models = client.get("/v1/models").json()["data"]
+    assert [client.get(f"/v1/models/{one['id']}").json() for one in models] == models
+    refused(client.get("/v1/models/nothing/here"), 404, "no model 'nothing/here'")
+
+
+def test_a_browser_reads_the_docs_with_the_key_as_a_password(make_client):
+    client = make_client(key="sécret")
+    key = base64.b64encode("anyone:sécret".encode()).decode()
+    for path in ("/docs", "/openapi.json"):
+        response = client.get(path)
+        refused(response, 401)
+        assert response.headers["www-authenticate"].startswith("Basic ")
+        assert client.get(path, headers={"Authorization": f"Basic {key}"}).status_code == 200
+    for other in ("anyone:wrong", "no colon"):
+        wrong = base64.b64encode(other.encode()).decode()
+        refused(client.get("/docs", headers={"Authorization": f"Basic {wrong}"}), 401)
+    refused(client.get("/docs", headers={"Authorization": "Basic %%%"}), 401)
+    refused(client.get("/info", headers={"Authorization": f"Basic {key}"}), 401)  # a browser would send it by itself
 
 
 def test_info_lists_models_tasks_limits_and_versions(client, task_models, gpt2, tiny):
@@ -293,6 +352,7 @@ def test_the_openapi_schema_has_every_path_and_the_fields_of_every_task(client):
         "/embed",
         "/v1/embeddings",
         "/v1/models",
+        "/v1/models/{name}",
         "/generate",
         "/health",
         "/info",

@@ -1,6 +1,7 @@
 """The HTTP API refuses invalid and hostile requests with a status and a sentence."""
 
 import asyncio
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from fastapi.testclient import TestClient
 from headway.core.errors import HeadwayError
 from headway.tasks.base.model import TaskModel
 from headway.ui.http.api import create_api
-from headway.ui.http.middleware import Limits
+from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
 
 # Refusals.
@@ -33,7 +34,8 @@ HOSTILE = {
     "no UTF-8": (b'{"inputs": ["\xff\xfe"]}', 422, "not valid UTF-8"),
     "no inputs": (b"{}", 422, r"inputs is missing\. Send it as in"),
     "unknown": (b'{"inputs": ["a"], "modle": "x"}', 422, r"/predict has no field 'modle'.*model, inputs"),
-    "one text": (b'{"inputs": "a film"}', 422, "inputs is a string; it must be a list"),
+    "an object": (b'{"inputs": {"text": "a film"}}', 422, "inputs is an object; it must be a list"),
+    "two names": (b'{"inputs": ["a film"], "texts": ["a"]}', 422, "inputs and texts are two names of the same field"),
     "no text": (b'{"inputs": []}', 422, "inputs is empty"),
     "a number": (b'{"inputs": ["a", 1]}', 422, r"inputs\[1\] is a number; the model reads a string, or an object"),
     "true": (b'{"inputs": [true]}', 422, r"inputs\[0\] is a boolean"),
@@ -49,8 +51,8 @@ HOSTILE = {
     "an absolute path": (b'{"inputs": ["a"], "model": "/etc/passwd"}', 404, "There is no model"),
     "NUL in a name": (b'{"inputs": ["a"], "model": "model\\u0000"}', 404, "There is no model"),
     "unpaired surrogate in a name": (b'{"inputs": ["a"], "model": "\\ud800"}', 404, "There is no model"),
-    "too many texts": (json.dumps({"inputs": ["a"] * 257}).encode(), 413, "257 texts.*Send several requests"),
-    "a long text": (json.dumps({"inputs": ["a" * 100_001]}).encode(), 413, "100,001 characters.*Split the text"),
+    "too many texts": (json.dumps({"inputs": ["a"] * 257}).encode(), 422, "257 texts.*Send several requests"),
+    "a long text": (json.dumps({"inputs": ["a" * 100_001]}).encode(), 422, "100,001 characters.*Split the text"),
     "a large body": (json.dumps({"inputs": ["a" * 90_000] * 30}).encode(), 413, "exceeds 2 megabytes"),
 }
 
@@ -66,14 +68,16 @@ def test_a_hostile_body_is_refused_with_a_sentence_and_the_server_continues(clie
     ("path", "body", "status", "message"),
     [
         ("/embed", {"texts": [1]}, 422, r"texts\[0\] is a number"),
-        ("/embed", {"input": ["a"]}, 422, "/embed has no field 'input'"),
+        ("/embed", {"inptu": ["a"]}, 422, "/embed has no field 'inptu'"),
         ("/v1/embeddings", {"input": [[1, 2]]}, 422, "token ids.*Send texts"),
         ("/v1/embeddings", {"input": [1, 2]}, 422, "token ids"),
         ("/v1/embeddings", {"input": []}, 422, "input is empty"),
         ("/v1/embeddings", {"input": None}, 422, "input is null"),
-        ("/v1/embeddings", {"model": "a"}, 422, "input is missing"),
+        ("/v1/embeddings", {"model": "a"}, 422, "inputs is missing"),
+        ("/v1/embeddings", {"input": "a", "user": 1}, 422, "user is a number"),
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 422, "'int8'; it must be float or base64"),
-        ("/v1/embeddings", {"input": "a", "dimensions": 3}, 422, "dimensions is 3; the model's vectors have 32"),
+        ("/v1/embeddings", {"input": "a", "dimensions": 33}, 422, "dimensions is 33; the model's vectors have 32"),
+        ("/v1/embeddings", {"input": "a", "dimensions": 0}, 422, "dimensions is 0; the model's vectors have 32"),
         ("/v1/embeddings", {"input": "a", "dimensions": "3"}, 422, "dimensions is a string"),
         ("/v1/embeddings", {"input": "a", "model": "text-embedding-3-small"}, 404, "Available models: "),
         ("/generate", {"prompt": 1}, 422, "prompt is a number"),
@@ -84,6 +88,8 @@ def test_a_hostile_body_is_refused_with_a_sentence_and_the_server_continues(clie
         ("/generate", {"prompt": "a", "beams": 9}, 422, "^beams is 9; the server's limit is 8"),
         ("/generate", {"prompt": "a", "num_beams": 9}, 422, "^num_beams is 9; the server's limit is 8"),
         ("/generate", {"prompt": "a", "beams": 2, "stream": True}, 422, "Remove stream or beams"),
+        ("/generate", {"prompt": "a", "beams": 2, "num_beams": 2}, 422, "beams and num_beams are two names"),
+        ("/generate", {"prompt": "a", "inputs": "b"}, 422, "prompt and inputs are two names"),
         ("/generate", {"prompt": "a", "stream": "yes"}, 422, "stream is a string; it must be true or false"),
         ("/generate", {"prompt": "a", "stop": [1]}, 422, "stop"),
         ("/generate", {"prompt": "a", "stop": [[]]}, 422, "stop"),
@@ -114,6 +120,41 @@ def test_unknown_paths_methods_and_types_are_errors_in_the_same_format(client):
     refused(response, 405, "no GET /predict")
     assert response.headers["allow"] == "POST"
     refused(client.post("/predict", content=b'{"inputs": ["a"]}', headers={"Content-Type": "text/plain"}), 415)
+
+
+# Compressed bodies.
+
+
+def post(client: TestClient, body: bytes, encoding: str | None) -> Any:
+    headers = {"Content-Type": "application/json"} | ({} if encoding is None else {"Content-Encoding": encoding})
+    return client.post("/predict", content=body, headers=headers)
+
+
+def test_a_gzip_body_is_read_whole_or_in_parts(client):
+    body = b'{"inputs": ["a lovely film"]}'
+    expected = post(client, body, None).json()
+    assert post(client, gzip.compress(body), "gzip").json() == expected
+    assert post(client, gzip.compress(body[:9]) + gzip.compress(body[9:]), "x-gzip").json() == expected
+    assert post(client, body, "identity").json() == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "message"),
+    [
+        (gzip.compress(b'{"inputs": ["a"]}'), None, 415, "Content-Encoding: gzip"),
+        (b'{"inputs": ["a"]}', "br", 415, "compressed with br.*gzip"),
+        (b'{"inputs": ["a"]}', "gzip, gzip", 415, "compressed with gzip, gzip"),
+        (b'{"inputs": ["a"]}', "gzip", 422, "not valid gzip"),
+        (gzip.compress(b'{"inputs": ["a"]}')[:-3], "gzip", 422, "ends too early"),
+        (b"", "gzip", 422, "ends too early"),
+        (gzip.compress(b'{"inputs": ["a"]}') + b"more", "gzip", 422, "not valid gzip"),
+        (gzip.compress(b" " * 2_000_001), "gzip", 413, "exceeds 2 megabytes"),
+        (gzip.compress(b" " * 10**9, 9), "gzip", 413, "exceeds 2 megabytes"),
+    ],
+    ids=["not announced", "br", "twice", "plain", "cut", "empty", "garbage behind", "too large", "a bomb"],
+)
+def test_other_compressed_bodies_are_refused(client, body, encoding, status, message):
+    refused(post(client, body, encoding), status, message)
 
 
 def test_a_bad_text_among_good_ones_fails_alone(trained_once, monkeypatch):

@@ -16,9 +16,10 @@ from fastapi.testclient import TestClient
 from gradio.utils import get_upload_folder
 from headway.core.errors import HeadwayError
 from headway.tasks import load
-from headway.ui.browser.app import LOOPBACK_NAMES, build_app, has_display, serve_app
+from headway.ui.browser.app import build_app, has_display, serve_app
 from headway.ui.browser.events import bind, message_of, with_errors
 from headway.ui.browser.middleware import CLOSE_SECONDS, CONTENT_SECURITY_POLICY, StreamOrdering
+from headway.ui.http.access import LOOPBACK_NAMES
 from headway.ui.runs.jobs import Jobs
 from page_elements import Page
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         assert process.stdout is not None
         ready = READY.search(process.stdout.readline())
         assert ready, process.communicate(timeout=20)[1]
-        assert bool(ready[3]) == ("HEADWAY_KEY" not in environment)  # the docs page needs the key
+        assert ready[3]
         yield process, int(ready[2])
     finally:
         if process.poll() is None:
@@ -95,6 +96,42 @@ def test_ctrl_c_stops_the_server(trained_once):
         assert send(port, "/predict", {"inputs": ["a film"]})[0] == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
+
+
+STOP_SECONDS = 4  # twice the goal: other tests may use the cores
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["serve", "ui"])
+def test_open_pages_and_unfinished_requests_do_not_delay_the_end(trained_once, command, number):
+    paths = {"serve": ["/docs", "/health"], "ui": ["/", "/gradio_api/heartbeat/a-page"]}[command]
+    options = {"serve": [], "ui": ["--no-open", "--runs", "none"]}[command]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headway.ui.cli", command, trained_once, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        ready = next(found for line in process.stdout if (found := re.search(r"http://[\w.]+:(\d+)", line)))
+        address = ("127.0.0.1", int(ready[1]))
+        connections = [socket.create_connection(address, timeout=20) for _ in range(len(paths) + 2)]
+        for connection, path in zip(connections, paths, strict=False):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        connections[-1].sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.2)
+        start = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - start < STOP_SECONDS
+        assert (process.returncode, errors) == (0, "")
+        for connection in connections:
+            connection.close()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.slow
@@ -190,7 +227,17 @@ def test_a_public_address_without_a_key_is_warned_about(headway, trained, monkey
         assert (ran.code, "HEADWAY_KEY) is empty" in ran.err) == (2, True)
     monkeypatch.delenv("HEADWAY_KEY")
     assert headway("serve", trained).err == ""
-    assert [key for _, _, key, *_ in ran_with] == [None, "secret", None]
+    assert [access.key for _, _, access, *_ in ran_with] == [None, "secret", None]
+    assert [bool(access.hosts) for _, _, access, *_ in ran_with] == [False, False, True]
+
+
+@pytest.mark.parametrize(("key", "kind"), [(None, "permission_error"), ("secret", "authentication_error")])
+def test_without_a_key_only_the_names_of_this_machine_reach_a_local_server(trained_once, key, kind):
+    environment = {} if key is None else {"HEADWAY_KEY": key}
+    with serving(trained_once, **environment) as (_, port):
+        assert send(port, "/info", Host="evil.example")[1]["error"]["type"] == kind
+        for host in ("localhost", f"127.0.0.1:{port}"):
+            assert send(port, "/health", Host=host)[0] == 200
 
 
 def test_only_loopback_addresses_are_local():

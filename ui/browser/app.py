@@ -18,7 +18,7 @@ import typer
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
-from ..http.serve import KEY, ROOT_PATH, chosen_key, is_loopback, listen
+from ..http.serve import KEY, ROOT_PATH, accepted_hosts, chosen_key, is_loopback, listen
 from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, with_options
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..runs.jobs import Jobs
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_NAMES = ("localhost", LOOPBACK, "[::1]")  # Host headers of a browser on this machine
 FIRST_PORT = 7860  # Gradio's default
 RUNS = Path("runs")
 MAX_UPLOAD = 200  # MB per file
@@ -225,8 +224,7 @@ def ui(
             registry,
             Jobs(runs),
             key=key,
-            # DNS rebinding: another site's name can be made to resolve to this machine, but the site has no key.
-            hosts=(*LOOPBACK_NAMES, host) if local and key is None else (),
+            hosts=accepted_hosts(listener, host, key),
             root_path=root_path,
             max_upload=max_upload,
             ready=ready,

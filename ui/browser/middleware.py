@@ -7,13 +7,12 @@ import time
 from collections.abc import Collection
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..http.middleware import ApiError, error_response
+from ..http.access import foreign_request
+from ..http.errors import ApiError, error_response
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY = 2**24  # bytes of an event
 CLOSE_SECONDS = 0.2  # after the end of a stream, within which the page has processed it
 CLOSE_MESSAGE = b'"msg":"close_stream"'
@@ -78,7 +77,7 @@ class SecurityMiddleware:
     """Blocks requests from other sites, and requests of the page and of this server to other machines.
 
     Gradio would fetch a URL given in place of a file. A page of another site, open in the same browser, could upload
-    files and train here; with DNS rebinding (its name resolving to this machine) it could read everything.
+    files and train here.
 
     Args:
         app: the application behind it.
@@ -99,7 +98,7 @@ class SecurityMiddleware:
             scope = {**scope, "path": scope["path"].removeprefix(root)}
         path: str = scope["path"].removeprefix(root)
         in_api = path.startswith("/api/")
-        if reason := self._refusal(scope):
+        if reason := foreign_request(scope, self.hosts):
             response = error_response(ApiError(403, reason)) if in_api else PlainTextResponse(reason, 403)
             await response(scope, receive, send)
             return
@@ -116,16 +115,6 @@ class SecurityMiddleware:
                 return
             receive = _replay(body, receive)
         await self.app(scope, receive, _with_security_headers(send))
-
-    def _refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused that a page of another site may have sent; None if it is accepted."""
-        headers = Headers(scope=scope)
-        host = re.sub(r":\d+$", "", headers.get("host", "")).lower()
-        if self.hosts and host not in self.hosts:
-            return "This server only accepts requests to localhost. Use localhost, or start it with --host or --key."
-        if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site") == "cross-site":
-            return "This request was sent by a page of another site. Use Headway's own page."
-        return None
 
 
 def _with_security_headers(send: Send) -> Send:

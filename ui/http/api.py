@@ -1,7 +1,7 @@
 """The HTTP API: predictions of every task, embeddings (also in OpenAI's format), and text generation.
 
 A request is validated here, in the event loop, and computed together with others in its model's thread (serving.py).
-schemas.py describes the request bodies, middleware.py the errors and limits.
+request_bodies.py reads the request bodies, openapi.py describes all of it.
 """
 
 import asyncio
@@ -10,73 +10,54 @@ import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ...core.errors import HeadwayError
+from .access import Access
 from .batching import Batcher, FailedItem
+from .bodies import read_object
 from .docs_page import docs_page
+from .errors import JsonResponse, error_body, error_response, status_of
 from .event_stream import INTERNAL_ERROR, EventStream, generation_json
+from .limits import Limits
 from .metrics import CONTENT_TYPE
-from .middleware import (
-    CLIENT_CLOSED_REQUEST,
-    CLIENT_GONE_ERRORS,
-    Client,
-    JsonResponse,
-    Limits,
-    RequestGuard,
-    error_body,
-    error_response,
-    path_of,
-    read_object,
-    status_of,
-)
-from .schemas import (
-    check_dimensions,
+from .middleware import CLIENT_CLOSED_REQUEST, CLIENT_GONE_ERRORS, Client, RequestGuard, path_of
+from .openapi import describe
+from .request_bodies import (
+    INPUT_NAMES,
     check_fields,
-    embed_body,
-    embeddings_body,
-    generate_body,
-    predict_body,
+    cut_vector,
+    read_embed,
     read_embeddings,
     read_generate,
     read_input,
     read_list,
     read_model,
-    read_text,
     read_threshold,
 )
 from .serving import ModelServer, ServedModel, Use
 
 if TYPE_CHECKING:
-    from ..model_registry import ModelRegistry
+    from ..model_registry import Entry, ModelRegistry
     from .interleaving import GenerationRequest
 
 Part = TypeVar("Part")
 
-DESCRIPTION = "BERT and GPT-2 models over HTTP. An error is {error: {message, type, param, code}}."
-STATUSES = {
-    401: "The API key is missing or wrong.",
-    404: "The model does not exist.",
-    413: "The body, a text or the number of texts exceeds the server's limit.",
-    422: "The body is not valid; the message says where and what to do.",
-    429: "The queue is full; try again after the number of seconds in Retry-After.",
-    503: "There was no answer in time, or the server is stopping.",
-}
 PACKAGES = ("headway", "torch", "tokenizers", "fastapi")
-POST_OPTIONS: dict[str, Any] = {"responses": {status: {"description": text} for status, text in STATUSES.items()}}
-GET_OPTIONS: dict[str, Any] = {"responses": {401: POST_OPTIONS["responses"][401]}}
 DEFAULT_LIMITS = Limits()
 
 
-def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
+def create_api(
+    registry: "ModelRegistry", *, key: str | None = None, hosts: tuple[str, ...] = (), limits: Limits = DEFAULT_LIMITS
+) -> FastAPI:
     """Creates the API as an ASGI application, to be served at the root or mounted under a path.
 
     At the end `app.state.serving.close()` finishes the accepted requests and refuses new ones. The lifespan of the
@@ -85,6 +66,7 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
     Args:
         registry: the models.
         key: API key that every path but /health requires; None for open access.
+        hosts: accepted Host headers, without a port; all if empty.
         limits: limits on requests.
 
     Raises:
@@ -93,7 +75,7 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
     key = key and key.strip()  # HTTP strips the white space around a header's value
     if key == "":
         raise HeadwayError("The API key is empty, so it would protect nothing. Give a key with letters, or none.")
-    serving = ModelServer(registry, limits)
+    access, serving = Access(key, hosts), ModelServer(registry, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -103,8 +85,8 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
     api = FastAPI(
         title="Headway",
         version=version("headway"),
-        description=DESCRIPTION,
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -113,10 +95,10 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
     _add_embeddings(api, serving)
     _add_generation(api, serving)
     _add_server_information(api, serving)
-    _add_description(api, requires_key=key is not None)
+    api.__dict__["openapi"] = partial(describe, api.routes, registry, limits, access)
     _add_error_handlers(api)
     paths = [path for route in api.routes if (path := getattr(route, "path", None))]
-    api.add_middleware(RequestGuard, key=key, limits=limits, metrics=serving.metrics, paths=paths)
+    api.add_middleware(RequestGuard, access=access, limits=limits, metrics=serving.metrics, paths=paths)
     return api
 
 
@@ -126,18 +108,18 @@ def create_api(registry: "ModelRegistry", *, key: str | None = None, limits: Lim
 def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/predict", openapi_extra=predict_body(limits), **POST_OPTIONS)
+    @api.post("/predict")
     async def predict(request: Request) -> Response:
         """Returns the model's prediction for each input, in order."""
         body = await read_object(request, limits)
-        check_fields(body, "/predict", ("model", "inputs", "threshold"))
+        check_fields(body, "/predict", ("model", *INPUT_NAMES, "threshold"))
         threshold = read_threshold(body)
-        given = read_list(body, "inputs", limits, '["a text"]')
+        name, given = read_list(body, limits)
         with Client.of(request) as client:
             served = await _open(client, serving, "predict", read_model(body))
-            inputs = [read_input(one, f"inputs[{i}]", served.fields, limits) for i, one in enumerate(given)]
+            inputs = [read_input(one, f"{name}[{i}]", served.fields, limits) for i, one in enumerate(given)]
             choose_labels = await asyncio.to_thread(serving.label_chooser, served.name, threshold)
-            answers = await _compute(client, served, inputs, "inputs", limits)
+            answers = await _compute(client, served, inputs, name, limits)
         if choose_labels is not None:
             answers = [{**one, "labels": choose_labels(one["scores"])} for one in answers]
         return JsonResponse({"model": served.name, "task": served.task, "predictions": answers})
@@ -146,30 +128,27 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
 def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/embed", openapi_extra=embed_body(limits), **POST_OPTIONS)
+    @api.post("/embed")
     async def embed(request: Request) -> Response:
         """Returns an embedding vector for each text, in order."""
-        body = await read_object(request, limits)
-        check_fields(body, "/embed", ("model", "texts"))
-        given = read_list(body, "texts", limits, '["a text"]')
-        texts = [read_text(text, f"texts[{i}]", limits) for i, text in enumerate(given)]
+        body = read_embed(await read_object(request, limits), limits)
         with Client.of(request) as client:
-            served = await _open(client, serving, "embed", read_model(body))
-            found = await _compute(client, served, texts, "texts", limits)
+            served = await _open(client, serving, "embed", body.model)
+            found = await _compute(client, served, body.texts, body.name, limits)
         size = len(found[0].vector)
         return _vectors_response({"model": served.name, "size": size, "vectors": [one.vector for one in found]})
 
-    @api.post("/v1/embeddings", openapi_extra=embeddings_body(limits), **POST_OPTIONS)
+    @api.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         """Returns embedding vectors in the format of OpenAI's embeddings API."""
         body = read_embeddings(await read_object(request, limits), limits)
         with Client.of(request) as client:
             served = await _open(client, serving, "embed", body.model)
-            found = await _compute(client, served, body.texts, "input", limits)
-        check_dimensions(body.dimensions, len(found[0].vector))
+            found = await _compute(client, served, body.texts, body.name, limits)
+        vectors = [cut_vector(one.vector, body.dimensions) for one in found]
         data = [
-            {"object": "embedding", "index": i, "embedding": _base64(one.vector) if body.base64 else one.vector}
-            for i, one in enumerate(found)
+            {"object": "embedding", "index": i, "embedding": _base64(vector) if body.base64 else vector}
+            for i, vector in enumerate(vectors)
         ]
         tokens = sum(one.tokens for one in found)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -216,7 +195,7 @@ def _base64(vector: np.ndarray) -> str:
 def _add_generation(api: FastAPI, serving: ModelServer) -> None:
     limits = serving.limits
 
-    @api.post("/generate", openapi_extra=generate_body(limits), **POST_OPTIONS)
+    @api.post("/generate")
     async def generate(request: Request) -> Response:
         """Generates text from a prompt, optionally as server-sent events. Ends when the client disconnects."""
         body = read_generate(await read_object(request, limits), limits)
@@ -245,29 +224,44 @@ async def _first(client: Client, generation: "GenerationRequest[Part]", limits: 
 
 
 def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
-    @api.get("/health", responses={503: {"description": "The server is stopping."}})
+    @api.get("/health")
     async def health() -> Response:
         """Returns whether the server accepts requests. Needs no API key."""
         return JsonResponse({"status": "stopping"}, 503) if serving.closed else JsonResponse({"status": "ok"})
 
-    @api.get("/info", **GET_OPTIONS)
+    @api.get("/info")
     async def info() -> Response:
         """Returns the models and their tasks, the limits, and the versions."""
         return JsonResponse(await asyncio.to_thread(_describe_server, serving))
 
-    @api.get("/v1/models", **GET_OPTIONS)
+    @api.get("/v1/models")
     async def models() -> Response:
         """Returns the models in the format of OpenAI's models API."""
         return JsonResponse({"object": "list", "data": await asyncio.to_thread(_list_models, serving)})
 
-    @api.get("/metrics", **GET_OPTIONS)
+    @api.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """Returns one of the models in the format of OpenAI's models API."""
+        entry = await asyncio.to_thread(serving.registry.find, name)
+        return JsonResponse(_describe_model(entry))
+
+    @api.get("/metrics")
     async def metrics() -> Response:
         """Returns the server's metrics in the Prometheus text format."""
         return Response(serving.metrics.render(), media_type=CONTENT_TYPE)
 
-    @api.get("/docs", include_in_schema=False)
+    @api.get("/openapi.json")
+    async def openapi(request: Request) -> Response:
+        """Returns this description."""
+        described = await asyncio.to_thread(api.openapi)
+        if prefix := request.scope.get("root_path"):
+            described["servers"] = [{"url": prefix}]
+        return JsonResponse(described)
+
+    @api.get("/docs")
     async def docs() -> Response:
-        return docs_page(api.openapi())
+        """Returns this description as a page for people."""
+        return docs_page(await asyncio.to_thread(api.openapi))
 
 
 def _describe_server(serving: ModelServer) -> dict[str, Any]:
@@ -291,25 +285,13 @@ def _list_models(serving: ModelServer) -> list[dict[str, Any]]:
     models = []
     for entry in serving.registry.entries():
         with suppress(FileNotFoundError):  # the run was removed after it was listed
-            created = int((entry.folder / "config.json").stat().st_mtime)
-            models.append({"id": entry.name, "object": "model", "created": created, "owned_by": "headway"})
+            models.append(_describe_model(entry))
     return models
 
 
-def _add_description(api: FastAPI, *, requires_key: bool) -> None:
-    """Adds the API key to the OpenAPI schema (https://fastapi.tiangolo.com/how-to/extending-openapi/)."""
-
-    def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            schema = get_openapi(title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes)
-            if requires_key:
-                schema["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-                schema["security"] = [{"key": []}]
-                schema["paths"]["/health"]["get"]["security"] = []
-            api.openapi_schema = schema
-        return api.openapi_schema
-
-    api.__dict__["openapi"] = openapi
+def _describe_model(entry: "Entry") -> dict[str, Any]:
+    created = int((entry.folder / "config.json").stat().st_mtime)
+    return {"id": entry.name, "object": "model", "created": created, "owned_by": "headway"}
 
 
 # Errors.

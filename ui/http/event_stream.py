@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...core.errors import HeadwayError
-from .middleware import Client, ClientGone, error_body, status_of
+from .errors import error_body, status_of
+from .middleware import Client, ClientGone
 
 if TYPE_CHECKING:
     from ...core.generation.decoding import Generation

@@ -14,10 +14,11 @@ from ...core.errors import HeadwayError
 from ...core.visible import visible
 from ..onednn_cache import limit_kernel_cache
 from ..options import PRECISION, chosen_options, with_options
+from .access import LOOPBACK_NAMES, Access
 
 if TYPE_CHECKING:
     from ..model_registry import ModelRegistry
-    from .middleware import Limits
+    from .limits import Limits
 
 FIRST_PORT = 8000
 NUM_PORTS = 100  # ports to try when none is given
@@ -50,12 +51,13 @@ def serve(
 ) -> None:
     """Serve models over HTTP: headway serve runs/reviews --port 8000
 
-    The page /docs describes the API. Requests that arrive together are computed as one batch, whatever their lengths.
+    The page /docs describes the API; with a key, a browser asks for it as the password of any user name. Short texts
+    that arrive together are computed as one batch; long ones are computed window by window between them.
     SIGTERM or Ctrl+C stops the server after it has finished the accepted requests.
     """
     limit_kernel_cache()
     from ..model_registry import MAX_OPEN, ModelRegistry
-    from .middleware import Limits
+    from .limits import Limits
 
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
@@ -69,7 +71,8 @@ def serve(
                 file=sys.stderr,
             )
         open_all(registry)
-        run(registry, listener, key, chosen, root_path)
+        access = Access(key, accepted_hosts(listener, host, key))
+        run(registry, listener, access, chosen, root_path)
 
 
 def chosen_key(given: str | None) -> str | None:
@@ -126,6 +129,14 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
+def accepted_hosts(listener: socket.socket, host: str, key: str | None) -> tuple[str, ...]:
+    """The Host headers that a server accepts: those of this machine if only this machine can reach it; else all.
+
+    Without a key, a page of another site could use the server with a name that resolves to this machine.
+    """
+    return (*LOOPBACK_NAMES, host) if key is None and is_loopback(listener) else ()
+
+
 def open_all(registry: "ModelRegistry") -> None:
     """Opens every model, so that a model that cannot be read is an error before the server starts.
 
@@ -141,14 +152,14 @@ def open_all(registry: "ModelRegistry") -> None:
             registry.language_model(entry.name)
 
 
-def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, limits: "Limits", root_path: str) -> None:
+def run(registry: "ModelRegistry", listener: socket.socket, access: Access, limits: "Limits", root_path: str) -> None:
     """Serves until SIGTERM or SIGINT, then finishes the accepted requests."""
     import uvicorn
 
     from .api import create_api
     from .stopping import QuietServer, stopped_by_signals
 
-    api = create_api(registry, key=key, limits=limits)
+    api = create_api(registry, key=access.key, hosts=access.hosts, limits=limits)
 
     class Server(QuietServer):
         """Reports the address after the models have been warmed up."""
@@ -159,8 +170,7 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             names = ", ".join(entry.name for entry in registry.entries())
-            docs = "/docs" if key is None else ""  # a browser cannot send the key when it opens a link
-            print(f"{visible(names)}: http://{shown}:{port}{root_path}{docs} (press Ctrl+C to stop)", flush=True)
+            print(f"{visible(names)}: http://{shown}:{port}{root_path}/docs (press Ctrl+C to stop)", flush=True)
 
     config = uvicorn.Config(
         api,
@@ -179,6 +189,6 @@ def run(registry: "ModelRegistry", listener: socket.socket, key: str | None, lim
 def serve_command() -> Callable[..., None]:
     """The command with the options of `Limits`."""
     from ...core.options import options_of
-    from .middleware import Limits
+    from .limits import Limits
 
     return with_options(serve, limits=options_of(Limits))

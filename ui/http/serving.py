@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from ...core.errors import HeadwayError
 from ..model_registry import NoSuchModel
 from .batching import Batcher, Model
+from .errors import ApiError
 from .interleaving import Interleaver
 from .metrics import Metrics
-from .middleware import ApiError
 from .model_steps import Embedded, EmbeddingSteps, Input, PredictionSteps
 from .worker import Worker
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.examples import Field
     from ..model_registry import Entry, ModelRegistry
-    from .middleware import Limits
+    from .limits import Limits
 
 Use = Literal["predict", "embed", "generate"]
 WorkerT = TypeVar("WorkerT", bound=Worker)

@@ -12,9 +12,10 @@ function add(parent, tag, text, kind) {
 }
 
 function typeOf(schema) {
-  if (schema.anyOf) return schema.anyOf.map(one => one.title || typeOf(one)).join(" or ");
+  if (schema.anyOf) return [...new Set(schema.anyOf.map(one => one.title || typeOf(one)))].filter(Boolean).join(" or ");
   if (schema.type === "array") return "array of " + typeOf(schema.items);
-  return schema.enum ? schema.enum.join(", ") : schema.type;
+  if (schema.enum) return schema.enum.filter(one => one !== null).join(", ");
+  return [].concat(schema.type || []).filter(one => one !== "null").join(" or ");
 }
 
 function addTable(parent, rows) {
@@ -34,7 +35,8 @@ function addFields(parent, schema) {
     return [name, one.description ? facts + ". " + one.description : facts];
   });
   if (rows.length) addTable(parent, rows);
-  for (const form of schema.properties?.inputs?.items?.anyOf || []) {
+  const inputs = schema.properties?.inputs;
+  for (const form of (inputs?.anyOf?.[0] || inputs)?.items?.anyOf || []) {
     if (!form.properties) continue;
     const names = Object.keys(form.properties).map(name => `"${name}": "..."`).join(", ");
     add(parent, "p", `${form.title}: {${names}}`, "quiet");

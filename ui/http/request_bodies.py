@@ -1,21 +1,26 @@
-"""Request bodies of the HTTP API: validation into plain values, and their OpenAPI description.
+"""Request bodies of the HTTP API, validated into plain values. openapi.py describes them.
 
-The body of /predict follows from the input fields of the tasks, so a new task needs no change here.
+The texts of a request are called `inputs` on every path; the names that other APIs have for them are aliases.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import HeadwayError
+import numpy as np
+
 from ...core.generation.generation_config import GenerationConfig
-from ...core.options import Option, options_of
-from .middleware import ApiError, Limits, json_type
+from ...core.options import options_of
+from .bodies import json_type
+from .errors import ApiError
+from .limits import Limits
 
 if TYPE_CHECKING:
     from ...tasks.data.examples import Field
 
 FORMATS = ("float", "base64")
+INPUT_NAMES = ("inputs", "input", "texts")  # of the texts of a request; the first one is the documented one
+PROMPT_NAMES = ("prompt", *INPUT_NAMES)
 
 
 def check_fields(body: Mapping[str, Any], path: str, known: Sequence[str]) -> None:
@@ -68,26 +73,44 @@ def read_threshold(body: Mapping[str, Any]) -> float | dict[str, float] | None:
     return given
 
 
-def read_list(body: Mapping[str, Any], name: str, limits: Limits, example: str) -> list[Any]:
-    """Reads a list of inputs.
+def only_name(body: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Which of the names of a field a body uses; the first one if it uses none.
+
+    Raises:
+        ApiError: it uses several.
+    """
+    used = [name for name in names if name in body]
+    if len(used) > 1:
+        raise ApiError(422, f"{' and '.join(used)} are two names of the same field. Remove {used[1]}.", used[1])
+    return used[0] if used else names[0]
+
+
+def whole_number(value: Any) -> Any:
+    """A value of JSON, in which 2.0 is the integer 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def read_list(body: Mapping[str, Any], limits: Limits) -> tuple[str, list[Any]]:
+    """Reads the name of the inputs in a body, and the inputs; a single string stands for a list of it.
 
     Raises:
         ApiError: the list is missing, empty, too long or not a list.
     """
+    name, example = only_name(body, INPUT_NAMES), '["a text"]'
     if name not in body:
         raise ApiError(422, f'{name} is missing. Send it as in {{"{name}": {example}}}.', name)
-    given = body[name]
+    given = [body[name]] if isinstance(body[name], str) else body[name]
     if not isinstance(given, list):
         raise ApiError(422, f'{name} is {json_type(given)}; it must be a list: {{"{name}": {example}}}.', name)
     if not given:
         raise ApiError(422, f"{name} is empty. Send at least one text.", name)
     if len(given) > limits.max_texts:
         raise ApiError(
-            413,
+            422,
             f"{name} has {len(given):,} texts; the limit is {limits.max_texts:,} per request. Send several requests.",
             name,
         )
-    return given
+    return name, given
 
 
 def read_text(given: Any, where: str, limits: Limits) -> str:
@@ -100,7 +123,7 @@ def read_text(given: Any, where: str, limits: Limits) -> str:
         raise ApiError(422, f"{where} is {json_type(given)}; it must be a string.", where)
     if len(given) > limits.max_characters:
         raise ApiError(
-            413,
+            422,
             f"{where} has {len(given):,} characters; the limit is {limits.max_characters:,}. Split the text.",
             where,
         )
@@ -158,12 +181,25 @@ def _describe_input(fields: "Sequence[Field]") -> str:
 
 @dataclass(frozen=True)
 class EmbeddingsRequest:
-    """The body of /v1/embeddings."""
+    """The body of /embed or /v1/embeddings."""
 
     model: str | None
+    name: str  # of the texts in the body
     texts: list[str]
-    base64: bool
-    dimensions: int | None
+    base64: bool = False
+    dimensions: int | None = None  # of the vectors; None: all that the model has
+
+
+def read_embed(body: Mapping[str, Any], limits: Limits) -> EmbeddingsRequest:
+    """Reads the body of /embed.
+
+    Raises:
+        ApiError: the body is not valid.
+    """
+    check_fields(body, "/embed", ("model", *INPUT_NAMES))
+    name, given = read_list(body, limits)
+    texts = [read_text(text, f"{name}[{i}]", limits) for i, text in enumerate(given)]
+    return EmbeddingsRequest(read_model(body), name, texts)
 
 
 def read_embeddings(body: Mapping[str, Any], limits: Limits) -> EmbeddingsRequest:
@@ -172,33 +208,43 @@ def read_embeddings(body: Mapping[str, Any], limits: Limits) -> EmbeddingsReques
     Raises:
         ApiError: the body is not valid.
     """
-    check_fields(body, "/v1/embeddings", ("input", "model", "encoding_format", "dimensions", "user"))
-    given = body.get("input")
-    if isinstance(given, str):
-        given = [given]
-    texts = read_list({**body, "input": given} if "input" in body else body, "input", limits, '["a text"]')
-    if any(isinstance(one, int | list) and not isinstance(one, bool) for one in texts):
+    check_fields(body, "/v1/embeddings", ("model", *INPUT_NAMES, "encoding_format", "dimensions", "user"))
+    name, given = read_list(body, limits)
+    if any(isinstance(one, int | list) and not isinstance(one, bool) for one in given):
         raise ApiError(
-            422, "input contains token ids, which belong to the vocabulary of another model. Send texts.", "input"
+            422, f"{name} contains token ids, which belong to the vocabulary of another model. Send texts.", name
         )
     form = body.get("encoding_format", "float")
     if form not in FORMATS:
         raise ApiError(422, f"encoding_format is {form!r}; it must be {' or '.join(FORMATS)}.", "encoding_format")
-    dimensions = body.get("dimensions")
+    dimensions = whole_number(body.get("dimensions"))
     if dimensions is not None and (not isinstance(dimensions, int) or isinstance(dimensions, bool)):
         raise ApiError(422, f"dimensions is {json_type(dimensions)}; it must be an integer.", "dimensions")
-    texts = [read_text(text, f"input[{i}]", limits) for i, text in enumerate(texts)]
-    return EmbeddingsRequest(read_model(body), texts, form == "base64", dimensions)
+    user = body.get("user")
+    if user is not None and not isinstance(user, str):
+        raise ApiError(422, f"user is {json_type(user)}; it must be a string.", "user")
+    texts = [read_text(text, f"{name}[{i}]", limits) for i, text in enumerate(given)]
+    return EmbeddingsRequest(read_model(body), name, texts, form == "base64", dimensions)
 
 
-def check_dimensions(requested: int | None, size: int) -> None:
-    """Refuses `dimensions` other than the model's, which cannot be changed.
+def cut_vector(vector: "np.ndarray", dimensions: int | None) -> "np.ndarray":
+    """The first `dimensions` numbers of a vector (D,), scaled to length 1; with None, the vector itself.
+
+    Models trained for it (Kusupati et al. 2022, https://arxiv.org/abs/2205.13147) lose little by this, others more.
 
     Raises:
-        HeadwayError: another number is requested.
+        ApiError: the vector has fewer numbers.
     """
-    if requested is not None and requested != size:
-        raise HeadwayError(f"dimensions is {requested}; the model's vectors have {size}. Remove dimensions.")
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    if not 1 <= dimensions <= len(vector):
+        raise ApiError(
+            422,
+            f"dimensions is {dimensions}; the model's vectors have {len(vector)}. Use 1 to that many.",
+            "dimensions",
+        )
+    part = vector[:dimensions]
+    return part / max(float(np.linalg.norm(part)), np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -219,18 +265,24 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
     """
     options = options_of(GenerationConfig)
     fields = {name: option.name for option in options for name in (option.name, option.alias) if name is not None}
-    check_fields(body, "/generate", ("model", "prompt", "stream", *fields))
-    prompt = read_text(body.get("prompt", ""), "prompt", limits)
+    check_fields(body, "/generate", ("model", *PROMPT_NAMES, "stream", *fields))
+    name = only_name(body, PROMPT_NAMES)
+    prompt = read_text(body.get(name, ""), name, limits)
     stream = read_flag(body, "stream")
+    for one in options:
+        only_name(body, [name for name in (one.alias, one.name) if name is not None])
     given = {field: body[name] for name, field in fields.items() if name in body}
+    for one in options:
+        if one.name in given and one.type in (int, int | None):
+            given[one.name] = whole_number(given[one.name])
     if isinstance(given.get("stop"), str):
         given["stop"] = (given["stop"],)
     if isinstance(given.get("stop"), list):
         given["stop"] = tuple(given["stop"])
-    maxima = _generation_limits(limits)
+    maxima = generation_limits(limits)
     for name, field in fields.items():
-        value, maximum = body.get(name), maxima.get(field)
-        if maximum is not None and isinstance(value, int) and value > maximum:
+        value, maximum = given.get(field), maxima.get(field)
+        if name in body and maximum is not None and isinstance(value, int) and value > maximum:
             raise ApiError(422, f"{name} is {value:,}; the server's limit is {maximum:,}.", name)
     config = GenerationConfig(**given)
     if stream and config.num_beams > 1:
@@ -238,112 +290,7 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
     return GenerateRequest(read_model(body), prompt, config, stream)
 
 
-def _generation_limits(limits: Limits) -> dict[str, int]:
+def generation_limits(limits: Limits) -> dict[str, int]:
     """The maximum of each generation option that the server limits."""
     samples = limits.max_samples
     return {"max_new_tokens": limits.max_new_tokens, "num_return_sequences": samples, "num_beams": samples}
-
-
-# The same bodies for OpenAPI.
-
-
-TEXT = {"type": "string"}
-MODEL = {
-    "type": "string",
-    "description": "Name of a model listed by GET /info. Default: the first model that supports the request.",
-}
-
-
-def request_body(properties: Mapping[str, Any], required: Sequence[str], example: Mapping[str, Any]) -> dict[str, Any]:
-    """The OpenAPI description of a body, for a route's `openapi_extra`."""
-    schema = {
-        "type": "object",
-        "properties": {"model": MODEL, **properties},
-        "required": list(required),
-        "additionalProperties": False,
-    }
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def predict_body(limits: Limits) -> dict[str, Any]:
-    """The description of the body of /predict: the input fields of any task."""
-    from ...tasks import TASKS
-
-    forms: list[dict[str, Any]] = [{**TEXT, "description": "For a model that reads one text."}]
-    for task in TASKS.values():
-        form = _input_schema(task.title, task.inputs)
-        if form["properties"] not in [known.get("properties") for known in forms]:
-            forms.append(form)
-    inputs = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": limits.max_texts}
-    example = {"inputs": ["a lovely film", "two hours I will not get back"]}
-    number = {"type": "number", "minimum": 0, "maximum": 1}
-    threshold = {
-        "anyOf": [number, {"type": "object", "additionalProperties": number, "minProperties": 1}, {"type": "null"}],
-        "description": "For a model that predicts several labels: the probability from which a label is predicted, "
-        "for all labels or for each of some. Default: the thresholds of the model.",
-    }
-    return request_body({"inputs": inputs, "threshold": threshold}, ["inputs"], example)
-
-
-def _input_schema(title: str, fields: "Sequence[Field]") -> dict[str, Any]:
-    words = {"type": "array", "items": TEXT}
-    properties = {
-        field.name: {"anyOf": [TEXT, words], "title": field.label} if field.words else {**TEXT, "title": field.label}
-        for field in fields
-    }
-    required = [field.name for field in fields if field.required]
-    return {"type": "object", "title": title, "properties": properties, "required": required}
-
-
-def _texts_schema(limits: Limits) -> dict[str, Any]:
-    return {"type": "array", "items": TEXT, "minItems": 1, "maxItems": limits.max_texts}
-
-
-def embed_body(limits: Limits) -> dict[str, Any]:
-    """The description of the body of /embed."""
-    example = {"texts": ["a lovely film", "where is my parcel?"]}
-    return request_body({"texts": _texts_schema(limits)}, ["texts"], example)
-
-
-def embeddings_body(limits: Limits) -> dict[str, Any]:
-    """The description of the body of /v1/embeddings."""
-    properties = {
-        "input": {"anyOf": [TEXT, _texts_schema(limits)]},
-        "encoding_format": {"type": "string", "enum": list(FORMATS), "default": FORMATS[0]},
-        "dimensions": {
-            "type": "integer",
-            "description": "Size of the vectors; only the model's own size works.",
-        },
-        "user": {**TEXT, "description": "Ignored."},
-    }
-    return request_body(properties, ["input"], {"input": "where is my parcel?"})
-
-
-def generate_body(limits: Limits) -> dict[str, Any]:
-    """The description of the body of /generate, from the generation options."""
-    maxima = _generation_limits(limits)
-    properties: dict[str, Any] = {
-        "prompt": {**TEXT, "description": "Text to continue. Default: empty."},
-        "stream": {"type": "boolean", "default": False, "description": "Stream the text as server-sent events."},
-    }
-    for option in options_of(GenerationConfig):
-        schema = _option_schema(option)
-        if option.name in maxima:
-            schema["maximum"] = maxima[option.name]
-        if option.alias is not None:
-            properties[option.alias] = schema | {"description": f"{option.help} Also: {option.name}."}
-        properties[option.name] = schema
-    return request_body(properties, [], {"prompt": "Once upon a time", "max_new_tokens": 40, "stream": False})
-
-
-def _option_schema(option: Option) -> dict[str, Any]:
-    kinds = {int: "integer", float: "number", str: "string", bool: "boolean"}
-    found = next((name for kind, name in kinds.items() if option.type in (kind, kind | None)), None)
-    schema: dict[str, Any] = {"description": option.help}
-    schema |= {"type": found} if found else {"type": "array", "items": TEXT}
-    if option.choices:
-        schema["enum"] = list(option.choices)
-    if option.default not in (None, ()):
-        schema["default"] = option.default
-    return schema

@@ -1,0 +1,364 @@
+"""The OpenAPI description of the HTTP API: what each path accepts, and what it answers, for the models it serves.
+
+https://spec.openapis.org/oas/v3.1.0. The options of generation and the inputs of the tasks describe themselves, so a
+new task or option needs no change here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ...core.generation.generation_config import (
+    MAX_LENGTH_PENALTY,
+    MAX_REPETITION_PENALTY,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    GenerationConfig,
+)
+from ...core.options import Option, options_of
+from .access import PUBLIC_PATHS, Access
+from .limits import Limits
+from .request_bodies import FORMATS, INPUT_NAMES, PROMPT_NAMES, generation_limits
+
+if TYPE_CHECKING:
+    from ...tasks.data.examples import Field
+    from ..model_registry import Entry, ModelRegistry
+
+Schema = dict[str, Any]
+
+DESCRIPTION = "BERT and GPT-2 models over HTTP. An error is {error: {message, type, param, code}}."
+STATUSES = {
+    401: "The API key is missing or wrong.",
+    403: "The Host header names another machine, or the request was sent by a page of another site.",
+    404: "The model does not exist.",
+    408: "The body did not arrive in time.",
+    413: "The body exceeds the server's limit.",
+    415: "The body is not JSON, or is compressed by another method than gzip.",
+    422: "The body is not valid; the message says where and what to do.",
+    429: "The queue is full; try again after the number of seconds in Retry-After.",
+    500: "An error of the server, which its log describes.",
+    503: "There was no answer in time, or the server is stopping.",
+}
+POST_STATUSES = (404, 408, 413, 415, 422, 429, 500, 503)
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+INTEGER: Schema = {"type": "integer"}
+PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+LABELLED: Schema = {"type": "object", "minProperties": 1}
+
+
+def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, access: Access) -> Schema:
+    """The description of a server with its present models.
+
+    Args:
+        routes: of the application; their functions' docstrings describe them.
+        registry: the models.
+        limits: of the server.
+        access: who may use it.
+    """
+    bodies = {
+        "/predict": predict_body(registry, limits),
+        "/embed": embed_body(registry, limits),
+        "/v1/embeddings": embeddings_body(registry, limits),
+        "/generate": generate_body(registry, limits),
+    }
+    paths: dict[str, Schema] = {}
+    for route in routes:
+        path = route.path.replace(":path}", "}")
+        if path not in ANSWERS:
+            continue
+        method = "post" if path in bodies else "get"
+        summary, _, rest = route.description.partition("\n")
+        operation: Schema = {"operationId": route.name, "summary": summary, "description": f"{summary} {rest}".strip()}
+        if path in bodies:
+            operation["requestBody"] = bodies[path]
+        if "{name}" in path:
+            operation["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": TEXT}]
+        if access.key is not None:
+            operation["security"] = [] if path in PUBLIC_PATHS else [{"key": []}]
+        operation["responses"] = _responses(path, posts=method == "post", access=access)
+        paths[path] = {method: operation}
+    components = {} if access.key is None else {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Headway", "description": DESCRIPTION, "version": version("headway")},
+        "paths": paths,
+        "components": components,
+    }
+
+
+# Answers.
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+ERROR = _object(error=_object(message=TEXT, type=TEXT, param={"type": ["string", "null"]}, code={"type": "null"}))
+MODEL = _object(id=TEXT, object={"const": "model"}, created=INTEGER, owned_by=TEXT)
+VECTOR = {"anyOf": [_list(NUMBER), {**TEXT, "contentEncoding": "base64", "description": "float32, little-endian"}]}
+GENERATED = _object(text=TEXT, token_ids=_list(INTEGER), score={"type": ["number", "null"]}, finish_reason=TEXT)
+INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"})
+USAGE = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
+EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR)
+ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful response by media type
+    "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list({"type": "object"}))},
+    "/embed": {"application/json": _object(model=TEXT, size=INTEGER, vectors=_list(_list(NUMBER)))},
+    "/v1/embeddings": {
+        "application/json": _object(object={"const": "list"}, model=TEXT, data=_list(EMBEDDING), usage=USAGE)
+    },
+    "/generate": {
+        "application/json": _object(model=TEXT, prompt=TEXT, texts=_list(GENERATED)),
+        "text/event-stream": _object(data=TEXT),
+    },
+    "/health": {"application/json": _object(status=TEXT)},
+    "/info": {"application/json": INFO},
+    "/v1/models": {"application/json": _object(object={"const": "list"}, data=_list(MODEL))},
+    "/v1/models/{name}": {"application/json": MODEL},
+    "/metrics": {"text/plain": TEXT},
+}
+
+
+def _responses(path: str, *, posts: bool, access: Access) -> Schema:
+    content = {kind: {"schema": schema} for kind, schema in ANSWERS[path].items()}
+    responses: Schema = {"200": {"description": "The answer.", "content": content}}
+    statuses = {500, *(POST_STATUSES if posts else ()), *((404,) if "{name}" in path else ())}
+    statuses |= {401} if access.key is not None and path not in PUBLIC_PATHS else set()
+    statuses |= {403} if access.hosts else set()
+    for status in sorted(statuses):
+        responses[str(status)] = {
+            "description": STATUSES[status],
+            "content": {"application/json": {"schema": ERROR}},
+        }
+        if status in (429, 503):
+            responses[str(status)]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": INTEGER}}
+    if path == "/health":
+        responses["503"] = {"description": "The server is stopping.", "content": content}
+    return responses
+
+
+# Bodies.
+
+
+def _body(schema: Schema, example: Mapping[str, Any]) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _fields(properties: Mapping[str, Any], names: Sequence[str], *, required: bool) -> Schema:
+    """An object whose field of many names is given at most once.
+
+    Args:
+        properties: the fields, without the aliases.
+        names: of the field: the documented one, and its aliases.
+        required: whether the field must be given.
+    """
+    first, *aliases = names
+    named = {name: {**properties[first], "description": f"Another name of {first}."} for name in aliases}
+    schema: Schema = {"type": "object", "properties": {**properties, **named}, "additionalProperties": False}
+    if required:
+        schema["oneOf"] = [{"required": [name]} for name in names]
+    else:
+        schema["allOf"] = [_at_most_one(names)]
+    return schema
+
+
+def _at_most_one(names: Sequence[str]) -> Schema:
+    return {"anyOf": [{"properties": {other: False for other in names if other != one}} for one in names]}
+
+
+def _model(registry: "ModelRegistry", entries: Sequence["Entry"]) -> Schema:
+    """The name of one of some models, the first of which is the default."""
+    description = "Name of a model; GET /info lists them. Default: the first one that supports the request."
+    if registry.hub or not entries:
+        return {"type": ["string", "null"], "description": description}
+    return {"enum": [*(entry.name for entry in entries), None], "description": description}
+
+
+def _by_model(properties: Mapping[str, Schema]) -> list[Schema]:
+    """For each of the models, the first of which is the default, the properties of a body for it."""
+    groups: list[tuple[Schema, list[str | None]]] = []
+    for i, (name, schema) in enumerate(properties.items()):
+        names = next((names for known, names in groups if known == schema), None)
+        if names is None:
+            groups.append((schema, names := []))
+        names += [name, None] if i == 0 else [name]
+    return [
+        {"properties": {"model": {"enum": names}, **schema}, "required": [] if None in names else ["model"]}
+        for schema, names in groups
+    ]
+
+
+def _text(limits: Limits) -> Schema:
+    return {**TEXT, "maxLength": limits.max_characters}
+
+
+def _inputs(forms: Sequence[Schema], limits: Limits) -> Schema:
+    """Several inputs, each of one of some forms, or one text alone if that is a form."""
+    several = {"type": "array", "items": {"anyOf": list(forms)}, "minItems": 1, "maxItems": limits.max_texts}
+    text = _text(limits)
+    return {"anyOf": [several, text]} if text in forms else several
+
+
+def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /predict: the input fields of the models' tasks, and the threshold of several labels."""
+    from ...tasks import TASKS
+
+    entries = [entry for entry in registry.entries() if entry.task is not None]
+    tasks = [TASKS[entry.task] for entry in entries if entry.task is not None]
+    forms: list[Schema] = []
+    for task in list(TASKS.values()) if registry.hub or not tasks else tasks:
+        forms += [form for form in _input_forms(task.title, task.inputs, limits) if form not in forms]
+    properties = {
+        "model": _model(registry, entries),
+        INPUT_NAMES[0]: {**_inputs(forms, limits), "description": "The texts, each in a form that the model reads."},
+        "threshold": {
+            "anyOf": [PROBABILITY, {**LABELLED, "additionalProperties": PROBABILITY}, {"type": "null"}],
+            "description": "For a model that predicts several labels: the probability from which a label is "
+            "predicted, for all labels or for each of some. Default: the thresholds of the model.",
+        },
+    }
+    schema = _fields(properties, INPUT_NAMES, required=True)
+    if not registry.hub and entries:
+        schema["anyOf"] = _by_model(
+            {
+                entry.name: {
+                    "threshold": _threshold(entry),
+                    **dict.fromkeys(INPUT_NAMES, _inputs(_input_forms(task.title, task.inputs, limits), limits)),
+                }
+                for entry, task in zip(entries, tasks, strict=True)
+            }
+        )
+    return _body(schema, {"inputs": ["a lovely film", "two hours I will not get back"]})
+
+
+def _threshold(entry: "Entry") -> Schema:
+    """The thresholds that a model takes: none unless it predicts several labels."""
+    from ...core.checkpoints.config_file import read_config
+
+    raw, _ = read_config(entry.folder)
+    if entry.task != "text-classification" or raw.get("problem_type") != "multi_label_classification":
+        return {"type": "null"}
+    labels = dict.fromkeys(raw["id2label"].values(), PROBABILITY)
+    return {
+        "anyOf": [PROBABILITY, {**LABELLED, "properties": labels, "additionalProperties": False}, {"type": "null"}]
+    }
+
+
+def _input_forms(title: str, fields: "Sequence[Field]", limits: Limits) -> list[Schema]:
+    """The forms of one input: an object with all fields, and where one is enough, its text or words alone."""
+    text = _text(limits)
+    values = {field.name: {"anyOf": [text, _list(text)]} if field.words else text for field in fields}
+    required = [field.name for field in fields if field.required]
+    properties = {field.name: {**values[field.name], "title": field.label} for field in fields}
+    form = {"type": "object", "title": title, "properties": properties, "required": required}
+    alone = [text, *([_list(text)] if fields[0].words else [])] if required == [fields[0].name] else []
+    return [*alone, {**form, "additionalProperties": False}]
+
+
+def embed_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /embed."""
+    properties = {"model": _model(registry, registry.entries()), INPUT_NAMES[0]: _inputs([_text(limits)], limits)}
+    return _body(_fields(properties, INPUT_NAMES, required=True), {"inputs": ["a lovely film", "where is my parcel?"]})
+
+
+def embeddings_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /v1/embeddings, where OpenAI's name of the texts is the first one."""
+    from ...tasks.embedding.embedder import vector_size
+
+    entries = registry.entries()
+    properties: dict[str, Any] = {
+        "model": _model(registry, entries),
+        "input": _inputs([_text(limits)], limits),
+        "encoding_format": {"type": "string", "enum": list(FORMATS), "default": FORMATS[0]},
+        "dimensions": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": max((vector_size(entry.folder) for entry in entries), default=2**16),
+            "description": "Return the first so many numbers of each vector, scaled to length 1.",
+        },
+        "user": {"type": ["string", "null"], "description": "Ignored."},
+    }
+    names = sorted(INPUT_NAMES, key=lambda name: name != "input")
+    schema = _fields(properties, names, required=True)
+    if not registry.hub:
+        sizes = {entry.name: {"dimensions": {"maximum": vector_size(entry.folder)}} for entry in entries}
+        schema["anyOf"] = _by_model(sizes)
+    return _body(schema, {"input": "where is my parcel?"})
+
+
+def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /generate, from the generation options."""
+    maxima = generation_limits(limits)
+    entries = [entry for entry in registry.entries() if entry.model == "gpt2"]
+    properties: dict[str, Any] = {
+        "model": _model(registry, entries),
+        "prompt": {**_text(limits), "description": "Text to continue. Default: empty."},
+        "stream": {"type": "boolean", "default": False, "description": "Stream the text as server-sent events."},
+    }
+    for option in options_of(GenerationConfig):
+        schema = _option_schema(option)
+        if option.name in maxima:
+            schema["maximum"] = maxima[option.name]
+        if option.alias is not None:
+            schema["description"] = f"{option.help} Another name of it is {option.name}; give one of them."
+        properties[option.alias or option.name] = schema
+    body = _fields(properties, PROMPT_NAMES, required=False)
+    body["anyOf"] = _combinations(maxima["num_beams"])
+    return _body(body, {"prompt": "Once upon a time", "max_new_tokens": 40, "stream": False})
+
+
+def _combinations(max_beams: int) -> list[Schema]:
+    """The combinations of generation options that do not contradict each other (GenerationConfig)."""
+    no_filters: Schema = {name: {"type": "null"} for name in ("top_k", "top_p", "min_p")}
+    one_beam: Schema = {"beams": {"maximum": 1}}
+    sampling = {**one_beam, "temperature": {"not": {"const": 0}}}
+    greedy = {**one_beam, **no_filters, "samples": {"maximum": 1}}
+    search = {
+        "temperature": {"enum": [0, None]},
+        "context": {"const": "stop"},
+        "stream": {"const": False},
+        **no_filters,
+    }
+    forms: list[Schema] = [{"properties": sampling}, {"properties": greedy}]
+    for beams in range(2, max_beams + 1):
+        numbers = {"beams": {"const": beams}, "samples": {"maximum": beams}}
+        forms.append({"properties": {**search, **numbers}, "required": ["beams"]})
+    return forms
+
+
+# Of options whose type alone does not say which values are possible.
+RANGES: dict[str, Schema] = {
+    "max_new_tokens": {"minimum": 1},
+    "num_return_sequences": {"minimum": 1},
+    "num_beams": {"minimum": 1},
+    "top_k": {"minimum": 1},
+    "top_p": {"exclusiveMinimum": 0, "maximum": 1},
+    "min_p": {"exclusiveMinimum": 0, "maximum": 1},
+    "repetition_penalty": {"minimum": 1 / MAX_REPETITION_PENALTY, "maximum": MAX_REPETITION_PENALTY},
+    "length_penalty": {"minimum": -MAX_LENGTH_PENALTY, "maximum": MAX_LENGTH_PENALTY},
+    "seed": {"minimum": 0},
+    "temperature": {
+        "anyOf": [{"const": 0}, {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}, {"type": "null"}]
+    },
+}
+
+
+def _option_schema(option: Option) -> Schema:
+    kinds = {int: "integer", float: "number", str: "string", bool: "boolean"}
+    found = next((name for kind, name in kinds.items() if option.type in (kind, kind | None)), None)
+    schema: Schema = {"description": option.help}
+    if found is None:
+        text = {**TEXT, "minLength": 1}
+        schema["anyOf"] = [text, _list(text)]
+    else:
+        schema["type"] = [found, "null"] if option.default is None else found
+    if option.choices:
+        schema["enum"] = list(option.choices)
+    if option.default not in (None, ()):
+        schema["default"] = option.default
+    return schema | RANGES.get(option.name, {})
