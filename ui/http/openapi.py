@@ -239,9 +239,10 @@ def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
 def _threshold(entry: "Entry") -> Schema:
     """The thresholds that a model takes: none unless it predicts several labels."""
     from ...core.checkpoints.config_file import read_config
+    from ...tasks.data.labels import MULTI_LABEL
 
     raw, _ = read_config(entry.folder)
-    if entry.task != "text-classification" or raw.get("problem_type") != "multi_label_classification":
+    if raw.get("problem_type") != MULTI_LABEL:
         return {"type": "null"}
     labels = dict.fromkeys(raw["id2label"].values(), PROBABILITY)
     return {
