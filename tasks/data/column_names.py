@@ -27,6 +27,7 @@ FOREIGN_COLUMNS = (
     "texte", "commentaire", "phrase", "titre", "catégorie", "classe", "étiquette", "avis", "note", "sujet",
     "texto", "comentario", "frase", "título", "categoría", "categoria", "clase", "etiqueta", "opinión", "mensaje",
     "testo", "commento", "titolo", "etichetta", "tekst", "zin", "vraag", "antwoord", "categorie", "zdanie", "etykieta",
+    "текст", "метка", "категория", "文本", "标签", "内容", "类别", "评论", "テキスト", "ラベル", "텍스트", "라벨",
 )
 # fmt: on
 

@@ -67,7 +67,7 @@ def test_the_place_of_a_multiline_record_is_its_first_line(tmp_path):
 
 def test_blank_lines_of_a_table_are_skipped(tmp_path):
     for name, sign in (("a.csv", ","), ("a.tsv", "\t")):
-        table = read_table(write(tmp_path, name, f"\ntext{sign}label\n\na{sign}1\n   \nb{sign}0\n\n"))
+        table = read_table(write(tmp_path, name, f" \ntext{sign}label\n\na{sign}1\n   \nb{sign}0\n\n"))
         assert [row["text"] for row in table.rows] == ["a", "b"]
         assert table.places == [4, 6]
 

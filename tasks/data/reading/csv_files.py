@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,10 @@ class _Dialect:
         return "TSV" if self.delimiter == "\t" and not self.quoted else "CSV"
 
     def records(self, lines: Iterable[str], *, strict: bool = True) -> Records:
-        """The records that are not empty; `strict` raises HeadwayError for an unmatched quote."""
+        """The records from the first one that is not blank; `strict` raises HeadwayError for an unmatched quote."""
         numbered = ("\n" if number < self.skipped else line for number, line in enumerate(lines))
-        return self._quoted_records(numbered, strict) if self.quoted else self._plain_records(numbered)
+        records = self._quoted_records(numbered, strict) if self.quoted else self._plain_records(numbered)
+        return dropwhile(lambda record: not any(field.strip() for field in record[1]), records)
 
     def _plain_records(self, lines: Iterable[str]) -> Records:
         for number, line in enumerate(lines, start=1):
@@ -94,7 +96,7 @@ def _is_even(path: Path, lines: Sequence[str], delimiter: str = "\t", *, quoted:
     """Whether most records have the same number of fields, and more than one."""
     records = _Dialect(path, delimiter, quoted).records((f"{line}\n" for line in lines), strict=False)
     widths = Counter(len(fields) for _, fields in records)
-    width, number = widths.most_common(1)[0]
+    width, number = widths.most_common(1)[0] if widths else (0, 0)
     return width > 1 and number > MIN_SAME_WIDTH * widths.total()
 
 
@@ -112,7 +114,7 @@ def _is_csv(file: SourceFile) -> bool:
     if file.suffix or not (lines := file.sample.filled_lines):
         return False
     dialect = _infer_dialect(file)
-    names = next(dialect.records(lines, strict=False))[1]
+    names = next((fields for _, fields in dialect.records(lines, strict=False)), [])
     known = sum(normalize_name(name) in KNOWN_COLUMNS for name in names)
     columns = len(names) > 1 and known > 0
     return columns and dialect.delimiter != "\t" and _is_even(file.path, lines, dialect.delimiter, quoted=True)
@@ -143,9 +145,12 @@ TSV = FileFormat(_has_tabs, _open_tsv, OPTIONS)
 
 
 def _open_table(file: SourceFile, dialect: _Dialect) -> RowStream:
+    sample = _sample_records(file, dialect)
+    if not sample:
+        raise HeadwayError(f"{file.path}: the file is empty: no field has text. Give a file with at least one row.")
     layout = infer_layout(
         lambda place: format_place(str(file.path), "line", place),
-        _sample_records(file, dialect),
+        sample,
         header=file.options.header,
         whole=file.sample.whole,
     )
