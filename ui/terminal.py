@@ -225,11 +225,25 @@ def show_evaluation(
     metrics: Mapping[str, float],
     per_label: Sequence[Mapping[str, Any]],
     title: str,
-    warning: str | None = None,
+    *warnings: str | None,
+    all_labels: str = "",
 ) -> None:
-    """Prints the metrics of a model, with a table of labels and a warning if there is one."""
-    section(console, title, *([table(per_label), ""] if per_label else []), metrics_line(metrics))
-    if warning:
+    """Prints the metrics of a model, with a table of labels and warnings.
+
+    Args:
+        console: Where to print.
+        metrics: The metrics.
+        per_label: The table; only the worst rows of a long one are printed.
+        title: The title.
+        *warnings: Those that are not None are printed.
+        all_labels: Where all rows of a long table are, as a sentence.
+    """
+    from ..tasks.base.label_table import describe_rest, worst_rows
+
+    rest = [describe_rest(per_label, all_labels)] if describe_rest(per_label, all_labels) else []
+    shown = [table(worst_rows(per_label)), *rest, ""] if per_label else []
+    section(console, title, *shown, metrics_line(metrics))
+    for warning in filter(None, warnings):
         section(console, "Warning", Text(warning, "yellow"))
 
 

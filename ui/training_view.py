@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from ..core.training.training_events import Evaluated, Event, Saved, Started, Step
+from ..tasks.base.label_table import FILE
 from ..tasks.base.results import Prepared, Trained
 from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_evaluation, show_report, table
 
@@ -129,8 +130,11 @@ class TrainingView:
         self.close()
         self._show_curve()
         if event.metrics:
+            in_file = "" if event.output is None else f"All are in {event.output / FILE}."
             title = f"Evaluation on {event.eval_examples:,} held-out examples"
-            show_evaluation(self.console, event.metrics, event.per_label, title, event.nothing_learnt)
+            show_evaluation(
+                self.console, event.metrics, event.per_label, title, event.nothing_learnt, all_labels=in_file
+            )
             for note in event.notes:
                 self.console.print(Padding(note, INDENT, expand=False))
         if event.proposal:

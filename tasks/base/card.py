@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.checkpoints.weight_names import model_of
 from ...core.models.heads import Network
 from .card_text import CardText, bullets, code, escape, fenced, string
+from .label_table import FILE, describe_rest, worst_rows
 
 if TYPE_CHECKING:
     from .task import Task
@@ -116,7 +117,9 @@ def _results(info: Mapping[str, Any], text: CardText) -> Iterator[str]:
     rows = info.get("per_label") or []
     if rows:
         columns = tuple(rows[0])
-        yield _table(columns, ([_cell(row[column]) for column in columns] for row in rows))
+        yield _table(columns, ([_cell(row[column]) for column in columns] for row in worst_rows(rows)))
+        if rest := describe_rest(rows, f"All are in `{FILE}`."):
+            yield rest
     if text.cross_fitted:
         yield text.cross_fitted
     uses = [text.fitted] if text.fitted else []

@@ -29,6 +29,7 @@ from .predictor import AnyTask, Predictor
 from .progress import follow
 from .results import Trained
 from .training_data import DataSource, TrainingData, encode_labelled, read_labelled, write_corpora
+from .training_rows import TrainingRows
 from .training_run import (
     RunOptions,
     describe_run,
@@ -83,6 +84,7 @@ class TaskModel(Predictor):
             checkpoint.network.head = None  # a pooler, which is not used
         model = cls(task.reset(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
+        model.training_rows = TrainingRows.read(folder, info)
         if not wants_cpu():
             processes()  # assigns each process of a launch its device
             model.network.to(inference_device())
@@ -206,6 +208,7 @@ class TaskModel(Predictor):
     def _read(self, source: DataSource, scratch: Path) -> TrainingData:
         """Reads and encodes the data, and puts the head for it on the network."""
         task, stored = self._initial_task, self._stored_task
+        self.training_rows = None
         if task.self_supervised:
             data = write_corpora(source, task, self.encoder, scratch)
             reuse = stored is not None and task.reuse_head(stored) is not None
@@ -214,6 +217,7 @@ class TaskModel(Predictor):
         note = self._start(rows.task, source.seed, reuse=rows.reuses_head)
         data = encode_labelled(replace(rows, task=self.task), self.encoder, [note])
         self.left_out = data.left_out
+        self.training_rows = TrainingRows.of(data.train.examples, data.train.facts["fingerprint"])
         write_left_out(source.reading.left_out, data.left_out)
         return data
 
@@ -263,4 +267,5 @@ class TaskModel(Predictor):
             settings=settings,
             log=log,
             left_out=self.left_out,
+            training_rows=self.training_rows,
         )

@@ -21,8 +21,10 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..data.rows import LeftOutRow
 from .card import model_card
+from .label_table import add_label_table
 from .left_out import add_left_out
 from .task import Task
+from .training_rows import TrainingRows
 
 # What headway.json holds besides facts that are only shown.
 KINDS: dict[str, Any] = {
@@ -43,6 +45,7 @@ def write_model(
     settings: Mapping[str, Any] | None = None,
     log: Path | None = None,
     left_out: Sequence[LeftOutRow] = (),
+    training_rows: TrainingRows | None = None,
 ) -> None:
     """Writes a folder that Headway and transformers open, completely or not at all.
 
@@ -59,6 +62,7 @@ def write_model(
         settings: for run.yaml.
         log: of the run; it is copied.
         left_out: rows of the training data that were not used, for left_out.csv.
+        training_rows: hashes of the texts it was trained on.
 
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
@@ -67,13 +71,7 @@ def write_model(
         barrier()
         return
     refuse_replacing(output, overwrite)
-    info = {
-        "headway": version("headway"),
-        "task": task.name,
-        "options": task.to_json(),
-        **{name: value for name, value in info.items() if name not in ("headway", "task", "options", "versions")},
-        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
-    }
+    info = _describe_model(task, info)
     with atomic_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
         task.publish(folder, network)
@@ -85,9 +83,22 @@ def write_model(
 
             _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
         add_left_out(folder, left_out)
+        add_label_table(folder, info.get("per_label") or [])
+        if training_rows is not None:
+            training_rows.write(folder)
         if log is not None:
             shutil.copy(log, folder / "log.jsonl")
     barrier()
+
+
+def _describe_model(task: Task[Any, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "headway": version("headway"),
+        "task": task.name,
+        "options": task.to_json(),
+        **{name: value for name, value in info.items() if name not in ("headway", "task", "options", "versions")},
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
+    }
 
 
 def refuse_replacing(output: Path, overwrite: bool) -> None:

@@ -37,6 +37,7 @@ from .predictions import Prediction
 from .progress import is_interactive, show_lines
 from .results import Evaluation
 from .task import Task
+from .training_rows import TrainingRows
 
 AnyTask = Task[Any, Any]
 Threshold = float | str | Mapping[str, float]
@@ -62,6 +63,7 @@ class Predictor:
         self.base = name
         self.info: dict[str, Any] = {}  # headway.json without the task
         self.left_out: Sequence[LeftOutRow] = ()  # rows of the training data that were not used
+        self.training_rows: TrainingRows | None = None  # hashes of the texts it was trained on
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data
         self.precision = AUTO  # of predictions: one of precision.PRECISION_CHOICES
@@ -257,7 +259,8 @@ class Predictor:
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
         baseline = task.baseline(found.predictions, found.examples)
-        return replace(found, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
+        seen = self.training_rows and self.training_rows.describe_known(found.examples)
+        return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
 
     def _predict(self, task: AnyTask, examples: Sequence[Example]) -> list[Any]:
         self._need_training()

@@ -55,6 +55,7 @@ class Evaluation:
     predictions: list[Any]
     notes: tuple[str, ...]
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
+    seen: str | None = None  # a warning if the model was trained on some of the examples
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
 
     def to_json(self) -> dict[str, Any]:
@@ -65,5 +66,6 @@ class Evaluation:
             **counts,
             "per_label": self.per_label,
             "nothing_learnt": self.nothing_learnt,
+            "seen": self.seen,
             "notes": list(self.notes),
         }

@@ -211,9 +211,11 @@ def _regress(
 def _choose_c(
     regressions: "Sequence[_Regression]", targets: np.ndarray, groups: Sequence[Hashable], seed: int
 ) -> float:
-    """The C with the smallest loss on held-out examples."""
+    """The C with the smallest loss on held-out examples; 1 if none can be held out because their texts are equal."""
     strata = targets.tolist() if targets.ndim == 1 and targets.dtype == np.int64 else [None] * len(targets)
     train, held_out = split_rows(strata, HELD_OUT, seed, groups)
+    if not held_out:
+        return 1.0
     losses = []
     for c in INVERSE_REGULARIZATION:
         fitted = [(one, one.fit(train, c)) for one in regressions if one.can_fit(train)]

@@ -175,3 +175,9 @@ def test_the_card_says_what_was_fitted(bert_folder, tmp_path):
     card = (tmp_path / "model/README.md").read_text()
     assert "Only the classifier was fitted" in card
     assert "learning rate" not in card
+
+
+def test_examples_with_equal_tokens_are_fitted(bert_folder: Path, tmp_path: Path):
+    rows = [{"text": f"the cat {i}", "label": "ab"[i % 2]} for i in range(60)]  # no number is in the vocabulary
+    trained = TextClassification(frozen=True).on(bert_folder).fit(rows, output=tmp_path / "out", eval_fraction=0)
+    assert trained.examples == 60

@@ -486,7 +486,7 @@ def test_an_evaluation_has_metrics_predictions_and_examples(answering: TaskModel
     plain = found.to_json()
     assert (plain["metrics"], plain["per_label"]) == (found.metrics, found.per_label)
     assert (plain["examples"], plain["left_out"]) == (8, 0)
-    message(lambda: answering.evaluate([{"text": "a", "label": "z"}]), "row 1", "'z'")
+    message(lambda: answering.evaluate([{"text": "a", "label": "z"}], unknown_labels="error"), "row 1", "'z'")
 
 
 def test_a_model_predicts_after_training_but_not_after_an_abandoned_run(model: TaskModel, data: Path, tmp_path: Path):

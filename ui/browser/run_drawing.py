@@ -10,6 +10,7 @@ from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ...tasks.base.label_table import FILE, describe_rest, worst_rows
 from ..terminal import duration, format_value
 from .drawing import alert, bar_row, caption, draw_progress, draw_table, fold_bars, heading
 
@@ -321,13 +322,13 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
         heading(heading_text),
         f'<div class="hw-figures">{figures}</div>{caption(more)}{"".join(map(caption, found.get("notes", ())))}',
     ]
-    if found.get("nothing_learnt"):
-        parts.append(alert(form_message(found["nothing_learnt"])))
+    parts += [alert(form_message(found[name])) for name in ("nothing_learnt", "seen") if found.get(name)]
     if found.get("proposal"):
         parts.append(f'<p class="hw-plain">{escape(form_message(found["proposal"]))}</p>')
     if found["per_label"]:
-        rows = [{title(name): value for name, value in row.items()} for row in found["per_label"]]
-        parts.append(_draw_details("Metrics per label", draw_table(rows), is_open=len(rows) <= MAX_OPEN_LABELS))
+        rows = [{title(name): value for name, value in row.items()} for row in worst_rows(found["per_label"])]
+        rest = caption(describe_rest(found["per_label"], f"All are in {FILE} in the model's folder."))
+        parts.append(_draw_details("Metrics per label", draw_table(rows) + rest, is_open=len(rows) <= MAX_OPEN_LABELS))
     if analysis.get("confusion"):
         parts.append(_draw_confusion(analysis["confusion"]))
     if "mistakes" in analysis:

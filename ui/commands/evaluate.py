@@ -1,8 +1,12 @@
 """headway evaluate: measure a model on labelled data."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
+from ...core.errors import HeadwayError
 from ..options import (
     JSON,
     LABELLED_DATA,
@@ -23,6 +27,9 @@ def evaluate(
     data: Annotated[str, LABELLED_DATA],
     precision: Annotated[str, PRECISION] = "auto",
     unknown_labels: Annotated[str, UNKNOWN_LABELS] = "wrong",
+    per_label: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the metrics of every label to this CSV file.")
+    ] = None,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -30,16 +37,26 @@ def evaluate(
     options: dict[str, Any],
 ) -> None:
     """Evaluate a model on labelled data."""
+    from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
+    from ...tasks.base.label_table import write_rows
     from ..terminal import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
+    per_label = per_label and new_path(per_label)
+    if per_label is not None and per_label.exists():
+        raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision
     found = task_model.evaluate(data, columns=chosen_columns(columns), unknown_labels=unknown_labels, **reading)
     section(console, "Data", *found.notes)
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
-    show_evaluation(console, found.metrics, found.per_label, title, found.nothing_learnt)
+    all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
+    warnings = found.nothing_learnt, found.seen
+    show_evaluation(console, found.metrics, found.per_label, title, *warnings, all_labels=all_labels)
+    if per_label is not None and found.per_label:
+        with atomic_file(per_label, overwrite=False) as path:
+            write_rows(path, found.per_label)
     if json:
         print_json(found.to_json())
 
