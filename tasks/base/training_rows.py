@@ -30,7 +30,7 @@ class TrainingRows:
     salt: str
 
     @classmethod
-    def of(cls, examples: Iterable[Example], salt: str) -> Self:
+    def of(cls, examples: Iterable[Any], salt: str) -> Self:
         """The hashes of examples."""
         return cls(np.unique(_hash(examples, salt))[:MAX_HASHES], salt)
 
@@ -75,7 +75,7 @@ class TrainingRows:
         )
 
 
-def _hash(examples: Iterable[Example], salt: str) -> np.ndarray:
+def _hash(examples: Iterable[Any], salt: str) -> np.ndarray:
     key = salt.encode()[:64]
     texts = ("\0".join(text_key(example)).encode("utf-8", "surrogatepass") for example in examples)
     digests = (hashlib.blake2b(text, digest_size=BYTES, key=key).digest() for text in texts)
