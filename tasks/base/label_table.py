@@ -25,7 +25,7 @@ def describe_rest(rows: LabelTable, where: str) -> str:
     """A sentence about the rows that are not shown; empty if all are."""
     if len(rows) <= MAX_ROWS:
         return ""
-    return f"The {MAX_ROWS} labels with the lowest F1 of {len(rows):,}. {where}"
+    return f"The {MAX_ROWS} labels with the lowest F1 of {len(rows):,}. {where}".rstrip()
 
 
 def write_rows(path: Path, rows: LabelTable) -> None:

@@ -111,7 +111,7 @@ def test_a_long_table_is_cut_in_the_model_card_and_in_the_browser(folder: Path):
     assert f"The {MAX_ROWS} labels with the lowest F1 of 30. All are in `per_label.csv`." in card
 
     class Trained:
-        trained = {"metrics": info["metrics"], "per_label": info["per_label"], "eval_examples": 60}  # noqa: RUF012
+        trained = {"metrics": info["metrics"], "per_label": info["per_label"], "eval_examples": 60, "output": "x"}  # noqa: RUF012
 
     class Job:
         error_analysis = None

@@ -327,7 +327,8 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
         parts.append(f'<p class="hw-plain">{escape(form_message(found["proposal"]))}</p>')
     if found["per_label"]:
         rows = [{title(name): value for name, value in row.items()} for row in worst_rows(found["per_label"])]
-        rest = caption(describe_rest(found["per_label"], f"All are in {FILE} in the model's folder."))
+        where = f"All are in {FILE} in the model's folder." if found.get("output") else ""
+        rest = caption(describe_rest(found["per_label"], where))
         parts.append(_draw_details("Metrics per label", draw_table(rows) + rest, is_open=len(rows) <= MAX_OPEN_LABELS))
     if analysis.get("confusion"):
         parts.append(_draw_confusion(analysis["confusion"]))
