@@ -28,6 +28,9 @@ MAX_OPEN = 4  # models
 FOLDERS = re.compile(r"(?<![\w:/.])/([^\s/]+/)+")  # the folders of an absolute path
 
 
+FileStates = frozenset[tuple[str, int, int, int]]
+
+
 class NoSuchModel(HeadwayError):
     """The registry has no model of this name."""
 
@@ -79,7 +82,7 @@ class ModelRegistry:
         self._named: dict[str, Entry] = {}
         self._hub_entries: dict[str, Entry] = {}  # found on the Hub, which is asked once for each
         self._unreadable: set[str] = set()  # runs that cannot be read, each reported once
-        self._open_models: OrderedDict[tuple[str, str], tuple[Path, float, Any]] = OrderedDict()
+        self._open_models: OrderedDict[tuple[str, str], tuple[Path, FileStates, Any]] = OrderedDict()
         self._lock = threading.RLock()
         for given in models:
             folder = find_folder(given)
@@ -211,14 +214,14 @@ class ModelRegistry:
     def _open(self, use: str, name: str, open_entry: Callable[[Entry], Any]) -> Any:
         entry = self.find(name)
         try:
-            modified = (entry.folder / "config.json").stat().st_mtime  # a new run may replace one of the same name
+            states = file_states(entry.folder)  # other files may replace those of the same name
         except FileNotFoundError as error:
             raise NoSuchModel(f"The model {name!r} does not exist any more. Choose another one.") from error
         with self._lock:
             found = self._open_models.pop((use, entry.name), None)
-            if found is None or found[:2] != (entry.folder, modified):
+            if found is None or found[:2] != (entry.folder, states):
                 try:
-                    found = (entry.folder, modified, open_entry(entry))
+                    found = (entry.folder, states, open_entry(entry))
                 except HeadwayError as error:  # clients must not see the path
                     message = str(error).replace(str(entry.folder.absolute()), entry.name)
                     raise HeadwayError(message.replace(str(entry.folder), entry.name)) from error
@@ -226,6 +229,19 @@ class ModelRegistry:
             while len(self._open_models) > self.max_open:
                 self._open_models.popitem(last=False)
         return found[2]
+
+
+def file_states(folder: Path) -> FileStates:
+    """Name, size, modification time and inode of every file of a model folder, which show that one was replaced.
+
+    Raises:
+        FileNotFoundError: there is no model in the folder any more.
+    """
+    with os.scandir(folder) as files:
+        found = {file.name: file.stat() for file in files if file.is_file()}
+    if "config.json" not in found:
+        raise FileNotFoundError(folder / "config.json")
+    return frozenset((name, one.st_size, one.st_mtime_ns, one.st_ino) for name, one in found.items())
 
 
 def describe(name: str, folder: Path) -> Entry:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 from headway.tasks.base.model import TaskModel
 from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
+from safetensors.torch import load_file, save_file
 
 # Queues, timeouts and disconnects.
 
@@ -147,6 +149,36 @@ def test_a_client_that_disconnects_from_a_stream_ends_the_generation(gpt2):
     api.state.serving.close(20)
     assert time.monotonic() - start < 1  # no generation was left
     assert metric(served_metrics(api), "headway_tokens_total", use="generate", model=gpt2.name) is None
+
+
+# Replaced files.
+
+
+@pytest.mark.parametrize("how", ["in place", "renamed"])
+def test_replaced_weights_are_used_from_the_next_request_on_and_the_log_says_so(trained, how, capfd):
+    api = one_model(trained)
+
+    def answer() -> Any:
+        with_scores = TestClient(api).post("/predict", json={"inputs": ["a lovely film"]})
+        assert with_scores.status_code == 200
+        return with_scores.json()["predictions"][0]["scores"]
+
+    before = answer()
+    assert answer() == before
+    assert capfd.readouterr().err == ""
+    weights = load_file(trained / "model.safetensors")
+    changed = {name: -value if "classifier" in name else value for name, value in weights.items()}
+    target = trained / "model.safetensors" if how == "in place" else trained / "new"
+    save_file(changed, target, metadata={"format": "pt"})
+    if how == "renamed":
+        os.replace(target, trained / "model.safetensors")
+    after = answer()
+    assert after["good"] == pytest.approx(before["bad"], abs=0.3)
+    assert (after["good"] > 0.5) != (before["good"] > 0.5)
+    assert capfd.readouterr().err == "headway: the files of model have changed; they are used from now on.\n"
+    assert answer() == after
+    assert capfd.readouterr().err == ""
+    api.state.serving.close(10)
 
 
 # Over a socket.

@@ -53,7 +53,8 @@ def serve(
 
     The page /docs describes the API; with a key, a browser asks for it as the password of any user name. Short texts
     that arrive together are computed as one batch; long ones are computed window by window between them.
-    SIGTERM or Ctrl+C stops the server after it has finished the accepted requests.
+    A model whose files are replaced is opened again at its next request, and the log says so. SIGTERM or Ctrl+C stops
+    the server after it has finished the accepted requests.
     """
     limit_kernel_cache()
     from ..model_registry import MAX_OPEN, ModelRegistry

@@ -1,10 +1,11 @@
 """The models of a server, each with the thread that computes its requests.
 
 A model is opened at its first request. Its thread asks the registry for it at every batch, which keeps it open and
-notices a training run that has been replaced.
+notices files that have been replaced: the new ones are opened, and the server's log says so.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ...core.errors import HeadwayError
-from ..model_registry import NoSuchModel
+from ...core.visible import visible
+from ..model_registry import FileStates, NoSuchModel, file_states
 from .batching import Batcher, Model
 from .errors import ApiError
 from .interleaving import Interleaver
@@ -44,14 +46,14 @@ class ServedModel(Generic[WorkerT]):
     task: str | None
     fields: "tuple[Field, ...]"
     worker: WorkerT
-    config: Path  # the model's config.json
-    modified: float  # modification time of `config` when the model was opened
+    folder: Path
+    states: FileStates  # of the folder when the model was opened
 
     @property
     def current(self) -> bool:
-        """Whether the folder still holds this model; a training run may have been replaced or removed."""
+        """Whether the folder still holds this model; its files may have been replaced or removed."""
         try:
-            return self.config.stat().st_mtime == self.modified
+            return file_states(self.folder) == self.states
         except FileNotFoundError:
             return False
 
@@ -102,6 +104,7 @@ class ModelServer:
         if served := self._find_current(use, name):
             return served  # a concurrent request has opened it
         if replaced := self._served.get((use, name)):
+            print(f"headway: the files of {visible(name)} have changed; they are used from now on.", file=sys.stderr)
             replaced.worker.close(0)  # its thread finishes the accepted requests
         if self.closed:
             opened.worker.close()
@@ -240,5 +243,4 @@ def _unsupported(entry: "Entry", use: Use) -> str | None:
 
 
 def _served_model(entry: "Entry", fields: "tuple[Field, ...]", worker: WorkerT) -> ServedModel[WorkerT]:
-    config = entry.folder / "config.json"
-    return ServedModel(entry.name, entry.task, fields, worker, config, config.stat().st_mtime)
+    return ServedModel(entry.name, entry.task, fields, worker, entry.folder, file_states(entry.folder))
