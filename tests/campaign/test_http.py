@@ -130,7 +130,7 @@ async def measure(port: int, seconds: float, num_short: int, long_words: int | N
 @pytest.mark.parametrize("words", [400, 19_000], ids=["reviews", "books"])
 def test_a_client_of_long_texts_slows_short_ones_by_a_factor_of_three_at_most(classifier, words):
     half = SECONDS * SCALE / 4
-    with serving(classifier) as port:
+    with serving(classifier, "--timeout", 300) as port:  # a machine may be slow
         asyncio.run(measure(port, half / 4, CLIENTS - 1, words))  # warm up
         alone = asyncio.run(measure(port, half, CLIENTS - 1, None))
         beside = asyncio.run(measure(port, half, CLIENTS - 1, words))

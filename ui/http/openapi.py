@@ -209,10 +209,14 @@ def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
     from ...tasks import TASKS
 
     entries = [entry for entry in registry.entries() if entry.task is not None]
-    tasks = [TASKS[entry.task] for entry in entries if entry.task is not None]
+    forms_of: dict[str, list[Schema]] = {}
+    if registry.runs is None and not registry.hub:  # the models are few, and open: they know which texts they read
+        for entry in entries:
+            task = registry.task_model(entry.name).task
+            forms_of[entry.name] = _input_forms(task.title, task.fields, limits)
     forms: list[Schema] = []
-    for task in list(TASKS.values()) if registry.hub or not tasks else tasks:
-        forms += [form for form in _input_forms(task.title, task.inputs, limits) if form not in forms]
+    for some in forms_of.values() or [_input_forms(task.title, task.inputs, limits) for task in TASKS.values()]:
+        forms += [form for form in some if form not in forms]
     properties = {
         "model": _model(registry, entries),
         INPUT_NAMES[0]: {**_inputs(forms, limits), "description": "The texts, each in a form that the model reads."},
@@ -223,14 +227,14 @@ def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         },
     }
     schema = _fields(properties, INPUT_NAMES, required=True)
-    if not registry.hub and entries:
+    if forms_of:
         schema["anyOf"] = _by_model(
             {
                 entry.name: {
                     "threshold": _threshold(entry),
-                    **dict.fromkeys(INPUT_NAMES, _inputs(_input_forms(task.title, task.inputs, limits), limits)),
+                    **dict.fromkeys(INPUT_NAMES, _inputs(forms_of[entry.name], limits)),
                 }
-                for entry, task in zip(entries, tasks, strict=True)
+                for entry in entries
             }
         )
     return _body(schema, {"inputs": ["a lovely film", "two hours I will not get back"]})
