@@ -65,7 +65,7 @@ def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> T
         return replace(kept, notes=(*kept.notes, f"{total}: {_describe(left_out)} (--strict refuses them)"))
     if not kept.rows:
         raise no_row_left(left_out)
-    raise HeadwayError(f"{_describe(left_out)}. Correct them, delete them, or omit --strict.")
+    raise HeadwayError(f"{_describe(left_out)}. Correct or delete what is listed, or omit --strict.")
 
 
 def no_row_left(left_out: Sequence[LeftOutRow]) -> HeadwayError:
