@@ -22,6 +22,7 @@ from .inference import Encoder
 from .left_out import leave_out, left_out_findings, no_row_left, write_left_out
 from .task import Task
 from .training_data import DataSource, same_columns, write_corpus
+from .unknown_labels import without_unknown
 
 
 def check_data(
@@ -73,9 +74,10 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
         notes += eval_table.describe()
         chosen = same_columns(mapping, eval_table, source.columns)
         eval_mapping = task.columns(eval_table, chosen, need_label=True)
-        eval_table, more_left_out = leave_out(task, eval_table, eval_mapping)
+        eval_table, _ = leave_out(task, eval_table, eval_mapping)
+        eval_table = without_unknown(task, eval_table, eval_mapping)
         held_out, more = task.read(eval_table, eval_mapping)
-        problems, left_out = [*problems, *more], [*left_out, *more_left_out]
+        problems, left_out = [*problems, *more], [*left_out, *eval_table.left_out]
     write_left_out(source.reading.left_out, left_out)
     findings += left_out_findings(left_out, strict=bool(source.reading.strict))
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in merge_similar(problems)]

@@ -1,8 +1,7 @@
 """Evaluation of a trained model on labelled rows or on unlabelled text."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from ...core.errors import HeadwayError
 from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
 from ..data.features import num_truncated_tokens
-from ..data.findings import count, have, warnings_as_findings
-from ..data.places import shorten
+from ..data.findings import warnings_as_findings
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from .example_warnings import collect_warnings
@@ -22,9 +20,10 @@ from .left_out import usable_rows
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
+from .unknown_labels import describe_unknown, divide
 
 WRONG, SKIP, ERROR = UNKNOWN_LABELS = ("wrong", "skip", "error")
-MAX_UNKNOWN_SHOWN = 5
+DONE = {WRONG: "counted as wrong (--unknown-labels skip leaves the rows out)", SKIP: "left out"}
 
 
 def evaluate_rows(
@@ -56,10 +55,11 @@ def evaluate_rows(
     scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
     examples = scoring.examples(table, columns)
     others = set(scoring.label_names).difference(task.label_names)
-    known, unknown = _divide(examples, others)
+    known, unknown = divide(examples, others)
     notes = [*table.notes, *columns.notes]
     if unknown:
-        notes.append(_describe_unknown(unknown, others, len(examples), unknown_labels))
+        what = describe_unknown(unknown, others, len(examples), "the model does not know")
+        notes.append(f"{what}: {DONE[unknown_labels]}")
     if unknown_labels == SKIP:
         scoring, unknown = task, []
         if not known:
@@ -85,24 +85,6 @@ def evaluate_rows(
     metrics = scoring.score(predictions, examples) | mean_loss(loss, num_losses)
     per_label = scoring.per_label(predictions, examples)
     return Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
-
-
-def _divide(examples: list[Any], labels: Set[str]) -> tuple[list[Any], list[Any]]:
-    """The examples with none of some labels, and the others."""
-    sides: tuple[list[Any], list[Any]] = [], []
-    for example in examples:
-        sides[not labels.isdisjoint(example.labels)].append(example)
-    return sides
-
-
-def _describe_unknown(examples: Sequence[Any], labels: Set[str], total: int, unknown_labels: str) -> str:
-    counts = Counter(label for example in examples for label in example.labels if label in labels)
-    shown = ", ".join(f"{shorten(label, 40)!r} {number:,}" for label, number in counts.most_common(MAX_UNKNOWN_SHOWN))
-    more = f" and {len(counts) - MAX_UNKNOWN_SHOWN} more" if len(counts) > MAX_UNKNOWN_SHOWN else ""
-    rows = f"{len(examples):,} of {count(total, 'row')} {have(examples)}"
-    what = f"{rows} labels that the model does not know ({shown}{more})"
-    done = {WRONG: "counted as wrong (--unknown-labels skip leaves the rows out)", SKIP: "left out"}[unknown_labels]
-    return f"{what}: {done}"
 
 
 def evaluate_text(

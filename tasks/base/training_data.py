@@ -25,6 +25,7 @@ from .left_out import usable_rows
 from .results import Prepared
 from .rival import Rival
 from .task import Task
+from .unknown_labels import without_unknown
 
 FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
 NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and no score is measured"
@@ -165,6 +166,7 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
         chosen = same_columns(columns, eval_table, source.columns)
         eval_columns = task.columns(eval_table, chosen, need_label=True)
         eval_table = usable_rows(task, eval_table, eval_columns)
+        eval_table = without_unknown(task, eval_table, eval_columns)
         notes += eval_table.describe()
         evaluation = eval_table, task.examples(eval_table, eval_columns)
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:

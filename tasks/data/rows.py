@@ -90,7 +90,8 @@ class Table:
 
     def describe(self) -> list[str]:
         """The source, its number of rows and its format, and what was inferred about it."""
-        return [f"{self.source}: {len(self)} rows, {self.kind}", *self.notes]
+        kind = "" if self.kind == "rows" else f", {self.kind}"
+        return [f"{self.source}: {len(self)} row{'s' * (len(self) != 1)}{kind}", *self.notes]
 
     def __len__(self) -> int:
         return len(self.rows)

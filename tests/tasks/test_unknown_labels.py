@@ -8,6 +8,7 @@ import pytest
 from data_files import assert_error
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, TokenClassification
+from headway.tasks.base.check import check_data
 from headway.tasks.base.predictor import Predictor
 from headway.ui.cli import main
 from sklearn.metrics import f1_score
@@ -125,3 +126,42 @@ def test_an_unknown_tag_or_entity_type_counts_as_wrong(tagger: Predictor, bert_f
     found = model.evaluate([{**row, "tags": ["B-PER", "O", "O", "B-CITY"]} for row in names])
     assert (found.metrics["precision"], found.metrics["recall"]) == (0.5, 0.5)
     assert {row["label"]: row["entities"] for row in found.per_label} == {"LOC": 0, "PER": 24, "CITY": 24}
+
+
+def csv_of(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows), "utf-8")
+    return path
+
+
+def test_rows_of_evaluation_data_with_labels_that_training_data_lacks_are_left_out_and_counted(
+    bert_folder: Path, tmp_path: Path
+):
+    data, other = csv_of(tmp_path / "a.csv", PETS), csv_of(tmp_path / "b.csv", PETS + STRANGE)
+    model = TextClassification().on(bert_folder)
+    listed = tmp_path / "left_out.csv"
+    prepared, *_, trained = model.train(data, other, output=tmp_path / "out", config=FAST, left_out=str(listed))
+    assert any(
+        "6 of 30 rows have labels that the training data does not have ('fox' 6): left out" in note
+        for note in prepared.notes
+    )
+    assert (prepared.eval_examples, trained.metrics["accuracy"]) == (24, 1)
+    reason = "with a label that the training data does not have"
+    assert listed.read_text("utf-8").count(reason) == 6
+    assert (tmp_path / "out" / "left_out.csv").read_text("utf-8").count(reason) == 6
+    assert_error(lambda: model.fit(PETS, STRANGE, config=FAST), "no row is left", "'fox' 6")
+    assert_error(lambda: model.fit(data, eval_data=other, strict=True, config=FAST), "'fox'", "b.csv, lines 26")
+
+
+def test_the_check_counts_labels_of_evaluation_data_that_training_data_lacks(bert_folder: Path, tmp_path: Path):
+    data, other = csv_of(tmp_path / "a.csv", PETS), csv_of(tmp_path / "b.csv", PETS + STRANGE)
+    report = check_data(TextClassification(), data, other, model=bert_folder)
+    found = [one for one in report.findings if "a label that the training data does not have" in one.message]
+    assert [(one.level, len(one.places)) for one in found] == [("note", 6)]
+    assert report.errors == ()
+    assert check_data(TextClassification(), data, other, strict=True).errors
+
+
+def test_an_unknown_tag_in_evaluation_data_leaves_its_row_out(bert_folder: Path):
+    model = TokenClassification().on(bert_folder)
+    trained = model.fit(tagged(30), eval_data=tagged(30, jumps="AUX"), config=FAST)
+    assert trained.eval_examples == 20
