@@ -139,6 +139,21 @@ def test_a_running_number_is_not_the_word_and_this_is_noted(tmp_path, before, st
     assert f"--text column_{counter}" in table.notes[0]
 
 
+@pytest.mark.parametrize("before", [[], ["doc1"]])
+def test_a_running_number_before_words_without_tags_is_not_the_word(tmp_path, before):
+    sentences = (["Ada", "sat", "down"], ["Bo", "ran"])
+    lines = ["\n".join("\t".join([*before, str(i), word]) for i, word in enumerate(one, 1)) for one in sentences]
+    table = read_table(write(tmp_path, "a.conll", "\n\n".join(lines) + "\n"))
+    assert [row["tokens"] for row in table.rows] == [["Ada", "sat", "down"], ["Bo", "ran"]]
+    assert "ner_tags" not in table.columns
+    assert "counts the words" in table.notes[0]
+
+
+def test_tagged_numbers_are_words_even_where_they_count(tmp_path):
+    table = read_table(write(tmp_path, "a.conll", "1\tO\n2\tO\n3\tB-X\n\n1\tO\n2\tO\n"))
+    assert table.rows[0] == {"tokens": ["1", "2", "3"], "ner_tags": ["O", "O", "B-X"]}
+
+
 def test_words_that_are_numbers_are_not_a_running_number(tmp_path):
     counted = "1 CD O\n2 CD O\n3 CD O\n\n"
     table = read_table(write(tmp_path, "a.conll", f"{counted}Ada NNP B-PER\nsat VBD O\n"))

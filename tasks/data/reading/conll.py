@@ -98,7 +98,8 @@ class _Layout:
         skipped = _columns_before_words([sentence for sentence in same if sentence], width)
         before = tuple(f"column_{number}" for number in range(skipped))
         between = tuple(f"column_{number}" for number in range(skipped + 1, width - 1))
-        columns = (*before, "tokens", *between, "ner_tags") if width > 1 else ("tokens",)
+        tags = ("ner_tags",) if width > skipped + 1 else ()
+        columns = (*before, "tokens", *between, *tags)
         notes = (_counter_note(file, skipped),) if skipped else ()
         return cls(columns, header, False, splitter, notes)
 
@@ -110,11 +111,13 @@ class _Layout:
 def _columns_before_words(sentences: list[Sentence], width: int) -> int:
     """The number of columns up to a running number that starts again at each sentence; 0 if there is none.
 
-    Columns before the running number must be the same in all lines of a sentence, as those of a document are.
+    Columns before the running number must be the same in all lines of a sentence, as those of a document are. A last
+    column of words follows it in text without tags.
     """
     if not any(len(sentence) > 2 for sentence in sentences):
         return 0
-    for column in range(min(width - 2, MAX_BEFORE_COUNTER)):
+    tagged = all(ENTITY_TAG.fullmatch(row[-1]) or row[-1] in OUTSIDE_MARKS for rows in sentences for row in rows)
+    for column in range(min(width - 1 - tagged, MAX_BEFORE_COUNTER)):
         if all(_counts(sentence, column) for sentence in sentences):
             return column + 1
         if any(row[column] != sentence[0][column] for sentence in sentences for row in sentence):
