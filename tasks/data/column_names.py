@@ -8,6 +8,9 @@ LABEL_COLUMNS = (
     "label", "labels", "gold_label", "class", "classes", "category", "categories", "target", "intent", "topic",
     "topics", "sentiment", "emotion", "emotions", "polarity", "stars", "rating", "quality", "is_duplicate",
     "similarity", "similarity_score", "relatedness_score", "score", "coarse_label", "label_text", "label_name",
+    # in other languages
+    "Kategorie", "Klasse", "étiquette", "catégorie", "classe", "etiqueta", "categoría", "categoria", "clase",
+    "etichetta", "categorie", "etykieta", "kategoria", "метка", "категория", "标签", "类别", "ラベル", "라벨",
 )
 
 # Other names that identify a first row as a header.
@@ -23,11 +26,10 @@ COMMON_COLUMNS = (
 
 # The same in other languages of spreadsheets.
 FOREIGN_COLUMNS = (
-    "Kommentar", "Nachricht", "Satz", "Frage", "Antwort", "Titel", "Bewertung", "Kategorie", "Klasse", "Urteil",
-    "texte", "commentaire", "phrase", "titre", "catégorie", "classe", "étiquette", "avis", "note", "sujet",
-    "texto", "comentario", "frase", "título", "categoría", "categoria", "clase", "etiqueta", "opinión", "mensaje",
-    "testo", "commento", "titolo", "etichetta", "tekst", "zin", "vraag", "antwoord", "categorie", "zdanie", "etykieta",
-    "текст", "метка", "категория", "文本", "标签", "内容", "类别", "评论", "テキスト", "ラベル", "텍스트", "라벨",
+    "Kommentar", "Nachricht", "Satz", "Frage", "Antwort", "Titel", "Betreff", "Bewertung", "Urteil",
+    "texte", "commentaire", "phrase", "titre", "avis", "note", "sujet", "texto", "comentario", "frase", "título",
+    "opinión", "mensaje", "testo", "commento", "titolo", "tekst", "zin", "vraag", "antwoord", "zdanie",
+    "текст", "文本", "内容", "评论", "テキスト", "텍스트",
 )
 # fmt: on
 

@@ -324,3 +324,11 @@ def test_columns_of_a_very_wide_table_are_inferred_quickly():
     assert mapping.texts == {"text": "sentence"}
     assert mapping.label == "topic"
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("name", ["Kategorie", "étiquette", "Categoría", "метка", "标签"])
+def test_a_label_column_is_known_by_its_name_in_other_languages(name):
+    subject, message = (lambda number: "Hilfe" if number % 3 else "Anfrage"), text
+    given = rows(Betreff=subject, Nachricht=message, **{name: lambda number: "ab"[number % 2]})
+    mapping = infer(given)
+    assert (mapping.texts, mapping.label) == ({"text": "Nachricht"}, name)
