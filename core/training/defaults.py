@@ -18,11 +18,18 @@ HIDDEN_SIZE = 768
 MAX_RATE = 5e-4
 MIN_STEPS, MAX_EPOCHS = 300, 50  # as many steps as these, but not more epochs
 STEPS_PER_LABEL, MAX_EPOCHS_FOR_LABELS = 20, 30
+QUICK_STEPS, THOROUGH = 100, 3  # of the efforts: at most so many steps, and so many times the epochs
 
 
-def with_usual_values(config: TrainConfig) -> TrainConfig:
-    """The usual learning rate and epochs of BERT-base in place of those that are not given."""
-    return _filled(config, RATE, EPOCHS)
+def with_usual_values(config: TrainConfig, num_tokens: Sequence[int] = ()) -> TrainConfig:
+    """The usual learning rate and epochs of BERT-base in place of those that are not given.
+
+    Args:
+        config: the options of the run.
+        num_tokens: of each training example, for the effort; without them, it is balanced.
+    """
+    steps = _steps_per_epoch(config, num_tokens) if len(num_tokens) else 0
+    return _filled(config, RATE, _with_effort(config, EPOCHS, steps))
 
 
 def with_suited_values(
@@ -45,11 +52,11 @@ def with_suited_values(
         reasons.append(f"learning rate {rate:g} for a hidden size of {hidden_size}")
         options.append("--learning-rate")
     if config.epochs is None and config.max_steps is None:
-        steps = math.ceil(len(config.sampler(num_tokens).epoch(0)) / config.gradient_accumulation_steps)
-        epochs = suited_epochs(steps, num_labels)
+        steps = _steps_per_epoch(config, num_tokens)
+        epochs = _with_effort(config, suited_epochs(steps, num_labels), steps)
         what = f"{len(num_tokens):,} examples" + f" of {num_labels:,} labels" * (num_labels > 0)
-        why = f" ({epochs * steps:,} steps) for {what}" if epochs > EPOCHS else ""
-        reasons.append(f"{epochs} epochs{why}")
+        why = f" ({round(epochs * steps):,} steps) for {what}" if epochs != EPOCHS else ""
+        reasons.append(f"{epochs:.3g} epochs{why}")
         options.append("--epochs")
     chosen = f"{' and '.join(reasons)} (other values: {', '.join(options)})" if reasons else ""
     return _filled(config, rate, epochs), chosen
@@ -66,6 +73,17 @@ def suited_epochs(steps_per_epoch: int, num_labels: int = 0) -> int:
     few_rows = min(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch))
     many_labels = min(MAX_EPOCHS_FOR_LABELS, math.ceil(STEPS_PER_LABEL * num_labels / steps_per_epoch))
     return max(EPOCHS, few_rows, many_labels)
+
+
+def _steps_per_epoch(config: TrainConfig, num_tokens: Sequence[int]) -> int:
+    return math.ceil(len(config.sampler(num_tokens).epoch(0)) / config.gradient_accumulation_steps)
+
+
+def _with_effort(config: TrainConfig, epochs: float, steps_per_epoch: int) -> float:
+    """The epochs of the chosen effort; quick is never longer than balanced, and thorough is always longer."""
+    if config.effort == "quick" and epochs * steps_per_epoch > QUICK_STEPS:
+        return QUICK_STEPS / steps_per_epoch
+    return epochs * THOROUGH if config.effort == "thorough" else epochs
 
 
 def _filled(config: TrainConfig, rate: float, epochs: float) -> TrainConfig:

@@ -226,8 +226,10 @@ class _Run:
 
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint must have been made with to be resumed."""
-        # The result does not depend on these options.
-        ignored = ("trackers",) if self.inputs.in_batch_negatives else ("trackers", "tokens_at_once")
+        # The result does not depend on these options; that of the effort depends on the epochs.
+        ignored = (
+            ("trackers", "effort") if self.inputs.in_batch_negatives else ("trackers", "effort", "tokens_at_once")
+        )
         lengths = self.inputs.sampler.lengths
         content = json.dumps([self.inputs.data_fingerprint, *lengths])
         return {

@@ -23,6 +23,12 @@ class TrainConfig:
         "steps.",
     )
     max_steps: int | None = option(None, "Number of optimizer steps, instead of epochs.")
+    effort: str = option(
+        "balanced",
+        "How long to train if neither epochs nor a number of steps is given: balanced: the default number of epochs; "
+        "quick: the same, but at most 100 steps; thorough: three times as many epochs.",
+        ("quick", "balanced", "thorough"),
+    )
     batch_size: int = option(32, "Examples per batch, over all processes.")
     batch_tokens: int | None = option(None, "Maximum number of tokens per batch, instead of a batch size.")
     tokens_at_once: int | None = option(

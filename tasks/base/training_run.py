@@ -72,7 +72,7 @@ class RunOptions:
         if not task.uses_training_loop:
             return self, data
         if task.self_supervised or task.headless:
-            config, note = with_usual_values(self.config), ""
+            config, note = with_usual_values(self.config, sequence_lengths(data.train.windows_by_example)), ""
         else:
             lengths = sequence_lengths(task.training_windows(data.train.windows_by_example))
             config, note = with_suited_values(self.config, network.config.hidden_size, lengths, len(task.label_names))

@@ -66,3 +66,27 @@ def test_the_usual_values_are_those_of_bert_base():
     config = with_usual_values(TrainConfig())
     assert (config.learning_rate, config.epochs) == (5e-5, 3)
     assert with_usual_values(TrainConfig(epochs=2)).epochs == 2
+
+
+@pytest.mark.parametrize("rows", [1, 8, 33, 200, 640, 3000, 50_000])
+@pytest.mark.parametrize("suited", [True, False])
+def test_a_quick_run_is_never_longer_than_a_balanced_one_and_a_thorough_one_is_always_longer(rows, suited):
+    def steps(effort: str) -> float:
+        config = TrainConfig(effort=effort)
+        lengths = [1] * rows
+        found = with_suited_values(config, 384, lengths)[0] if suited else with_usual_values(config, lengths)
+        assert found.epochs is not None
+        return found.epochs * len(config.sampler(lengths).epoch(0))
+
+    assert steps("quick") == min(100, steps("balanced"))
+    assert steps("thorough") == 3 * steps("balanced")
+
+
+def test_the_effort_gives_way_to_the_options_that_are_given():
+    for given in ({"epochs": 2.0}, {"max_steps": 7}):
+        lengths = [1] * 10
+        plain, thorough = (
+            with_usual_values(TrainConfig(effort=one, **given), lengths) for one in ("balanced", "thorough")
+        )
+        assert plain.max_steps == thorough.max_steps
+        assert plain.max_steps or plain.epochs == thorough.epochs

@@ -154,7 +154,7 @@ def test_the_browser_app_shows_it(fitted: Fitted, tmp_path: Path):
     assert text.label == "Text"
     drawn = predict.predict(registry, registry.entries()[0].name, TEXTS[0])
     assert f"{load(fitted.output).predict(TEXTS[0]).stars}"[:4] in drawn
-    assert choose_task(registry, "star-rating")
+    assert choose_task(registry, "star-rating", None, None)
 
 
 def test_a_missing_class_variable_or_method_is_an_error():

@@ -117,7 +117,7 @@ class Camera:
         self.page.locator("input[type=file]").first.set_input_files(FOLDER / "messages.csv")
         self.page.locator("#rows td").first.wait_for()
         self.button("Predict all rows").click()
-        self.page.get_by_role("button", name="Download messages-answers.csv").wait_for()
+        self.page.get_by_role("button", name="Download messages-predictions.csv").wait_for()
         self.button("Metrics on a labelled file").click()
         self.page.locator("#labelled input[type=file]").set_input_files(FOLDER / "messages.csv")
         self.button("Evaluate").click()

@@ -205,7 +205,7 @@ def test_a_file_is_uploaded_and_downloaded_with_predictions(site, tmp_path):
     upload.set_input_files(write_reviews(tmp_path / "reviews.csv"))
     expect(site.page.locator("#rows td").first).to_have_text(REVIEWS[0][0])
     site.button("Predict all rows").click()
-    download = site.page.get_by_role("button", name="Download reviews-answers.csv")
+    download = site.page.get_by_role("button", name="Download reviews-predictions.csv")
     expect(download).to_be_visible()
     with site.page.expect_download() as found:
         download.click()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -511,3 +512,29 @@ def test_a_history_skips_repeated_steps_and_an_incomplete_line(tmp_path):
     write({"event": "started", "total_steps": 4, "resumed_from": 1}, step(2, 0.3))
     history.read()
     assert history.losses == [(1, 0.5), (2, 0.3)]
+
+
+def test_other_users_are_not_blocked_while_a_large_file_is_copied(jobs, request_for, monkeypatch):
+    copying, finish = threading.Event(), threading.Event()
+    copy = shutil.copyfile
+
+    def slow_copy(source: Path, target: Path) -> Any:
+        copying.set()
+        assert finish.wait(TIMEOUT)
+        return copy(source, target)
+
+    other = jobs.submit(request_for("other", max_steps=2))
+    monkeypatch.setattr("headway.ui.runs.jobs.shutil.copyfile", slow_copy)
+    submitting = threading.Thread(target=lambda: jobs.submit(request_for("large", max_steps=2)))
+    submitting.start()
+    try:
+        assert copying.wait(TIMEOUT)
+        reading = threading.Thread(target=lambda: jobs.status(other))
+        reading.start()
+        reading.join(TIMEOUT / 4)
+        assert not reading.is_alive()
+        assert jobs.all() == [other]  # the other run appears when its files are complete
+    finally:
+        finish.set()
+        submitting.join()
+    assert {job.request.name for job in jobs.all()} == {"other", "large"}

@@ -153,8 +153,8 @@ def test_a_preset_gives_way_to_the_options_of_the_form(tiny):
         return FormValues.read(values(None, tiny.name, **changed))
 
     assert read().training == {}
-    assert read(preset="Quick").training == {"max_steps": 100}
-    assert read(preset="Thorough", epochs=4).training == {"epochs": 4.0, "patience": 3}
+    assert read(preset="Quick").training == {"effort": "quick"}
+    assert read(preset="Thorough", epochs=4).training == {"effort": "thorough", "epochs": 4.0}
     assert read(preset="Frozen features").create_task().frozen
     assert read(preset="Frozen features", task="question-answering").options == {}
     for preset in PRESETS.values():

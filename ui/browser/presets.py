@@ -19,10 +19,10 @@ class Preset:
 
 BALANCED = "Balanced"
 PRESETS: dict[str, Preset] = {
-    "Quick": Preset("100 steps, for a first impression.", {"max_steps": 100}),
+    "Quick": Preset("At most 100 steps, for a first impression.", {"effort": "quick"}),
     BALANCED: Preset("The defaults: learning rate and number of steps suit the model and the data."),
     "Thorough": Preset(
-        "Up to 10 epochs, ended early after 3 evaluations without a better score.", {"epochs": 10, "patience": 3}
+        "Three times as long as Balanced. The weights with the best score are kept.", {"effort": "thorough"}
     ),
     "Frozen features": Preset(
         "Only a classifier is trained, on the features of the unchanged model: seconds instead of minutes.",

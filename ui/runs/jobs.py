@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -132,9 +133,8 @@ class Jobs:
 
         options = TASKS[request.task].from_json(request.options).to_json()  # raises for invalid options
         TrainConfig(**request.training)
-        with self._lock, disk_errors(self.folder):
+        with ExitStack() as locked, disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            request = replace(request, name=self._free_name(safe_name(request.name), taken))
             job = Job(self.folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}")
             with atomic_folder(job.folder) as new:
                 (new / "data").mkdir()
@@ -143,6 +143,8 @@ class Jobs:
                 if options.get("labels"):
                     names = "\n".join(options["labels"])
                     (new / "data" / "label-names.txt").write_text(f"{names}\n", encoding="utf-8")
+                locked.enter_context(self._lock)  # until the folder, which reserves the name, is in place
+                request = replace(request, name=self._free_name(safe_name(request.name), taken))
                 created = Job(new)
                 created.write("job.json", replace(request, data=data, eval_data=held_out).to_json())
                 created.enqueue()

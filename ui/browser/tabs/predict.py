@@ -280,15 +280,15 @@ def predict_file(
     try:
         total = sum(1 for _ in stream)  # raises for a malformed row before anything is computed
         with tempfile.TemporaryDirectory(prefix="headway-") as folder:
-            path = Path(folder) / f"{Path(file).stem}-answers{OUTPUT_FORMATS[output]}"
+            path = Path(folder) / f"{Path(file).stem}-predictions{OUTPUT_FORMATS[output]}"
             first: list[dict[str, Any]] = []
             start = updated = time.monotonic()
             with RowWriter(path, stream.columns) as writer:
                 for row, prediction in model.predict_rows(stream, mapping, at_once=CHUNK_ROWS):
                     writer.write(row, prediction.to_json())
                     if len(first) < PREVIEW_ROWS:
-                        *cells, answer = with_prediction(row, {"answer": prediction.brief}).items()
-                        first.append(dict([answer, *cells]))  # the prediction first, visible in a wide table
+                        *cells, shown = with_prediction(row, {"prediction": prediction.brief}).items()
+                        first.append(dict([shown, *cells]))  # the prediction first, visible in a wide table
                     if time.monotonic() - updated > PROGRESS_SECONDS:
                         updated = time.monotonic()
                         left = (updated - start) / writer.num_rows * (total - writer.num_rows)

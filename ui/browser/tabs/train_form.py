@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
 
 DEFAULT_TASK = next(iter(TASKS))
-HIDDEN_OPTIONS = ("trackers", "teacher", "left_out")  # they send data to other machines, or name a path on this one
+# They send data to other machines, or name a path on this one; the effort is chosen by the preset.
+HIDDEN_OPTIONS = ("trackers", "teacher", "left_out", "effort")
 HEADERS = {"Automatic": None, "First row": True, "None": False}
 SAMPLES = {
     "messages.csv": "Customer messages by topic",
