@@ -132,7 +132,7 @@ def test_similarity_is_trained_evaluated_and_predicted(headway, tiny, folder):
     assert trained.code == 0, trained.err
     assert "0 becomes a cosine of 0, and 2 a cosine of 1" in trained.out
     metrics = json.loads(headway("evaluate", "near", "--data", "pairs.jsonl", "--json").out)["metrics"]
-    assert list(metrics) == ["spearman", "pearson"]
+    assert list(metrics) == ["spearman", "pearson", "loss"]
     answer = json.loads(headway("predict", "near", TEXTS[0], "--pair", TEXTS[1], "--json").out)
     embedder = Embedder("near")
     assert embedder.config.pooling == "cls"  # first is its old name
@@ -146,5 +146,5 @@ def test_positive_pairs_need_no_scores(headway, tiny, folder):
     assert ran.code == 0, ran.err
     assert "each row is a positive pair" in ran.out
     metrics = json.loads(headway("evaluate", "near", "--data", "pairs.csv", "--json").out)["metrics"]
-    assert list(metrics) == ["accuracy", "mrr"]
+    assert list(metrics) == ["accuracy", "mrr", "loss"]
     assert headway("check", "sentence-similarity", "--data", "pairs.csv").code == 0

@@ -164,4 +164,4 @@ def test_the_format_of_the_squad_script_needs_ids(headway, folder, answerer):
 def test_tasks_without_a_scoring_script_write_no_json_document(headway, folder, tagger):
     ran = headway("predict", tagger, "--data", ENTITIES, "--output", "predictions.json")
     assert ran.code == 2
-    assert "rows are written as .jsonl, .csv or .tsv" in ran.err
+    assert "rows are written as .jsonl, .csv, .tsv or .xlsx" in ran.err
