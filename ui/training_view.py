@@ -34,6 +34,7 @@ class TrainingView:
         self.evaluations: list[Evaluated] = []
         self.step: int | None = None
         self.saved_step: int | None = None
+        self.notes: tuple[str, ...] = ()  # on the data
         self._total = 0
         self._refreshed = 0.0
         self._progress = Progress(
@@ -72,6 +73,7 @@ class TrainingView:
         """Shows one event, if there is something to show about it."""
         match event:
             case Prepared():
+                self.notes = event.notes
                 section(self.console, "Data", *event.notes)
                 show_report(self.console, event.report)
             case Started():

@@ -16,6 +16,10 @@ EPOCHS = 3
 RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training
 HIDDEN_SIZE = 768
 MAX_RATE = 5e-4
+# (largest hidden size, rate) of training from random weights: Biderman et al. 2023 (https://arxiv.org/abs/2304.01373,
+# table 1: 1e-3 for a hidden size of 512, 6e-4 for 768, 3e-4 for 1,024); RoBERTa-base has 6e-4, too (Liu et al. 2019,
+# https://arxiv.org/abs/1907.11692, table 9), and so has GPT-3 small (Brown et al. 2020, table 2.1).
+RATES_FROM_SCRATCH = ((512, 1e-3), (768, 6e-4), (math.inf, 3e-4))
 MIN_STEPS, MAX_EPOCHS = 300, 50  # as many steps as these, but not more epochs
 STEPS_PER_LABEL, MAX_EPOCHS_FOR_LABELS = 20, 30
 QUICK_STEPS, THOROUGH = 100, 3  # of the efforts: at most so many steps, and so many times the epochs
@@ -30,6 +34,23 @@ def with_usual_values(config: TrainConfig, num_tokens: Sequence[int] = ()) -> Tr
     """
     steps = _steps_per_epoch(config, num_tokens) if len(num_tokens) else 0
     return _filled(config, RATE, _with_effort(config, EPOCHS, steps))
+
+
+def with_rate_from_scratch(config: TrainConfig, hidden_size: int) -> tuple[TrainConfig, str]:
+    """Training from random weights: its usual learning rate if none is given.
+
+    Args:
+        config: the options of the run.
+        hidden_size: of the model.
+
+    Returns:
+        The options with a rate, and a sentence on it; empty if it was given.
+    """
+    if config.learning_rate is not None:
+        return config, ""
+    rate = next(rate for most, rate in RATES_FROM_SCRATCH if hidden_size <= most)
+    reason = f"learning rate {rate:g} for random weights and a hidden size of {hidden_size}"
+    return replace(config, learning_rate=rate), f"{reason} (other values: --learning-rate)"
 
 
 def with_suited_values(

@@ -41,7 +41,7 @@ class TrainConfig:
     learning_rate: float | None = option(
         None,
         "Peak learning rate, reached after the warm-up. Default: suits the model, from 5e-5 (768 hidden units) to "
-        "5e-4 (small models).",
+        "5e-4 (small models), or from random weights 3e-4 to 1e-3.",
     )
     schedule: str = option("linear", "Decay of the learning rate after the warm-up.", ("linear", "cosine", "constant"))
     # 0.1: Mosbach et al. 2021 (https://arxiv.org/abs/2006.04884): it stabilizes fine-tuning on small data sets.

@@ -2,11 +2,13 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from ...core.errors import ArgumentError
+from ...core.errors import ArgumentError, HeadwayError
 from ...core.options import options_of
 from ...core.training.training_config import TrainConfig
 from ..data.read_options import ReadOptions
@@ -73,6 +75,35 @@ def check_arguments(function: str, given: Iterable[str], known: Collection[str],
             raise ArgumentError(f"{function}() has no argument {name}. {_suggestion(name, known, task)}")
 
 
+@contextmanager
+def names_arguments(task: Task[Any, Any]) -> Iterator[None]:
+    """Adds a note to an error that names options of the command line: what they are called in Python.
+
+    Args:
+        task: of the model, whose fields and options may be named.
+    """
+    try:
+        yield
+    except HeadwayError as error:
+        flags = dict.fromkeys(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", str(error)))
+        if flags and not getattr(error, "__notes__", None):
+            error.add_note(f"In Python: {', '.join(f'{_python_name(flag, task)} for --{flag}' for flag in flags)}.")
+        raise
+
+
+def _python_name(flag: str, task: Task[Any, Any]) -> str:
+    """How an option of the command line is given in Python."""
+    name = flag.replace("-", "_")
+    if name in ("label", "group", *(field.name for field in task.fields)):
+        return f'columns={{"{name}": ...}}'
+    if name in ("multi_label", "regression"):
+        return f'{type(task).__name__}(problem_type="{name}{"_classification" * (name == "multi_label")}")'
+    for one in options_of(type(task)):
+        if name in (one.name, one.public_name.replace("-", "_")):
+            return f"{type(task).__name__}({one.name}=...)"
+    return "on(...)" if name == "model" else f"{name}="
+
+
 def check_train_arguments(options: Iterable[str], task: Task[Any, Any], known: Collection[str]) -> None:
     """As `check_arguments`, for those of `fit` that may be fields of TrainConfig or ReadOptions."""
     check_arguments("fit", options, [*known, *_names(TrainConfig), *_names(ReadOptions)], task)
@@ -85,8 +116,10 @@ def explains_arguments(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def checked(*args: P.args, **given: P.kwargs) -> R:
-        check_arguments(method.__name__, given, known, args[0].task)  # pyright: ignore[reportAttributeAccessIssue]
-        return method(*args, **given)
+        task: Task[Any, Any] = args[0].task  # pyright: ignore[reportAttributeAccessIssue]
+        check_arguments(method.__name__, given, known, task)
+        with names_arguments(task):
+            return method(*args, **given)
 
     return checked
 

@@ -12,6 +12,8 @@ from ...core.checkpoints.weight_names import model_of
 from ...core.models.heads import Network
 from .card_text import CardText, bullets, code, escape, fenced, string
 from .label_table import FILE, describe_rest, worst_rows
+from .left_out import NAME as LEFT_OUT
+from .training_rows import FILE as TRAINING_ROWS
 
 if TYPE_CHECKING:
     from .task import Task
@@ -22,10 +24,22 @@ OPTIONS = (
     "max_steps", "epochs", "batch_tokens", "batch_size", "gradient_accumulation_steps", "learning_rate", "schedule",
     "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "precision", "seed",
 )  # fmt: skip
+HASHES = (
+    f"`{TRAINING_ROWS}` contains hashes of the training texts, by which an evaluation on the same texts is noticed. "
+    "With a text and this file one can test whether the model was trained on that text. The model works without it."
+)
 REPLACED_BY = {"epochs": "max_steps", "batch_size": "batch_tokens", "warmup_ratio": "warmup_steps"}
 
 
-def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any], name: str) -> str:
+def model_card(
+    task: "Task[Any, Any]",
+    network: Network,
+    info: Mapping[str, Any],
+    name: str,
+    *,
+    hashes: bool = False,
+    num_left_out: int = 0,
+) -> str:
     """The card of a model.
 
     Args:
@@ -33,6 +47,8 @@ def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any]
         network: backbone and head.
         info: headway.json: base, metrics, per_label, data, training, ...; the card omits what it does not contain.
         name: of the model folder.
+        hashes: whether the folder has hashes of the training texts.
+        num_left_out: rows of the data that were not used and are listed in the folder.
     """
     text = task.card(network, name)
     parts = [
@@ -47,6 +63,8 @@ def model_card(task: "Task[Any, Any]", network: Network, info: Mapping[str, Any]
         fenced("python", text.transformers),
         *_results(info, text),
         *_training(info),
+        *([HASHES] if hashes else []),
+        *([f"`{LEFT_OUT}` lists the rows that were left out ({num_left_out:,})."] if num_left_out else []),
         "## Limits",
         bullets(text.limits),
     ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from .task import Task
 
+MAX_LABELS = 50  # listed in a card
+
 
 @dataclass(frozen=True)
 class CardText:
@@ -32,6 +34,14 @@ class CardText:
 def bullets(items: Iterable[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {item}" for item in items)
+
+
+def label_list(labels: Iterable[str]) -> str:
+    """A Markdown list of labels, each already in Markdown; of many only the first ones."""
+    every = list(labels)
+    if len(every) <= MAX_LABELS:
+        return bullets(every)
+    return f"{bullets(every[:MAX_LABELS])}\n\nThese are {MAX_LABELS} of {len(every):,}; all are in `config.json`."
 
 
 # Labels and names of files are the user's: in Markdown, shell and Python they must stay what they are.
@@ -75,7 +85,7 @@ def generic_card(task: "Task[Any, Any]", network: "Network", name: str) -> CardT
     published = architecture_of(network.config, network.head)
     return CardText(
         summary=f"Task: {task.title.lower()}.",
-        answers="The labels:\n\n" + bullets(code(label) for label in task.label_names)
+        answers="The labels:\n\n" + label_list(code(label) for label in task.label_names)
         if task.label_names
         else "It predicts without a fixed set of labels.",
         shell=f"headway predict {shell_word(name)} {texts[0]}{flags}",

@@ -53,7 +53,7 @@ def check_data(
 
 
 def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
-    table = read_table(source.train, source.reading)
+    table = read_table(source.train, source.readings[0])
     mapping = task.columns(table, source.columns, need_label=True)
     notes = [*table.describe(), *mapping.notes]
     table, left_out = leave_out(task, table, mapping)
@@ -70,7 +70,7 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
         findings.append(Finding("labels", "error", failure))
     held_out: list[Any] = []
     if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, source.reading)
+        eval_table = read_table(source.evaluation, source.readings[1])
         notes += eval_table.describe()
         chosen = same_columns(mapping, eval_table, source.columns)
         eval_mapping = task.columns(eval_table, chosen, need_label=True)
@@ -91,10 +91,10 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
 def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
     """Counts unlabelled documents and measures their lengths, in tokens if there is an encoder."""
     assert isinstance(task, CorpusTask)
-    train = open_documents(source.train, source.columns, task, source.reading)
+    train = open_documents(source.train, source.columns, task, source.readings[0])
     lengths, notes, num_evaluated = _document_lengths(train), train.notes, 0
     if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, source.reading)
+        others = open_documents(source.evaluation, source.columns, task, source.readings[1])
         num_evaluated, notes = len(_document_lengths(others)), (*notes, *others.notes)
     report = DataReport(len(lengths), num_evaluated, {}, Lengths.of(lengths, "characters"), (), (), notes)
     if encoder is None:

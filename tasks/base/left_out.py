@@ -4,7 +4,8 @@ They are counted in a note, listed in a file on request, and refused with --stri
 """
 
 import csv
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> T
     if not kept.rows:
         raise no_row_left(left_out)
     raise HeadwayError(f"{_describe(left_out)}. Correct or delete what is listed, or omit --strict.")
+
+
+@contextmanager
+def explains_left_out(left_out: Sequence[LeftOutRow]) -> Iterator[None]:
+    """Adds the rows that are left out to an error, which they may explain: one label is left, for example."""
+    try:
+        yield
+    except HeadwayError as error:
+        if not left_out:
+            raise
+        raise HeadwayError(f"{error} Left out: {_describe(left_out)}.") from error
 
 
 def no_row_left(left_out: Sequence[LeftOutRow]) -> HeadwayError:

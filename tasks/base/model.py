@@ -21,7 +21,7 @@ from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
-from .arguments import check_train_arguments, explains_arguments
+from .arguments import check_train_arguments, explains_arguments, names_arguments
 from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
@@ -116,7 +116,8 @@ class TaskModel(Predictor):
             columns: field name or "label" -> column, where the inferred one is wrong.
             config: options of training.
             overwrite: replace the model at `output`.
-            progress: whether to show progress on stderr. Default: in terminals and notebooks.
+            progress: whether to show progress on stderr. Default: in terminals and notebooks. Without it, a model that
+                seems to have learnt nothing gives a UserWarning.
             **options: fields of TrainConfig, in place of those of `config`; fields of ReadOptions (header, ...); and
                 further arguments of `train`.
 
@@ -126,16 +127,17 @@ class TaskModel(Predictor):
         """
         check_train_arguments(options, self.task, [*inspect.signature(self.train).parameters, "progress"])
         given = {"labels": labels, "eval_data": eval_data}
-        events = self.train(
-            data,
-            **assign_positional(self.task, data, more, given),
-            output=output,
-            columns=columns,
-            config=config,
-            overwrite=overwrite,
-            **options,
-        )
-        return follow(events, progress)
+        with names_arguments(self.task):
+            events = self.train(
+                data,
+                **assign_positional(self.task, data, more, given),
+                output=output,
+                columns=columns,
+                config=config,
+                overwrite=overwrite,
+                **options,
+            )
+            return follow(events, progress)
 
     def train(
         self,
@@ -201,7 +203,8 @@ class TaskModel(Predictor):
     def _prepare(self, source: DataSource, scratch: Path, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
         data = self._read(source, scratch)
-        run, data = run.complete(self.task, self.network, data)
+        from_scratch = name_base(self.base)["base_from"] == "scratch"
+        run, data = run.complete(self.task, self.network, data, from_scratch=from_scratch)
         rival = self.task.measure_rival(self.network, data, run.config)
         return run, replace(data, rival=rival, notes=[*data.notes, rival.note]) if rival else data
 

@@ -72,12 +72,13 @@ def write_model(
         return
     refuse_replacing(output, overwrite)
     info = _describe_model(task, info)
+    card = model_card(task, network, info, output.name, hashes=training_rows is not None, num_left_out=len(left_out))
     with atomic_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
         task.publish(folder, network)
         tokenizer.save(folder)
         _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
-        _write_text(folder / "README.md", model_card(task, network, info, output.name))
+        _write_text(folder / "README.md", card)
         if settings is not None:
             import yaml
 

@@ -4,6 +4,7 @@ It is printed on stderr by tqdm, whose bar needs nothing but a carriage return.
 """
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ def follow(events: Iterable[Event], progress: bool | None) -> Trained:
 
     Args:
         events: of a training run.
-        progress: whether to show it. None: only in a terminal or a notebook.
+        progress: whether to show it. None: only in a terminal or a notebook. Where it is not shown, a model that
+            seems to have learnt nothing gives a UserWarning.
     """
     shown = (is_interactive() if progress is None else progress) and processes().is_main
     bar: tqdm[Any] | None = None
@@ -36,6 +38,8 @@ def follow(events: Iterable[Event], progress: bool | None) -> Trained:
         if bar is not None:
             bar.close()
     assert isinstance(event, Trained)
+    if event.nothing_learnt and not shown and processes().is_main:
+        warnings.warn(event.nothing_learnt, stacklevel=3)  # of the caller of `fit`
     return event
 
 

@@ -14,20 +14,21 @@ from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
 from ..data.features import Features
 from ..data.groups import example_groups, without_known_texts
-from ..data.read import read_table
+from ..data.read import options_by_source, read_table
 from ..data.read_options import INFER, ReadOptions
 from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
 from ..data.rows import LeftOutRow, Table
 from ..data.split import split_rows
 from .example_warnings import warning_findings
 from .inference import Encoder
-from .left_out import usable_rows
+from .left_out import explains_left_out, usable_rows
 from .results import Prepared
 from .rival import Rival
 from .task import Task
 from .unknown_labels import without_unknown
 
 FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
+EVAL_FRACTION = 0.1  # of the rows, held out if there is no evaluation data
 NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and no score is measured"
 
 
@@ -47,12 +48,24 @@ class DataSource:
     train: Any
     evaluation: Any = None
     columns: Mapping[str, Any] = field(default_factory=dict)
-    eval_fraction: float = 0.1
+    eval_fraction: float = EVAL_FRACTION
     seed: int = 0
     reading: ReadOptions = INFER
 
-    def check_split(self) -> None:
-        """Raises HeadwayError if `eval_fraction` is not possible, or groups are named and there is no split."""
+    @cached_property
+    def readings(self) -> tuple[ReadOptions, ReadOptions]:
+        """How the training data and the evaluation data are read: an option applies to those that it concerns."""
+        train, *others = options_by_source(
+            self.reading, [one for one in (self.train, self.evaluation) if one is not None]
+        )
+        return train, others[0] if others else train
+
+    def check_split(self) -> list[str]:
+        """Notes on options that have no effect.
+
+        Raises:
+            HeadwayError: `eval_fraction` is not possible, or groups are named and there is no split.
+        """
         if self.columns.get("group") and (self.evaluation is not None or not self.eval_fraction):
             raise HeadwayError(
                 "--group keeps rows together where a part of the training data is held out, and here none is: "
@@ -60,6 +73,9 @@ class DataSource:
             )
         if not 0 <= self.eval_fraction < 1:
             raise HeadwayError(f"--eval-fraction {self.eval_fraction}: a number from 0 to below 1.")
+        if self.evaluation is None or self.eval_fraction in (0, EVAL_FRACTION):
+            return []
+        return [f"--eval-fraction {self.eval_fraction:g} has no effect beside --eval-data: all training rows are used"]
 
 
 @dataclass(frozen=True)
@@ -151,18 +167,19 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
     Raises:
         HeadwayError: the data or an option cannot be used.
     """
-    source.check_split()
-    table = read_table(source.train, source.reading)
+    split_notes = source.check_split()
+    table = read_table(source.train, source.readings[0])
     columns = task.columns(table, source.columns, need_label=True)
     table = usable_rows(task, table, columns)
-    labelled, inferred = task.infer_labels(table, columns)
+    with explains_left_out(table.left_out):
+        labelled, inferred = task.infer_labels(table, columns)
     reused = stored and labelled.reuse_head(stored)
     task = reused or labelled
-    notes = [*table.describe(), *columns.notes, *inferred]
+    notes = [*table.describe(), *columns.notes, *inferred, *split_notes]
     examples = task.examples(table, columns)
     evaluation = None
     if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, source.reading)
+        eval_table = read_table(source.evaluation, source.readings[1])
         chosen = same_columns(columns, eval_table, source.columns)
         eval_columns = task.columns(eval_table, chosen, need_label=True)
         eval_table = usable_rows(task, eval_table, eval_columns)
@@ -227,18 +244,18 @@ def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, fo
     Raises:
         HeadwayError: the data or an option cannot be used, or there is no text.
     """
-    source.check_split()
+    split_notes = source.check_split()
     if source.columns.get("group"):
         raise HeadwayError(f"--group has no effect in {task.name}, which holds out whole documents. Remove it.")
     assert isinstance(task, CorpusTask)
-    texts = open_documents(source.train, source.columns, task, source.reading)
-    notes = [*texts.notes]
+    texts = open_documents(source.train, source.columns, task, source.readings[0])
+    notes = [*texts.notes, *split_notes]
     fraction = 0.0 if source.evaluation is not None else source.eval_fraction
     pieces = texts.part(fraction, source.seed, held_out=False)
     train = write_corpus(folder / "train", task, encoder, texts, pieces, held_out=False)
     evaluation = None
     if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, source.reading)
+        others = open_documents(source.evaluation, source.columns, task, source.readings[1])
         notes += others.notes
         evaluation = write_corpus(folder / "held-out", task, encoder, others, others.read(), held_out=True)
     elif fraction:

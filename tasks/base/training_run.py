@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...core.atomic_files import disk_errors, new_path, remove_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Network
-from ...core.training.defaults import with_suited_values, with_usual_values
+from ...core.training.defaults import with_rate_from_scratch, with_suited_values, with_usual_values
 from ...core.training.distributed import processes
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
@@ -32,6 +32,8 @@ from .precision import worth_comparing
 from .results import Evaluation, Trained
 from .task import Task
 from .training_data import CorpusData, LabelledData, TrainingData
+
+USED_WITHOUT_LOOP = ("seed", "device", "precision", "keep_examples")  # by a task that fits its head in another way
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,17 @@ class RunOptions:
         return path if path.exists() else None
 
     def complete(
-        self, task: Task[Any, Any], network: Network, data: TrainingData
+        self, task: Task[Any, Any], network: Network, data: TrainingData, *, from_scratch: bool = False
     ) -> tuple["RunOptions", TrainingData]:
         """Chooses the options that suit the model and the data where none are given; a note says which and why."""
         if not task.uses_training_loop:
-            return self, data
+            note = _describe_unused(self.config)
+            return self, replace(data, notes=[*data.notes, note]) if note else data
         if task.self_supervised or task.headless:
-            config, note = with_usual_values(self.config, sequence_lengths(data.train.windows_by_example)), ""
+            lengths = sequence_lengths(data.train.windows_by_example)
+            size = network.config.hidden_size
+            config, note = with_rate_from_scratch(self.config, size) if from_scratch else (self.config, "")
+            config = with_usual_values(config, lengths)
         else:
             lengths = sequence_lengths(task.training_windows(data.train.windows_by_example))
             config, note = with_suited_values(self.config, network.config.hidden_size, lengths, len(task.label_names))
@@ -314,6 +320,15 @@ def _evaluate(
     predictions, loss, count = evaluate_examples(task, network, data.windows_by_example)
     task, predictions = task.calibrate(predictions, data.examples)
     return task, predictions, task.score(predictions, data.examples) | mean_loss(loss, count)
+
+
+def _describe_unused(config: TrainConfig) -> str:
+    """A note on options of the training loop that were changed although there is no loop; empty if none was."""
+    names = [one.name for one in fields(config) if one.name not in USED_WITHOUT_LOOP]
+    changed = [name for name in names if getattr(config, name) != getattr(TrainConfig(), name)]
+    listed = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+    has = "has" if len(changed) == 1 else "have"
+    return f"{listed} {has} no effect with --frozen, which fits the classifier without steps" if changed else ""
 
 
 def _run_folder(output: Path) -> Path:

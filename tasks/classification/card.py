@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...core.models.gpt2 import GPT2Config
-from ..base.card_text import CardText, bullets, code, shell_word, string
+from ..base.card_text import CardText, code, label_list, shell_word, string
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def _outputs(task: "TextClassification") -> str:
         return "The output is a number on the scale of the training labels."
     if thresholds := task.label_thresholds:
         shown = zip(task.labels, thresholds, strict=True)
-        return "The labels, and the probability threshold of each:\n\n" + bullets(
+        return "The labels, and the probability threshold of each:\n\n" + label_list(
             f"{code(label)} {threshold:.3f}" for label, threshold in shown
         )
-    return "The labels:\n\n" + bullets(code(label) for label in task.labels)
+    return "The labels:\n\n" + label_list(code(label) for label in task.labels)
 
 
 def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:

@@ -4,6 +4,7 @@ The formats are in `reading`: `formats` lists those of files and folders. Rows a
 cell is always text, and NaN is None.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,8 @@ from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
 from .html_entities import decode_html
 from .read_options import INFER, ReadOptions
-from .reading.formats import open_path
+from .reading.file_format import SourceFile
+from .reading.formats import find_format, open_path
 from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hub
 from .reading.python_objects import SOURCE, open_object
 from .reading.word_rows import join_words
@@ -75,6 +77,34 @@ def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> Ro
         stream = _open(source)
     stream = replace(stream, decimal=options.decimal, strict=bool(options.strict))
     return join_words(decode_html(stream) if options.decode_html else stream, options.join_words)
+
+
+def options_by_source(options: ReadOptions, sources: Sequence[Any]) -> list[ReadOptions]:
+    """The options for each of several sources: one that only some of them use is left out for the others.
+
+    An option that no source uses stays, so that reading refuses it.
+
+    Args:
+        options: For all sources.
+        sources: Anything that `read_table` reads.
+
+    Raises:
+        HeadwayError: A file is missing or empty, or is not a text file in a known encoding.
+    """
+    if len(sources) < 2 or not options.given:
+        return [options] * len(sources)
+    used = [_used_options(source, options) for source in sources]
+    found = []
+    for own in used:
+        others = frozenset[str]().union(*used) - own
+        found.append(replace(options, **{name: None for name in options.given if name in others}))
+    return found
+
+
+def _used_options(source: Any, options: ReadOptions) -> frozenset[str]:
+    if isinstance(source, str | Path) and not str(source).startswith(HUB_PREFIX):
+        return find_format(SourceFile(user_path(source), options)).options
+    return DECIMAL_ONLY
 
 
 def _open(source: Any) -> RowStream:

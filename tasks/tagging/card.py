@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...core.models.gpt2 import GPT2Config
-from ..base.card_text import CardText, bullets, code, shell_word, string
+from ..base.card_text import CardText, code, label_list, shell_word, string
 from .label_inference import DIVISION
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def tagging_card(task: "TokenClassification", network: "Network", name: str) -> 
         if task.tags_every_word
         else f"It finds entities of {len(task.types)} types in a text.",
         answers="The types:\n\n"
-        + bullets(code(kind) for kind in task.types)
+        + label_list(code(kind) for kind in task.types)
         + f"\n\nIts labels are tags of words in the scheme {task.scheme}.",
         shell=f'headway predict {shell_word(name)} "{TEXT}"',
         python=f'print(model.predict("{TEXT}").entities)',

@@ -71,18 +71,24 @@ def check_tags(
         )
 
 
-def describe_annotation(scheme: str | None, counts: Counter[str], invalid: Sequence[str]) -> list[str]:
+def describe_annotation(
+    scheme: str | None, counts: Counter[str], tags: Sequence[Sequence[str]], invalid: Sequence[str]
+) -> list[str]:
     """Notes on the annotation.
 
     Args:
         scheme: of the tags; None for character spans.
         counts: the number of entities of each type.
+        tags: of each row, if there are any.
         invalid: the places of the rows whose tags do not follow the scheme.
     """
+    every_word = scheme == "IO" and not any(OUTSIDE in row for row in tags)  # as with parts of speech
+    counts = Counter(tag for row in tags for tag in row) if every_word else counts
     shown = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(MAX_LISTED))
     more = f" and {len(counts) - MAX_LISTED} more" if len(counts) > MAX_LISTED else ""
     kind = f"{scheme} tags" if scheme else "character spans"
-    notes = [f"{kind}, {counts.total():,} entities: {shown}{more}"]
+    what = f"{len(counts):,} tags, one on each of {counts.total():,} words" if every_word else ""
+    notes = [f"{what or f'{kind}, {counts.total():,} entities'}: {shown}{more}"]
     if scheme == "IOB1":
         notes.append("IOB1: an entity begins with I-; B- begins one right after another one of the same type")
     if invalid:

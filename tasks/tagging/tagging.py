@@ -196,7 +196,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         check_tags(table.source, label, tags, counts, task.scheme)
         words = [word for example, _ in tagged for word in example.words]
         task = task._with_segmenter(words) if words else task._with_units(table, columns, examples)
-        notes = describe_annotation(scheme if tags else None, counts, [tagged[i][0].where for i in invalid])
+        notes = describe_annotation(scheme if tags else None, counts, tags, [tagged[i][0].where for i in invalid])
         notes += read_row.notes()
         if words and not self.strip_digits and ends_in_digits(words):
             notes.append(f'the words end in digits ("{words[0]}", ...); --strip-digits removes them')

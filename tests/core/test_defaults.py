@@ -5,6 +5,7 @@ from headway.core.training.defaults import (
     MAX_EPOCHS,
     suited_epochs,
     suited_rate,
+    with_rate_from_scratch,
     with_suited_values,
     with_usual_values,
 )
@@ -60,6 +61,14 @@ def test_explicit_options_win_and_are_not_explained():
     config, note = with_suited_values(TrainConfig(learning_rate=1e-3), 384, [1] * 10)
     assert (config.learning_rate, config.epochs) == (1e-3, MAX_EPOCHS)
     assert "--learning-rate" not in note
+
+
+def test_random_weights_have_a_higher_rate_that_falls_with_the_size():
+    rates = {size: with_rate_from_scratch(TrainConfig(), size)[0].learning_rate for size in (128, 512, 768, 1024)}
+    assert rates == {128: 1e-3, 512: 1e-3, 768: 6e-4, 1024: 3e-4}
+    _, note = with_rate_from_scratch(TrainConfig(), 128)
+    assert note == "learning rate 0.001 for random weights and a hidden size of 128 (other values: --learning-rate)"
+    assert with_rate_from_scratch(TrainConfig(learning_rate=1e-4), 128)[1] == ""
 
 
 def test_the_usual_values_are_those_of_bert_base():

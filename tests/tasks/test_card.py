@@ -168,3 +168,13 @@ def test_labels_and_names_are_escaped(bert_folder: Path, tmp_path: Path):
 
 def test_a_block_of_code_ends_where_it_ends():
     assert fenced("sh", "echo ```\n```") == "````sh\necho ```\n```\n````"
+
+
+def test_a_card_lists_some_of_many_labels_and_says_what_the_other_files_are(tiny_model: Path, tmp_path: Path):
+    data = [{"text": f"text {i}", "label": f"label-{i % 60}"} for i in range(120)] + [{"text": "none", "label": ""}]
+    TextClassification().on(tiny_model).fit(data, output=tmp_path / "many", config=FAST, eval_fraction=0)
+    card = (tmp_path / "many" / "README.md").read_text("utf-8")
+    assert "These are 50 of 60" in card
+    assert card.count("- `label-") == 50
+    assert "`left_out.csv` lists the rows that were left out (1)" in card
+    assert "`training_rows.npy` contains hashes of the training texts" in card

@@ -165,3 +165,8 @@ def test_an_unknown_tag_in_evaluation_data_leaves_its_row_out(bert_folder: Path)
     model = TokenClassification().on(bert_folder)
     trained = model.fit(tagged(30), eval_data=tagged(30, jumps="AUX"), config=FAST)
     assert trained.eval_examples == 20
+
+
+def test_tags_that_every_word_has_are_counted_as_words(bert_folder: Path):
+    prepared = next(iter(TokenClassification().on(bert_folder).train(tagged(3), config=FAST)))
+    assert "5 tags, one on each of 10 words: NOUN 3, VERB 3, DET 2, PRON 1, ADJ 1" in prepared.notes

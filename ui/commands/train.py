@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -191,7 +192,8 @@ def _follow(console: "Console", events: "Generator[Event, None, None]", stop: "S
 
     with TrainingView(console) as view, closing(events):
         try:
-            return view.follow(stop.watch(events))
+            trained = view.follow(stop.watch(events))
+            return replace(trained, notes=(*view.notes, *trained.notes))
         except KeyboardInterrupt as interruption:
             view.close()
             raise stop.interruption(interruption, _explain_interruption(view)) from interruption

@@ -9,7 +9,7 @@ from .brat import BRAT
 from .conll import CONLL
 from .csv_files import CSV, TSV
 from .docbin import DOCBIN
-from .file_format import SourceFile
+from .file_format import FileFormat, SourceFile
 from .hf_datasets import SAVED_DATA_SET
 from .json_files import JSON
 from .labelled_lines import LABELLED_LINES
@@ -35,11 +35,21 @@ def open_path(path: Path, options: ReadOptions = INFER) -> RowStream:
         HeadwayError: There is no such file, its format is not supported, or an option has no meaning for it.
     """
     file = SourceFile(path, options)
-    found = next((one for one in FOLDER_FORMATS if one.matches(file)), None) if path.is_dir() else None
-    if found is None:
-        require_file(path)
-        found = next(one for one in FILE_FORMATS if one.matches(file))
+    found = find_format(file)
     stream = found.open(file)
     options.refuse_unused(str(path), stream.kind, found.options)
     notes = file.encoding.notes if "encoding" in found.options and path.is_file() else ()
     return replace(stream, notes=(*notes, *stream.notes))
+
+
+def find_format(file: SourceFile) -> FileFormat:
+    """The format of a file or folder.
+
+    Raises:
+        HeadwayError: There is no such file, or its format is not supported.
+    """
+    found = next((one for one in FOLDER_FORMATS if one.matches(file)), None) if file.path.is_dir() else None
+    if found is None:
+        require_file(file.path)
+        found = next(one for one in FILE_FORMATS if one.matches(file))
+    return found
