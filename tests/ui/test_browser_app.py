@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,23 @@ def models(tiny: Path, trained_once: Path, byte_level_folder: Path, tmp_path_fac
 @pytest.fixture(scope="module")
 def served(models: list[Path], tmp_path_factory: Any) -> Iterator[str]:
     """The address of `headway ui` in a separate process."""
+    with serving(models, free_port(), tmp_path_factory.mktemp("home")) as address:
+        yield address
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def serving(models: list[Path], port: int, home: Path) -> Iterator[str]:
+    """Runs `headway ui` in a separate process; yields its address."""
     command = [sys.executable, "-m", "headway.ui.cli", "ui", *models, "--port", port, "--no-open"]
     process = subprocess.Popen(
-        [str(part) for part in [*command, "--runs", tmp_path_factory.mktemp("runs")]],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads"))},
+        [str(part) for part in [*command, "--runs", home / "runs"]],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(home / "uploads")},
     )
     address = f"http://localhost:{port}/"
     try:
@@ -330,6 +341,23 @@ def test_the_tab_is_in_the_url_and_the_form_survives_a_reload(site):
     expect(site.box("Text")).to_have_value("a kept text")
     gradio = "AbortError", "errored out"  # the stream of results, which a reload closes
     site.problems[:] = [one for one in site.problems if not any(words in one for words in gradio)]
+
+
+def test_the_chosen_model_survives_a_restart_of_the_server(models, chromium, tmp_path):
+    page, port = chromium.new_page(), free_port()
+    page.set_default_timeout(TIMEOUT)
+    with serving(models, port, tmp_path) as address:
+        page.goto(address)
+        site = Site(page, address)
+        site.choose("things")
+        site.box("Text").fill("such a good film")
+    with serving(models, port, tmp_path):
+        page.reload()
+        expect(page.locator("#model input")).to_have_value("things")
+        expect(site.box("Text")).to_have_value("such a good film")
+        site.button("Predict").click()
+        expect(page.locator("#prediction mark").first).to_contain_text("film")
+    page.close()
 
 
 def test_screen_readers_hear_the_answer_in_words(site):

@@ -182,6 +182,36 @@ def test_a_run_is_stopped_and_resumed_after_the_page_was_reopened(site, tiny, ex
     assert site.problems == []
 
 
+def test_impatient_users_start_one_run_and_lose_no_model_silently(site, tiny, expect_of):
+    page = site.open()
+    upload(page, site.write("twice.csv", ["text,label", *(f"{text},{label}" for text, label in REVIEWS)]))
+    expect_of(page.locator("#report")).to_contain_text("64 usable examples")
+    fill(page, tiny, "twice", 2)
+    page.get_by_role("button", name="Start training").dblclick()
+    expect_of(page.locator("#run-head")).to_contain_text("finished")
+    page.reload()
+    expect_of(page.get_by_label("twice (finished)")).to_be_checked()
+    assert page.locator("#runs input").count() == len(Jobs(site.home / "runs").all())
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect_of(page.locator("#model input")).to_have_value("twice")
+
+    other = site.open()
+    other.get_by_role("tab", name="Predict").click()
+    other.locator("#model input").fill("twice")
+    other.get_by_role("option", name="twice", exact=True).click()
+    other.get_by_role("button", name="Rename or delete the model").click()
+    other.get_by_role("button", name="Delete …").click()
+    other.get_by_role("button", name="Delete the model", exact=True).click()
+    expect_of(other.locator("#model input")).not_to_have_value("twice")
+
+    page.get_by_label("Text", exact=True).and_(page.locator("textarea:visible")).fill("what a lovely song")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect_of(page.get_by_role("alert").first).to_contain_text("twice")
+    page.go_back()
+    expect_of(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
+    assert not [one for one in site.problems if "AbortError" not in one and "errored out" not in one]
+
+
 def test_a_broken_file_is_explained_in_the_page(site, expect_of):
     page = site.open()
     upload(page, site.write("broken.csv", ["text,label", "a good film,good", 'a "bad" film,bad,oh,no']))

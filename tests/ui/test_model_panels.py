@@ -68,7 +68,7 @@ def test_the_metrics_on_a_file_are_those_of_evaluate(registry, folder):
     data = write_reviews(folder / "reviews.csv")
     with data.open("a", encoding="utf-8") as file:
         file.write("what a lovely walk,bad\n")
-    page = Page(score(registry, "model", str(data)))
+    page = Page(*score(registry, "model", str(data)))
     accuracy = registry.task_model("model").evaluate(data).metrics["accuracy"]
     assert f"{accuracy:.3f}" in page.text
     assert "65 examples of reviews.csv" in page.text
@@ -76,7 +76,7 @@ def test_the_metrics_on_a_file_are_those_of_evaluate(registry, folder):
     assert "reviews.csv, line 66" in page.text
     assert str(folder) not in page.text
     with pytest.raises(HeadwayError, match="upload a file"):
-        score(registry, "model", None)
+        next(score(registry, "model", None))
 
 
 def test_the_examples_of_a_model_are_held_out_texts_of_its_own_data(tiny, folder):

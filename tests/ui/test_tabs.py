@@ -16,12 +16,17 @@ from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.data.examples import Field
 from headway.tasks.language_modeling.writing import Writer
+from headway.tasks.prompting.predictions import WrittenAnswer
+from headway.tasks.prompting.prepared_prompt import PreparedPrompt
 from headway.tasks.samples import sample_prompt, sample_texts
+from headway.ui.browser import background, model_panels
 from headway.ui.browser.app import build_app
+from headway.ui.browser.model_panels import score
 from headway.ui.browser.tabs import generate, inspection, predict, prompt
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.jobs import Jobs
 from page_elements import HOSTILE, Page
+from reviews import write_reviews
 
 
 def clicked(choice: int) -> gr.EventData:
@@ -115,7 +120,7 @@ def last(steps: Iterator[Any]) -> Any:
 
 
 def test_predictions_of_a_file_equal_those_of_headway_predict(registry, headway, reviews, trained, folder):
-    columns = predict.preview_file(registry, 1, "model", str(reviews.absolute()))
+    columns = last(predict.preview_file(registry, 1, "model", str(reviews.absolute())))
     assert (columns[0].value, columns[0].choices[0][0]) == ("text", "text")
     for output, ending in predict.OUTPUT_FORMATS.items():
         steps = list(consume(predict.predict_file(registry, "model", str(reviews.absolute()), output, "text")))
@@ -187,10 +192,50 @@ def test_a_broken_file_is_an_error_before_any_prediction(registry, folder):
         list(predict.predict_file(registry, "model", str(good), "CSV", "nothing"))
 
 
+def test_a_large_file_is_read_and_evaluated_in_another_process(registry, folder, monkeypatch):
+    data = write_reviews(folder / "reviews.csv")
+    small = last(predict.predict_file(registry, "model", str(data), "CSV", "text"))[0]
+    metrics = last(score(registry, "model", str(data)))
+    for module in (background, model_panels):
+        monkeypatch.setattr(module, "LARGE", 100)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the file is read in this process")
+
+    monkeypatch.setattr(background, "stream_rows", refuse)
+    monkeypatch.setattr(background, "UPDATE_SECONDS", 0.001)
+    assert last(predict.preview_file(registry, 1, "model", str(data)))[0].value == "text"
+    large = [step[0] for step in predict.predict_file(registry, "model", str(data), "CSV", "text")]
+    assert any("Reading reviews.csv" in one for one in large)
+    assert large[-1].partition("First rows")[2] == small.partition("First rows")[2]
+    evaluated = list(score(registry, "model", str(data)))
+    assert "Reading reviews.csv" in evaluated[0]
+    assert evaluated[-1] == metrics
+    data.write_text('text,label\n"a good film",good\n"a bad film,bad\n' + " " * 200, encoding="utf-8")
+    for steps in (
+        predict.predict_file(registry, "model", str(data), "CSV", "text"),
+        score(registry, "model", str(data)),
+    ):
+        with pytest.raises(HeadwayError, match=r"reviews\.csv"):
+            list(steps)
+
+
+def test_a_file_that_the_server_has_deleted_must_be_uploaded_again(registry, folder):
+    gone = str(folder / "gone.csv")
+    for steps in (
+        predict.preview_file(registry, 1, "model", gone),
+        predict.predict_file(registry, "model", gone, "CSV", "text"),
+        score(registry, "model", gone),
+        prompt.evaluate_file(registry, gone, 200, *form()),
+    ):
+        with pytest.raises(HeadwayError, match=r"gone\.csv was deleted from the server. Upload it again"):
+            list(steps)
+
+
 def test_columns_that_cannot_be_inferred_must_be_chosen(registry, folder):
     data = folder / "odd.csv"
     data.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
-    column, start, shown, _ = predict.preview_file(registry, 1, "model", str(data))
+    column, start, shown, _ = last(predict.preview_file(registry, 1, "model", str(data)))
     assert column.value is None
     assert start.interactive
     assert "cannot be inferred" in shown
@@ -323,6 +368,14 @@ def test_an_answer_can_be_generated(registry):
     assert Page(drawn).elements
 
 
+def test_an_empty_generated_answer_is_named_as_such(registry, monkeypatch):
+    empty = WrittenAnswer("", 0.0, "end-of-text")
+    monkeypatch.setattr(PreparedPrompt, "predict", lambda *_: [empty])
+    drawn = Page(prompt.answer(registry, "the mat", "", *form(kind=prompt.GENERATE, rows=[])))
+    assert "(empty answer)" in drawn.text
+    assert "The model generated no text" in drawn.text
+
+
 def test_missing_parts_of_a_prompt_are_named(registry):
     assert "There are no labels" in prompt.preview(registry, "the mat", "", *form(rows=[]))
     assert "{text}" in prompt.preview(registry, "the mat", "", *form(layout="Label: {label}"))
@@ -357,12 +410,12 @@ def test_a_prompt_is_evaluated_on_a_file_with_confidence_intervals(registry, fol
     data = folder / "scored.csv"
     data.write_text("text,label\n" + "the mat,good\nthe fox,bad\nmy card,good\n" * 4, encoding="utf-8")
     rows = [["the cat", "good"], ["the dog", "bad"], ["a dog", "bad"]]
-    drawn = Page(prompt.evaluate_file(registry, str(data), 200, *form(rows=rows, choice="balanced")))
+    drawn = Page(last(prompt.evaluate_file(registry, str(data), 200, *form(rows=rows, choice="balanced"))))
     assert "Metrics on 12 rows" in drawn.text
     assert "always good" in drawn.text
     assert "95 %" in drawn.text
     with pytest.raises(HeadwayError, match="Upload a file"):
-        prompt.evaluate_file(registry, None, 200, *form())
+        next(prompt.evaluate_file(registry, None, 200, *form()))
 
 
 # Inspect.

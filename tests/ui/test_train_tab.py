@@ -14,6 +14,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks import TASKS, read_table
 from headway.tasks.base.check import check_data
 from headway.tasks.data.read_options import ReadOptions
+from headway.ui.browser import background
 from headway.ui.browser.form import option_component, read_options
 from headway.ui.browser.pasted_cells import write_pasted
 from headway.ui.browser.presets import PRESETS
@@ -261,7 +262,7 @@ def test_columns_and_task_stay_when_the_page_is_loaded_again(folder, tiny):
 
 
 def test_a_large_file_is_checked_in_parts_in_another_process(registry, folder, tiny, monkeypatch):
-    monkeypatch.setattr(train_data, "LARGE", 100)
+    monkeypatch.setattr(background, "LARGE", 100)
     monkeypatch.setattr(train_check, "LARGE", 100)
     monkeypatch.setattr(train_check, "SAMPLE_ROWS", 10)
     data = write_reviews(folder / "reviews.csv")

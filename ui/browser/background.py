@@ -6,13 +6,24 @@ returns, or the message of a HeadwayError.
 
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
+from ...tasks.data.read import stream_rows
+from ...tasks.data.rows import Rows, RowStream, Table
+from .drawing import caption
 
+LARGE = 2**20  # bytes; larger files are read in a process of their own
+CHUNK_ROWS = 256  # rows that are read back together
 UPDATE_SECONDS = 0.5  # between two yields
 NICENESS = 10  # below the predictions of other users
 ENDED = "Reading the file ended unexpectedly, probably because the memory was full. Try a smaller file."
@@ -56,6 +67,79 @@ def run_in_background(function: Callable[..., Any], *arguments: Any) -> Generato
     if message is not None:
         raise HeadwayError(message)
     return result
+
+
+def process_file(file: str | Path, function: Callable[..., Any], *arguments: Any) -> Generator[str, None, Any]:
+    """Calls a function that reads an uploaded file, in another process if the file is large.
+
+    Args:
+        file: the uploaded file.
+        function: a function of a module.
+        *arguments: its arguments, the file among them.
+
+    Yields:
+        HTML of the progress, from time to time.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        HeadwayError: the file was deleted, or the function raised it.
+    """
+    path = Path(file)
+    if not path.exists():
+        raise HeadwayError(f"{path.name} was deleted from the server. Upload it again.")
+    size = path.stat().st_size
+    if size <= LARGE:
+        return function(*arguments)
+    running = run_in_background(function, *arguments)
+    while True:
+        try:
+            seconds = next(running)
+        except StopIteration as end:
+            return end.value
+        yield caption(f"Reading {path.name} ({size / 1e6:,.0f} MB), {seconds:.0f} s …")
+
+
+def checked_rows(file: str, folder: Path) -> Generator[str, None, tuple[RowStream, int]]:
+    """Reads a file to its end.
+
+    Args:
+        file: the uploaded file.
+        folder: for the rows of a large file, which can be read from there in little time.
+
+    Yields:
+        HTML of the progress, from time to time.
+
+    Returns:
+        The rows, and their number.
+
+    Raises:
+        HeadwayError: the file or one of its rows cannot be read.
+    """
+    if Path(file).exists() and Path(file).stat().st_size <= LARGE:
+        stream = stream_rows(file)
+        return stream, sum(1 for _ in stream)
+    stored = folder / "rows.pickle"
+    table, count = yield from process_file(file, _store_rows, file, stored)
+    return replace(table.stream(), read=partial(_stored_rows, stored)), count
+
+
+def _store_rows(file: str, stored: Path) -> tuple[Table, int]:
+    """Writes the rows of a file in chunks; returns an empty table with its columns, and the number of rows."""
+    stream, count = stream_rows(file), 0
+    rows = iter(stream)
+    with disk_errors(stored), stored.open("wb") as output:
+        while chunk := list(islice(rows, CHUNK_ROWS)):
+            pickle.dump(chunk, output)
+            count += len(chunk)
+    return stream.table([], []), count
+
+
+def _stored_rows(stored: Path) -> Rows:
+    with stored.open("rb") as chunks:
+        while chunks.peek(1):
+            yield from pickle.load(chunks)
 
 
 def _run(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -1,6 +1,6 @@
 """Panels for the chosen model: its metrics on a labelled file, and renaming or deleting a model trained here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...core.errors import HeadwayError
+from ...tasks import load
 from ...tasks.base.error_analysis import analyze_errors
+from .background import LARGE, process_file
 from .drawing import caption, hint
 from .events import FILES, bind
 from .pasted_cells import write_pasted
 from .run_drawing import draw_metrics
 
 if TYPE_CHECKING:
+    from ...tasks import TaskModel
     from ..model_registry import ModelRegistry
     from ..runs.jobs import Jobs
     from .tab_context import TabContext
@@ -37,13 +40,10 @@ def draw_paste(file: gr.File, errors: gr.HTML, *, elem_id: str) -> None:
 
 def draw_scoring(registry: "ModelRegistry", model: gr.Dropdown) -> None:
     """The panel for the metrics on a labelled file."""
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=300):
-            file = gr.File(label=FORMATS, height=140, elem_id="labelled")
-            start = gr.Button("Evaluate", variant="primary")
-        with gr.Column(min_width=300):
-            errors = gr.HTML()
-            shown = gr.HTML(hint(NO_SCORES), elem_id="scores", min_height=100)
+    file = gr.File(label=FORMATS, height=140, elem_id="labelled")
+    start = gr.Button("Evaluate", variant="primary")
+    errors = gr.HTML()
+    shown = gr.HTML(hint(NO_SCORES), elem_id="scores", min_height=100)
     bind(
         start.click, partial(score, registry), [model, file], [shown], errors, queue=FILES, on_error=[hint(NO_SCORES)]
     )
@@ -51,11 +51,26 @@ def draw_scoring(registry: "ModelRegistry", model: gr.Dropdown) -> None:
         cleared(lambda: hint(NO_SCORES), None, shown, queue=False, show_progress="hidden", api_visibility="private")
 
 
-def score(registry: "ModelRegistry", name: str | None, file: str | None) -> str:
-    """The metrics and errors of a model on a labelled file."""
+def score(registry: "ModelRegistry", name: str | None, file: str | None) -> Iterator[str]:
+    """The metrics and errors of a model on a labelled file, after the progress."""
     if not name or not file:
         raise HeadwayError("Choose a model, and upload a file with texts and labels.")
-    model = registry.task_model(name)
+    registry.task_model(name)  # raises if it cannot be opened
+    if Path(file).exists() and Path(file).stat().st_size > LARGE:
+        folder = registry.find(name).folder
+        yield (yield from process_file(file, _score_alone, folder, registry.precision, file))
+    else:
+        yield (yield from process_file(file, _score, registry.task_model(name), file))
+
+
+def _score_alone(folder: Path, precision: str, file: str) -> str:
+    """As `_score`, with a model that is opened in this process."""
+    model = load(folder)
+    model.precision = precision
+    return _score(model, file)
+
+
+def _score(model: "TaskModel", file: str) -> str:
     found = model.evaluate(file)
     analysis = {} if model.task.self_supervised else analyze_errors(model.task, found.predictions, found.examples)
     folder = f"{Path(file).parent}/"

@@ -90,8 +90,8 @@ def describe(opened: "InspectedModel") -> str:
     kind = "GPT-2" if opened.causal else "BERT"
     head = opened.model.task.title.lower() if opened.model is not None else "no task head"
     return (
-        f"{kind}, {head}; {config.num_layers} layers of {config.num_heads} heads, hidden size "
-        f"{config.hidden_size:,}, {config.vocab_size:,} tokens in the vocabulary, context of {config.max_positions:,}"
+        f"{kind}, {head}; {config.num_layers} layers of {config.num_heads} heads, hidden size {config.hidden_size:,}, "
+        f"vocabulary of {config.vocab_size:,} tokens, context of {config.max_positions:,} tokens"
     )
 
 

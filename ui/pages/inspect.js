@@ -352,8 +352,8 @@ function startAttention() {
 function startLens() {
   const { vocabulary, layers: predictions } = data.lens;
   find("lens-note").textContent = data.attention.causal
-    ? "Below each token, the next token that the model would predict after that layer (logit lens). More color means a higher probability. Click a cell to list its candidates."
-    : "Below each token, the token that the model would predict instead of it after that layer (logit lens). More color means a higher probability. Click a cell to list its candidates.";
+    ? "Below each token, the next token that the model would predict after that layer (logit lens). Stronger colors mean higher probabilities. Click a cell to list its candidates."
+    : "Below each token, the token that the model would predict instead of it after that layer (logit lens). Stronger colors mean higher probabilities. Click a cell to list its candidates.";
   const name = (layer) => (layer === 0 ? "embeddings" : `layer ${layer}`);
   const cells = [];
   let chosen = null;

@@ -85,7 +85,13 @@ def _draw_settings() -> list[gr.Slider]:
     """Draws temperature, length, top-k and top-p."""
     with gr.Row():
         temperature = gr.Slider(
-            0, 2, 0.8, step=0.05, label="Temperature", min_width=220, info="0: greedy. Higher: more random."
+            0,
+            2,
+            0.8,
+            step=0.05,
+            label="Temperature",
+            min_width=220,
+            info="0: always the most likely token. Higher: more random.",
         )
         length = gr.Slider(1, MAX_NEW_TOKENS, 60, step=1, label="Maximum new tokens", min_width=220)
     with gr.Row():
@@ -93,7 +99,13 @@ def _draw_settings() -> list[gr.Slider]:
             TOP_K_OFF, 200, 40, step=1, label="Top-k", min_width=220, info="Number of candidate tokens. 0: all."
         )
         top_p = gr.Slider(
-            0.05, TOP_P_OFF, 1, step=0.05, label="Top-p", min_width=220, info="Candidates' total probability. 1: all."
+            0.05,
+            TOP_P_OFF,
+            1,
+            step=0.05,
+            label="Top-p",
+            min_width=220,
+            info="Total probability of the candidate tokens. 1: all.",
         )
     return [temperature, length, top_k, top_p]
 

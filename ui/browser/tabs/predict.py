@@ -14,14 +14,16 @@ import gradio as gr
 
 from ....core.checkpoints.weight_names import model_of
 from ....core.errors import HeadwayError
-from ....tasks import TASKS
+from ....tasks import TASKS, read_table
 from ....tasks.base.display import ScoreBar, ScoreBars
 from ....tasks.base.held_out_texts import stored_texts
 from ....tasks.data.read import stream_rows
+from ....tasks.data.rows import SAMPLE_ROWS
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
 from ....tasks.samples import sample_texts
 from ...terminal import duration, format_value
+from ..background import checked_rows, process_file
 from ..drawing import (
     CHOICE_CLICK_JS,
     alert,
@@ -55,6 +57,7 @@ NUM_SIMILAR = 10  # sentences
 MODEL_KINDS = {"bert": "BERT", "gpt2": "GPT-2"}
 OUTPUT_FORMATS = {"CSV": ".csv", "Excel": ".xlsx", "JSON lines": ".jsonl"}
 NO_PREDICTION = "The prediction appears here."
+NO_ROWS = "The rows and their predictions appear here."
 NO_SIMILAR = "The most similar sentences, by the model's embeddings, appear here."
 
 
@@ -144,7 +147,7 @@ def describe_model(opened: "TaskModel") -> str:
         more = f" and {len(names) - MAX_LABELS:,} more" if len(names) > MAX_LABELS else ""
         facts["Labels"] = ", ".join(names[:MAX_LABELS]) + more
     for metric, value in list((opened.info.get("metrics") or {}).items())[:1]:
-        facts["Held-out"] = f"{metric.replace('_', ' ')} {format_value(value, 3)}"
+        facts["Held-out"] = f"{metric.replace('_', ' ').replace('f1', 'F1')} {format_value(value, 3)}"
     return draw_facts(facts)
 
 
@@ -205,12 +208,12 @@ def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_f
                 stop = gr.Button("Stop", visible=False)
         with gr.Column(min_width=300):
             errors.render()
-            shown = gr.HTML(hint("The rows and their predictions appear here."), elem_id="rows")
+            shown = gr.HTML(hint(NO_ROWS), elem_id="rows")
             download = gr.DownloadButton("Download", visible=False, variant="primary")
     previewed = [*columns, start, shown, download]
+    options: dict[str, Any] = {"queue": FILES, "show_progress": "hidden", "on_error": _no_rows(num_fields, NO_ROWS)}
     for trigger in ([file.change], chosen.then):
-        preview = partial(preview_file, registry, num_fields)
-        bind(trigger, preview, [model, file], previewed, errors, queue=FILES, show_progress="hidden")
+        bind(trigger, partial(preview_file, registry, num_fields), [model, file], previewed, errors, **options)
     started = bind(
         start.click,
         partial(predict_file, registry),
@@ -229,30 +232,44 @@ def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_f
     )
 
 
-def preview_file(registry: "ModelRegistry", num_fields: int, name: str | None, file: str | None) -> tuple[Any, ...]:
-    """Updates for an uploaded file: its columns, the inferred ones chosen, and its first rows."""
+def _no_rows(num_fields: int, message: str) -> tuple[Any, ...]:
+    """Updates without a readable file: no columns, no start, a message, no download."""
     hidden = [gr.Dropdown(visible=False) for _ in range(num_fields)]
-    no_download = gr.DownloadButton(visible=False)
+    return *hidden, gr.Button(interactive=False), hint(message), gr.DownloadButton(visible=False)
+
+
+def preview_file(
+    registry: "ModelRegistry", num_fields: int, name: str | None, file: str | None
+) -> Iterator[tuple[Any, ...]]:
+    """Updates for an uploaded file: its columns, the inferred ones chosen, and its first rows."""
     if not file or not name:
-        return (*hidden, gr.Button(interactive=False), hint("Choose a model and a file."), no_download)
+        yield _no_rows(num_fields, "Choose a model and a file.")
+        return
     task = registry.task_model(name).task
-    stream = stream_rows(file)
+    hidden, no_download = [gr.Dropdown(visible=False)] * num_fields, gr.DownloadButton(visible=False)
+    reading = process_file(file, partial(read_table, file, limit=SAMPLE_ROWS))
+    while True:
+        try:
+            message = next(reading)
+        except StopIteration as end:
+            table = end.value
+            break
+        yield *hidden, gr.Button(interactive=False), message, no_download
     try:
-        texts, message = task.columns(stream, {}, need_label=False).texts, ""
+        texts, message = task.columns(table, {}, need_label=False).texts, ""
     except HeadwayError:
         texts, message = {}, alert(f"The columns cannot be inferred. Choose: {_field_names(task)}.")
     choices = [
         gr.Dropdown(
             label=f"Column: {field_label(field)}",
-            choices=[*([] if field.required else [""]), *stream.columns],
+            choices=[*([] if field.required else [""]), *table.columns],
             value=texts.get(field.name, "" if not field.required else None),
             visible=True,
         )
         for field in task.fields
     ]
-    first = [row for _, (_, row) in zip(range(PREVIEW_ROWS), stream, strict=False)]
-    shown = message + draw_table(first, f"First rows of {Path(file).name} ({stream.kind})")
-    return (*choices, *hidden[len(choices) :], gr.Button(interactive=True), shown, no_download)
+    shown = message + draw_table(table.rows[:PREVIEW_ROWS], f"First rows of {Path(file).name} ({table.kind})")
+    yield *choices, *hidden[len(choices) :], gr.Button(interactive=True), shown, no_download
 
 
 def _field_names(task: "Task") -> str:
@@ -272,14 +289,20 @@ def predict_file(
     model = registry.task_model(name)
     fields = model.task.fields
     chosen = {field.name: column for field, column in zip(fields, columns, strict=False) if column is not None}
-    stream = stream_rows(file)
-    mapping = model.task.columns(stream, chosen, need_label=False)  # raises for a missing column
     running = gr.Button(interactive=False), gr.Button(visible=True), gr.DownloadButton(visible=False)
     idle = gr.Button(interactive=True), gr.Button(visible=False)
     yield caption("Reading the file …"), *running
     try:
-        total = sum(1 for _ in stream)  # raises for a malformed row before anything is computed
         with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+            reading = checked_rows(file, Path(folder))  # raises for a malformed row before anything is computed
+            while True:
+                try:
+                    message = next(reading)
+                except StopIteration as end:
+                    stream, total = end.value
+                    break
+                yield message, *running
+            mapping = model.task.columns(stream, chosen, need_label=False)  # raises for a missing column
             path = Path(folder) / f"{Path(file).stem}-predictions{OUTPUT_FORMATS[output]}"
             first: list[dict[str, Any]] = []
             start = updated = time.monotonic()

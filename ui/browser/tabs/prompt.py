@@ -4,6 +4,7 @@ It shows the prompt as it is sent, the calibrated probabilities beside the uncal
 prompt on a labelled file.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ....tasks.prompting.prompt import PromptModel
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
 from ...terminal import prompt_rows
+from ..background import process_file
 from ..drawing import alert, caption, draw_code, draw_display, draw_table, hint
 from ..events import FILES, bind, current_tab, message_of, refresh_models
 from ..kept_form import keep_form
@@ -156,7 +158,7 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
         elem_id="examples",
     )
     add = gr.Button("Add example", size="sm")
-    shots = gr.Slider(0, MAX_SHOTS, 4, step=1, label="Examples in the prompt", info="0: zero-shot")
+    shots = gr.Slider(0, MAX_SHOTS, 4, step=1, label="Examples in the prompt", info="0: the instruction only.")
     with gr.Accordion("More options", open=False):
         components["layout"] = gr.Textbox(
             preset.layout, label="Template", info="Fields: {text}, {pair} (optional), {label} for the answer.", lines=2
@@ -165,10 +167,17 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
             "shots": shots,
             "choice": gr.Dropdown(list(CHOICES), value=BALANCED, label="Selection of the examples"),
             "orders": gr.Slider(
-                1, 8, 1, step=1, label="Orders of the examples", info="Probabilities are averaged over the orders."
+                1,
+                8,
+                1,
+                step=1,
+                label="Orders of the examples",
+                info="Number of random orders over which the probabilities are averaged.",
             ),
             "calibrate": gr.Checkbox(
-                True, label="Calibrate", info="Corrects for the probabilities of the labels without a text."
+                True,
+                label="Calibrate",
+                info="Corrects the model's preference for some labels, which is measured without a text.",
             ),
             "length": gr.Slider(1, 200, 20, step=1, label="Maximum new tokens"),
         }
@@ -301,14 +310,14 @@ def answer(registry: "ModelRegistry", text: str, pair: str, *values: Any) -> str
     return shown + caption(" ".join(prepared.warnings))
 
 
-def evaluate_file(registry: "ModelRegistry", file: str | None, max_rows: int, *values: Any) -> str:
-    """The metrics of the prompt on the rows of a file, and their interpretation."""
+def evaluate_file(registry: "ModelRegistry", file: str | None, max_rows: int, *values: Any) -> Iterator[str]:
+    """The metrics of the prompt on the rows of a file, and their interpretation, after the progress."""
     if not file:
         raise HeadwayError("Upload a file with texts and labels.")
     form = PromptForm(*values)
     model = _model(registry, form)
-    table = read_table(file, limit=int(max_rows))
+    table = yield from process_file(file, partial(read_table, file, limit=int(max_rows)))
     found = model.evaluate(table, form.examples or None, seeds=SEEDS)
     rows = [{name: value for name, value in row.items() if value != ""} for row in prompt_rows(found)]
     shown = draw_table(rows, f"Metrics on {len(found.examples):,} rows")
-    return shown + "".join(f"<p>{caption(sentence)}</p>" for sentence in found.verdict)
+    yield shown + "".join(f"<p>{caption(sentence)}</p>" for sentence in found.verdict)

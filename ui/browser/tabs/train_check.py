@@ -9,10 +9,10 @@ import gradio as gr
 from ....core.errors import HeadwayError
 from ....tasks import TASKS, read_table
 from ....tasks.base.check import check_data
-from ..background import run_in_background
+from ..background import LARGE, run_in_background
 from ..drawing import alert, caption, hint
 from ..run_drawing import draw_report
-from .train_data import LARGE, message_for, without_folders
+from .train_data import message_for, without_folders
 from .train_form import FormValues
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ....tasks import TASKS, read_table
 from ....tasks.infer_task import InferredTask, infer_task
 from ....tasks.samples import FOLDER
 from ...options import column_options
-from ..background import run_in_background
+from ..background import process_file
 from ..drawing import alert, caption, hint
 from ..pasted_cells import upload_folder
 from ..run_drawing import draw_rows, form_message
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ....tasks.data.rows import Table
 
 MAX_ROWS = 1000  # read to infer the task and the columns
-LARGE = 2**20  # bytes; larger files are read in a process of their own
 
 
 def take_sample(event: gr.EventData) -> str:
@@ -73,8 +72,6 @@ def read_file(infer: bool, *values: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _read_first_rows(data: Path, reading: "ReadOptions", infer: bool) -> "tuple[Table, InferredTask | None]":
-    if not data.exists():
-        raise HeadwayError(f"{data.name} was deleted from the server. Upload it again.")
     table = read_table(data, reading, limit=MAX_ROWS)
     return table, infer_task(table) if infer else None
 
@@ -83,24 +80,15 @@ def _with_progress(
     form: FormValues, function: Any, *arguments: Any, width: int
 ) -> Generator[tuple[Any, ...], None, Any]:
     """Calls a function, in a process of its own for a large file; yields updates of the display and the button."""
-    data = form.data
-    assert data is not None
-    if not data.exists() or data.stat().st_size <= LARGE:
-        return function(*arguments)
-    running = run_in_background(function, *arguments)
+    assert form.data is not None
+    reading = process_file(form.data, function, *arguments)
     skipped = [gr.skip()] * (width + 2)
     while True:
         try:
-            seconds = next(running)
+            message = next(reading)
         except StopIteration as end:
             return end.value
-        yield reading_message(form, seconds), gr.Button(visible=True), *skipped
-
-
-def reading_message(form: FormValues, seconds: float) -> str:
-    """What is shown while a large file is read."""
-    assert form.data is not None
-    return caption(f"Reading {form.data.name} ({form.data.stat().st_size / 1e6:,.0f} MB), {seconds:.0f} s …")
+        yield message, gr.Button(visible=True), *skipped
 
 
 def _no_cancel() -> gr.Button:
