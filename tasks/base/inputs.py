@@ -57,11 +57,13 @@ def split_labels(task: AnyTask, data: Any, second: Any) -> tuple[Any, Any]:
     They are labels if they are one value per text, as scikit-learn's y is.
     """
     values = as_list(second)
+    texts = as_list(data)
+    if hasattr(second, "columns") and isinstance(texts, list) and texts and isinstance(texts[0], str):
+        return second, None  # texts alone have no labels
     if task.self_supervised or not isinstance(values, list | tuple) or isinstance(data, str | Path) or not values:
         return None, second
     if _is_labelled_pair(second) or isinstance(values[0], Mapping):
         return None, second
-    texts = as_list(data)
     unlabelled = isinstance(texts, list | tuple) and bool(texts) and isinstance(texts[0], str | list)
     return (second, None) if unlabelled or not isinstance(values[0], list | tuple) else (None, second)
 
@@ -101,7 +103,7 @@ def name_rows(task: AnyTask, data: Any, labels: Any = None, *, labelled: bool) -
         data, labels = data
     data = as_list(data)
     if labels is not None:
-        return _with_labels(task, data, as_list(labels))
+        return _with_labels(task, data, _label_values(task, labels))
     if isinstance(data, Iterator):
         return open_rows_once(_named_row(task, number, one, labelled) for number, one in enumerate(data))
     if isinstance(data, list | tuple) and data and isinstance(data[0], str | list | tuple):
@@ -133,6 +135,43 @@ def _is_labelled_pair(data: Any) -> bool:
         and len(data) == 2
         and all(isinstance(as_list(side), list) or hasattr(side, "columns") for side in data)
         and len(data[0]) == len(data[1])
+    )
+
+
+def _label_values(task: AnyTask, labels: Any) -> Any:
+    """One value per text: a label, or a list of labels where the labels are a DataFrame of 0 and 1.
+
+    Raises:
+        HeadwayError: they are 0 and 1 in columns without names, or a DataFrame of something else.
+    """
+    if hasattr(labels, "columns") and hasattr(labels, "iloc"):
+        if len(labels.columns) == 1:
+            return as_list(labels.iloc[:, 0])
+        names, flags = [str(name) for name in labels.columns], plain_value(labels.to_numpy())
+        if not all(value in (0, 1) for row in flags for value in row):
+            raise HeadwayError(
+                f"labels= has the columns {', '.join(names[:9])}, which are not all 0 or 1. Give the column of the "
+                'labels (frame["..."]), or one column of 0 and 1 per label.'
+            )
+        return [[name for name, flag in zip(names, row, strict=True) if flag] for row in flags]
+    values = as_list(labels)
+    if not any(field.words for field in task.fields) and _are_flags(values):
+        raise HeadwayError(
+            f"labels= has {len(values[0])} columns of 0 and 1 without names. Name the labels: "
+            "labels=pandas.DataFrame(labels, columns=[...]), or give lists of labels."
+        )
+    return values
+
+
+def _are_flags(values: Any) -> bool:
+    """Whether rows of one length are 0 and 1 per label, not lists of labels: there a value does not occur twice."""
+    if not isinstance(values, list) or not all(isinstance(row, list | tuple) for row in values):
+        return False
+    same_length = len({len(row) for row in values}) == 1
+    return (
+        same_length
+        and all(isinstance(value, int | float) and value in (0, 1) for row in values for value in row)
+        and any(len(set(row)) < len(row) for row in values)
     )
 
 

@@ -231,6 +231,29 @@ def test_labels_of_every_task_are_given_apart(bert_folder: Path):
     assert FillMask().on(bert_folder).fit(TEXTS, TEXTS[:8], config=FAST).eval_examples > 0
 
 
+def test_a_frame_of_labels_has_one_column_of_0_and_1_per_label(bert_folder: Path):
+    chosen = [[], ["b"], ["a", "c"], ["a"]] * 5
+    texts = [f"text {number} about {' '.join(names)}" for number, names in enumerate(chosen)]
+    flags = pd.DataFrame([[name in names for name in "abc"] for names in chosen], columns=list("abc")).astype(int)
+    by_lists = TextClassification().on(bert_folder)
+    expected = by_lists.fit(texts, chosen, config=FAST).metrics
+    for labels in (flags, flags.astype(bool)):
+        by_frame = TextClassification().on(bert_folder)
+        assert by_frame.fit(pd.Series(texts), labels, config=FAST).metrics == expected
+        assert by_frame.labels == by_lists.labels
+        assert by_frame.evaluate(texts, labels).metrics == by_lists.evaluate(texts, chosen).metrics
+    single = TextClassification().on(bert_folder)
+    single.fit(texts, pd.DataFrame({"kind": ["x", "y"] * 10}), config=FAST)
+    assert tuple(single.labels) == ("x", "y")
+
+
+def test_columns_of_0_and_1_without_names_are_not_taken_for_lists_of_labels(model: TaskModel):
+    flags = [[0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    for labels in (flags, np.array(flags), np.array(flags, dtype=bool)):
+        refused(lambda labels=labels: model.fit(list("abcd"), labels), "3 columns of 0 and 1", "DataFrame")
+    refused(lambda: model.fit(list("ab"), pd.DataFrame({"x": [1, 2], "y": [0, 1]})), "x, y", "not all 0 or 1")
+
+
 def test_wrong_labels_are_refused(model: TaskModel):
     refused(lambda: model.fit(TEXTS, LABELS[:-1]), "24 texts and 23 labels")
     refused(lambda: model.fit(TEXTS), "row 1", "(text, label) or (text, pair, label)", "fit(texts, labels)")
