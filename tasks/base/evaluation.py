@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...core.errors import HeadwayError
+from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
 from ..data.features import num_truncated_tokens
@@ -31,7 +32,7 @@ def evaluate_rows(
     network: nn.Module,
     encoder: Encoder,
     table: Table,
-    chosen: Mapping[str, Any],
+    columns: ColumnMapping,
     *,
     unknown_labels: str = WRONG,
 ) -> Evaluation:
@@ -42,7 +43,7 @@ def evaluate_rows(
         network: prepared for inference.
         encoder: of the model.
         table: the rows.
-        chosen: field name or "label" -> column, where the inferred one is wrong.
+        columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
 
     Raises:
@@ -50,7 +51,6 @@ def evaluate_rows(
     """
     if unknown_labels not in UNKNOWN_LABELS:
         raise HeadwayError(f"--unknown-labels {unknown_labels}: one of {', '.join(UNKNOWN_LABELS)}.")
-    columns = task.columns(table, chosen, need_label=True)
     table = usable_rows(task, table, columns)
     scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
     examples = scoring.examples(table, columns)

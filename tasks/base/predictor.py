@@ -25,12 +25,13 @@ from ..data.features import Features
 from ..data.places import shorten
 from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
-from ..data.rows import LeftOutRow
+from ..data.rows import LeftOutRow, RowStream, Table
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
 from .evaluation import WRONG, evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
 from .inputs import is_single, is_table, iterate, name_rows, read_inputs
+from .known_columns import columns_as_trained
 from .left_out import write_left_out
 from .precision import AUTO, choose_precision
 from .predictions import Prediction
@@ -215,7 +216,7 @@ class Predictor:
         ReadOptions(**reading).refuse_for_prediction()
         stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
-            columns = task.columns(stream, columns or {}, need_label=False)
+            columns = self.columns(stream, columns or {})
             if is_interactive():
                 show_lines([*stream.notes, *columns.notes])
         rows = iter(stream)
@@ -254,13 +255,24 @@ class Predictor:
         if task.self_supervised:
             return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
         table, network = read_table(data, options), self._for_inference
-        found = evaluate_rows(task, network, self.encoder, table, chosen, unknown_labels=unknown_labels)
+        mapping = self.columns(table, chosen, need_label=True)
+        found = evaluate_rows(task, network, self.encoder, table, mapping, unknown_labels=unknown_labels)
         write_left_out(options.left_out, found.left_out)
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
         baseline = task.baseline(found.predictions, found.examples)
         seen = self.training_rows and self.training_rows.describe_known(found.examples)
         return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
+
+    def columns(
+        self, data: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool = False
+    ) -> ColumnMapping:
+        """The columns that the model reads: those chosen, else those of its training data, else inferred ones.
+
+        Raises:
+            HeadwayError: they cannot be inferred, or a chosen one does not exist.
+        """
+        return columns_as_trained(self.task, self.info.get("columns"), data, chosen, need_label=need_label)
 
     def _predict(self, task: AnyTask, examples: Sequence[Example]) -> list[Any]:
         self._need_training()

@@ -21,6 +21,7 @@ from ..data.rows import LeftOutRow, Table
 from ..data.split import split_rows
 from .example_warnings import warning_findings
 from .inference import Encoder
+from .known_columns import describe_columns
 from .left_out import explains_left_out, usable_rows
 from .results import Prepared
 from .rival import Rival
@@ -130,6 +131,7 @@ class TrainingData:
     evaluation: LabelledData | CorpusData | None
     notes: list[str]  # what was inferred and decided, a sentence each
     report: DataReport
+    columns: dict[str, Any] | None = None  # of the training data: field name or "label" -> column
     rival: Rival | None = None  # a cheaper way to train, measured on the evaluation data
 
     @property
@@ -154,6 +156,7 @@ class LabelledRows:
     train: tuple[Table, list[Any]]
     evaluation: tuple[Table, list[Any]] | None
     notes: list[str]  # what was inferred and decided, a sentence each
+    columns: ColumnMapping  # of the training data
 
 
 def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, Any] | None) -> LabelledRows:
@@ -192,7 +195,7 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
         notes.append(note)
     if not evaluation:
         notes.append(NOTHING_HELD_OUT)
-    return LabelledRows(task, reused is not None, (table, examples), evaluation, notes)
+    return LabelledRows(task, reused is not None, (table, examples), evaluation, notes, columns)
 
 
 def _hold_out(
@@ -229,7 +232,8 @@ def encode_labelled(rows: LabelledRows, encoder: Encoder, notes: Iterable[str]) 
         EncodedExamples(train.windows_by_example, encoder.limit(rows.task), encoder.tokenizer.unk_id),
         [found for one in sides for found in warning_findings(rows.task, one.examples, one.windows_by_example)],
     )
-    return TrainingData(train, evaluation, [*rows.notes, *notes], report)
+    columns = describe_columns(rows.columns, train.table)
+    return TrainingData(train, evaluation, [*rows.notes, *notes], report, columns)
 
 
 def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, folder: Path) -> TrainingData:

@@ -248,6 +248,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
         "nothing_learnt": evaluation and evaluation.nothing_learnt,
         "examples": held_out_texts(result.task, evaluation, options.config.keep_examples) if evaluation else [],
         "score_by_precision": result.score_by_precision,
+        "columns": data.columns,
         "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
         "training": {**used, "precision": result.started.precision, "device": result.started.device},
         "steps": finished.steps,

@@ -86,8 +86,8 @@ def predict(
             texts = _first_texts(texts, chosen, task.fields)
             lines = _lines_of(_stdin_file(stack)) if texts == [STDIN] else lambda: texts
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
-        mapping = task.columns(stream, chosen, need_label=False)
-        show_notes(stream.notes)
+        mapping = task_model.columns(stream, chosen)
+        show_notes([*stream.notes, *(mapping.notes if data is not None else ())])
         predictions = task_model.predict_rows(stream, mapping)
         if not is_main_process():
             for _ in predictions:

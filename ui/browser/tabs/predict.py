@@ -245,7 +245,8 @@ def preview_file(
     if not file or not name:
         yield _no_rows(num_fields, "Choose a model and a file.")
         return
-    task = registry.task_model(name).task
+    model = registry.task_model(name)
+    task = model.task
     hidden, no_download = [gr.Dropdown(visible=False)] * num_fields, gr.DownloadButton(visible=False)
     reading = process_file(file, partial(read_table, file, limit=SAMPLE_ROWS))
     while True:
@@ -256,7 +257,7 @@ def preview_file(
             break
         yield *hidden, gr.Button(interactive=False), message, no_download
     try:
-        texts, message = task.columns(table, {}, need_label=False).texts, ""
+        texts, message = model.columns(table, {}).texts, ""
     except HeadwayError:
         texts, message = {}, alert(f"The columns cannot be inferred. Choose: {_field_names(task)}.")
     choices = [
@@ -302,7 +303,7 @@ def predict_file(
                     stream, total = end.value
                     break
                 yield message, *running
-            mapping = model.task.columns(stream, chosen, need_label=False)  # raises for a missing column
+            mapping = model.columns(stream, chosen)  # raises for a missing column
             path = Path(folder) / f"{Path(file).stem}-predictions{OUTPUT_FORMATS[output]}"
             first: list[dict[str, Any]] = []
             start = updated = time.monotonic()
