@@ -47,7 +47,7 @@ def columns_as_trained(
     if not wanted:
         return task.columns(data, chosen, need_label=need_label)
     columns = task.columns(data, {**wanted, **named}, need_label=need_label)
-    listed = (f"{name}: {_name(value)} (as in the training data)" for name, value in wanted.items())
+    listed = (f"{name}: {_name(value)} (as in the training data)" for name, value in wanted.items() if value != name)
     return replace(columns, notes=(*listed, *columns.notes))
 
 
