@@ -104,3 +104,13 @@ def test_a_field_and_a_header_have_limits(tmp_path):
     assert_error(reading(path), f"{path}, line 2", "more than 16 million characters")
     path = write(tmp_path, "b.csv", ",".join(f"c{i}" for i in range(20_000)) + "\n" + "1," * 19_999 + "1\n")
     assert_error(reading(path), f"{path}, line 1", "20,000 columns", "--delimiter")
+
+
+def test_a_sign_inside_a_word_is_no_plausible_reading_and_several_others_are_shown(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\n" + "".join(f"żółw idzie {i},{'ab'[i % 2]}\n" for i in range(20)).encode("cp1250"))
+    table = read_table(path)
+    assert table.rows[0]["text"] == "żółw idzie 0"
+    path.write_bytes(b"text,label\n" + "".join(f"güzel şey {i},{'ab'[i % 2]}\n" for i in range(20)).encode("cp1254"))
+    (note,) = read_table(path).notes
+    assert 'in cp1254: "şey"' in note or 'detected: "şey"' in note

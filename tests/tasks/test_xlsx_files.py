@@ -122,3 +122,32 @@ def test_a_damaged_workbook_is_an_error_of_one_line(tmp_path, seed):
         rows, message = [], str(error)
     assert bool(rows) != bool(message)
     assert message is None or (str(path) in message and "\n" not in message)
+
+
+def test_merged_cells_have_their_value_in_each_row_that_they_cover(tmp_path):
+    book = Workbook()
+    sheet = book.active
+    sheet.append(("Report of May",))
+    sheet.merge_cells("A1:B1")
+    for row in (("text", "label"), *((f"note {i}", "ab"[i // 3]) for i in range(6)), ("last", "c")):
+        sheet.append(row)
+    sheet.merge_cells("B3:B5")
+    sheet.merge_cells("B6:B8")
+    book.save(tmp_path / "a.xlsx")
+    table = read_table(tmp_path / "a.xlsx")
+    assert [row["label"] for row in table.rows] == [*"aaabbbc"]
+    assert "merged cells: each row that they cover has their value" in table.notes
+
+
+def test_formulas_without_a_stored_value_and_errors_are_named(tmp_path):
+    rows = [("text", "label"), ('="a"&"b"', "x"), ("fine", "#N/A"), ("good", "y"), ("well", "x")]
+    table = read_table(workbook(tmp_path / "a.xlsx", Data=rows))
+    assert [tuple(row.values()) for row in table.rows] == [(None, "x"), ("fine", None), *rows[3:]]
+    assert any(note.startswith("1 formula without a stored value") and "save it" in note for note in table.notes)
+    assert "errors such as #N/A (row 3) are read as empty cells" in table.notes
+
+
+def test_text_that_is_named_like_a_workbook_is_read_as_a_table(tmp_path):
+    for name in ("a.xls", "b.xlsx"):
+        (tmp_path / name).write_text("text,label\n" + "a good film,pos\na bad film,neg\n" * 3)
+        assert read_table(tmp_path / name).columns == ("text", "label")

@@ -28,6 +28,7 @@ Records = Iterator[tuple[int, list[str]]]  # (line number of the first line, fie
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB", "|": "vertical bar"}
 CSV_SUFFIX = ".csv"
+WORKBOOK_SUFFIXES = (".xls", ".xlsx")  # also of text that was named so
 TSV_SUFFIXES = (".tsv", ".tab")
 OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
 SEP_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)  # an instruction of Excel; "," if it was saved as CSV again
@@ -108,10 +109,10 @@ def _is_quoted_tsv(file: SourceFile) -> bool:
 
 
 def _is_csv(file: SourceFile) -> bool:
-    """Whether the name or an option says CSV, or a file without a suffix begins with well-known column names."""
+    """Whether the name or an option says CSV, or a file without a suffix or named as a workbook has well-known columns."""
     if file.suffix == CSV_SUFFIX or file.options.delimiter is not None:
         return True
-    if file.suffix or not (lines := file.sample.filled_lines):
+    if file.suffix not in ("", *WORKBOOK_SUFFIXES) or not (lines := file.sample.filled_lines):
         return False
     dialect = _infer_dialect(file)
     names = next((fields for _, fields in dialect.records(lines, strict=False)), [])

@@ -50,8 +50,11 @@ JAPANESE = ("cp932", "euc_jp")
 SAMPLE_BYTES = 1 << 16  # given to the detection
 SIMILAR_CHAOS = 0.05  # charset-normalizer's share of implausible characters: other readings are shown up to here
 MAX_WORDS = 100  # compared in two encodings
+MAX_OTHER = 3  # other readings shown
 MIN_WIDE = 0.3  # share of NUL bytes in every second place from which text is UTF-16 without a mark
 
+# A sign inside a word, such as "¿ó³w": the text has another encoding. Not beside CJK, whose words have no spaces.
+SIGN_IN_WORD = re.compile(r"[a-zA-Z\u00c0-\u052f][¹²³¼½¾¡¿¢£¤¥¦§¨©¬®¯±´¶¸][a-zA-Z\u00c0-\u052f]")
 BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 LETTERS = re.compile(r"[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*")  # a word with a letter beyond ASCII
 WORD = re.compile(r"[^\W\d_\u02b0-\u02ff\ufffd]+")  # without modifier letters such as a circumflex alone
@@ -153,6 +156,9 @@ def _detect_legacy(head: bytes) -> Encoding | None:
     matches.sort(
         key=lambda one: (one.encoding not in JAPANESE, one.chaos, -one.coherence, "cp1252" not in _same_text(one))
     )
+    if SIGN_IN_WORD.search(str(matches[0])):
+        whole = [one for one in matches if one.encoding not in SCRIPTS and not SIGN_IN_WORD.search(str(one))][:1]
+        matches = [*whole, *(one for one in matches if one not in whole)]
     best, *others = [
         "cp1252" if "cp1252" in _same_text(one) else one.encoding
         for one in matches
@@ -169,14 +175,19 @@ def _same_text(match: "CharsetMatch") -> list[str]:
 
 
 def _shown_word(text: str, encoding: str, others: Sequence[str]) -> str:
-    """A word of the text as it was decoded, and as it would be in the first other encoding that gives a word."""
+    """A word of the text as it was decoded, and as it would be in other encodings that give other words."""
     words = list(islice(dict.fromkeys(found[0] for found in LETTERS.finditer(text)), MAX_WORDS))
+    found: dict[str, str] = {}  # reading -> encoding
+    shown = words[0] if words else ""
     for other in others:
-        for word in words:
+        for word in [shown] if found else words:
             read = word.encode(encoding).decode(other, "replace")
             if read != word and WORD.fullmatch(read):
-                return f'"{shorten(word, 20)}"; in {other}: "{shorten(read, 20)}"'
-    return f'"{shorten(words[0], 20)}"' if words else ""
+                shown = word
+                found.setdefault(read, other)
+                break
+    readings = [f'in {other}: "{shorten(read, 20)}"' for read, other in list(found.items())[:MAX_OTHER]]
+    return "; ".join([f'"{shorten(shown, 20)}"', *readings]) if shown else ""
 
 
 def _has_script(text: str, encoding: str) -> bool:

@@ -20,6 +20,7 @@ from .file_format import FileFormat, SourceFile
 from .limits import check_expansion
 from .python_objects import plain_value
 from .table_layout import Record, infer_layout, is_filled
+from .xlsx_cells import SpecialCells
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -50,7 +51,8 @@ def _open(file: SourceFile) -> RowStream:
     path = file.path
     with _open_workbook(path) as book:
         title, notes = _choose_sheet(path, book, file.options.sheet)
-        records = _filled_rows(path, book[title])
+        special = _find_special(path, book[title])
+        records = _filled_rows(path, book[title], special)
         sample = list(islice(records, SAMPLE_ROWS))
         whole = next(records, None) is None
     if not sample:
@@ -66,11 +68,12 @@ def _open(file: SourceFile) -> RowStream:
         return format_place(str(path), "row", place)
 
     table = [(place, _padded(cells, width)) for place, cells in sample[above:]]
+    notes += special.notes
     layout = infer_layout(where, table, header=file.options.header, whole=whole)
 
     def read() -> Rows:
         with _open_workbook(path) as book:
-            rows = islice(_filled_rows(path, book[title]), above + layout.header, None)
+            rows = islice(_filled_rows(path, book[title], special), above + layout.header, None)
             for place, row in rows:
                 cells = layout.cells(_padded(row, len(layout.columns)))
                 if cells is None:
@@ -139,16 +142,25 @@ def _choose_sheet(path: Path, book: "Workbook", given: str | None) -> tuple[str,
     return filled[0], [f'sheet: "{filled[0]}", the only visible one with rows (--sheet overrules)'] if others else []
 
 
-def _filled_rows(path: Path, sheet: "ReadOnlyWorksheet | Any") -> Iterator[Record]:
+def _find_special(path: Path, sheet: "ReadOnlyWorksheet | Any") -> SpecialCells:
+    """The cells whose values openpyxl does not read; a sheet of charts has none."""
+    try:
+        with sheet._get_source() as xml:
+            return SpecialCells.find(xml)
+    except DAMAGED as error:
+        raise _damaged(path, error) from error
+
+
+def _filled_rows(
+    path: Path, sheet: "ReadOnlyWorksheet | Any", special: SpecialCells | None = None
+) -> Iterator[Record]:
     """The rows that have a cell that is not empty."""
-    place = 0
     try:
         sheet.reset_dimensions()  # the stored size may be wrong
-        rows = sheet.iter_rows(values_only=True)
-        while (cells := next(rows, None)) is not None:
-            place += 1
-            if any(map(is_filled, cells)):
-                yield place, list(cells)
+        rows = (special or SpecialCells()).apply(enumerate(sheet.iter_rows(values_only=True), start=1))
+        while (row := next(rows, None)) is not None:
+            if any(map(is_filled, row[1])):
+                yield row
     except DAMAGED as error:
         raise _damaged(path, error) from error
 
