@@ -31,6 +31,7 @@ REASONS = {
     DISAGREEING: "annotated differently by different annotators",
 }
 NO_LABEL, NO_TEXT = "without a label", "without a text"
+HEADER = ("place", "reason")
 NAME = "left_out.csv"  # in a model folder
 
 
@@ -97,14 +98,24 @@ def left_out_findings(left_out: Sequence[LeftOutRow], *, strict: bool) -> list[F
 
 
 def write_left_out(path: str | Path | None, left_out: Iterable[LeftOutRow]) -> None:
-    """Writes the place of each row and the reason to a CSV file; an existing file is replaced.
+    """Writes the place of each row and the reason to a CSV file; an earlier list is replaced.
 
     Raises:
-        HeadwayError: the file cannot be written.
+        HeadwayError: the file cannot be written, or is there and is no such list: the data, for example.
     """
     if path is not None and processes().is_main:
+        refuse_other_file(user_path(path))
         with atomic_file(user_path(path), overwrite=True) as new:
             _write(new, left_out)
+
+
+def refuse_other_file(path: Path) -> None:
+    """Raises HeadwayError if a file is there that is not a list of rows that were left out."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(",".join(HEADER))) == ",".join(HEADER).encode():
+                return
+        raise HeadwayError(f"{path} is not a list of left-out rows, so it is not replaced. Choose another --left-out.")
 
 
 def add_left_out(folder: Path, left_out: Sequence[LeftOutRow]) -> None:
@@ -115,7 +126,7 @@ def add_left_out(folder: Path, left_out: Sequence[LeftOutRow]) -> None:
 
 def _write(path: Path, left_out: Iterable[LeftOutRow]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("place", "reason"), *((one.where, one.reason) for one in left_out)])
+        csv.writer(file).writerows([HEADER, *((one.where, one.reason) for one in left_out)])
 
 
 def _describe(left_out: Sequence[LeftOutRow]) -> str:

@@ -165,6 +165,8 @@ class TextClassification(Task[TextExample, Prediction]):
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
         """Infers the kind of target, the labels and their weights."""
         values = list(map_valid(lambda row: raw_label(row, columns.label), table.rows))
+        if isinstance(columns.label, tuple) and not values:
+            raw_label(table.rows[0], columns.label)  # raises: no row has 0 and 1 only
         if columns.label is None or all(map(is_missing, values)):
             raise HeadwayError(
                 f'{table.source}: column "{columns.label}" is empty in every row; training needs labels. '

@@ -101,7 +101,9 @@ def infer_problem_type(values: Sequence[Any], decimal: str | None = None) -> tup
             if len(parts) < len(set(texts)):
                 other = f" (--decimal {COMMA} reads numbers: {with_comma})" if are_ids else ""
                 return MULTI_LABEL, f'the labels are joined by "{separator}"{other}'
-    return SINGLE_LABEL, f"the column has {len(set(texts))} different values"
+    joined_labels = next((text for text in texts if ";" in text), "") if all(";" in text for text in texts) else ""
+    other = f' (--multi-label reads several in each: "{shorten(joined_labels, 40)}")' if joined_labels else ""
+    return SINGLE_LABEL, f"the column has {len(set(texts))} different values{other}"
 
 
 def _why_numeric(numbers: Sequence[float]) -> str | None:

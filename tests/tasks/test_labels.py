@@ -200,3 +200,10 @@ def test_labels_are_sorted_as_numbers_or_alphabetically():
 
 def test_map_valid_skips_values_that_cannot_be_read():
     assert list(map_valid(parse_number, ["1", "x", "2"])) == [1.0, 2.0]
+
+
+def test_a_second_reading_of_labels_with_semicolons_is_shown():
+    kind, reason = infer_problem_type(["cat;pet", "dog;pet", "cow;pet"] * 5)
+    assert kind == SINGLE_LABEL
+    assert '--multi-label reads several in each: "cat;pet"' in reason
+    assert "--multi-label" not in infer_problem_type(["cat", "dog;pet"] * 5)[1]

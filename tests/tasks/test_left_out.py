@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from data_files import write
@@ -126,3 +127,15 @@ def test_training_and_evaluation_count_and_list_the_rows(bert_folder, tmp_path):
     assert len(list(model.predict_rows(path))) == 26
     with pytest.raises(HeadwayError, match="--strict and --left-out have no meaning"):
         list(model.predict_rows(path, strict=True))
+
+
+def test_a_file_that_is_no_list_of_left_out_rows_is_not_replaced(tmp_path: Path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "fine,a\nbad,b\nworse,\n" * 4)
+    before = path.read_bytes()
+    with pytest.raises(HeadwayError, match="not a list of left-out rows"):
+        check_data(TextClassification(), path, left_out=str(path))
+    assert path.read_bytes() == before
+    for _ in range(2):  # an earlier list is replaced
+        check_data(TextClassification(), path, left_out=str(tmp_path / "list.csv"))
+    assert (tmp_path / "list.csv").read_text().startswith("place,reason")

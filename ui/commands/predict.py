@@ -68,6 +68,7 @@ def predict(
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
+    from ...tasks.data.read_options import ReadOptions
     from ..terminal import is_main_process, screen, show_notes
     from .results import print_predictions, show_predictions, write_predictions
 
@@ -75,6 +76,7 @@ def predict(
     if (texts and data is not None) or not (texts or chosen or data is not None):
         raise HeadwayError('Give either texts (headway predict MODEL "a text") or a file (--data FILE).')
     refuse_without_file(reading, data)
+    ReadOptions(**reading).refuse_for_prediction()
     form = output_options(writing, output)
     task_model = load(model, **chosen_options(options))
     task_model.precision = precision

@@ -109,7 +109,7 @@ def _is_quoted_tsv(file: SourceFile) -> bool:
 
 
 def _is_csv(file: SourceFile) -> bool:
-    """Whether the name or an option says CSV, or a file without a suffix or named as a workbook has well-known columns."""
+    """Whether the name or an option says CSV, or a file without a known suffix begins with well-known column names."""
     if file.suffix == CSV_SUFFIX or file.options.delimiter is not None:
         return True
     if file.suffix not in ("", *WORKBOOK_SUFFIXES) or not (lines := file.sample.filled_lines):
