@@ -142,7 +142,7 @@ def _choose_sheet(path: Path, book: "Workbook", given: str | None) -> tuple[str,
     return filled[0], [f'sheet: "{filled[0]}", the only visible one with rows (--sheet overrules)'] if others else []
 
 
-def _find_special(path: Path, sheet: "ReadOnlyWorksheet | Any") -> SpecialCells:
+def _find_special(path: Path, sheet: Any) -> SpecialCells:
     """The cells whose values openpyxl does not read; a sheet of charts has none."""
     try:
         with sheet._get_source() as xml:
