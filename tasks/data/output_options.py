@@ -1,6 +1,6 @@
 """How rows with predictions are written to a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.errors import HeadwayError
 from ...core.options import option
@@ -18,8 +18,9 @@ class OutputOptions:
     )
     output_delimiter: str | None = option(
         None,
-        "Column separator of a .csv output: one character, or comma, semicolon, tab, ... Default: a comma. With a "
-        "semicolon and --for-excel, scores have a decimal comma, as Excel expects where it separates by semicolons.",
+        "Column separator of a .csv output: one character, or comma, semicolon, tab, ... Default: a comma, or with "
+        "--for-excel the semicolon of an input that has semicolons. With a semicolon and --for-excel, scores have a "
+        "decimal comma, as Excel expects where it separates by semicolons.",
     )
     entity_rows: bool = option(
         False, "Named entities: write one row per entity, with its text, label, start, end and score."
@@ -34,6 +35,11 @@ class OutputOptions:
                     f"{', '.join(SEPARATORS)}."
                 )
             object.__setattr__(self, "output_delimiter", delimiter)
+
+    def like(self, delimiter: str | None) -> "OutputOptions":
+        """For Excel, the semicolon of the file that was read: where Excel writes it, it expects no commas."""
+        excel = self.for_excel and self.output_delimiter is None and delimiter == ";"
+        return replace(self, output_delimiter=delimiter) if excel else self
 
     @property
     def decimal(self) -> str:

@@ -38,6 +38,7 @@ class RowStream:
             and the browser show them.
         decimal: Decimal mark of numbers that are texts; None to infer it.
         strict: Whether rows without a text or a label are errors instead of being left out.
+        delimiter: Column separator of a text file with columns.
     """
 
     source: str
@@ -49,6 +50,7 @@ class RowStream:
     notes: tuple[str, ...] = ()
     decimal: str | None = None
     strict: bool = False
+    delimiter: str | None = None
 
     def __iter__(self) -> Rows:
         """Yields (place, row)."""
@@ -60,7 +62,9 @@ class RowStream:
 
     def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
         """A table of some rows of the stream."""
-        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "read"}
+        shared = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("read", "delimiter")
+        }
         return Table(**shared, rows=rows, places=places)
 
 

@@ -56,3 +56,16 @@ def test_entities_are_written_as_conll_and_as_rows(tiny: Path, capsys: pytest.Ca
         *("a", "film", "", "where", "is", "Ada", "")
     ]
     assert Path("out.csv").read_text().startswith("text,row,entity,label,start,end,score\n")
+
+
+def test_a_table_for_excel_has_the_separator_of_the_input_and_rows_without_text_are_counted(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
+    Path("german.csv").write_text("text;id\na fine film;1\n ;2\n;3\n")
+    for name, options in (("plain.csv", []), ("excel.csv", ["--for-excel"])):
+        assert (
+            main(["predict", str(trained), "--data", "german.csv", "--text", "text", "--output", name, *options]) == 0
+        )
+        assert "2 rows have no text; their predictions mean nothing" in capsys.readouterr().err
+    assert Path("plain.csv").read_text().startswith("text,id,")
+    assert Path("excel.csv").read_text(encoding="utf-8-sig").startswith("text;id;")

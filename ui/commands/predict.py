@@ -70,7 +70,7 @@ def predict(
     from ...tasks.data.read import stream_rows
     from ...tasks.data.read_options import ReadOptions
     from ..terminal import is_main_process, screen, show_notes
-    from .results import print_predictions, show_predictions, write_predictions
+    from .results import note_empty_texts, print_predictions, show_predictions, write_predictions
 
     chosen = chosen_columns(columns)
     if (texts and data is not None) or not (texts or chosen or data is not None):
@@ -90,14 +90,20 @@ def predict(
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
         mapping = task_model.columns(stream, chosen)
         show_notes([*stream.notes, *(mapping.notes if data is not None else ())])
-        predictions = task_model.predict_rows(stream, mapping)
+        predictions = note_empty_texts(task_model.predict_rows(stream, mapping), list(mapping.texts.values()))
         if not is_main_process():
             for _ in predictions:
                 pass  # all processes compute, the main process writes
         elif output is not None:
             document = task.document if task.has_document else None
             write_predictions(
-                predictions, stream.columns, output, overwrite=overwrite, json=json, options=form, document=document
+                predictions,
+                stream.columns,
+                output,
+                overwrite=overwrite,
+                json=json,
+                options=form.like(stream.delimiter),
+                document=document,
             )
         elif json:
             print_predictions(predictions)

@@ -34,6 +34,23 @@ def show_predictions(
             show_scores(console, scores, content.get("uncalibrated"))
 
 
+def note_empty_texts(predictions: "Predictions", texts: Sequence[str]) -> "Predictions":
+    """The same rows; after the last one, says how many have no text in any of these columns."""
+    from ..terminal import is_main_process, show_notes
+
+    num_empty = 0
+    for row, prediction in predictions:
+        num_empty += all(row[name] is None or not str(row[name]).strip() for name in texts)
+        yield row, prediction
+    if num_empty and is_main_process():
+        rows = (
+            "1 row has no text; its prediction"
+            if num_empty == 1
+            else f"{num_empty:,} rows have no text; their predictions"
+        )
+        show_notes([f"{rows} mean{'s' * (num_empty == 1)} nothing"])
+
+
 def print_predictions(predictions: "Predictions") -> None:
     """Prints one line of JSON per row, with its prediction."""
     from ...tasks.data.write import with_prediction

@@ -169,7 +169,8 @@ def _open_table(file: SourceFile, dialect: _Dialect) -> RowStream:
             yield place, dict(zip(layout.columns, cells, strict=True))
 
     notes = (*dialect.notes, *layout.notes)
-    return RowStream(str(file.path), dialect.kind, layout.columns, layout.header, read, notes=notes)
+    kind, delimiter = dialect.kind, dialect.delimiter
+    return RowStream(str(file.path), kind, layout.columns, layout.header, read, notes=notes, delimiter=delimiter)
 
 
 def _sample_records(file: SourceFile, dialect: _Dialect) -> list[tuple[int, list[str]]]:
