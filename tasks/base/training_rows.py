@@ -17,7 +17,8 @@ from ...core.errors import HeadwayError
 from ..data.examples import Example
 from ..data.groups import text_key
 
-FILE = "training_rows.npy"  # in a model folder
+FILE = "training_rows.hashes"  # in a model folder: little-endian numbers of 64 bits, ascending
+DTYPE = np.dtype("<u8")
 BYTES = 5  # of a hash: with 200,000 of them, one in five million other texts is taken for a known one
 MAX_HASHES = 200_000
 
@@ -45,15 +46,14 @@ class TrainingRows:
         train = data.get("train") if isinstance(data, dict) else None
         if not path.exists() or not isinstance(train, dict):
             return None
-        try:
-            hashes = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise HeadwayError(f"{path} is damaged ({error}). Delete it, or copy the model folder again.") from error
-        return cls(np.asarray(hashes, dtype=np.uint64).ravel(), str(train.get("fingerprint")))
+        content = path.read_bytes()
+        if len(content) % DTYPE.itemsize:
+            raise HeadwayError(f"{path} is damaged or truncated. Delete it, or copy the model folder again.")
+        return cls(np.frombuffer(content, DTYPE), str(train.get("fingerprint")))
 
     def write(self, folder: Path) -> None:
         """Writes them into a model folder."""
-        np.save(folder / FILE, self.hashes)
+        (folder / FILE).write_bytes(self.hashes.astype(DTYPE).tobytes())
 
     def count_known(self, examples: Sequence[Example]) -> int:
         """How many examples have texts of the training data; estimated if not all hashes are stored."""

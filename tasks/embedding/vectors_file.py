@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import Any, Self
 
@@ -126,7 +127,7 @@ def read_vectors(path: str | Path) -> np.ndarray:
         vectors = np.load(path, mmap_mode="r")
     except FileNotFoundError as error:
         raise HeadwayError(f"There is no file {path}. Check the path.") from error
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, TokenError) as error:  # TokenError: a damaged header
         raise HeadwayError(
             f"{path} is damaged or not a .npy file ({error}). Write it again with headway embed."
         ) from error

@@ -177,4 +177,4 @@ def test_a_card_lists_some_of_many_labels_and_says_what_the_other_files_are(tiny
     assert "These are 50 of 60" in card
     assert card.count("- `label-") == 50
     assert "`left_out.csv` lists the rows that were left out (1)" in card
-    assert "`training_rows.npy` contains hashes of the training texts" in card
+    assert "`training_rows.hashes` contains hashes of the training texts" in card

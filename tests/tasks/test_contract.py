@@ -419,7 +419,7 @@ def test_token_ids_equal_those_of_transformers(fitted: Fitted):
 
 def test_a_run_leaves_a_complete_folder_and_no_other_files(fitted: Fitted):
     names = {path.name for path in fitted.output.iterdir()}
-    hashes = () if fitted.case.task.self_supervised else ("training_rows.npy",)
+    hashes = () if fitted.case.task.self_supervised else ("training_rows.hashes",)
     assert names == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headway.json", "README.md",
         "log.jsonl", *hashes, *fitted.case.files,

@@ -50,18 +50,18 @@ def test_an_evaluation_on_rows_that_the_model_was_trained_on_says_how_many(folde
 
 def test_a_model_without_hashes_says_nothing(folder: Path, tmp_path: Path):
     load(folder).save(tmp_path / "again")
-    (tmp_path / "again/training_rows.npy").unlink()
+    (tmp_path / "again/training_rows.hashes").unlink()
     assert load(tmp_path / "again").evaluate(rows(0, 50)).seen is None
-    (tmp_path / "again/training_rows.npy").write_bytes(b"\x93NUMPY")
-    assert_error(lambda: load(tmp_path / "again"), "training_rows.npy", "damaged")
+    (tmp_path / "again/training_rows.hashes").write_bytes(b"\x93NUMPY")
+    assert_error(lambda: load(tmp_path / "again"), "training_rows.hashes", "damaged")
 
 
 def test_the_folder_holds_salted_hashes_and_no_text(folder: Path, bert_folder: Path, tmp_path: Path):
-    raw = (folder / "training_rows.npy").read_bytes()
+    raw = (folder / "training_rows.hashes").read_bytes()
     assert len(raw) < 120 * 8 + 200
     assert b"cat" not in raw.lower()
     TextClassification().on(bert_folder).fit(rows(0, 121), output=tmp_path / "out", eval_fraction=0, config=FAST)
-    one, other = np.load(folder / "training_rows.npy"), np.load(tmp_path / "out/training_rows.npy")
+    one, other = (np.fromfile(one / "training_rows.hashes", "<u8") for one in (folder, tmp_path / "out"))
     assert (len(one), len(other)) == (120, 121)
     assert not np.isin(one, other).any()  # other data have another salt
     assert int(one.max()) < 2**40

@@ -324,7 +324,7 @@ def test_bad_training_data_is_named_with_its_correction_and_leaves_no_files(
 def test_bad_evaluation_data_is_named_before_training(model: TaskModel, data: Path, tmp_path: Path):
     (tmp_path / "dev.csv").write_text("text,label\nfine,a\nunseen,c\n")
     before = left_in(tmp_path)
-    call = lambda: model.fit(data, tmp_path / "dev.csv", output=tmp_path / "out", config=FAST)  # noqa: E731
+    call = lambda: model.fit(data, tmp_path / "dev.csv", output=tmp_path / "out", config=FAST, strict=True)  # noqa: E731
     message(call, "dev.csv, line 3", "'c'", "(a, b)")
     assert left_in(tmp_path) == before
 

@@ -120,7 +120,7 @@ BAD_FILES: dict[str, tuple[str, str | bytes | None, tuple[str, ...], tuple[str, 
     "a label that training has not seen": (
         "dev.csv",
         "text,label\na film,good\na meal,ugly\n",
-        ("--data", "reading.csv", "--eval-data", "dev.csv"),
+        ("--data", "reading.csv", "--eval-data", "dev.csv", "--strict"),
         ("dev.csv, line 3", "'ugly'", "(bad, good)", "Correct it"),
     ),
     "a name list that is too short": (
