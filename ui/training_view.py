@@ -32,6 +32,7 @@ class TrainingView:
         self.console = console
         self.losses: list[float] = []  # one per step
         self.evaluations: list[Evaluated] = []
+        self._best_shown: float | None = None
         self.step: int | None = None
         self.saved_step: int | None = None
         self.notes: tuple[str, ...] = ()  # on the data
@@ -121,8 +122,11 @@ class TrainingView:
     def _show_evaluated(self, event: Evaluated) -> None:
         self.evaluations.append(event)
         every = math.ceil(self._total / self.evaluations[0].step / EVALUATION_LINES)
-        if not event.best and len(self.evaluations) % every:
+        score = next(iter(event.metrics.values()))
+        improved = event.best and score != self._best_shown  # a tie is best, too: later weights are kept
+        if not improved and len(self.evaluations) % every:
             return
+        self._best_shown = score if event.best else self._best_shown
         first_two = list(event.metrics)[:2]
         shown = {name: value for name, value in event.metrics.items() if name in (*first_two, "loss")}
         best = ("   best so far", "green") if event.best else ""

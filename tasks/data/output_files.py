@@ -154,6 +154,8 @@ class Workbook(TableFile):
         self._num_rows = 0
 
     def _write_cells(self, cells: Sequence[Any], number: int) -> None:
+        if self._num_rows == 0:  # the header stays in view
+            self._sheet.freeze_panes = "A2"
         self._num_rows += 1
         if self._num_rows > MAX_SHEET_ROWS:
             raise self.refuse(number, f"no place in a sheet of Excel, which has {MAX_SHEET_ROWS:,} rows")

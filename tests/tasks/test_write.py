@@ -232,6 +232,7 @@ def test_entities_are_written_as_one_row_each(tmp_path):
     first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert (first["score"], first["start"]) == (0.98765, 0)
     assert openpyxl.load_workbook(tmp_path / "out.xlsx").active.max_row == 5
+    assert openpyxl.load_workbook(tmp_path / "out.xlsx").active.freeze_panes == "A2"
     write_all(tmp_path / "none.csv", [("y", NONE)], entity_rows=True)
     assert (tmp_path / "none.csv").read_text() == "text,row,entity,label,start,end,score\n"
     assert_error(
