@@ -370,5 +370,10 @@ def outputs_of(network: nn.Module, features: Sequence[Features], task: Task[Any,
     for indices in sampler.in_order():
         batch = task.pack([features[i] for i in indices]).to(device)
         found = network(batch).float().cpu()  # (B, N) or (T, N)
+        if not found.isfinite().all():
+            raise HeadwayError(
+                "The model's outputs are not finite numbers: its weights are damaged, or its training diverged. Copy "
+                "the model folder again, or train with a lower --learning-rate."
+            )
         outputs += batch.split(found) if task.per_token else found.unbind()
     return outputs
