@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..errors import HeadwayError
 from ..options import check_choices, check_option, is_integer, is_number, option, with_aliases
 
+MAX_NEW_TOKENS = 100_000  # a book
 MIN_TEMPERATURE = 1e-3  # logits divided by less leave the range of fp32
 MAX_TEMPERATURE = 1e6  # above it, all tokens are equally likely
 MAX_REPETITION_PENALTY = 1e3  # and its inverse: logits multiplied by more leave the range of fp32
@@ -55,8 +56,10 @@ class GenerationConfig:
     seed: int = option(0, "Random seed of sampling; the same seed gives the same text in any batch.")
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "num_return_sequences", "num_beams"):
+        for name in ("num_return_sequences", "num_beams"):
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
+        valid = is_integer(self.max_new_tokens, 1) and self.max_new_tokens <= MAX_NEW_TOKENS
+        check_option(self, "max_new_tokens", valid, f"an integer from 1 to {MAX_NEW_TOKENS:,}")
         check_option(self, "top_k", is_integer(self.top_k, 1), "an integer above 0", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0), "an integer, 0 or more")
         value = self.temperature

@@ -214,6 +214,19 @@ class Tokenizer:
             head, tail = [*first, self.end_of_text_id], list(second or [])
         return head + tail, [0] * len(head) + [1] * len(tail)
 
+    def require_mask_id(self) -> int:
+        """The id of the mask token.
+
+        Raises:
+            HeadwayError: the vocabulary has no mask token.
+        """
+        if self.mask_id is None:
+            raise HeadwayError(
+                "The tokenizer's vocabulary has no mask token. Check mask_token in tokenizer_config.json, or use a "
+                "model that was trained with masks."
+            )
+        return self.mask_id
+
     def num_special(self, pair: bool) -> int:
         """Number of special tokens that `join` adds to a text, or to a pair of texts."""
         return (3 if pair else 2) if self.cls_id is not None else int(pair)

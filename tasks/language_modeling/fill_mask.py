@@ -134,13 +134,13 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     def encode(self, examples: Sequence[UnlabelledText], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """The windows of each text. A mask is predicted in the window that shows the most context around it."""
         features: list[Features] = []
+        mask_id = tokenizer.require_mask_id()
         size = limit - tokenizer.num_special(pair=False)
         windowing = Windowing(size, size // 4 if self.overlap is None else self.overlap, self.long_texts)
         for number, example in enumerate(examples):
             parts = [encoding.ids for encoding in tokenizer.encode_batch(example.text.split(MASK))]
-            assert tokenizer.mask_id is not None
-            ids = parts[0] + [one for part in parts[1:] for one in (tokenizer.mask_id, *part)]
-            masks = [i for i, one in enumerate(ids) if one == tokenizer.mask_id]
+            ids = parts[0] + [one for part in parts[1:] for one in (mask_id, *part)]
+            masks = [i for i, one in enumerate(ids) if one == mask_id]
             windows = windowing.divide(len(ids))
             window_of = {mask: best_window(windows, mask) for mask in masks if mask < windows[-1].stop}
             for w, window in enumerate(windows):

@@ -74,12 +74,13 @@ def corrupt_tokens(
     ids: Sequence[int], positions: Sequence[int], tokenizer: Tokenizer, generator: torch.Generator | None
 ) -> list[int]:
     """A copy of `ids` in which 80 % of the positions are [MASK], 10 % a random token and 10 % unchanged."""
+    mask_id = tokenizer.require_mask_id()
     draws = torch.rand(len(positions), generator=generator).tolist()
     others = torch.randint(tokenizer.vocab_size, (len(positions),), generator=generator).tolist()
     corrupted = list(ids)
     for position, draw, other in zip(positions, draws, others, strict=True):
         if draw < 0.8:
-            corrupted[position] = tokenizer.mask_id or 0
+            corrupted[position] = mask_id
         elif draw < 0.9:
             corrupted[position] = other
     return corrupted

@@ -148,3 +148,15 @@ def test_weights_that_overflow_are_refused_at_the_first_prediction(classifier: P
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(HeadwayError, match="outputs are not finite numbers: its weights are damaged"):
         load(folder).predict("the fox")
+
+
+def test_a_mask_token_that_is_not_in_the_vocabulary_is_named(bert_folder: Path, tmp_path: Path):
+    texts = [{"text": text} for text in TEXTS]
+    folder = tmp_path / "model"
+    FillMask().on(bert_folder).fit(texts, output=folder, max_steps=1, eval_fraction=0)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "mask_token": "\0"}))
+    with pytest.raises(HeadwayError, match=r"no mask token\. Check mask_token in tokenizer_config\.json"):
+        load(folder).predict("the [MASK] sat")
+    with pytest.raises(HeadwayError, match="no mask token"):
+        FillMask().on(folder).fit(texts, output=tmp_path / "out", max_steps=1, eval_fraction=0)
