@@ -335,7 +335,7 @@ def test_a_signal_stops_training_after_the_current_step_with_one_line(reviews, t
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
-            if "epoch  2.00" in line:
+            if "epoch" in line:
                 process.send_signal(number)
                 break
         _, errors = process.communicate(timeout=60)
