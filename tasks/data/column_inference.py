@@ -50,6 +50,8 @@ def infer_columns(
         _require_unused(mapping, "--group", (mapping.group,))
     _assign_by_name(mapping, label_aliases)
     assign_by_content(mapping, need_label)
+    if not need_label:
+        mapping.notes.pop("label", None)  # nothing depends on it
     _require_texts(mapping)
     if need_label and mapping.label is None:
         raise _missing_label(mapping)
