@@ -62,9 +62,7 @@ class RowStream:
 
     def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
         """A table of some rows of the stream."""
-        shared = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("read", "delimiter")
-        }
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "read"}
         return Table(**shared, rows=rows, places=places)
 
 
@@ -85,6 +83,7 @@ class Table:
     notes: tuple[str, ...] = ()
     decimal: str | None = None
     strict: bool = False
+    delimiter: str | None = None
     left_out: tuple[LeftOutRow, ...] = ()
 
     def stream(self) -> RowStream:

@@ -45,7 +45,8 @@ def test_training_is_the_same_with_and_without_the_measurement(bert_folder, tmp_
 def test_few_labels_very_many_rows_and_frozen_training_measure_nothing(bert_folder, tmp_path, monkeypatch):
     few = [row for row in ROWS if row["label"] in ("about cat", "about dog")]
     assert train(bert_folder, tmp_path / "few", few)[0] == []
-    assert train(bert_folder, tmp_path / "frozen", task=TextClassification(frozen=True))[0] == []
+    notes, _ = train(bert_folder, tmp_path / "frozen", task=TextClassification(frozen=True))
+    assert not [note for note in notes if "accuracy" in note]
     assert train(bert_folder, tmp_path / "all", eval_fraction=0)[0] == []
     monkeypatch.setattr(frozen_comparison, "MAX_ROWS", 100)
     assert train(bert_folder, tmp_path / "large")[0] == []
