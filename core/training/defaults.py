@@ -22,7 +22,7 @@ MAX_RATE = 5e-4
 RATES_FROM_SCRATCH = ((512, 1e-3), (768, 6e-4), (math.inf, 3e-4))
 MIN_STEPS, MAX_EPOCHS = 300, 50  # as many steps as these, but not more epochs
 STEPS_PER_LABEL, MAX_EPOCHS_FOR_LABELS = 20, 30
-QUICK_STEPS, THOROUGH = 100, 3  # of the efforts: at most so many steps, and so many times the epochs
+QUICK_STEPS, THOROUGH = 100, 3  # of the efforts: the maximum number of steps, and the factor of the epochs
 
 
 def with_usual_values(config: TrainConfig, num_tokens: Sequence[int] = ()) -> TrainConfig:

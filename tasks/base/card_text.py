@@ -48,7 +48,7 @@ def label_list(labels: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """A text on one line that Markdown shows as it is."""
+    """A text on one line, escaped for Markdown."""
     line = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*\[\]|~])|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
 

@@ -227,7 +227,7 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
         return None
 
     def measure_rival(self, network: "Network", data: "TrainingData", config: "TrainConfig") -> "Rival | None":
-        """A cheaper way to train, measured on the held-out rows; the network stays as it is. None: not worth it."""
+        """A cheaper way to train, measured on the held-out rows; the network is unchanged. None: not worth it."""
         return None
 
     def reuse_head(self, before: "Task[Any, Any]") -> Self | None:

@@ -48,7 +48,7 @@ class TaskOptions:
 
     @property
     def scored_labels(self) -> tuple[str, ...]:
-        """The labels for each of which every prediction has a probability in `scores`; empty if there are none."""
+        """The labels whose probabilities are in the `scores` of every prediction; may be empty."""
         return ()
 
     def limit(self, most: int, model: str) -> int:

@@ -1,7 +1,7 @@
 """Hashes of the texts that a model was trained on, so that an evaluation on the same texts is noticed.
 
 The model folder holds hashes of 40 bits that are salted with the fingerprint of the training data. They do not contain
-the texts, but whoever has a text can find out whether the model was trained on it; deleting the file prevents that. Of
+the texts, but a reader with a text can find out whether the model was trained on it; deleting the file prevents it. Of
 many texts only the lowest hashes are stored: a random sample, from which the share of known texts is estimated.
 """
 

@@ -61,7 +61,7 @@ def decode_text(text: str) -> str:
 
 
 def _decode_one(entity: str) -> str:
-    """The character of an entity; the entity itself if there is none of that name."""
+    """The character of an entity; the entity itself if the name is unknown."""
     written = entity if entity.startswith("&") else f"&{entity}"
     known = written.startswith("&#") or written[1:] in html5
     decoded = html.unescape(written) if known else entity

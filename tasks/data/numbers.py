@@ -30,7 +30,7 @@ def infer_decimal(values: Iterable[Any]) -> str | None:
 def are_joined_ids(values: Sequence[str]) -> bool:
     """Whether values such as "3,27" are more plausibly two ids than a number with a decimal comma.
 
-    The parts of such a pair are also values of their own, or pairs are ascending and less frequent than single ids.
+    The parts of such a pair are also separate values, or pairs are ascending and less frequent than single ids.
     Halves ("4,5") and leading zeros ("0,05") are numbers.
     """
     pairs = [tuple(value.split(COMMA)) for value in values if COMMA in value]

@@ -31,8 +31,8 @@ class RowWriter:
         with RowWriter(path, stream.columns) as writer:
             writer.write(row, {"label": "positive", "score": 0.97})
 
-    In tables (CSV, TSV, Excel) the score of each label has a column of its own, with three digits; JSON lines have the
-    prediction as it is.
+    In tables (CSV, TSV, Excel) the score of each label has its own column, with three digits; JSON lines have the
+    whole prediction.
 
     Args:
         path: The file. Its suffix is the format: .jsonl, .ndjson, .csv, .tsv, .xlsx, or .conll for named entities.

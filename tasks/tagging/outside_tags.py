@@ -37,5 +37,5 @@ def infer_outside_tags(tags: Iterable[str], names: Collection[str] = ()) -> froz
 
 
 def show_tag(tag: str) -> str:
-    """A tag for messages; a zero is told from the letter."""
+    """A tag for messages; a zero is distinguished from the letter."""
     return '"0" (zero)' if tag == ZERO else f'"{tag}"'

@@ -1,4 +1,4 @@
-"""Functions that take long run in a process of their own: they can be cancelled and never slow down other users.
+"""Functions that take long run in a separate process: they can be cancelled and never slow down other users.
 
 A process is forked from a server that has imported the package, so that it starts at once. Its only result is what it
 returns, or the message of a HeadwayError.
@@ -22,7 +22,7 @@ from ...tasks.data.read import stream_rows
 from ...tasks.data.rows import Rows, RowStream, Table
 from .drawing import caption
 
-LARGE = 2**20  # bytes; larger files are read in a process of their own
+LARGE = 2**20  # bytes; larger files are read in a separate process
 CHUNK_ROWS = 256  # rows that are read back together
 UPDATE_SECONDS = 0.5  # between two yields
 NICENESS = 10  # below the predictions of other users

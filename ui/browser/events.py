@@ -1,7 +1,7 @@
 """Event bindings of the browser app: the queue of an event, and the display of its errors.
 
 Predictions share one queue, so that each has the processor to itself. Files have a second queue, in which many users
-are served at the same time: reading a large file happens in a process of its own (background.py), and predictions for
+are served at the same time: a large file is read in a separate process (background.py), and predictions for
 the rows of several files take turns.
 """
 

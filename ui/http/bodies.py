@@ -30,7 +30,7 @@ def limited_body(receive: Receive, headers: Headers, limits: Limits) -> Receive:
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise ApiError(415, f"The body is compressed with {encoding}. Send it as it is, or compress it with gzip.")
+        raise ApiError(415, f"The body is compressed with {encoding}. Send it uncompressed or compressed with gzip.")
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length[:20]) > limits.max_body_bytes:
         raise _too_large(limits)

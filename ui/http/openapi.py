@@ -284,7 +284,7 @@ def embeddings_body(registry: "ModelRegistry", limits: Limits) -> Schema:
             "type": ["integer", "null"],
             "minimum": 1,
             "maximum": max((vector_size(entry.folder) for entry in entries), default=2**16),
-            "description": "Return the first so many numbers of each vector, scaled to length 1.",
+            "description": "Number of dimensions to keep of each vector, which is then scaled to length 1.",
         },
         "user": {"type": ["string", "null"], "description": "Ignored."},
     }

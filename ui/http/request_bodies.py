@@ -61,7 +61,7 @@ def read_flag(body: Mapping[str, Any], name: str) -> bool:
 
 
 def read_threshold(body: Mapping[str, Any]) -> float | dict[str, float] | None:
-    """Reads the threshold of several labels: one number, or numbers by label; None if there is none.
+    """Reads the threshold of several labels: one number, or numbers by label; None by default.
 
     Raises:
         ApiError: it is something else.

@@ -109,7 +109,7 @@ class _Layout:
 
 
 def _columns_before_words(sentences: list[Sentence], width: int) -> int:
-    """The number of columns up to a running number that starts again at each sentence; 0 if there is none.
+    """The number of columns up to a running number that starts again at each sentence; 0 without such a column.
 
     Columns before the running number must be the same in all lines of a sentence, as those of a document are. A last
     column of words follows it in text without tags.

@@ -23,7 +23,7 @@ MIN_WORDS = 2  # mean number of rows of a sentence
 
 
 def join_words(stream: RowStream, wanted: bool | None) -> RowStream:
-    """The sentences of a table of words; any other table as it is.
+    """The sentences of a table of words; any other table unchanged.
 
     Args:
         stream: A table.

@@ -79,7 +79,7 @@ def _read_first_rows(data: Path, reading: "ReadOptions", infer: bool) -> "tuple[
 def _with_progress(
     form: FormValues, function: Any, *arguments: Any, width: int
 ) -> Generator[tuple[Any, ...], None, Any]:
-    """Calls a function, in a process of its own for a large file; yields updates of the display and the button."""
+    """Calls a function, in a separate process for a large file; yields updates of the display and the button."""
     assert form.data is not None
     reading = process_file(form.data, function, *arguments)
     skipped = [gr.skip()] * (width + 2)
