@@ -462,6 +462,22 @@ def test_generations_beyond_the_limit_wait_and_can_be_cancelled():
     asyncio.run(run())
 
 
+def test_a_client_with_many_generations_takes_turns_with_the_others():
+    async def run() -> None:
+        steps, interleaver = Steps(), Interleaver("model", max_active=2)
+        endless = [interleaver.submit(steps.of(name, 10**9), "many") for name in ("a", "b", "c")]
+        assert await anext(endless[0]) == "a1"
+        assert await all_of(interleaver.submit(steps.of("d", 4), "few")) == ["d1", "d3"]
+        after = steps.executed[steps.executed.index("d") :]
+        assert after[:7:2] == ["d"] * 4  # every second step
+        assert "c" not in steps.executed
+        for request in endless:
+            request.close()
+        interleaver.close(10)
+
+    asyncio.run(run())
+
+
 def test_an_error_reaches_only_its_own_request():
     def fails() -> Iterator[str]:
         yield "fine"

@@ -202,9 +202,13 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
         with Client.of(request) as client:
             served = await _open(client, serving, "generate", body.model)
             if body.stream:
-                generation = served.worker.submit(lambda: serving.stream(served, body.prompt, body.config))
+                generation = served.worker.submit(
+                    lambda: serving.stream(served, body.prompt, body.config), client.address
+                )
                 return EventStream(await _first(client, generation, limits), generation, limits.timeout)
-            generation = served.worker.submit(lambda: serving.generate(served, body.prompt, body.config))
+            generation = served.worker.submit(
+                lambda: serving.generate(served, body.prompt, body.config), client.address
+            )
             texts = await _first(client, generation, limits)
             generation.close()
         content = {"model": served.name, "prompt": body.prompt, "texts": [generation_json(one) for one in texts]}
