@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,17 @@ def test_a_module_among_the_uploaded_files_is_never_imported(folder, request_for
         process = Jobs._launch(jobs, job)  # without a ticket it exits before it reads job.json
         assert process.wait(TIMEOUT) == 0, job.log
     assert not (folder / "run").exists()
+
+
+def test_a_double_click_starts_one_run_and_a_later_click_another(jobs, request_for, monkeypatch):
+    slow_down(monkeypatch)
+    with ThreadPoolExecutor(2) as presses:
+        first, second = presses.map(lambda _: jobs.submit_once(request_for()), range(2))
+    assert first.id == second.id
+    assert [one.id for one in jobs.all()] == [first.id]
+    assert jobs.submit_once(request_for("other")).id != first.id
+    monkeypatch.setattr("headway.ui.runs.jobs.DOUBLE_CLICK_SECONDS", 0)
+    assert jobs.submit_once(request_for("other")).request.name == "other-2"
 
 
 def test_one_run_trains_at_a_time_and_the_others_wait_in_order(jobs, request_for, monkeypatch):

@@ -136,7 +136,7 @@ def start_run(registry: "ModelRegistry", jobs: "Jobs", *values: Any) -> tuple[An
         shown_model=form.model,
     )
     try:
-        job = jobs.submit(request, taken=[entry.name for entry in registry.entries()])
+        job = jobs.submit_once(request, taken=[entry.name for entry in registry.entries()])
     except HeadwayError as error:
         raise HeadwayError(message_for(error, form)) from error
     return gr.Accordion(open=False), gr.Radio(choices=run_choices(jobs), value=job.id), gr.Timer(active=True)
