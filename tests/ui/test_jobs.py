@@ -23,6 +23,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification, load
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs import worker
+from headway.ui.runs.double_click import SubmitOnce
 from headway.ui.runs.job import History, Job, Request
 from headway.ui.runs.jobs import Jobs, safe_name
 from reviews import write_reviews
@@ -169,13 +170,14 @@ def test_a_module_among_the_uploaded_files_is_never_imported(folder, request_for
 
 def test_a_double_click_starts_one_run_and_a_later_click_another(jobs, request_for, monkeypatch):
     slow_down(monkeypatch)
+    once = SubmitOnce(jobs)
     with ThreadPoolExecutor(2) as presses:
-        first, second = presses.map(lambda _: jobs.submit_once(request_for()), range(2))
+        first, second = presses.map(lambda _: once.submit(request_for()), range(2))
     assert first.id == second.id
     assert [one.id for one in jobs.all()] == [first.id]
-    assert jobs.submit_once(request_for("other")).id != first.id
-    monkeypatch.setattr("headway.ui.runs.jobs.DOUBLE_CLICK_SECONDS", 0)
-    assert jobs.submit_once(request_for("other")).request.name == "other-2"
+    assert once.submit(request_for("other")).id != first.id
+    monkeypatch.setattr("headway.ui.runs.double_click.SECONDS", 0)
+    assert once.submit(request_for("other")).request.name == "other-2"
 
 
 def test_one_run_trains_at_a_time_and_the_others_wait_in_order(jobs, request_for, monkeypatch):

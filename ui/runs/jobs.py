@@ -12,9 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Collection
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -29,7 +27,6 @@ from ..onednn_cache import CACHE_VARIABLES
 from .job import AT_ONCE, History, Job, Request, Status
 
 POLL_SECONDS = 0.5  # while a run is active
-DOUBLE_CLICK_SECONDS = 3.0
 MAX_NAME_BYTES = 120  # file systems allow 255, and related folders have longer names
 ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{4}")
 DISTRIBUTED_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -49,7 +46,6 @@ class Jobs:
         self._lock = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # started by this server
         self._histories: dict[str, History] = {}
-        self._last_pressed: tuple[Request, float, Future[Job]] | None = None
         self._queue_file: int | None = None  # open while this server starts the runs
         self._wake = threading.Event()
         self._closing = False
@@ -121,22 +117,6 @@ class Jobs:
             return found
 
     # Control.
-
-    def submit_once(self, request: Request, taken: Collection[str] = ()) -> Job:
-        """As `submit`, but the second press of a double click gives the run of the first one."""
-        future: Future[Job] = Future()
-        with self._lock:
-            last, now = self._last_pressed, time.monotonic()
-            if last is not None and last[0] == request and now - last[1] < DOUBLE_CLICK_SECONDS:
-                future, is_first = last[2], False
-            else:
-                self._last_pressed, is_first = (request, now, future), True
-        if is_first:
-            try:
-                future.set_result(self.submit(request, taken))
-            except BaseException as error:  # raised by `result`, here and for the second press
-                future.set_exception(error)
-        return future.result()
 
     def submit(self, request: Request, taken: Collection[str] = ()) -> Job:
         """Puts a run into the queue and copies its files.

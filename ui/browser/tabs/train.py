@@ -3,6 +3,7 @@
 Training runs in separate processes (../../runs): the page only shows their state, so it may be closed and reopened.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import gradio as gr
 
 from ....core.checkpoints.hub import BUILT_IN, HUB_ID
 from ....core.errors import HeadwayError
-from ...runs.job import Request
+from ...runs.double_click import SubmitOnce
+from ...runs.job import Job, Request
 from ..drawing import hint
 from ..events import FILES, bind
 from ..kept_form import QUIET, keep_form
@@ -35,7 +37,7 @@ def draw(context: TabContext) -> None:
         form, outputs = draw_form(context.registry)
         errors = gr.HTML(elem_id="train-error")
     runs, timer, update_after = draw_runs(context)
-    submit = partial(start_run, context.registry, context.jobs)
+    submit = partial(start_run, context.registry, context.jobs, submit=SubmitOnce(context.jobs).submit)
     started = bind(form.start.click, submit, form.inputs, [accordion, runs, timer], errors, queue=None)
     update_after(started.success)
     _bind_form(context, form, outputs, errors)
@@ -110,8 +112,10 @@ def model_to_open(registry: "ModelRegistry", name: str) -> str:
     return name if name in BUILT_IN or on_hub else str(entry.folder.resolve())
 
 
-def start_run(registry: "ModelRegistry", jobs: "Jobs", *values: Any) -> tuple[Any, ...]:
-    """Puts the run into the queue and folds the form.
+def start_run(
+    registry: "ModelRegistry", jobs: "Jobs", *values: Any, submit: Callable[..., Job] | None = None
+) -> tuple[Any, ...]:
+    """Puts the run into the queue, by `submit` or `jobs.submit`, and folds the form.
 
     Raises:
         HeadwayError: a value is missing or invalid.
@@ -136,7 +140,7 @@ def start_run(registry: "ModelRegistry", jobs: "Jobs", *values: Any) -> tuple[An
         shown_model=form.model,
     )
     try:
-        job = jobs.submit_once(request, taken=[entry.name for entry in registry.entries()])
+        job = (submit or jobs.submit)(request, taken=[entry.name for entry in registry.entries()])
     except HeadwayError as error:
         raise HeadwayError(message_for(error, form)) from error
     return gr.Accordion(open=False), gr.Radio(choices=run_choices(jobs), value=job.id), gr.Timer(active=True)
