@@ -18,7 +18,7 @@ from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_e
 
 STEPS_IN_MEAN = 20  # of the loss beside the progress bar
 PROGRESS_LINES = 10  # per run, if stdout is not a terminal
-EVALUATION_LINES = 20  # per run, besides those with a new best score
+EVALUATION_LINES = 20  # per run, in addition to those with a new best score
 SECONDS_BETWEEN_REFRESHES = 0.1
 MIN_MILLIONS = 100_000  # parameters; smaller models are not counted in millions
 CURVE_WIDTH = 48  # columns

@@ -13,7 +13,7 @@ from dataclasses import replace
 from .training_config import TrainConfig
 
 EPOCHS = 3
-RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training
+RATE = 5e-5  # of a hidden size of 768, and of all self-supervised training of pretrained models
 HIDDEN_SIZE = 768
 MAX_RATE = 5e-4
 # (largest hidden size, rate) of training from random weights: Biderman et al. 2023 (https://arxiv.org/abs/2304.01373,

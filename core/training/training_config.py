@@ -69,9 +69,6 @@ class TrainConfig:
         "lower loss wins. Default: the first metric of the task.",
     )
     keep: str = option("best", "Which weights to keep: those with the best score, or the last.", ("best", "last"))
-    keep_examples: int = option(
-        4, "Number of held-out texts that are stored in the model folder, as examples to try; 0: none."
-    )
     trackers: tuple[str, ...] = option(
         (), "Experiment trackers of accelerate: tensorboard, wandb, mlflow, ...; their files go to OUTPUT.trackers."
     )
@@ -81,7 +78,6 @@ class TrainConfig:
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0", optional=True)
         for name in ("batch_size", "gradient_accumulation_steps"):
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
-        check_option(self, "keep_examples", is_integer(self.keep_examples, 0), "an integer, 0 or more")
         check_option(self, "warmup_steps", is_integer(self.warmup_steps, 0), "an integer, 0 or more", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0) and self.seed < 2**32, "an integer from 0 to 4294967295")
         for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):

@@ -61,7 +61,7 @@ def model_card(
         fenced("python", f"from headway.tasks import load\n\nmodel = load({string(name)})\n{text.python}"),
         "Without Headway:",
         fenced("python", text.transformers),
-        *_results(info, text),
+        *_results(info, text, task.calibration_note),
         *_training(info),
         *([HASHES] if hashes else []),
         *([f"`{LEFT_OUT}` lists the rows that were left out ({num_left_out:,})."] if num_left_out else []),
@@ -119,7 +119,7 @@ def _short(number: int) -> str:
     return f"{number / 1e6:,.1f} million" if number >= 1e5 else f"{number:,}"
 
 
-def _results(info: Mapping[str, Any], text: CardText) -> Iterator[str]:
+def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> Iterator[str]:
     metrics = info.get("metrics") or {}
     if not info.get("training"):
         return
@@ -138,8 +138,8 @@ def _results(info: Mapping[str, Any], text: CardText) -> Iterator[str]:
         yield _table(columns, ([_cell(row[column]) for column in columns] for row in worst_rows(rows)))
         if rest := describe_rest(rows, f"All are in `{FILE}`."):
             yield rest
-    if text.cross_fitted:
-        yield text.cross_fitted
+    if calibration_note:
+        yield calibration_note
     uses = [text.fitted] if text.fitted else []
     if info["training"].get("keep") == "best" and info.get("best_step") is not None:
         uses.append(f"the best weights (step {info['best_step']:,} of {info['steps']:,}) were selected")

@@ -27,7 +27,6 @@ class CardText:
     python: str  # how to use it in Python, where `model` is loaded
     transformers: str  # how to use it in plain transformers
     fitted: str = ""  # what was fitted to the evaluation data, as the beginning of a sentence
-    cross_fitted: str = ""  # what was fitted to it while each row was scored by a fit to the others, a sentence
     limits: tuple[str, ...] = ()
 
 

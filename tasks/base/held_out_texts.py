@@ -10,7 +10,7 @@ from .task import Task
 MAX_CHARACTERS = 2000  # of all texts of an example
 
 
-def held_out_texts(task: Task[Any, Any], evaluation: Evaluation, most: int) -> list[dict[str, str]]:
+def held_out_texts(task: Task[Any, Any], evaluation: Evaluation) -> list[dict[str, str]]:
     """The first held-out texts that are not long, by the names of the task's fields; empty for unlabelled text."""
     names = [field.name for field in task.fields]
     found = [
@@ -18,7 +18,7 @@ def held_out_texts(task: Task[Any, Any], evaluation: Evaluation, most: int) -> l
         for example in evaluation.examples
         if isinstance(example, Example) and sum(map(len, example.texts)) <= MAX_CHARACTERS
     ]
-    return _distinct(found, most)
+    return _distinct(found, task.keep_examples)
 
 
 def stored_texts(task: Task[Any, Any], info: Mapping[str, Any]) -> list[dict[str, str]]:

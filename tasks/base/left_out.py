@@ -78,7 +78,7 @@ def explains_left_out(left_out: Sequence[LeftOutRow]) -> Iterator[None]:
     except HeadwayError as error:
         if not left_out:
             raise
-        raise HeadwayError(f"{error} Left out: {_describe(left_out)}.") from error
+        raise HeadwayError(f"{error} Rows left out: {_describe(left_out)}.") from error
 
 
 def no_row_left(left_out: Sequence[LeftOutRow]) -> HeadwayError:

@@ -26,7 +26,7 @@ from .left_out import add_left_out
 from .task import Task
 from .training_rows import TrainingRows
 
-# What headway.json holds besides facts that are only shown.
+# What headway.json holds in addition to facts that are only shown.
 KINDS: dict[str, Any] = {
     "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "score_by_precision": dict,
     "columns": dict | None, "data": dict, "training": dict, "steps": int,

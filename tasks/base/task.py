@@ -25,8 +25,9 @@ from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from ..data.labels import missing_label_checker
 from .card_text import CardText, generic_card
 from .display import DisplayElement
+from .evaluation_hooks import EvaluationHooks
 from .explanation import InspectionHooks
-from .predictions import Misprediction, Prediction
+from .predictions import Prediction
 from .task_options import TaskOptions
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ..data.rows import RowStream, Table
-    from .baseline import Baseline
     from .model import TaskModel
     from .rival import Rival
     from .training_data import TrainingData
@@ -47,7 +47,7 @@ REQUIRED = ("name", "title", "inputs", "architecture")
 
 
 @dataclass(frozen=True)
-class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
+class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     """What is trained on a model: the texts it reads, its labels, its head, its loss, its predictions and metrics.
 
     A task is frozen: what is found in the training data (labels) or in held-out predictions (thresholds) is returned
@@ -68,10 +68,9 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
-    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, `baseline`, `per_label`, `confused`,
-      `misprediction`;
+    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, and those of `EvaluationHooks`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
-    - forms and inspection: `sample`, `split_words`, `explainable_outputs`, `probe_targets`.
+    - forms and inspection: `sample`, and those of `InspectionHooks`.
     """
 
     name: ClassVar[str]  # the Hub's pipeline tag
@@ -102,6 +101,11 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     @property
     def label_names(self) -> tuple[str, ...]:
         """What its predictions choose from: labels, types of entities; empty if there is no such set."""
+        return ()
+
+    @property
+    def scored_labels(self) -> tuple[str, ...]:
+        """The labels whose probabilities are in the `scores` of every prediction; may be empty."""
         return ()
 
     @property
@@ -285,22 +289,6 @@ class Task(TaskOptions, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
     def warnings(self, example: ExampleT, windows: Sequence[Features]) -> Iterable[ExampleWarning]:
         """What the user should know about an example and its windows (none if there is no tokenizer yet)."""
         return ()
-
-    def baseline(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> "Baseline | None":
-        """The predictions beside the best constant one; None if the examples cannot tell, or the task does not."""
-        return None
-
-    def per_label(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> list[dict[str, Any]]:
-        """A table with a row per label; empty if there are no labels."""
-        return []
-
-    def confused(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> list[tuple[str, str]]:
-        """The gold and the predicted label of everything that has one of each; empty if nothing has."""
-        return []
-
-    def misprediction(self, prediction: PredictionT, example: ExampleT) -> Misprediction | None:
-        """What is wrong with a prediction; None if it is right, or the task does not say."""
-        return None
 
     def document(self, found: "Iterable[tuple[Mapping[str, Any], PredictionT]]") -> dict[str, Any]:
         """Rows with their predictions as one JSON document, in the format of the task's official scorer.

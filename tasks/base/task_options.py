@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
-from ...core.options import check_choices, is_of_type, option, options_of
-
-if TYPE_CHECKING:
-    from ..data.columns import ColumnMapping
-    from ..data.rows import Table
+from ...core.options import check_choices, check_option, is_integer, is_of_type, option, options_of
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -22,6 +18,7 @@ class TaskOptions:
         max_length: longest sequence in tokens.
         long_texts: "windows" or "cut".
         overlap: tokens that neighbouring windows share.
+        keep_examples: number of held-out texts in the model folder.
     """
 
     max_length: int | None = option(
@@ -37,19 +34,19 @@ class TaskOptions:
         "Minimum number of tokens that neighbouring windows share. Default: an eighth of a window or more.",
     )
 
+    keep_examples: int = option(
+        4, "Number of held-out texts that are stored in the model folder, as examples to try; 0: none."
+    )
+
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_option(self, "keep_examples", is_integer(self.keep_examples, 0), "an integer, 0 or more")
         if self.max_length is not None and self.max_length < SHORTEST_LIMIT:
             raise HeadwayError(f"--max-length {self.max_length}: at least {SHORTEST_LIMIT} tokens are needed.")
         if self.overlap is not None and self.overlap < 0:
             raise HeadwayError(f"--overlap {self.overlap}: a number of tokens, 0 or more.")
-
-    @property
-    def scored_labels(self) -> tuple[str, ...]:
-        """The labels whose probabilities are in the `scores` of every prediction; may be empty."""
-        return ()
 
     def limit(self, most: int, model: str) -> int:
         """The longest sequence in tokens, special tokens included.
@@ -95,10 +92,6 @@ class TaskOptions:
             # An option that another task reads as text arrives as text from the command line.
             values[name] = _read_number(typed, value) if types[name] is float and isinstance(value, str) else value
         return replace(self, **values)
-
-    def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:  # noqa: ARG002
-        """A copy that also knows the other labels in a table, to read and to score rows that have them."""
-        return self
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON types."""

@@ -33,7 +33,7 @@ from .results import Evaluation, Trained
 from .task import Task
 from .training_data import CorpusData, LabelledData, TrainingData
 
-USED_WITHOUT_LOOP = ("seed", "device", "precision", "keep_examples")  # by a task that fits its head in another way
+USED_WITHOUT_LOOP = ("seed", "device", "precision")  # by a task that fits its head in another way
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,7 @@ def run_training(
     examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
     task, predictions, metrics = _evaluate(task, network, data.evaluation)
     task = task.after_training(network)
-    cross_fitted = task.card(network, "").cross_fitted
-    notes = (cross_fitted,) if cross_fitted else ()
+    notes = (task.calibration_note,) if task.calibration_note else ()
     finding = explain_no_learning(
         task.baseline(predictions, examples),
         HowTrained(
@@ -246,7 +245,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
         "metrics": evaluation.metrics if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
         "nothing_learnt": evaluation and evaluation.nothing_learnt,
-        "examples": held_out_texts(result.task, evaluation, options.config.keep_examples) if evaluation else [],
+        "examples": held_out_texts(result.task, evaluation) if evaluation else [],
         "score_by_precision": result.score_by_precision,
         "columns": data.columns,
         "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
@@ -329,7 +328,7 @@ def _describe_unused(config: TrainConfig) -> str:
     changed = [name for name in names if getattr(config, name) != getattr(TrainConfig(), name)]
     listed = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
     has = "has" if len(changed) == 1 else "have"
-    return f"{listed} {has} no effect with --frozen, which fits the classifier without steps" if changed else ""
+    return f"{listed} {has} no effect: the head is fitted without optimizer steps" if changed else ""
 
 
 def _run_folder(output: Path) -> Path:

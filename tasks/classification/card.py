@@ -34,7 +34,6 @@ def classification_card(task: "TextClassification", network: "Network", name: st
         python=f"print(model.predict({_example(task)}))",
         transformers=_transformers(task, name, gpt2),
         fitted=_fitted(task),
-        cross_fitted=CROSS_FITTED if task.thresholds else "",
         limits=tuple(_limits(task, network, gpt2)),
     )
 

@@ -39,7 +39,7 @@ from ..data.labels import (
 from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
-from .card import classification_card
+from .card import CROSS_FITTED, classification_card
 from .encoding import encode_texts, join_windows
 from .frozen_comparison import measure_frozen
 from .multi_label import MultiLabel
@@ -71,8 +71,7 @@ class TextClassification(Task[TextExample, Prediction]):
         numbered: whether data may give a label by its index in `labels` instead of its name, as for published models
             and where the user gives the names.
         paired: whether texts come in pairs; None until it is inferred from the columns of the training data.
-        weights: the weight of each label in the loss, from `class_weight`.
-        shares: several labels only: the share of the training rows with each label.
+        weights, shares: of each label: its weight in the loss, from `class_weight`; its share of the training rows.
         thresholds: several labels only: the probability from which each label is predicted; empty: 0.5.
         temperature: one label only: the divisor of the logits (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
         target_mean, target_std: numbers only: the scale of the network's output.
@@ -142,10 +141,9 @@ class TextClassification(Task[TextExample, Prediction]):
     @property
     def fields(self) -> tuple[Field, ...]:
         """The text, and the second text: optional until the training data shows whether there is one."""
-        text, pair = self.inputs
         if self.paired is None:
             return self.inputs
-        return (text, replace(pair, required=True)) if self.paired else (text,)
+        return (TEXT, replace(PAIR, required=True)) if self.paired else (TEXT,)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -156,6 +154,11 @@ class TextClassification(Task[TextExample, Prediction]):
     def scored_labels(self) -> tuple[str, ...]:
         """The labels, unless a number is predicted."""
         return () if self.problem_type == REGRESSION else self.labels
+
+    @property
+    def calibration_note(self) -> str:
+        """How metrics with fitted thresholds are measured."""
+        return CROSS_FITTED if self.thresholds else ""
 
     @property
     def sample(self) -> str:
@@ -272,8 +275,7 @@ class TextClassification(Task[TextExample, Prediction]):
     @property
     def label_thresholds(self) -> tuple[float, ...]:
         """Several labels: the probability from which each is predicted; empty: 0.5, or another kind of target."""
-        target = self.target
-        return target.thresholds if isinstance(target, MultiLabel) else ()
+        return self.target.thresholds if isinstance(self.target, MultiLabel) else ()
 
     def choose_labels(self, scores: Mapping[str, float]) -> list[str]:
         """Several labels: those whose probability reaches their threshold."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from ...core.errors import HeadwayError
 from ...core.options import option
-from .read_options import SEPARATORS
+from .read_options import read_separator
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,7 @@ class OutputOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.output_delimiter is not None:
-            delimiter = SEPARATORS.get(self.output_delimiter.lower(), self.output_delimiter)
-            if len(delimiter) != 1 or delimiter in '"\r\n':
-                raise HeadwayError(
-                    f"--output-delimiter {self.output_delimiter!r} is invalid; it must be one character, or one of "
-                    f"{', '.join(SEPARATORS)}."
-                )
-            object.__setattr__(self, "output_delimiter", delimiter)
+        object.__setattr__(self, "output_delimiter", read_separator("--output-delimiter", self.output_delimiter))
 
     def like(self, delimiter: str | None) -> "OutputOptions":
         """For Excel, the semicolon of the file that was read: where Excel writes it, it expects no commas."""

@@ -14,6 +14,21 @@ ANNOTATIONS = ("first", "last", "agreeing", "each")  # of a text with several
 FOR_ALL_FORMATS = frozenset({"decode_html", "join_words", "left_out", "strict"})
 
 
+def read_separator(flag: str, given: str | None) -> str | None:
+    """The character of a column separator, which may be given by its name.
+
+    Raises:
+        HeadwayError: It is neither one character nor a known name; the message names the option `flag`.
+    """
+    if given is None:
+        return None
+    separator = SEPARATORS.get(given.lower(), given)
+    if len(separator) != 1 or separator in '"\r\n':
+        names = ", ".join(SEPARATORS)
+        raise HeadwayError(f"{flag} {given!r} is invalid; it must be one character, or one of {names}.")
+    return separator
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """Options for reading a file; None: inferred from the file."""
@@ -62,14 +77,7 @@ class ReadOptions:
         check_option(self, "decimal", self.decimal in (".", ","), '"." or ","', optional=True)
         choices = f"one of {', '.join(ANNOTATIONS)}"
         check_option(self, "annotations", self.annotations in ANNOTATIONS, choices, optional=True)
-        if self.delimiter is not None:
-            delimiter = SEPARATORS.get(self.delimiter.lower(), self.delimiter)
-            if len(delimiter) != 1 or delimiter in '"\r\n':
-                raise HeadwayError(
-                    f"--delimiter {self.delimiter!r} is invalid; it must be one character, or one of "
-                    f"{', '.join(SEPARATORS)}."
-                )
-            object.__setattr__(self, "delimiter", delimiter)
+        object.__setattr__(self, "delimiter", read_separator("--delimiter", self.delimiter))
 
     @property
     def given(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
+from headway.ui.runs.jobs import Jobs
 from reviews import REVIEWS, write_reviews
 from task_inputs import FEW_STEPS, SAMPLES, TRAINING
 from tiny_gpt2 import make_gpt2
@@ -186,3 +187,11 @@ def make_client(trained_once: Path, gpt2: Path) -> Iterator[Callable[..., TestCl
     yield make
     for api in created:
         api.state.serving.close(10)
+
+
+@pytest.fixture
+def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    """A queue that starts no run."""
+    monkeypatch.setattr(Jobs, "_start", lambda *_: None)
+    with Jobs(folder / "runs") as found:
+        yield found

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from headway.ui.runs.job import Request
 from headway.ui.runs.jobs import Jobs
 from page_elements import Page
 from reviews import REVIEWS, write_reviews
-
-
-@pytest.fixture
-def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """A queue that starts no run."""
-    monkeypatch.setattr(Jobs, "_start", lambda *_: None)
-    with Jobs(folder / "runs") as found:
-        yield found
 
 
 @pytest.fixture
@@ -89,8 +80,8 @@ def test_the_examples_of_a_model_are_held_out_texts_of_its_own_data(tiny, folder
     registry = ModelRegistry([folder / "own"], built_in=False)
     assert examples[0]["text"] in Page(choose_model(registry, 3, "own")[-2]).text
     assert "`--keep-examples 0`" in (folder / "own" / "README.md").read_text()
-    without = TextClassification().on(tiny)
-    without.fit(folder / "reviews.csv", output=folder / "none", keep_examples=0, **options)
+    without = TextClassification(keep_examples=0).on(tiny)
+    without.fit(folder / "reviews.csv", output=folder / "none", **options)
     assert json.loads((folder / "none" / "headway.json").read_text())["examples"] == []
     assert "--keep-examples" not in (folder / "none" / "README.md").read_text()
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ from headway.ui.browser.tabs.train_form import (
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Status
-from headway.ui.runs.jobs import Jobs
 from page_elements import Page
 from reviews import REVIEWS, write_reviews
 from task_inputs import SAMPLES
@@ -55,14 +53,6 @@ def safe_page(drawn: str) -> Page:
     assert not {"script", "img", "iframe"} & {tag for tag, _ in page.elements}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     return page
-
-
-@pytest.fixture
-def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """A queue that starts no run."""
-    monkeypatch.setattr(Jobs, "_start", lambda *_: None)
-    with Jobs(folder / "runs") as found:
-        yield found
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ ROW_END = b"</row>"
 
 @dataclass
 class SpecialCells:
-    """What a sheet has besides plain cells.
+    """What a sheet has beyond plain cells.
 
     Args:
         merged: First row -> (column, last row) of the merged cells that begin there and cover several rows.

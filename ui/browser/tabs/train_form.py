@@ -134,7 +134,7 @@ class FormValues:
 
 
 def shown_reading_options() -> list[Option]:
-    """The options for reading a file, without that of the header, which has a list of its own."""
+    """The options for reading a file, without that of the header, which has a separate list."""
     return [option for option in options_of(ReadOptions) if option.name not in ("header", *HIDDEN_OPTIONS)]
 
 

@@ -1,0 +1,40 @@
+"""The hooks of a task for evaluation beyond its metrics, with their defaults."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from .predictions import Misprediction
+
+if TYPE_CHECKING:
+    from ..data.columns import ColumnMapping
+    from ..data.rows import Table
+    from .baseline import Baseline
+
+
+class EvaluationHooks:
+    """What a task says about its predictions for labelled examples, which are given in the same order."""
+
+    @property
+    def calibration_note(self) -> str:
+        """How the metrics on held-out data are reported if `calibrate` was fitted to the same data; often empty."""
+        return ""
+
+    def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:
+        """A copy that also knows the other labels in a table, to read and to score rows that have them."""
+        return self
+
+    def baseline(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Baseline | None":
+        """The predictions beside the best constant one; None if the examples cannot tell, or the task does not."""
+        return None
+
+    def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:
+        """A table with a row per label; empty if there are no labels."""
+        return []
+
+    def confused(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[tuple[str, str]]:
+        """The gold and the predicted label of everything that has one of each; empty if nothing has."""
+        return []
+
+    def misprediction(self, prediction: Any, example: Any) -> Misprediction | None:
+        """What is wrong with a prediction; None if it is right, or the task does not say."""
+        return None
