@@ -19,10 +19,21 @@ def random_bits(shape: Sequence[int]) -> Tensor:
     return draws.view(torch.int16)[:count].view(shape)
 
 
+def round_probability(dropout: float) -> float:
+    """The multiple of 2^-16 below 1 that is nearest to a probability: what 16 bits can express."""
+    return min(round(dropout * 2**16), 2**16 - 1) / 2**16
+
+
 def keep_mask(bits: Tensor, dropout: float, dtype: torch.dtype) -> Tensor:
-    """1 for an element that is kept and 0 for one that is dropped, in the dtype it is multiplied with."""
-    threshold = round((1 - dropout) * 2**16) - 2**15
-    return torch.lt(bits, threshold, out=torch.empty(bits.shape, dtype=dtype))
+    """1 for an element that is kept and 0 for one that is dropped, in the dtype it is multiplied with.
+
+    Args:
+        bits: from `random_bits`.
+        dropout: the probability, a result of `round_probability`.
+        dtype: of the mask.
+    """
+    largest_kept = round((1 - dropout) * 2**16) - 1 - 2**15  # at most the largest int16: a larger number would wrap
+    return torch.le(bits, largest_kept, out=torch.empty(bits.shape, dtype=dtype))
 
 
 class _CPUDropout(torch.autograd.Function):
@@ -50,5 +61,5 @@ class Dropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Any shape -> the same shape; the identity outside training."""
         if self.training and 0 < self.p < 1 and input.device.type == "cpu":
-            return _CPUDropout.apply(input, self.p)  # pyright: ignore[reportReturnType]
+            return _CPUDropout.apply(input, round_probability(self.p))  # pyright: ignore[reportReturnType]
         return super().forward(input)

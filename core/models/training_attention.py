@@ -11,12 +11,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .attention_layout import Layout
-from .dropout import keep_mask, random_bits
+from .dropout import keep_mask, random_bits, round_probability
 from .packing import PackedBatch
 
 
 def attend_in_training(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
     """Attention with dropout and gradients, (T', 3, H, D) -> (T', H, D)."""
+    dropout = round_probability(dropout)
     layout = batch.training_layout(len(qkv), qkv.shape[2], causal)
     with torch.autocast("cpu", enabled=False):  # it would cast every small product back and forth
         return _TrainingAttention.apply(qkv, layout, dropout, scale)  # pyright: ignore[reportReturnType]

@@ -88,7 +88,9 @@ class TextClassification(Task[TextExample, Prediction]):
     numbered: bool = False
     paired: bool | None = None
     class_weight: str | None = option(
-        None, "balanced: rare labels have more weight in the loss.", choices=("balanced",)
+        None,
+        "balanced: rare labels have more weight in the loss, at most 100 times that of a frequent one.",
+        choices=("balanced",),
     )
     merge_labels: bool = option(False, "Treat labels that differ only in case and spaces as one label.")
     weights: tuple[float, ...] = ()

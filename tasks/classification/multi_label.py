@@ -22,7 +22,7 @@ from ..base.explanation import ExplainableOutput
 from ..data.labels import MULTI_LABEL
 from .calibration import fit_thresholds
 from .predictions import LabelsPrediction
-from .target import LabelColumn, Target, explain_labels
+from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class MultiLabel(Target):
 
     @classmethod
     def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:
-        """The labels, their shares of the rows, and as weights the ratios of negatives to positives."""
+        """The labels, their shares of the rows, and as weights the ratios of negatives to positives, within bounds."""
         rows, counts = column.read(MULTI_LABEL, labels)
         labels = labels or column.order(counts)
-        weights = ((len(rows) - counts[label]) / counts[label] if counts[label] else 1.0 for label in labels)
+        ratios = ((len(rows) - counts[label]) / counts[label] if counts[label] else 1.0 for label in labels)
+        weights = (min(max(ratio, 1 / MAX_WEIGHT), MAX_WEIGHT) for ratio in ratios)
         # Half a row is added on both sides, so that a label that no row or every row has still has a finite logit.
         shares = tuple((counts[label] + 0.5) / (len(rows) + 1) for label in labels)
         return cls(labels, tuple(weights) if balanced else (), shares)

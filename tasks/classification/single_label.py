@@ -19,7 +19,7 @@ from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, UNLABELLED
 from .calibration import fit_temperature
 from .predictions import LabelPrediction
-from .target import LabelColumn, Target, explain_labels
+from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
 
 ID_COLUMN_ROWS = 50  # with at least this many rows, a column of mostly different values is not a label column
 
@@ -36,12 +36,14 @@ class SingleLabel(Target):
 
     @classmethod
     def infer(cls, column: LabelColumn, labels: tuple[str, ...], *, balanced: bool) -> Self:
-        """The labels, and weights whose mean over the rows is 1."""
+        """The labels, and weights whose mean over the rows is 1; those of rare labels are bounded."""
         rows, counts = column.read(SINGLE_LABEL, labels)
         cls._check(column, counts, len(rows))
         labels = labels or column.order(counts)
-        weights = (len(rows) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in labels)
-        return cls(labels, tuple(weights) if balanced else ())
+        most = max(counts.values())
+        weights = {label: min(most / count, MAX_WEIGHT) for label, count in counts.items()}
+        mean = sum(weights[label] * count for label, count in counts.items()) / len(rows)
+        return cls(labels, tuple(weights.get(label, 0.0) / mean for label in labels) if balanced else ())
 
     @staticmethod
     def _check(column: LabelColumn, counts: Counter[str], rows: int) -> None:

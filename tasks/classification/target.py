@@ -66,6 +66,12 @@ class LabelColumn:
         return self.name if isinstance(self.name, tuple) else sort_labels(labels)
 
 
+# The largest weight in the loss: of a positive example compared with a negative one, and of a label compared with the
+# most frequent one. A few examples with a larger weight would decide the direction of every step they occur in. The
+# class-balanced weights of Cui et al. 2019 (https://arxiv.org/abs/1901.05555) have this bound for beta = 0.99.
+MAX_WEIGHT = 100.0
+
+
 @dataclass(frozen=True)
 class Target(ABC):
     """What a classifier predicts for a text or a pair of texts."""
@@ -80,7 +86,7 @@ class Target(ABC):
         Args:
             column: of the training data.
             labels: the labels given by the user, in their order; empty to infer them.
-            balanced: whether rare labels have more weight in the loss.
+            balanced: whether rare labels have more weight in the loss, up to `MAX_WEIGHT`.
 
         Raises:
             HeadwayError: nothing can be learned from the column.

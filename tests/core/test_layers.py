@@ -239,6 +239,23 @@ def test_dropout_drops_the_stated_share_and_scales_the_rest(chance, dtype):
     torch.testing.assert_close(x.grad, y.detach())  # the same elements, by the same factor
 
 
+@pytest.mark.parametrize("chance", [1e-9, 2**-18, 2**-17, 2**-16, 0.9, 1 - 2**-15, 1 - 2**-18])
+def test_dropout_keeps_the_mean_of_its_input_for_every_probability(chance):
+    torch.manual_seed(0)
+    y = Dropout(chance).train()(torch.ones(2**12, 2**12))
+    kept = max(1 - chance, 2**-16)
+    assert y.mean().item() == pytest.approx(1, abs=5 * (1 / kept - 1 + 1e-9) ** 0.5 / 2**12)
+    assert (y != 0).float().mean().item() == pytest.approx(kept, rel=0.5)
+
+
+def test_attention_with_a_tiny_dropout_equals_attention_without():
+    batch = batch_of([4, 2])
+    together = torch.stack(qkv(batch, requires_grad=True), dim=1)
+    found, expected = (attend(together, batch, causal=True, dropout=p, scale=0.4) for p in (2**-18, 0.0))
+    torch.testing.assert_close(found, expected)
+    assert found.std() > 0.1
+
+
 @pytest.mark.parametrize("shape", [(1,), (3,), (7, 5), (0, 4)])
 def test_dropout_accepts_any_shape(shape):
     assert Dropout(0.3).train()(torch.ones(shape)).shape == shape

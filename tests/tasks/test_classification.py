@@ -129,6 +129,23 @@ def test_balanced_weights_compensate_for_imbalance():
         inferred(rows([0.5, 1.5]), TextClassification(class_weight="balanced"))
 
 
+def test_a_balanced_label_of_one_row_in_100_000_trains_to_a_small_probability(bert_folder: Path):
+    data = [{"text": TEXTS[i % 3], "label": ["always"] + ["rare"] * (i == 0)} for i in range(100_000)]
+    model = TextClassification(class_weight="balanced").on(bert_folder)
+    model.fit(data, config=replace(FAST, max_steps=5), eval_fraction=0, progress=False)
+    assert model.task.weights == (0.01, 100.0)
+    for prediction in model.predict(TEXTS):
+        assert 0 < prediction.scores["rare"] < 0.01
+        assert 0.9 < prediction.scores["always"] < 1
+
+
+def test_balanced_weights_of_rare_labels_are_bounded_by_100_times_those_of_frequent_ones():
+    task = inferred(rows(["a"] * 10_000 + ["b"] * 10 + ["c"] * 1000), TextClassification(class_weight="balanced"))
+    often, rare, seldom = task.weights
+    assert (rare / often, seldom / often) == pytest.approx((100, 10))
+    assert 10_000 * often + 10 * rare + 1000 * seldom == pytest.approx(11_010)  # the mean over the rows is 1
+
+
 def test_numbers_are_scaled_by_their_mean_and_standard_deviation():
     task = inferred(rows([1.5, 2.5, 5.0]))
     assert task.problem_type == REGRESSION
