@@ -6,12 +6,14 @@ last token of a sequence by its offset, and a batch gives the same outputs as ea
 B batch (sequences), T tokens of all sequences, S selected tokens.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, groupby
-from typing import Self
+from typing import Self, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,17 +127,18 @@ class PackedBatch:
 class BatchSampler:
     """Divides examples into batches, epoch by epoch: a pure function of the lengths, the seed and the epoch.
 
-    A resumed run computes the same batches again and skips those before the step it was saved at.
+    A resumed run computes the same batches again and skips those before the step it was saved at. The batches of an
+    epoch are not enumerated: they are made when they are read (`Batches`).
 
     Args:
-        lengths: tokens of each example.
+        lengths: tokens of each example, a list or an array of signed integers.
         batch_size: examples per batch; exclusive with `batch_tokens`.
         batch_tokens: maximum number of tokens per batch; a longer example forms a batch alone.
         seed: seed of the shuffling.
         max_examples: maximum number of examples per batch.
     """
 
-    lengths: Sequence[int]
+    lengths: Sequence[int] | np.ndarray
     batch_size: int | None = None
     batch_tokens: int | None = None
     seed: int = 0
@@ -147,30 +150,75 @@ class BatchSampler:
         if (self.batch_size or self.batch_tokens or 0) < 1:
             raise ValueError("a batch holds at least one example or token")
 
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch, each a list of example indices; every example is in exactly one batch."""
+    def epoch(self, epoch: int) -> "Batches":
+        """The batches of an epoch; every example is in exactly one batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return self._fill(torch.randperm(len(self.lengths), generator=generator).tolist())
+        return Batches(self, lambda: torch.randperm(len(self.lengths), generator=generator).numpy())
 
-    def by_length(self) -> list[list[int]]:
+    def by_length(self) -> "Batches":
         """Batches for prediction, longest first: a batch that does not fit in memory fails at once."""
-        return self._fill(sorted(range(len(self.lengths)), key=lambda i: -self.lengths[i]))
+        return Batches(self, lambda: np.argsort(-self.sizes, kind="stable"))
 
-    def in_order(self) -> list[list[int]]:
+    def in_order(self) -> "Batches":
         """Batches of neighbouring examples, for examples that are sorted already."""
-        return self._fill(range(len(self.lengths)), sort=False)
+        return Batches(self, lambda: np.arange(len(self.lengths)), sort=False)
 
-    def _fill(self, order: Sequence[int], sort: bool = True) -> list[list[int]]:
-        max_examples = self.batch_size or self.max_examples
-        batches: list[list[int]] = []
-        tokens = 0
-        for index in order:
-            tokens += self.lengths[index]
-            full = not batches or len(batches[-1]) == max_examples
-            if full or (self.batch_tokens is not None and tokens > self.batch_tokens):
-                batches.append([])
-                tokens = self.lengths[index]
-            batches[-1].append(index)
-        for batch in batches if sort else ():  # equal lengths become neighbours: attention computes them together
-            batch.sort(key=lambda i: -self.lengths[i])
-        return batches
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The lengths as an array."""
+        return self.lengths if isinstance(self.lengths, np.ndarray) else np.array(self.lengths, dtype=np.int64)
+
+
+class Batches(Sequence[list[int]]):
+    """The batches of one pass over all examples, each a list of example indices.
+
+    A batch is made when it is read: the pass is kept as one permutation, and its number of batches is known without it
+    if all batches have the same number of examples.
+
+    Args:
+        sampler: says how large a batch is.
+        order: computes the order of the examples.
+        sort: whether the longest example of a batch comes first.
+    """
+
+    def __init__(self, sampler: BatchSampler, order: Callable[[], np.ndarray], *, sort: bool = True) -> None:
+        self.sampler, self.sort = sampler, sort
+        self._compute_order = order
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start = self._starts[index]
+        index += len(self) * (index < 0)
+        batch = self._order[start : self._starts[index + 1] if index + 1 < len(self) else None]
+        if self.sort:  # equal lengths become neighbours: attention computes them together
+            batch = batch[np.argsort(-self.sampler.sizes[batch], kind="stable")]
+        return batch.tolist()
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        small = len(self.sampler.lengths) < 2**31
+        return self._compute_order().astype(np.int32 if small else np.int64)
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """The position of the first example of each batch."""
+        count, max_examples = len(self.sampler.lengths), self.sampler.batch_size or self.sampler.max_examples
+        if self.sampler.batch_tokens is None:
+            return range(0, count, max_examples)
+        ends = np.cumsum(self.sampler.sizes[self._order])  # tokens up to and with each example
+        starts = array("q")
+        start = tokens = 0
+        while start < count:
+            starts.append(start)
+            fitting = int(np.searchsorted(ends, tokens + self.sampler.batch_tokens, side="right"))
+            start = min(max(fitting, start + 1), start + max_examples)
+            tokens = int(ends[start - 1])
+        return starts

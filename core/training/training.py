@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
+LENGTHS_AT_ONCE = 65_536  # written as text together
 FP16_MAX_SKIPPED = 40  # consecutive steps; the loss scale has then been halved to almost zero
 
 
@@ -55,7 +56,7 @@ class Sampler(Protocol):
         """Number of tokens of each example."""
         ...
 
-    def epoch(self, epoch: int) -> list[list[int]]:
+    def epoch(self, epoch: int) -> Sequence[list[int]]:
         """The batches of one epoch, in order."""
         ...
 
@@ -146,10 +147,9 @@ class _StepSchedule:
         self.config = config
         self.total = self._count()
 
-    def epoch(self, epoch: int) -> list[list[list[int]]]:
-        """The steps of one epoch, each of one or several batches."""
-        batches, size = self.sampler.epoch(epoch), self.config.gradient_accumulation_steps
-        return [batches[start : start + size] for start in range(0, len(batches), size)]
+    def epoch(self, epoch: int) -> "_EpochSteps":
+        """The steps of one epoch."""
+        return _EpochSteps(self.sampler.epoch(epoch), self.config.gradient_accumulation_steps)
 
     def _count(self) -> int:
         if self.config.max_steps is not None:
@@ -159,6 +159,22 @@ class _StepSchedule:
         steps = sum(len(self.epoch(epoch)) for epoch in range(int(whole)))
         # Rounded: as a float, 2.1 epochs of 10 steps are slightly more than 21 steps.
         return steps + (math.ceil(round(fraction * len(self.epoch(int(whole))), 9)) if fraction else 0)
+
+
+@dataclass(frozen=True)
+class _EpochSteps:
+    """The optimizer steps of one epoch, each of `size` batches, which are made when the step is taken."""
+
+    batches: Sequence[list[int]]
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // self.size)
+
+    def following(self, position: int) -> Iterator[list[list[int]]]:
+        """The batches of each step from a position on."""
+        starts = range(position * self.size, len(self.batches), self.size)
+        return ([*self.batches[start : start + self.size]] for start in starts)
 
 
 class _Run:
@@ -185,7 +201,7 @@ class _Run:
             raise HeadwayError("patience (early stopping) needs data to evaluate on: give --eval-data.")
         if config.metric is not None and inputs.evaluate is None:
             raise HeadwayError("--metric needs data to evaluate on: give --eval-data.")
-        if not inputs.sampler.lengths:
+        if not len(inputs.sampler.lengths):
             raise HeadwayError("There is no example to train on.")
         self.schedule = _StepSchedule(inputs.sampler, config)
         self.settings = self._settings()
@@ -231,14 +247,13 @@ class _Run:
             ("trackers", "effort") if self.inputs.in_batch_negatives else ("trackers", "effort", "tokens_at_once")
         )
         lengths = self.inputs.sampler.lengths
-        content = json.dumps([self.inputs.data_fingerprint, *lengths])
         return {
             **{name: value for name, value in asdict(self.config).items() if name not in ignored},
             "device": self.accelerator.device.type,
             "precision": self.precision,
             "processes": processes().world_size,
             "examples": len(lengths),
-            "training data": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "training data": _fingerprint(self.inputs.data_fingerprint, lengths),
         }
 
     def events(self) -> Iterator[Event]:
@@ -246,7 +261,7 @@ class _Run:
         progress, config, inputs = self.progress, self.config, self.inputs
         while progress.step < self.schedule.total and not self._stopped_early:
             steps = self.schedule.epoch(progress.epoch)
-            for batches in steps[progress.position :]:
+            for batches in steps.following(progress.position):
                 self._train_step(batches, len(steps))
                 last = progress.step == self.schedule.total
                 boundary = last or progress.position == len(steps)
@@ -375,3 +390,12 @@ class _Run:
     def close(self) -> None:
         """Closes the log and the trackers, and removes what training added to the network."""
         self.cleanup.close()
+
+
+def _fingerprint(data: str, lengths: Sequence[int]) -> str:
+    """The first 16 hex digits of the SHA-256 of a list in JSON: the data's own fingerprint, then the lengths."""
+    digest = hashlib.sha256(f"[{json.dumps(data)}".encode())
+    for start in range(0, len(lengths), LENGTHS_AT_ONCE):
+        digest.update("".join(f", {length}" for length in lengths[start : start + LENGTHS_AT_ONCE]).encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]

@@ -1,5 +1,8 @@
 """Packed batches know the places of their sequences, and a batch sampler uses every example exactly once."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
 import torch
 from headway.core.models.packing import BatchSampler, PackedBatch
@@ -89,20 +92,70 @@ def test_batches_depend_on_seed_and_epoch_only(lengths, seed, epoch):
     torch.manual_seed(2)
     state = torch.get_rng_state()
     other = BatchSampler(tuple(lengths), batch_tokens=64, seed=seed).epoch(epoch)
-    assert one == other
+    assert list(one) == list(other)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_batches_differ_between_epochs_and_between_seeds():
     lengths = [3] * 50
     samplers = [BatchSampler(lengths, batch_size=5, seed=seed).epoch(epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert len({str(batches) for batches in samplers}) == 4
+    assert len({str(list(batches)) for batches in samplers}) == 4
 
 
 def test_prediction_starts_with_the_longest_sequences():
     lengths = [3, 9, 1, 9, 4]
     order = [i for batch in BatchSampler(lengths, batch_tokens=12).by_length() for i in batch]
     assert [lengths[i] for i in order] == [9, 9, 4, 3, 1]
+
+
+def fill(order, lengths, budget, max_examples):
+    """Batches filled one example after the other: what the arrays of a sampler must agree with."""
+    batches, tokens = [], 0
+    for index in order:
+        tokens += lengths[index]
+        if not batches or len(batches[-1]) == max_examples or tokens > budget:
+            batches.append([])
+            tokens = lengths[index]
+        batches[-1].append(index)
+    return batches
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(1, 20))
+def test_a_batch_ends_where_the_next_example_does_not_fit(lengths, budget, max_examples):
+    sampler = BatchSampler(lengths, batch_tokens=budget, max_examples=max_examples)
+    assert list(sampler.in_order()) == fill(range(len(lengths)), lengths, budget, max_examples)
+    filled = fill(sorted(range(len(lengths)), key=lambda i: -lengths[i]), lengths, budget, max_examples)
+    assert list(sampler.by_length()) == filled
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_a_batch_is_the_same_by_position_in_a_slice_and_in_order(lengths, budget):
+    batches = BatchSampler(lengths, batch_tokens=budget).epoch(0)
+    assert [batches[i] for i in range(len(batches))] == list(batches) == batches[:]
+    assert batches[-1] == list(batches)[-1]
+    with pytest.raises(IndexError):
+        batches[len(batches)]
+
+
+def test_the_batches_of_ten_million_examples_are_counted_without_a_permutation():
+    lengths = np.full(10_000_000, 14, dtype=np.int32)
+    tracemalloc.start()
+    batches = BatchSampler(lengths, batch_size=32).epoch(0)
+    assert len(batches) == 312_500
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+def test_a_batch_of_a_million_examples_takes_a_permutation_and_no_lists():
+    lengths = np.full(1_000_000, 14, dtype=np.int32)
+    for size in ({"batch_size": 32}, {"batch_tokens": 448}):
+        tracemalloc.start()
+        batches = BatchSampler(lengths, **size).epoch(0)
+        assert len(batches[17]) == 32
+        assert len(batches) == 31_250
+        kept, _ = tracemalloc.get_traced_memory()
+        assert kept < 24 * len(lengths)
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("sizes", [{}, {"batch_size": 4, "batch_tokens": 100}])

@@ -75,7 +75,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(schedule: str):
     }[schedule]()
     plan = config.sampler(DATA.lengths)
     expected = []
-    for batch in plan.epoch(0) + plan.epoch(1):
+    for batch in [*plan.epoch(0), *plan.epoch(1)]:
         summed, count, _ = DATA.loss(theirs, batch, torch.device("cpu"))
         (summed / count).backward()
         norm = nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
