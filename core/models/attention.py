@@ -1,14 +1,12 @@
 """Attention within each sequence of a packed batch: the kernels, and which of them runs when.
 
-B batch, T tokens, H heads, D head size; R sequences of n tokens each in a run. T' is T plus the rows that `pad_rows`
-(layers.py) appends; their output is zero.
+B batch, T tokens, H heads, D head size; R sequences of n tokens each in a run, or of n positions in a padded rectangle
+(P positions in all). T' is T plus the rows that `pad_rows` (layers.py) appends on the CPU; their output is zero.
 """
 
-import inspect
 import math
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +18,8 @@ from .packing import PackedBatch
 from .training_attention import attend_in_training
 
 HALF = (torch.bfloat16, torch.float16)
+FLASH_GENERATIONS = (8, 9, 10, 12)  # major compute capabilities: A100 and RTX 30 and 40, H100, B200, RTX 50
+MAX_FLASH_HEAD_SIZE = 192  # above it, the backward pass with dropout needs more shared memory than RTX 30 and 40 have
 PRODUCT_SCORES = 2**20  # attention scores per matrix product: they fit in the processor's cache
 
 
@@ -69,9 +69,14 @@ def choose_kernel(qkv: Tensor, *, causal: bool, dropout: float, single_query: bo
     | CPU    | any       | otherwise                   | attend_by_runs      | torch's kernel without padding; with  |
     |        |           |                             |                     | AMX it takes 1/2 to 2/3 of the time   |
     |        |           |                             |                     | of attend_by_products                 |
-    | CUDA   | half      | no dropout                  | attend_varlen       | one call for all sequences, without   |
-    |        |           |                             |                     | padding                               |
-    | any    | any       | otherwise                   | attend_padded       | supports everything                   |
+    | CUDA   | half      | where `has_flash_attention` | attend_packed       | one call for all sequences without    |
+    |        |           |                             |                     | padding, with dropout and gradients:  |
+    |        |           |                             |                     | torch's jagged nested tensors make    |
+    |        |           |                             |                     | the same call, but find the longest   |
+    |        |           |                             |                     | sequence by waiting for the device    |
+    | any    | any       | otherwise                   | attend_padded       | supports everything; few calls for    |
+    |        |           |                             |                     | sequences of similar length, because  |
+    |        |           |                             |                     | launching a kernel takes its time     |
     """
     half = qkv.dtype in HALF
     if qkv.device.type == "cpu":
@@ -82,9 +87,25 @@ def choose_kernel(qkv: Tensor, *, causal: bool, dropout: float, single_query: bo
         if half and not causal and dropout == 0 and not has_amx():
             return attend_by_products
         return attend_by_runs
-    if qkv.device.type == "cuda" and half and dropout == 0 and varlen_kernel():
-        return attend_varlen
-    return attend_padded
+    return attend_packed if has_flash_attention(qkv) else attend_padded
+
+
+def has_flash_attention(qkv: Tensor) -> bool:
+    """Whether torch's flash attention for packed sequences can compute this attention, forward and backward.
+
+    It needs half precision, a build of torch that contains it, and an NVIDIA GPU of a generation that it was built for
+    (FLASH_GENERATIONS). AMD's GPUs have another attention behind the same operator.
+    """
+    return (
+        qkv.device.type == "cuda"
+        and qkv.dtype in HALF
+        and qkv.shape[-1] % 8 == 0
+        and qkv.shape[-1] <= MAX_FLASH_HEAD_SIZE
+        and torch.version.hip is None
+        and torch.cuda.get_device_capability(qkv.device)[0] in FLASH_GENERATIONS
+        and torch.backends.cuda.is_flash_attention_available()
+        and hasattr(torch.ops.aten, "_flash_attention_forward")
+    )
 
 
 def attend_single_query(qkv: Tensor, batch: PackedBatch, rows: Tensor, *, scale: float) -> Tensor:
@@ -145,41 +166,27 @@ def _products(run: Tensor, scale: float) -> Tensor:
     return torch.cat(out).unflatten(0, (count, heads))
 
 
-@cache
-def varlen_kernel() -> Callable[..., Any] | None:
-    """Returns torch's kernel for packed sequences, if this version of torch has the options that are needed."""
-    from torch.nn.attention import varlen
-
-    needed = {"scale", "window_size"}
-    return varlen.varlen_attn if needed <= inspect.signature(varlen.varlen_attn).parameters.keys() else None
-
-
-def attend_varlen(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
-    """One call of torch's kernel for packed sequences (CUDA, half precision)."""
-    kernel = varlen_kernel()
-    assert kernel is not None
-    assert dropout == 0
+def attend_packed(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
+    """One call of flash attention (Dao 2023, https://arxiv.org/abs/2307.08691) for all sequences."""
     q, k, v = qkv.unbind(-3)  # (T, H, D)
     longest, offsets = max(batch.lengths), batch.cu_seqlens
-    window = (-1, 0) if causal else (-1, -1)
-    return kernel(q, k, v, offsets, offsets, longest, longest, scale=scale, window_size=window)
+    # The operator behind scaled_dot_product_attention: torch.nn.attention.varlen has no dropout. Autograd knows its
+    # gradient, and takes the random numbers of the forward pass from the outputs that are not used here.
+    return torch.ops.aten._flash_attention_forward(
+        q, k, v, offsets, offsets, longest, longest, dropout, causal, False, scale=scale
+    )[0]
 
 
 def attend_padded(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: float, scale: float) -> Tensor:
-    """Pads the sequences to the longest one and masks the padding."""
-    longest, device = max(batch.lengths), qkv.device
-    lengths = batch.cu_seqlens.diff()  # (B,)
-    inside = torch.arange(longest, device=device) < lengths[:, None]  # (B, n)
-    rows = torch.repeat_interleave(torch.arange(len(batch), device=device), lengths, output_size=batch.num_tokens)
-    padded = (
-        x.new_zeros(len(batch), longest, *x.shape[1:]).index_put((rows, batch.position_ids), x).transpose(1, 2)
-        for x in qkv.unbind(-3)
-    )  # (B, H, n, D)
-    mask = inside[:, None, None, :]  # (B, 1, 1, n)
-    if causal:
-        mask = mask & torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-    out = F.scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=scale)  # (B, H, n, D)
-    return out.transpose(1, 2)[rows, batch.position_ids]
+    """One call of torch's fused kernel for each group of sequences of similar length, padded to the longest one."""
+    layout = batch.padded_layout
+    padded, outputs = layout.pad(qkv), []  # (P, 3, H, D)
+    for rectangle in layout.rectangles:
+        q, k, v = rectangle.by_row(padded).transpose(1, 3).unbind(2)  # (R, H, n, D)
+        mask = None if causal else rectangle.mask  # padding comes after every token: causal attention does not see it
+        out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, is_causal=causal, scale=scale)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))  # (R n, H, D)
+    return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
 
 
 def attention_weights(q: Tensor, k: Tensor, *, causal: bool, scale: float) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .attention_layout import Layout, make_layout
+from .padded_layout import PaddedLayout, make_padded_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,11 @@ class PackedBatch:
         if key not in self._training_layouts:
             self._training_layouts[key] = make_layout(self.lengths, self.cu_seqlens, rows, heads, causal)
         return self._training_layouts[key]
+
+    @cached_property
+    def padded_layout(self) -> PaddedLayout:
+        """The sequences in padded rectangles, for devices without a kernel for packed ones; all layers share it."""
+        return make_padded_layout(self.lengths, self.input_ids.device)
 
     @cached_property
     def _training_layouts(self) -> dict[tuple[int, int, bool], Layout]:
