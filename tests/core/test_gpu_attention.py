@@ -127,7 +127,7 @@ def chosen(size=64, dtype=torch.bfloat16, dropout=0.1, device="cuda"):
     ],
 )
 def test_flash_attention_runs_from_compute_capability_8_on(monkeypatch, capability, flash, dropout):
-    a_gpu(monkeypatch, divmod(capability, 10))
+    a_gpu(monkeypatch, capability)
     for dtype in (torch.bfloat16, torch.float16):
         assert chosen(dtype=dtype, dropout=dropout) is (attend_packed if flash else attend_padded)
     assert chosen(dtype=torch.float32, dropout=dropout) is attend_padded
@@ -236,9 +236,7 @@ def test_all_layers_share_one_padded_layout(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 5e-3)]
-)
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2), (torch.float16, 5e-3)])
 def test_attention_on_a_gpu_has_the_outputs_and_gradients_of_the_cpu(lengths, causal, dtype, close):
     batch = batch_of(lengths)
     qkv, weights = inputs(batch), torch.arange(batch.num_tokens * HEADS * SIZE).cos().view(-1, HEADS, SIZE)
@@ -282,7 +280,6 @@ def test_the_default_training_of_a_gpu_takes_flash_attention(monkeypatch):
     torch.cuda.set_sync_debug_mode("error")
     try:
         batch = batch_of([60, *[9] * 7])
-        batch.cu_seqlens  # noqa: B018
         with torch.autocast("cuda", torch.bfloat16):
             backbone(batch.to("cuda")).float().sum().backward()
     finally:
