@@ -10,18 +10,20 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import HeadwayError
+from .platform_files import advice, is_forbidden_here, patiently, rename, sync
 
 ALREADY_THERE = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # of a link or a renaming that would replace
 NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT, some networks
 MAX_NAME_BYTES = 255  # the same on all common file systems
 MAX_ADDED_BYTES = 24  # in the longest temporary name, that of a deleted run folder: .NAME.running.xxxxxxxx.old
-NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP)  # a file system, for example of a network share, that cannot sync folders
+BAD_NAME = 123  # on Windows: the error of a path with characters that it forbids
 
 
 def user_path(given: str | Path) -> Path:
@@ -40,6 +42,8 @@ def user_path(given: str | Path) -> Path:
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last one: a zero byte or a lone surrogate
         pass
     except OSError as error:
+        if getattr(error, "winerror", None) == BAD_NAME:
+            return path
         raise HeadwayError(
             f"{path} cannot be accessed ({error.strerror}). Check the permissions of its folders, or choose another."
         ) from error
@@ -51,12 +55,17 @@ def new_path(given: str | Path) -> Path:
 
     Raises:
         HeadwayError: also if the path has no name at its end, for example ".", or one that is too long for the
-            temporary names made from it.
+            temporary names made from it, or that Windows forbids if this is Windows.
     """
     path = user_path(given)
     if not path.name or path.name == "..":
         raise HeadwayError(
             f"{path} does not end with a name. Name the file or folder to write: --output {path / 'NAME'}."
+        )
+    if is_forbidden_here(path.name):
+        raise HeadwayError(
+            f"{path}: Windows does not allow the name {path.name!r}. Use one without < > : | ? * and quotes, with no "
+            "dot or space at its end, and not that of a device (CON, PRN, AUX, NUL, COM1, LPT1, ...)."
         )
     if len(path.name.encode(errors="surrogatepass")) > MAX_NAME_BYTES - MAX_ADDED_BYTES:
         raise HeadwayError(
@@ -81,25 +90,14 @@ def disk_errors(destination: Path) -> Iterator[None]:
             raise
         raise HeadwayError(
             f"{destination}: cannot be written ({error.strerror}). Check the folder and its permissions, or choose "
-            "another one."
+            f"another one.{advice(error, destination)}"
         ) from error
 
 
 def sync_folder(folder: Path) -> None:
     """Flushes every file in `folder`, and the folder itself, to the disk."""
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NOT_SYNCED or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)
+        sync(path)
 
 
 def _temporary_name(name: str, ending: str) -> str:
@@ -111,7 +109,7 @@ def remove_folder(folder: Path) -> None:
     """Deletes a folder: a kill leaves it complete, or gone except for a hidden rest (`remove_leftovers`)."""
     doomed = folder.with_name(_temporary_name(folder.name, "old"))
     if folder.exists():
-        folder.rename(doomed)
+        rename(folder, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -127,16 +125,16 @@ def replace_folder(new: Path, destination: Path) -> None:
     """Replaces `destination` by the complete folder `new`; the old folder stays usable until the last moment."""
     old = destination.with_name(f".{destination.name}.old")
     if not destination.exists():  # keeps `old` until then: after a kill between the renames below, it is the only copy
-        new.rename(destination)
+        rename(new, destination)
     else:
         shutil.rmtree(old, ignore_errors=True)
-        destination.rename(old)
+        rename(destination, old)
         try:
-            new.rename(destination)
+            rename(new, destination)
         except OSError:
-            old.rename(destination)
+            rename(old, destination)
             raise
-    _sync(destination.parent)
+    sync(destination.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -178,10 +176,10 @@ def atomic_file(destination: Path, overwrite: bool = False) -> Iterator[Path]:
         new = destination.with_name(_temporary_name(destination.name, "new"))
         try:
             yield new
-            _sync(new)
+            sync(new)
             if overwrite:
-                new.replace(destination)
-                _sync(destination.parent)
+                patiently(lambda: new.replace(destination))
+                sync(destination.parent)
             else:
                 _place(new, destination, _link_file)
         finally:
@@ -204,7 +202,7 @@ def _place(new: Path, destination: Path, move: Callable[[Path, Path], None]) -> 
                 raise
             number += 1
             path = destination.with_name(f"{destination.stem}-{number}{destination.suffix}")
-    _sync(destination.parent)
+    sync(destination.parent)
     if path != destination:
         raise HeadwayError(
             f"{destination} was created by another program in the meantime and is not replaced. "
@@ -213,6 +211,9 @@ def _place(new: Path, destination: Path, move: Callable[[Path, Path], None]) -> 
 
 
 def _link_file(new: Path, destination: Path) -> None:
+    if sys.platform == "win32":
+        rename(new, destination)  # fails if there is a file
+        return
     try:
         os.link(new, destination)  # unlike a renaming, it fails if there is a file
     except OSError as error:
@@ -220,13 +221,13 @@ def _link_file(new: Path, destination: Path) -> None:
             raise
         if os.path.lexists(destination):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination) from error
-        new.rename(destination)
+        rename(new, destination)
     else:
         new.unlink()
 
 
 def _rename_folder(new: Path, destination: Path) -> None:
-    new.rename(destination)  # fails if there is a file or a folder that is not empty
+    rename(new, destination)  # fails if there is a file or a folder that is not empty
     shutil.rmtree(destination.with_name(f".{destination.name}.old"), ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from ..core.errors import HeadwayError
+from ..core.platform_files import is_closed_pipe
 from ..core.visible import visible
 from .interrupts import exit_code, sigterm_interrupts
 
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode is not an error
+            # A character that the terminal cannot encode is not an error. Files and pipes get UTF-8 on every system.
+            to_utf8 = sys.platform == "win32" and not stream.isatty() and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(errors="replace", encoding="utf-8" if to_utf8 else None)
     try:
         if "--offline" in arguments:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before any library that reads it is imported
@@ -71,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         print(f"headway: {visible(str(interruption)) or 'interrupted.'}", file=sys.stderr)
         return exit_code(interruption)
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_closed_pipe(error):
+            raise
         # The reader is gone (`| head`). Python flushes stdout at exit and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE

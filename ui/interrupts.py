@@ -1,21 +1,28 @@
-"""SIGTERM ends a command as Ctrl+C does; either one stops a training run after its current step."""
+"""SIGTERM ends a command as Ctrl+C does; either one stops a training run after its current step.
+
+On Windows, SIGBREAK has the part of SIGTERM, which no other process can send there: it comes from Ctrl+Break, from a
+process that sends CTRL_BREAK_EVENT, and from a console that is closed.
+"""
 
 import signal
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ..core.training.training_events import Event
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as in shells
 TERMINATED = 143  # 128 + SIGTERM
+TERMINATIONS = (signal.SIGTERM, signal.SIGBREAK) if sys.platform == "win32" else (signal.SIGTERM,)
+INTERRUPTIONS = (signal.SIGINT, *TERMINATIONS)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or SIGBREAK on Windows."""
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:
@@ -24,20 +31,30 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the form of signal handlers
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    raise Terminated if number in TERMINATIONS else KeyboardInterrupt
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
     """SIGTERM raises Terminated in the block; not in threads, which receive no signals."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = handle(TERMINATIONS, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        restore(before)
+
+
+def handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], Any]) -> dict[int, Any]:
+    """Installs a handler of signals that are not ignored, unless in a thread; returns the handlers before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+
+
+def restore(handlers: Mapping[int, Any]) -> None:
+    """Puts back what `handle` returned."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class StopRequest:
@@ -50,19 +67,16 @@ class StopRequest:
     def __init__(self) -> None:
         self._received: int | None = None
         self._steps_run = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._receive) for number in numbers}
+        self._before = handle(INTERRUPTIONS, self._receive)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]  # what signal.signal returned
+        restore(self._before)
 
     def __call__(self) -> bool:
         """Whether training shall stop."""
@@ -81,7 +95,7 @@ class StopRequest:
 
     def interruption(self, raised: KeyboardInterrupt, message: str) -> KeyboardInterrupt:
         """The interruption of the run with a message, of the kind of the signal that was received."""
-        terminated = isinstance(raised, Terminated) or self._received == signal.SIGTERM
+        terminated = isinstance(raised, Terminated) or self._received in TERMINATIONS
         return Terminated(message) if terminated else KeyboardInterrupt(message)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

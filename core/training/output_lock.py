@@ -1,11 +1,10 @@
 """The lock of a training run on its output folder: two runs towards one folder would replace each other's files.
 
-The lock is a flock on a file beside the folder. The operating system releases it when the process ends, however it
-ends. The file says which process holds it.
+The lock is one on a file beside the folder. The operating system releases it when the process ends, however it ends.
+The file says which process holds it.
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -16,8 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from ..atomic_files import disk_errors, remove_leftovers
 from ..errors import HeadwayError
+from ..platform_files import LockFile
 from .distributed import broadcast_object, processes
 
 NO_FLOCK = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)  # the file system has no such locks
@@ -39,7 +41,7 @@ class OutputLock:
     def __init__(self, output: Path) -> None:
         self.output = output
         self._depth = 0
-        self._file: int | None = None
+        self._file: LockFile | None = None
         self._new_folders: list[Path] = []
 
     def __enter__(self) -> Self:
@@ -81,23 +83,22 @@ class OutputLock:
                 self._release()
                 raise
 
-    def _open_locked(self) -> int:
+    def _open_locked(self) -> LockFile:
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = LockFile(self.path)
             try:
                 self._lock(file)
-                if self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(file)):
-                    os.truncate(file, 0)
-                    os.write(file, json.dumps(_this_process()).encode())
+                if file.is_current():
+                    file.write(json.dumps(_this_process()).encode())
                     return file
             except BaseException:
-                os.close(file)
+                file.close()
                 raise
-            os.close(file)  # its holder deleted it in the meantime
+            file.close()  # its holder deleted it in the meantime
 
-    def _lock(self, file: int) -> None:
+    def _lock(self, file: LockFile) -> None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.lock()
         except BlockingIOError as error:
             raise self._busy(_read_holder(file)) from error
         except OSError as error:
@@ -117,8 +118,7 @@ class OutputLock:
 
     def _release(self) -> None:
         assert self._file is not None
-        self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        self._file.close(delete=True)
         self._file = None
         for folder in self._new_folders:  # nothing was written: leave no empty folders
             with suppress(OSError):
@@ -129,10 +129,10 @@ def _this_process() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
 
 
-def _read_holder(file: int) -> dict[str, Any]:
+def _read_holder(file: LockFile) -> dict[str, Any]:
     """What the lock file says about its holder; empty if it says nothing yet."""
     try:
-        holder = json.loads(os.pread(file, 1000, 0))
+        holder = json.loads(file.read())
         return holder if isinstance(holder, dict) and holder.keys() == _this_process().keys() else {}
     except ValueError:
         return {}
@@ -142,13 +142,7 @@ def _has_ended(holder: dict[str, Any]) -> bool:
     """Whether a process of this machine has ended; of another machine, that is unknown."""
     if holder["host"] != socket.gethostname():
         return False
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not psutil.pid_exists(holder["pid"])
 
 
 def _try_longest_name(output: Path) -> None:

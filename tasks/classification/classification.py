@@ -88,9 +88,7 @@ class TextClassification(Task[TextExample, Prediction]):
     numbered: bool = False
     paired: bool | None = None
     class_weight: str | None = option(
-        None,
-        "balanced: rare labels have more weight in the loss, at most 100 times that of a frequent one.",
-        choices=("balanced",),
+        None, "balanced: rare labels have up to 100 times as much weight in the loss.", choices=("balanced",)
     )
     merge_labels: bool = option(False, "Treat labels that differ only in case and spaces as one label.")
     weights: tuple[float, ...] = ()

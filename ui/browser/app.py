@@ -7,6 +7,7 @@ analytics, and its content security policy makes the browser block requests to o
 import asyncio
 import hmac
 import os
+import sys
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -244,9 +245,7 @@ def _parse_port(text: str | None) -> int | None:
 
 def has_display() -> bool:
     """Whether this machine can show a browser, unlike a server without a display."""
-    return (
-        os.name == "nt" or os.uname().sysname == "Darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
-    )
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
 
 
 def ui_command() -> Callable[..., None]:

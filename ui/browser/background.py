@@ -1,12 +1,14 @@
 """Functions that take long run in a separate process: they can be cancelled and never slow down other users.
 
-A process is forked from a server that has imported the package, so that it starts at once. Its only result is what it
-returns, or the message of a HeadwayError.
+On Linux, a process is forked from a server that has imported the package, so that it starts at once. Windows cannot
+fork, and libraries of macOS do not work after it: there, a new process imports the package itself. The only result of
+a process is what it returns, or the message of a HeadwayError.
 """
 
 import multiprocessing
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -15,6 +17,8 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
@@ -28,9 +32,10 @@ UPDATE_SECONDS = 0.5  # between two yields
 NICENESS = 10  # below the predictions of other users
 ENDED = "Reading the file ended unexpectedly, probably because the memory was full. Try a smaller file."
 
-_processes = multiprocessing.get_context("forkserver")
+_processes = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _PACKAGE = __name__.partition(".ui.")[0]
-_processes.set_forkserver_preload([f"{_PACKAGE}.tasks.base.check", f"{_PACKAGE}.tasks.infer_task"])
+if sys.platform == "linux":
+    _processes.set_forkserver_preload([f"{_PACKAGE}.tasks.base.check", f"{_PACKAGE}.tasks.infer_task"])
 
 
 def run_in_background(function: Callable[..., Any], *arguments: Any) -> Generator[float, None, Any]:
@@ -143,7 +148,10 @@ def _stored_rows(stored: Path) -> Rows:
 
 
 def _run(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    os.nice(NICENESS)
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        os.nice(NICENESS)
     try:
         sender.send((function(*arguments), None))
     except HeadwayError as error:

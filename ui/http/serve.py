@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 8000
 NUM_PORTS = 100  # ports to try when none is given
+# Windows reserves ranges of ports for itself, and says EACCES.
+PORT_IN_USE = (errno.EADDRINUSE, errno.EACCES) if sys.platform == "win32" else (errno.EADDRINUSE,)
 BACKLOG = 2048  # connections waiting to be accepted
 KEY_VARIABLE = "HEADWAY_KEY"
 NUM_USES = 3  # predict, embed, generate
@@ -107,13 +109,16 @@ def listen(host: str, port: int | None, first: int = FIRST_PORT) -> socket.socke
     ports = range(first, first + NUM_PORTS) if port is None else [port]
     for candidate in ports:
         listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # reuse a stopped server's port
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)  # no other server at the same port
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # reuse a stopped server's port
         try:
             listener.bind((address[0], candidate, *address[2:]))
             listener.listen(BACKLOG)  # two sockets may bind the same port until one listens
         except (OSError, OverflowError) as error:
             listener.close()
-            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            in_use = isinstance(error, OSError) and error.errno in PORT_IN_USE
             if in_use and port is None:
                 continue
             if in_use:

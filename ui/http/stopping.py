@@ -11,12 +11,14 @@ from typing import Any
 
 import uvicorn
 
+from ..interrupts import INTERRUPTIONS
+
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """SIGTERM and SIGINT stop the server in the block without an error, and the process soon after it."""
     atexit.register(gc.freeze)  # the interpreter's last garbage collections take seconds with torch and Gradio loaded
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     for number in handlers:
         signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after the shutdown
     try:

@@ -18,11 +18,9 @@ it is never reused. Partial files stay in the run's own folder, so they are neve
 such as one from the command line, keeps beside runs/NAME.
 """
 
-import fcntl
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +31,8 @@ from typing import Any, Literal
 
 from ...core.atomic_files import atomic_file, disk_errors
 from ...core.errors import HeadwayError
+from ...core.platform_files import LockFile, rename
+from .processes import kill_process
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping")
@@ -170,7 +170,7 @@ class Job:
             self.check_output_is_free()
             self.end("done", "")
             with disk_errors(self.output):
-                self.unpublished.rename(self.output)
+                rename(self.unpublished, self.output)
         self.clear()
 
     # State.
@@ -204,13 +204,14 @@ class Job:
     @property
     def alive(self) -> bool:
         """Whether the training process is running."""
+        file = LockFile(self.lock_path)
         try:
-            with self._lock_file(
-                fcntl.LOCK_SH | fcntl.LOCK_NB
-            ):  # shared, so that concurrent checks do not block each other
-                return False
+            file.lock(shared=True)  # shared, so that concurrent checks do not block each other
         except BlockingIOError:
             return True
+        finally:
+            file.close()
+        return False
 
     @property
     def queued_at(self) -> float:
@@ -243,6 +244,11 @@ class Job:
     # Control.
 
     @property
+    def lock_path(self) -> Path:
+        """File that the training process locks and writes its process id to."""
+        return self.folder / "lock"
+
+    @property
     def ticket(self) -> Path:
         """File that exists while the run waits in the queue."""
         return self.folder / "ticket.json"
@@ -255,13 +261,13 @@ class Job:
     @property
     def kill_requested(self) -> bool:
         """Whether the process was asked to stop without saving."""
-        return self.stop_file.exists() and self.stop_file.read_text() == AT_ONCE
+        return self.stop_file.exists() and self.stop_file.read_text(encoding="utf-8") == AT_ONCE
 
     def enqueue(self) -> None:
         """Puts the run at the end of the queue."""
         (self.folder / "end.json").unlink(missing_ok=True)
         self.stop_file.unlink(missing_ok=True)
-        (self.folder / "lock").write_text("")
+        self.lock_path.write_bytes(b"")
         self.write("ticket.json", {"asked": time.time()})
 
     def end(self, state: State, message: str) -> None:
@@ -276,25 +282,19 @@ class Job:
 
     def kill(self) -> None:
         """Kills the process; the last checkpoint is kept."""
-        if self.alive and (number := (self.folder / "lock").read_text()):
-            os.kill(int(number), signal.SIGKILL)
+        if self.alive and (number := self.lock_path.read_bytes()):
+            kill_process(int(number))
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
         """Holds the lock of the training process; waits while another process holds it."""
-        with self._lock_file(fcntl.LOCK_EX) as file:
-            os.truncate(file, 0)
-            os.write(file, str(os.getpid()).encode())
-            yield
-
-    @contextmanager
-    def _lock_file(self, operation: int) -> Iterator[int]:
-        file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = LockFile(self.lock_path)
         try:
-            fcntl.flock(file, operation)
-            yield file
+            file.wait_and_lock()
+            file.write(str(os.getpid()).encode())
+            yield
         finally:
-            os.close(file)
+            file.close()
 
 
 class History:

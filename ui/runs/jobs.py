@@ -4,7 +4,6 @@ The state is on disk (job.py). A thread starts the next run; it sleeps while the
 the same folder, the first one does this. A training process outlives its server.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -22,9 +21,11 @@ from typing import Self
 
 from ...core.atomic_files import atomic_folder, disk_errors
 from ...core.errors import HeadwayError
+from ...core.platform_files import LockFile, is_usable_name, rename
 from ...core.visible import visible
 from ..onednn_cache import CACHE_VARIABLES
 from .job import AT_ONCE, History, Job, Request, Status
+from .processes import start_independent
 
 POLL_SECONDS = 0.5  # while a run is active
 MAX_NAME_BYTES = 120  # file systems allow 255, and related folders have longer names
@@ -46,7 +47,7 @@ class Jobs:
         self._lock = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # started by this server
         self._histories: dict[str, History] = {}
-        self._queue_file: int | None = None  # open while this server starts the runs
+        self._queue_file: LockFile | None = None  # open while this server starts the runs
         self._wake = threading.Event()
         self._closing = False
         self._clean_up()
@@ -71,7 +72,7 @@ class Jobs:
                 process.returncode = process.poll() or 0  # it outlives the server; avoids a ResourceWarning
             self._processes.clear()
             if self._queue_file is not None:
-                os.close(self._queue_file)
+                self._queue_file.close()
                 self._queue_file = None
 
     # Reading.
@@ -164,7 +165,7 @@ class Jobs:
         with self._lock:
             self.stop(job)
             if job.stop_file.exists():
-                job.stop_file.write_text(AT_ONCE)  # so that its end is reported as stopped
+                job.stop_file.write_text(AT_ONCE, encoding="utf-8")  # so that its end is reported as stopped
             if job.id in self._processes:
                 self._processes[job.id].kill()
             else:
@@ -196,7 +197,7 @@ class Jobs:
             if self.status(job).active:
                 raise HeadwayError(f"{job.request.name} is in the queue or running. Stop it first.")
             removed = job.folder.with_name(f".{job.id}.removed")
-            job.folder.rename(removed)  # atomic: the run disappears from the list even if deleting fails
+            rename(job.folder, removed)  # atomic: the run disappears from the list even if deleting fails
             shutil.rmtree(removed, ignore_errors=True)
             self._histories.pop(job.id, None)
 
@@ -210,7 +211,7 @@ class Jobs:
         """
         with self._lock, disk_errors(self.runs):
             new = self._free_name(safe_name(wanted), taken)
-            self._require_model(name).rename(self.runs / new)
+            rename(self._require_model(name), self.runs / new)
             for job in self.all():
                 if job.request.name == name:
                     job.write("job.json", replace(job.request, name=new).to_json())
@@ -224,7 +225,7 @@ class Jobs:
         """
         with self._lock, disk_errors(self.runs):
             removed = self.runs / f".{name}.{secrets.token_hex(4)}.removed"
-            self._require_model(name).rename(removed)  # atomic: it disappears even if deleting fails
+            rename(self._require_model(name), removed)  # atomic: it disappears even if deleting fails
             shutil.rmtree(removed, ignore_errors=True)
 
     def _require_model(self, name: str) -> Path:
@@ -261,11 +262,11 @@ class Jobs:
     def _is_leader(self) -> bool:
         """Whether this server starts the runs: the first one of this folder that is alive."""
         if self._queue_file is None:
-            file = os.open(self.folder / "queue", os.O_RDWR | os.O_CREAT, 0o644)
+            file = LockFile(self.folder / "queue")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.lock()
             except BlockingIOError:
-                os.close(file)
+                file.close()
                 return False
             self._queue_file = file
         return True
@@ -279,17 +280,9 @@ class Jobs:
     def _launch(self, job: Job) -> "subprocess.Popen[bytes]":
         removed = (*DISTRIBUTED_VARIABLES, *CACHE_VARIABLES)  # training is faster with the full kernel cache
         environment = {name: value for name, value in os.environ.items() if name not in removed}
-        with (job.folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                # -P: Python imports no module from the working directory, which contains uploaded files.
-                [sys.executable, "-P", "-m", f"{__package__}.worker", str(job.folder)],
-                cwd=job.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl+C in the server's terminal does not reach it
-            )
+        # -P: Python imports no module from the working directory, which contains uploaded files.
+        command = [sys.executable, "-P", "-m", f"{__package__}.worker", str(job.folder)]
+        return start_independent(command, folder=job.folder, environment=environment, log=job.folder / "log.txt")
 
     def _reap(self) -> None:
         """Records the end of this server's processes that have exited."""
@@ -302,7 +295,7 @@ class Jobs:
         """Records the end of a process that could not do so itself."""
         if not (job.folder / "job.json").exists() or (job.folder / "end.json").exists():
             return
-        if code < 0 and job.kill_requested:
+        if job.kill_requested and code:  # on Windows, the code of a killed process is 1
             job.end(job.stopped_status.state, job.stopped_status.message)
         elif code < 0:
             job.end(
@@ -340,11 +333,11 @@ def _queue_key(job: Job) -> tuple[float, str]:
 
 
 def safe_name(text: str) -> str:
-    """Turns any text into a folder name of letters, digits, dots, dashes and underscores."""
+    """Turns any text into a folder name of letters, digits, dots, dashes and underscores, usable on every system."""
     name = re.sub(r"[^\w.-]+", "-", text).strip(".-_").encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip(".-_")
     while name.casefold().endswith((".running", ".begun")):
         name = name.rpartition(".")[0].strip(".-_")
-    return name or "model"
+    return name if name and is_usable_name(name) else f"model-{name}".rstrip("-")
 
 
 def _copy_upload(upload: Path, folder: Path) -> Path:

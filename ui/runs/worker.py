@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
+from ..interrupts import INTERRUPTIONS
 from .job import Job, Request
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class EventLog:
 def train(job: Job) -> None:
     """Runs the training and records how it ended."""
     signals: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in INTERRUPTIONS:
         signal.signal(number, lambda number, _: signals.append(number))
     from ..terminal import screen
     from ..training_view import TrainingView

@@ -81,7 +81,7 @@ def require_file(path: Path) -> None:
     similar = difflib.get_close_matches(path.name, [entry.name for entry in folder.iterdir()], n=1)
     if similar:
         raise HeadwayError(f"{path}: no such file. Did you mean {folder / similar[0]}?")
-    hub = "" if path.suffix else f" For a data set of the Hugging Face Hub, write hub:{path}."
+    hub = "" if path.suffix else f" For a data set of the Hugging Face Hub, write hub:{path.as_posix()}."
     raise HeadwayError(f"{path}: no such file. Check the path.{hub}")
 
 

@@ -1,5 +1,6 @@
 """The data of the tab Train: the uploaded or pasted file, its first rows, and the columns of the task."""
 
+import os
 import shutil
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -175,5 +176,5 @@ def without_folders(text: str, form: FormValues) -> str:
     """A text in which the files of the form are named without their folders."""
     for path in (form.data, form.held_out):
         if path is not None:
-            text = text.replace(f"{path.parent}/", "")
+            text = text.replace(f"{path.parent}{os.sep}", "")
     return text
