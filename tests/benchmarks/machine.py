@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -18,8 +18,15 @@ def describe_machine(*packages: str) -> str:
     name = facts.get("model name") or platform.processor() or platform.machine()
     flags = facts.get("flags", "").split()
     able = ", ".join(told for flag, told in TOLD.items() if flag in flags)
-    versions = ", ".join(f"{package} {version(package)}" for package in ("torch", *packages, "headway"))
+    versions = ", ".join(f"{package} {_version(package)}" for package in ("torch", *packages, "headway"))
     return f"{name} ({able}), {os.cpu_count()} cores, {torch.get_num_threads()} threads\n{versions}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _facts(lines: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Work:
     steps: int = 0  # of a run of speed; 0: all epochs
     ratio: float = 0.0  # the goal of speed
     loss_apart: float = 0.03  # how far the mean losses of a run of speed may be apart: dropout differs
+    warm_up: int = WARM_UP  # steps that are not timed
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Run:
     precision: str
     seed: int
     folder: Path
+    device: str = "cpu"
 
 
 Side = Callable[[Run], Mapping[str, Any] | None]
@@ -86,12 +89,14 @@ def train_peer(
     examples: Sequence[Any],
     collator: Any = None,
     loss_of: Callable[[Any, Any], float] | None = None,
+    **arguments: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """Trains a transformers model with the Trainer; returns the trainer, and what was measured.
 
     A run of speed sees the examples in the order in which Headway's first epoch draws them, so that the batches hold
     the same ones. `loss_of` takes the inputs and outputs of a step and gives the loss to compare with Headway's, where
-    that is not the one that is trained on.
+    that is not the one that is trained on. `arguments` are further fields of TrainingArguments; with a sampling
+    strategy the batches hold other examples.
     """
     from headway.core.models.packing import BatchSampler
     from torch.utils.data import SequentialSampler
@@ -103,18 +108,24 @@ def train_peer(
         examples = [examples[i] for batch in plan.epoch(0) for i in batch]
     clock = [0.0]
     losses: list[float] = []
+    norms: list[float] = []
+    tokens: list[int] = []
+    ordered = work.steps and "train_sampling_strategy" not in arguments
 
     class Times(TrainerCallback):
-        def on_step_end(self, *_args: Any, **_more: Any) -> None:
+        def on_step_end(self, _args: Any, state: Any, *_more: Any, **_others: Any) -> None:
+            if state.global_step in (work.warm_up, work.steps):
+                wait_for(run.device)
             clock.append(time.perf_counter())
 
         def on_log(self, *_args: Any, logs: Any = None, **_more: Any) -> None:
             if loss_of is None and logs and "loss" in logs:
                 losses.append(logs["loss"])
+                norms.append(float(logs["grad_norm"]))
 
     class SameOrder(Trainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return SequentialSampler(examples) if work.steps else super()._get_train_sampler(train_dataset)
+            return SequentialSampler(examples) if ordered else super()._get_train_sampler(train_dataset)
 
         def compute_loss(self, model: Any, inputs: Any, *_args: Any, **more: Any) -> Any:
             loss, outputs = super().compute_loss(model, inputs, **{**more, "return_outputs": True})
@@ -134,23 +145,27 @@ def train_peer(
             num_train_epochs=work.epochs,
             max_steps=work.steps or -1,
             bf16=run.precision == "bf16",
-            use_cpu=True,
+            use_cpu=run.device == "cpu",
             seed=run.seed,
-            logging_steps=1,
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
+            **{"logging_steps": 1, **arguments},
         ),
-        data_collator=collator,
         train_dataset=examples,  # pyright: ignore[reportArgumentType] - a list is a data set
         processing_class=tokenizer,
         callbacks=[Times()],
     )
+    collate = collator or trainer.data_collator
+
+    def counted(batch: list[Any]) -> Any:
+        tokens.append(sum(len(one["input_ids"]) for one in batch))
+        return collate(batch)
+
+    trainer.data_collator = counted
     clock[0] = time.perf_counter()
     trainer.train()
-    size = work.batch_size
-    tokens = [sum(len(one["input_ids"]) for one in examples[i * size : (i + 1) * size]) for i in range(work.steps)]
-    return trainer, measured(work, clock, losses, tokens)
+    return trainer, {**measured(run, clock, losses, tokens[: work.steps], work.warm_up), "norms": norms}
 
 
 @torch.inference_mode()
@@ -162,12 +177,15 @@ def ask_peer(model: Any, collator: Any, examples: Sequence[Mapping[str, Any]]) -
         yield model(**collator([{name: one[name] for name in names} for one in examples[start : start + 32]]))
 
 
-def train_ours(run: Run, model: Any, rows: Sequence[Any]) -> dict[str, Any]:
-    """Trains a Headway model, the whole way from rows to a model folder, and tells what was measured."""
+def train_ours(run: Run, model: Any, rows: Sequence[Any], **options: Any) -> dict[str, Any]:
+    """Trains a Headway model, the whole way from rows to a model folder, and tells what was measured.
+
+    `options` are further arguments of `TaskModel.train`.
+    """
     from headway.core.training.training_events import Step
 
     work = run.work
-    clock, losses, tokens = [time.perf_counter()], [], []
+    clock, losses, tokens, norms = [time.perf_counter()], [], [], []
     for event in model.train(
         rows,
         output=run.folder / "ours",
@@ -181,17 +199,39 @@ def train_ours(run: Run, model: Any, rows: Sequence[Any]) -> dict[str, Any]:
         precision=run.precision,
         seed=run.seed,
         keep="last",
+        device=run.device,
+        **options,
     ):
         if isinstance(event, Step):
             clock.append(time.perf_counter())
             losses.append(event.loss)
+            norms.append(event.grad_norm)
             tokens.append(event.tokens)
-    return measured(work, clock, losses, tokens)
+    return {**measured(run, clock, losses, tokens, _end_of_group(run, clock)), "norms": norms}
 
 
-def measured(work: Work, clock: list[float], losses: list[float], tokens: list[int]) -> dict[str, Any]:
+def wait_for(device: str) -> None:
+    """Waits until an accelerator has done what it was given."""
+    if device != "cpu":
+        torch.accelerator.synchronize()
+
+
+def _end_of_group(run: Run, clock: Sequence[float]) -> int:
+    """The first step that is not timed any more.
+
+    On an accelerator the losses of several steps are read together, and their events follow each other at once when
+    the last of these steps is done.
+    """
+    skip = run.work.warm_up
+    if run.device != "cpu" and run.work.steps > skip:
+        gaps = [after - before for before, after in pairwise(clock[skip:])]
+        skip += next((i for i, gap in enumerate(gaps) if gap > max(gaps) / 10), 0)
+    return skip
+
+
+def measured(run: Run, clock: list[float], losses: list[float], tokens: list[int], skip: int) -> dict[str, Any]:
     """Losses, speed without the first steps, and the memory that the whole process ever held."""
-    skip = WARM_UP if work.steps else 0
+    skip = skip if run.work.steps else 0
     return {
         "losses": losses,
         "tokens_per_second": sum(tokens[skip:]) / (clock[-1] - clock[skip]) if tokens else None,
