@@ -26,6 +26,7 @@ from .distributed import broadcast_object, processes
 from .optimization import learning_rate
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
+from .training_inputs import Collate, Loss
 from .training_state import (
     Log,
     Metrics,
@@ -38,7 +39,7 @@ from .training_state import (
     remove_stale,
     save_training_state,
 )
-from .training_step import Loss, PendingSteps, StepResult, TrainingStep
+from .training_step import PendingSteps, StepResult, TrainingStep
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,6 +68,7 @@ class _Inputs:
 
     network: nn.Module
     sampler: Sampler
+    collate: Collate
     loss: Loss
     config: TrainConfig
     run_folder: Path | None
@@ -80,6 +82,7 @@ class _Inputs:
 def fit(
     network: nn.Module,
     sampler: Sampler,
+    collate: Collate,
     loss: Loss,
     config: TrainConfig,
     *,
@@ -101,8 +104,8 @@ def fit(
     Args:
         network: what is trained; parameters that do not require gradients do not change.
         sampler: batches over all processes; each process computes its share of each batch.
-        loss: packs the given examples, calls the given network (which may be a wrapper), and returns the sum of
-            their losses, the number of labels in it, and the number of tokens that the network saw.
+        collate: packs examples; what it draws at random depends on the seed and the example, not on their grouping.
+        loss: the sum of the examples' losses and its number of labels, without waiting for the device.
         config: the options; a learning rate and epochs that are not given are the usual ones of BERT-base.
         run_folder: folder of the log, the checkpoints and the best weights. Default: nothing is written.
         resume: continue from the newest checkpoint in `run_folder`, or start a run if it has no checkpoint.
@@ -111,8 +114,7 @@ def fit(
         data_fingerprint: identifies the data; a checkpoint of other data is refused.
         stop: called after each step (on a GPU each tenth); if True, a checkpoint is saved and the run interrupted.
         tracker_folder: folder of trackers that write files. Default: `run_folder`.
-        in_batch_negatives: whether the loss uses in-batch negatives; a run cannot then resume with another
-            `config.tokens_at_once`.
+        in_batch_negatives: whether the loss uses in-batch negatives; `config.tokens_at_once` then cannot change.
 
     Raises:
         KeyboardInterrupt: `stop` returned True; `resume` continues from that step.
@@ -123,8 +125,8 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume needs a run_folder")
     inputs = _Inputs(
-        network, sampler, loss, with_usual_values(config), run_folder, evaluate, higher_is_better, data_fingerprint,
-        stop, in_batch_negatives,
+        network, sampler, collate, loss, with_usual_values(config), run_folder, evaluate, higher_is_better,
+        data_fingerprint, stop, in_batch_negatives,
     )  # fmt: skip
     run = _Run(inputs, accelerator_for(inputs.config, tracker_folder or run_folder))
     try:
@@ -216,7 +218,14 @@ class _Run:
         inputs.network.to(self.accelerator.device).train()
         if config.dropout is not None:
             set_dropout(inputs.network, config.dropout)
-        self.step = TrainingStep(inputs.network, inputs.loss, inputs.sampler.lengths, config, self.accelerator)
+        self.step = TrainingStep(
+            inputs.network,
+            inputs.collate,
+            inputs.loss,
+            lengths=inputs.sampler.lengths,
+            config=config,
+            accelerator=self.accelerator,
+        )
         self.cleanup.callback(self.step.close)
         self.state = TrainingState(inputs.network, self.step.optimizer, self.accelerator.scaler)
         torch.manual_seed(config.seed + processes().rank)
@@ -297,7 +306,7 @@ class _Run:
         began = time.perf_counter()
         progress = self.progress
         rate = learning_rate(self.config, progress.step, self.schedule.total)
-        results = self.step.run(batches, rate)
+        results = self.step.run(batches, step=progress.step, learning_rate=rate)
         progress.step += 1
         progress.position += 1
         self.pending.add(progress.step, progress.epoch + progress.position / steps_per_epoch, rate, results)

@@ -4,7 +4,7 @@ A task's loss is a sum with its count. Gradients are those of the sum, divided o
 over accumulated batches and all processes: a step is the same however its examples are split.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,12 +17,10 @@ from ..models.packing import BatchSampler
 from .distributed import processes
 from .optimization import accumulate_embedding_rows, adamw, apply_gradients
 from .training_config import TrainConfig
+from .training_inputs import Collate, Loss, derive_seed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-# (network, indices of examples, device) -> SUM of their losses, number of labels in it, number of tokens.
-Loss = Callable[[nn.Module, list[int], torch.device], tuple[Tensor, int, int]]
 
 # What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
 DEFAULT_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 16384}
@@ -33,7 +31,8 @@ class TrainingStep:
 
     Args:
         network: what is trained, on its device and in training mode.
-        loss: sums the losses of some examples; it gets the network or a wrapper around it.
+        collate: packs some examples.
+        loss: sums their losses.
         lengths: number of tokens of each example.
         config: the options of the run.
         accelerator: device, precision and gradient scaler.
@@ -42,12 +41,15 @@ class TrainingStep:
     def __init__(
         self,
         network: nn.Module,
+        collate: Collate,
         loss: Loss,
+        *,
         lengths: Sequence[int],
         config: TrainConfig,
         accelerator: "Accelerator",
     ) -> None:
         self.network = network
+        self.collate = collate
         self.loss = loss
         self.lengths = lengths
         self.config = config
@@ -67,11 +69,12 @@ class TrainingStep:
         """Number of trained parameters."""
         return sum(parameter.numel() for group in self.optimizer.param_groups for parameter in group["params"])
 
-    def run(self, batches: list[list[int]], learning_rate: float) -> Tensor:
+    def run(self, batches: list[list[int]], *, step: int, learning_rate: float) -> Tensor:
         """Makes one step.
 
         Args:
             batches: the indices of the examples of each accumulated batch, over all processes.
+            step: the number of steps before it.
             learning_rate: of this step.
 
         Returns:
@@ -79,7 +82,7 @@ class TrainingStep:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        totals = self._accumulate(batches)
+        totals = self._accumulate(batches, derive_seed(self.config.seed, step))
         norm = apply_gradients(
             self.optimizer,
             totals,
@@ -90,7 +93,7 @@ class TrainingStep:
         )
         return torch.cat([totals, norm[None]])
 
-    def _accumulate(self, batches: list[list[int]]) -> Tensor:
+    def _accumulate(self, batches: list[list[int]], seed: int) -> Tensor:
         """Accumulates the gradients of a step; returns summed loss, labels and tokens over all processes, (3,)."""
         rank, world_size = self.processes.rank, self.processes.world_size
         loss_sum, labels, tokens = torch.zeros((), device=self.device), 0, 0
@@ -99,11 +102,13 @@ class TrainingStep:
         idle = not parts
         for number, part in enumerate(parts or [batches[0][:1]], 1):
             with nullcontext() if number >= len(parts) else self.accelerator.no_sync(self.wrapped):
+                inputs = self.collate(part, seed).to(self.device)
                 with self.accelerator.autocast():
-                    loss, num_labels, num_tokens = self.loss(self.wrapped, part, self.device)
+                    loss, count = self.loss(self.wrapped(inputs.batch), inputs.targets)
                 self.accelerator.backward(loss * 0 if idle else loss)
             if not idle:
-                loss_sum, labels, tokens = loss_sum + loss.detach().float(), labels + num_labels, tokens + num_tokens
+                loss_sum, labels = loss_sum + loss.detach().float(), labels + count
+                tokens += inputs.batch.num_tokens
         totals = torch.stack([loss_sum, torch.full_like(loss_sum, labels), torch.full_like(loss_sum, tokens)])
         if self.processes.is_distributed:
             torch.distributed.all_reduce(totals)

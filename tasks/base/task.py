@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
+    from ...core.training.training_inputs import Targets
     from ..data.rows import RowStream, Table
     from .model import TaskModel
     from .rival import Rival
@@ -64,7 +65,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
 
     - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`;
-    - training: `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
+    - training: `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
@@ -194,9 +195,20 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     def head(self, backbone: "Backbone") -> nn.Module | None:
         """The head on top of the backbone, with new weights; None if the task is `headless`."""
 
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """What `loss` compares the outputs of a packed batch with, as tensors on the CPU; by default each `target`."""
+        return {"targets": torch.tensor([one.target for one in features])}
+
     @abstractmethod
-    def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
-        """The SUM of the losses of a packed batch with the outputs (B, N) or (T, N), and its number of terms."""
+    def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:
+        """The SUM of the losses of a packed batch, and its number of terms.
+
+        Reading a tensor here (`item`, `tolist`, a condition) would make the host wait for the device.
+
+        Args:
+            outputs: (B, N) or (T, N).
+            targets: what `targets` returned, on the device of the outputs.
+        """
 
     def pack(self, features: Sequence[Features]) -> PackedBatch:
         """The sequences as the network reads them."""
@@ -215,8 +227,8 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
         """The number of tokens that one training pass can hold in memory; None: the default of the training loop."""
         return None
 
-    def corrupt(self, features: Sequence[Features]) -> Sequence[Features]:
-        """The sequences as one training step reads them, drawn anew each time from torch's random state."""
+    def corrupt(self, features: Sequence[Features], seed: int) -> Sequence[Features]:
+        """The sequences as one training step reads them; random draws depend on the seed and the sequence only."""
         return features
 
     @property
@@ -262,7 +274,8 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
 
     def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
         """The sum of the losses of labelled examples and the number of its terms; the arguments are as in `decode`."""
-        total, count = self.loss(torch.cat(list(outputs)) if self.per_token else torch.stack(list(outputs)), features)
+        joined = torch.cat(list(outputs)) if self.per_token else torch.stack(list(outputs))
+        total, count = self.loss(joined, self.targets(features))
         return float(total), count
 
     @abstractmethod

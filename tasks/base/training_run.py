@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...core.atomic_files import disk_errors, new_path, remove_folder
 from ...core.errors import HeadwayError
@@ -22,6 +21,7 @@ from ...core.training.distributed import processes
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
+from ...core.training.training_inputs import TrainingInputs
 from ...core.training.training_state import newest_checkpoint
 from ..metrics import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
@@ -267,11 +267,9 @@ def _run_loop(
     if config.metric is not None and held_out:
         _check_metric(config.metric, task, network, held_out)
 
-    def loss(network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
-        features = task.corrupt([one for i in indices for one in windows[i]])
-        batch = task.pack(features).to(device)
-        total, count = task.loss(network(batch), features)
-        return total, count, batch.num_tokens
+    def collate(indices: list[int], seed: int) -> TrainingInputs:
+        features = task.corrupt([one for i in indices for one in windows[i]], seed)
+        return TrainingInputs(task.pack(features), task.targets(features))
 
     def evaluate(network: nn.Module) -> dict[str, float]:
         assert held_out is not None
@@ -281,7 +279,8 @@ def _run_loop(
     events = task.fit_head(network, windows, config) or fit(
         network,
         config.sampler(sequence_lengths(windows)),
-        loss,
+        collate,
+        task.loss,
         config,
         run_folder=options.folder,
         resume=options.resume,

@@ -24,7 +24,7 @@ from ..base.predictions import Misprediction, Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import PAIR, TEXT, Field
-from ..data.features import Features, group_windows
+from ..data.features import Features
 from ..data.labels import (
     MULTI_LABEL,
     REGRESSION,
@@ -40,7 +40,7 @@ from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
 from .card import CROSS_FITTED, classification_card
-from .encoding import encode_texts, join_windows
+from .encoding import average_windows, encode_texts, example_targets, join_windows
 from .frozen_comparison import measure_frozen
 from .multi_label import MultiLabel
 from .predictions import TextExample
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
+    from ...core.training.training_inputs import Targets
     from ..base.rival import Rival
     from ..base.training_data import TrainingData
 
@@ -210,18 +211,7 @@ class TextClassification(Task[TextExample, Prediction]):
         self, table: Table, columns: ColumnMapping, *, labelled: bool = True
     ) -> Callable[[int], TextExample]:
         """Reads the text, the second text and the label of a row."""
-        text, pair = columns.texts["text"], columns.texts.get("pair")
-        read_label = _label_reader(self, table, columns) if labelled else None
-
-        def read(row: int) -> TextExample:
-            cells = table.rows[row]
-            first = parse_text(cells.get(text), text, "text", labelled=labelled)
-            # A published model may read texts or pairs: a row without a second text is then a single text.
-            single = pair is None or (self.paired is None and cells.get(pair) is None)
-            second = None if pair is None or single else parse_text(cells.get(pair), pair, "pair", labelled=labelled)
-            return TextExample(row, table.where(row), first, second, read_label(cells) if read_label else None)
-
-        return read
+        return _example_reader(self, table, columns, labelled)
 
     # -- examples -> model
 
@@ -256,10 +246,16 @@ class TextClassification(Task[TextExample, Prediction]):
         """With many labels, what `frozen` would give."""
         return measure_frozen(self, network, data, config)
 
-    def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The encoded label of each example, the example of each window, and the weights of the labels."""
+        weights = {"weights": torch.tensor(self.weights)} if self.weights else {}
+        return example_targets(features) | weights
+
+    def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
         """The sum of the target's losses, from outputs (B, L) or (B, 1) for a number, and the number of its terms."""
-        logits = join_windows(outputs.float(), features)  # (E, L)
-        return self.target.loss(logits, [windows[0].target for windows in group_windows(features)])
+        gold = targets["gold"]
+        logits = average_windows(outputs.float(), targets["examples"], len(gold))  # (E, L)
+        return self.target.loss(logits, gold, targets.get("weights"))
 
     def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
         """As in training, but for a number it is the squared error on the scale of the labels."""
@@ -369,6 +365,23 @@ def _classifier(network: nn.Module) -> nn.Linear:
     classifier = network.get_submodule("head.classifier")
     assert isinstance(classifier, nn.Linear)
     return classifier
+
+
+def _example_reader(
+    task: TextClassification, table: Table, columns: ColumnMapping, labelled: bool
+) -> Callable[[int], TextExample]:
+    text, pair = columns.texts["text"], columns.texts.get("pair")
+    read_label = _label_reader(task, table, columns) if labelled else None
+
+    def read(row: int) -> TextExample:
+        cells = table.rows[row]
+        first = parse_text(cells.get(text), text, "text", labelled=labelled)
+        # A published model may read texts or pairs: a row without a second text is then a single text.
+        single = pair is None or (task.paired is None and cells.get(pair) is None)
+        second = None if pair is None or single else parse_text(cells.get(pair), pair, "pair", labelled=labelled)
+        return TextExample(row, table.where(row), first, second, read_label(cells) if read_label else None)
+
+    return read
 
 
 def _label_reader(

@@ -55,12 +55,38 @@ def _divide(a: list[int], b: list[int] | None, windowing: Windowing, room: int) 
     return [(a[one.start : one.stop], b[two.start : two.stop]) for one, two in pair_windows(windows_a, windows_b)]
 
 
+def example_targets(features: Sequence[Features]) -> dict[str, Tensor]:
+    """`gold`: the encoded label of each example, (E,) or (E, L); `examples`: the example of each window, (B,)."""
+    windows_by_example = group_windows(features)
+    return {
+        "gold": torch.tensor([windows[0].target for windows in windows_by_example]),
+        "examples": _examples_of(windows_by_example),
+    }
+
+
 def join_windows(outputs: Tensor, features: Sequence[Features]) -> Tensor:
     """Averages the outputs of each example's windows, (B, N) -> (E, N)."""
-    counts = [len(windows) for windows in group_windows(features)]
-    if len(counts) == len(features):
+    windows_by_example = group_windows(features)
+    return average_windows(outputs, _examples_of(windows_by_example), len(windows_by_example))
+
+
+def _examples_of(windows_by_example: Sequence[Sequence[Features]]) -> Tensor:
+    return torch.tensor([number for number, windows in enumerate(windows_by_example) for _ in windows])
+
+
+def average_windows(outputs: Tensor, examples: Tensor, num_examples: int) -> Tensor:
+    """Averages the outputs of each example's windows, (B, N) -> (E, N), without waiting for their device.
+
+    Args:
+        outputs: of the windows.
+        examples: the example of each window, (B,).
+        num_examples: E.
+    """
+    if num_examples == len(outputs):
         return outputs
-    return torch.stack([part.mean(0) for part in outputs.split(counts)])
+    totals = outputs.new_zeros(num_examples, outputs.shape[1]).index_add(0, examples, outputs)
+    counts = outputs.new_zeros(num_examples).index_add(0, examples, outputs.new_ones(len(outputs)))
+    return totals / counts[:, None]
 
 
 def _token_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:

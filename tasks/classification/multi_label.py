@@ -67,11 +67,9 @@ class MultiLabel(Target):
         """0 or 1 for each label."""
         return [float(name in label) for name in self.labels]
 
-    def loss(self, logits: Tensor, targets: list[list[float]]) -> tuple[Tensor, int]:
+    def loss(self, logits: Tensor, gold: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:
         """Binary cross-entropy for each label."""
-        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
-        gold = torch.tensor(targets, device=logits.device, dtype=torch.float)
-        return F.binary_cross_entropy_with_logits(logits, gold, pos_weight=weight, reduction="sum"), gold.numel()
+        return F.binary_cross_entropy_with_logits(logits, gold, pos_weight=weights, reduction="sum"), gold.numel()
 
     def decode(self, logits: Tensor) -> list[LabelsPrediction]:
         """The labels whose probability reaches their threshold."""

@@ -58,10 +58,9 @@ class Regression(Target):
         """The scaled number."""
         return (label - self.target_mean) / self.target_std
 
-    def loss(self, logits: Tensor, targets: list[float]) -> tuple[Tensor, int]:
+    def loss(self, logits: Tensor, gold: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:  # noqa: ARG002
         """The squared error."""
-        gold = torch.tensor(targets, device=logits.device, dtype=torch.float)
-        return F.mse_loss(logits.squeeze(-1), gold, reduction="sum"), len(targets)
+        return F.mse_loss(logits.squeeze(-1), gold, reduction="sum"), len(gold)
 
     def decode(self, logits: Tensor) -> list[NumberPrediction]:
         """The numbers on their own scale."""

@@ -69,11 +69,9 @@ class SingleLabel(Target):
         """The index of the label."""
         return self.labels.index(label)
 
-    def loss(self, logits: Tensor, targets: list[int]) -> tuple[Tensor, int]:
+    def loss(self, logits: Tensor, gold: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:
         """Cross-entropy over the labels."""
-        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
-        gold = torch.tensor(targets, device=logits.device)
-        return F.cross_entropy(logits, gold, weight=weight, reduction="sum"), len(targets)
+        return F.cross_entropy(logits, gold, weight=weights, reduction="sum"), len(gold)
 
     def decode(self, logits: Tensor) -> list[LabelPrediction]:
         """The most probable label of each example."""

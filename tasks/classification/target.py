@@ -105,12 +105,13 @@ class Target(ABC):
         """What the loss compares an example's logits with."""
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: list[Any]) -> tuple[Tensor, int]:
+    def loss(self, logits: Tensor, gold: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:
         """The sum of the losses and the number of its terms.
 
         Args:
             logits: (E, L), or (E, 1) for a number.
-            targets: the encoded labels of the E examples.
+            gold: the encoded labels of the E examples.
+            weights: of the labels, (L,); None: equal ones.
         """
 
     @abstractmethod

@@ -3,8 +3,6 @@
 Shapes: E pairs, D size of a vector.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,19 +13,18 @@ RANKING_CHUNK = 1024  # rows of the matrix of similarities
 TIE = 1e-6  # a text must be nearer by this to rank higher: the same text may occur twice
 
 
-def score_loss(first: Tensor, second: Tensor, targets: Sequence[float]) -> Tensor:
+def score_loss(first: Tensor, second: Tensor, scores: Tensor) -> Tensor:
     """The sum of the squared errors of the cosines ("CosineSimilarityLoss", Reimers & Gurevych 2019).
 
     Args:
         first: unit vectors of the first texts, (E, D).
         second: unit vectors of the second texts, (E, D).
-        targets: the cosine that each pair should have.
+        scores: the cosine that each pair should have, (E,).
     """
-    wanted = torch.tensor(targets, device=first.device, dtype=first.dtype)
-    return F.mse_loss((first * second).sum(-1), wanted, reduction="sum")
+    return F.mse_loss((first * second).sum(-1), scores, reduction="sum")
 
 
-def ranking_loss(first: Tensor, second: Tensor, shared: Tensor) -> Tensor:
+def ranking_loss(first: Tensor, second: Tensor, texts: Tensor) -> Tensor:
     """The sum of the cross-entropies of finding each pair's second text among those of all pairs.
 
     Henderson et al. 2017 (https://arxiv.org/abs/1705.00652, section 4.4), "MultipleNegativesRankingLoss".
@@ -35,26 +32,12 @@ def ranking_loss(first: Tensor, second: Tensor, shared: Tensor) -> Tensor:
     Args:
         first: unit vectors of the first texts, (E, D).
         second: unit vectors of the second texts, (E, D).
-        shared: pairs that are not negatives of each other, (E, E); see `shared_texts`.
+        texts: numbers of the first and second texts, (E, 2); pairs with an equal text are no negatives of each other.
     """
     logits = SCALE * first @ second.T  # (E, E)
-    logits = logits.masked_fill(shared.to(logits.device), -torch.inf)
+    shared = (texts[:, None] == texts[None]).any(-1)  # (E, E)
+    logits = logits.masked_fill(shared.fill_diagonal_(False), -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device), reduction="sum")
-
-
-def shared_texts(first: Sequence[tuple[int, ...]], second: Sequence[tuple[int, ...]]) -> Tensor:
-    """Whether two different pairs have the same first or the same second text, (E, E).
-
-    Args:
-        first: token ids of the first texts.
-        second: token ids of the second texts.
-    """
-    same = torch.zeros(len(first), len(first), dtype=torch.bool)
-    for texts in (first, second):
-        number_of = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        numbers = torch.tensor([number_of[text] for text in texts])
-        same |= numbers[:, None] == numbers[None, :]
-    return same.fill_diagonal_(False)
 
 
 def ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:

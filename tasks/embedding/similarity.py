@@ -6,10 +6,12 @@ texts are negatives for each other (pair_losses.py).
 Shapes: E pairs, T tokens in a packed batch, C hidden size, D size of a vector.
 """
 
+import hashlib
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -32,7 +34,7 @@ from ..data.numbers import number_reader
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
 from .card import similarity_card
-from .pair_losses import ranking_loss, ranks, score_loss, shared_texts
+from .pair_losses import ranking_loss, ranks, score_loss
 from .pooling import MODES, Pooling, parse_modes
 from .predictions import PairExample, SimilarityPrediction
 from .published_pooling import PublishedPooling
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Network
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_inputs import Targets
 
 SCORES, PAIRS = "scores", "pairs"
 SAMPLE_ROWS = 100  # searched for a column of numbers
@@ -213,13 +216,13 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     def head(self, backbone: "Backbone") -> None:
         """None: vectors are pooled from the hidden states."""
 
-    def _vectors(self, hidden: Tensor, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
+    def _vectors(self, hidden: Tensor, targets: "Targets", num_pairs: int) -> tuple[Tensor, Tensor]:
         """The unit vectors of the first and of the second texts, (T, C) -> (E, D) each."""
-        vectors = self.to_pooling().pool(hidden, pack(features).to(hidden.device))
-        counts = [len(list(same)) for _, same in groupby(features, key=lambda one: (one.example, one.text_index))]
-        if len(counts) < len(features):
-            vectors = torch.stack([part.mean(0) for part in vectors.split(counts)])
-        first, second = F.normalize(vectors, dim=-1).unflatten(0, (-1, 2)).unbind(1)
+        windows = self.to_pooling().pool(hidden, targets["batch"])  # (B, D)
+        # The direction of the sum over a text's windows is that of their mean.
+        texts = windows.new_zeros(2 * num_pairs, windows.shape[1])
+        texts = texts.index_add(0, targets["text_of_window"], windows)
+        first, second = F.normalize(texts, dim=-1).unflatten(0, (-1, 2)).unbind(1)
         return first, second
 
     @property
@@ -227,7 +230,19 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         """Whether the other pairs of a batch are negatives."""
         return self.objective != SCORES
 
-    def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The windows, the text that each is from, and a number for each pair or for each of its texts.
+
+        The number of a pair is its score; that of a text, (E, 2), is a hash, the same for equal texts.
+        """
+        pairs = group_windows(features)
+        if self.objective == SCORES:
+            numbers = torch.tensor([windows[0].target for windows in pairs])
+        else:
+            numbers = torch.tensor([[_text_hash(windows, text_index) for text_index in (0, 1)] for windows in pairs])
+        return {**_windows_of_texts(pairs), "pairs": numbers}
+
+    def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
         """The sum of the losses of the pairs (see pair_losses.py), and their number.
 
         Negatives are the pairs of the same forward pass: of the whole batch if its tokens fit in --tokens-at-once,
@@ -235,21 +250,20 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
         Args:
             outputs: hidden states, (T, C).
-            features: the sequences; those of a pair are neighbours.
+            targets: of the E pairs.
         """
+        pairs = targets["pairs"]
         with torch.autocast(outputs.device.type, enabled=False):  # cosines need more than eight bits
-            first, second = self._vectors(outputs, features)
-            pairs = group_windows(features)
-            if self.objective == SCORES:
-                return score_loss(first, second, [windows[0].target for windows in pairs]), len(pairs)
-            texts = [[_token_ids(windows, text_index) for windows in pairs] for text_index in (0, 1)]
-            return ranking_loss(first, second, shared_texts(*texts)), len(pairs)
+            first, second = self._vectors(outputs, targets, len(pairs))
+            loss = score_loss if self.objective == SCORES else ranking_loss
+            return loss(first, second, pairs), len(pairs)
 
     # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[SimilarityPrediction]:
         """The cosine of each pair."""
-        first, second = self._vectors(torch.cat(list(outputs)), features)
+        pairs = group_windows(features)
+        first, second = self._vectors(torch.cat(list(outputs)), _windows_of_texts(pairs), len(pairs))
         similarities = (first * second).sum(-1).tolist()
         return [
             SimilarityPrediction(similarity, (a, b))
@@ -356,6 +370,13 @@ def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
     return False
 
 
-def _token_ids(windows: Sequence[Features], text_index: int) -> tuple[int, ...]:
-    """The token ids of one text of a pair."""
-    return tuple(token for one in windows if one.text_index == text_index for token in one.input_ids)
+def _windows_of_texts(pairs: Sequence[Sequence[Features]]) -> dict[str, Any]:
+    """The packed windows of pairs, and the text that each window is from: texts 2i and 2i + 1 are those of pair i."""
+    texts = [2 * i + one.text_index for i, windows in enumerate(pairs) for one in windows]
+    return {"batch": pack([one for windows in pairs for one in windows]), "text_of_window": torch.tensor(texts)}
+
+
+def _text_hash(windows: Sequence[Features], text_index: int) -> int:
+    """A hash of the token ids of one text of a pair; two texts of a step have the same with a chance of 2^-64."""
+    ids = array("q", [token for one in windows if one.text_index == text_index for token in one.input_ids])
+    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), "big", signed=True)

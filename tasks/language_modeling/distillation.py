@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,9 @@ from ...core.models.heads import Backbone
 from ...core.models.layers import init_weights
 from ...core.models.packing import PackedBatch
 from ...core.tokenizers.tokenizer import Tokenizer
-from ..data.features import Features
+
+if TYPE_CHECKING:
+    from ...core.training.training_inputs import Targets
 
 # Makes the two losses about equal: 15 % of the tokens at about 4 nats, nearly all words at a cosine distance of 0.3.
 DISTILLATION_WEIGHT = 2.0
@@ -95,32 +98,41 @@ class Teacher:
         self.size = self.model.config.hidden_size
         self._pieces: dict[str, list[int]] = {}
 
-    @torch.no_grad()
-    def word_vectors(self, sequences: Sequence[list[str]], device: torch.device) -> list[Tensor]:
-        """The unit vectors of the words of each sequence, (W, D); the words beyond the teacher's limit have none."""
-        self.model.to(device)
+    def targets(self, words: Sequence[WordPositions], lengths: Sequence[int]) -> dict[str, Tensor | PackedBatch]:
+        """What `distillation_loss` reads, on the CPU; words beyond the teacher's limit are left out.
+
+        Args:
+            words: of each of the student's sequences.
+            lengths: tokens of each of them.
+
+        Returns:
+            `teacher`: the words as the teacher reads them; `pieces`: the rows of their tokens there, and `owners`: the
+            word of each of these tokens; `words`: the row of each word in the student's packed batch, (W,).
+        """
         capacity = self.model.config.max_positions - 2
-        encoded, owners = [], []
-        for words in sequences:
+        sequences, pieces, owners, rows = [], [], [], []
+        for one, start in zip(words, accumulate(lengths, initial=0), strict=False):
             ids: list[int] = []
-            owner: list[int] = []  # the word of each token
-            for number, word in enumerate(words):
-                pieces = self._pieces_of(word)
-                if len(ids) + len(pieces) > capacity:
+            first = sum(map(len, sequences)) + 1  # after [CLS]
+            for word, position in zip(one.words, one.positions, strict=True):
+                found = self._pieces_of(word)
+                if len(ids) + len(found) > capacity:
                     break
-                ids += pieces
-                owner += [number] * len(pieces)
-            encoded.append(self.tokenizer.join(ids)[0])
-            owners.append(owner)
-        batch = PackedBatch.pack(encoded).to(device)
-        hidden = batch.split(self.model(batch).float())
-        found = []
-        for vectors, owner in zip(hidden, owners, strict=True):
-            index = torch.tensor(owner, dtype=torch.int64, device=device)
-            count = owner[-1] + 1 if owner else 0
-            total = vectors.new_zeros(count, self.size).index_add_(0, index, vectors[1:-1])
-            found.append(F.normalize(total, dim=-1))
-        return found
+                pieces += range(first + len(ids), first + len(ids) + len(found))
+                owners += [len(rows)] * len(found)
+                rows.append(start + position)
+                ids += found
+            sequences.append(self.tokenizer.join(ids)[0])
+        indices = {"pieces": pieces, "owners": owners, "words": rows}
+        tensors = {name: torch.tensor(index, dtype=torch.int64) for name, index in indices.items()}
+        return {"teacher": PackedBatch.pack(sequences), **tensors}
+
+    @torch.no_grad()
+    def word_vectors(self, targets: "Targets") -> Tensor:
+        """The unit vectors of the words, (W, D), from what `targets` returned, on the device to compute on."""
+        pieces, owners = targets["pieces"], targets["owners"]
+        vectors = self.model.to(pieces.device)(targets["teacher"]).float()[pieces]
+        return F.normalize(vectors.new_zeros(len(targets["words"]), self.size).index_add_(0, owners, vectors), dim=-1)
 
     def token_embedding(self, tokenizer: Tokenizer, size: int) -> Tensor:
         """A token embedding for another vocabulary, (V, size).
@@ -159,19 +171,13 @@ def load_teacher(name: str) -> Teacher:
     return Teacher(name)
 
 
-def distillation_loss(teacher: Teacher, projected: Tensor, features: Sequence[Features]) -> Tensor:
+def distillation_loss(teacher: Teacher, projected: Tensor, targets: "Targets") -> Tensor:
     """The sum over words of the cosine distance between the teacher's vector and the projected one.
 
     Args:
         teacher: encodes the words.
         projected: the projected vectors of a packed batch, (T, D).
-        features: the sequences of the batch, whose targets have their words.
+        targets: from `Teacher.targets`.
     """
-    wanted = teacher.word_vectors([one.target.words.words for one in features], projected.device)
-    lengths = [len(one.input_ids) for one in features]
-    positions = [
-        start + position
-        for start, one, vectors in zip(accumulate(lengths, initial=0), features, wanted, strict=False)
-        for position in one.target.words.positions[: len(vectors)]
-    ]
-    return (1 - F.cosine_similarity(projected.float()[positions], torch.cat(wanted), dim=-1)).sum()
+    found = projected.float()[targets["words"]]
+    return (1 - F.cosine_similarity(found, teacher.word_vectors(targets), dim=-1)).sum()

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
+from ...core.training.training_inputs import derive_seed
 from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -39,6 +40,7 @@ from .targets import (
     even_windows,
     perplexity,
     sequence_losses,
+    target_ids,
     target_positions,
     text_reader,
     token_batches,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from ...core.models.heads import Backbone, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_inputs import Targets
 
 EVALUATION_SEED = 0  # of the masks in held-out text, so that they are the same in every evaluation
 
@@ -150,22 +153,20 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
                 features.append(Features(number, input_ids, segment_ids, len(ids) + 2, metadata=metadata))
         return features
 
-    def corrupt(self, features: Sequence[Features]) -> Sequence[Features]:
+    def corrupt(self, features: Sequence[Features], seed: int) -> Sequence[Features]:
         """Draws the masks and exchanges second segments."""
-        return [self._corrupt(one, None) for one in features]
+        return [self._corrupt(one, derive_seed(seed, one.example)) for one in features]
 
-    def _corrupt(self, one: Features, generator: torch.Generator | None) -> Features:
+    def _corrupt(self, one: Features, seed: int) -> Features:
         corpus: Corpus = one.metadata
+        generator = torch.Generator().manual_seed(seed)
         tokenizer = corpus.tokenizer
         input_ids, segment_ids, is_next = one.input_ids, one.segment_ids, None
         if self.next_sentence:
             input_ids, segment_ids, is_next = segment_pair(corpus, one.example, generator)
         positions = choose_positions(input_ids, tokenizer, self.mask_probability, self.whole_words, generator)
         corrupted = corrupt_tokens(input_ids, positions, tokenizer, generator)
-        words = None
-        if self.teacher is not None and generator is None:
-            words = find_words(input_ids, vocabulary(tokenizer), special_ids(tokenizer))
-        target = TargetTokens(positions, [input_ids[i] for i in positions], is_next, one.target.num_bytes, words)
+        target = TargetTokens(positions, [input_ids[i] for i in positions], is_next, one.target.num_bytes)
         return replace(one, input_ids=corrupted, segment_ids=segment_ids, target=target)
 
     def pack(self, features: Sequence[Features]) -> "PackedBatch":
@@ -197,7 +198,20 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """The teacher's token embedding by hidden size, to start a new model with; None without a teacher."""
         return None if self.teacher is None else partial(load_teacher(self.teacher).token_embedding, tokenizer)
 
-    def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The ids at the masks; for next sentences their class and weight; for the teacher, what it reads."""
+        targets: dict[str, Any] = {"ids": target_ids(features)}
+        if self.next_sentence:
+            targets["next"] = _next_classes(features)
+            targets["masks"] = torch.tensor([len(one.target.ids) for one in features])
+        if self.teacher is not None:
+            tokenizer = features[0].metadata.tokenizer
+            tokens, special = vocabulary(tokenizer), special_ids(tokenizer)
+            words = [find_words(_uncorrupted(one), tokens, special) for one in features]
+            targets |= load_teacher(self.teacher).targets(words, [len(one.input_ids) for one in features])
+        return targets
+
+    def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:
         """The sum of the cross-entropies at the masks, and their number.
 
         The next-sentence loss of a sequence is weighted by its number of masks, so that the mean over the masks is
@@ -205,14 +219,13 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """
         outputs, projected = (outputs, None) if self.teacher is None else outputs
         logits, next_logits = outputs if self.next_sentence else (outputs, None)
-        ids = torch.tensor([token for one in features for token in one.target.ids], device=logits.device)
+        ids = targets["ids"]
         total = F.cross_entropy(logits.float(), ids, reduction="sum")
         if projected is not None and self.teacher is not None:
-            total = total + DISTILLATION_WEIGHT * distillation_loss(load_teacher(self.teacher), projected, features)
+            total = total + DISTILLATION_WEIGHT * distillation_loss(load_teacher(self.teacher), projected, targets)
         if next_logits is not None:
-            weights = torch.tensor([len(one.target.ids) for one in features], device=logits.device)
-            losses = F.cross_entropy(next_logits.float(), _next_classes(features, logits.device), reduction="none")
-            total = total + (losses * weights).sum()
+            losses = F.cross_entropy(next_logits.float(), targets["next"], reduction="none")
+            total = total + (losses * targets["masks"]).sum()
         return total, len(ids)
 
     # -- outputs -> predictions -> metrics
@@ -222,9 +235,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """The candidates for the masks of texts; the loss of held-out sequences."""
         if features[0].target is None:
             return super().predict_batch(network, features)
-        corrupted = [
-            self._corrupt(one, torch.Generator().manual_seed(EVALUATION_SEED + one.example)) for one in features
-        ]
+        corrupted = [self._corrupt(one, EVALUATION_SEED + one.example) for one in features]
         return [found for batch in token_batches(corrupted) for found in self._measure(network, batch)]
 
     def _measure(self, network: nn.Module, features: Sequence[Features]) -> list[SequenceLoss]:
@@ -233,7 +244,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         logits, next_logits = outputs if self.next_sentence else (outputs, None)
         correct = [None] * len(features)
         if next_logits is not None:
-            correct = (next_logits.argmax(dim=-1) == _next_classes(features, device)).tolist()
+            correct = (next_logits.argmax(dim=-1).cpu() == _next_classes(features)).tolist()
         return sequence_losses(logits, features, correct)
 
     @torch.inference_mode()
@@ -302,9 +313,17 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         return fill_mask_card(name, self.top, self.mask_probability, self.whole_words)
 
 
-def _next_classes(features: Sequence[Features], device: torch.device) -> Tensor:
+def _next_classes(features: Sequence[Features]) -> Tensor:
     """BERT's classes of next-sentence prediction: 0 if the second segment follows the first."""
-    return torch.tensor([int(not one.target.is_next) for one in features], device=device)
+    return torch.tensor([int(not one.target.is_next) for one in features])
+
+
+def _uncorrupted(one: Features) -> list[int]:
+    """The ids of a sequence before its masks were drawn."""
+    ids = list(one.input_ids)
+    for position, token in zip(one.target.positions, one.target.ids, strict=True):
+        ids[position] = token
+    return ids
 
 
 def _join_windows(

@@ -1,7 +1,6 @@
 """The corruptions of BERT's pretraining: masked tokens and exchanged second segments.
 
-Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1). All draws come from one generator; None is torch's
-global random state.
+Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1). All draws come from one generator.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ def choose_positions(
     tokenizer: Tokenizer,
     probability: float,
     whole_words: bool,
-    generator: torch.Generator | None,
+    generator: torch.Generator,
 ) -> list[int]:
     """The positions to predict, in ascending order: at least one.
 
@@ -71,7 +70,7 @@ def _join_words(units: Sequence[list[int]], ids: Sequence[int], continues: Seque
 
 
 def corrupt_tokens(
-    ids: Sequence[int], positions: Sequence[int], tokenizer: Tokenizer, generator: torch.Generator | None
+    ids: Sequence[int], positions: Sequence[int], tokenizer: Tokenizer, generator: torch.Generator
 ) -> list[int]:
     """A copy of `ids` in which 80 % of the positions are [MASK], 10 % a random token and 10 % unchanged."""
     mask_id = tokenizer.require_mask_id()
@@ -86,7 +85,7 @@ def corrupt_tokens(
     return corrupted
 
 
-def segment_pair(corpus: Corpus, index: int, generator: torch.Generator | None) -> tuple[list[int], list[int], bool]:
+def segment_pair(corpus: Corpus, index: int, generator: torch.Generator) -> tuple[list[int], list[int], bool]:
     """A sequence as two segments, the second of which comes from another document in half of the cases.
 
     Returns:

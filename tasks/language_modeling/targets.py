@@ -19,7 +19,6 @@ from ..data.corpus import CorpusWindow
 from ..data.examples import Example, Field
 from ..data.features import INFERENCE_BATCH_TOKENS, Features
 from ..data.rows import Table
-from .distillation import WordPositions
 from .predictions import SequenceLoss
 
 CORPUS_TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))
@@ -46,7 +45,6 @@ class TargetTokens:
     ids: list[int]
     is_next: bool | None = None  # whether the second segment follows the first; None without a second segment
     num_bytes: int = 0  # UTF-8 bytes of the document, with its first sequence
-    words: WordPositions | None = None  # of the sequence, for distillation
 
 
 def text_reader(table: Table, columns: ColumnMapping) -> Callable[[int], UnlabelledText]:
@@ -79,6 +77,11 @@ def target_positions(one: Features) -> list[int]:
     return one.metadata.positions if one.target is None else one.target.positions
 
 
+def target_ids(features: Sequence[Features]) -> Tensor:
+    """The target tokens of all sequences, (S,)."""
+    return torch.tensor([token for one in features for token in one.target.ids])
+
+
 def token_batches(
     features: Sequence[Features], batch_tokens: int = INFERENCE_BATCH_TOKENS
 ) -> Iterable[list[Features]]:
@@ -98,7 +101,7 @@ def sequence_losses(
         next_sentence_correct: for each sequence.
     """
     counts = [len(one.target.ids) for one in features]
-    ids = torch.tensor([token for one in features for token in one.target.ids], device=logits.device)
+    ids = target_ids(features).to(logits.device)
     losses = F.cross_entropy(logits.float(), ids, reduction="none").double().cpu().split(counts)
     correct = (logits.argmax(dim=-1) == ids).cpu().split(counts)
     return [

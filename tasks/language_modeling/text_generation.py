@@ -35,6 +35,7 @@ from .targets import (
     perplexity,
     prompt_budget,
     sequence_losses,
+    target_ids,
     target_positions,
     text_reader,
     token_batches,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ...core.models.heads import Backbone, Config, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_inputs import Targets
 
 MAX_BATCH_LOGITS = 2**25  # 128 MB in fp32; the loss needs a few times that
 
@@ -169,9 +171,13 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     def initial_embedding(self, tokenizer: "Tokenizer") -> None:
         """A new model starts with a random token embedding."""
 
-    def loss(self, outputs: Any, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The next tokens."""
+        return {"ids": target_ids(features)}
+
+    def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:
         """The sum of the cross-entropies of the next tokens, and their number."""
-        ids = torch.tensor([token for one in features for token in one.target.ids], device=outputs.device)
+        ids = targets["ids"]
         return F.cross_entropy(outputs.float(), ids, reduction="sum"), len(ids)
 
     # -- outputs -> predictions -> metrics

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Network
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_inputs import Targets
     from ..data.rows import RowStream
 
 MIN_QUESTIONS = 5  # held-out questions with an answer, and without, to fit the threshold
@@ -216,17 +217,23 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         """A linear layer on every token."""
         return SpanHead(backbone.config)
 
-    def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The first and last token of each answer, (B, 2), and the rows of each window's tokens, padded with T."""
+        rows = torch.arange(sum(len(one.input_ids) for one in features))
+        by_window = rows.split([len(one.input_ids) for one in features])
+        padded = pad_sequence(list(by_window), batch_first=True, padding_value=len(rows))  # (B, n)
+        return {"gold": torch.tensor([one.target for one in features]), "rows": padded}
+
+    def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
         """The mean cross-entropy of start and end over a window's tokens, summed over the windows.
 
         Args:
             outputs: (T, 2).
-            features: the B windows.
+            targets: of the B windows.
         """
-        lengths = [len(one.input_ids) for one in features]
-        logits = pad_sequence(list(outputs.float().split(lengths)), batch_first=True, padding_value=-torch.inf)
-        targets = torch.tensor([one.target for one in features], device=outputs.device)  # (B, 2)
-        return F.cross_entropy(logits, targets, reduction="sum") / 2, len(features)
+        gold = targets["gold"]
+        logits = F.pad(outputs.float(), (0, 0, 0, 1), value=-torch.inf)[targets["rows"]]  # (B, n, 2)
+        return F.cross_entropy(logits, gold, reduction="sum") / 2, len(gold)
 
     def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
         """That of the windows whose target is known."""

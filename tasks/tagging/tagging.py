@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Network
     from ...core.tokenizers.tokenizer import Tokenizer
+    from ...core.training.training_inputs import Targets
     from ..base.card_text import CardText
 
 WIDENED = "a character span ends inside a word and is widened to the whole word"
@@ -268,13 +269,16 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         """A linear layer on every token."""
         return TokenHead(backbone.config, len(self.labels))
 
-    def loss(self, outputs: Tensor, features: Sequence[Features]) -> tuple[Tensor, int]:
+    def targets(self, features: Sequence[Features]) -> "Targets":
+        """The label of each word that has one, and the row of its first token in the packed batch."""
+        gold = torch.tensor([target for one in features for target in one.target], dtype=torch.long)
+        labelled = gold != IGNORE_INDEX
+        return {"gold": gold[labelled], "rows": torch.tensor(word_positions(features), dtype=torch.long)[labelled]}
+
+    def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
         """The summed cross-entropy at the first token of each word, (T, L) -> (), and the number of words."""
-        positions = word_positions(features)
-        targets = [target for one in features for target in one.target]
-        logits = outputs[torch.tensor(positions, dtype=torch.long, device=outputs.device)].float()  # (words, L)
-        gold = torch.tensor(targets, dtype=torch.long, device=outputs.device)
-        return F.cross_entropy(logits, gold, reduction="sum"), sum(target != IGNORE_INDEX for target in targets)
+        gold = targets["gold"]
+        return F.cross_entropy(outputs[targets["rows"]].float(), gold, reduction="sum"), len(gold)
 
     # -- outputs -> predictions -> metrics
 

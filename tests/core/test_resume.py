@@ -79,7 +79,9 @@ def test_a_checkpoint_contains_only_safetensors_and_json(runs: Path):
 def events(folder: Path | None, config: TrainConfig, **options: object) -> Iterator[tuple[Event, torch.nn.Module]]:
     """A run with dropout over 56 examples."""
     data, network = Data(56), tiny_bert(dropout=0.2)
-    for event in fit(network, config.sampler(data.lengths), data.loss, config, run_folder=folder, **options):
+    for event in fit(
+        network, config.sampler(data.lengths), data.collate, data.loss, config, run_folder=folder, **options
+    ):
         yield event, network
 
 
@@ -168,7 +170,17 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
         next(events(tmp_path, CONFIG, resume=True, data_fingerprint="those labels"))
     other, network = Data(56, seed=1), tiny_bert()
     with pytest.raises(HeadwayError, match="training data was"):
-        next(fit(network, CONFIG.sampler(other.lengths), other.loss, CONFIG, run_folder=tmp_path, resume=True))
+        next(
+            fit(
+                network,
+                CONFIG.sampler(other.lengths),
+                other.collate,
+                other.loss,
+                CONFIG,
+                run_folder=tmp_path,
+                resume=True,
+            )
+        )
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
@@ -176,7 +188,17 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
     data, network = Data(56), tiny_bert()
     network.head.classifier = torch.nn.Linear(32, 3)
     with pytest.raises(HeadwayError, match="another model"):
-        next(fit(network, CONFIG.sampler(data.lengths), data.loss, CONFIG, run_folder=tmp_path, resume=True))
+        next(
+            fit(
+                network,
+                CONFIG.sampler(data.lengths),
+                data.collate,
+                data.loss,
+                CONFIG,
+                run_folder=tmp_path,
+                resume=True,
+            )
+        )
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
@@ -257,10 +279,10 @@ def test_a_keyboard_interrupt_keeps_the_last_checkpoint(tmp_path: Path):
         calls.append(args)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return data.loss(*args)
+        return data.collate(*args)
 
     with pytest.raises(KeyboardInterrupt):
-        list(fit(network, CONFIG.sampler(data.lengths), interrupted, CONFIG, run_folder=tmp_path))
+        list(fit(network, CONFIG.sampler(data.lengths), interrupted, data.loss, CONFIG, run_folder=tmp_path))
     assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint-000003"]
     *_, (finished, _) = events(tmp_path, CONFIG, resume=True)
     assert finished.steps == 14

@@ -40,8 +40,8 @@ def one_thread():
 def train(config: TrainConfig = CONFIG, network: nn.Module | None = None, **options: object):
     """A run over DATA; returns the network and its events."""
     network = tiny_bert() if network is None else network
-    loss = options.pop("loss", DATA.loss)
-    return network, list(fit(network, config.sampler(DATA.lengths), loss, config, **options))
+    collate, loss = options.pop("collate", DATA.collate), options.pop("loss", DATA.loss)
+    return network, list(fit(network, config.sampler(DATA.lengths), collate, loss, config, **options))
 
 
 def steps_of(events: list) -> list[Step]:
@@ -76,7 +76,8 @@ def test_the_loss_curve_is_that_of_a_plain_loop(schedule: str):
     plan = config.sampler(DATA.lengths)
     expected = []
     for batch in [*plan.epoch(0), *plan.epoch(1)]:
-        summed, count, _ = DATA.loss(theirs, batch, torch.device("cpu"))
+        inputs = DATA.collate(batch)
+        summed, count = DATA.loss(theirs(inputs.batch), inputs.targets)
         (summed / count).backward()
         norm = nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         expected.append(((summed / count).item(), scheduler.get_last_lr()[0], norm.item()))
@@ -119,7 +120,7 @@ def test_a_trained_network_classifies_held_out_examples():
     config = replace(CONFIG, epochs=4)
     network = tiny_bert()
     assert held_out.evaluate(network)["accuracy"] < 0.7
-    *_, finished = fit(network, config.sampler(training.lengths), training.loss, config)
+    *_, finished = fit(network, config.sampler(training.lengths), training.collate, training.loss, config)
     assert finished.train_loss < 0.4
     assert held_out.evaluate(network)["accuracy"] > 0.97
 
@@ -147,11 +148,11 @@ def test_tokens_at_once_does_not_change_a_step():
     at_once, whole = train(replace(CONFIG, batch_size=32, tokens_at_once=100_000))
     calls = []
 
-    def counted(network, indices, device):
+    def counted(indices, seed):
         calls.append(sum(DATA.lengths[i] for i in indices))
-        return DATA.loss(network, indices, device)
+        return DATA.collate(indices, seed)
 
-    in_parts, parts = train(replace(CONFIG, batch_size=32, tokens_at_once=40), loss=counted)
+    in_parts, parts = train(replace(CONFIG, batch_size=32, tokens_at_once=40), collate=counted)
     assert max(calls) <= 40 < min(step.tokens for step in steps_of(whole))
     for one, two in zip(steps_of(whole), steps_of(parts), strict=True):
         assert two.loss == pytest.approx(one.loss, abs=1e-6)
@@ -160,20 +161,24 @@ def test_tokens_at_once_does_not_change_a_step():
 
 
 def test_the_loss_is_the_mean_over_the_labels_of_the_whole_step():
-    def half_labelled(network, indices, device):
-        labelled = [index for index in indices if index % 3]
-        summed, _, tokens = DATA.loss(network, labelled or indices[:1], device)
-        return (summed, len(labelled), tokens) if labelled else (summed * 0, 0, tokens)
+    def half_labelled(indices, seed):
+        inputs = DATA.collate(indices, seed)
+        return replace(inputs, targets={**inputs.targets, "labelled": torch.tensor(indices) % 3 > 0})
 
-    big, whole = train(replace(CONFIG, batch_size=24), loss=half_labelled)
-    small, parts = train(replace(CONFIG, batch_size=3, gradient_accumulation_steps=8), loss=half_labelled)
+    def loss(outputs, targets):
+        labelled = targets["labelled"]
+        return DATA.loss(outputs[labelled], {"labels": targets["labels"][labelled]})
+
+    half = {"collate": half_labelled, "loss": loss}
+    big, whole = train(replace(CONFIG, batch_size=24), **half)
+    small, parts = train(replace(CONFIG, batch_size=3, gradient_accumulation_steps=8), **half)
     losses = [[step.loss for step in steps_of(events)] for events in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert same(big, small, atol=1e-6)
 
 
 def test_a_step_without_labels_changes_no_weights():
-    network, events = train(replace(CONFIG, weight_decay=0.0), loss=lambda *call: (DATA.loss(*call)[0] * 0, 0, 5))
+    network, events = train(replace(CONFIG, weight_decay=0.0), loss=lambda *call: (DATA.loss(*call)[0] * 0, 0))
     assert [step.loss for step in steps_of(events)] == [0.0] * 14
     assert same(network, tiny_bert())
 
@@ -304,7 +309,7 @@ def test_the_seed_determines_the_result_and_pythons_random_state_does_not_change
 
 
 def test_closing_the_generator_ends_the_run(tmp_path: Path):
-    run = fit(tiny_bert(), CONFIG.sampler(DATA.lengths), DATA.loss, CONFIG, run_folder=tmp_path)
+    run = fit(tiny_bert(), CONFIG.sampler(DATA.lengths), DATA.collate, DATA.loss, CONFIG, run_folder=tmp_path)
     next(run)
     next(run)
     run.close()
@@ -393,6 +398,7 @@ def test_a_run_without_a_new_best_score_stops_after_patience_evaluations(tmp_pat
     *_, again = fit(
         tiny_bert(),
         config.sampler(DATA.lengths),
+        DATA.collate,
         DATA.loss,
         config,
         run_folder=tmp_path,
@@ -414,15 +420,15 @@ def test_patience_without_evaluation_is_refused():
 def test_a_loss_that_is_not_finite_stops_the_run_without_changing_weights(tmp_path: Path, what: str):
     calls = []
 
-    def broken_loss(network, indices, device):
-        summed, count, tokens = DATA.loss(network, indices, device)
+    def broken_loss(outputs, targets):
+        summed, count = DATA.loss(outputs, targets)
         calls.append(weights(network))
         if len(calls) == 10 and what == "loss":
             summed = summed * math.nan
         if len(calls) == 10 and what == "gradients":
             weight = network.head.classifier.weight[0, 0]
             summed = summed + (weight - weight.detach()).sqrt()  # adds 0 with an infinite gradient
-        return summed, count, tokens
+        return summed, count
 
     network = tiny_bert()
     with pytest.raises(HeadwayError, match=r"step 10: the (loss|norm of the gradients) is .*--learning-rate"):
@@ -442,7 +448,7 @@ def test_a_full_gpu_memory_is_reported():
 
 def test_data_without_examples_is_refused():
     with pytest.raises(HeadwayError, match="no example"):
-        next(fit(tiny_bert(), CONFIG.sampler([]), DATA.loss, CONFIG))
+        next(fit(tiny_bert(), CONFIG.sampler([]), DATA.collate, DATA.loss, CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -583,21 +589,18 @@ def test_a_gpu_gives_the_loss_curve_of_the_cpu(tmp_path: Path, precision: str):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
-    inputs, targets = torch.randn(64, 8, device="cuda"), torch.arange(64, device="cuda") % 2
     calls = []
 
-    def loss(network, indices, device):
-        calls.append(indices)
-        first = 8 * (len(calls) % 8)
+    def loss(outputs, targets):
+        calls.append(len(outputs))
         if len(calls) > 1:  # initialization in the first step may wait
             torch.cuda.set_sync_debug_mode("error")
-        outputs = network(inputs[first : first + 8])
-        return nn.functional.cross_entropy(outputs, targets[first : first + 8], reduction="sum"), 8, 8
+        return DATA.loss(outputs, targets)
 
     config = replace(CONFIG, device="cuda", precision=precision, max_steps=9)
     try:
         with pytest.raises(RuntimeError, match="synchronizing"):
-            list(fit(nn.Linear(8, 2), config.sampler([8] * 64), loss, config))
+            train(config, loss=loss)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(calls) == 9  # then their results are read together
@@ -608,7 +611,7 @@ def test_no_step_makes_the_host_wait_for_the_gpu(precision: str):
 def test_a_run_on_a_gpu_can_be_resumed(tmp_path: Path, precision: str):
     config = replace(CONFIG, device="cuda", precision=precision, save_steps=3)
     options = {"run_folder": tmp_path / "broken"}
-    run = fit(tiny_bert(0.2), config.sampler(DATA.lengths), DATA.loss, config, **options)
+    run = fit(tiny_bert(0.2), config.sampler(DATA.lengths), DATA.collate, DATA.loss, config, **options)
     while not isinstance(next(run), Saved):
         pass
     run.close()

@@ -27,6 +27,7 @@ from headway.core.training.distributed import gather_in_order, processes, shard
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Event, Finished, Saved, Started, Step
+from headway.core.training.training_inputs import Targets, TrainingInputs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,11 +56,14 @@ class Data:
         self.labels = [int(7 in sequence) for sequence in self.sequences]
         self.lengths = lengths
 
-    def loss(self, network: nn.Module, indices: list[int], device: torch.device) -> tuple[Tensor, int, int]:
+    def collate(self, indices: list[int], seed: int = 0) -> TrainingInputs:  # noqa: ARG002 - nothing is drawn
+        """Packs examples for `fit`."""
+        batch = PackedBatch.pack([self.sequences[i] for i in indices])
+        return TrainingInputs(batch, {"labels": torch.tensor([self.labels[i] for i in indices])})
+
+    def loss(self, outputs: Tensor, targets: Targets) -> tuple[Tensor, int]:
         """The loss function for `fit`: the summed cross-entropy."""
-        batch = PackedBatch.pack([self.sequences[i] for i in indices]).to(device)
-        labels = torch.tensor([self.labels[i] for i in indices], device=device)
-        return F.cross_entropy(network(batch), labels, reduction="sum"), len(indices), batch.num_tokens
+        return F.cross_entropy(outputs, targets["labels"], reduction="sum"), len(targets["labels"])
 
     def predict(self, network: nn.Module) -> list[list[float]]:
         """The logits of all examples in order; the batches are sharded over the processes."""
@@ -100,7 +104,7 @@ def run(folder: Path, watch: Callable[[Event], None] | None = None) -> None:
     """A run with dropout in `folder`, resumed if it was started; writes its weights and a report beside it."""
     data, network = Data(56), tiny_bert(dropout=0.2)
     events = fit(
-        network, KILLED.sampler(data.lengths), data.loss, KILLED,
+        network, KILLED.sampler(data.lengths), data.collate, data.loss, KILLED,
         run_folder=folder / "run", resume=True, evaluate=Data(20, seed=1).evaluate,
     )  # fmt: skip
     seen = []
@@ -240,7 +244,7 @@ def run_with_33_examples(
 ) -> Iterator[tuple[Event, Network]]:
     """A run over 33 examples: the last batch of an epoch is a single example."""
     data, network = Data(33), tiny_bert(dropout)
-    for event in fit(network, config.sampler(data.lengths), data.loss, config, **options):
+    for event in fit(network, config.sampler(data.lengths), data.collate, data.loss, config, **options):
         yield event, network
 
 
@@ -256,7 +260,8 @@ def run_in_all_processes(folder: Path) -> None:
 
     data = Data(33)  # the network was trained before
     report["again"] = [
-        without_timings(event) for event in fit(network, DISTRIBUTED.sampler(data.lengths), data.loss, DISTRIBUTED)
+        without_timings(event)
+        for event in fit(network, DISTRIBUTED.sampler(data.lengths), data.collate, data.loss, DISTRIBUTED)
     ][1:-1]
 
     *_, (_, uninterrupted) = run_with_33_examples(DISTRIBUTED, dropout=0.2, run_folder=folder / "uninterrupted")

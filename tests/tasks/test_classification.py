@@ -106,7 +106,7 @@ def test_a_new_head_for_several_labels_predicts_each_label_with_its_share_of_the
         task = inferred(data * 100, TextClassification(**options))
         bias = task.head(bert).classifier.bias
         targets = [row.label for row in examples(data * 100, task)]
-        loss, count = task.loss(bias.expand(len(targets), -1), features_of(task, targets))
+        loss, count = task.loss(bias.expand(len(targets), -1), task.targets(features_of(task, targets)))
         (slope,) = torch.autograd.grad(loss / count, bias)
         assert slope.abs().max() < 1e-3
     gpt2 = GPT2(GPT2Config(vocab_size=9, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8))
@@ -277,7 +277,7 @@ def test_the_outputs_of_a_texts_windows_are_averaged():
     outputs = torch.tensor([[1.0, 0.0], [3.0, 4.0], [5.0, 6.0]])
     joined = join_windows(outputs, features)
     assert joined.tolist() == [[2.0, 2.0], [5.0, 6.0]]
-    loss, count = task.loss(outputs, features)
+    loss, count = task.loss(outputs, task.targets(features))
     assert (loss.item(), count) == (
         pytest.approx(F.cross_entropy(joined, torch.tensor([0, 1]), reduction="sum").item()),
         2,
@@ -313,7 +313,7 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]])
 
 def test_one_label_is_trained_with_cross_entropy_and_predicted_with_softmax():
     task = TextClassification(labels=("a", "b", "c"), problem_type=SINGLE_LABEL, weights=(1.0, 2.0, 0.5))
-    loss, count = task.loss(LOGITS, features_of(task, ["c", "b"]))
+    loss, count = task.loss(LOGITS, task.targets(features_of(task, ["c", "b"])))
     expected = -(0.5 * LOGITS[0].log_softmax(-1)[2] + 2.0 * LOGITS[1].log_softmax(-1)[1])
     assert (loss.item(), count) == (pytest.approx(expected.item()), 2)
     cooled = replace(task, temperature=2.0)
@@ -325,7 +325,7 @@ def test_one_label_is_trained_with_cross_entropy_and_predicted_with_softmax():
 
 def test_several_labels_are_trained_with_binary_cross_entropy_and_predicted_with_thresholds():
     task = TextClassification(labels=("a", "b", "c"), problem_type=MULTI_LABEL, weights=(1.0, 3.0, 1.0))
-    loss, count = task.loss(LOGITS, features_of(task, [("a", "c"), ()]))
+    loss, count = task.loss(LOGITS, task.targets(features_of(task, [("a", "c"), ()])))
     truth = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     probability = LOGITS.sigmoid()
     expected = -(
@@ -341,7 +341,7 @@ def test_several_labels_are_trained_with_binary_cross_entropy_and_predicted_with
 def test_a_number_is_trained_with_the_squared_error_and_predicted_on_its_own_scale():
     task = TextClassification(problem_type=REGRESSION, target_mean=10.0, target_std=2.0)
     outputs = torch.tensor([[0.5], [-1.0]])
-    loss, count = task.loss(outputs, features_of(task, [11.0, 6.0]))
+    loss, count = task.loss(outputs, task.targets(features_of(task, [11.0, 6.0])))
     assert (loss.item(), count) == (pytest.approx((0.5 - 0.5) ** 2 + (-1 + 2) ** 2), 2)
     assert [one.value for one in task.decode(list(outputs), features_of(task, [None, None]))] == [11.0, 8.0]
 

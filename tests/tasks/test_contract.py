@@ -227,7 +227,7 @@ def training_features(fitted: "Fitted") -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens"
         corpus = Corpus.write(path, texts.read(), task, model.tokenizer, limit=model.limit, held_out=False)
-        return [task.corrupt(group) for group in corpus]
+        return [task.corrupt(group, 0) for group in corpus]
 
 
 @pytest.fixture(scope="module", params=FITTED, ids=[f"{name}-{kind}" for name, kind in FITTED])
@@ -264,7 +264,7 @@ def test_every_task_has_a_case():
 def test_the_loss_is_finite_and_gradients_reach_every_parameter(fitted: Fitted):
     features = [features for group in training_features(fitted) for features in group]
     network, task = fitted.model.network, fitted.model.task
-    loss, count = task.loss(network(task.pack(features)), features)
+    loss, count = task.loss(network(task.pack(features)), task.targets(features))
     assert torch.isfinite(loss)
     assert count > 0
     gradients = torch.autograd.grad(loss, [*network.parameters()], allow_unused=True)
@@ -282,7 +282,7 @@ def test_a_loss_is_a_sum_over_examples(fitted: Fitted):
 
     def loss(windows_by_example: list[Any]) -> tuple[float, int]:
         features = [features for windows in windows_by_example for features in windows]
-        total, count = task.loss(network(task.pack(features)), features)
+        total, count = task.loss(network(task.pack(features)), task.targets(features))
         return total.item(), count
 
     together, apart = loss(windows_by_example), [loss([windows]) for windows in windows_by_example]

@@ -29,7 +29,7 @@ from headway.tasks.data.columns import ColumnMapping
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.read import read_table, stream_rows
 from headway.tasks.data.rows import Table
-from headway.tasks.language_modeling.distillation import DistillationHead, Teacher
+from headway.tasks.language_modeling.distillation import DistillationHead, Teacher, WordPositions
 from headway.tasks.language_modeling.from_scratch import on_new_model
 from tiny_gpt2 import make_gpt2
 
@@ -64,8 +64,8 @@ def test_the_masked_loss_is_that_of_transformers(bert_folder: Path, tmp_path: Pa
     model.fit(texts(8), output=tmp_path / "model", eval_fraction=0, config=CONFIG, max_steps=2)
     corpus = write_corpus(task, texts(12, seed=1), model.tokenizer, model.limit, tmp_path / "tokens")
     torch.manual_seed(0)
-    features = task.corrupt([one for group in corpus for one in group])
-    total, count = task.loss(model.network(task.pack(features)), features)
+    features = task.corrupt([one for group in corpus for one in group], 0)
+    total, count = task.loss(model.network(task.pack(features)), task.targets(features))
     name = "BertForPreTraining" if next_sentence else "BertForMaskedLM"
     theirs = getattr(transformers, name).from_pretrained(tmp_path / "model").eval()
     expected = 0.0
@@ -88,7 +88,7 @@ def test_the_causal_loss_is_that_of_transformers(gpt2_folder: Path, tmp_path: Pa
     given = texts(10, seed=2, longest=12)
     corpus = write_corpus(task, given, model.tokenizer, model.limit, tmp_path / "tokens")
     features = [one for group in corpus for one in group]
-    total, count = task.loss(model.network(task.pack(features)), features)
+    total, count = task.loss(model.network(task.pack(features)), task.targets(features))
     theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
     end = model.tokenizer.end_of_text_id
     expected = tokens = 0
@@ -183,7 +183,7 @@ def test_masks_have_the_published_frequencies(bert_folder: Path, tmp_path: Path)
     corpus = write_corpus(task, texts(300), tokenizer, 48, tmp_path / "tokens")
     torch.manual_seed(0)
     before = [one for group in corpus for one in group]
-    after = task.corrupt(before)
+    after = task.corrupt(before, 0)
     hidden = kept = 0
     for one, masked in zip(before, after, strict=True):
         chosen = set(masked.target.positions)
@@ -198,8 +198,10 @@ def test_masks_have_the_published_frequencies(bert_folder: Path, tmp_path: Path)
     total = sum(len(one.target.ids) for one in after)
     assert hidden / total == pytest.approx(0.8, abs=0.04)
     assert kept / total == pytest.approx(0.1, abs=0.03)
-    again = task.corrupt(before)
-    assert [one.input_ids for one in again] != [one.input_ids for one in after], "masks are drawn again each time"
+    again = task.corrupt(before, 1)
+    assert [one.input_ids for one in again] != [one.input_ids for one in after], "masks are drawn again in each step"
+    parts = [one for part in (before[:5], before[5:]) for one in task.corrupt(part, 0)]
+    assert [one.input_ids for one in parts] == [one.input_ids for one in after], "however a step is divided"
 
 
 def test_all_tokens_of_a_word_are_masked_together(bert_folder: Path, tmp_path: Path):
@@ -211,8 +213,8 @@ def test_all_tokens_of_a_word_are_masked_together(bert_folder: Path, tmp_path: P
     for group in corpus:
         (one,) = group
         spelt = tokenizer.tokens(one.input_ids)
-        for _ in range(20):
-            (masked,) = task.corrupt(group)
+        for seed in range(20):
+            (masked,) = task.corrupt(group, seed)
             chosen = set(masked.target.positions)
             for place in range(2, len(spelt) - 1):
                 if spelt[place].startswith("##"):
@@ -228,9 +230,9 @@ def test_half_of_the_second_segments_come_from_another_document(bert_folder: Pat
     corpus = write_corpus(task, given, tokenizer, 48, tmp_path / "tokens")
     torch.manual_seed(0)
     followed = 0
-    for _ in range(60):
+    for seed in range(60):
         for group in corpus:
-            (one,) = task.corrupt(group)
+            (one,) = task.corrupt(group, seed)
             ids = list(one.input_ids)
             for place, token in zip(one.target.positions, one.target.ids, strict=True):
                 ids[place] = token
@@ -363,7 +365,7 @@ def test_the_teachers_vector_of_a_word_is_the_mean_over_its_tokens(bert_folder: 
     flat = teacher.tokenizer.join([token for word in ids for token in word])[0]
     hidden = teacher.model(PackedBatch.pack([flat]))[1:-1]
     expected = [part.mean(dim=0) for part in hidden.split([len(word) for word in ids])]
-    (found,) = teacher.word_vectors([words], torch.device("cpu"))
+    found = teacher.word_vectors(teacher.targets([WordPositions(words, [1, 2, 6])], [9]))
     torch.testing.assert_close(found, torch.nn.functional.normalize(torch.stack(expected), dim=-1))
 
 

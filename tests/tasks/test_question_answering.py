@@ -523,7 +523,7 @@ class TestLoss:
         published = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out").eval()
         rows = [*ROWS, row("London", CONTEXT + " and then" * 60)]
         features = [one for group in encode(model.task, rows, model.tokenizer) for one in group]
-        total, count = model.task.loss(model.network(pack(features)), features)
+        total, count = model.task.loss(model.network(pack(features)), model.task.targets(features))
         expected = []
         for one in features:
             batch = pack([one])

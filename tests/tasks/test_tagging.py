@@ -242,7 +242,7 @@ def test_the_loss_is_the_sum_over_the_first_tokens_of_words(tokenizer: Tokenizer
     features = task.encode(examples, tokenizer, 48)
     torch.manual_seed(0)
     outputs = torch.randn(sum(len(one.input_ids) for one in features), len(LABELS), requires_grad=True)
-    loss, count = task.loss(outputs, features)
+    loss, count = task.loss(outputs, task.targets(features))
     expected, words, start = 0.0, 0, 0
     special = 1 if tokenizer.kind == "wordpiece" else 0
     for row, one in zip(ROWS, features, strict=True):
@@ -262,7 +262,7 @@ def test_a_batch_without_any_word_has_no_loss(tokenizer: Tokenizer):
     task = TokenClassification(labels=LABELS)
     example = TaggedExample(0, "row 1", "\u200b", ("\u200b",) if tokenizer.kind == "wordpiece" else (), (0,), ())
     features = task.encode([example], tokenizer, 48)
-    loss, count = task.loss(torch.randn(len(features[0].input_ids), 5, requires_grad=True), features)
+    loss, count = task.loss(torch.randn(len(features[0].input_ids), 5, requires_grad=True), task.targets(features))
     assert (loss.item(), count) == (0.0, 0)
 
 
@@ -583,7 +583,7 @@ def test_training_and_metrics_skip_a_word_whose_tag_is_minus_100(names, tags, wo
     tokenizer = Tokenizer.load(wordpiece_folder)
     (features,) = task.encode(examples, tokenizer, 48)
     assert features.target == [3, -100, 0, -100, 1]
-    assert task.loss(torch.randn(len(features.input_ids), 5), [features])[1] == 3
+    assert task.loss(torch.randn(len(features.input_ids), 5), task.targets([features]))[1] == 3
     right, other = (
         EntitiesPrediction((), examples[0].words, ("B-PER", at_ignored, "O", at_ignored, last), (1.0,) * 5)
         for at_ignored, last in (("B-LOC", "B-LOC"), ("O", "O"))
