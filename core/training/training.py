@@ -42,6 +42,7 @@ from .training_state import (
 from .training_step import PendingSteps, StepResult, TrainingStep
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import Accelerator
 
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
@@ -53,7 +54,7 @@ class Sampler(Protocol):
     """Assigns examples to batches, the same in every process (packing.BatchSampler)."""
 
     @property
-    def lengths(self) -> Sequence[int]:
+    def lengths(self) -> "Sequence[int] | np.ndarray":
         """Number of tokens of each example."""
         ...
 
@@ -401,7 +402,7 @@ class _Run:
         self.cleanup.close()
 
 
-def _fingerprint(data: str, lengths: Sequence[int]) -> str:
+def _fingerprint(data: str, lengths: "Sequence[int] | np.ndarray") -> str:
     """The first 16 hex digits of the SHA-256 of a list in JSON: the data's own fingerprint, then the lengths."""
     digest = hashlib.sha256(f"[{json.dumps(data)}".encode())
     for start in range(0, len(lengths), LENGTHS_AT_ONCE):

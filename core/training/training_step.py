@@ -20,6 +20,7 @@ from .training_config import TrainConfig
 from .training_inputs import Collate, Loss, derive_seed
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import Accelerator
 
 # What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
@@ -44,7 +45,7 @@ class TrainingStep:
         collate: Collate,
         loss: Loss,
         *,
-        lengths: Sequence[int],
+        lengths: "Sequence[int] | np.ndarray",
         config: TrainConfig,
         accelerator: "Accelerator",
     ) -> None:
