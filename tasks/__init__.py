@@ -44,16 +44,18 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
 }
 
 
-def load(model: str | Path, **options: Any) -> TaskModel:
+def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskModel:
     """Loads a model that predicts: a folder that Headway saved, or a published checkpoint with a head.
 
     Args:
         model: the folder, or a hub id.
+        device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
         **options: of its task, instead of the stored ones (`TaskModel.set_options`).
 
     Raises:
-        HeadwayError: there is no such model, it cannot be read, it has no head of a known task, or no such option.
+        HeadwayError: there is no such model or device, it cannot be read, it has no head of a known task, or no such
+            option.
     """
-    opened = TaskModel.load(model, TASKS)
+    opened = TaskModel.load(model, TASKS, device)
     opened.set_options(**options)
     return opened

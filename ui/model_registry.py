@@ -54,11 +54,12 @@ class ModelRegistry:
         built_in: whether the built-in models are listed.
         hub: whether other Hub ids may be opened.
         precision: precision of predictions and embeddings.
+        device: of all models, by name.
         max_open: maximum number of models kept open.
 
     Raises:
-        HeadwayError: one of `models` does not exist or is neither a BERT nor a GPT-2 model, or the precision is
-            unknown.
+        HeadwayError: one of `models` does not exist or is neither a BERT nor a GPT-2 model, the precision is unknown,
+            or this machine has no such device.
     """
 
     def __init__(
@@ -69,16 +70,20 @@ class ModelRegistry:
         built_in: bool = True,
         hub: bool = False,
         precision: str = "auto",
+        device: str = "auto",
         max_open: int = MAX_OPEN,
     ) -> None:
         from ..core.atomic_files import user_path
         from ..core.checkpoints.hub import BUILT_IN, find_folder
+        from ..core.device import check_device
         from ..tasks.base.precision import PRECISION_CHOICES
 
         if precision not in PRECISION_CHOICES:
             *others, last = PRECISION_CHOICES
             raise HeadwayError(f"--precision {precision}: choose {', '.join(others)} or {last}.")
-        self.runs, self.hub, self.precision, self.max_open = runs, hub, precision, max_open
+        check_device(device)
+        self.runs, self.hub, self.max_open = runs, hub, max_open
+        self.precision, self.device = precision, device
         self._named: dict[str, Entry] = {}
         self._hub_entries: dict[str, Entry] = {}  # found on the Hub, which is asked once for each
         self._unreadable: set[str] = set()  # runs that cannot be read, each reported once
@@ -163,7 +168,7 @@ class ModelRegistry:
         def open_entry(entry: Entry) -> "TaskModel":
             from ..tasks import load
 
-            model = load(entry.folder)
+            model = load(entry.folder, device=self.device)
             model.precision = self.precision
             return model
 
@@ -179,7 +184,7 @@ class ModelRegistry:
         def open_entry(entry: Entry) -> "Embedder":
             from ..tasks import Embedder
 
-            return Embedder(entry.folder, precision=self.precision)
+            return Embedder(entry.folder, precision=self.precision, device=self.device)
 
         return self._open("vectors", name, open_entry)
 
@@ -193,7 +198,7 @@ class ModelRegistry:
         def open_entry(entry: Entry) -> "tuple[Network, Tokenizer]":
             from ..tasks.language_modeling.loading import load_language_model
 
-            return load_language_model(entry.folder, self.precision)
+            return load_language_model(entry.folder, self.precision, self.device)
 
         return self._open("language model", name, open_entry)
 
@@ -207,7 +212,7 @@ class ModelRegistry:
         def open_entry(entry: Entry) -> "InspectedModel":
             from ..tasks.inspection import open_model
 
-            return open_model(entry.folder)
+            return open_model(entry.folder, self.device)
 
         return self._open("inside", name, open_entry)
 

@@ -70,8 +70,11 @@ TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, Exce
 LABELLED_DATA = typer.Option(metavar="FILE", help="Labelled data, in any format that `headway train` reads.")
 PRECISION = typer.Option(
     metavar="NAME",
-    help="Arithmetic: fp32 (exact), or bf16 or int8 (faster, slightly less accurate). auto selects bf16 if the "
-    "processor is fast at it and the score measured at the end of training did not change.",
+    help="Arithmetic: fp32 (exact), or bf16 or int8 (faster, slightly less accurate). auto selects bf16 if the device "
+    "is fast at it and the score measured at the end of training, on this kind of device, did not change.",
+)
+DEVICE = typer.Option(
+    metavar="NAME", help="Device: auto (an accelerator if there is one), cpu, cuda, cuda:1, mps or xpu."
 )
 UNKNOWN_LABELS = typer.Option(
     metavar="NAME",

@@ -3,13 +3,16 @@
 https://huggingface.co/docs/accelerate/package_reference/accelerator
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..cpu import has_fast_bf16, use_available_cores
+from ..cpu import use_available_cores
+from ..device import check_device, has_fast_bf16
 from ..errors import HeadwayError
 from .distributed import wants_cpu
 from .training_config import TrainConfig
@@ -39,7 +42,9 @@ def accelerator_for(config: TrainConfig, tracker_folder: Path | None) -> "Accele
     # Accelerate keeps one global state and refuses another precision, so it is reset.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    _select_device(config.device)
+    check_device(config.device)
+    if ":" in config.device:
+        torch.accelerator.set_device_index(int(config.device.partition(":")[2]))
     device = torch.device(str(PartialState(cpu=wants_cpu(config.device)).device))
     if device.type == "cpu":
         use_available_cores()
@@ -79,18 +84,26 @@ def _check_trackers(trackers: tuple[str, ...]) -> None:
             )
 
 
-def _select_device(name: str) -> None:
-    """Checks that the device exists, and makes its index the current one."""
-    if name in ("auto", "cpu"):
+@contextmanager
+def fast_products(device: torch.device, precision: str) -> Iterator[None]:
+    """Lets the fp32 products of training in bf16 or fp16 use TensorFloat-32 on a GPU until the `with` block ends.
+
+    These are the few that autocast leaves in fp32. A run in fp32 is computed in fp32. The setting is global to the
+    process, so it is restored. https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32
+    """
+    if device.type != "cuda" or precision == "fp32":
+        yield
         return
-    device = torch.device(name)
-    accelerator = torch.accelerator.current_accelerator()
-    count = torch.accelerator.device_count()
-    if accelerator is None or accelerator.type != device.type or (device.index or 0) >= count:
-        found = "no accelerator found" if accelerator is None else f"found: {count} x {accelerator.type}"
-        raise HeadwayError(f"device={name!r} is not on this machine ({found}). Use device=auto.")
-    if device.index is not None:
-        torch.accelerator.set_device_index(device.index)
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the program has chosen it with torch's newer settings, which exclude this one
+        yield
+        return
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def training_precision(precision: str, device: torch.device) -> str:
@@ -102,9 +115,9 @@ def training_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu":
         if precision == "fp16":
             raise HeadwayError("precision='fp16' needs a GPU. On the CPU use bf16 or fp32, or auto.")
-        return ("bf16" if has_fast_bf16() else "fp32") if precision == "auto" else precision
+        return ("bf16" if has_fast_bf16(device) else "fp32") if precision == "auto" else precision
     if device.type == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bf16 = has_fast_bf16(device)
         if precision == "bf16" and not has_bf16:
             raise HeadwayError("precision='bf16' is not supported by this GPU. Use fp16 or fp32, or auto.")
         return ("bf16" if has_bf16 else "fp16") if precision == "auto" else precision

@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from ..device import check_device
+
 T = TypeVar("T")
 
 # Environment variables with the number of processes: torchrun and accelerate launch, then the MPI implementations.
@@ -73,8 +75,18 @@ def wants_cpu(device: str = "auto") -> bool:
     return parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
-def inference_device() -> torch.device:
-    """The device for predictions: the accelerator, or the CPU without one or if the launcher asks for it."""
+def inference_device(name: str = "auto") -> torch.device:
+    """The device for predictions.
+
+    Args:
+        name: cpu, cuda, cuda:1, ...; auto is the accelerator, or the CPU without one or if the launcher asks for it.
+
+    Raises:
+        HeadwayError: this machine has no such device.
+    """
+    check_device(name)
+    if name != "auto":
+        return torch.device(name)
     cpu = torch.device("cpu")
     return cpu if wants_cpu() else torch.accelerator.current_accelerator() or cpu
 

@@ -6,12 +6,14 @@ AdamW: Loshchilov & Hutter 2019 (https://arxiv.org/abs/1711.05101). Warm-up and 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import AdamW
 
+from .guarded_adamw import GuardedAdamW, fused_reads_scale
 from .training_config import TrainConfig
 
 
@@ -24,8 +26,11 @@ def adamw(network: nn.Module, config: TrainConfig) -> AdamW:
     ]
     assert config.learning_rate is not None
     betas = (config.adam_beta1, config.adam_beta2)
+    options: dict[str, Any] = {"lr": config.learning_rate, "betas": betas, "eps": config.adam_epsilon}
+    if trained and not fused_reads_scale(trained[0].device):
+        return GuardedAdamW(groups, **options)
     # A step on two CPU cores with 22.6 M parameters: fused 11 ms, for-each 61 ms.
-    return AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.adam_epsilon, fused=True)
+    return AdamW(groups, **options, fused=True)
 
 
 def accumulate_embedding_rows(network: nn.Module, enabled: bool) -> None:
@@ -83,7 +88,7 @@ def apply_gradients(
     norm = get_total_norm(gradients) / scaled
     if max_norm is not None:
         divisor = divisor / (max_norm / (norm + 1e-6)).clamp(max=1)
-    # The fused optimizer divides each gradient by `grad_scale` (and by the scaler's scale) as it reads it, and skips
+    # The optimizer divides each gradient by `grad_scale` (and by the scaler's scale) as it reads it, and skips
     # the update if `found_inf` is 1: mean, clipping and the check cost no pass over the gradients.
     optimizer.grad_scale = divisor  # pyright: ignore[reportAttributeAccessIssue]
     if scaler is None:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ from ..errors import HeadwayError
 from ..models.layers import set_dropout
 from .best_weights import BestWeights, compare
 from .defaults import with_usual_values
-from .devices import accelerator_for
+from .devices import accelerator_for, fast_products
 from .distributed import broadcast_object, processes
 from .optimization import learning_rate
 from .training_config import TrainConfig
@@ -307,7 +307,8 @@ class _Run:
         began = time.perf_counter()
         progress = self.progress
         rate = learning_rate(self.config, progress.step, self.schedule.total)
-        results = self.step.run(batches, step=progress.step, learning_rate=rate)
+        with fast_products(self.accelerator.device, self.precision):
+            results = self.step.run(batches, step=progress.step, learning_rate=rate)
         progress.step += 1
         progress.position += 1
         self.pending.add(progress.step, progress.epoch + progress.position / steps_per_epoch, rate, results)
@@ -359,7 +360,9 @@ class _Run:
         inputs, progress = self.inputs, self.progress
         assert inputs.evaluate is not None
         inputs.network.eval()
-        with torch.no_grad():
+        # On the CPU in fp32, as predictions are if bf16 changes the score: it selects the best weights.
+        mixed = nullcontext() if self.accelerator.device.type == "cpu" else self.accelerator.autocast()
+        with torch.no_grad(), mixed, fast_products(self.accelerator.device, self.precision):
             metrics = broadcast_object(inputs.evaluate(inputs.network))  # all processes must decide the same
         inputs.network.train()
         order = compare(metrics, progress.best_metrics, higher_is_better=inputs.higher_is_better)

@@ -1,10 +1,10 @@
 """The options of a training run, for the command line, configuration files and the browser."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..device import NAME, NAMES
 from ..models.packing import BatchSampler
 from ..options import check_choices, check_option, is_integer, is_number, option
 
@@ -54,7 +54,10 @@ class TrainConfig:
     max_grad_norm: float | None = option(1.0, "Gradients are clipped to this norm; none: no clipping.")
     dropout: float | None = option(None, "Dropout probability of all layers; none: the model's own.")
     precision: str = option(
-        "auto", "Floating-point format; auto: the fastest one of the hardware.", ("auto", "fp32", "bf16", "fp16")
+        "auto",
+        "Floating-point format; auto: the fastest one of the hardware. bf16 and fp16 are mixed precision; fp32 does "
+        "without TensorFloat-32 on a GPU.",
+        ("auto", "fp32", "bf16", "fp16"),
     )
     seed: int = option(0, "Random seed.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, ...")
@@ -91,8 +94,7 @@ class TrainConfig:
         check_option(self, "weight_decay", is_number(decay) and decay >= 0, "a number, 0 or more")
         check_option(self, "warmup_ratio", is_number(ratio) and 0 <= ratio <= 1, "from 0 to 1")
         check_choices(self)
-        known = re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", str(self.device)) is not None
-        check_option(self, "device", known, "auto, cpu, cuda, cuda:1, mps or xpu")
+        check_option(self, "device", NAME.fullmatch(str(self.device)) is not None, NAMES)
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
         check_option(self, "trackers", names, "a tuple of names")
 

@@ -16,7 +16,7 @@ from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import inference_device, processes, wants_cpu
+from ...core.training.distributed import inference_device, processes
 from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
@@ -25,6 +25,7 @@ from .arguments import check_train_arguments, explains_arguments, names_argument
 from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
+from .precision import AUTO
 from .predictor import AnyTask, Predictor
 from .progress import follow
 from .results import Trained
@@ -71,12 +72,18 @@ class TaskModel(Predictor):
         return model
 
     @classmethod
-    def load(cls, name: str | Path, tasks: Mapping[str, type[AnyTask]]) -> Self:
+    def load(cls, name: str | Path, tasks: Mapping[str, type[AnyTask]], device: str = AUTO) -> Self:
         """A model folder with its task and head: one that Headway saved, or a published checkpoint.
 
+        Args:
+            name: the folder, or a hub id.
+            tasks: the known tasks by name.
+            device: auto (the accelerator if there is one), cpu, cuda, cuda:1, ...
+
         Raises:
-            HeadwayError: there is no such model, it cannot be read, or its head is not of a known task.
+            HeadwayError: there is no such model or device, it cannot be read, or its head is not of a known task.
         """
+        chosen = inference_device(device)
         folder = find_folder(name)
         checkpoint = load_checkpoint(folder, filled=False)
         task, info = require_task(checkpoint, tasks, str(name)), read_info(folder)
@@ -85,9 +92,10 @@ class TaskModel(Predictor):
         model = cls(task.reset(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
         model.training_rows = TrainingRows.read(folder, info)
-        if not wants_cpu():
+        model.device = device
+        if chosen.type != "cpu":
             processes()  # assigns each process of a launch its device
-            model.network.to(inference_device())
+            model.network.to(chosen)
         return model
 
     # -- training

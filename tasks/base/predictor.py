@@ -18,7 +18,7 @@ from ...core.inference.inference import prepare_for_inference
 from ...core.inference.pausing import pausing
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import inference_device, wants_cpu
+from ...core.training.distributed import inference_device
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
 from ..data.features import Features
@@ -68,6 +68,7 @@ class Predictor:
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data
         self.precision = AUTO  # of predictions: one of precision.PRECISION_CHOICES
+        self.device = AUTO  # of a loaded model, by name: auto, cpu, cuda, cuda:1, ...
         self._initial_task = task
         self._stored_task = stored
         self._checkpoint = checkpoint
@@ -99,8 +100,7 @@ class Predictor:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=RLock())
-        if not wants_cpu():
-            self._network.to(inference_device())
+        self._network.to(inference_device(self.device))
 
     @property
     def network(self) -> Network:
@@ -320,7 +320,7 @@ class Predictor:
         with self._lock:
             parameters = list(self._network.parameters())
             device = torch.device("cpu") if self._unread else parameters[0].device
-            precision = choose_precision(self.precision, self.info, device.type)
+            precision = choose_precision(self.precision, self.info, device)
             state = (precision, *(parameter._version for parameter in parameters))
             if self._prepared is None or self._prepared[0] != state:
                 self._prepared = None  # frees its memory first

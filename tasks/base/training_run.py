@@ -210,7 +210,7 @@ def run_training(
     )
     evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, notes, finding)
     scores: dict[str, float] = {}
-    if worth_comparing(len(examples), started.device):
+    if worth_comparing(len(examples), torch.device(started.device)):
         predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)
         first, value = next(iter(metrics.items()))
         scores = {"fp32": value, "bf16": task.score(predictions, examples)[first]}

@@ -66,6 +66,7 @@ class EmbeddingConfig:
         "Arithmetic: fp32 is exact, bf16 and int8 are faster; auto is bf16 if that did not change the model's score.",
         PRECISION_CHOICES,
     )
+    device: str = option(AUTO, "Device: auto (an accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.")
     overlap: int | None = None  # tokens that windows share, as in training; None: an eighth of a window
     lower_case: bool = False  # lower-case texts before tokenization; set by some published models
     prompt: str = ""  # prepended to every text; set by some published models
@@ -134,8 +135,8 @@ class Embedder:
         if not 3 <= self.limit <= model_config.max_positions:
             raise HeadwayError(f"--max-length {self.limit}: {model} reads 3 to {model_config.max_positions} tokens.")
         self.tokenizer.check_fits(model_config.vocab_size, model)
-        self.device = inference_device()
-        precision = choose_precision(self.config.precision, read_info(folder), self.device.type)
+        self.device = inference_device(self.config.device)
+        precision = choose_precision(self.config.precision, read_info(folder), self.device)
         self.backbone = load_for_inference(checkpoint, precision, self.device).backbone
         self.num_texts = self.num_cut = 0  # texts embedded so far, and how many of them were cut
 

@@ -32,6 +32,7 @@ from .. import TASKS
 from ..base.explanation import TokenizedWord
 from ..base.inputs import read_inputs
 from ..base.model import TaskModel
+from ..base.precision import AUTO
 from ..base.task import Task
 from ..data.examples import Field
 from ..data.features import Features, pack
@@ -225,12 +226,17 @@ class InspectedModel:
         return self.model.predict(encoded.texts[0] if single else encoded.texts)
 
 
-def open_model(name: str | Path) -> InspectedModel:
-    """Opens any model (a folder, a built-in name or a hub id), on the accelerator if there is one.
+def open_model(name: str | Path, device: str = AUTO) -> InspectedModel:
+    """Opens any model.
+
+    Args:
+        name: a folder, a built-in name or a hub id.
+        device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
 
     Raises:
-        HeadwayError: there is no such model, or it cannot be read.
+        HeadwayError: there is no such model or device, or the model cannot be read.
     """
+    chosen = inference_device(device)
     folder = find_folder(name)
     raw, config = read_config(folder)
     published = published_class(folder, raw, model_of(config))
@@ -238,15 +244,14 @@ def open_model(name: str | Path) -> InspectedModel:
     model = None
     bare = published in BASE_ARCHITECTURES.values()
     if not bare and any(published.endswith(task.architecture) for task in TASKS.values()):
-        model = TaskModel.load(folder, TASKS)
+        model = TaskModel.load(folder, TASKS, device)
         network = model.network
     else:
         network = load_checkpoint(folder, head="published" if published in ARCHITECTURES else None).network
     vocabulary_head = _vocabulary_head(network, folder)
-    device = inference_device()
-    network.to(device)
+    network.to(chosen)
     if vocabulary_head is not None:
-        vocabulary_head.to(device)
+        vocabulary_head.to(chosen)
     return InspectedModel(str(name), network.eval(), tokenizer, model, vocabulary_head)
 
 

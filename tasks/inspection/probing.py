@@ -32,6 +32,7 @@ from ...core.training.distributed import inference_device
 from .. import TASKS
 from ..base.explanation import ProbeTargets
 from ..base.left_out import usable_rows
+from ..base.precision import AUTO
 from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens, pack
 from ..data.groups import example_groups
@@ -100,6 +101,7 @@ def probe(
     seeds: int = 3,
     most: int | None = 2000,
     pooling: str = "mean",
+    device: str = AUTO,
     **reading: Any,
 ) -> Iterator[ProbeScore | ProbeResult]:
     """Probes every layer of a model that is not trained for the task; the result comes last.
@@ -114,6 +116,7 @@ def probe(
         seeds: number of random splits.
         most: maximum number of examples, sampled in the proportions of their labels; None: all.
         pooling: the vector of a text: "mean" of its tokens, or "summary": BERT's first token, GPT-2's last.
+        device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
         **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
@@ -123,6 +126,7 @@ def probe(
         raise HeadwayError(f"--pooling {pooling}: say mean or summary.")
     if seeds < 1:
         raise HeadwayError(f"--seeds {seeds}: at least 1.")
+    chosen = inference_device(device)
     table = read_table(data, **reading)
     task, examples, notes = _read_examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)
@@ -135,7 +139,7 @@ def probe(
             f"{table.source}: a probe predicts one label of several for each text or word. Give other data. "
             f"What was read: {'; '.join(notes)}."
         )
-    backbone.to(inference_device()).eval()
+    backbone.to(chosen).eval()
     vectors = _compute_vectors(backbone, task, features, pooling)
     rounds = []
     for seed in range(seeds):

@@ -16,18 +16,19 @@ from ..base.model_folder import read_info
 from ..base.precision import AUTO, choose_precision
 
 
-def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Network, Tokenizer]:
-    """A GPT-2 with its language-model head, in eval mode and on the accelerator if there is one, and its tokenizer.
+def load_language_model(name: str | Path, precision: str = AUTO, device: str = AUTO) -> tuple[Network, Tokenizer]:
+    """A GPT-2 with its language-model head, in eval mode, and its tokenizer.
 
     A GPT-2 whose output matrix is tied to its token embedding has this head, whatever head it was published with.
 
     Args:
         name: a folder, a built-in name or a Hub id.
         precision: one of `precision.PRECISION_CHOICES`.
+        device: auto (the accelerator if there is one), cpu, cuda, cuda:1, ...
 
     Raises:
-        HeadwayError: the model does not exist, cannot be read, is not a GPT-2 or has no output matrix, or the
-            precision is unknown.
+        HeadwayError: the model or the device does not exist, the model cannot be read, is not a GPT-2 or has no
+            output matrix, or the precision is unknown.
     """
     folder = find_folder(name)
     raw, config = read_config(folder)
@@ -36,10 +37,10 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
             f"{name} is a BERT, which fills masks and does not predict the next token; this needs a GPT-2. "
             "Name the folder of one, or a Hub id such as gpt2."
         )
-    device = inference_device()
-    precision = choose_precision(precision, read_info(folder), device.type)
+    chosen = inference_device(device)
+    precision = choose_precision(precision, read_info(folder), chosen)
     if published_class(folder, raw, model_of(config)) == "GPT2LMHeadModel":
-        network = load_for_inference(load_checkpoint(folder, filled=False), precision, device)
+        network = load_for_inference(load_checkpoint(folder, filled=False), precision, chosen)
     else:
         backbone = load_backbone(folder).network.backbone
         network = Network(backbone, language_model_head(backbone)).eval()
@@ -48,7 +49,7 @@ def load_language_model(name: str | Path, precision: str = AUTO) -> tuple[Networ
                 f"{name} has no language-model head, and its token embedding cannot replace it "
                 "(tie_word_embeddings is false in config.json). Choose another model."
             )
-        network = prepare_for_inference(network.to(device), precision)
+        network = prepare_for_inference(network.to(chosen), precision)
     assert isinstance(network.head, LanguageModelHead)
     tokenizer = Tokenizer.load(folder)
     tokenizer.check_fits(config.vocab_size, name)

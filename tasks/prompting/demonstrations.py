@@ -84,11 +84,11 @@ def mean_vectors(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str])
     return vectors
 
 
-def load_similarity_model(name: str | Path) -> tuple[Backbone, Tokenizer]:
-    """A BERT or GPT-2 whose mean vectors measure the similarity of texts.
+def load_similarity_model(name: str | Path, device: torch.device) -> tuple[Backbone, Tokenizer]:
+    """A BERT or GPT-2 whose mean vectors measure the similarity of texts, on a device.
 
     Raises:
         HeadwayError: the model does not exist or cannot be read.
     """
     folder = find_folder(name)
-    return load_backbone(folder).network.backbone, Tokenizer.load(folder)
+    return load_backbone(folder).network.backbone.to(device), Tokenizer.load(folder)

@@ -124,17 +124,20 @@ class Prompt:
         """Whether answers are generated."""
         return self.write or (self.layout is not None and self.layout.writes)
 
-    def on(self, model: str | Path, precision: str = AUTO) -> "PromptModel":
+    def on(self, model: str | Path, precision: str = AUTO, device: str = AUTO) -> "PromptModel":
         """Opens a GPT-2 for this prompt.
 
         Args:
             model: a folder, a built-in name or a Hub id.
             precision: one of `headway.tasks.base.precision.PRECISION_CHOICES`.
+            device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
 
         Raises:
-            HeadwayError: the model does not exist, cannot be read or is not a GPT-2, or the precision is unknown.
+            HeadwayError: the model or the device does not exist, the model cannot be read or is not a GPT-2, or the
+                precision is unknown.
         """
-        return PromptModel(self, *load_language_model(model, precision), str(model), precision)
+        loaded = load_language_model(model, precision, device)
+        return PromptModel(self, *loaded, str(model), precision=precision, device=device)
 
 
 class PromptModel:
@@ -146,13 +149,21 @@ class PromptModel:
         tokenizer: of the model.
         base: the name of the model.
         precision: with which it was opened.
+        device: on which it was opened, by name.
     """
 
     def __init__(
-        self, prompt: Prompt, network: Network, tokenizer: Tokenizer, base: str, precision: str = AUTO
+        self,
+        prompt: Prompt,
+        network: Network,
+        tokenizer: Tokenizer,
+        base: str,
+        *,
+        precision: str = AUTO,
+        device: str = AUTO,
     ) -> None:
         self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
-        self.precision = precision
+        self.precision, self.device = precision, device
         self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
 
     def __repr__(self) -> str:
@@ -161,7 +172,7 @@ class PromptModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and deepcopy: the copy opens the model again, because prepared weights cannot be copied."""
-        return self.prompt.on, (absolute_name(self.base), self.precision)
+        return self.prompt.on, (absolute_name(self.base), self.precision, self.device)
 
     @property
     def reader(self) -> ExampleReader:
@@ -287,7 +298,8 @@ class PromptModel:
         return self.prepared
 
     def _runner(self, template: Template, words: Mapping[str, str], examples: Sequence[TextExample]) -> PromptRunner:
-        prompt = self.prompt
+        prompt, device = self.prompt, self.network.backbone.token_embedding.weight.device
+        nearest_by = prompt.nearest_by if examples else None
         return PromptRunner(
             self.network,
             self.tokenizer,
@@ -299,7 +311,7 @@ class PromptModel:
             max_shots=prompt.shots,
             choice=prompt.choice,
             max_orders=prompt.orders,
-            similarity_model=load_similarity_model(prompt.nearest_by) if prompt.nearest_by and examples else None,
+            similarity_model=load_similarity_model(nearest_by, device) if nearest_by else None,
             normalize=prompt.normalize,
         )
 

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from headway.core.errors import HeadwayError
 from headway.core.generation.generation import generate
 from headway.core.generation.generation_config import GenerationConfig
+from headway.core.training.distributed import inference_device
 from headway.tasks import TASKS, Embedder, load
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.http.api import create_api
@@ -302,6 +303,7 @@ def test_info_lists_models_tasks_limits_and_versions(client, task_models, gpt2, 
     }
     assert info["tasks"] == {name: task.title for name, task in TASKS.items()}
     assert info["limits"]["max_texts"] == Limits().max_texts
+    assert info["device"] == str(inference_device())
     assert {"headway", "torch"} <= info["versions"].keys()
     models = client.get("/v1/models").json()
     assert models["object"] == "list"

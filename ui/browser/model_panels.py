@@ -58,14 +58,14 @@ def score(registry: "ModelRegistry", name: str | None, file: str | None) -> Iter
     registry.task_model(name)  # raises if it cannot be opened
     if Path(file).exists() and Path(file).stat().st_size > LARGE:
         folder = registry.find(name).folder
-        yield (yield from process_file(file, _score_alone, folder, registry.precision, file))
+        yield (yield from process_file(file, _score_alone, folder, registry.precision, registry.device, file))
     else:
         yield (yield from process_file(file, _score, registry.task_model(name), file))
 
 
-def _score_alone(folder: Path, precision: str, file: str) -> str:
+def _score_alone(folder: Path, precision: str, device: str, file: str) -> str:
     """As `_score`, with a model that is opened in this process."""
-    model = load(folder)
+    model = load(folder, device=device)
     model.precision = precision
     return _score(model, file)
 

@@ -10,6 +10,7 @@ import typer
 from ...core.errors import HeadwayError
 from ...core.options import Option
 from ..options import (
+    DEVICE,
     JSON_LINES,
     MODEL,
     OVERWRITE,
@@ -164,6 +165,7 @@ def words(
         typer.Option(metavar="N", parser=read_value("layer", int), help="With --in: the layer. Default: the last."),
     ] = None,
     top: Annotated[int, TOP] = 10,
+    device: Annotated[str, DEVICE] = "auto",
     json: Annotated[bool, JSON_LINES] = False,
 ) -> None:
     """Find the words nearest to a word or to a sum of words, or compare one word across sentences.
@@ -176,7 +178,7 @@ def words(
         raise HeadwayError("--in compares one word across sentences: omit the other words.")
     if layer is not None and not sentence:
         raise HeadwayError("--layer applies to a word in sentences: add --in SENTENCE or omit --layer.")
-    embedder = Embedder(model, pooling="mean", layer=layer)
+    embedder = Embedder(model, pooling="mean", layer=layer, device=device)
     if sentence:
         _compare_in_context(embedder, expressions[0], sentence, json)
     else:

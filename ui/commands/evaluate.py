@@ -8,6 +8,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     JSON,
     LABELLED_DATA,
     PRECISION,
@@ -26,6 +27,7 @@ def evaluate(
     model: Annotated[str, TRAINED_MODEL],
     data: Annotated[str, LABELLED_DATA],
     precision: Annotated[str, PRECISION] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     unknown_labels: Annotated[str, UNKNOWN_LABELS] = "wrong",
     per_label: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the metrics of every label to this CSV file.")
@@ -46,7 +48,7 @@ def evaluate(
     per_label = per_label and new_path(per_label)
     if per_label is not None and per_label.exists():
         raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
-    task_model = load(model, **chosen_options(options))
+    task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
     found = task_model.evaluate(data, columns=chosen_columns(columns), unknown_labels=unknown_labels, **reading)
     section(console, "Data", *found.notes)

@@ -10,6 +10,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     JSON,
     OVERWRITE,
     PRECISION,
@@ -46,6 +47,7 @@ def generate(
         bool, typer.Option("--show-probabilities", help="Print the ten most likely tokens at every step.")
     ] = False,
     precision: Annotated[str, PRECISION] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
@@ -78,7 +80,7 @@ def generate(
     _check_modes(texts, data, output, stream=stream, show_probabilities=show_probabilities)
     refuse_without_file(reading, data)
     console = screen(to_stderr=json)
-    generator = _Generator(*load_language_model(name, precision), config, console)
+    generator = _Generator(*load_language_model(name, precision, device), config, console)
     if data is not None and output is not None:
         written = generator.continue_rows(stream_rows(data, **reading), chosen.get("text"), output, overwrite)
         if json:

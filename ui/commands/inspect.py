@@ -8,6 +8,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     JSON,
     MODEL,
     OVERWRITE,
@@ -22,6 +23,7 @@ from ..options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ...tasks import TaskModel
     from ...tasks.inspection import InspectedModel, Parameters, Ranking
 
 DEFAULT_OUTPUT = Path("inspect.html")
@@ -50,6 +52,7 @@ def inspect(
         int, typer.Option(metavar="N", min=2, help="Maximum number of rows of --data to evaluate on.")
     ] = MAX_EXAMPLES,
     parameters: Annotated[bool, typer.Option("--parameters", help="Only count parameters and memory.")] = False,
+    device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
@@ -64,6 +67,7 @@ def inspect(
     With --data, the options under "Columns" name columns of the file. Without --data they are texts: --pair "another
     text".
     """
+    from ...tasks import load
     from ...tasks.inspection import open_model
     from ..terminal import screen
 
@@ -78,11 +82,12 @@ def inspect(
     refuse_without_file(reading, data)
     console = screen(to_stderr=json)
     if data is not None:
-        _rank_heads(console, model, data, columns=chosen, reading=reading, max_examples=examples, json=json)
+        task_model = load(model, device=device)
+        _rank_heads(console, task_model, data, columns=chosen, reading=reading, max_examples=examples, json=json)
     elif parameters:
-        _count_parameters(console, open_model(model), json)
+        _count_parameters(console, open_model(model, device), json)
     else:
-        opened = open_model(model)
+        opened = open_model(model, device)
         by_field = _texts_by_field(opened, texts or (), chosen)
         _write_page(console, opened, by_field, explain=explain, output=output, overwrite=overwrite, json=json)
 
@@ -134,7 +139,7 @@ def _texts_by_field(opened: "InspectedModel", texts: Sequence[str], named: Mappi
 
 def _rank_heads(
     console: "Console",
-    model: str,
+    task_model: "TaskModel",
     data: str,
     *,
     columns: Mapping[str, Any],
@@ -144,12 +149,10 @@ def _rank_heads(
 ) -> None:
     from rich.progress import Progress
 
-    from ...tasks import load
     from ...tasks.inspection import Ranking, rank_components
     from ...tasks.inspection.ablation import all_components
     from ..terminal import print_json
 
-    task_model = load(model)
     total = len(all_components(task_model.network.backbone))
     ranking = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -12,6 +12,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     JSON_LINES,
     OVERWRITE,
     PRECISION,
@@ -49,6 +50,7 @@ def predict(
         ),
     ] = None,
     precision: Annotated[str, PRECISION] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON_LINES] = False,
     *,
@@ -78,7 +80,7 @@ def predict(
     refuse_without_file(reading, data)
     ReadOptions(**reading).refuse_for_prediction()
     form = output_options(writing, output)
-    task_model = load(model, **chosen_options(options))
+    task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
     task = task_model.task
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     JSON,
     LABELLED_DATA,
     MODEL,
@@ -45,6 +46,7 @@ def probe(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Plot the score of each layer: .svg or .png.")
     ] = None,
+    device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
     *,
@@ -76,6 +78,7 @@ def probe(
         seeds=seeds,
         most=examples,
         pooling=pooling,
+        device=device,
     )
     found = _follow(console, steps)
     _show(console, found, data)

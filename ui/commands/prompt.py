@@ -8,6 +8,7 @@ import typer
 
 from ...core.errors import HeadwayError
 from ..options import (
+    DEVICE,
     OVERWRITE,
     PRECISION,
     chosen_columns,
@@ -54,6 +55,7 @@ def prompt(
         typer.Option(metavar="FILE", help="Write rows with their answers: .jsonl, .csv, .tsv or .xlsx."),
     ] = None,
     precision: Annotated[str, PRECISION] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[
         bool,
@@ -82,7 +84,7 @@ def prompt(
     refuse_without_file(reading, data or examples)
     form = output_options(writing, output)
     console = screen(to_stderr=json)
-    model = prompt.on(name, precision)
+    model = prompt.on(name, precision, device)
     if evaluate:
         found = model.evaluate(data, examples, seeds=seeds, columns=chosen, unlabelled=unlabelled, **reading)
         section(console, "Data", *found.notes)

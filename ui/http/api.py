@@ -235,7 +235,7 @@ def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
 
     @api.get("/info")
     async def info() -> Response:
-        """Returns the models and their tasks, the limits, and the versions."""
+        """Returns the models and their tasks, the device, the limits, and the versions."""
         return JsonResponse(await asyncio.to_thread(_describe_server, serving))
 
     @api.get("/v1/models")
@@ -269,6 +269,7 @@ def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
 
 
 def _describe_server(serving: ModelServer) -> dict[str, Any]:
+    from ...core.training.distributed import inference_device
     from ...tasks import TASKS
 
     models = [
@@ -282,7 +283,13 @@ def _describe_server(serving: ModelServer) -> dict[str, Any]:
     ]
     tasks = {name: task.title for name, task in TASKS.items()}
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-    return {"models": models, "tasks": tasks, "limits": asdict(serving.limits), "versions": versions}
+    return {
+        "models": models,
+        "tasks": tasks,
+        "device": str(inference_device(serving.registry.device)),
+        "limits": asdict(serving.limits),
+        "versions": versions,
+    }
 
 
 def _list_models(serving: ModelServer) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ ERROR = _object(error=_object(message=TEXT, type=TEXT, param={"type": ["string",
 MODEL = _object(id=TEXT, object={"const": "model"}, created=INTEGER, owned_by=TEXT)
 VECTOR = {"anyOf": [_list(NUMBER), {**TEXT, "contentEncoding": "base64", "description": "float32, little-endian"}]}
 GENERATED = _object(text=TEXT, token_ids=_list(INTEGER), score={"type": ["number", "null"]}, finish_reason=TEXT)
-INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"})
+INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"}, device=TEXT)
 USAGE = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
 EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR)
 ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful response by media type

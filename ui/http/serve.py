@@ -13,7 +13,7 @@ import typer
 from ...core.errors import HeadwayError
 from ...core.visible import visible
 from ..onednn_cache import limit_kernel_cache
-from ..options import PRECISION, chosen_options, with_options
+from ..options import DEVICE, PRECISION, chosen_options, with_options
 from .access import LOOPBACK_NAMES, Access
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def serve(
     port: Annotated[int | None, PORT] = None,
     key: Annotated[str | None, KEY] = None,
     precision: Annotated[str, PRECISION] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     root_path: Annotated[str, ROOT_PATH] = "",
     *,
     limits: dict[str, Any],
@@ -65,7 +66,11 @@ def serve(
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
     registry = ModelRegistry(
-        models or (), built_in=not models, precision=precision, max_open=max(MAX_OPEN, NUM_USES * len(models or ()))
+        models or (),
+        built_in=not models,
+        precision=precision,
+        device=device,
+        max_open=max(MAX_OPEN, NUM_USES * len(models or ())),
     )
     with listen(host, port) as listener:
         if key is None and not is_loopback(listener):

@@ -1,0 +1,46 @@
+"""Every command that computes with a model has --device."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+from conftest import Headway
+from headway.ui import cli
+
+WITHOUT = {"check", "export", "models", "quickstart", "tasks"}  # they are for the CPU or compute nothing
+COMMANDS = {
+    "predict": ["{trained}", "a text"],
+    "evaluate": ["{trained}", "--data", "reviews.csv"],
+    "serve": ["{trained}"],
+    "ui": ["{trained}"],
+    "embed": ["{trained}", "a text", "another"],
+    "search": ["{trained}", "a text", "--data", "reviews.csv"],
+    "words": ["{trained}", "film"],
+    "generate": ["{gpt2}", "a text"],
+    "prompt": ["{gpt2}", "a text", "--labels", "good,bad"],
+    "inspect": ["{trained}", "a text"],
+    "probe": ["{trained}", "--data", "reviews.csv"],
+}
+
+
+def test_every_command_that_computes_with_a_model_has_the_option():
+    found = set()
+    for name, (module, _) in cli.COMMANDS.items():
+        command = getattr(import_module(f"headway.ui.{module}"), f"{name}_command")()
+        if "device" in inspect.signature(command).parameters:
+            found.add(name)
+    assert found == {*COMMANDS, "train"}
+    assert cli.COMMANDS.keys() - found == WITHOUT
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_device_that_does_not_exist_is_refused(command, headway: Headway, trained, gpt2, reviews):
+    arguments = [one.format(trained=trained, gpt2=gpt2) for one in COMMANDS[command]]
+    ran = headway(command, *arguments, "--device", "cuda:97")
+    assert ran.code == 2
+    assert "device='cuda:97' is not on this machine" in " ".join(ran.err.split())
+
+
+def test_the_cpu_can_be_chosen(headway: Headway, trained, gpt2):
+    assert headway("predict", trained, "a text", "--device", "cpu").code == 0
+    assert headway("generate", gpt2, "a text", "--device", "cpu", "--max-new-tokens", "1").code == 0
