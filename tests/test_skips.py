@@ -1,5 +1,6 @@
 """With --fail-on-skip, which .ci/run gives, a test that is skipped for an unexpected reason fails."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 def test_an_unexpected_skip_fails(folder: Path):
@@ -50,6 +51,16 @@ def test_without_the_option_tests_may_be_skipped(folder: Path):
     done = run(folder, "-n", "0")
     assert done.returncode == 0
     assert "1 passed, 3 skipped" in done.stdout
+
+
+def test_a_test_of_gpus_says_that_there_is_none(folder: Path):
+    (folder / "test_some.py").write_text(
+        "import pytest\n@pytest.mark.gpu\ndef test_on_a_gpu(): raise AssertionError\n"
+    )
+    done = run(folder, "-n", "0", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0
+    assert "needs a CUDA device" in done.stdout
+    assert run(folder, "-n", "0", "--fail-on-skip", CUDA_VISIBLE_DEVICES="").returncode == 1
 
 
 def test_continuous_integration_uses_the_option():
