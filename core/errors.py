@@ -7,3 +7,7 @@ class HeadwayError(Exception):
 
 class ArgumentError(HeadwayError, TypeError):
     """A Python function was called with an argument that it does not have."""
+
+
+class SharedError(HeadwayError):
+    """An error that all processes of a launch have; the main process reports it."""

@@ -17,8 +17,9 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from ..core.errors import HeadwayError
+from ..core.errors import HeadwayError, SharedError
 from ..core.platform_files import is_closed_pipe
+from ..core.training.launch import join_launch, launch_rank
 from ..core.visible import visible
 from .interrupts import exit_code, sigterm_interrupts
 
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--offline" in arguments:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before any library that reads it is imported
         with sigterm_interrupts():
+            if arguments[0] in COMMANDS:
+                join_launch()
             _run(arguments)
         sys.stdout.flush()
     except typer.Exit as end:
@@ -70,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _print_error(f"{error.format_message()} See: headway {_command_prefix(arguments)}--help", debug)
     except HeadwayError as error:
-        return _print_error(str(error), debug)
+        is_reported = isinstance(error, SharedError) and launch_rank() > 0  # by the main process
+        return USAGE_ERROR if is_reported else _print_error(str(error), debug)
     except KeyboardInterrupt as interruption:
         print(f"headway: {visible(str(interruption)) or 'interrupted.'}", file=sys.stderr)
         return exit_code(interruption)
@@ -133,7 +137,7 @@ def _command_prefix(arguments: Sequence[str]) -> str:
 def _print_error(message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    rank = int(os.environ.get("RANK", 0))  # set by the launcher of a distributed run
+    rank = launch_rank()
     print(f"headway{f' (process {rank})' * bool(rank)}: {visible(message)}", file=sys.stderr)
     return USAGE_ERROR
 

@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..core.training.launch import launch_rank
 from ..core.visible import visible, visible_json
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def screen(*, to_stderr: bool = False) -> Console:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process of a distributed run that prints and writes files; the launcher sets RANK."""
-    return int(os.environ.get("RANK", 0)) == 0
+    """Whether this is the process of a distributed run that prints and writes files."""
+    return launch_rank() == 0
 
 
 def print_json(content: Mapping[str, Any]) -> None:

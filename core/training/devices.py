@@ -14,7 +14,7 @@ import torch
 from ..cpu import use_available_cores
 from ..device import check_device, has_fast_bf16
 from ..errors import HeadwayError
-from .distributed import wants_cpu
+from .distributed import close_group_at_exit, processes, wants_cpu
 from .training_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def accelerator_for(config: TrainConfig, tracker_folder: Path | None) -> "Accele
     check_device(config.device)
     if ":" in config.device:
         torch.accelerator.set_device_index(int(config.device.partition(":")[2]))
+    several = processes().is_distributed
     device = torch.device(str(PartialState(cpu=wants_cpu(config.device)).device))
+    close_group_at_exit()
+    if several and device.type == "mps":
+        raise HeadwayError("Several processes cannot train on one Apple GPU. Use one process, or --device cpu.")
     if device.type == "cpu":
         use_available_cores()
     precision = training_precision(config.precision, device)

@@ -2,25 +2,28 @@
 
 `torchrun` and `accelerate launch` start several processes. A single process is a launch of one: nothing here
 communicates then. Collective operations: https://docs.pytorch.org/docs/stable/distributed.html.
+
+Tensors on a device are exchanged by the default group. Objects are exchanged by a group of the CPUs, so that no GPU
+is waited for; it has no timeout, because the main process may work alone for hours while the others wait.
 """
 
 import atexit
-import os
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from datetime import timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from ..device import check_device
+from ..errors import HeadwayError, SharedError
+from .launch import join_launch, local_rank
 
 T = TypeVar("T")
 
-# Environment variables with the number of processes: torchrun and accelerate launch, then the MPI implementations.
-WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+NO_TIMEOUT = timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -42,28 +45,53 @@ class Processes:
 
 
 def processes() -> Processes:
-    """The processes of this launch; initializes the process group on the first call."""
+    """The processes of this launch; initializes the process group on the first call.
+
+    Raises:
+        SharedError: the launcher does not say where the processes find one another.
+    """
     if not distributed.is_available():
         return Processes()
     if not distributed.is_initialized():
-        if all(int(os.environ.get(name, 1)) == 1 for name in WORLD_SIZES):
+        if not join_launch():
             return Processes()
-        from accelerate import PartialState
-
-        PartialState(cpu=wants_cpu())
-    _delay_exit()
+        distributed.init_process_group(_backend())
+        close_group_at_exit()
     return Processes(distributed.get_rank(), distributed.get_world_size())
 
 
-@cache
-def _delay_exit() -> None:
-    """Makes the interpreter wait for half a second before it exits.
+def _backend() -> str:
+    """Of tensors on the CPU: gloo, on a machine with GPUs too, where --device cpu may be chosen. Of others: theirs."""
+    kind = getattr(torch.accelerator.current_accelerator(), "type", "cpu")
+    backend = distributed.Backend.default_device_backend_map.get(kind, "gloo")
+    if wants_cpu() or backend == "gloo" or not distributed.is_backend_available(backend):
+        return "gloo"
+    return f"cpu:gloo,{kind}:{backend}"
 
-    Gloo frees the tensors of the last message in a thread, which aborts the process if the interpreter no longer
-    exists (observed in 2 to 3 of 100 launches on a busy machine).
-    """
-    if distributed.get_backend() == "gloo":
-        atexit.register(time.sleep, 0.5)
+
+@lru_cache(1)
+def _host_group_of(world: distributed.ProcessGroup) -> distributed.ProcessGroup:  # noqa: ARG001 - the key
+    group = distributed.new_group(backend="gloo", timeout=NO_TIMEOUT)
+    assert isinstance(group, distributed.ProcessGroup)
+    return group
+
+
+def _host_group() -> distributed.ProcessGroup:
+    """The group that exchanges objects."""
+    assert distributed.group.WORLD is not None
+    return _host_group_of(distributed.group.WORLD)
+
+
+@lru_cache(1)
+def close_group_at_exit() -> None:
+    """Destroys the process groups before the interpreter ends, which their threads must not outlive."""
+    atexit.register(_close_group)
+
+
+def _close_group() -> None:
+    _host_group_of.cache_clear()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def wants_cpu(device: str = "auto") -> bool:
@@ -80,15 +108,18 @@ def inference_device(name: str = "auto") -> torch.device:
 
     Args:
         name: cpu, cuda, cuda:1, ...; auto is the accelerator, or the CPU without one or if the launcher asks for it.
+            Without an index, each process of a launch gets a device of its own.
 
     Raises:
         HeadwayError: this machine has no such device.
     """
     check_device(name)
-    if name != "auto":
-        return torch.device(name)
-    cpu = torch.device("cpu")
-    return cpu if wants_cpu() else torch.accelerator.current_accelerator() or cpu
+    accelerator = None if wants_cpu(name) else torch.accelerator.current_accelerator()
+    if accelerator is None or ":" in name:
+        return torch.device("cpu" if accelerator is None else name)
+    if processes().is_distributed:
+        torch.accelerator.set_device_index(local_rank() % torch.accelerator.device_count())
+    return accelerator
 
 
 def shard(batches: Sequence[T]) -> list[T]:
@@ -109,7 +140,7 @@ def gather_in_order(results: dict[int, T]) -> list[T]:
     group = processes()
     if group.is_distributed:
         parts: list[dict[int, T]] = [{}] * group.world_size
-        distributed.all_gather_object(parts, results)
+        distributed.all_gather_object(parts, results, group=_host_group())
         results = {position: result for part in parts for position, result in part.items()}
     return [results[position] for position in sorted(results)]
 
@@ -118,8 +149,27 @@ def broadcast_object(value: T) -> T:
     """The main process's value, in every process."""
     box = [value]
     if processes().is_distributed:
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0, group=_host_group())
     return box[0]
+
+
+def on_main(compute: Callable[[], T]) -> T:
+    """The result of a function that the main process calls, in every process.
+
+    Raises:
+        HeadwayError: that of the function; in the other processes it is a SharedError.
+    """
+    outcome: T | HeadwayError | None = None
+    if processes().is_main:
+        try:
+            outcome = compute()
+        except HeadwayError as error:
+            broadcast_object(error)
+            raise
+    outcome = broadcast_object(outcome)
+    if isinstance(outcome, HeadwayError):
+        raise SharedError(str(outcome))
+    return outcome  # pyright: ignore[reportReturnType] - the main process's
 
 
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:

@@ -20,7 +20,7 @@ import psutil
 from ..atomic_files import disk_errors, remove_leftovers
 from ..errors import HeadwayError
 from ..platform_files import LockFile
-from .distributed import broadcast_object, processes
+from .distributed import on_main
 
 NO_FLOCK = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)  # the file system has no such locks
 
@@ -46,14 +46,7 @@ class OutputLock:
 
     def __enter__(self) -> Self:
         if not self._depth:
-            problem = None
-            if processes().is_main:
-                try:
-                    self._acquire()
-                except HeadwayError as error:
-                    problem = error
-            if problem := broadcast_object(problem):  # the others would wait for the main process
-                raise problem
+            on_main(self._acquire)
         self._depth += 1
         return self
 

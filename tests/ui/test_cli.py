@@ -193,7 +193,8 @@ def test_the_option_names_of_transformers_are_accepted(headway, reviews, tiny):
 
 
 def test_a_batch_size_per_device_is_refused_in_a_distributed_run(headway, reviews, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     ran = headway("train", TASK, "--data", reviews, "--per-device-train-batch-size", "8", "--output", "model")
     assert ran.code == 2
     assert "--batch-size" in ran.err
