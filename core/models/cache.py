@@ -16,30 +16,16 @@ https://arxiv.org/abs/2205.14135).
 L layers, T new tokens of all rows, H heads, D head size. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .cache_attention import AttentionPlan, masks_keys, plan_attention
 from .packing import PackedBatch
-
-
-@dataclass(frozen=True)
-class AttentionCall:
-    """One call of attention: neighbouring rows with equal numbers of queries and of keys."""
-
-    tokens: slice  # of the batch
-    slots: slice  # of the cache
-    keys: int  # the first tokens of each slot
-    causal: bool
-    mask: Tensor | None  # (queries, keys), 0 or -inf; where a row held tokens before the batch
-
-    def by_row(self, x: Tensor) -> Tensor:
-        """The call's part of all tokens' vectors: (T, H, D) -> (rows, H, queries, D), a view."""
-        return x[self.tokens].unflatten(0, (self.slots.stop - self.slots.start, -1)).transpose(1, 2)
+from .transfers import send
 
 
 class LayerCache:
@@ -48,7 +34,6 @@ class LayerCache:
     def __init__(self, cache: "KVCache", layer: int) -> None:
         self.cache = cache
         self.keys_values = cache.keys_values[layer]  # (2, rows, H, capacity, D)
-        self.keys, self.values = self.keys_values.unbind()
         self.prefix = None if cache.prefix is None else cache.prefix.layer(layer)
 
     def attend(self, qkv: Tensor, scale: float) -> Tensor:
@@ -61,35 +46,27 @@ class LayerCache:
         Returns:
             (T', H, D)
         """
-        tokens = self.cache.levels[0][-1].tokens.stop
-        new = qkv[:tokens].to(self.keys_values.dtype)
-        self._store(new[:, 1:])
-        out = self._attend(new[:, 0], scale).to(qkv.dtype)
-        return F.pad(out, (0, 0, 0, 0, 0, len(qkv) - tokens)) if len(qkv) > tokens else out
+        own = self.cache.levels[0]
+        new = qkv[: own.tokens].to(self.keys_values.dtype)
+        own.store(self.keys_values, new[:, 1:])
+        out = self._attend(new, scale).to(qkv.dtype)
+        return F.pad(out, (0, 0, 0, 0, 0, len(qkv) - own.tokens)) if len(qkv) > own.tokens else out
 
-    def _store(self, keys_values: Tensor) -> None:
-        """(T, 2, H, D)."""
-        for call in self.cache.levels[0]:
-            rows = call.slots.stop - call.slots.start
-            by_row = keys_values[call.tokens].unflatten(0, (rows, -1))  # (rows, n, 2, H, D)
-            first = call.keys - by_row.shape[1]
-            self.keys_values[:, call.slots, :, first : call.keys] = by_row.permute(2, 0, 3, 1, 4)
-
-    def _attend(self, q: Tensor, scale: float) -> Tensor:
-        """(T, H, D) -> (T, H, D)."""
+    def _attend(self, qkv: Tensor, scale: float) -> Tensor:
+        """(T, 3, H, D) -> (T, H, D)."""
         if self.prefix is None:
-            return _attend(q, self, self.cache.levels[0], scale)
+            return self.cache.levels[0].attend(qkv, self.keys_values, scale)
         level: LayerCache | None = self
         outputs, sums = [], []
-        for calls in self.cache.levels:
+        for plan in self.cache.levels:
             assert level is not None
-            out, log_sum_exp = _attend_with_sums(q, level, calls, scale)
+            out, log_sum_exp = plan.attend_with_sums(qkv[:, 0], level.keys_values, scale)
             outputs.append(out)
             sums.append(log_sum_exp)
             level = level.prefix
         # The part of each level in one softmax over the keys of all levels.
         shares = torch.stack(sums).softmax(dim=0).unsqueeze(-1)  # (levels, T, H, 1)
-        return (torch.stack(outputs) * shares).sum(dim=0).to(q.dtype)
+        return (torch.stack(outputs) * shares).sum(dim=0).to(qkv.dtype)
 
 
 class KVCache:
@@ -122,7 +99,9 @@ class KVCache:
     ) -> None:
         # Keys and values of a layer are one tensor: new ones are stored by one copy.
         shape = num_layers, 2, rows, num_heads, capacity, head_size
-        self.keys_values = torch.empty(shape, dtype=dtype, device=device)
+        self._masked = masks_keys(torch.device(device))
+        new = torch.zeros if self._masked else torch.empty
+        self.keys_values = new(shape, dtype=dtype, device=device)
         self.keys, self.values = self.keys_values.unbind(1)  # (L, rows, H, capacity, D)
         self.capacity = capacity
         self.lengths = [0] * rows  # tokens of each row, without its prefix
@@ -131,7 +110,7 @@ class KVCache:
         self._slots = list(range(rows))  # where each row is in the tensors: dropping a row moves nothing
         # The calls of attention for the tokens of the last `extend`, the same in every layer: first over the rows' own
         # tokens, then over their prefix, then over the prefix of that.
-        self.levels: list[list[AttentionCall]] = []
+        self.levels: list[AttentionPlan] = []
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -166,16 +145,16 @@ class KVCache:
             raise ValueError(f"a row of {max(lengths)} tokens exceeds the capacity of {self.capacity}")
         self.lengths = lengths
         ids = [token for sequence in sequences for token in sequence]
-        # One tensor, so that one copy goes to the device.
-        input_ids, position_ids = torch.tensor([ids, positions], device=self.keys.device).unbind()
-        self.levels = self._plan_attention(counts)
-        return PackedBatch(
+        input_ids, position_ids, offsets = send(self.keys.device, ids, positions, [0, *accumulate(counts)])
+        batch = PackedBatch(
             input_ids=input_ids,
             position_ids=position_ids,
             segment_ids=torch.zeros_like(input_ids),
-            cu_seqlens=torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=self.keys.device),
+            cu_seqlens=offsets.to(torch.int32),
             lengths=counts,
         )
+        self.levels = self._plan_attention(counts, batch)
+        return batch
 
     def fork(self, counts: Sequence[int], *, capacity: int) -> "KVCache":
         """A cache whose rows continue the rows of this one: `counts[i]` empty rows for row i, in this order.
@@ -207,7 +186,8 @@ class KVCache:
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes what row `rows[i]` was: drops, reorders and duplicates rows.
 
-        Only the second and further copies of a row are copied, without its prefix; dropping rows moves nothing.
+        Only the second and further copies of a row are copied, without its prefix; dropping rows moves nothing, except
+        where attention masks keys and most of them would belong to no row.
 
         Raises:
             ValueError: there are more rows than were allocated.
@@ -217,16 +197,19 @@ class KVCache:
         free = sorted(set(range(self.keys.shape[1])) - {self._slots[row] for row in rows}, reverse=True)
         slots: list[int] = []
         copies: list[tuple[int, int]] = []
-        for row in rows:
-            slot = self._slots[row]
+        parents = [self._slots[row] for row in rows]
+        for slot in parents:
             if slot in slots:
                 copies.append((slot, slot := free.pop()))
             slots.append(slot)
         self._parents = [self._parents[row] for row in rows]
         self.lengths = [self.lengths[row] for row in rows]
         self._slots = slots
+        if self._masked and rows and max(slots) - min(slots) >= 2 * len(slots):  # attention would read mostly gaps
+            copies = [(slot, place) for place, slot in enumerate(parents)]
+            self._slots = list(range(len(rows)))
         if copies:
-            sources, targets = (list(ends) for ends in zip(*copies, strict=True))
+            sources, targets = send(self.keys.device, *zip(*copies, strict=True))
             longest = max(self.lengths)
             self.keys_values[:, :, targets, :, :longest] = self.keys_values[:, :, sources, :, :longest]
 
@@ -234,79 +217,15 @@ class KVCache:
         """Drops a row's own tokens, so that it can be filled again."""
         self.lengths[row] = 0
 
-    def _plan_attention(self, counts: Sequence[int]) -> list[list[AttentionCall]]:
+    def _plan_attention(self, counts: Sequence[int], batch: PackedBatch) -> list[AttentionPlan]:
         """The calls of attention for new tokens of every row, one level after the other."""
-        own = _attention_calls(zip(counts, self._slots, self.lengths, strict=True), self.keys, causal=True)
+        work = list(zip(counts, self._slots, self.lengths, strict=True))
+        own = plan_attention(work, self.keys, causal=True, batch=batch if self.prefix is None else None)
         levels, cache, rows = [own], self, list(range(len(self)))
         while cache.prefix is not None:
             rows, cache = [cache._parents[row] for row in rows], cache.prefix
             families = groupby(zip(rows, counts, strict=True), key=lambda member: member[0])
             folded = [(row, sum(count for _, count in members)) for row, members in families]
             work = [(queries, cache._slots[row], cache.lengths[row]) for row, queries in folded]
-            levels.append(_attention_calls(work, cache.keys, causal=False))
+            levels.append(plan_attention(work, cache.keys, causal=False))
         return levels
-
-
-def _attention_calls(work: Iterable[tuple[int, int, int]], keys: Tensor, *, causal: bool) -> list[AttentionCall]:
-    """As few calls of attention as possible.
-
-    Args:
-        work: the number of queries, the slot and the number of keys of each row.
-        keys: a tensor with the dtype and device of the masks.
-        causal: a row's queries belong to its last keys, instead of coming after all of them.
-    """
-    calls, start = [], 0
-    # Neighbouring slots form one call: the difference between slot and row number stays the same.
-    runs = groupby(enumerate(work), key=lambda item: (item[1][0], item[1][2], item[1][1] - item[0]))
-    for (queries, num_keys, _), members in runs:
-        slots = [slot for _, (_, slot, _) in members]
-        end = start + queries * len(slots)
-        mask = None
-        if causal and 1 < queries < num_keys:
-            mask = keys.new_full((queries, num_keys), -torch.inf).triu(num_keys - queries + 1)
-        whole = causal and 1 < queries == num_keys
-        calls.append(AttentionCall(slice(start, end), slice(slots[0], slots[-1] + 1), num_keys, whole, mask))
-        start = end
-    return calls
-
-
-def _inputs(q: Tensor, cache: LayerCache, call: AttentionCall) -> tuple[Tensor, Tensor, Tensor]:
-    """A call's queries (rows, H, queries, D), keys and values (rows, H, keys, D); all of them views."""
-    return call.by_row(q), cache.keys[call.slots, :, : call.keys], cache.values[call.slots, :, : call.keys]
-
-
-def _attend(q: Tensor, cache: LayerCache, calls: list[AttentionCall], scale: float) -> Tensor:
-    """(T, H, D) -> (T, H, D)."""
-    outputs = []
-    for call in calls:
-        queries, keys, values = _inputs(q, cache, call)
-        out = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=call.mask, is_causal=call.causal, scale=scale
-        )
-        outputs.append(out.transpose(1, 2).flatten(0, 1))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def _attend_with_sums(q: Tensor, cache: LayerCache, calls: list[AttentionCall], scale: float) -> tuple[Tensor, Tensor]:
-    """Attention (T, H, D), and the logarithm of each query's sum of exponentials (T, H)."""
-    outputs, sums = [], []
-    for call in calls:
-        queries, keys, values = _inputs(q, cache, call)
-        if q.device.type == "cpu":  # the kernel behind scaled_dot_product_attention, which does not return the sums
-            out, log_sum_exp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                queries, keys, values, 0.0, call.causal, attn_mask=call.mask, scale=scale
-            )
-        else:
-            out, log_sum_exp = _plain_attention(queries, keys, values, call, scale)
-        outputs.append(out.transpose(1, 2).flatten(0, 1))
-        sums.append(log_sum_exp.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs), torch.cat(sums)
-
-
-def _plain_attention(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall, scale: float) -> tuple[Tensor, Tensor]:
-    scores = (q @ k.transpose(-1, -2)).float() * scale
-    if call.causal:
-        scores = scores + scores.new_full(scores.shape[-2:], -torch.inf).triu(1)
-    elif call.mask is not None:
-        scores = scores + call.mask
-    return scores.softmax(dim=-1).to(v.dtype) @ v, scores.logsumexp(dim=-1)

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from headway.core.models import cache as cache_module
+from headway.core.models import cache_attention
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.packing import PackedBatch
 from parity import TOLERANCE, sequences, stir
@@ -31,6 +32,14 @@ def no_gradients():
         yield
 
 
+@pytest.fixture(params=[False, True], ids=["CPU", "other devices"])
+def masked(request, monkeypatch):
+    """Attention over the cache as on the CPU, and as on other devices."""
+    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: request.param)
+    monkeypatch.setattr(cache_module, "masks_keys", lambda _: request.param)
+    return request.param
+
+
 def whole(model, rows):
     """The hidden states of every row, computed at once without a cache."""
     batch = PackedBatch.pack(rows)
@@ -49,6 +58,7 @@ def close(found, expected):
         torch.testing.assert_close(one, other, **TOLERANCE)
 
 
+@pytest.mark.usefixtures("masked")
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_prompts_have_the_same_outputs_with_a_cache(model, lengths):
     rows = sequences(lengths, VOCAB)
@@ -57,6 +67,7 @@ def test_prompts_have_the_same_outputs_with_a_cache(model, lengths):
     assert cache.lengths == cache.total_lengths == lengths
 
 
+@pytest.mark.usefixtures("masked")
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_single_tokens_have_the_outputs_of_the_whole_text(model, lengths):
     rows = sequences([length + 6 for length in lengths], VOCAB)
@@ -69,6 +80,7 @@ def test_single_tokens_have_the_outputs_of_the_whole_text(model, lengths):
         close(found, [one[i : i + 1] for one, i in zip(expected, at, strict=True)])
 
 
+@pytest.mark.usefixtures("masked")
 @pytest.mark.parametrize("seed", range(20))
 def test_rows_can_be_filled_in_pieces_of_any_size(model, seed):
     choose = random.Random(seed)
@@ -87,6 +99,7 @@ def test_rows_can_be_filled_in_pieces_of_any_size(model, seed):
         read_so_far = ends
 
 
+@pytest.mark.usefixtures("masked")
 def test_a_batch_has_the_outputs_of_its_rows_alone(model):
     rows = sequences(LENGTHS["mixed"], VOCAB)
     together = model.new_cache(len(rows), 10)
@@ -100,6 +113,7 @@ def test_a_batch_has_the_outputs_of_its_rows_alone(model):
 COUNTS = {"each three": [3, 3, 3], "one row, many": [7], "mixed": [2, 0, 1, 3, 3], "each one": [1, 1]}
 
 
+@pytest.mark.usefixtures("masked")
 @pytest.mark.parametrize("lengths", ["equal", "mixed"])
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 def test_rows_on_a_shared_prefix_have_the_outputs_of_the_joined_texts(model, counts, lengths):
@@ -117,6 +131,7 @@ def test_rows_on_a_shared_prefix_have_the_outputs_of_the_joined_texts(model, cou
     assert fork.total_lengths == [len(prefixes[p]) + len(end) for p, end in zip(parents, ends, strict=True)]
 
 
+@pytest.mark.usefixtures("masked")
 def test_a_prefix_can_have_a_prefix_and_is_not_copied(model):
     (shared,) = sequences([11], VOCAB)
     texts = sequences([4, 6, 4], VOCAB, seed=1)
@@ -136,6 +151,7 @@ def test_a_prefix_can_have_a_prefix_and_is_not_copied(model):
     assert torch.equal(second.keys[:, :, :, :4], kept[1])
 
 
+@pytest.mark.usefixtures("masked")
 @pytest.mark.parametrize("forked", [False, True])
 @pytest.mark.parametrize("seed", range(15))
 def test_rows_can_be_dropped_duplicated_and_reordered(model, seed, forked):
@@ -166,6 +182,7 @@ def test_dropping_rows_copies_nothing_and_duplicating_a_row_copies_only_that_row
     assert torch.equal(cache.keys[:, 1], before[:, 2])
 
 
+@pytest.mark.usefixtures("masked")
 def test_a_cleared_row_can_be_filled_again(model):
     rows = sequences([6, 3], VOCAB)
     cache = model.new_cache(2, 8)
@@ -179,30 +196,11 @@ def test_neighbouring_rows_of_equal_length_share_one_attention_call(model):
     cache = model.new_cache(6, 8)
     cache.extend(sequences([3, 3, 3, 2, 2, 2], VOCAB))
     cache.extend([[1]] * 6)
-    assert [call.slots for call in cache.levels[0]] == [slice(0, 3), slice(3, 6)]
+    assert [call.slots for call in cache.levels[0].calls] == [slice(0, 3), slice(3, 6)]
     fork = cache.fork([2] * 6, capacity=1)
     fork.extend([[1]] * 12)
-    assert [call.slots for call in fork.levels[0]] == [slice(0, 12)]
-    assert [call.tokens for call in fork.levels[1]] == [slice(0, 6), slice(6, 12)]
-
-
-def test_attention_for_other_devices_equals_that_for_the_cpu(model, monkeypatch):
-    prefix = model.new_cache(2, 6)
-    read(model, prefix, sequences([6, 4], VOCAB))
-    fork = prefix.fork([2, 1], capacity=8)
-    for rows in ([[1, 2], [3], [4, 5]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]):
-        fork.extend(rows)
-        qkv = torch.randn(sum(map(len, rows)), 3, 4, 5)
-        expected = fork.layer(1).attend(qkv, 0.3)
-
-        def plain(q, cache, calls, scale):
-            inputs = [cache_module._inputs(q, cache, call) for call in calls]
-            parts = [cache_module._plain_attention(*one, call, scale) for one, call in zip(inputs, calls, strict=True)]
-            return [torch.cat([x.transpose(1, 2).flatten(0, 1) for x in xs]) for xs in zip(*parts, strict=True)]
-
-        with monkeypatch.context() as patch:
-            patch.setattr(cache_module, "_attend_with_sums", plain)
-            torch.testing.assert_close(fork.layer(1).attend(qkv, 0.3), expected, **TOLERANCE)
+    assert [call.slots for call in fork.levels[0].calls] == [slice(0, 12)]
+    assert [call.tokens for call in fork.levels[1].calls] == [slice(0, 6), slice(6, 12)]
 
 
 def test_the_cache_of_a_half_precision_model_is_fp32_on_the_cpu(model):
@@ -234,6 +232,56 @@ def test_tokens_and_rows_beyond_the_capacity_are_refused(model):
         cache.fork([1], capacity=1)
     with pytest.raises(ValueError, match="cache of 2"):
         cache.reorder([0, 0, 1])
+
+
+def count_attention(monkeypatch):
+    """A list that gets an entry for every call of attention."""
+    calls, attention = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *args, **options: calls.append(args[0].shape) or attention(*args, **options),
+    )
+    return calls
+
+
+def test_rows_of_different_lengths_are_one_attention_call_on_other_devices(model, monkeypatch):
+    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: True)
+    monkeypatch.setattr(cache_module, "masks_keys", lambda _: True)
+    cache = model.new_cache(6, 20)
+    rows = sequences([9, 3, 3, 8, 1, 2], VOCAB)
+    read(model, cache, rows)
+    cache.reorder([0, 1, 3, 4, 5])
+    calls = count_attention(monkeypatch)
+    read(model, cache, [[7]] * 5)
+    assert calls == [(6, 4, 1, 5)] * 3  # the layers; the slot of the row that was dropped is computed as well
+
+
+def test_rows_are_moved_together_when_attention_would_read_mostly_gaps(model, monkeypatch):
+    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: True)
+    monkeypatch.setattr(cache_module, "masks_keys", lambda _: True)
+    rows = sequences([4, 3, 4, 3, 4, 3, 4, 3], VOCAB)
+    cache = model.new_cache(8, 20)
+    assert not cache.keys_values.any()  # what is masked must be numbers
+    read(model, cache, rows)
+    cache.reorder([0, 7])
+    calls = count_attention(monkeypatch)
+    found = read(model, cache, [[5], [6]])
+    assert calls == [(2, 4, 1, 5)] * 3
+    close(found, [one[-1:] for one in whole(model, [[*rows[0], 5], [*rows[7], 6]])])
+
+
+def test_a_cache_on_another_device_reads_nothing_back(model):
+    there = GPT2(model.config).eval().to("meta")
+    cache = there.new_cache(3, 40)
+    read(there, cache, sequences([9, 3, 5], VOCAB))
+    fork = cache.fork([2, 0, 1], capacity=30)
+    for rows in (sequences([4, 4, 20], VOCAB), [[1], [2], [3]]):
+        assert [len(one) for one in read(there, fork, rows)] == [len(row) for row in rows]
+    fork.reorder([0, 0])
+    assert len(read(there, fork, [[1], [2, 3]])) == 2
+    fork.reorder([1])
+    assert len(read(there, fork, [[1]])) == 1
 
 
 @pytest.mark.gpu
