@@ -9,14 +9,25 @@ Shapes: R rows (the beams of all prompts), V vocabulary.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 
 import torch
 from torch import Tensor
 
 from ..models.cache import KVCache
+from ..models.transfers import is_asynchronous, send, to_device
 from ..tokenizers.text_stream import TextStream
-from .decoding import FinishReason, Generation, TextGenerator, next_logits, prefill, seen_tokens
+from .decoding import (
+    FinishReason,
+    Generation,
+    TextGenerator,
+    next_logits,
+    prefill,
+    read_tokens,
+    seen_tokens,
+    select_rows,
+)
 from .sampling import penalize
 
 
@@ -146,8 +157,8 @@ def beam_search(
             cache, is_forked = _fork(cache, running, is_open), True
         newest = [beam.token_ids[-1] for search in running for beam in search.running]
         if seen is not None:
-            seen = seen[rows]
-            seen[range(len(rows)), newest] = True
+            seen = select_rows(seen, rows)
+            seen[send(seen.device, range(len(rows)), newest)] = True
         yield
         logits = next_logits(generator.network, cache, [[token] for token in newest])
 
@@ -175,13 +186,35 @@ def _advance(searches: Sequence[BeamHypotheses], log_probabilities: Tensor) -> l
     Returns:
         For each new beam of the searches that are still open, the row of the beam that it extends.
     """
+    counts = [len(search.running) for search in searches]
     scores = torch.tensor([beam.score for search in searches for beam in search.running])
-    totals = log_probabilities + scores.to(log_probabilities)[:, None]
+    totals = log_probabilities + to_device(scores, log_probabilities.device)[:, None]
+    best = _best_candidates(totals, counts, 2 * searches[0].config.num_beams)
     rows, first = [], 0
-    for search, total in zip(searches, totals.split([len(search.running) for search in searches]), strict=True):
-        best, indices = total.flatten().topk(min(2 * search.config.num_beams, total.numel()))
-        beams, tokens = indices // total.shape[1], indices % total.shape[1]
-        parents = search.advance(list(zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)))
+    for search, count, candidates in zip(searches, counts, best, strict=True):
+        parents = search.advance(candidates)
         rows += [first + parent for parent in parents] if search.is_open else []
-        first += len(total)
+        first += count
     return rows
+
+
+def _best_candidates(totals: Tensor, counts: Sequence[int], number: int) -> list[list[tuple[float, int, int]]]:
+    """The best candidates of each search: log-probability, index of the beam and its next token; best first.
+
+    Args:
+        totals: log-probability of every beam with every next token, (R, V).
+        counts: the number of beams of each search.
+        number: maximum number of candidates per search.
+    """
+    together = (
+        is_asynchronous(totals.device) and len(set(counts)) == 1
+    )  # the CPU takes longer for several rows at once
+    parts = [totals.view(len(counts), -1)] if together else [part.view(1, -1) for part in totals.split(counts)]
+    best = [part.topk(min(number, part.shape[1])) for part in parts]
+    indices = torch.cat([one.indices.flatten() for one in best])
+    found = zip(*read_tokens(indices, torch.cat([one.values.flatten() for one in best])), strict=True)
+    vocab_size = totals.shape[1]
+    return [
+        [(score, *divmod(index, vocab_size)) for index, score in islice(found, min(number, count * vocab_size))]
+        for count in counts
+    ]

@@ -18,6 +18,7 @@ from ..errors import HeadwayError
 from ..models.cache import KVCache
 from ..models.gpt2 import GPT2, LanguageModelHead
 from ..models.heads import Network
+from ..models.transfers import is_asynchronous, send
 from ..tokenizers.text_stream import TextStream
 from ..tokenizers.tokenizer import Tokenizer
 from .generation_config import GenerationConfig
@@ -156,10 +157,23 @@ def next_logits(network: Network, cache: KVCache, sequences: Sequence[Sequence[i
 
 def seen_tokens(prompts: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
     """Whether each token of the vocabulary is in the prompt of each row, (R, V)."""
+    numbers = [row for row, prompt in enumerate(prompts) for _ in prompt]
     seen = torch.zeros_like(logits, dtype=torch.bool)
-    for row, prompt in zip(seen, prompts, strict=True):
-        row[list(prompt)] = True
+    seen[send(logits.device, numbers, [token for prompt in prompts for token in prompt])] = True
     return seen
+
+
+def select_rows(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor, without waiting for its device."""
+    return x.index_select(0, *send(x.device, rows))
+
+
+def read_tokens(tokens: Tensor, scores: Tensor) -> tuple[list[int], list[float]]:
+    """Tokens and their scores (fp32) as numbers, by one transfer from a device: all that a step waits for."""
+    if not is_asynchronous(tokens.device):
+        return tokens.tolist(), scores.tolist()
+    both = torch.stack([tokens.long(), scores.view(torch.int32).long()]).cpu()  # the bits of the scores
+    return both[0].tolist(), both[1].int().view(torch.float32).tolist()
 
 
 @torch.inference_mode()
@@ -197,7 +211,7 @@ def decode(
         if len(running) < len(rows):
             rows = [rows[i] for i in running]
             cache.reorder(running)
-            seen = None if seen is None else seen[running]
+            seen = None if seen is None else select_rows(seen, running)
         if slides:
             for i, length in enumerate(cache.total_lengths):
                 if length == window:  # positions are absolute: the newer half is computed again from position 0
@@ -269,5 +283,5 @@ def _append_tokens(generator: TextGenerator, rows: list[SequenceState], logits: 
     if seen is not None:
         seen[torch.arange(len(rows), device=seen.device), tokens] = True
     chosen = logits.log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
-    for row, token, log_probability in zip(rows, tokens.tolist(), chosen.tolist(), strict=True):
+    for row, token, log_probability in zip(rows, *read_tokens(tokens, chosen), strict=True):
         row.push(token, log_probability, generator)

@@ -168,7 +168,7 @@ def next_tokens(
         )
     for row, logits in _decode_one(generator, encode_prompt(tokenizer, prompt), 0):
         assert row.stream is not None
-        probabilities = logits.softmax(dim=-1)
+        probabilities = logits.softmax(dim=-1).cpu()  # one transfer for all numbers that are read
         chosen = _candidate(tokenizer, row.token_ids[-1], probabilities)
         best = probabilities.topk(min(likeliest, len(probabilities))).indices.tolist()
         yield TokenStep(

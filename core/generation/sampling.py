@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..models.transfers import is_asynchronous, to_device
 from .generation_config import GenerationConfig
 
-# Top-p looks at this many of the most likely tokens first: sorting the whole vocabulary takes as long as the model.
+# On the CPU, top-p looks at this many of the most likely tokens first: sorting the whole vocabulary takes as long as
+# the model. Other devices sort fast, and finding out whether these tokens are enough would wait for the device.
 TOP_P_CANDIDATES = (64, 1024)
 
 
@@ -58,7 +60,8 @@ def _threshold(logits: Tensor, config: GenerationConfig) -> Tensor | None:
 
 def _top_p_threshold_of_all(logits: Tensor, top_p: float) -> Tensor:
     log_sum = logits.logsumexp(dim=-1, keepdim=True)
-    for count in (count for count in TOP_P_CANDIDATES if count < logits.shape[-1]):
+    candidates = () if is_asynchronous(logits.device) else TOP_P_CANDIDATES
+    for count in (count for count in candidates if count < logits.shape[-1]):
         top = logits.topk(count).values
         probabilities = (top - log_sum).exp()
         if bool((probabilities.sum(dim=-1) >= top_p).all()):
@@ -84,5 +87,5 @@ def sample(logits: Tensor, numbers: Sequence[float]) -> Tensor:
         numbers: a uniform random number in [0, 1) for each row.
     """
     cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    points = torch.tensor(numbers, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
+    points = to_device(torch.tensor(numbers, dtype=torch.float64), logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, points, right=True)[:, 0]

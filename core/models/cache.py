@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cache_attention import AttentionPlan, masks_keys, plan_attention
+from .cache_attention import AttentionPlan, plan_attention
 from .packing import PackedBatch
-from .transfers import send
+from .transfers import is_asynchronous, send
 
 
 class LayerCache:
@@ -99,7 +99,7 @@ class KVCache:
     ) -> None:
         # Keys and values of a layer are one tensor: new ones are stored by one copy.
         shape = num_layers, 2, rows, num_heads, capacity, head_size
-        self._masked = masks_keys(torch.device(device))
+        self._masked = is_asynchronous(torch.device(device))  # the keys that a row does not have: they must be numbers
         new = torch.zeros if self._masked else torch.empty
         self.keys_values = new(shape, dtype=dtype, device=device)
         self.keys, self.values = self.keys_values.unbind(1)  # (L, rows, H, capacity, D)

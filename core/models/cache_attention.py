@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .attention import attend
 from .packing import PackedBatch
 from .padded_layout import MULTIPLE, PaddedLayout, Rectangle, group_similar
-from .transfers import send
+from .transfers import is_asynchronous, send
 
 Work = Sequence[tuple[int, int, int]]  # of each row: the number of its queries, its slot in the cache, and its keys
 
@@ -63,16 +63,11 @@ def plan_attention(work: Work, keys: Tensor, *, causal: bool, batch: PackedBatch
         causal: a row's queries belong to its last keys, instead of coming after all of them.
         batch: the new tokens, if the rows have no prefix.
     """
-    if not masks_keys(keys.device):
+    if not is_asynchronous(keys.device):
         return RunPlan(work, keys, causal)
     if batch is not None and all(queries == num_keys for queries, _, num_keys in work):
         return PackedPlan(batch, Places(work, keys.device))
     return MaskedPlan(work, keys, causal)
-
-
-def masks_keys(device: torch.device) -> bool:
-    """Whether attention reads more of a cache than was stored, and masks it; what it reads must be numbers."""
-    return device.type != "cpu"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,14 @@
-"""Numbers of the host on their way to a device."""
+"""Numbers of the host on their way to a device, which computes while the host goes on."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+
+def is_asynchronous(device: torch.device) -> bool:
+    """Whether a device computes while the host goes on: reading a number then waits, and a call costs a launch."""
+    return device.type != "cpu"
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

@@ -35,9 +35,13 @@ def no_gradients():
 @pytest.fixture(params=[False, True], ids=["CPU", "other devices"])
 def masked(request, monkeypatch):
     """Attention over the cache as on the CPU, and as on other devices."""
-    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: request.param)
-    monkeypatch.setattr(cache_module, "masks_keys", lambda _: request.param)
-    return request.param
+    if request.param:
+        as_on_another_device(monkeypatch)
+
+
+def as_on_another_device(monkeypatch):
+    for module in (cache_attention, cache_module):
+        monkeypatch.setattr(module, "is_asynchronous", lambda _: True)
 
 
 def whole(model, rows):
@@ -246,8 +250,7 @@ def count_attention(monkeypatch):
 
 
 def test_rows_of_different_lengths_are_one_attention_call_on_other_devices(model, monkeypatch):
-    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: True)
-    monkeypatch.setattr(cache_module, "masks_keys", lambda _: True)
+    as_on_another_device(monkeypatch)
     cache = model.new_cache(6, 20)
     rows = sequences([9, 3, 3, 8, 1, 2], VOCAB)
     read(model, cache, rows)
@@ -258,8 +261,7 @@ def test_rows_of_different_lengths_are_one_attention_call_on_other_devices(model
 
 
 def test_rows_are_moved_together_when_attention_would_read_mostly_gaps(model, monkeypatch):
-    monkeypatch.setattr(cache_attention, "masks_keys", lambda _: True)
-    monkeypatch.setattr(cache_module, "masks_keys", lambda _: True)
+    as_on_another_device(monkeypatch)
     rows = sequences([4, 3, 4, 3, 4, 3, 4, 3], VOCAB)
     cache = model.new_cache(8, 20)
     assert not cache.keys_values.any()  # what is masked must be numbers
