@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from .activation_checkpointing import run_block
 from .dropout import Dropout
 from .layers import ACTIVATIONS, FeedForward, SelfAttention, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
@@ -123,6 +124,7 @@ class Bert(nn.Module):
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
+        self.checkpoint_activations = False
         init_weights(self, config.init_std)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -144,7 +146,7 @@ class Bert(nn.Module):
         """The hidden states after some blocks, (T', C)."""
         x = pad_rows(self.embed(batch))
         for block in blocks:
-            x = block(x, batch)
+            x = run_block(block, x, batch, checkpointed=self.checkpoint_activations)
         return x
 
 

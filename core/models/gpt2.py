@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from .activation_checkpointing import run_block
 from .cache import KVCache, LayerCache
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
@@ -136,6 +137,7 @@ class GPT2(nn.Module):
         self.dropout = Dropout(config.embedding_dropout)
         blocks = [GPT2Block(config, layer) for layer in range(config.num_layers)]
         self.blocks = nn.ModuleList(blocks)
+        self.checkpoint_activations = False
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         init_weights(self, config.init_std)
         for block in blocks:  # as published: what is added to the residual stream shrinks with the depth
@@ -186,7 +188,8 @@ class GPT2(nn.Module):
         """The hidden states after some blocks, (T', C)."""
         x = pad_rows(self.embed(batch))
         for layer, block in enumerate(blocks):
-            x = block(x, batch, None if cache is None else cache.layer(layer))
+            layer_cache = None if cache is None else cache.layer(layer)
+            x = run_block(block, x, batch, layer_cache, checkpointed=self.checkpoint_activations)
         return x
 
 

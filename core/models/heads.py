@@ -97,6 +97,13 @@ def new_backbone(config: Config) -> Backbone:
     return Bert(config) if isinstance(config, BertConfig) else GPT2(config)
 
 
+def set_activation_checkpointing(network: nn.Module, enabled: bool) -> None:
+    """Whether training computes the activations of each block again instead of keeping them."""
+    for module in network.modules():
+        if isinstance(module, Bert | GPT2):
+            module.checkpoint_activations = enabled
+
+
 def language_model_head(backbone: Backbone, next_sentence: bool = False) -> nn.Module:
     """A language-modeling head for the backbone, tied to its token embedding.
 

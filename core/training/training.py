@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ..errors import HeadwayError
+from ..models.heads import set_activation_checkpointing
 from ..models.layers import set_dropout
 from .best_weights import BestWeights, compare
 from .defaults import with_usual_values
@@ -219,6 +220,8 @@ class _Run:
         inputs.network.to(self.accelerator.device).train()
         if config.dropout is not None:
             set_dropout(inputs.network, config.dropout)
+        set_activation_checkpointing(inputs.network, config.checkpoint_activations)
+        self.cleanup.callback(set_activation_checkpointing, inputs.network, False)
         self.step = TrainingStep(
             inputs.network,
             inputs.collate,
@@ -253,9 +256,9 @@ class _Run:
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint must have been made with to be resumed."""
         # The result does not depend on these options; that of the effort depends on the epochs.
-        ignored = (
-            ("trackers", "effort") if self.inputs.in_batch_negatives else ("trackers", "effort", "tokens_at_once")
-        )
+        ignored = ["trackers", "effort", "checkpoint_activations"]
+        if not self.inputs.in_batch_negatives:
+            ignored.append("tokens_at_once")
         lengths = self.inputs.sampler.lengths
         return {
             **{name: value for name, value in asdict(self.config).items() if name not in ignored},

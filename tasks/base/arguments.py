@@ -44,6 +44,7 @@ MEANT = {
     "bs": "batch_size",
     "per_device_train_batch_size": "batch_size",
     "accumulation_steps": "gradient_accumulation_steps",
+    "gradient_checkpointing": "checkpoint_activations",
     "lr_scheduler_type": "schedule",
     "scheduler": "schedule",
     "warmup": "warmup_ratio",

@@ -46,7 +46,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return launch("torchrun", tmp_path_factory.mktemp("distributed"))
 
 
-@pytest.mark.parametrize("name", ["plain", "accumulated"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_two_processes_give_the_loss_curve_and_predictions_of_one(reports: list[dict], name: str):
     check_against_one_process(reports, name)
 

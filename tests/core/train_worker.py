@@ -235,8 +235,12 @@ def in_child(work: Callable[[], None]) -> int:
 # Runs in two processes
 
 DISTRIBUTED = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
-# Name -> the same steps: each of one batch, or of two.
-CONFIGS = {"plain": DISTRIBUTED, "accumulated": replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2)}
+# Name -> the same steps: each of one batch, of two, or of several passes with recomputed activations.
+CONFIGS = {
+    "plain": DISTRIBUTED,
+    "accumulated": replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2),
+    "checkpointed": replace(DISTRIBUTED, tokens_at_once=16, checkpoint_activations=True),
+}
 
 
 def run_with_33_examples(
