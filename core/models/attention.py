@@ -184,9 +184,27 @@ def attend_padded(qkv: Tensor, batch: PackedBatch, *, causal: bool, dropout: flo
     for rectangle in layout.rectangles:
         q, k, v = rectangle.by_row(padded).transpose(1, 3).unbind(2)  # (R, H, n, D)
         mask = None if causal else rectangle.mask  # padding comes after every token: causal attention does not see it
-        out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, is_causal=causal, scale=scale)
+        out = fused_attention(q, k, v, mask, causal=causal, dropout=dropout, scale=scale)
         outputs.append(out.transpose(1, 2).flatten(0, 1))  # (R n, H, D)
     return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool = False, dropout: float = 0.0, scale: float
+) -> Tensor:
+    """Torch's fused kernel on any device, (R, H, n, D) -> (R, H, n, D)."""
+    if misreads_strides(q.device):
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, is_causal=causal, scale=scale)
+
+
+def misreads_strides(device: torch.device) -> bool:
+    """Whether the fused kernels of a device give wrong results for tensors that are not contiguous.
+
+    Apple's do for up to 8 queries (https://github.com/pytorch/pytorch/issues/181133), and AMD's for the values
+    (https://github.com/ROCm/pytorch/issues/3230).
+    """
+    return device.type == "mps" or (device.type == "cuda" and torch.version.hip is not None)
 
 
 def attention_weights(q: Tensor, k: Tensor, *, causal: bool, scale: float) -> Tensor:

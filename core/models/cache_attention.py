@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import attend
+from .attention import attend, fused_attention
 from .packing import PackedBatch
 from .padded_layout import MULTIPLE, PaddedLayout, Rectangle, group_similar
 from .transfers import is_asynchronous, send
@@ -225,7 +225,7 @@ class MaskedPlan:
         padded, outputs = self.layout.pad(qkv[:, 0]), []
         for call in self.calls:
             q, keys, values = call.inputs(padded, keys_values)
-            out = F.scaled_dot_product_attention(q, keys, values, call.rectangle.mask, scale=scale)
+            out = fused_attention(q, keys, values, call.rectangle.mask, scale=scale)
             outputs.append(out.transpose(1, 2).flatten(0, 1))
         return self.layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from headway.core.models import attention
+from headway.core.models import attention, packing
 from headway.core.models.attention import attend, attend_packed, attend_padded, choose_kernel
 from headway.core.models.bert import BertConfig
 from headway.core.models.gpt2 import GPT2Config
@@ -226,11 +226,35 @@ def test_a_sequence_that_is_not_a_number_does_not_spoil_the_others():
     assert [bool(one.isnan().any()) for one in found] == [False, True, False]
 
 
+@pytest.mark.parametrize("misread", [False, True])
+def test_devices_that_misread_strides_get_contiguous_tensors(monkeypatch, misread):
+    monkeypatch.setattr(attention, "misreads_strides", lambda _: misread)
+    contiguous, kernel = [], F.scaled_dot_product_attention
+
+    def watched(*args, **options):
+        contiguous.append(all(x.is_contiguous() for x in args[:3]))
+        return kernel(*args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    batch = batch_of([60, *[9] * 7])
+    found = attend_padded(inputs(batch), batch, causal=False, dropout=0.0, scale=0.3)
+    assert contiguous == [misread] * 2
+    torch.testing.assert_close(found, one_by_one(inputs(batch), batch, causal=False, scale=0.3), **CLOSE)
+
+
+def test_apples_and_amds_gpus_misread_strides(monkeypatch):
+    devices = [torch.device(name) for name in ("cpu", "cuda", "mps")]
+    for hip, expected in ((None, [False, False, True]), ("7.0", [False, True, True])):
+        monkeypatch.setattr(torch.version, "hip", hip)
+        assert [attention.misreads_strides(device) for device in devices] == expected
+
+
 def test_all_layers_share_one_padded_layout(monkeypatch):
     monkeypatch.setattr(attention, "choose_kernel", lambda *_, **__: attend_padded)
-    batch = batch_of(LENGTHS["mixed"])
-    new_backbone(BertConfig(**SIZES))(batch)
-    assert batch.padded_layout is batch.padded_layout
+    made = []
+    monkeypatch.setattr(packing, "make_padded_layout", lambda *args: made.append(1) or make_padded_layout(*args))
+    new_backbone(BertConfig(**SIZES))(batch_of(LENGTHS["mixed"]))
+    assert made == [1]
 
 
 @pytest.mark.gpu
