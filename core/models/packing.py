@@ -122,7 +122,8 @@ class PackedBatch:
     @cached_property
     def padded_layout(self) -> PaddedLayout:
         """The sequences in padded rectangles, for devices without a kernel for packed ones; all layers share it."""
-        return make_padded_layout(self.lengths, self.input_ids.device)
+        with torch.inference_mode(False):  # the first one to ask may be an evaluation, the next one training
+            return make_padded_layout(self.lengths, self.input_ids.device)
 
     @cached_property
     def _training_layouts(self) -> dict[tuple[int, int, bool], Layout]:

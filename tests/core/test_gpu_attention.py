@@ -226,6 +226,15 @@ def test_a_sequence_that_is_not_a_number_does_not_spoil_the_others():
     assert [bool(one.isnan().any()) for one in found] == [False, True, False]
 
 
+def test_a_layout_that_inference_made_serves_training():
+    batch = batch_of(LENGTHS["mixed"])
+    options: Any = {"causal": False, "dropout": 0.0, "scale": 0.3}
+    with torch.inference_mode():
+        expected = attend_padded(inputs(batch), batch, **options)
+    found = with_gradient(lambda qkv: attend_padded(qkv, batch, **options), inputs(batch))[0]
+    torch.testing.assert_close(found, expected.clone())
+
+
 @pytest.mark.parametrize("misread", [False, True])
 def test_devices_that_misread_strides_get_contiguous_tensors(monkeypatch, misread):
     monkeypatch.setattr(attention, "misreads_strides", lambda _: misread)
