@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -170,6 +170,18 @@ def on_main(compute: Callable[[], T]) -> T:
     if isinstance(outcome, HeadwayError):
         raise SharedError(str(outcome))
     return outcome  # pyright: ignore[reportReturnType] - the main process's
+
+
+def send_object(value: object) -> None:
+    """Sends a value to the main process, which receives it."""
+    distributed.send_object_list([value], dst=0, group=_host_group())
+
+
+def receive_object(rank: int) -> Any:
+    """The value that another process sends to the main process."""
+    box = [None]
+    distributed.recv_object_list(box, src=rank, group=_host_group())
+    return box[0]
 
 
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:

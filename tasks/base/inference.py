@@ -1,6 +1,6 @@
 """Examples -> features -> predictions: encoding for one model, and batches shared among the processes of a launch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -65,13 +65,32 @@ def predict_examples(
         network: in eval mode.
         windows_by_example: the features of each example.
     """
+    return gather_in_order(_predict_batches(task, network, windows_by_example, shard(_batches(windows_by_example))))
+
+
+def predict_here(task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]) -> list[Any]:
+    """As `predict_examples`, by this process alone."""
+    found = _predict_batches(task, network, windows_by_example, _batches(windows_by_example))
+    return [found[i] for i in range(len(windows_by_example))]
+
+
+def _batches(windows_by_example: Sequence[list[Features]]) -> Sequence[list[int]]:
+    lengths = sequence_lengths(windows_by_example)
+    return BatchSampler(lengths, batch_tokens=INFERENCE_BATCH_TOKENS).by_length() if len(lengths) else []
+
+
+def _predict_batches(
+    task: Task[Any, Any],
+    network: nn.Module,
+    windows_by_example: Sequence[list[Features]],
+    batches: Iterable[list[int]],
+) -> dict[int, Any]:
+    """Predictions by the index of their example."""
     found: dict[int, Any] = {}
-    if windows_by_example:
-        sampler = BatchSampler(sequence_lengths(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
-        for indices in shard(sampler.by_length()):
-            features = [one for i in indices for one in windows_by_example[i]]
-            found.update(zip(indices, task.predict_batch(network, features), strict=True))
-    return gather_in_order(found)
+    for indices in batches:
+        features = [one for i in indices for one in windows_by_example[i]]
+        found.update(zip(indices, task.predict_batch(network, features), strict=True))
+    return found
 
 
 def evaluate_examples(
@@ -79,8 +98,7 @@ def evaluate_examples(
 ) -> tuple[list[Any], float, int]:
     """As `predict_examples`, for labelled examples; also the sum of their losses and the number of its terms."""
     found: dict[int, tuple[Any, float, int]] = {}
-    sampler = BatchSampler(sequence_lengths(windows_by_example), batch_tokens=INFERENCE_BATCH_TOKENS)
-    for indices in shard(sampler.by_length()):
+    for indices in shard(_batches(windows_by_example)):
         features = [one for i in indices for one in windows_by_example[i]]
         predictions, total, count = _evaluate_batch(task, network, features)
         for i, prediction in zip(indices, predictions, strict=True):

@@ -18,7 +18,8 @@ from ...core.inference.inference import prepare_for_inference
 from ...core.inference.pausing import pausing
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import inference_device
+from ...core.training.distributed import broadcast_object, inference_device
+from ...core.training.turns import in_turns
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
 from ..data.features import Features
@@ -29,7 +30,7 @@ from ..data.rows import LeftOutRow, RowStream, Table
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
 from .evaluation import WRONG, evaluate_rows, evaluate_text
-from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples
+from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples, predict_here
 from .inputs import is_single, is_table, iterate, name_rows, read_inputs
 from .known_columns import columns_as_trained
 from .left_out import write_left_out
@@ -160,7 +161,8 @@ class Predictor:
             HeadwayError: an input does not have the texts that the task reads, or the model has no threshold.
         """
         if is_table(inputs) or columns is not None:
-            return [prediction for _, prediction in self.predict_rows(inputs, columns, threshold=threshold)]
+            found = [prediction for _, prediction in self.predict_rows(inputs, columns, threshold=threshold)]
+            return broadcast_object(found)
         single, task = is_single(inputs), self._task_at(threshold)
         predictions = self._predict(task, read_inputs(task, [inputs] if single else iterate(inputs)))
         return predictions[0] if single else predictions
@@ -202,6 +204,9 @@ class Predictor:
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
         """Predictions for rows as they are read, in order and in bounded memory: (row, prediction).
 
+        Under a launcher every process makes the same call and reads to the end: the main process gets all rows, the
+        others none.
+
         Args:
             data: the rows: a file name, a DataFrame, a list or generator of dicts, texts or tuples, ...
             columns: those of the texts, or field name -> column where the inferred one is wrong.
@@ -219,12 +224,14 @@ class Predictor:
             columns = self.columns(stream, columns or {})
             if is_interactive():
                 show_lines([*stream.notes, *columns.notes])
-        rows = iter(stream)
-        while part := list(islice(rows, at_once)):
-            places, values = [place for place, _ in part], [row for _, row in part]
-            table = stream.table(values, places)
-            predictions = self._predict(task, task.examples(table, columns, labelled=False))
-            yield from zip(values, predictions, strict=True)
+        rows, mapping = iter(stream), columns
+
+        def predict(part: list[tuple[int, dict[str, Any]]]) -> list[Any]:
+            table = stream.table([row for _, row in part], [place for place, _ in part])
+            return self._predict(task, task.examples(table, mapping, labelled=False), predict_here)
+
+        for part, predictions in in_turns(iter(lambda: list(islice(rows, at_once)), []), predict):
+            yield from zip((row for _, row in part), predictions, strict=True)
 
     @explains_arguments
     def evaluate(
@@ -274,12 +281,14 @@ class Predictor:
         """
         return columns_as_trained(self.task, self.info.get("columns"), data, chosen, need_label=need_label)
 
-    def _predict(self, task: AnyTask, examples: Sequence[Example]) -> list[Any]:
+    def _predict(
+        self, task: AnyTask, examples: Sequence[Example], compute: Callable[..., list[Any]] = predict_examples
+    ) -> list[Any]:
         self._need_training()
         return [
             prediction
             for part in in_parts(examples)
-            for prediction in predict_examples(task, self._for_inference, self.encoder.encode(task, part))
+            for prediction in compute(task, self._for_inference, self.encoder.encode(task, part))
         ]
 
     def _task_at(self, threshold: Threshold | None) -> AnyTask:

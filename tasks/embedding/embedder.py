@@ -27,6 +27,7 @@ from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
+from ...core.training.turns import in_turns
 from ..base.model_folder import read_info
 from ..base.precision import AUTO, PRECISION_CHOICES, choose_precision
 from ..data.column_inference import infer_columns
@@ -174,12 +175,15 @@ class Embedder:
         """Computes vectors in constant memory and yields them in order, in chunks of at most CHUNK_ROWS texts."""
         rest = iter(texts)
         while chunk := list(islice(rest, CHUNK_ROWS)):
-            yield self._embed(chunk)
+            yield self._count(*self._embed(chunk))
 
     def embed_rows(
         self, stream: "RowStream", column: str | None = None
     ) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
         """Computes the vectors of a column in constant memory and yields chunks of rows with their vectors (n, D).
+
+        Under a launcher every process makes the same call and reads to the end: the main process gets all rows, the
+        others none.
 
         Args:
             stream: the rows, from `stream_rows`.
@@ -190,9 +194,12 @@ class Embedder:
         """
         name = self.text_column(stream, column)
         rows = iter(stream)
-        while chunk := list(islice(rows, CHUNK_ROWS)):
-            texts = [_to_text(row.get(name), stream.where(place), name) for place, row in chunk]
-            yield [row for _, row in chunk], self._embed(texts)
+
+        def embed(chunk: list[tuple[int, dict[str, Any]]]) -> tuple[np.ndarray, int]:
+            return self._embed([_to_text(row.get(name), stream.where(place), name) for place, row in chunk])
+
+        for chunk, found in in_turns(iter(lambda: list(islice(rows, CHUNK_ROWS)), []), embed):
+            yield [row for _, row in chunk], self._count(*found)
 
     @staticmethod
     def text_column(stream: "RowStream", column: str | None) -> str:
@@ -203,14 +210,17 @@ class Embedder:
         """The cosine of the vectors of two texts, -1 to 1."""
         return float(cosines(self.embed([first]), self.embed([second]))[0, 0])
 
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D)."""
+    def _embed(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """(n, D), and how many of the texts were cut."""
         windows_by_text = self.windows(texts)
         vectors = self.embed_windows([one for windows in windows_by_text for one in windows])
-        self.num_texts += len(texts)
-        if self.config.long_texts == "cut":
-            self.num_cut += sum(len(windows[0].input_ids) < windows[0].length for windows in windows_by_text)
-        return self.join_windows(windows_by_text, vectors)
+        cut = [len(windows[0].input_ids) < windows[0].length for windows in windows_by_text]
+        return self.join_windows(windows_by_text, vectors), sum(cut) if self.config.long_texts == "cut" else 0
+
+    def _count(self, vectors: np.ndarray, num_cut: int) -> np.ndarray:
+        """Counts texts that have been embedded."""
+        self.num_texts, self.num_cut = self.num_texts + len(vectors), self.num_cut + num_cut
+        return vectors
 
     # -- the steps of `embed`, for a server that computes long texts window by window
 

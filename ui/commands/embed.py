@@ -84,7 +84,9 @@ def _embed_file(
     from ..terminal import counting, is_main_process, screen
 
     if not is_main_process():
-        return  # embedding is not distributed
+        for _ in embedder.embed_rows(stream, column):
+            pass  # all processes compute, the main process writes
+        return
     start = time.monotonic()
     with VectorsWriter(output, embedder.size, overwrite) as writer, counting("vectors") as add:
         for rows, vectors in embedder.embed_rows(stream, column):
