@@ -123,5 +123,5 @@ def test_generation_waits_for_a_gpu_once_per_token(options, dtype):
             generate_ids(there, prompts(2), config)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [str(one.message) for one in caught if "synchronizing" in str(one.message)]
+    waits = [str(one.message) for one in caught if "called a synchronizing" in str(one.message)]
     assert 0 < len(waits) <= config.max_new_tokens

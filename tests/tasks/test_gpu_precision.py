@@ -50,8 +50,9 @@ def test_bf16_is_measured_on_the_gpu_and_then_used_for_predictions(bert_folder: 
     assert next(model._for_inference.parameters()).dtype == torch.float32
 
 
-def test_vectors_in_bf16_are_those_in_fp32_up_to_its_precision(minilm: Path):
+def test_vectors_in_bf16_are_those_in_fp32_up_to_its_precision():
     texts = [row["text"] for row in ROWS]
-    exact = Embedder(minilm, precision="fp32", device="cpu").embed(texts)
-    found = Embedder(minilm, precision="bf16", device="cuda").embed(texts)
-    assert (exact * found).sum(1).min() > 0.999
+    exact = Embedder("mini-bert", precision="fp32", device="cpu").embed(texts)
+    found = Embedder("mini-bert", precision="bf16", device="cuda").embed(texts)
+    lengths = [(one * one).sum(1) ** 0.5 for one in (exact, found)]
+    assert ((exact * found).sum(1) / lengths[0] / lengths[1]).min() > 0.999
