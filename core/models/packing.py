@@ -8,7 +8,7 @@ B batch (sequences), T tokens of all sequences, S selected tokens.
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import accumulate, groupby
 from typing import Self, overload
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .attention_layout import Layout, make_layout
 from .padded_layout import PaddedLayout, make_padded_layout
+from .transfers import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +63,8 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return replace(
-            self,
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            segment_ids=self.segment_ids.to(device, non_blocking=True),
-            cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
-            selected=None if self.selected is None else self.selected.to(device, non_blocking=True),
-        )
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return replace(self, **{name: to_device(x, device) for name, x in values if isinstance(x, Tensor)})
 
     def select(self, positions: Sequence[Sequence[int]]) -> Self:
         """The same batch with some tokens selected, given by their positions inside each sequence.

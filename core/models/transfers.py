@@ -11,12 +11,13 @@ def is_asynchronous(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device, without waiting for what the device still computes.
+def to_device(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device, without waiting for what the device still computes.
 
-    For CUDA it takes the way over page-locked memory: a copy from other memory waits for the device.
+    For CUDA it takes the way over page-locked memory: a copy from other memory waits for the device. Other devices get
+    a blocking copy: on Apple's, the memory of the source could be reused before it is read.
     """
-    if device.type == "cuda":
+    if torch.device(device).type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.packing import PackedBatch
+from ..models.transfers import to_device
 
 Targets = Mapping[str, Any]  # tensors, or packed batches that another network reads
 
@@ -27,7 +28,7 @@ class TrainingInputs:
 
 
 def _to(value: Tensor | PackedBatch, device: torch.device) -> Tensor | PackedBatch:
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value.to(device)
+    return to_device(value, device) if isinstance(value, Tensor) else value.to(device)
 
 
 # Indices of examples, and a seed for what is drawn at random in this step -> the inputs on the CPU.
