@@ -236,6 +236,16 @@ class Tokenizer:
         self._backend.encode_special_tokens = True  # the library loses it when it is copied or pickled
 
     @cached_property
+    def vocabulary(self) -> list[str]:
+        """The tokens by id."""
+        return self.tokens(range(self.vocab_size))
+
+    @cached_property
+    def continues_word(self) -> list[bool]:
+        """For each id of a WordPiece vocabulary, whether the token continues the word of the token before."""
+        return [token.startswith("##") for token in self.vocabulary]
+
+    @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:
         # A copy: changing the option for one call would change it for other threads.
         copy = tokenizers.Tokenizer.from_str(self._backend.to_str())

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -139,6 +140,7 @@ class Embedder:
         self.device = inference_device(self.config.device)
         precision = choose_precision(self.config.precision, read_info(folder), self.device)
         self.backbone = load_for_inference(checkpoint, precision, self.device).backbone
+        self._counting = Lock()
         self.num_texts = self.num_cut = 0  # texts embedded so far, and how many of them were cut
 
     def __repr__(self) -> str:
@@ -219,7 +221,8 @@ class Embedder:
 
     def _count(self, vectors: np.ndarray, num_cut: int) -> np.ndarray:
         """Counts texts that have been embedded."""
-        self.num_texts, self.num_cut = self.num_texts + len(vectors), self.num_cut + num_cut
+        with self._counting:
+            self.num_texts, self.num_cut = self.num_texts + len(vectors), self.num_cut + num_cut
         return vectors
 
     # -- the steps of `embed`, for a server that computes long texts window by window

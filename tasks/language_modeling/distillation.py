@@ -11,10 +11,12 @@ size of the teacher.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +35,25 @@ if TYPE_CHECKING:
 
 # Makes the two losses about equal: 15 % of the tokens at about 4 nats, nearly all words at a cosine distance of 0.3.
 DISTILLATION_WEIGHT = 2.0
+CACHED_WORDS = 2**16  # of which the teacher remembers the tokens
 
 
 class DistillationHead(nn.Module):
-    """The student's head, and a linear layer to the teacher's vectors that is removed after training."""
+    """The student's head, and a linear layer to the teacher's vectors that is removed after training.
 
-    def __init__(self, backbone: Backbone, student_head: nn.Module, teacher_size: int) -> None:
+    It keeps the teacher in memory, which is not a part of the network, until then.
+    """
+
+    def __init__(self, backbone: Backbone, student_head: nn.Module, teacher: "Teacher") -> None:
         super().__init__()
         self.student_head = student_head
-        self.projection = nn.Linear(backbone.config.hidden_size, teacher_size)
+        self.teacher = teacher
+        self.projection = nn.Linear(backbone.config.hidden_size, teacher.size)
         init_weights(self.projection, backbone.config.init_std)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy: without the teacher, which is loaded again when it is needed."""
+        return {**self.__dict__, "teacher": None}
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor | tuple[Tensor, Tensor]:
         """(T, C) -> the outputs of the student's head; in training also the projected vectors, (T, D)."""
@@ -96,7 +107,7 @@ class Teacher:
         self.model = checkpoint.network.backbone.requires_grad_(False)
         self.tokenizer = Tokenizer.load(checkpoint.folder)
         self.size = self.model.config.hidden_size
-        self._pieces: dict[str, list[int]] = {}
+        self._pieces_of = lru_cache(CACHED_WORDS)(partial(_encode_word, self.tokenizer))
 
     def targets(self, words: Sequence[WordPositions], lengths: Sequence[int]) -> dict[str, Tensor | PackedBatch]:
         """What `distillation_loss` reads, on the CPU; words beyond the teacher's limit are left out.
@@ -159,16 +170,22 @@ class Teacher:
         components = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)  # largest variance first
         return centred @ components[:, :size]
 
-    def _pieces_of(self, word: str) -> list[int]:
-        if word not in self._pieces:
-            self._pieces[word] = self.tokenizer.encode(word).ids or [self.tokenizer.unk_id or 0]
-        return self._pieces[word]
+
+def _encode_word(tokenizer: Tokenizer, word: str) -> list[int]:
+    return tokenizer.encode(word).ids or [tokenizer.unk_id or 0]
 
 
-@lru_cache(maxsize=1)
+_teachers: WeakValueDictionary[str, Teacher] = WeakValueDictionary()
+_loading = Lock()
+
+
 def load_teacher(name: str) -> Teacher:
-    """The teacher of this name; the last one is cached."""
-    return Teacher(name)
+    """The teacher of this name; the same one for as long as it is in use."""
+    with _loading:
+        teacher = _teachers.get(name)
+        if teacher is None:
+            teacher = _teachers[name] = Teacher(name)
+        return teacher
 
 
 def distillation_loss(teacher: Teacher, projected: Tensor, targets: "Targets") -> Tensor:

@@ -30,7 +30,7 @@ from ..data.rows import Table
 from ..data.windows import Windowing, best_window
 from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
-from .masking import choose_positions, corrupt_tokens, segment_pair, special_ids, vocabulary
+from .masking import choose_positions, corrupt_tokens, segment_pair, special_ids
 from .predictions import MASK, FilledMasks, MaskCandidate, SequenceLoss
 from .targets import (
     CORPUS_TEXT,
@@ -180,7 +180,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         return self._with_teacher(backbone, language_model_head(backbone, self.next_sentence))
 
     def _with_teacher(self, backbone: "Backbone", head: nn.Module) -> nn.Module:
-        return head if self.teacher is None else DistillationHead(backbone, head, load_teacher(self.teacher).size)
+        return head if self.teacher is None else DistillationHead(backbone, head, load_teacher(self.teacher))
 
     def before_training(self, before: Task, network: nn.Module) -> Self:  # noqa: ARG002
         """Adds the part for the teacher to an existing head."""
@@ -206,7 +206,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             targets["masks"] = torch.tensor([len(one.target.ids) for one in features])
         if self.teacher is not None:
             tokenizer = features[0].metadata.tokenizer
-            tokens, special = vocabulary(tokenizer), special_ids(tokenizer)
+            tokens, special = tokenizer.vocabulary, special_ids(tokenizer)
             words = [find_words(_uncorrupted(one), tokens, special) for one in features]
             targets |= load_teacher(self.teacher).targets(words, [len(one.input_ids) for one in features])
         return targets

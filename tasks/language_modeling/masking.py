@@ -4,7 +4,6 @@ Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1). All draws co
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 
@@ -15,18 +14,6 @@ from ..data.corpus import Corpus
 def special_ids(tokenizer: Tokenizer) -> tuple[int | None, int | None]:
     """The ids that are never masked."""
     return tokenizer.cls_id, tokenizer.sep_id
-
-
-@lru_cache(maxsize=8)
-def vocabulary(tokenizer: Tokenizer) -> list[str]:
-    """The tokens by id."""
-    return tokenizer.tokens(range(tokenizer.vocab_size))
-
-
-@lru_cache(maxsize=8)
-def _continues_word(tokenizer: Tokenizer) -> list[bool]:
-    """For each id, whether the token continues the word of the token before."""
-    return [token.startswith("##") for token in vocabulary(tokenizer)]
 
 
 def choose_positions(
@@ -49,7 +36,7 @@ def choose_positions(
     units = [[i] for i, token in enumerate(ids) if token not in special]
     count = max(1, round(probability * len(units)))
     if whole_words:
-        units = _join_words(units, ids, _continues_word(tokenizer))
+        units = _join_words(units, ids, tokenizer.continues_word)
     chosen: list[int] = []
     for i in torch.randperm(len(units), generator=generator).tolist():
         if len(chosen) >= count:

@@ -223,7 +223,7 @@ class _LabelTree:
     next_tokens: dict[Label, tuple[int, ...]]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
 def _label_tree(labels: tuple[Label, ...]) -> _LabelTree:
     following: dict[Label, dict[int, None]] = {}
     for label in labels:

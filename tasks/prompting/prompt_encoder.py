@@ -8,12 +8,14 @@ at the last white space before it, and the tokens that all labels share after th
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
 from .label_scores import Label, Query
 from .templates import SEPARATOR
 
+CACHED = 4096  # texts of which the tokens are remembered: demonstrations; and what comes before a label
 LAST_WORD = re.compile(r"\s+\S*$")  # with the white space before it
 
 
@@ -30,16 +32,12 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Tokenizer, words: Mapping[str, str]) -> None:
         self._tokenizer = tokenizer
-        self._words = dict(words)
-        self._blocks: dict[str, tuple[int, ...]] = {}
-        self._labels: dict[str, tuple[tuple[int, ...], tuple[Label, ...]]] = {}
+        self._encode_block = lru_cache(CACHED)(partial(_encode, tokenizer))
+        self._labels_after = lru_cache(CACHED)(partial(_encode_labels, tokenizer, dict(words)))
 
     def block(self, text: str, *, first: bool) -> tuple[int, ...]:
         """The tokens of a description or a demonstration, with the separator before it unless it is the first."""
-        text = text if first else SEPARATOR + text
-        if text not in self._blocks:
-            self._blocks[text] = tuple(self._tokenizer.encode(text).ids)
-        return self._blocks[text]
+        return self._encode_block(text if first else SEPARATOR + text)
 
     def queries(self, texts: Sequence[str], *, first: bool) -> list[Query]:
         """Queries with the labels that may follow; `first` if the prompt starts with the query."""
@@ -54,7 +52,7 @@ class PromptEncoder:
     def open_query(self, text: str, *, first: bool) -> tuple[int, ...]:
         """A query whose answer is generated, without trailing spaces: the model generates them."""
         text = (text if first else SEPARATOR + text).rstrip(" ")
-        return tuple(self._tokenizer.encode(text).ids) or self._start()
+        return _encode(self._tokenizer, text) or self._start()
 
     def _start(self) -> tuple[int, ...]:
         if self._tokenizer.end_of_text_id is None:
@@ -72,32 +70,34 @@ class PromptEncoder:
         match = LAST_WORD.search(query)
         return (query[: match.start()], query[match.start() :]) if match else ("", query)
 
-    def _labels_after(self, tail: str) -> tuple[tuple[int, ...], tuple[Label, ...]]:
-        """The tokens of `tail` that all labels share, and the remaining tokens of each label."""
-        if tail not in self._labels:
-            self._labels[tail] = self._encode_labels(tail)
-        return self._labels[tail]
 
-    def _encode_labels(self, tail: str) -> tuple[tuple[int, ...], tuple[Label, ...]]:
-        encodings = self._tokenizer.encode_batch([tail + word for word in self._words.values()])
-        ids = [encoding.ids for encoding in encodings]
-        shared = 0
-        for i, (_, end) in enumerate(encodings[0].offsets):
-            if end > len(tail) or any(one[i : i + 1] != [ids[0][i]] for one in ids):
-                break
-            shared += 1
-        labels = tuple(tuple(one[shared:]) for one in ids)
-        seen: dict[Label, str] = {}
-        for (label, word), tokens in zip(self._words.items(), labels, strict=True):
-            if not tokens:
-                raise HeadwayError(
-                    f"The label {label!r} is spelled {word!r} in the prompt, which has no tokens. Give it a word "
-                    f"(--verbalize {label}=WORDS)."
-                )
-            if tokens in seen:
-                raise HeadwayError(
-                    f"The labels {seen[tokens]!r} and {label!r} are both spelled {word!r} in the prompt. Give "
-                    f"each its own words (--verbalize {label}=WORDS)."
-                )
-            seen[tokens] = label
-        return tuple(ids[0][:shared]), labels
+def _encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(text).ids)
+
+
+def _encode_labels(
+    tokenizer: Tokenizer, words: Mapping[str, str], tail: str
+) -> tuple[tuple[int, ...], tuple[Label, ...]]:
+    """The tokens of `tail` that all labels share, and the remaining tokens of each label."""
+    encodings = tokenizer.encode_batch([tail + word for word in words.values()])
+    ids = [encoding.ids for encoding in encodings]
+    shared = 0
+    for i, (_, end) in enumerate(encodings[0].offsets):
+        if end > len(tail) or any(one[i : i + 1] != [ids[0][i]] for one in ids):
+            break
+        shared += 1
+    labels = tuple(tuple(one[shared:]) for one in ids)
+    seen: dict[Label, str] = {}
+    for (label, word), tokens in zip(words.items(), labels, strict=True):
+        if not tokens:
+            raise HeadwayError(
+                f"The label {label!r} is spelled {word!r} in the prompt, which has no tokens. Give it a word "
+                f"(--verbalize {label}=WORDS)."
+            )
+        if tokens in seen:
+            raise HeadwayError(
+                f"The labels {seen[tokens]!r} and {label!r} are both spelled {word!r} in the prompt. Give "
+                f"each its own words (--verbalize {label}=WORDS)."
+            )
+        seen[tokens] = label
+    return tuple(ids[0][:shared]), labels

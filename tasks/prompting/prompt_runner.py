@@ -26,6 +26,8 @@ from .label_scores import Context, Query, label_log_likelihoods
 from .prompt_encoder import PromptEncoder
 from .templates import SEPARATOR, Template
 
+CACHED_CONTEXTS = 256  # choices of demonstrations whose tokens are remembered
+
 
 @dataclass(frozen=True)
 class LabelProbabilities:
@@ -109,7 +111,6 @@ class PromptRunner:
                 chosen = self._queries([texts[i] for i in members], first=True)
                 empty = self._content_free_queries(first=True) if content_free else []
             contexts.append(Context(context, (*chosen, *empty)))
-        self._contexts.clear()
         shape = (1 + max((order for order, _ in groups), default=0), len(texts), len(self.words))
         found, prior = np.empty(shape), np.empty(shape)
         scores = label_log_likelihoods(self.network, contexts)
@@ -203,10 +204,13 @@ class PromptRunner:
     def _context(self, rows: Sequence[int]) -> tuple[int, ...]:
         """The description and the demonstrations as tokens."""
         key = tuple(rows)
-        if key not in self._contexts:
+        found = self._contexts.get(key)  # one call: another thread may clear the cache at any time
+        if found is None:
+            if len(self._contexts) >= CACHED_CONTEXTS:
+                self._contexts.clear()
             blocks = (self._encoder.block(text, first=not i) for i, text in enumerate(self._blocks(rows)))
-            self._contexts[key] = tuple(token for block in blocks for token in block)
-        return self._contexts[key]
+            found = self._contexts[key] = tuple(token for block in blocks for token in block)
+        return found
 
     def _fit(self, rows: Sequence[int], needed: int, text: TextExample) -> tuple[int, ...]:
         """The longest suffix of the demonstrations that leaves `needed` tokens."""

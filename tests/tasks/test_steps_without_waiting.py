@@ -115,9 +115,9 @@ def test_a_step_with_weights_of_labels_does_not_wait(bert_folder: Path):
 
 @pytest.mark.usefixtures("_on_meta")
 def test_a_step_with_a_teacher_does_not_wait(bert_folder: Path):
-    load_teacher(str(bert_folder)).model.to(META)  # where it stays after the first step
+    teacher = load_teacher(str(bert_folder))
+    teacher.model.to(META)  # where it stays after the first step
     first_step(FillMask(teacher=str(bert_folder)), bert_folder, CASES["fill-mask"].rows)
-    load_teacher.cache_clear()
 
 
 def test_what_waits_is_found(bert_folder: Path, monkeypatch: pytest.MonkeyPatch):
