@@ -32,6 +32,7 @@ class PackedBatch:
     cu_seqlens: Tensor  # (B + 1,) int32, cumulative lengths: sequence i is tokens cu_seqlens[i] to cu_seqlens[i + 1]
     lengths: tuple[int, ...]  # tokens per sequence; as Python integers, so that reading them never waits for a device
     selected: Tensor | None = None  # (S,) int64, the tokens that a language-modeling head computes; None: all
+    selected_counts: tuple[int, ...] = ()  # selected tokens per sequence
 
     @classmethod
     def pack(cls, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Self:
@@ -73,7 +74,32 @@ class PackedBatch:
         """
         starts = accumulate(self.lengths, initial=0)
         chosen = [start + i for start, inside in zip(starts, positions, strict=False) for i in inside]
-        return replace(self, selected=torch.tensor(chosen, dtype=torch.int64, device=self.input_ids.device))
+        selected = torch.tensor(chosen, dtype=torch.int64, device=self.input_ids.device)
+        return replace(self, selected=selected, selected_counts=tuple(map(len, positions)))
+
+    def parts(self, max_tokens: int) -> list[Self]:
+        """The batch as consecutive batches of at most `max_tokens` tokens; a longer sequence forms one alone."""
+        sampler = BatchSampler(self.lengths, batch_tokens=max_tokens)
+        parts = sampler.in_order()
+        return [self] if len(parts) == 1 else [self._part(part[0], part[-1] + 1) for part in parts]
+
+    def _part(self, first: int, last: int) -> Self:
+        """Some neighbouring sequences, without reading anything from the device."""
+        start, stop = sum(self.lengths[:first]), sum(self.lengths[:last])
+        part = replace(
+            self,
+            input_ids=self.input_ids[start:stop],
+            position_ids=self.position_ids[start:stop],
+            segment_ids=self.segment_ids[start:stop],
+            cu_seqlens=self.cu_seqlens[first : last + 1] - start,
+            lengths=self.lengths[first:last],
+        )
+        if self.selected is None:
+            return part
+        begin, end = sum(self.selected_counts[:first]), sum(self.selected_counts[:last])
+        return replace(
+            part, selected=self.selected[begin:end] - start, selected_counts=self.selected_counts[first:last]
+        )
 
     def __len__(self) -> int:
         return len(self.lengths)

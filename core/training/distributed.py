@@ -145,6 +145,26 @@ def gather_in_order(results: dict[int, T]) -> list[T]:
     return [results[position] for position in sorted(results)]
 
 
+def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Joins the rows of all processes, (own rows, ...) -> (sum of counts, ...); gradients reach the own rows only.
+
+    Args:
+        rows: of this process; the same shape in all processes apart from their number.
+        counts: number of rows of each process.
+    """
+    group = processes()
+    own = rows[: counts[group.rank]]
+    if not group.is_distributed:
+        return own
+    sent = rows.new_zeros(max(counts), *rows.shape[1:])
+    sent[: len(own)] = own.detach()
+    received = [torch.empty_like(sent) for _ in counts]
+    distributed.all_gather(received, sent)
+    parts = [part[:count] for part, count in zip(received, counts, strict=True)]
+    parts[group.rank] = own
+    return torch.cat(parts)
+
+
 def broadcast_object(value: T) -> T:
     """The main process's value, in every process."""
     box = [value]

@@ -27,7 +27,7 @@ from .distributed import broadcast_object, processes
 from .optimization import learning_rate
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
-from .training_inputs import Collate, Loss
+from .training_inputs import Collate, Loss, Pool, keep_outputs
 from .training_state import (
     Log,
     Metrics,
@@ -78,6 +78,7 @@ class _Inputs:
     higher_is_better: bool
     data_fingerprint: str
     stop: Callable[[], bool] | None
+    pool: Pool
     in_batch_negatives: bool
 
 
@@ -95,6 +96,7 @@ def fit(
     data_fingerprint: str = "",
     stop: Callable[[], bool] | None = None,
     tracker_folder: Path | None = None,
+    pool: Pool = keep_outputs,
     in_batch_negatives: bool = False,
 ) -> Iterator[Event]:
     """Trains `network` in place, one step for each `Step` event that is read.
@@ -107,7 +109,8 @@ def fit(
         network: what is trained; parameters that do not require gradients do not change.
         sampler: batches over all processes; each process computes its share of each batch.
         collate: packs examples; what it draws at random depends on the seed and the example, not on their grouping.
-        loss: the sum of the examples' losses and its number of labels, without waiting for the device.
+        loss: the sum of the examples' losses and its number of labels, without waiting for the device. With in-batch
+            negatives, it joins a row for each example with those of all processes by its third argument.
         config: the options; a learning rate and epochs that are not given are the usual ones of BERT-base.
         run_folder: folder of the log, the checkpoints and the best weights. Default: nothing is written.
         resume: continue from the newest checkpoint in `run_folder`, or start a run if it has no checkpoint.
@@ -116,7 +119,9 @@ def fit(
         data_fingerprint: identifies the data; a checkpoint of other data is refused.
         stop: called after each step (on a GPU each tenth); if True, a checkpoint is saved and the run interrupted.
         tracker_folder: folder of trackers that write files. Default: `run_folder`.
-        in_batch_negatives: whether the loss uses in-batch negatives; `config.tokens_at_once` then cannot change.
+        pool: reduces the outputs of a forward pass to what `loss` reads. Outputs of examples with more tokens than
+            `config.tokens_at_once` (with in-batch negatives: of such batches) must be one tensor.
+        in_batch_negatives: whether the loss of an example depends on the others of its batch.
 
     Raises:
         KeyboardInterrupt: `stop` returned True; `resume` continues from that step.
@@ -128,7 +133,7 @@ def fit(
         raise ValueError("resume needs a run_folder")
     inputs = _Inputs(
         network, sampler, collate, loss, with_usual_values(config), run_folder, evaluate, higher_is_better,
-        data_fingerprint, stop, in_batch_negatives,
+        data_fingerprint, stop, pool, in_batch_negatives,
     )  # fmt: skip
     run = _Run(inputs, accelerator_for(inputs.config, tracker_folder or run_folder))
     try:
@@ -229,6 +234,8 @@ class _Run:
             lengths=inputs.sampler.lengths,
             config=config,
             accelerator=self.accelerator,
+            pool=inputs.pool,
+            in_batch_negatives=inputs.in_batch_negatives,
         )
         self.cleanup.callback(self.step.close)
         self.state = TrainingState(inputs.network, self.step.optimizer, self.accelerator.scaler)
@@ -256,9 +263,7 @@ class _Run:
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint must have been made with to be resumed."""
         # The result does not depend on these options; that of the effort depends on the epochs.
-        ignored = ["trackers", "effort", "checkpoint_activations"]
-        if not self.inputs.in_batch_negatives:
-            ignored.append("tokens_at_once")
+        ignored = ("trackers", "effort", "checkpoint_activations", "tokens_at_once")
         lengths = self.inputs.sampler.lengths
         return {
             **{name: value for name, value in asdict(self.config).items() if name not in ignored},

@@ -33,16 +33,17 @@ class TrainConfig:
     batch_tokens: int | None = option(None, "Maximum number of tokens per batch, instead of a batch size.")
     tokens_at_once: int | None = option(
         None,
-        "Maximum number of tokens per forward pass: larger batches are split to save memory, with the same result up "
-        "to rounding (except for similarity, whose negatives are the other pairs of the same pass). none: depends on "
-        "the device.",
+        "Maximum number of tokens per forward pass: larger batches and longer texts are computed in parts to save "
+        "memory, with the same result up to rounding. none: depends on the device.",
+    )
+    gradient_accumulation_steps: int = option(
+        1, "Batches per optimizer step. In-batch negatives (similarity) are the other pairs of one batch."
     )
     checkpoint_activations: bool = option(
         False,
         "Save memory: keep only the input of each layer and compute its activations again in the backward pass, with "
         "the same result. A step takes about a third longer.",
     )
-    gradient_accumulation_steps: int = option(1, "Batches per optimizer step.")
     learning_rate: float | None = option(
         None,
         "Peak learning rate, reached after the warm-up. Default: suits the model, from 5e-5 (768 hidden units) to "

@@ -33,8 +33,23 @@ def _to(value: Tensor | PackedBatch, device: torch.device) -> Tensor | PackedBat
 
 # Indices of examples, and a seed for what is drawn at random in this step -> the inputs on the CPU.
 Collate = Callable[[list[int], int], TrainingInputs]
-# The network's outputs, and the targets on its device -> the SUM of the losses and the number of labels in it.
-Loss = Callable[[Any, Targets], tuple[Tensor, int]]
+# The outputs, and the targets on their device -> the SUM of the losses and the number of labels in it. A loss with
+# in-batch negatives takes a third argument, `gather`.
+Loss = Callable[..., tuple[Tensor, int]]
+# The network's outputs for a packed batch, and the batch -> what the loss reads of them.
+Pool = Callable[[Any, PackedBatch], Any]
+# A row per example of this process -> those of all processes, in the same order in each of them.
+Gather = Callable[[Tensor], Tensor]
+
+
+def keep_outputs(outputs: Any, batch: PackedBatch) -> Any:  # noqa: ARG001
+    """The `Pool` of a loss that reads all outputs."""
+    return outputs
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """The `Gather` of a single process."""
+    return rows
 
 
 def derive_seed(*numbers: int) -> int:

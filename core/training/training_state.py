@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 from ..atomic_files import atomic_file, atomic_folder, disk_errors
 from ..errors import HeadwayError
 from .distributed import barrier, broadcast_object, broadcast_tensors, gather_in_order, processes
+from .random_states import random_states, set_random_states
 
 Metrics = dict[str, float]
 # What a run writes, complete or not; a copy that the user made under another name does not match.
@@ -226,16 +227,16 @@ def save_training_state(run_folder: Path, state: TrainingState, settings: Mappin
     """
     progress = state.progress
     folder = run_folder / f"checkpoint-{progress.step:06d}"
-    by_rank = gather_in_order({processes().rank: _random_states(state.network)})
+    by_rank = gather_in_order({processes().rank: random_states(_device_of(state.network))})
     if processes().is_main:
-        random_states = {f"{rank}.{kind}": t for rank, states in enumerate(by_rank) for kind, t in states.items()}
+        by_name = {f"{rank}.{kind}": t for rank, states in enumerate(by_rank) for kind, t in states.items()}
         scaler = state.scaler.state_dict() if state.scaler else None
         record = {"progress": asdict(progress), "settings": settings, "scaler": scaler}
         record["crc32"] = _record_checksum(record)
         with atomic_folder(folder) as new:
             write_tensors(weights_of(state.network), new / "weights.safetensors")
             write_tensors(_optimizer_tensors(state.network, state.optimizer), new / "optimizer.safetensors")
-            write_tensors(random_states, new / "random.safetensors")
+            write_tensors(by_name, new / "random.safetensors")
             (new / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         remove_stale(run_folder, folder, progress.best_step)
     barrier()
@@ -305,9 +306,15 @@ def load_training_state(folder: Path, record: Mapping[str, Any], state: Training
     broadcast_tensors(current.values())
     if state.scaler is not None:
         state.scaler.load_state_dict(record["scaler"])
-    random_states = broadcast_object(_read_tensors(folder / "random.safetensors") if is_main else {})
-    _set_random_states(network, random_states)
+    by_name = broadcast_object(_read_tensors(folder / "random.safetensors") if is_main else {})
+    prefix = f"{processes().rank}."
+    states = {name.removeprefix(prefix): state for name, state in by_name.items() if name.startswith(prefix)}
+    set_random_states(_device_of(network), states)
     state.progress = Progress(**record["progress"])
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -316,19 +323,3 @@ def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Te
         for name, parameter in network.named_parameters()
         for kind, tensor in optimizer.state.get(parameter, {}).items()
     }
-
-
-def _random_states(network: nn.Module) -> dict[str, Tensor]:
-    device = next(network.parameters()).device
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states["device"] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _set_random_states(network: nn.Module, states: Mapping[str, Tensor]) -> None:
-    """Restores this process's random states from those of all processes, named RANK.KIND."""
-    device, rank = next(network.parameters()).device, processes().rank
-    torch.set_rng_state(states[f"{rank}.cpu"])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[f"{rank}.device"])

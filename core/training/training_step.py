@@ -1,23 +1,26 @@
 """One optimizer step: forward and backward passes over its batches, then the update.
 
 A task's loss is a sum with its count. Gradients are those of the sum, divided once by the labels of the whole step,
-over accumulated batches and all processes: a step is the same however its examples are split.
+over accumulated batches and all processes: a step is the same however its examples are split. What must be compared
+but does not fit in one forward pass is computed in two (gradient_cache.py).
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..models.packing import BatchSampler
-from .distributed import processes
+from ..models.packing import BatchSampler, PackedBatch
+from .distributed import gather_rows, processes
+from .gradient_cache import CachedOutputs
 from .optimization import accumulate_embedding_rows, adamw, apply_gradients
 from .training_config import TrainConfig
-from .training_inputs import Collate, Loss, derive_seed
+from .training_inputs import Collate, Loss, Pool, Targets, TrainingInputs, derive_seed, keep_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +28,21 @@ if TYPE_CHECKING:
 
 # What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
 DEFAULT_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 16384}
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Examples with one loss, in one forward pass or, if they do not fit, in several.
+
+    Args:
+        indices: of the examples.
+        idle: this process has no example: what it computes is not counted, and lets the other processes continue.
+        counts: with in-batch negatives, the number of examples of each process.
+    """
+
+    indices: list[int]
+    idle: bool = False
+    counts: tuple[int, ...] = ()
 
 
 class TrainingStep:
@@ -37,6 +55,8 @@ class TrainingStep:
         lengths: number of tokens of each example.
         config: the options of the run.
         accelerator: device, precision and gradient scaler.
+        pool: reduces the outputs of a forward pass to what the loss reads.
+        in_batch_negatives: the loss compares the examples of a batch, over all processes.
     """
 
     def __init__(
@@ -48,6 +68,8 @@ class TrainingStep:
         lengths: "Sequence[int] | np.ndarray",
         config: TrainConfig,
         accelerator: "Accelerator",
+        pool: Pool = keep_outputs,
+        in_batch_negatives: bool = False,
     ) -> None:
         self.network = network
         self.collate = collate
@@ -55,6 +77,8 @@ class TrainingStep:
         self.lengths = lengths
         self.config = config
         self.accelerator = accelerator
+        self.pool = pool
+        self.in_batch_negatives = in_batch_negatives
         self.device = accelerator.device
         self.processes = processes()
         # DistributedDataParallel averages dense gradients, and a GPU clears memory fast.
@@ -96,30 +120,77 @@ class TrainingStep:
 
     def _accumulate(self, batches: list[list[int]], seed: int) -> Tensor:
         """Accumulates the gradients of a step; returns summed loss, labels and tokens over all processes, (3,)."""
-        rank, world_size = self.processes.rank, self.processes.world_size
         loss_sum, labels, tokens = torch.zeros((), device=self.device), 0, 0
-        parts = [part for batch in batches for part in self._split(batch[rank::world_size])]
-        # A process without examples computes one with weight zero so that the other processes' all-reduce completes.
-        idle = not parts
-        for number, part in enumerate(parts or [batches[0][:1]], 1):
-            with nullcontext() if number >= len(parts) else self.accelerator.no_sync(self.wrapped):
-                inputs = self.collate(part, seed).to(self.device)
-                with self.accelerator.autocast():
-                    loss, count = self.loss(self.wrapped(inputs.batch), inputs.targets)
-                self.accelerator.backward(loss * 0 if idle else loss)
-            if not idle:
-                loss_sum, labels = loss_sum + loss.detach().float(), labels + count
+        units = self._units(batches)
+        for number, unit in enumerate(units, 1):
+            inputs = self.collate(unit.indices, seed).to(self.device)
+            loss, count = self._backward(inputs, unit, last=number == len(units))
+            if not unit.idle:
                 tokens += inputs.batch.num_tokens
+            # With in-batch negatives every process knows the loss of all.
+            if self.processes.is_main if unit.counts else not unit.idle:
+                loss_sum, labels = loss_sum + loss.float(), labels + count
         totals = torch.stack([loss_sum, torch.full_like(loss_sum, labels), torch.full_like(loss_sum, tokens)])
         if self.processes.is_distributed:
             torch.distributed.all_reduce(totals)
         return totals
 
-    def _split(self, indices: list[int]) -> list[list[int]]:
-        """Splits a process's share of a batch into forward passes of at most `tokens_at_once` tokens."""
+    def _units(self, batches: list[list[int]]) -> list[_Unit]:
+        """This process's share of the batches; at least one unit."""
+        rank, world_size = self.processes.rank, self.processes.world_size
+        if self.in_batch_negatives:
+            shares = [[batch[other::world_size] for other in range(world_size)] for batch in batches]
+            return [
+                _Unit(share[rank] or batch[:1], not share[rank], tuple(map(len, share)))
+                for share, batch in zip(shares, batches, strict=True)
+            ]
+        sampler = partial(BatchSampler, batch_tokens=self.tokens_at_once)
+        units = []
+        for batch in batches:
+            share = batch[rank::world_size]
+            parts = sampler([self.lengths[i] for i in share]).in_order()
+            units += [_Unit([share[i] for i in part]) for part in parts]
+        return units or [_Unit(batches[0][:1], idle=True)]
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Maximum number of tokens per forward pass."""
         default = DEFAULT_TOKENS_AT_ONCE.get(self.device.type, DEFAULT_TOKENS_AT_ONCE["cuda"])
-        sampler = BatchSampler([self.lengths[i] for i in indices], batch_tokens=self.config.tokens_at_once or default)
-        return [[indices[i] for i in part] for part in sampler.in_order()]
+        return self.config.tokens_at_once or default
+
+    def _backward(self, inputs: TrainingInputs, unit: _Unit, *, last: bool) -> tuple[Tensor, int]:
+        """Adds the gradients of a unit; returns its loss and the number of its labels.
+
+        Args:
+            inputs: of the unit, on the device.
+            unit: what is computed.
+            last: the processes exchange their gradients.
+        """
+        parts = inputs.batch.parts(self.tokens_at_once)
+        if len(parts) == 1:
+            with nullcontext() if last else self._no_sync():
+                loss, count = self._loss(self._outputs(self.wrapped, inputs.batch), inputs.targets, unit)
+                self.accelerator.backward(loss)
+        else:
+            cached = CachedOutputs.compute(parts, partial(self._outputs, self.network))
+            loss, count = self._loss(cached.joined, inputs.targets, unit)
+            self.accelerator.backward(loss)
+            cached.backward(partial(self._outputs, self.wrapped), self._no_sync, last=last)
+        return loss.detach(), count
+
+    def _outputs(self, network: nn.Module, batch: PackedBatch) -> Any:
+        with self.accelerator.autocast():
+            return self.pool(network(batch), batch)
+
+    def _loss(self, outputs: Any, targets: Targets, unit: _Unit) -> tuple[Tensor, int]:
+        with self.accelerator.autocast():
+            if unit.counts:
+                return self.loss(outputs, targets, partial(gather_rows, counts=unit.counts))
+            loss, count = self.loss(outputs, targets)
+            return loss * 0 if unit.idle else loss, count
+
+    def _no_sync(self) -> AbstractContextManager[None]:
+        return self.accelerator.no_sync(self.wrapped)
 
     def close(self) -> None:
         """Removes the gradients and the wrapper."""

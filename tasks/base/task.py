@@ -64,7 +64,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     Everything else has a default that works for any task and may be overridden:
 
     - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
-    - the model: `models`, `per_token`, `headless`, `pack`;
+    - the model: `models`, `per_token`, `headless`, `pack`, `pool`;
     - training: `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
@@ -82,7 +82,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt2")  # that it can be trained on
     label_columns: ClassVar[tuple[str, ...]] = LABEL_COLUMNS  # names that a column of labels may have
     self_supervised: ClassVar[bool] = False  # trains on texts without labels, read as a corpus that may exceed memory
-    per_token: ClassVar[bool] = False  # the outputs are one row per token instead of one per sequence
+    per_token: ClassVar[bool] = False  # what `pool` returns is one row per token instead of one per sequence
     headless: ClassVar[bool] = False  # reads the hidden states themselves: there is no head
     higher_is_better: ClassVar[bool] = True  # of the first metric of `score`
     has_document: ClassVar[bool] = False  # whether `document` is implemented
@@ -203,16 +203,24 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:
         """The SUM of the losses of a packed batch, and its number of terms.
 
-        Reading a tensor here (`item`, `tolist`, a condition) would make the host wait for the device.
+        Reading a tensor here (`item`, `tolist`, a condition) would make the host wait for the device. With
+        `in_batch_negatives` there is a third argument, `gather` (training_inputs.py).
 
         Args:
-            outputs: (B, N) or (T, N).
+            outputs: (B, N) or (T, N), as `pool` returned them.
             targets: what `targets` returned, on the device of the outputs.
         """
 
     def pack(self, features: Sequence[Features]) -> PackedBatch:
         """The sequences as the network reads them."""
         return pack(features)
+
+    def pool(self, outputs: Any, batch: PackedBatch) -> Any:
+        """What `loss` and `decode` read of the network's outputs for a packed batch; by default, all of it.
+
+        It is kept for all windows of a long text at once, while the network computes few windows at a time.
+        """
+        return outputs
 
     def training_windows(self, windows_by_example: Sequence[list[Features]]) -> Sequence[list[Features]]:
         """What training draws from: the windows of each example, or whatever else must be in one batch together."""
@@ -370,7 +378,7 @@ def outputs_of(network: nn.Module, features: Sequence[Features], task: Task[Any,
     sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
     for indices in sampler.in_order():
         batch = task.pack([features[i] for i in indices]).to(device)
-        found = network(batch).float().cpu()  # (B, N) or (T, N)
+        found = task.pool(network(batch), batch).float().cpu()  # (B, N) or (T, N)
         if not found.isfinite().all():
             raise HeadwayError(
                 "The model's outputs are not finite numbers: its weights are damaged, or its training diverged. Copy "

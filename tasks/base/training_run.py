@@ -290,6 +290,7 @@ def _run_loop(
         data_fingerprint=_fingerprint(task, base, data),
         stop=options.stop,
         tracker_folder=options.folder.with_suffix(".trackers"),  # which stays when the run's folder is deleted
+        pool=task.pool,
         in_batch_negatives=task.in_batch_negatives,
     )
     started = finished = None

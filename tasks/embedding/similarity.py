@@ -22,13 +22,14 @@ from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from ...core.options import option
+from ...core.training.training_inputs import Gather, own_rows
 from .. import metrics
 from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import PAIR, TEXT, ExampleWarning, Field
-from ..data.features import Features, group_windows, pack
+from ..data.features import Features, group_windows
 from ..data.labels import is_missing, map_valid, raw_label
 from ..data.numbers import number_reader
 from ..data.rows import RowStream, Table
@@ -42,6 +43,7 @@ from .published_pooling import PublishedPooling
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Network
+    from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_inputs import Targets
 
@@ -99,7 +101,6 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         *("quality", "is_duplicate", "target"),
     )
     architecture: ClassVar[tuple[str, ...]] = ("BertModel", "GPT2Model")
-    per_token: ClassVar[bool] = True
     headless: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -216,22 +217,18 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
     def head(self, backbone: "Backbone") -> None:
         """None: vectors are pooled from the hidden states."""
 
-    def _vectors(self, hidden: Tensor, targets: "Targets", num_pairs: int) -> tuple[Tensor, Tensor]:
-        """The unit vectors of the first and of the second texts, (T, C) -> (E, D) each."""
-        windows = self.to_pooling().pool(hidden, targets["batch"])  # (B, D)
-        # The direction of the sum over a text's windows is that of their mean.
-        texts = windows.new_zeros(2 * num_pairs, windows.shape[1])
-        texts = texts.index_add(0, targets["text_of_window"], windows)
-        first, second = F.normalize(texts, dim=-1).unflatten(0, (-1, 2)).unbind(1)
-        return first, second
+    def pool(self, outputs: Tensor, batch: "PackedBatch") -> Tensor:
+        """The vector of each window, (T, C) -> (B, D)."""
+        with torch.autocast(outputs.device.type, enabled=False):
+            return self.to_pooling().pool(outputs, batch)
 
     @property
     def in_batch_negatives(self) -> bool:
-        """Whether the other pairs of a batch are negatives."""
+        """Whether the other pairs of a batch are negatives: of all processes, however many passes compute it."""
         return self.objective != SCORES
 
     def targets(self, features: Sequence[Features]) -> "Targets":
-        """The windows, the text that each is from, and a number for each pair or for each of its texts.
+        """The text that each window is from, and a number for each pair or for each of its texts.
 
         The number of a pair is its score; that of a text, (E, 2), is a hash, the same for equal texts.
         """
@@ -240,30 +237,28 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             numbers = torch.tensor([windows[0].target for windows in pairs])
         else:
             numbers = torch.tensor([[_text_hash(windows, text_index) for text_index in (0, 1)] for windows in pairs])
-        return {**_windows_of_texts(pairs), "pairs": numbers}
+        return {"texts": _text_of_window(pairs), "pairs": numbers}
 
-    def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
+    def loss(self, outputs: Tensor, targets: "Targets", gather: Gather = own_rows) -> tuple[Tensor, int]:
         """The sum of the losses of the pairs (see pair_losses.py), and their number.
 
-        Negatives are the pairs of the same forward pass: of the whole batch if its tokens fit in --tokens-at-once,
-        else of the same part of it.
-
         Args:
-            outputs: hidden states, (T, C).
+            outputs: the vectors of windows, (B, D).
             targets: of the E pairs.
+            gather: joins a row for each pair with those of the other processes.
         """
-        pairs = targets["pairs"]
         with torch.autocast(outputs.device.type, enabled=False):  # cosines need more than eight bits
-            first, second = self._vectors(outputs, targets, len(pairs))
+            vectors = gather(_join_windows(outputs, targets["texts"], len(targets["pairs"])))
+            pairs = gather(targets["pairs"])
             loss = score_loss if self.objective == SCORES else ranking_loss
-            return loss(first, second, pairs), len(pairs)
+            return loss(*vectors.unbind(1), pairs), len(pairs)
 
     # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[SimilarityPrediction]:
         """The cosine of each pair."""
         pairs = group_windows(features)
-        first, second = self._vectors(torch.cat(list(outputs)), _windows_of_texts(pairs), len(pairs))
+        first, second = _join_windows(torch.stack(list(outputs)), _text_of_window(pairs), len(pairs)).unbind(1)
         similarities = (first * second).sum(-1).tolist()
         return [
             SimilarityPrediction(similarity, (a, b))
@@ -370,10 +365,22 @@ def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:
     return False
 
 
-def _windows_of_texts(pairs: Sequence[Sequence[Features]]) -> dict[str, Any]:
-    """The packed windows of pairs, and the text that each window is from: texts 2i and 2i + 1 are those of pair i."""
-    texts = [2 * i + one.text_index for i, windows in enumerate(pairs) for one in windows]
-    return {"batch": pack([one for windows in pairs for one in windows]), "text_of_window": torch.tensor(texts)}
+def _text_of_window(pairs: Sequence[Sequence[Features]]) -> Tensor:
+    """The text that each window is from, (B,): texts 2i and 2i + 1 are those of pair i."""
+    return torch.tensor([2 * i + one.text_index for i, windows in enumerate(pairs) for one in windows])
+
+
+def _join_windows(vectors: Tensor, texts: Tensor, num_pairs: int) -> Tensor:
+    """The unit vectors of the texts of pairs, (B, D) -> (E, 2, D).
+
+    Args:
+        vectors: of the windows.
+        texts: the text that each window is from, (B,).
+        num_pairs: E.
+    """
+    # The direction of the sum over a text's windows is that of their mean.
+    totals = vectors.new_zeros(2 * num_pairs, vectors.shape[1]).index_add(0, texts, vectors)
+    return F.normalize(totals, dim=-1).unflatten(0, (-1, 2))
 
 
 def _text_hash(windows: Sequence[Features], text_index: int) -> int:

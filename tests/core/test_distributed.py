@@ -10,7 +10,7 @@ import pytest
 import torch
 import train_worker
 from headway.core.training.distributed import Processes, broadcast_object, gather_in_order, processes, shard
-from train_worker import CONFIGS, DISTRIBUTED, Data, run_with_33_examples, without_timings
+from train_worker import DISTRIBUTED, RUNS, Data, run_with_33_examples, without_timings
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
@@ -46,7 +46,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return launch("torchrun", tmp_path_factory.mktemp("distributed"))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", RUNS)
 def test_two_processes_give_the_loss_curve_and_predictions_of_one(reports: list[dict], name: str):
     check_against_one_process(reports, name)
 
@@ -61,7 +61,7 @@ def check_against_one_process(reports: list[dict], name: str) -> None:
     report = reports[0]
     assert report[f"{name} processes"] == 2
     held_out = Data(21, seed=1)
-    *_, (_, network) = seen = list(run_with_33_examples(CONFIGS[name], evaluate=held_out.evaluate))
+    *_, (_, network) = seen = list(run_with_33_examples(**RUNS[name], evaluate=held_out.evaluate))
     events = [without_timings(event) for event, _ in seen[1:-1]]
     assert [event["event"] for event in report[name]] == [event["event"] for event in events]
     for theirs, ours in zip(report[name], events, strict=True):

@@ -148,12 +148,6 @@ def test_a_run_can_be_resumed_with_other_tokens_at_once(tmp_path: Path):
     assert isinstance(seen[-1][0], Finished)
 
 
-def test_with_in_batch_negatives_tokens_at_once_cannot_change(tmp_path: Path):
-    stop_after(4, tmp_path, CONFIG, in_batch_negatives=True)
-    with pytest.raises(HeadwayError, match="tokens_at_once was None and is 20"):
-        next(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True, in_batch_negatives=True))
-
-
 def test_a_copy_of_a_checkpoint_under_another_name_is_kept(tmp_path: Path):
     stop_after(4, tmp_path, CONFIG)
     backup = tmp_path / "checkpoint-000003-backup"

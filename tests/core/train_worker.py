@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -27,7 +28,7 @@ from headway.core.training.distributed import gather_in_order, processes, shard
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Event, Finished, Saved, Started, Step
-from headway.core.training.training_inputs import Targets, TrainingInputs
+from headway.core.training.training_inputs import Gather, Targets, TrainingInputs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +65,12 @@ class Data:
     def loss(self, outputs: Tensor, targets: Targets) -> tuple[Tensor, int]:
         """The loss function for `fit`: the summed cross-entropy."""
         return F.cross_entropy(outputs, targets["labels"], reduction="sum"), len(targets["labels"])
+
+    def ranking_loss(self, outputs: Tensor, targets: Targets, gather: Gather) -> tuple[Tensor, int]:
+        """A loss with in-batch negatives: of finding the examples with the same label among those of the batch."""
+        vectors, labels = gather(F.normalize(outputs, dim=-1)), gather(targets["labels"])
+        same = (labels[:, None] == labels).float()
+        return F.binary_cross_entropy_with_logits(vectors @ vectors.T, same, reduction="sum"), len(labels)
 
     def predict(self, network: nn.Module) -> list[list[float]]:
         """The logits of all examples in order; the batches are sharded over the processes."""
@@ -235,11 +242,14 @@ def in_child(work: Callable[[], None]) -> int:
 # Runs in two processes
 
 DISTRIBUTED = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
-# Name -> the same steps: each of one batch, of two, or of several passes with recomputed activations.
-CONFIGS = {
-    "plain": DISTRIBUTED,
-    "accumulated": replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2),
-    "checkpointed": replace(DISTRIBUTED, tokens_at_once=16, checkpoint_activations=True),
+ACCUMULATED = replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2)
+# Name -> the options of a run. Without in-batch negatives, all take the same steps.
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {"config": DISTRIBUTED},
+    "accumulated": {"config": ACCUMULATED},
+    "checkpointed": {"config": replace(DISTRIBUTED, tokens_at_once=16, checkpoint_activations=True)},
+    "in-batch negatives": {"config": DISTRIBUTED, "in_batch_negatives": True},
+    "in-batch negatives in parts": {"config": replace(ACCUMULATED, tokens_at_once=10), "in_batch_negatives": True},
 }
 
 
@@ -248,7 +258,8 @@ def run_with_33_examples(
 ) -> Iterator[tuple[Event, Network]]:
     """A run over 33 examples: the last batch of an epoch is a single example."""
     data, network = Data(33), tiny_bert(dropout)
-    for event in fit(network, config.sampler(data.lengths), data.collate, data.loss, config, **options):
+    loss = data.ranking_loss if options.get("in_batch_negatives") else data.loss
+    for event in fit(network, config.sampler(data.lengths), data.collate, loss, config, **options):
         yield event, network
 
 
@@ -256,8 +267,8 @@ def run_in_all_processes(folder: Path) -> None:
     """The runs that test_distributed.py compares with those of one process; the main process writes the reports."""
     report: dict[str, object] = {}
     held_out = Data(21, seed=1)
-    for name, config in CONFIGS.items():
-        *_, (_, network) = seen = list(run_with_33_examples(config, evaluate=held_out.evaluate))
+    for name, options in RUNS.items():
+        *_, (_, network) = seen = list(run_with_33_examples(**options, evaluate=held_out.evaluate))
         report[name] = [without_timings(event) for event, _ in seen[1:-1]]
         report[f"{name} predictions"] = held_out.predict(network)
         report[f"{name} processes"] = seen[0][0].to_json()["processes"]

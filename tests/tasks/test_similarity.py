@@ -101,6 +101,11 @@ def test_an_invalid_option_is_named(given, words):
         SentenceSimilarity(**given)
 
 
+def loss_of(task, model, features):
+    batch = pack(features)
+    return task.loss(task.pool(model.network(batch), batch), task.targets(features))
+
+
 def plain_vectors(model, rows, names):
     """The normalized mean over the tokens of each text, text by text."""
     found = []
@@ -117,7 +122,7 @@ def plain_vectors(model, rows, names):
 def test_the_loss_of_scores_is_the_squared_error_of_the_cosine(tiny_model):
     task, model, features = features_of(SentenceSimilarity(), tiny_model, SCORED)
     with torch.no_grad():
-        loss, count = task.loss(model.network(pack(features)), task.targets(features))
+        loss, count = loss_of(task, model, features)
         first, second = plain_vectors(model, SCORED, ("sentence1", "sentence2"))
     wanted = torch.tensor([1.0, 0.0, 0.5])  # 4.5, 0.5 and 2.5 of 0.5 to 4.5
     expected = (((first * second).sum(-1) - wanted) ** 2).sum()
@@ -128,7 +133,7 @@ def test_the_loss_of_scores_is_the_squared_error_of_the_cosine(tiny_model):
 def test_the_loss_of_pairs_uses_the_other_pairs_as_negatives(tiny_model):
     task, model, features = features_of(SentenceSimilarity(), tiny_model, TOGETHER)
     with torch.no_grad():
-        loss, count = task.loss(model.network(pack(features)), task.targets(features))
+        loss, count = loss_of(task, model, features)
         anchors, positives = plain_vectors(model, TOGETHER, ("anchor", "positive"))
     logits = 20 * anchors @ positives.T
     expected = sum(math.log(logits[i].exp().sum()) - logits[i, i] for i in range(3))
@@ -140,7 +145,7 @@ def test_pairs_with_a_common_text_are_not_negatives(bert_folder):
     rows = [*TOGETHER[:2], {"anchor": "a dog", "positive": TOGETHER[0]["positive"]}]
     task, model, features = features_of(SentenceSimilarity(), bert_folder, rows)
     with torch.no_grad():
-        loss, _ = task.loss(model.network(pack(features)), task.targets(features))
+        loss, _ = loss_of(task, model, features)
         anchors, positives = plain_vectors(model, rows, ("anchor", "positive"))
     logits = 20 * anchors @ positives.T
     logits[0, 2] = logits[2, 0] = -math.inf
