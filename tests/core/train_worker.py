@@ -68,7 +68,7 @@ class Data:
 
     def ranking_loss(self, outputs: Tensor, targets: Targets, gather: Gather) -> tuple[Tensor, int]:
         """A loss with in-batch negatives: of finding the examples with the same label among those of the batch."""
-        vectors, labels = gather(F.normalize(outputs, dim=-1)), gather(targets["labels"])
+        vectors, labels = gather(outputs), gather(targets["labels"])
         same = (labels[:, None] == labels).float()
         return F.binary_cross_entropy_with_logits(vectors @ vectors.T, same, reduction="sum"), len(labels)
 
