@@ -250,8 +250,9 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         with torch.autocast(outputs.device.type, enabled=False):  # cosines need more than eight bits
             vectors = gather(_join_windows(outputs, targets["texts"], len(targets["pairs"])))
             pairs = gather(targets["pairs"])
+            first, second = vectors.unbind(1)
             loss = score_loss if self.objective == SCORES else ranking_loss
-            return loss(*vectors.unbind(1), pairs), len(pairs)
+            return loss(first, second, pairs), len(pairs)
 
     # -- outputs -> predictions -> metrics
 
