@@ -101,16 +101,14 @@ def fit(
 ) -> Iterator[Event]:
     """Trains `network` in place, one step for each `Step` event that is read.
 
-    At the end the network is in eval mode, on the device it was trained on, and has the best weights (or the last:
-    `config.keep`). Under a launcher every process makes the same call and gets the same events; the main process
-    writes the files. torch's random state is set from `config.seed`.
+    At the end the network is in eval mode and has the best weights (or the last: `config.keep`). Every process of a
+    launch calls it and gets the same events; the main process writes files. torch is seeded from `config.seed`.
 
     Args:
         network: what is trained; parameters that do not require gradients do not change.
         sampler: batches over all processes; each process computes its share of each batch.
         collate: packs examples; what it draws at random depends on the seed and the example, not on their grouping.
-        loss: the sum of the examples' losses and its number of labels, without waiting for the device. With in-batch
-            negatives, it joins a row for each example with those of all processes by its third argument.
+        loss: the sum of the examples' losses and its number of labels, without waiting for the device.
         config: the options; a learning rate and epochs that are not given are the usual ones of BERT-base.
         run_folder: folder of the log, the checkpoints and the best weights. Default: nothing is written.
         resume: continue from the newest checkpoint in `run_folder`, or start a run if it has no checkpoint.
@@ -119,14 +117,12 @@ def fit(
         data_fingerprint: identifies the data; a checkpoint of other data is refused.
         stop: called after each step (on a GPU each tenth); if True, a checkpoint is saved and the run interrupted.
         tracker_folder: folder of trackers that write files. Default: `run_folder`.
-        pool: reduces the outputs of a forward pass to what `loss` reads. Outputs of examples with more tokens than
-            `config.tokens_at_once` (with in-batch negatives: of such batches) must be one tensor.
-        in_batch_negatives: whether the loss of an example depends on the others of its batch.
+        pool: reduces the outputs of a forward pass to what `loss` reads: a tensor, if there may be several passes.
+        in_batch_negatives: whether `loss` compares the examples of a batch; its third argument is then a `Gather`.
 
     Raises:
         KeyboardInterrupt: `stop` returned True; `resume` continues from that step.
-        HeadwayError: the folder contains a run already or another run, an option does not fit this machine, the loss
-            is not finite, or the disk or the GPU's memory is full.
+        HeadwayError: the folder contains another run, an option does not fit, or the loss is not finite, for example.
         ValueError: `resume` without a folder.
     """
     if resume and run_folder is None:

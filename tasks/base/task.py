@@ -216,10 +216,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
         return pack(features)
 
     def pool(self, outputs: Any, batch: PackedBatch) -> Any:
-        """What `loss` and `decode` read of the network's outputs for a packed batch; by default, all of it.
-
-        It is kept for all windows of a long text at once, while the network computes few windows at a time.
-        """
+        """What `loss` and `decode` read of the outputs, all by default; it is kept for all windows at once."""
         return outputs
 
     def training_windows(self, windows_by_example: Sequence[list[Features]]) -> Sequence[list[Features]]:
