@@ -14,6 +14,7 @@ from torch import Tensor
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
+from ..core.checkpoints.families.registry import write_config
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
 from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
@@ -151,7 +152,7 @@ def _write_beside(
     network = checkpoint.network
     assert isinstance(network.backbone, Bert)
     fields = {
-        **network.backbone.config.to_hf(),
+        **write_config(network.config),
         **checkpoint.config,
         "architectures": [checkpoint.architecture if published is None else "BertModel"],
     }

@@ -256,7 +256,7 @@ def describe(name: str, folder: Path) -> Entry:
         HeadwayError: the files cannot be read, or the model is neither BERT nor GPT-2.
     """
     from ..core.checkpoints.config_file import published_class, read_config
-    from ..core.checkpoints.weight_names import model_of
+    from ..core.checkpoints.families.registry import family_of, model_of
     from ..tasks import TASKS
     from ..tasks.base.model_folder import read_info
 
@@ -268,7 +268,7 @@ def describe(name: str, folder: Path) -> Entry:
             f"{folder / 'headway.json'}: unknown task {task!r}. Use the version of Headway that saved the model."
         )
     if task is None:
-        published = published_class(folder, raw, model)
+        published = published_class(folder, raw, family_of(config))
         heads = [known for known, one in TASKS.items() if not one.headless and published.endswith(one.architecture)]
         task = next(iter(heads), None)
     return Entry(name, folder, model, task)

@@ -1,6 +1,6 @@
 """Model folders: reads a published BERT or GPT-2 with its head and labels, and writes one that transformers opens.
 
-hub.py finds the folder, config_file.py reads its configuration, weight_names.py knows the names of its tensors and
+hub.py finds the folder, config_file.py reads its configuration, families/ knows the names of its tensors and
 weight_conversion.py converts them. transformers is not needed.
 """
 
@@ -18,9 +18,10 @@ from ..cpu import use_huge_pages
 from ..errors import HeadwayError
 from ..models.heads import Backbone, Network, new_backbone
 from .config_file import config_fields, label_fields, num_outputs, published_class, read_config, read_labels
+from .families.family import expand
+from .families.registry import ARCHITECTURES, architecture_of, build_head, family_of
 from .hub import find_folder
-from .weight_conversion import PublishedTensors, StoredParameter, Weights, published_tensors
-from .weight_names import ARCHITECTURES, BACKBONES, BASE_ARCHITECTURES, architecture_of, build_head, expand, model_of
+from .weight_conversion import PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,18 @@ def load_checkpoint(
     use_huge_pages()
     folder = find_folder(name_or_path)
     raw, config = read_config(folder)
-    tensors = PublishedTensors(folder, model_of(config))
+    family = family_of(config)
+    tensors = PublishedTensors(folder, family)
     tensors.check_sizes(config)
     with torch.device("meta"):
         backbone = new_backbone(config)
-    table = expand(BACKBONES[tensors.model], config.num_layers)
-    weights = {f"backbone.{name}": stored for name, stored in tensors.find(backbone, table).items()}
-    published = published_class(folder, raw, tensors.model)
+    found = tensors.find(backbone, backbone_table(backbone, family))
+    weights = {f"backbone.{name}": stored for name, stored in found.items()}
+    published = published_class(folder, raw, family)
     module, labels, problem_type = None, None, None
     if head is not None:
         if published not in ARCHITECTURES:
-            known = ", ".join(name for name, one in ARCHITECTURES.items() if one.model == tensors.model)
+            known = ", ".join(name for name, one in ARCHITECTURES.items() if one.family is family)
             raise HeadwayError(
                 f"{folder / 'config.json'}: Headway does not know the class {published!r} (only {known}). "
                 "Choose one of those, or train a new head on its backbone."
@@ -80,7 +82,7 @@ def load_checkpoint(
         module, of_head = _published_head(published, backbone, tensors, weights["backbone.token_embedding.weight"])
         weights |= {f"head.{name}": stored for name, stored in of_head.items()}
         problem_type = raw.get("problem_type")
-        if module is not None and ARCHITECTURES[published].labelled:
+        if module is not None and ARCHITECTURES[published].head.labelled:
             labels = read_labels(folder, raw, num_outputs(module))
     unused = tensors.leftovers(strict=head is not None)
     network = Network(backbone, module).eval()
@@ -129,12 +131,12 @@ def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
     if published is None:
         return HeadReport((), tuple(parameters))
     architecture = ARCHITECTURES[published]
-    tensors = PublishedTensors(find_folder(name_or_path), architecture.model)
+    tensors = PublishedTensors(find_folder(name_or_path), architecture.family)
     stored = {
         name: source
-        for name, source in expand(architecture.table).items()
+        for name, source in expand(architecture.head.table).items()
         if name in parameters and tensors.has(source)
-        if not (architecture.labelled and name.startswith("classifier."))
+        if not (architecture.head.labelled and name.startswith("classifier."))
     }
     with torch.no_grad():
         for name, parameter in tensors.find(network.head, stored).items():
@@ -167,12 +169,12 @@ def save_checkpoint(
         OSError: the disk is full, or the folder is not writable.
     """
     published = architecture or architecture_of(network.config, network.head)
-    if published is None or ARCHITECTURES[published].model != model_of(network.config):
+    if published is None or ARCHITECTURES[published].family is not family_of(network.config):
         raise ValueError(f"no published class for {type(network.head).__name__} ({architecture})")
     tensors = published_tensors(network, published, dtype)
     fields = {
         **config_fields(network.config, config or {}),
-        **label_fields(ARCHITECTURES[published], network.head, labels),
+        **label_fields(ARCHITECTURES[published].head, network.head, labels),
         "architectures": [published],
         "dtype": str(next(iter(tensors.values())).dtype).removeprefix("torch."),
     }
@@ -188,8 +190,8 @@ def _published_head(
     published: str, backbone: Backbone, tensors: PublishedTensors, embedding: StoredParameter
 ) -> tuple[nn.Module | None, dict[str, StoredParameter]]:
     """The head of a published class on the meta device, and its weights in the files."""
-    table = expand(ARCHITECTURES[published].table)
-    if published == BASE_ARCHITECTURES[tensors.model] and not tensors.has_any(table.values()):
+    table = expand(ARCHITECTURES[published].head.table)
+    if published == tensors.family.base_class and not tensors.has_any(table.values()):
         return None, {}  # BERT's base model can be published without its pooler
     outputs = 1
     if (classifier := table.get("classifier.weight")) and tensors.has(classifier):

@@ -7,9 +7,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import HeadwayError
-from ..models.heads import CONFIG_CLASSES, Config
+from ..models.heads import Config
+from .families.family import Family, PublishedHead
+from .families.registry import FAMILIES, family_of
 from .model_files import read_json
-from .weight_names import BASE_ARCHITECTURES, Architecture
 
 # Fields that are written again, or that describe where a model came from.
 DROPPED_FIELDS = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}
@@ -29,18 +30,18 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
         raise HeadwayError(f"{folder} has no config.json. Give the folder with config.json and the weights.")
     raw = read_json(path)
     model = raw.get("model_type") or _infer_model_type(raw)
-    if not isinstance(model, str) or model not in CONFIG_CLASSES:
+    if not isinstance(model, str) or model not in FAMILIES:
         what = f"says model_type {model!r}" if model else "has no model_type"
-        known = " and ".join(map(repr, CONFIG_CLASSES))
-        raise HeadwayError(f"{path} {what}; Headway supports {known} only. Choose a BERT or GPT-2 model.")
-    config_class = CONFIG_CLASSES[model]
-    for name, default in config_class().to_hf().items():
+        known = ", ".join(family.title for family in FAMILIES.values())
+        raise HeadwayError(f"{path} {what}; Headway reads {known}. Choose a model of one of these types.")
+    family = FAMILIES[model]
+    for name, default in family.write_config(family.config).items():
         if raw.get(name) is not None and not _is_valid(name, raw[name], default):
             raise HeadwayError(
                 f"{path}: {name} is {repr(raw[name])[:99]}, which is not possible. Copy the file again."
             )
     try:
-        config = config_class.from_hf(raw)
+        config = family.read_config(raw)
     except HeadwayError as error:
         raise HeadwayError(f"{path}: {error} Choose another model.") from error
     if config.hidden_size % config.num_heads:
@@ -56,7 +57,8 @@ def _is_valid(name: str, value: object, default: object) -> bool:
         return type(value) is type(default)
     if isinstance(default, float):
         return isinstance(value, int | float) and 0 <= value <= (1 if "drop" in name else float("inf"))
-    return isinstance(value, int) and value > 0  # a size; also n_inner, whose default is None
+    lowest = 0 if name.endswith("_id") else 1  # a token or a size; also n_inner, whose default is None
+    return isinstance(value, int) and value >= lowest
 
 
 def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
@@ -66,13 +68,13 @@ def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
     return {"Bert": "bert", "GPT2": "gpt2"}.get(str(first)[:4])
 
 
-def published_class(folder: Path, raw: Mapping[str, Any], model: str) -> str:
+def published_class(folder: Path, raw: Mapping[str, Any], family: Family) -> str:
     """The published class of a folder; the base model's if config.json names none.
 
     Raises:
         HeadwayError: architectures is not a list of names.
     """
-    names = raw.get("architectures") or [BASE_ARCHITECTURES[model]]
+    names = raw.get("architectures") or [family.base_class]
     if not isinstance(names, list) or not isinstance(names[0], str):
         raise HeadwayError(f"{folder / 'config.json'}: architectures is {names!r}; it must be a list of class names.")
     return names[0]
@@ -107,16 +109,17 @@ def config_fields(config: Config, original: Mapping[str, Any]) -> dict[str, Any]
         original: the config.json that the model came with, or nothing; fields that Headway does not use are kept.
     """
     kept = {name: value for name, value in original.items() if name not in DROPPED_FIELDS}
-    ours = config.to_hf()
+    family = family_of(config)
+    ours = family.write_config(config)
     # One configuration can be written in several ways: if it is unchanged, so is its spelling.
-    if kept and type(config).from_hf(kept) == config:
+    if kept and family.read_config(kept) == config:
         return {**ours, **kept}
     return {**kept, **ours}
 
 
-def label_fields(architecture: Architecture, head: nn.Module | None, labels: Sequence[str] | None) -> dict[str, Any]:
+def label_fields(published: PublishedHead, head: nn.Module | None, labels: Sequence[str] | None) -> dict[str, Any]:
     """The fields of a config.json that name a head's outputs; none if the outputs are not labels."""
-    if not architecture.labelled or head is None:
+    if not published.labelled or head is None:
         return {}
     outputs = num_outputs(head)
     names = [f"LABEL_{i}" for i in range(outputs)] if labels is None else list(labels)

@@ -3,6 +3,7 @@
 Every tensor of a file is used, belongs to another published head, or is an error: none is ignored silently.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,13 @@ from torch import Tensor, nn
 
 from ..errors import HeadwayError
 from ..models.bert import BertConfig
-from ..models.heads import Config, Network
+from ..models.heads import Backbone, Config, Network
+from .families.family import Family, Source, expand
+from .families.registry import ARCHITECTURES
 from .model_files import StoredTensor, open_weights
-from .weight_names import (
-    ARCHITECTURES,
-    BACKBONES,
-    BASE_ARCHITECTURES,
-    IGNORED,
-    PREFIXES,
-    Source,
-    expand,
-    is_backbone,
-    plain_name,
-    prefixed,
-)
 
+# Constant buffers that older versions of transformers wrote.
+IGNORED = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias")
 MISMATCH = "config.json and the weights do not belong together: copy or download both again."
 
 
@@ -70,16 +63,16 @@ class PublishedTensors:
 
     Args:
         folder: the model folder.
-        model: the model type, "bert" or "gpt2".
+        family: the model's.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, family: Family) -> None:
         published = open_weights(folder)
-        self.model = model
-        self.tensors = {plain_name(name): tensor for name, tensor in published.tensors.items()}
-        self._names = {plain_name(name): name for name in published.tensors}
+        self.family = family
+        self.tensors = {family.plain_name(name): tensor for name, tensor in published.tensors.items()}
+        self._names = {family.plain_name(name): name for name in published.tensors}
         self._source = published.source
-        self._prefixed = any(name.startswith(PREFIXES[model]) for name in published.tensors)
+        self._prefixed = any(name.startswith(family.prefix) for name in published.tensors)
         self._used: set[str] = set()
 
     def has(self, source: Source) -> bool:
@@ -106,15 +99,18 @@ class PublishedTensors:
         Raises:
             HeadwayError: a tensor is missing or has another shape.
         """
+        size, positions = config.hidden_size, config.max_positions
+        if isinstance(config, BertConfig):
+            size, positions = config.embedding_size or size, positions + config.position_offset
         shapes = {
-            "token_embedding.weight": (config.vocab_size, config.hidden_size),
-            "position_embedding.weight": (config.max_positions, config.hidden_size),
+            "token_embedding.weight": (config.vocab_size, size),
+            "position_embedding.weight": (positions, size),
             "blocks.0.mlp.up.weight": (config.intermediate_size, config.hidden_size),
         }
-        if isinstance(config, BertConfig):
-            shapes["segment_embedding.weight"] = (config.num_segments, config.hidden_size)
-        table = expand(BACKBONES[self.model], 1)
-        last = BACKBONES[self.model]["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
+        if isinstance(config, BertConfig) and config.num_segments:
+            shapes["segment_embedding.weight"] = (config.num_segments, size)
+        table = expand(self.family.backbone, 1)
+        last = self.family.backbone["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
         self._require([*(table[name] for name in shapes), last])
         if config.num_layers > len(self.tensors):  # although there is a last one
             raise HeadwayError(f"{self._source} holds fewer layers than config.json requires. {MISMATCH}")
@@ -153,13 +149,12 @@ class PublishedTensors:
         left = [name for name in self.tensors if name not in self._used and not IGNORED.fullmatch(name)]
         heads = {
             name
-            for one in ARCHITECTURES.values()
-            if one.model == self.model
+            for one in self.family.heads.values()
             for source in expand(one.table).values()
             for name in (*source.names, source.copy)
         }
         for name in left:
-            if is_backbone(name, self.model) or (strict and name not in heads):
+            if self.family.is_backbone(name) or (strict and name not in heads):
                 raise HeadwayError(
                     f"{self.tensors[name].place} has no place in the model that config.json describes. {MISMATCH}"
                 )
@@ -185,19 +180,26 @@ class PublishedTensors:
 
     def _published_name(self, name: str) -> str:
         """The name of a tensor in these files, or the name it would have."""
-        return self._names.get(name) or (prefixed(name, self.model) if self._prefixed else name)
+        return self._names.get(name) or (self.family.prefixed(name) if self._prefixed else name)
+
+
+def backbone_table(backbone: Backbone, family: Family) -> dict[str, Source]:
+    """The sources of a backbone's parameters; the family's table also has those of parts that not every model has."""
+    names = backbone.state_dict().keys()
+    table = expand(family.backbone, backbone.config.num_layers)
+    return {name: source for name, source in table.items() if name in names}
 
 
 def published_tensors(network: Network, published: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """The weights of a network on the CPU, as a published class names and stores them."""
-    architecture = ARCHITECTURES[published]
-    config = network.config
+    architecture, config = ARCHITECTURES[published], network.config
+    family = architecture.family
     parts: list[tuple[nn.Module, Mapping[str, Source]]] = [
-        (network.backbone, expand(BACKBONES[architecture.model], config.num_layers))
+        (network.backbone, backbone_table(network.backbone, family))
     ]
     if network.head is not None:
-        parts.append((network.head, expand(architecture.table)))
-    base = published == BASE_ARCHITECTURES[architecture.model]
+        parts.append((network.head, expand(architecture.head.table)))
+    base = published == family.base_class
     tensors: dict[str, Tensor] = {}
     for module, table in parts:
         state = module.state_dict()
@@ -209,7 +211,7 @@ def published_tensors(network: Network, published: str, dtype: torch.dtype | Non
             value = state[ours].detach().to("cpu", dtype)
             for name, part in zip(source.names, value.chunk(len(source.names)), strict=True):
                 published_part = part.t() if source.transpose and part.dim() == 2 else part
-                tensors[name if base else prefixed(name, architecture.model)] = published_part.contiguous()
+                tensors[name if base else family.prefixed(name)] = published_part.contiguous()
             if source.copy is not None:
                 tensors[source.copy] = value.clone()  # safetensors refuses two names for the same memory
     return tensors

@@ -87,8 +87,7 @@ class PaddedBert(nn.Module):
         """Ids, a mask that is 1 for tokens and 0 for padding, and segment ids, (B, n) each -> the outputs."""
         bert = self.backbone
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = bert.token_embedding(input_ids) + bert.position_embedding(positions)
-        x = bert.embedding_norm(x + bert.segment_embedding(token_type_ids))
+        x = bert.embed_ids(input_ids, positions, token_type_ids)
         bias = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min  # (B, 1, 1, n)
         for block in bert.blocks:
             assert isinstance(block, BertBlock)
@@ -128,7 +127,7 @@ def _attend(attention: SelfAttention, x: Tensor, bias: Tensor) -> Tensor:
 
 def _pool_first(pooler: BertPooler, hidden: Tensor) -> Tensor:
     """(B, n, C) -> (B, 1, C). With two dimensions the linear layer is a Gemm, which onnxruntime cannot quantize."""
-    return torch.tanh(pooler.dense(hidden[:, :1]))
+    return pooler.forward_at(hidden[:, :1])
 
 
 def refuse_without_exporter() -> None:

@@ -7,46 +7,29 @@ Compare gpt2.py: here norms follow each sub-layer (post-norm), attention is bidi
 B batch, T tokens, C hidden, V vocabulary. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
 from .dropout import Dropout
 from .layers import ACTIVATIONS, FeedForward, SelfAttention, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
-from .published_config import read_fields, refuse_unsupported, write_fields
-
-# Our field of the configuration -> its name in config.json.
-PUBLISHED_NAMES = {
-    "vocab_size": "vocab_size",
-    "max_positions": "max_position_embeddings",
-    "num_segments": "type_vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "activation": "hidden_act",
-    "norm_eps": "layer_norm_eps",
-    "dropout": "hidden_dropout_prob",
-    "attention_dropout": "attention_probs_dropout_prob",
-    "head_dropout": "classifier_dropout",
-    "init_std": "initializer_range",
-    "tie_embeddings": "tie_word_embeddings",
-}
-SUPPORTED = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Everything that changes BERT's arithmetic."""
+    """Everything that changes the arithmetic of BERT and its relatives."""
 
+    family: str = "bert"  # the published model type
     vocab_size: int = 30522
     max_positions: int = 512
-    num_segments: int = 2
+    position_offset: int = 0  # the row of the position embedding for the first token
+    num_segments: int = 2  # 0: no embedding of segments
+    num_task_types: int = 0  # 0: no embedding of the task; of several, the first one is added to every token
+    embedding_size: int | None = None  # of the embeddings, if a linear layer follows them; None: hidden_size
     hidden_size: int = 768
     num_layers: int = 12
     num_heads: int = 12
@@ -56,6 +39,11 @@ class BertConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     head_dropout: float = 0.1
+    token_dropout: float | None = None  # of a head on every token; None: head_dropout
+    span_dropout: float = 0.0  # of a head for answers
+    pooler_activation: str = "tanh"
+    pooler_dropout: bool = False  # whether a classifier has the head's dropout before the pooler as well
+    lm_activation: str | None = None  # of the masked-language-modeling head; None: activation
     init_std: float = 0.02
     tie_embeddings: bool = True  # the output matrix of the masked-language-modeling head is the token embedding
 
@@ -63,21 +51,6 @@ class BertConfig:
     def named(cls, size: str, **changes: Any) -> Self:
         """One of the published sizes (SIZES), with changes."""
         return cls(**{**SIZES[size], **changes})
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any]) -> Self:
-        """Reads a published config.json.
-
-        Raises:
-            HeadwayError: a field asks for arithmetic that is not implemented; the message names it.
-        """
-        refuse_unsupported(config, SUPPORTED, "BERT")
-        fields = read_fields(config, PUBLISHED_NAMES)
-        return cls(**{"head_dropout": fields.get("dropout", cls.dropout), **fields})
-
-    def to_hf(self) -> dict[str, Any]:
-        """The fields of a published config.json."""
-        return {"model_type": "bert", **write_fields(self, PUBLISHED_NAMES)}
 
 
 # Turc et al. 2019 (https://arxiv.org/abs/1908.08962) for the small ones, Devlin et al. 2019 for base and large.
@@ -118,11 +91,14 @@ class Bert(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = new_embedding(config.vocab_size, config.hidden_size)
-        self.position_embedding = new_embedding(config.max_positions, config.hidden_size)
-        self.segment_embedding = new_embedding(config.num_segments, config.hidden_size)
-        self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        size = config.embedding_size or config.hidden_size
+        self.token_embedding = new_embedding(config.vocab_size, size)
+        self.position_embedding = new_embedding(config.max_positions + config.position_offset, size)
+        self.segment_embedding = new_embedding(config.num_segments, size) if config.num_segments else None
+        self.task_embedding = new_embedding(config.num_task_types, size) if config.num_task_types else None
+        self.embedding_norm = nn.LayerNorm(size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
+        self.embedding_projection = nn.Linear(size, config.hidden_size) if config.embedding_size else None
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
         self.checkpoint_activations = False
         init_weights(self, config.init_std)
@@ -139,8 +115,17 @@ class Bert(nn.Module):
 
     def embed(self, batch: PackedBatch) -> Tensor:
         """The input of the first block, (T, C)."""
-        x = self.token_embedding(batch.input_ids) + self.position_embedding(batch.position_ids)
-        return self.dropout(self.embedding_norm(x + self.segment_embedding(batch.segment_ids)))
+        return self.embed_ids(batch.input_ids, batch.position_ids, batch.segment_ids)
+
+    def embed_ids(self, input_ids: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """`embed` for ids of any shape, with one vector for each, (..., C)."""
+        x = self.token_embedding(input_ids) + self.position_embedding(position_ids + self.config.position_offset)
+        if self.segment_embedding is not None:
+            x = x + self.segment_embedding(segment_ids)
+        if self.task_embedding is not None:
+            x = x + self.task_embedding.weight[0]
+        x = self.dropout(self.embedding_norm(x))
+        return x if self.embedding_projection is None else self.embedding_projection(x)
 
     def _run(self, blocks: Iterable[nn.Module], batch: PackedBatch) -> Tensor:
         """The hidden states after some blocks, (T', C)."""
@@ -151,11 +136,12 @@ class Bert(nn.Module):
 
 
 class BertPooler(nn.Module):
-    """A sequence's vector: that of its first token, `[CLS]`, through a linear layer and tanh."""
+    """A sequence's vector: that of its first token, `[CLS]`, through a linear layer and tanh (or as configured)."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.pooler_activation]
         init_weights(self, config.init_std)
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
@@ -164,7 +150,7 @@ class BertPooler(nn.Module):
 
     def forward_at(self, first: Tensor) -> Tensor:
         """(B, C) -> (B, C): `forward`, given the vectors of the first tokens only."""
-        return torch.tanh(self.dense(first))
+        return self.activation(self.dense(first))
 
     def rows(self, batch: PackedBatch) -> Tensor:
         """The token of each sequence that is read, (B,)."""
@@ -176,10 +162,11 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: BertConfig, token_embedding: nn.Embedding) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACTIVATIONS[config.activation]
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
+        size = config.embedding_size or config.hidden_size
+        self.dense = nn.Linear(config.hidden_size, size)
+        self.activation = ACTIVATIONS[config.lm_activation or config.activation]
+        self.norm = nn.LayerNorm(size, eps=config.norm_eps)
+        self.lm_head = nn.Linear(size, config.vocab_size)
         init_weights(self, config.init_std)
         if config.tie_embeddings:
             self.lm_head.weight = token_embedding.weight

@@ -7,7 +7,7 @@ causal, and the last token represents the sequence.
 B batch, T tokens, C hidden, V vocabulary. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,34 +19,13 @@ from .cache import KVCache, LayerCache
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
-from .published_config import read_fields, refuse_unsupported, write_fields
-
-# Our field of the configuration -> its name in config.json.
-PUBLISHED_NAMES = {
-    "vocab_size": "vocab_size",
-    "max_positions": "n_positions",
-    "hidden_size": "n_embd",
-    "num_layers": "n_layer",
-    "num_heads": "n_head",
-    "intermediate_size": "n_inner",
-    "activation": "activation_function",
-    "norm_eps": "layer_norm_epsilon",
-    "dropout": "resid_pdrop",
-    "embedding_dropout": "embd_pdrop",
-    "attention_dropout": "attn_pdrop",
-    "head_dropout": "classifier_dropout",
-    "init_std": "initializer_range",
-    "scale_attention": "scale_attn_weights",
-    "scale_attention_by_layer": "scale_attn_by_inverse_layer_idx",
-    "tie_embeddings": "tie_word_embeddings",
-}
-SUPPORTED = {"add_cross_attention": False}
 
 
 @dataclass(frozen=True)
 class GPT2Config:
     """Everything that changes GPT-2's arithmetic."""
 
+    family: str = "gpt2"  # the published model type
     vocab_size: int = 50257
     max_positions: int = 1024
     hidden_size: int = 768
@@ -68,24 +47,6 @@ class GPT2Config:
     def named(cls, size: str, **changes: Any) -> Self:
         """One of the published sizes (SIZES), with changes."""
         return cls(**{**SIZES[size], **changes})
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any]) -> Self:
-        """Reads a published config.json.
-
-        Raises:
-            HeadwayError: a field asks for arithmetic that is not implemented; the message names it.
-        """
-        refuse_unsupported(config, SUPPORTED, "GPT-2")
-        # The published token-classification class reads classifier_dropout, then hidden_dropout.
-        fields = read_fields(config, {"head_dropout": "hidden_dropout"}) | read_fields(config, PUBLISHED_NAMES)
-        return cls(**{"intermediate_size": 4 * fields.get("hidden_size", cls.hidden_size), **fields})
-
-    def to_hf(self) -> dict[str, Any]:
-        """The fields of a published config.json."""
-        n_inner = None if self.intermediate_size == 4 * self.hidden_size else self.intermediate_size
-        fields = write_fields(self, PUBLISHED_NAMES)
-        return {"model_type": "gpt2", **fields, "n_ctx": self.max_positions, "n_inner": n_inner}
 
     def attention_scale(self, layer: int) -> float:
         """Factor of the dot products of a layer, counted from 0."""

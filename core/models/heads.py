@@ -16,7 +16,6 @@ from .packing import PackedBatch
 
 Config = BertConfig | GPT2Config
 Backbone = Bert | GPT2
-CONFIG_CLASSES: dict[str, type[Config]] = {"bert": BertConfig, "gpt2": GPT2Config}  # by published model type
 
 
 class SequenceHead(nn.Module):
@@ -25,6 +24,7 @@ class SequenceHead(nn.Module):
     def __init__(self, config: Config, num_outputs: int) -> None:
         super().__init__()
         bert = isinstance(config, BertConfig)
+        self.first_dropout = Dropout(config.head_dropout if bert and config.pooler_dropout else 0.0)
         self.pooler = BertPooler(config) if isinstance(config, BertConfig) else LastToken()
         # As published: GPT-2's sequence head has neither dropout nor a bias.
         self.dropout = Dropout(config.head_dropout if bert else 0.0)
@@ -37,7 +37,7 @@ class SequenceHead(nn.Module):
 
     def forward_at(self, vectors: Tensor) -> Tensor:
         """(B, C) -> (B, N): `forward`, given the vectors of the tokens that it reads."""
-        return self.classifier(self.dropout(self.pooler.forward_at(vectors)))
+        return self.classifier(self.dropout(self.pooler.forward_at(self.first_dropout(vectors))))
 
     def rows(self, batch: PackedBatch) -> Tensor:
         """The token of each sequence that is read, (B,)."""
@@ -49,7 +49,8 @@ class TokenHead(nn.Module):
 
     def __init__(self, config: Config, num_outputs: int) -> None:
         super().__init__()
-        self.dropout = Dropout(config.head_dropout)
+        own = config.token_dropout if isinstance(config, BertConfig) else None
+        self.dropout = Dropout(config.head_dropout if own is None else own)
         self.classifier = nn.Linear(config.hidden_size, num_outputs)
         init_weights(self.classifier, config.init_std)
 
@@ -63,12 +64,13 @@ class SpanHead(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.dropout = Dropout(config.span_dropout if isinstance(config, BertConfig) else 0.0)
         self.classifier = nn.Linear(config.hidden_size, 2)
         init_weights(self.classifier, config.init_std)
 
     def forward(self, hidden: Tensor, batch: PackedBatch) -> Tensor:  # noqa: ARG002 - every head takes the batch
         """(T, C) -> (T, 2)."""
-        return self.classifier(hidden)
+        return self.classifier(self.dropout(hidden))
 
 
 class Network(nn.Module):

@@ -23,6 +23,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 # Functions with a name, so that a pickled network still has the same ones.
 ACTIVATIONS = {
+    "tanh": torch.tanh,
     "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
     "relu": F.relu,

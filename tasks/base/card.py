@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.checkpoints.weight_names import model_of
+from ...core.checkpoints.families.registry import model_of
 from ...core.models.heads import Network
 from .card_text import CardText, bullets, code, escape, fenced, string
 from .label_table import FILE, describe_rest, worst_rows

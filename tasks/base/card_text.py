@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core.checkpoints.weight_names import architecture_of
+from ...core.checkpoints.families.registry import architecture_of
 from ...core.visible import visible
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from ...core.atomic_files import new_path
 from ...core.checkpoints.checkpoint import load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.families.registry import family_of, model_of
 from ...core.checkpoints.hub import find_folder
-from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -64,7 +64,7 @@ class TaskModel(Predictor):
         if model_of(config) not in task.models:
             is_one, needed = MODELS[model_of(config)], MODELS[task.models[0]]
             raise HeadwayError(f"{name} is {is_one}, and {task.name} needs {needed}. Name another model.")
-        has_head = published_class(folder, raw, model_of(config)).endswith(task.architecture)
+        has_head = published_class(folder, raw, family_of(config)).endswith(task.architecture)
         checkpoint = load_checkpoint(folder, head="published" if has_head and not task.headless else None)
         stored = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
         model = cls(task, stored, checkpoint, Tokenizer.load(folder), str(name))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...core.checkpoints.checkpoint import Checkpoint, fill
-from ...core.checkpoints.weight_names import model_of
+from ...core.checkpoints.families.registry import model_of
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.inference.pausing import pausing

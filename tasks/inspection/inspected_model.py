@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ...core.checkpoints.checkpoint import load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.families.registry import ARCHITECTURES, family_of
 from ...core.checkpoints.hub import find_folder
-from ...core.checkpoints.weight_names import ARCHITECTURES, BASE_ARCHITECTURES, model_of
 from ...core.errors import HeadwayError
 from ...core.models.activations import Activations, record_activations
 from ...core.models.bert import BertConfig, MaskedLMHead, PretrainingHead
@@ -239,10 +239,11 @@ def open_model(name: str | Path, device: str = AUTO) -> InspectedModel:
     chosen = inference_device(device)
     folder = find_folder(name)
     raw, config = read_config(folder)
-    published = published_class(folder, raw, model_of(config))
+    family = family_of(config)
+    published = published_class(folder, raw, family)
     tokenizer = Tokenizer.load(folder)
     model = None
-    bare = published in BASE_ARCHITECTURES.values()
+    bare = published == family.base_class
     if not bare and any(published.endswith(task.architecture) for task in TASKS.values()):
         model = TaskModel.load(folder, TASKS, device)
         network = model.network

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ...core.checkpoints.checkpoint import load_backbone, load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
+from ...core.checkpoints.families.registry import family_of
 from ...core.checkpoints.hub import find_folder
-from ...core.checkpoints.weight_names import model_of
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference, prepare_for_inference
 from ...core.models.gpt2 import GPT2Config, LanguageModelHead
@@ -39,7 +39,7 @@ def load_language_model(name: str | Path, precision: str = AUTO, device: str = A
         )
     chosen = inference_device(device)
     precision = choose_precision(precision, read_info(folder), chosen)
-    if published_class(folder, raw, model_of(config)) == "GPT2LMHeadModel":
+    if published_class(folder, raw, family_of(config)) == "GPT2LMHeadModel":
         network = load_for_inference(load_checkpoint(folder, filled=False), precision, chosen)
     else:
         backbone = load_backbone(folder).network.backbone

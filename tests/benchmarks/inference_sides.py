@@ -430,6 +430,7 @@ def _export(job: Job, cache: Path) -> None:
 
 
 def _draw_gpt2(job: Job, cache: Path) -> None:
+    from headway.core.checkpoints.families.registry import write_config
     from headway.core.models.gpt2 import GPT2Config
     from tokenizers import Tokenizer, models
     from transformers import GPT2Config as PublishedConfig
@@ -438,7 +439,7 @@ def _draw_gpt2(job: Job, cache: Path) -> None:
     if (cache / "gpt2").exists():
         return
     torch.manual_seed(0)
-    GPT2LMHeadModel(PublishedConfig(**GPT2Config.named("124M").to_hf())).save_pretrained(cache / "gpt2")
+    GPT2LMHeadModel(PublishedConfig(**write_config(GPT2Config.named("124M")))).save_pretrained(cache / "gpt2")
     words = Tokenizer(models.WordLevel({str(i): i for i in range(50257)}, unk_token="50256"))
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "50256")
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(cache / "gpt2")

@@ -28,6 +28,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 
 import torch
+from headway.core.checkpoints.families.registry import write_config
 from headway.core.models.gpt2 import GPT2Config
 from headway.tasks import Prompt
 from headway.tasks.prompting.label_scores import MAX_LOGITS, SCORING_BATCH_TOKENS
@@ -90,7 +91,7 @@ def write_model(folder: Path, tiny: bool) -> None:
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 128} if tiny else {}
-    GPT2LMHeadModel(PublishedConfig(**GPT2Config.named("124M", **sizes).to_hf())).save_pretrained(folder)
+    GPT2LMHeadModel(PublishedConfig(**write_config(GPT2Config.named("124M", **sizes)))).save_pretrained(folder)
     GPT2TokenizerFast.from_pretrained(DATA.parent / "tokenizers" / "gpt2").save_pretrained(folder)
 
 

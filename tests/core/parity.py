@@ -5,14 +5,9 @@ from pathlib import Path
 
 import torch
 from headway.core.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from headway.core.checkpoints.weight_names import (
-    ARCHITECTURES,
-    BACKBONES,
-    BASE_ARCHITECTURES,
-    expand,
-    model_of,
-    prefixed,
-)
+from headway.core.checkpoints.families.family import expand
+from headway.core.checkpoints.families.registry import ARCHITECTURES, family_of
+from headway.core.checkpoints.weight_conversion import backbone_table
 from headway.core.models.heads import Network
 from headway.core.models.packing import PackedBatch
 from torch import Tensor, nn
@@ -76,20 +71,19 @@ class ModuleRecorder:
 
 def published_gradients(network: Network, published: str, reference: nn.Module) -> dict[str, Tensor]:
     """The gradients of the reference, by the names and in the shapes of our parameters."""
-    model = model_of(network.config)
-    there: Mapping[str, nn.Parameter] = dict(reference.named_parameters())
+    family = family_of(network.config)
+    there: Mapping[str, nn.Parameter] = dict(reference.named_parameters(remove_duplicate=False))
     tables = {
-        "backbone": expand(BACKBONES[model], network.config.num_layers),
-        "head": expand(ARCHITECTURES[published].table),
+        "backbone": backbone_table(network.backbone, family),
+        "head": expand(ARCHITECTURES[published].head.table),
     }
-    base = published == BASE_ARCHITECTURES[model]
+    base = published == family.base_class
     gradients = {}
     for part, table in tables.items():
         for name, source in table.items():
             plain = source.names if source.copy not in there else (source.copy,)
-            names = [n if base else prefixed(n, model) for n in plain]
-            if names[0] not in there:  # tied: torch lists a shared parameter once
-                assert source.tied
+            names = [n if base else family.prefixed(n) for n in plain]
+            if source.tied and network.config.tie_embeddings:  # the gradient is that of the token embedding
                 continue
             grads = [there[n].grad for n in names]
             gradients[f"{part}.{name}"] = torch.cat([g.t() if source.transpose and g.dim() == 2 else g for g in grads])

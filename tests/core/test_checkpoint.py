@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import transformers
 from headway.core.atomic_files import atomic_file, atomic_folder
 from headway.core.checkpoints import hub
 from headway.core.checkpoints.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
+from headway.core.checkpoints.families.family import expand
+from headway.core.checkpoints.families.registry import ARCHITECTURES, build_head
 from headway.core.checkpoints.hub import find_folder
-from headway.core.checkpoints.weight_names import ARCHITECTURES, BACKBONES, build_head, expand
+from headway.core.checkpoints.weight_conversion import backbone_table
 from headway.core.errors import HeadwayError
 from headway.core.models.bert import Bert, BertConfig
-from headway.core.models.gpt2 import GPT2, GPT2Config
-from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head
+from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head, new_backbone
 from headway.core.models.packing import PackedBatch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -25,50 +27,67 @@ from safetensors.torch import load_file, save_file
 LABELS = ("bad", "good", "neither", "both", "ünsure")
 ROWS = [[5, 6, 7, 8], [9], [10, 11, 12]]
 SHARED = {"attn_implementation": "eager", "vocab_size": 31}
+BERT_SIZES = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 10,
+}
+# By model type: a configuration of transformers, and small sizes.
 TINY = {
-    "bert": {
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 12,
-        "max_position_embeddings": 10,
-    },
-    "gpt2": {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 10, "bos_token_id": 1, "eos_token_id": 1},
+    "bert": (transformers.BertConfig, BERT_SIZES),
+    "gpt2": (
+        transformers.GPT2Config,
+        {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 10, "bos_token_id": 1, "eos_token_id": 1},
+    ),
+    "roberta": (transformers.RobertaConfig, {**BERT_SIZES, "type_vocab_size": 1}),
+    "xlm-roberta": (transformers.XLMRobertaConfig, {**BERT_SIZES, "type_vocab_size": 1, "pad_token_id": 3}),
+    "camembert": (transformers.CamembertConfig, {**BERT_SIZES, "type_vocab_size": 1}),
+    "distilbert": (
+        transformers.DistilBertConfig,
+        {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "max_position_embeddings": 10},
+    ),
+    "electra": (transformers.ElectraConfig, {**BERT_SIZES, "embedding_size": 6}),
+    "ernie": (transformers.ErnieConfig, {**BERT_SIZES, "use_task_id": True}),
+}
+# Biases that transformers 5 neither uses nor ties where the output matrix is untied, and those that it uses.
+UNUSED_BIASES = {
+    "cls.predictions.bias": "cls.predictions.decoder.bias",
+    "lm_head.bias": "lm_head.decoder.bias",
 }
 
 
 def tiny_config(model, **changes):
-    kind = {"bert": transformers.BertConfig, "gpt2": transformers.GPT2Config}[model]
-    return kind(**{**SHARED, **TINY[model], **changes})
+    kind, sizes = TINY[model]
+    return kind(**{**SHARED, **sizes, **changes})
 
 
 def published(name="BertForSequenceClassification", **changes):
     """A transformers model whose weights are all random."""
     architecture = ARCHITECTURES[name]
-    if architecture.labelled:
+    if architecture.head.labelled:
         changes = {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}, **changes}
     torch.manual_seed(0)
-    model = getattr(transformers, name)(tiny_config(architecture.model, **changes))
+    model = getattr(transformers, name)(tiny_config(architecture.family.model_type, **changes))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
-    if not model.config.tie_word_embeddings and "cls.predictions.bias" in dict(model.named_parameters()):
-        # A bias that transformers 5 neither uses nor ties.
-        model.cls.predictions.bias.data = model.cls.predictions.decoder.bias.data.clone()
+    parameters = dict(model.named_parameters())
+    for unused, used in UNUSED_BIASES.items():
+        if not model.config.tie_word_embeddings and {unused, used} <= parameters.keys():
+            parameters[unused].data = parameters[used].data.clone()
     return model.eval()
 
 
 def own_network(name, **changes):
     """A network of ours whose weights are all random."""
-    architecture = ARCHITECTURES[name]
+    family = ARCHITECTURES[name].family
     torch.manual_seed(0)
-    if architecture.model == "bert":
-        sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 12}
-        backbone = Bert(BertConfig(vocab_size=31, max_positions=10, **sizes, **changes))
-    else:
-        sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 32}
-        backbone = GPT2(GPT2Config(vocab_size=31, max_positions=10, **sizes, **changes))
-    outputs = 2 if name == "BertForNextSentencePrediction" else len(LABELS)
+    sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "intermediate_size": 12, "vocab_size": 31}
+    config = replace(family.config, **{**sizes, "max_positions": 10, **changes})
+    backbone = new_backbone(replace(config, num_task_types=3) if family.model_type == "ernie" else config)
+    outputs = 2 if name.endswith("NextSentencePrediction") else len(LABELS)
     network = Network(backbone, build_head(name, backbone, outputs))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -101,14 +120,14 @@ def reopen(folder, name):
 def assert_same_logits(network, model, name):
     for ids in ROWS:
         out = model(torch.tensor([ids]))
-        if name == "BertModel":
+        if network.head is None:
+            expected = out.last_hidden_state[0]
+        elif name.endswith("Model") and not name.endswith("LMHeadModel"):
             expected = out.pooler_output
-        elif name == "BertForPreTraining":
+        elif name.endswith("ForPreTraining"):
             expected = out.prediction_logits[0], out.seq_relationship_logits
         elif name.endswith("QuestionAnswering"):
             expected = torch.stack([out.start_logits[0], out.end_logits[0]], dim=-1)
-        elif name == "GPT2Model":
-            expected = out.last_hidden_state[0]
         else:
             expected = out.logits[0] if out.logits.dim() == 3 else out.logits
         torch.testing.assert_close(network(PackedBatch.pack([ids])), expected, rtol=1e-5, atol=1e-5)
@@ -132,14 +151,14 @@ def test_a_published_model_is_saved_again_bit_for_bit(name, tied, tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     checkpoint = load_checkpoint(tmp_path / "theirs")
     assert checkpoint.architecture == name
-    assert checkpoint.labels == (LABELS if ARCHITECTURES[name].labelled else None)
+    assert checkpoint.labels == (LABELS if ARCHITECTURES[name].head.labelled else None)
     assert checkpoint.unused == ()
     assert not checkpoint.network.training
     assert_same_logits(checkpoint.network, theirs, name)
     again = reopen(save(checkpoint, tmp_path / "ours"), name)
     assert_bit_equal(again, theirs)
     assert_same_logits(checkpoint.network, again, name)
-    if ARCHITECTURES[name].labelled:
+    if ARCHITECTURES[name].head.labelled:
         assert tuple(again.config.id2label.values()) == LABELS
 
 
@@ -147,7 +166,7 @@ def test_a_published_model_is_saved_again_bit_for_bit(name, tied, tmp_path):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_our_model_opens_in_transformers_and_is_loaded_again_bit_for_bit(name, tied, tmp_path):
     network = own_network(name, tie_embeddings=tied)
-    labels = LABELS if ARCHITECTURES[name].labelled else None
+    labels = LABELS if ARCHITECTURES[name].head.labelled else None
     tokens = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 1}
     folder = tmp_path / "ours"
     folder.mkdir()
@@ -165,21 +184,20 @@ def test_our_model_opens_in_transformers_and_is_loaded_again_bit_for_bit(name, t
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_published_class_is_inferred_from_the_head(name, tmp_path):
-    same_head = {
-        "BertLMHeadModel": "BertForMaskedLM",
-        "BertForNextSentencePrediction": "BertForSequenceClassification",
-    }
+    same_head = {"BertLMHeadModel": "BertForMaskedLM"}
+    expected = same_head.get(name, name.replace("NextSentencePrediction", "SequenceClassification"))
     save_checkpoint(tmp_path, own_network(name))
-    assert load_checkpoint(tmp_path).architecture == same_head.get(name, name)
+    assert load_checkpoint(tmp_path).architecture == expected
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_name_tables_have_the_keys_of_the_state_dict(name):
     network = own_network(name)
-    table = expand(BACKBONES[ARCHITECTURES[name].model], network.config.num_layers)
+    architecture = ARCHITECTURES[name]
+    table = backbone_table(network.backbone, architecture.family)
     assert table.keys() == network.backbone.state_dict().keys()
     heads = {} if network.head is None else network.head.state_dict()
-    assert expand(ARCHITECTURES[name].table).keys() == heads.keys()
+    assert expand(architecture.head.table).keys() == heads.keys()
     published_names = [n for source in table.values() for n in source.names]
     assert len(set(published_names)) == len(published_names)
 
@@ -453,7 +471,7 @@ BROKEN = {
         "cannot be read",
     ),
     "config that is a list": (lambda f: (f / "config.json").write_text("[1]"), "a list instead of an object"),
-    "another model": (lambda f: change(f, model_type="roberta"), "model_type 'roberta'.*'bert' and 'gpt2'"),
+    "another model": (lambda f: change(f, model_type="t5"), "model_type 't5'.*BERT, GPT-2, RoBERTa"),
     "model type that is not a word": (lambda f: change(f, model_type=["bert"]), "model_type .'bert'."),
     "no model type": (lambda f: change(f, model_type=None, architectures=None), "has no model_type"),
     "unknown class": (lambda f: change(f, architectures=["BertForRanking"]), "does not know.*'BertForRanking'"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from headway.core.checkpoints.checkpoint import load_backbone, load_checkpoint
+from headway.core.checkpoints.families.bert import BERT as FAMILY
 from headway.core.errors import HeadwayError
 from headway.core.models.activations import record_activations
 from headway.core.models.bert import SIZES, Bert, BertConfig
@@ -199,13 +200,13 @@ def test_dropout_is_active_in_training_only():
 )
 def test_unsupported_config_values_are_refused_by_name(field, value):
     with pytest.raises(HeadwayError, match=f"{field}={value!r}"):
-        BertConfig.from_hf({field: value})
+        FAMILY.read_config({field: value})
 
 
 def test_a_config_equals_its_published_form_read_again_and_is_frozen():
     config = BertConfig(vocab_size=9, activation="gelu_tanh", norm_eps=1e-3, head_dropout=0.3, tie_embeddings=False)
-    assert BertConfig.from_hf(config.to_hf()) == config
-    assert BertConfig.from_hf({}) == BertConfig.from_hf(transformers.BertConfig().to_dict()) == BertConfig()
+    assert FAMILY.read_config(FAMILY.write_config(config)) == config
+    assert FAMILY.read_config({}) == FAMILY.read_config(transformers.BertConfig().to_dict()) == BertConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.dropout = 0.5
 
@@ -214,7 +215,8 @@ def test_a_config_equals_its_published_form_read_again_and_is_frozen():
 def test_named_sizes_have_the_number_of_parameters_of_transformers(size):
     config = BertConfig.named(size, vocab_size=100)
     with torch.device("meta"):
-        theirs = transformers.BertModel(transformers.BertConfig(**config.to_hf()), add_pooling_layer=False)
+        published = transformers.BertConfig(**FAMILY.write_config(config))
+        theirs = transformers.BertModel(published, add_pooling_layer=False)
         mine = Bert(config)
     assert sum(p.numel() for p in mine.parameters()) == sum(p.numel() for p in theirs.parameters())
 

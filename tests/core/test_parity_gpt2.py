@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 import transformers
+from headway.core.checkpoints.families.gpt2 import GPT2 as FAMILY
 from headway.core.errors import HeadwayError
 from headway.core.models.activations import record_activations
 from headway.core.models.gpt2 import GPT2, SIZES, GPT2Config
@@ -202,15 +203,15 @@ def test_dropout_is_active_in_training_only():
 @pytest.mark.parametrize(("field", "value"), [("activation_function", "quick_gelu"), ("add_cross_attention", True)])
 def test_unsupported_config_values_are_refused_by_name(field, value):
     with pytest.raises(HeadwayError, match=field):
-        GPT2Config.from_hf({field: value})
+        FAMILY.read_config({field: value})
 
 
 def test_a_config_equals_its_published_form_read_again_and_is_frozen():
     config = GPT2Config(
         vocab_size=9, intermediate_size=70, activation="gelu", head_dropout=0.3, scale_attention_by_layer=True
     )
-    assert GPT2Config.from_hf(config.to_hf()) == config
-    assert GPT2Config.from_hf({}) == GPT2Config.from_hf(transformers.GPT2Config().to_dict()) == GPT2Config()
+    assert FAMILY.read_config(FAMILY.write_config(config)) == config
+    assert FAMILY.read_config({}) == FAMILY.read_config(transformers.GPT2Config().to_dict()) == GPT2Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.dropout = 0.5
 
@@ -218,7 +219,7 @@ def test_a_config_equals_its_published_form_read_again_and_is_frozen():
 @pytest.mark.parametrize("size", SIZES)
 def test_named_sizes_have_the_number_of_parameters_of_transformers(size):
     config = GPT2Config.named(size, vocab_size=100)
-    fields = {**config.to_hf(), "bos_token_id": 0, "eos_token_id": 0}
+    fields = {**FAMILY.write_config(config), "bos_token_id": 0, "eos_token_id": 0}
     with torch.device("meta"):
         theirs = transformers.GPT2Model(transformers.GPT2Config(**fields))
         mine = GPT2(config)

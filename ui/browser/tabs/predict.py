@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ....core.checkpoints.weight_names import model_of
+from ....core.checkpoints.families.registry import model_of
 from ....core.errors import HeadwayError
 from ....tasks import TASKS, read_table
 from ....tasks.base.display import ScoreBar, ScoreBars

@@ -1,0 +1,78 @@
+"""All families: by their model type, and their classes by name."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ...models.bert import BertConfig, MaskedLMHead, PretrainingHead
+from ...models.gpt2 import LanguageModelHead
+from ...models.heads import Backbone, Config, SequenceHead, TokenHead
+from .bert import BERT, ERNIE
+from .distilbert import DISTILBERT
+from .electra import ELECTRA
+from .family import Family, PublishedHead
+from .gpt2 import GPT2
+from .roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family for family in (BERT, GPT2, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA, ERNIE)
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A published class: a family's backbone with one of its heads."""
+
+    family: Family
+    head: PublishedHead
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    f"{family.classes}{suffix}": Architecture(family, head)
+    for family in FAMILIES.values()
+    for suffix, head in family.heads.items()
+}
+
+
+def family_of(config: Config) -> Family:
+    """The family of a configuration."""
+    return FAMILIES[config.family]
+
+
+def write_config(config: Config) -> dict[str, Any]:
+    """The fields of a config.json for a configuration."""
+    return family_of(config).write_config(config)
+
+
+def architecture_of(config: Config, head: nn.Module | None) -> str | None:
+    """The published class of a backbone with a head; None if the head has no published form."""
+    family = family_of(config)
+    if head is None:
+        return family.base_class
+    found = (suffix for suffix, published in family.heads.items() if published.module is type(head))
+    suffix = next(found, None)
+    return None if suffix is None else f"{family.classes}{suffix}"
+
+
+def model_of(config: Config) -> str:
+    """Our model: "bert" for an encoder, "gpt2" for a decoder."""
+    return "bert" if isinstance(config, BertConfig) else "gpt2"
+
+
+def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | None:
+    """The head of a published class with random weights; `outputs` applies to heads with a free number of outputs."""
+    head, config = ARCHITECTURES[published].head, backbone.config
+    if head.module is None:
+        return None
+    if head.dropout is not None:
+        config = replace(config, head_dropout=head.dropout)
+    embedding = backbone.token_embedding
+    second_argument: dict[type[nn.Module], Any] = {
+        SequenceHead: outputs,
+        TokenHead: outputs,
+        MaskedLMHead: embedding,
+        PretrainingHead: embedding,
+        LanguageModelHead: embedding,
+    }
+    return head.module(config, second_argument[head.module]) if head.module in second_argument else head.module(config)
