@@ -1,6 +1,6 @@
-"""BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) and ERNIE (Sun et al. 2020,
-https://arxiv.org/abs/1907.12412), which is BERT with an optional embedding of the task.
+"""BERT, and ERNIE, which is BERT with an optional embedding of the task.
 
+Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), Sun et al. 2020 (https://arxiv.org/abs/1907.12412).
 BioBERT, SciBERT, ClinicalBERT, BERTje, multilingual BERT and many others are BERTs with other weights.
 """
 

@@ -1,4 +1,7 @@
-"""DistilBERT (Sanh et al. 2019, https://arxiv.org/abs/1910.01108): half of BERT's layers, no segments, no pooler."""
+"""DistilBERT: half of BERT's layers, without segments and without a pooler.
+
+Sanh et al. 2019 (https://arxiv.org/abs/1910.01108).
+"""
 
 from ...models.bert import BertConfig, MaskedLMHead
 from ...models.heads import SequenceHead, SpanHead, TokenHead

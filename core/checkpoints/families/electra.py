@@ -1,6 +1,6 @@
-"""ELECTRA (Clark et al. 2020, https://arxiv.org/abs/2003.10555): embeddings of another size than the hidden states.
+"""ELECTRA: embeddings of another size than the hidden states.
 
-The discriminator is the backbone that tasks are trained on; the generator, a smaller model of the same type, predicts
+Clark et al. 2020 (https://arxiv.org/abs/2003.10555). The discriminator is the backbone that tasks are trained on; the generator, a smaller model of the same type, predicts
 masked tokens.
 """
 

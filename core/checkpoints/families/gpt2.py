@@ -1,5 +1,6 @@
-"""GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners").
+"""GPT-2.
 
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
 DistilGPT-2, DialoGPT and the GPT-2s of other languages are GPT-2s with other weights.
 """
 

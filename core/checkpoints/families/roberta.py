@@ -1,7 +1,7 @@
-"""RoBERTa (Liu et al. 2019, https://arxiv.org/abs/1907.11692), XLM-R (Conneau et al. 2020,
-https://arxiv.org/abs/1911.02116) and CamemBERT (Martin et al. 2020, https://arxiv.org/abs/1911.03894).
+"""RoBERTa, XLM-R and CamemBERT.
 
-They differ from BERT in positions that start after the id of the padding token, in one segment, and in a classifier
+Liu et al. 2019 (https://arxiv.org/abs/1907.11692), Conneau et al. 2020 (https://arxiv.org/abs/1911.02116), Martin et
+al. 2020 (https://arxiv.org/abs/1911.03894). They differ from BERT in positions that start after the id of the padding token, in one segment, and in a classifier
 with a dropout before its first layer. The three differ from each other in their vocabularies only.
 """
 
