@@ -1,7 +1,7 @@
 """ELECTRA: embeddings of another size than the hidden states.
 
-Clark et al. 2020 (https://arxiv.org/abs/2003.10555). The discriminator is the backbone that tasks are trained on; the generator, a smaller model of the same type, predicts
-masked tokens.
+Clark et al. 2020 (https://arxiv.org/abs/2003.10555). The discriminator is the backbone that tasks are trained on; the
+generator, a smaller model of the same type, predicts masked tokens.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
 """RoBERTa, XLM-R and CamemBERT.
 
 Liu et al. 2019 (https://arxiv.org/abs/1907.11692), Conneau et al. 2020 (https://arxiv.org/abs/1911.02116), Martin et
-al. 2020 (https://arxiv.org/abs/1911.03894). They differ from BERT in positions that start after the id of the padding token, in one segment, and in a classifier
-with a dropout before its first layer. The three differ from each other in their vocabularies only.
+al. 2020 (https://arxiv.org/abs/1911.03894). They differ from BERT in positions that start after the id of the padding
+token, in one segment, and in a classifier with a dropout before its first layer. The three differ from each other in
+their vocabularies only.
 """
 
 from collections.abc import Mapping
