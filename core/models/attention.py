@@ -20,6 +20,7 @@ from .training_attention import attend_in_training
 HALF = (torch.bfloat16, torch.float16)
 FLASH_GENERATIONS = (8, 9, 10, 12)  # major compute capabilities: A100 and RTX 30 and 40, H100, B200, RTX 50
 MAX_FLASH_HEAD_SIZE = 192  # above it, the backward pass with dropout needs more shared memory than RTX 30 and 40 have
+MAX_FLASH_DROPOUT = 0.9  # it rounds the share that is kept to 1/256, but scales by the exact one
 PRODUCT_SCORES = 2**20  # attention scores per matrix product: they fit in the processor's cache
 
 
@@ -87,10 +88,10 @@ def choose_kernel(qkv: Tensor, *, causal: bool, dropout: float, single_query: bo
         if half and not causal and dropout == 0 and not has_amx():
             return attend_by_products
         return attend_by_runs
-    return attend_packed if has_flash_attention(qkv) else attend_padded
+    return attend_packed if has_flash_attention(qkv, dropout) else attend_padded
 
 
-def has_flash_attention(qkv: Tensor) -> bool:
+def has_flash_attention(qkv: Tensor, dropout: float) -> bool:
     """Whether torch's flash attention for packed sequences can compute this attention, forward and backward.
 
     It needs half precision, a build of torch that contains it, and an NVIDIA GPU of a generation that it was built for
@@ -101,6 +102,7 @@ def has_flash_attention(qkv: Tensor) -> bool:
         and qkv.dtype in HALF
         and qkv.shape[-1] % 8 == 0
         and qkv.shape[-1] <= MAX_FLASH_HEAD_SIZE
+        and dropout <= MAX_FLASH_DROPOUT
         and torch.version.hip is None
         and torch.cuda.get_device_capability(qkv.device)[0] in FLASH_GENERATIONS
         and torch.backends.cuda.is_flash_attention_available()

@@ -17,6 +17,8 @@ from .packing import PackedBatch
 from .padded_layout import MULTIPLE, PaddedLayout, Rectangle, group_similar
 from .transfers import is_asynchronous, send
 
+MAX_SCORES = 2**26  # attention scores in fp32 that exist at a time: 256 MB
+
 Work = Sequence[tuple[int, int, int]]  # of each row: the number of its queries, its slot in the cache, and its keys
 
 
@@ -234,12 +236,30 @@ class MaskedPlan:
         padded, outputs, sums = self.layout.pad(q), [], []
         for call in self.calls:
             queries, keys, values = call.inputs(padded, keys_values)
-            scores = (queries @ keys.transpose(-1, -2)).float() * scale
-            if call.rectangle.mask is not None:
-                scores = scores.masked_fill(~call.rectangle.mask, -torch.inf)
-            outputs.append((scores.softmax(dim=-1).to(values.dtype) @ values).transpose(1, 2).flatten(0, 1))
-            sums.append(scores.logsumexp(dim=-1).transpose(1, 2).flatten(0, 1))
+            parts = [
+                _plain_attention(part, keys, values, mask, scale)
+                for part, mask in _split_queries(queries, call.rectangle.mask, call.keys)
+            ]
+            out, log_sum_exp = (torch.cat(one, dim=2) for one in zip(*parts, strict=True))
+            outputs.append(out.transpose(1, 2).flatten(0, 1))
+            sums.append(log_sum_exp.transpose(1, 2).flatten(0, 1))
         return self.layout.unpad(torch.cat(outputs)), self.layout.unpad(torch.cat(sums))
+
+
+def _split_queries(queries: Tensor, mask: Tensor | None, num_keys: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Queries (R, H, n, D) and their mask in parts whose scores take a bounded amount of memory."""
+    rows, heads = queries.shape[:2]
+    at_once = max(1, MAX_SCORES // (rows * heads * num_keys))
+    parts = queries.split(at_once, dim=2)
+    return list(zip(parts, [None] * len(parts) if mask is None else mask.split(at_once, dim=2), strict=True))
+
+
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Attention (R, H, n, D) by its definition, and the logarithm of each query's sum of exponentials (R, H, n)."""
+    scores = (q @ k.transpose(-1, -2)).float() * scale
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1).to(v.dtype) @ v, scores.logsumexp(dim=-1)
 
 
 def _arrange(slots: list[int]) -> tuple[slice | list[int], list[int]]:

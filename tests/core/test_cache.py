@@ -273,6 +273,18 @@ def test_rows_are_moved_together_when_attention_would_read_mostly_gaps(model, mo
     close(found, [one[-1:] for one in whole(model, [[*rows[0], 5], [*rows[7], 6]])])
 
 
+def test_attention_over_a_prefix_in_parts_is_that_of_the_whole(model, monkeypatch):
+    as_on_another_device(monkeypatch)
+    prefix = model.new_cache(2, 9)
+    read(model, prefix, sequences([9, 4], VOCAB))
+    found = []
+    for most in (2**26, 60, 1):
+        monkeypatch.setattr(cache_attention, "MAX_SCORES", most)
+        found.append(read(model, prefix.fork([2, 1], capacity=8), sequences([8, 3, 6], VOCAB, seed=1)))
+    close(found[1], found[0])
+    close(found[2], found[0])
+
+
 def test_a_cache_on_another_device_reads_nothing_back(model):
     there = GPT2(model.config).eval().to("meta")
     cache = there.new_cache(3, 40)

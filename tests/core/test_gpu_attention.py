@@ -144,6 +144,7 @@ def test_flash_attention_runs_for_head_sizes_that_it_supports(monkeypatch, size,
 def test_other_devices_and_builds_of_torch_have_padded_attention(monkeypatch):
     a_gpu(monkeypatch)
     assert chosen() is attend_packed
+    assert chosen(dropout=1.0) is attend_padded
     assert chosen(device="mps") is attend_padded
     with monkeypatch.context() as patch:
         patch.setattr(torch.ops, "aten", SimpleNamespace())
