@@ -1,4 +1,4 @@
-"""Numbers of the host on their way to a device, which computes while the host goes on."""
+"""Numbers of the host on their way to a device, which computes while the host continues."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def is_asynchronous(device: torch.device) -> bool:
-    """Whether a device computes while the host goes on: reading a number then waits, and a call costs a launch."""
+    """Whether a device computes while the host continues: reading one of its numbers waits for it."""
     return device.type != "cpu"
 
 
