@@ -220,6 +220,7 @@ def test_feed_forward_is_two_linear_layers_with_an_activation_in_between(activat
         "gelu_tanh": lambda y: y * 0.5 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (y + 0.044715 * y**3))),
         "relu": lambda y: y.clamp(min=0),
         "silu": lambda y: y * torch.sigmoid(y),
+        "tanh": torch.tanh,
     }[activation]
     torch.testing.assert_close(mlp(x), mlp.down(between(mlp.up(x))))
 
