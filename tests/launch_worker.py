@@ -9,16 +9,26 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from headway.core.errors import HeadwayError, SharedError
+from headway.core.training.distributed import processes
+from headway.core.training.training import fit
+from headway.core.training.training_events import Event, Saved, Started, Step
 from headway.core.training.turns import in_turns
 from torch import distributed
+
+IMPORTS = {
+    "commands": ("headway.tasks", "headway.ui.commands.predict"),
+    "train": ("train_worker", "accelerate.tracking", "torch._dynamo"),
+}
 
 
 def launch(name: str, size: int, folder: Path) -> list[Any]:
@@ -75,9 +85,43 @@ def turns(folder: Path) -> dict[str, object]:
     return report
 
 
+def train(folder: Path) -> dict[str, Any]:
+    """A run of 6 steps without dropout in FOLDER, resumed if it was started and interrupted after 5 steps if not.
+
+    By the clock of the main process a checkpoint is due after 4 steps, by those of the others from the start.
+    """
+    from train_worker import DISTRIBUTED, Data, tiny_bert
+
+    resume = (folder / "run").exists()
+    minutes = 100.0 * processes().rank
+    time.monotonic, unpatched = lambda: 60 * minutes, time.monotonic
+    data, network, config = Data(33), tiny_bert(), replace(DISTRIBUTED, max_steps=6, save_steps=None)
+    events = fit(
+        network, config.sampler(data.lengths), data.collate, data.loss, config, run_folder=folder / "run",
+        resume=True, stop=lambda: not resume and minutes == 16,
+    )  # fmt: skip
+    seen: list[Event] = []
+    with suppress(KeyboardInterrupt):
+        for event in events:
+            minutes += 4 * isinstance(event, Step)
+            if isinstance(event, Started):
+                random = torch.rand(1).item()
+            seen.append(event)
+    time.monotonic = unpatched
+    started = cast(Started, seen[0])
+    return {
+        "resumed_from": started.resumed_from,
+        "notes": started.notes,
+        "random": random,
+        "losses": {event.step: event.loss for event in seen if isinstance(event, Step)},
+        "saved": [event.step for event in seen if isinstance(event, Saved)],
+    }
+
+
 def main(name: str, size: int, folder: Path) -> int:
     """Runs a function in `size` processes and returns the number of those that failed."""
-    for module in ("headway.tasks", "headway.ui.commands.predict") if name == "commands" else ():
+    sys.path.append(str(Path(__file__).parent / "core"))
+    for module in IMPORTS.get(name, ()):
         importlib.import_module(module)
     torch.set_num_threads(1)
     port = distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port

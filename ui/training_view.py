@@ -99,7 +99,7 @@ class TrainingView:
             f"on {event.device} in {event.precision}{processes}, seed {event.seed}"
         )
         resumed = [] if event.resumed_from is None else [f"resumed after step {event.resumed_from:,}"]
-        section(self.console, "Training", run, *resumed)
+        section(self.console, "Training", run, *resumed, *event.notes)
         self._progress.update(self._bar, total=event.total_steps, completed=self.step)
         self._progress.start()
 

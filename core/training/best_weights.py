@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .distributed import processes
-from .training_state import Metrics, best_path, copy_tensors, load_weights, save_best, weights_of
+from .checkpoint_record import Metrics
+from .distributed import on_main
+from .training_state import best_path, copy_tensors, load_weights, save_best, weights_of
 
 
 class BestWeights:
@@ -21,8 +22,9 @@ class BestWeights:
         """Keeps the current weights."""
         if self.run_folder is None:
             self._in_memory = {name: t.detach().cpu().clone() for name, t in weights_of(self.network).items()}
-        elif processes().is_main:
-            save_best(self.run_folder, self.network, step)
+        else:
+            folder = self.run_folder
+            on_main(lambda: save_best(folder, self.network, step))
 
     def restore(self, step: int) -> None:
         """Overwrites the network with the weights that were kept at `step`, the last time."""

@@ -15,7 +15,8 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
-    """Restores what `random_states` returned."""
-    torch.set_rng_state(states["cpu"])
-    if device.type not in ("cpu", "meta"):
+    """Restores what `random_states` returned; a state that is missing is not changed."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "device" in states:
         torch.get_device_module(device).set_rng_state(states["device"])

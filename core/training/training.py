@@ -4,13 +4,11 @@ AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) with the warm
 (https://arxiv.org/abs/1810.04805, appendix A.2), on accelerate (https://huggingface.co/docs/accelerate).
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,21 +19,19 @@ from ..errors import HeadwayError
 from ..models.heads import set_activation_checkpointing
 from ..models.layers import set_dropout
 from .best_weights import BestWeights, compare
+from .checkpoint_record import CheckpointRecord, Metrics, Progress, read_record, run_settings
 from .defaults import with_usual_values
 from .devices import accelerator_for, fast_products
-from .distributed import broadcast_object, processes
+from .distributed import broadcast_object, on_main, processes
 from .optimization import learning_rate
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
 from .training_inputs import Collate, Loss, Pool, keep_outputs
 from .training_state import (
     Log,
-    Metrics,
-    Progress,
     TrainingState,
     load_training_state,
     newest_checkpoint,
-    read_record,
     refuse_started,
     remove_stale,
     save_training_state,
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
-LENGTHS_AT_ONCE = 65_536  # written as text together
 FP16_MAX_SKIPPED = 40  # consecutive steps; the loss scale has then been halved to almost zero
 
 
@@ -195,6 +190,7 @@ class _Run:
         self.log = Log(None)
         self.pending = PendingSteps()
         self.steps_between_reads = 1 if accelerator.device.type == "cpu" else STEPS_BETWEEN_READS
+        self.saved_at = time.monotonic()
         self.cleanup = ExitStack()
         for tracker in accelerator.trackers:
             self.cleanup.callback(tracker.finish)
@@ -209,14 +205,15 @@ class _Run:
         if not len(inputs.sampler.lengths):
             raise HeadwayError("There is no example to train on.")
         self.schedule = _StepSchedule(inputs.sampler, config)
-        self.settings = self._settings()
-        found = None
-        if folder is not None and processes().is_main:
-            if not resume:
-                refuse_started(folder)
-            elif checkpoint := newest_checkpoint(folder):
-                found = checkpoint, read_record(checkpoint, self.settings)
-        found = broadcast_object(found)
+        self.settings = run_settings(
+            config,
+            inputs.sampler.lengths,
+            inputs.data_fingerprint,
+            device=self.accelerator.device.type,
+            precision=self.precision,
+            processes=processes().world_size,
+        )
+        found = on_main(lambda: self._find_checkpoint(resume))
 
         inputs.network.to(self.accelerator.device).train()
         if config.dropout is not None:
@@ -254,21 +251,16 @@ class _Run:
             processes=processes().world_size,
             seed=config.seed,
             resumed_from=self.progress.step if found else None,
+            notes=found[1].notes if found else (),
         )
 
-    def _settings(self) -> dict[str, Any]:
-        """What a checkpoint must have been made with to be resumed."""
-        # The result does not depend on these options; that of the effort depends on the epochs.
-        ignored = ("trackers", "effort", "checkpoint_activations", "tokens_at_once")
-        lengths = self.inputs.sampler.lengths
-        return {
-            **{name: value for name, value in asdict(self.config).items() if name not in ignored},
-            "device": self.accelerator.device.type,
-            "precision": self.precision,
-            "processes": processes().world_size,
-            "examples": len(lengths),
-            "training data": _fingerprint(self.inputs.data_fingerprint, lengths),
-        }
+    def _find_checkpoint(self, resume: bool) -> tuple[Path, CheckpointRecord] | None:
+        """The checkpoint to resume from, if there is one."""
+        folder = self.inputs.run_folder
+        if folder is not None and not resume:
+            refuse_started(folder)
+        checkpoint = newest_checkpoint(folder) if folder is not None and resume else None
+        return checkpoint and (checkpoint, read_record(checkpoint, self.settings))
 
     def events(self) -> Iterator[Event]:
         """Trains; the events after the start."""
@@ -283,8 +275,8 @@ class _Run:
                 saving = last or self._is_due(config.save_steps, boundary or evaluating)
                 reading = evaluating or saving or len(self.pending) >= self.steps_between_reads
                 # Only where the host waits for the device anyway: all processes must decide the same.
-                stopping = reading and not last and inputs.stop is not None and broadcast_object(inputs.stop())
-                saving = saving or stopping
+                stopping, overdue = self._must_stop_or_save() if reading and not last else (False, False)
+                saving = saving or stopping or overdue
                 if reading:
                     yield from self._read_steps()
                 if progress.position == len(steps):
@@ -301,6 +293,12 @@ class _Run:
 
     def _is_due(self, every: int | None, default: bool) -> bool:
         return default if every is None else self.progress.step % every == 0
+
+    def _must_stop_or_save(self) -> tuple[bool, bool]:
+        """Whether the run is to be interrupted, and whether a checkpoint is due by the clock."""
+        minutes, stop = self.config.save_minutes, self.inputs.stop
+        overdue = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+        return broadcast_object((stop is not None and stop(), overdue))
 
     @property
     def _stopped_early(self) -> bool:
@@ -385,6 +383,7 @@ class _Run:
     def _save(self, run_folder: Path) -> Saved:
         self.progress.log_bytes = self.log.sync()
         path = save_training_state(run_folder, self.state, self.settings)
+        self.saved_at = time.monotonic()
         return Saved(step=self.progress.step, path=path)
 
     def _finish(self) -> Finished:
@@ -407,12 +406,3 @@ class _Run:
     def close(self) -> None:
         """Closes the log and the trackers, and removes what training added to the network."""
         self.cleanup.close()
-
-
-def _fingerprint(data: str, lengths: "Sequence[int] | np.ndarray") -> str:
-    """The first 16 hex digits of the SHA-256 of a list in JSON: the data's own fingerprint, then the lengths."""
-    digest = hashlib.sha256(f"[{json.dumps(data)}".encode())
-    for start in range(0, len(lengths), LENGTHS_AT_ONCE):
-        digest.update("".join(f", {length}" for length in lengths[start : start + LENGTHS_AT_ONCE]).encode())
-    digest.update(b"]")
-    return digest.hexdigest()[:16]

@@ -72,6 +72,9 @@ class TrainConfig:
         None, "Early stopping: the number of evaluations without a better score, or an equal one with a lower loss."
     )
     save_steps: int | None = option(None, "Steps between checkpoints; none: one after each evaluation and epoch.")
+    save_minutes: float | None = option(
+        10.0, "Minutes after which a checkpoint is saved in any case; none: as --save-steps says."
+    )
     metric: str | None = option(
         None,
         "Metric that selects the best weights: one that the evaluation shows, such as f1 or loss; of equal scores the "
@@ -89,9 +92,9 @@ class TrainConfig:
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
         check_option(self, "warmup_steps", is_integer(self.warmup_steps, 0), "an integer, 0 or more", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0) and self.seed < 2**32, "an integer from 0 to 4294967295")
-        for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm"):
+        for name in ("epochs", "learning_rate", "adam_epsilon", "max_grad_norm", "save_minutes"):
             value = getattr(self, name)
-            optional = name in ("epochs", "learning_rate", "max_grad_norm")
+            optional = name != "adam_epsilon"
             check_option(self, name, is_number(value) and value > 0, "a number above 0", optional)
         for name in ("adam_beta1", "adam_beta2", "dropout"):
             value = getattr(self, name)

@@ -29,6 +29,7 @@ class Started(Event):
     processes: int
     seed: int
     resumed_from: int | None  # step of the checkpoint; None: a new run
+    notes: tuple[str, ...] = ()  # on what differs from the interrupted run
 
 
 @dataclass(frozen=True)

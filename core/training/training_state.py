@@ -14,7 +14,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +26,13 @@ from torch.optim import Optimizer
 
 from ..atomic_files import atomic_file, atomic_folder, disk_errors
 from ..errors import HeadwayError
-from .distributed import barrier, broadcast_object, broadcast_tensors, gather_in_order, processes
+from .checkpoint_record import CHANGED, CheckpointRecord, Progress, damaged
+from .distributed import broadcast_tensors, gather_in_order, on_main, processes
 from .random_states import random_states, set_random_states
+from .training_inputs import derive_seed
 
-Metrics = dict[str, float]
 # What a run writes, complete or not; a copy that the user made under another name does not match.
 RUN_FILES = re.compile(r"checkpoint-\d+|best-\d+\.safetensors|\.(checkpoint|best)-\d.*\.(new|old)")
-
-CHANGED = "its content does not match its checksum"
-
-
-@dataclass
-class Progress:
-    """How far a run has come: its state apart from tensors. The field names are those of state.json."""
-
-    step: int = 0  # completed optimizer steps
-    epoch: int = 0  # current epoch, from 0
-    position: int = 0  # completed steps of that epoch
-    loss_sum: float = 0.0
-    labels: int = 0
-    tokens: int = 0
-    seconds: float = 0.0  # training time only
-    skipped: int = 0  # consecutive steps that fp16's scaler skipped
-    evaluations_since_best: int = 0
-    best_step: int | None = None
-    best_metrics: Metrics | None = None
-    last_metrics: Metrics | None = None
-    log_bytes: int = 0
 
 
 @dataclass
@@ -126,14 +106,18 @@ def load_weights(network: nn.Module, path: Path) -> None:
         HeadwayError: the file is damaged, or belongs to another model.
     """
     current = weights_of(network)
-    if processes().is_main:
-        stored = _read_tensors(path)
-        if {name: tensor.shape for name, tensor in stored.items()} != {name: t.shape for name, t in current.items()}:
-            raise HeadwayError(
-                f"{path} belongs to another model. Resume with the model of that run, or start again with --overwrite."
-            )
-        copy_tensors(stored, current)
+
+    on_main(lambda: _copy_stored(path, _read_tensors(path), current))
     broadcast_tensors(tensor.detach() for tensor in current.values())
+
+
+def _copy_stored(path: Path, stored: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> None:
+    """Overwrites tensors with those of a file, which must have the same names and shapes."""
+    if {name: tensor.shape for name, tensor in stored.items()} != {name: t.shape for name, t in current.items()}:
+        raise HeadwayError(
+            f"{path} belongs to another model. Resume with the model of that run, or start again with --overwrite."
+        )
+    copy_tensors(stored, current)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -147,9 +131,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
             stored = (file.metadata() or {}).get("crc32")
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if stored != _checksum(tensors):
-        raise _damaged(path, CHANGED)
+        raise damaged(path, CHANGED)
     return tensors
 
 
@@ -160,10 +144,6 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         value = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
         value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
-
-
-def _damaged(path: Path, error: object) -> HeadwayError:
-    return HeadwayError(f"{path} is damaged ({error}). Start the run again with --overwrite.")
 
 
 @torch.no_grad()
@@ -228,56 +208,25 @@ def save_training_state(run_folder: Path, state: TrainingState, settings: Mappin
     progress = state.progress
     folder = run_folder / f"checkpoint-{progress.step:06d}"
     by_rank = gather_in_order({processes().rank: random_states(_device_of(state.network))})
-    if processes().is_main:
+    record = CheckpointRecord(progress, settings, state.scaler.state_dict() if state.scaler else None)
+
+    def save() -> None:
         by_name = {f"{rank}.{kind}": t for rank, states in enumerate(by_rank) for kind, t in states.items()}
-        scaler = state.scaler.state_dict() if state.scaler else None
-        record = {"progress": asdict(progress), "settings": settings, "scaler": scaler}
-        record["crc32"] = _record_checksum(record)
         with atomic_folder(folder) as new:
             write_tensors(weights_of(state.network), new / "weights.safetensors")
             write_tensors(_optimizer_tensors(state.network, state.optimizer), new / "optimizer.safetensors")
             write_tensors(by_name, new / "random.safetensors")
-            (new / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+            record.write(new)
         remove_stale(run_folder, folder, progress.best_step)
-    barrier()
+
+    on_main(save)
     return folder
 
 
-def read_record(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads a checkpoint's state.json.
-
-    Raises:
-        HeadwayError: the file is damaged, or the checkpoint was made with other settings or other data; the message
-            names each difference.
-    """
-    try:
-        record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if record.pop("crc32") != _record_checksum(record):
-            raise _damaged(folder / "state.json", CHANGED)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise _damaged(folder / "state.json", error) from error
-    then = record["settings"]
-    now = json.loads(json.dumps(settings))
-    changed = [
-        f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
-        for name in [*now, *(then.keys() - now.keys())]
-        if then.get(name) != now.get(name)
-    ]
-    if changed:
-        raise HeadwayError(
-            f"{folder} cannot be resumed with other settings or data: {'; '.join(changed)}. "
-            "Resume with the settings and data of that run, or start again with --overwrite."
-        )
-    return record
-
-
-def _record_checksum(record: Mapping[str, Any]) -> str:
-    """CRC-32 of the content of state.json."""
-    return f"{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
-
-
-def load_training_state(folder: Path, record: Mapping[str, Any], state: TrainingState) -> None:
+def load_training_state(folder: Path, record: CheckpointRecord, state: TrainingState) -> None:
     """Restores network, optimizer, scaler, progress and the random states of all processes.
+
+    A process that the interrupted run did not have, or a device of another kind, gets a new random state.
 
     Args:
         folder: a checkpoint; only the main process reads it.
@@ -290,9 +239,13 @@ def load_training_state(folder: Path, record: Mapping[str, Any], state: Training
     """
     network, optimizer = state.network, state.optimizer
     load_weights(network, folder / "weights.safetensors")
-    is_main = processes().is_main
-    stored = _read_tensors(folder / "optimizer.safetensors") if is_main else {}
-    updated = set(broadcast_object([name.removeprefix("step.") for name in stored if name.startswith("step.")]))
+    path, stored = folder / "optimizer.safetensors", dict[str, Tensor]()
+
+    def read() -> list[str]:
+        stored.update(_read_tensors(path))
+        return [name.removeprefix("step.") for name in stored if name.startswith("step.")]
+
+    updated = set(on_main(read))
     for name, parameter in network.named_parameters():
         if name in updated:
             optimizer.state[parameter] = {
@@ -301,16 +254,13 @@ def load_training_state(folder: Path, record: Mapping[str, Any], state: Training
                 "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
             }
     current = _optimizer_tensors(network, optimizer)
-    if is_main:
-        copy_tensors(stored, current)
+    on_main(lambda: _copy_stored(path, stored, current))
     broadcast_tensors(current.values())
-    if state.scaler is not None:
-        state.scaler.load_state_dict(record["scaler"])
-    by_name = broadcast_object(_read_tensors(folder / "random.safetensors") if is_main else {})
-    prefix = f"{processes().rank}."
-    states = {name.removeprefix(prefix): state for name, state in by_name.items() if name.startswith(prefix)}
-    set_random_states(_device_of(network), states)
-    state.progress = Progress(**record["progress"])
+    if state.scaler is not None and record.scaler is not None:
+        state.scaler.load_state_dict(record.scaler)
+    by_name = on_main(lambda: _read_tensors(folder / "random.safetensors"))
+    _restore_random_states(_device_of(network), by_name, record)
+    state.progress = record.progress
 
 
 def _device_of(network: nn.Module) -> torch.device:
@@ -323,3 +273,11 @@ def _optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Te
         for name, parameter in network.named_parameters()
         for kind, tensor in optimizer.state.get(parameter, {}).items()
     }
+
+
+def _restore_random_states(device: torch.device, by_name: Mapping[str, Tensor], record: CheckpointRecord) -> None:
+    """Restores this process's random states from those of all processes, named RANK.KIND; seeds missing ones."""
+    rank = processes().rank
+    torch.manual_seed(derive_seed(record.settings["seed"], rank, record.progress.step))
+    kinds = ("cpu", "device") if record.settings["device"] == device.type else ("cpu",)
+    set_random_states(device, {kind: by_name[name] for kind in kinds if (name := f"{rank}.{kind}") in by_name})

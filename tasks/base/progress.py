@@ -31,6 +31,7 @@ def follow(events: Iterable[Event], progress: bool | None) -> Trained:
         for event in events:
             if shown and isinstance(event, Started):
                 total, done = event.total_steps, event.resumed_from or 0
+                show_lines(event.notes)
                 bar = tqdm(total=total, initial=done, unit="step", leave=False, dynamic_ncols=True)
             elif shown:
                 _show(event, bar)

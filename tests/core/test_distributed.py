@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import train_worker
 from headway.core.training.distributed import Processes, broadcast_object, gather_in_order, processes, shard
+from headway.core.training.training_events import Step
+from launch_worker import launch as launch_forked
 from train_worker import DISTRIBUTED, RUNS, Data, run_with_33_examples, without_timings
 
 LAUNCHERS = {
@@ -77,6 +80,22 @@ def check_against_one_process(reports: list[dict], name: str) -> None:
 
 def test_two_processes_resume_bit_for_bit(reports: list[dict]):
     assert [report["resumed equals uninterrupted"] for report in reports] == [True, True]
+
+
+def test_a_run_of_two_processes_can_be_resumed_by_three(tmp_path: Path):
+    before, after = launch_forked("train", 2, tmp_path), launch_forked("train", 3, tmp_path)
+    for report in before:  # the clock and the stop request of the main process count
+        assert (report["resumed_from"], report["notes"], report["saved"]) == (None, [], [4, 5])
+    note = "the number of processes was 2 and is 3: dropout draws other random numbers from here on"
+    for report in after:
+        assert (report["resumed_from"], report["notes"]) == (5, [note])
+    assert len({report["random"] for report in after}) == 3
+    config = replace(DISTRIBUTED, max_steps=6)
+    uninterrupted = [event for event, _ in run_with_33_examples(config) if isinstance(event, Step)]
+    losses = before[0]["losses"] | after[0]["losses"]
+    assert [losses[str(event.step)] for event in uninterrupted] == pytest.approx(
+        [event.loss for event in uninterrupted], abs=1e-4
+    )
 
 
 def test_a_network_can_be_trained_twice(reports: list[dict]):

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ import safetensors.torch
 import torch
 import train_worker
 from headway.core.errors import HeadwayError
+from headway.core.training import checkpoint_record, training_state
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Event, Finished, Saved, Started, Step
@@ -130,7 +132,7 @@ def test_the_random_state_before_a_run_has_no_effect(tmp_path: Path):
         ({"learning_rate": 1e-3}, "learning_rate was 0.003 and is 0.001"),
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"batch_size": 4}, "batch_size was 8 and is 4"),
-        ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'"),
+        ({"precision": "bf16"}, "precision was 'fp32' and is 'bf16'.* Resume with --precision fp32"),
         ({"epochs": 3}, "epochs was 2 and is 3"),
     ],
 )
@@ -146,6 +148,42 @@ def test_a_run_can_be_resumed_with_other_tokens_at_once(tmp_path: Path):
     seen = list(events(tmp_path, replace(CONFIG, tokens_at_once=20), resume=True))
     assert seen[0][0].resumed_from == 3
     assert isinstance(seen[-1][0], Finished)
+
+
+def test_a_run_can_be_resumed_with_other_intervals_between_checkpoints(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    seen = list(events(tmp_path, replace(CONFIG, save_steps=5, save_minutes=None), resume=True))
+    assert seen[0][0].resumed_from == 3
+    assert [event.step for event, _ in seen if isinstance(event, Saved)] == [5, 10, 14]
+
+
+def test_checkpoints_are_saved_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = replace(CONFIG, epochs=1, save_steps=None)
+    assert config.save_minutes == 10
+    *_, (_, uninterrupted) = events(tmp_path / "uninterrupted", config)
+    minutes = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: 60 * minutes)
+    saved = []
+    run = events(tmp_path / "run", config)
+    for event, _ in run:
+        if isinstance(event, Step):
+            minutes += 4
+            if event.step == 5:
+                run.close()  # killed
+        if isinstance(event, Saved):
+            saved.append(event.step)
+    assert saved == [4]  # of an epoch of 7 steps: the first one that ends more than 10 minutes after the start
+    *_, (_, resumed) = seen = list(events(tmp_path / "run", config, resume=True))
+    assert seen[0][0].resumed_from == 4
+    theirs = weights(uninterrupted)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(resumed).items())
+    minutes = 0.0
+    without = []
+    for event, _ in events(tmp_path / "without", replace(config, save_minutes=None)):
+        minutes += 60
+        if isinstance(event, Saved):
+            without.append(event.step)
+    assert without == [7]
 
 
 def test_a_copy_of_a_checkpoint_under_another_name_is_kept(tmp_path: Path):
@@ -233,6 +271,54 @@ def test_a_state_of_another_form_is_damaged(tmp_path: Path, content: str):
     (tmp_path / "checkpoint-000003/state.json").write_text(content)
     with pytest.raises(HeadwayError, match=r"state\.json is damaged"):
         next(events(tmp_path, CONFIG, resume=True))
+
+
+def rewrite_state(folder: Path, **changes: object) -> None:
+    """Changes a state.json, with the checksum of its new content."""
+    record = json.loads((folder / "state.json").read_text())
+    del record["crc32"]
+    for name, value in changes.items():
+        record[name] = record[name] | value if isinstance(value, dict) else value
+    record["crc32"] = checkpoint_record._checksum(record)
+    (folder / "state.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"format": 2}, {"progress": {"field_of_the_future": 1}}, {"progress": []}, {"settings": None}, {"scaler": 1}],
+    ids=str,
+)
+def test_a_state_of_another_version_is_refused(tmp_path: Path, changes: dict):
+    stop_after(4, tmp_path, CONFIG)
+    rewrite_state(tmp_path / "checkpoint-000003", **changes)
+    with pytest.raises(HeadwayError, match=r"state\.json was written by another version .* --overwrite"):
+        next(events(tmp_path, CONFIG, resume=True))
+
+
+def test_a_state_of_the_version_before_the_format_had_a_number_is_read(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    rewrite_state(tmp_path / "checkpoint-000003", format=None, settings={"save_steps": 3})
+    assert next(events(tmp_path, CONFIG, resume=True))[0].resumed_from == 3
+
+
+@pytest.mark.parametrize("kind", ["step", "exp_avg", "exp_avg_sq"])
+def test_an_optimizer_without_a_tensor_is_refused(tmp_path: Path, kind: str):
+    stop_after(4, tmp_path, CONFIG)
+    path = tmp_path / "checkpoint-000003/optimizer.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    del tensors[next(name for name in tensors if name.startswith(f"{kind}."))]
+    training_state.write_tensors(tensors, path)
+    with pytest.raises(HeadwayError, match=r"optimizer\.safetensors belongs to another model"):
+        next(events(tmp_path, CONFIG, resume=True))
+
+
+def test_a_run_can_be_resumed_on_a_device_of_another_kind(tmp_path: Path):
+    stop_after(4, tmp_path, CONFIG)
+    rewrite_state(tmp_path / "checkpoint-000003", settings={"device": "cuda"})
+    seen = list(events(tmp_path, CONFIG, resume=True))
+    assert seen[0][0].resumed_from == 3
+    assert seen[0][0].notes == ("the device was cuda and is cpu: dropout draws other random numbers from here on",)
+    assert isinstance(seen[-1][0], Finished)
 
 
 def test_a_checkpoint_without_its_state_is_none(tmp_path: Path):
