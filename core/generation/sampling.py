@@ -19,6 +19,8 @@ from .generation_config import GenerationConfig
 # On the CPU, top-p looks at this many of the most likely tokens first: sorting the whole vocabulary takes as long as
 # the model. Other devices sort fast, and finding out whether these tokens are enough would wait for the device.
 TOP_P_CANDIDATES = (64, 1024)
+# In fp32, sums in parallel are not exactly ascending, so that a token with probability 0 could be sampled.
+HAVE_FLOAT64 = ("cpu", "cuda")
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
@@ -86,6 +88,9 @@ def sample(logits: Tensor, numbers: Sequence[float]) -> Tensor:
         logits: (R, V).
         numbers: a uniform random number in [0, 1) for each row.
     """
-    cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    points = to_device(torch.tensor(numbers, dtype=torch.float64), logits.device)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, points, right=True)[:, 0]
+    probabilities = logits.softmax(dim=-1)
+    if logits.device.type not in HAVE_FLOAT64:
+        probabilities = probabilities.cpu()
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    points = to_device(torch.tensor(numbers, dtype=torch.float64), cumulative.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, points, right=True)[:, 0].to(logits.device)

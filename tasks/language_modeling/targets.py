@@ -102,7 +102,7 @@ def sequence_losses(
     """
     counts = [len(one.target.ids) for one in features]
     ids = target_ids(features).to(logits.device)
-    losses = F.cross_entropy(logits.float(), ids, reduction="none").double().cpu().split(counts)
+    losses = F.cross_entropy(logits.float(), ids, reduction="none").cpu().double().split(counts)
     correct = (logits.argmax(dim=-1) == ids).cpu().split(counts)
     return [
         SequenceLoss(float(loss.sum()), len(loss), int(found.sum()), one.target.num_bytes, is_next)
