@@ -21,6 +21,8 @@ from .attention_layout import Layout, make_layout
 from .padded_layout import PaddedLayout, make_padded_layout
 from .transfers import to_device
 
+TokenLengths = Sequence[int] | np.ndarray  # tokens of each example
+
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
@@ -166,7 +168,7 @@ class BatchSampler:
         max_examples: maximum number of examples per batch.
     """
 
-    lengths: Sequence[int] | np.ndarray
+    lengths: TokenLengths
     batch_size: int | None = None
     batch_tokens: int | None = None
     seed: int = 0

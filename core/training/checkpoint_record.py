@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from ..errors import HeadwayError
 from .training_config import TrainConfig
 
 if TYPE_CHECKING:
-    import numpy as np
+    from ..models.packing import TokenLengths
 
 Metrics = dict[str, float]
 
@@ -65,7 +65,7 @@ class CheckpointRecord:
         (folder / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def run_settings(config: TrainConfig, lengths: "Sequence[int] | np.ndarray", data: str, **more: Any) -> dict[str, Any]:
+def run_settings(config: TrainConfig, lengths: "TokenLengths", data: str, **more: Any) -> dict[str, Any]:
     """What a checkpoint must have been made with to be resumed, apart from RANDOM_ONLY.
 
     Args:
@@ -140,7 +140,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
 
 
-def _fingerprint(data: str, lengths: "Sequence[int] | np.ndarray") -> str:
+def _fingerprint(data: str, lengths: "TokenLengths") -> str:
     """The first 16 hex digits of the SHA-256 of a list in JSON: the data's own fingerprint, then the lengths."""
     digest = hashlib.sha256(f"[{json.dumps(data)}".encode())
     for start in range(0, len(lengths), LENGTHS_AT_ONCE):

@@ -7,9 +7,9 @@ few rows need more epochs (Mosbach et al. 2021, https://arxiv.org/abs/2006.04884
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
+from ..models.packing import TokenLengths
 from .training_config import TrainConfig
 
 EPOCHS = 3
@@ -25,7 +25,7 @@ STEPS_PER_LABEL, MAX_EPOCHS_FOR_LABELS = 20, 30
 QUICK_STEPS, THOROUGH = 100, 3  # of the efforts: the maximum number of steps, and the factor of the epochs
 
 
-def with_usual_values(config: TrainConfig, num_tokens: Sequence[int] = ()) -> TrainConfig:
+def with_usual_values(config: TrainConfig, num_tokens: TokenLengths = ()) -> TrainConfig:
     """The usual learning rate and epochs of BERT-base in place of those that are not given.
 
     Args:
@@ -54,7 +54,7 @@ def with_rate_from_scratch(config: TrainConfig, hidden_size: int) -> tuple[Train
 
 
 def with_suited_values(
-    config: TrainConfig, hidden_size: int, num_tokens: Sequence[int], num_labels: int = 0
+    config: TrainConfig, hidden_size: int, num_tokens: TokenLengths, num_labels: int = 0
 ) -> tuple[TrainConfig, str]:
     """Fine-tuning: a learning rate and epochs that suit the model and the data, in place of those that are not given.
 
@@ -96,7 +96,7 @@ def suited_epochs(steps_per_epoch: int, num_labels: int = 0) -> int:
     return max(EPOCHS, few_rows, many_labels)
 
 
-def _steps_per_epoch(config: TrainConfig, num_tokens: Sequence[int]) -> int:
+def _steps_per_epoch(config: TrainConfig, num_tokens: TokenLengths) -> int:
     return math.ceil(len(config.sampler(num_tokens).epoch(0)) / config.gradient_accumulation_steps)
 
 

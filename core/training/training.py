@@ -18,6 +18,7 @@ from torch import nn
 from ..errors import HeadwayError
 from ..models.heads import set_activation_checkpointing
 from ..models.layers import set_dropout
+from ..models.packing import TokenLengths
 from .best_weights import BestWeights, compare
 from .checkpoint_record import CheckpointRecord, Metrics, Progress, read_record, run_settings
 from .defaults import with_usual_values
@@ -39,7 +40,6 @@ from .training_state import (
 from .training_step import PendingSteps, StepResult, TrainingStep
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
 
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
@@ -50,7 +50,7 @@ class Sampler(Protocol):
     """Assigns examples to batches, the same in every process (packing.BatchSampler)."""
 
     @property
-    def lengths(self) -> "Sequence[int] | np.ndarray":
+    def lengths(self) -> TokenLengths:
         """Number of tokens of each example."""
         ...
 

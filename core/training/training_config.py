@@ -1,11 +1,10 @@
 """The options of a training run, for the command line, configuration files and the browser."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..device import NAME, NAMES
-from ..models.packing import BatchSampler
+from ..models.packing import BatchSampler, TokenLengths
 from ..options import check_choices, check_option, is_integer, is_number, option
 
 
@@ -107,7 +106,7 @@ class TrainConfig:
         names = isinstance(self.trackers, tuple) and all(isinstance(name, str) for name in self.trackers)
         check_option(self, "trackers", names, "a tuple of names")
 
-    def sampler(self, lengths: Sequence[int]) -> BatchSampler:
+    def sampler(self, lengths: TokenLengths) -> BatchSampler:
         """The batches of a run over examples with these numbers of tokens."""
         size = self.batch_size if self.batch_tokens is None else None
         return BatchSampler(lengths, batch_size=size, batch_tokens=self.batch_tokens, seed=self.seed)

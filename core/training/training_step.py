@@ -5,7 +5,6 @@ over accumulated batches and all processes: a step is the same however its examp
 but does not fit in one forward pass is computed in two (gradient_cache.py).
 """
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..models.packing import BatchSampler, PackedBatch
+from ..models.packing import BatchSampler, PackedBatch, TokenLengths
 from .distributed import gather_rows, processes
 from .gradient_cache import CachedOutputs
 from .optimization import accumulate_embedding_rows, adamw, apply_gradients
@@ -23,7 +22,6 @@ from .training_config import TrainConfig
 from .training_inputs import Collate, Loss, Pool, Targets, TrainingInputs, derive_seed, keep_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
 
 # What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
@@ -65,7 +63,7 @@ class TrainingStep:
         collate: Collate,
         loss: Loss,
         *,
-        lengths: "Sequence[int] | np.ndarray",
+        lengths: TokenLengths,
         config: TrainConfig,
         accelerator: "Accelerator",
         pool: Pool = keep_outputs,

@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from ..data.features import Features
 from ..data.findings import Finding
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
-from ..data.report import DataReport, EncodedExamples, Lengths, by_level, check_corpus, check_examples
+from ..data.report import DataReport, Lengths, by_level, check_corpus, check_examples
+from ..data.token_counts import TokenCounts
 from .example_warnings import warning_findings
 from .inference import Encoder
 from .left_out import leave_out, left_out_findings, no_row_left, write_left_out
@@ -68,7 +69,7 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     examples, problems = task.read(table, mapping)
     if failure and not any(problem.message in failure for problem in problems):
         findings.append(Finding("labels", "error", failure))
-    held_out: list[Any] = []
+    held_out: Sequence[Any] = []
     if source.evaluation is not None:
         eval_table = read_table(source.evaluation, source.readings[1])
         notes += eval_table.describe()
@@ -82,9 +83,9 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     findings += left_out_findings(left_out, strict=bool(source.reading.strict))
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in merge_similar(problems)]
     windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
-    encoded = encoder and EncodedExamples(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)
+    tokens = encoder and TokenCounts.of(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)
     warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]
-    report = check_examples(examples, held_out, encoded, warnings)
+    report = check_examples(examples, held_out, tokens, warnings)
     return replace(report, findings=by_level([*findings, *report.findings]), notes=tuple(notes))
 
 

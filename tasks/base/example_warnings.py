@@ -1,6 +1,7 @@
 """A task's warnings about examples, collected with the places of the examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from ..data.examples import Example, ExampleWarning
@@ -9,14 +10,24 @@ from ..data.findings import Finding, warnings_as_findings
 from .task import Task
 
 
+def add_warnings(
+    places: dict[ExampleWarning, list[str]],
+    task: Task[Any, Any],
+    examples: Iterable[Example],
+    windows_by_example: Iterable[list[Features]],
+) -> None:
+    """Adds to each warning the places of its examples."""
+    for example, windows in zip(examples, windows_by_example, strict=True):
+        for warning in task.warnings(example, windows):
+            places.setdefault(warning, []).append(example.where)
+
+
 def collect_warnings(
     task: Task[Any, Any], examples: Sequence[Example], windows_by_example: Sequence[list[Features]]
 ) -> dict[ExampleWarning, list[str]]:
     """Each warning with the places of its examples; `windows_by_example` is empty if there is no tokenizer."""
     places: dict[ExampleWarning, list[str]] = {}
-    for example, windows in zip(examples, windows_by_example or [[]] * len(examples), strict=True):
-        for warning in task.warnings(example, windows):
-            places.setdefault(warning, []).append(example.where)
+    add_warnings(places, task, examples, windows_by_example or repeat([], len(examples)))
     return places
 
 

@@ -1,6 +1,6 @@
 """Held-out texts that a model folder keeps as examples to try."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..data.examples import Example
@@ -13,11 +13,11 @@ MAX_CHARACTERS = 2000  # of all texts of an example
 def held_out_texts(task: Task[Any, Any], evaluation: Evaluation) -> list[dict[str, str]]:
     """The first held-out texts that are not long, by the names of the task's fields; empty for unlabelled text."""
     names = [field.name for field in task.fields]
-    found = [
+    found = (
         dict(zip(names, example.texts, strict=False))
         for example in evaluation.examples
         if isinstance(example, Example) and sum(map(len, example.texts)) <= MAX_CHARACTERS
-    ]
+    )
     return _distinct(found, task.keep_examples)
 
 
@@ -33,10 +33,12 @@ def stored_texts(task: Task[Any, Any], info: Mapping[str, Any]) -> list[dict[str
     ]
 
 
-def _distinct(texts: list[dict[str, str]], most: int) -> list[dict[str, str]]:
+def _distinct(texts: Iterable[dict[str, str]], most: int) -> list[dict[str, str]]:
     """The first examples without a text in common, such as the passage of several questions."""
     found: list[dict[str, str]] = []
     for one in texts:
-        if len(found) < most and all(one[name] != other.get(name) for other in found for name in one):
+        if len(found) == most:
+            break
+        if all(one[name] != other.get(name) for other in found for name in one):
             found.append(one)
     return found

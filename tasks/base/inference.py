@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from torch import nn
 
 from ...core.checkpoints.config_file import read_config
@@ -16,6 +17,7 @@ from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
 from ..data.examples import Example
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_input_tokens
+from ..data.stored_windows import StoredWindows
 from .task import Task, outputs_of
 
 EXAMPLES_AT_ONCE = 4096  # encoded together: enough to sort by length, few enough for any memory
@@ -122,11 +124,11 @@ def mean_loss(total: float, count: int) -> dict[str, float]:
     return {"loss": total / count} if count else {}
 
 
-def sequence_lengths(windows_by_example: Sequence[list[Features]]) -> list[int]:
-    """The number of input tokens of each example. A corpus knows them without reading its sequences."""
-    if isinstance(windows_by_example, Corpus):
+def sequence_lengths(windows_by_example: Sequence[list[Features]]) -> np.ndarray:
+    """The number of input tokens of each example, (N,) int32. Those in a file are known without reading it."""
+    if isinstance(windows_by_example, Corpus | StoredWindows):
         return windows_by_example.lengths
-    return [num_input_tokens(windows) for windows in windows_by_example]
+    return np.fromiter(map(num_input_tokens, windows_by_example), dtype=np.int32)
 
 
 def in_parts(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:

@@ -35,7 +35,7 @@ def is_table(inputs: Any) -> bool:
     )
 
 
-def read_inputs(task: AnyTask, inputs: Sequence[Any]) -> list[Example]:
+def read_inputs(task: AnyTask, inputs: Sequence[Any]) -> Sequence[Example]:
     """The inputs as examples.
 
     Args:

@@ -4,6 +4,7 @@ They are counted in a note, listed in a file on request, and refused with --stri
 """
 
 import csv
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,18 +40,20 @@ def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tup
     """The rows that labelled data can use, and the others with the reason."""
     rejection = _rejection_reader(table.rows, columns.used_columns)
     is_unlabelled = task.unlabelled(table, columns)
-    reasons = [
-        rejection(cells)
-        or (NO_TEXT if any(_is_blank(cells.get(column)) for column in columns.texts.values()) else None)
-        or (NO_LABEL if is_unlabelled(cells) else None)
-        for cells in table.rows
-    ]
-    kept = [row for row, reason in enumerate(reasons) if reason is None]
-    left_out = [LeftOutRow(table.where(row), reason) for row, reason in enumerate(reasons) if reason is not None]
-    if not left_out:
-        return table, []
-    rows, places = [table.rows[row] for row in kept], [table.places[row] for row in kept]
-    return replace(table, rows=rows, places=places, left_out=tuple(left_out)), left_out
+    texts = list(columns.texts.values())
+    kept = array("q")
+    left_out: list[LeftOutRow] = []
+    for row, cells in enumerate(table.rows):
+        reason = rejection(cells)
+        if reason is None and any(_is_blank(cells.get(column)) for column in texts):
+            reason = NO_TEXT
+        if reason is None and is_unlabelled(cells):
+            reason = NO_LABEL
+        if reason is None:
+            kept.append(row)
+        else:
+            left_out.append(LeftOutRow(table.where(row), reason))
+    return (replace(table.select(kept), left_out=tuple(left_out)), left_out) if left_out else (table, [])
 
 
 def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> Table:
@@ -62,10 +65,10 @@ def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> T
     kept, left_out = leave_out(task, table, columns)
     if not left_out:
         return table
-    if not table.strict and kept.rows:
+    if not table.strict and len(kept):
         total = f"{len(left_out):,} of {count(len(table), 'row')} {'is' if len(left_out) == 1 else 'are'} left out"
         return replace(kept, notes=(*kept.notes, f"{total}: {_describe(left_out)} (--strict refuses them)"))
-    if not kept.rows:
+    if not len(kept):
         raise no_row_left(left_out)
     raise HeadwayError(f"{_describe(left_out)}. Correct or delete what is listed, or omit --strict.")
 
@@ -151,7 +154,7 @@ def _rejection_reader(
     With other values than those of Prodigy, a column "answer" is not Prodigy's.
     """
     known = (ACCEPTED, *REASONS)
-    answers = [row.get(ANSWER_COLUMN) for row in rows]
+    answers = (row.get(ANSWER_COLUMN) for row in rows)
     columns = [STATUS_COLUMN]
     if ANSWER_COLUMN not in used_columns and all(is_missing(one) or one in known for one in answers):
         columns.append(ANSWER_COLUMN)

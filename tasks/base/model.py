@@ -224,9 +224,9 @@ class TaskModel(Predictor):
             data = write_corpora(source, task, self.encoder, scratch)
             reuse = stored is not None and task.reuse_head(stored) is not None
             return replace(data, notes=[*data.notes, self._start(task, source.seed, reuse=reuse)])
-        rows = read_labelled(source, task, stored)
+        rows = read_labelled(source, task, stored, scratch)
         note = self._start(rows.task, source.seed, reuse=rows.reuses_head)
-        data = encode_labelled(replace(rows, task=self.task), self.encoder, [note])
+        data = encode_labelled(replace(rows, task=self.task), self.encoder, [note], scratch)
         self.left_out = data.left_out
         self.training_rows = TrainingRows.of(data.train.examples, data.train.facts["fingerprint"])
         write_left_out(source.reading.left_out, data.left_out)

@@ -23,6 +23,7 @@ from ..data.columns import ColumnMapping
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from ..data.labels import missing_label_checker
+from ..data.spool import spool
 from .card_text import CardText, generic_card
 from .display import DisplayElement
 from .evaluation_hooks import EvaluationHooks
@@ -160,26 +161,34 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
         """
 
     def read(
-        self, table: "Table", columns: ColumnMapping, *, labelled: bool = True
-    ) -> tuple[list[ExampleT], list[Problem]]:
-        """The rows that can be used, as examples, and what is wrong with the others."""
+        self, table: "Table", columns: ColumnMapping, *, labelled: bool = True, file: Path | None = None
+    ) -> tuple[Sequence[ExampleT], list[Problem]]:
+        """The rows that can be used, as examples, and what is wrong with the others.
+
+        Many examples are kept in `file`, if it is given.
+        """
         read_row = self.row_reader(table, columns, labelled=labelled)
-        examples: list[ExampleT] = []
         wrong: dict[str, list[str]] = {}
-        for row in range(len(table)):
-            try:
-                examples.append(read_row(row))
-            except HeadwayError as error:
-                wrong.setdefault(str(error), []).append(table.where(row))
+
+        def usable() -> Iterator[ExampleT]:
+            for row in range(len(table)):
+                try:
+                    yield read_row(row)
+                except HeadwayError as error:
+                    wrong.setdefault(str(error), []).append(table.where(row))
+
+        examples = spool(usable(), file)
         return examples, [Problem(what, tuple(places)) for what, places in wrong.items()]
 
-    def examples(self, table: "Table", columns: ColumnMapping, *, labelled: bool = True) -> list[ExampleT]:
-        """Every row as a checked example.
+    def examples(
+        self, table: "Table", columns: ColumnMapping, *, labelled: bool = True, file: Path | None = None
+    ) -> Sequence[ExampleT]:
+        """Every row as a checked example. Many examples are kept in `file`, if it is given.
 
         Raises:
             HeadwayError: rows cannot be used; the message names them.
         """
-        examples, problems = self.read(table, columns, labelled=labelled)
+        examples, problems = self.read(table, columns, labelled=labelled, file=file)
         if problems:
             others = f" Rows have {len(problems)} kinds of errors; `headway check` lists all of them."
             raise HeadwayError(f"{problems[0]}{others if len(problems) > 1 else ''}")

@@ -1,9 +1,10 @@
 """The data of a training run: read, split into training and evaluation data, encoded and described.
 
-Labelled rows become examples in memory. Unlabelled text becomes token ids in files because it may exceed the memory.
+Rows, examples and token ids may exceed the memory: many of them are kept in files of a folder that the caller deletes
+after the run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +13,21 @@ from typing import Any
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
+from ..data.digests import number_values
+from ..data.examples import ExampleWarning
 from ..data.features import Features
+from ..data.findings import Finding, warnings_as_findings
 from ..data.groups import example_groups, without_known_texts
 from ..data.read import options_by_source, read_table
 from ..data.read_options import INFER, ReadOptions
-from ..data.report import DataReport, EncodedExamples, check_corpus, check_examples
+from ..data.report import DataReport, check_corpus, check_examples
 from ..data.rows import LeftOutRow, Table
 from ..data.split import split_rows
-from .example_warnings import warning_findings
-from .inference import Encoder
+from ..data.spool import IN_MEMORY, select
+from ..data.stored_windows import StoredWindows
+from ..data.token_counts import TokenCounts
+from .example_warnings import add_warnings
+from .inference import Encoder, in_parts
 from .known_columns import describe_columns
 from .left_out import explains_left_out, usable_rows
 from .results import Prepared
@@ -84,8 +91,8 @@ class LabelledData:
     """Training or evaluation data with labels."""
 
     table: Table
-    examples: list[Any]
-    windows_by_example: list[list[Features]]
+    examples: Sequence[Any]
+    windows_by_example: Sequence[list[Features]]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -153,25 +160,28 @@ class LabelledRows:
 
     task: Task[Any, Any]  # with its labels
     reuses_head: bool  # whether the task trains the head that the model came with further
-    train: tuple[Table, list[Any]]
-    evaluation: tuple[Table, list[Any]] | None
+    train: tuple[Table, Sequence[Any]]
+    evaluation: tuple[Table, Sequence[Any]] | None
     notes: list[str]  # what was inferred and decided, a sentence each
     columns: ColumnMapping  # of the training data
 
 
-def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, Any] | None) -> LabelledRows:
+def read_labelled(
+    source: DataSource, task: Task[Any, Any], stored: Task[Any, Any] | None, folder: Path | None = None
+) -> LabelledRows:
     """Reads labelled rows, infers the labels of the task from them, and holds a part of them out.
 
     Args:
         source: of the rows.
         task: before its labels are known.
         stored: the task whose head the model came with, if it is of the same class.
+        folder: for files with the rows and the examples, if there are many; None: they stay in memory.
 
     Raises:
         HeadwayError: the data or an option cannot be used.
     """
     split_notes = source.check_split()
-    table = read_table(source.train, source.readings[0])
+    table = read_table(source.train, source.readings[0], folder=folder and folder / "train")
     columns = task.columns(table, source.columns, need_label=True)
     table = usable_rows(task, table, columns)
     with explains_left_out(table.left_out):
@@ -179,16 +189,17 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
     reused = stored and labelled.reuse_head(stored)
     task = reused or labelled
     notes = [*table.describe(), *columns.notes, *inferred, *split_notes]
-    examples = task.examples(table, columns)
+    examples = task.examples(table, columns, file=folder and folder / "train" / "examples")
     evaluation = None
     if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, source.readings[1])
+        eval_folder = folder and folder / "evaluation"
+        eval_table = read_table(source.evaluation, source.readings[1], folder=eval_folder)
         chosen = same_columns(columns, eval_table, source.columns)
         eval_columns = task.columns(eval_table, chosen, need_label=True)
         eval_table = usable_rows(task, eval_table, eval_columns)
         eval_table = without_unknown(task, eval_table, eval_columns)
         notes += eval_table.describe()
-        evaluation = eval_table, task.examples(eval_table, eval_columns)
+        evaluation = eval_table, task.examples(eval_table, eval_columns, file=eval_folder and eval_folder / "examples")
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         examples, held_out, note = _hold_out(source, table, columns, examples)
         evaluation = (table, held_out) if held_out else None
@@ -199,21 +210,22 @@ def read_labelled(source: DataSource, task: Task[Any, Any], stored: Task[Any, An
 
 
 def _hold_out(
-    source: DataSource, table: Table, columns: ColumnMapping, examples: list[Any]
-) -> tuple[list[Any], list[Any], str]:
+    source: DataSource, table: Table, columns: ColumnMapping, examples: Sequence[Any]
+) -> tuple[Sequence[Any], Sequence[Any], str]:
     """The examples for training, those for evaluation, and a note. Equal texts and groups are not divided."""
     groups = example_groups(examples, table, columns.group)
-    kept, chosen = split_rows([one.stratum for one in examples], source.eval_fraction, source.seed, groups)
+    strata = number_values(one.stratum for one in examples)
+    kept, chosen = split_rows(strata, source.eval_fraction, source.seed, groups)
     held_out = without_known_texts(chosen, kept, examples)
     what = "equal texts" if columns.group is None else f'rows with the same "{columns.group}"'
-    together = f"{what} stay together" if len(set(groups)) < len(groups) else ""
+    together = f"{what} stay together" if groups.max() + 1 < len(groups) else ""
     if not held_out:
         return examples, [], f"{together or 'each label stays in the training data'}, so no rows can be held out"
     options = [f"--eval-fraction {source.eval_fraction:g}", f"seed {source.seed}"]
     note = f"{len(held_out)} rows are held out for evaluation ({', '.join(options)}{'; ' * bool(together)}{together})"
     if len(held_out) < len(chosen):
         note += f"; {len(chosen) - len(held_out)} more are left out because training rows have the same texts"
-    return [examples[i] for i in kept], [examples[i] for i in held_out], note
+    return select(examples, kept), select(examples, held_out), note
 
 
 def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -222,18 +234,65 @@ def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]
     return {**columns.texts, "label": columns.label} if there else chosen
 
 
-def encode_labelled(rows: LabelledRows, encoder: Encoder, notes: Iterable[str]) -> TrainingData:
-    """Encodes and checks labelled rows; `notes` are added to those of the rows."""
-    sides = [LabelledData(*side, encoder.encode(rows.task, side[1])) for side in (rows.train, rows.evaluation) if side]
+def encode_labelled(
+    rows: LabelledRows, encoder: Encoder, notes: Iterable[str], folder: Path | None = None
+) -> TrainingData:
+    """Encodes and checks labelled rows.
+
+    Args:
+        rows: for training and evaluation.
+        encoder: of the model.
+        notes: added to those of the rows.
+        folder: for files with the token ids, if there are many examples; None: they stay in memory.
+    """
+    named = zip(("train", "evaluation"), (rows.train, rows.evaluation), strict=True)
+    sides = [
+        _EncodedSide(rows.task, *side, encoder, folder and folder / name / "tokens") for name, side in named if side
+    ]
     train, evaluation = sides[0], sides[1] if len(sides) > 1 else None
     report = check_examples(
-        train.examples,
-        evaluation.examples if evaluation else [],
-        EncodedExamples(train.windows_by_example, encoder.limit(rows.task), encoder.tokenizer.unk_id),
-        [found for one in sides for found in warning_findings(rows.task, one.examples, one.windows_by_example)],
+        train.data.examples,
+        evaluation.data.examples if evaluation else [],
+        train.tokens,
+        [found for one in sides for found in one.findings()],
     )
-    columns = describe_columns(rows.columns, train.table)
-    return TrainingData(train, evaluation, [*rows.notes, *notes], report, columns)
+    columns = describe_columns(rows.columns, train.data.table)
+    return TrainingData(train.data, evaluation and evaluation.data, [*rows.notes, *notes], report, columns)
+
+
+class _EncodedSide:
+    """Encodes examples part by part, and counts their tokens and warnings meanwhile.
+
+    Args:
+        task: with its labels.
+        table: of the examples.
+        examples: for training or for evaluation.
+        encoder: of the model.
+        file: for the windows, if there are many examples; None: they stay in memory.
+    """
+
+    def __init__(
+        self, task: Task[Any, Any], table: Table, examples: Sequence[Any], encoder: Encoder, file: Path | None
+    ) -> None:
+        self.task, self.encoder = task, encoder
+        self.tokens = TokenCounts(encoder.limit(task), encoder.tokenizer.unk_id)
+        self.warnings: dict[ExampleWarning, list[str]] = {}
+        if file is None or len(examples) <= IN_MEMORY:
+            windows_by_example: Sequence[list[Features]] = self._encode(examples)
+        else:
+            parts = map(self._encode, in_parts(examples))
+            windows_by_example = StoredWindows.write((windows for part in parts for windows in part), file)
+        self.data = LabelledData(table, examples, windows_by_example)
+
+    def _encode(self, examples: Sequence[Any]) -> list[list[Features]]:
+        found = self.encoder.encode(self.task, examples)
+        self.tokens.add(found)
+        add_warnings(self.warnings, self.task, examples, found)
+        return found
+
+    def findings(self) -> Iterator[Finding]:
+        """The warnings of the task."""
+        return warnings_as_findings(self.warnings, len(self.data.examples))
 
 
 def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, folder: Path) -> TrainingData:

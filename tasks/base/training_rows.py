@@ -79,4 +79,4 @@ def _hash(examples: Iterable[Any], salt: str) -> np.ndarray:
     key = salt.encode()[:64]
     texts = ("\0".join(text_key(example)).encode("utf-8", "surrogatepass") for example in examples)
     digests = (hashlib.blake2b(text, digest_size=BYTES, key=key).digest() for text in texts)
-    return np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
+    return np.fromiter((int.from_bytes(digest, "big") for digest in digests), dtype=np.uint64)

@@ -5,6 +5,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.findings import count, have
@@ -55,12 +57,9 @@ def without_unknown(task: Task[Any, Any], table: Table, columns: ColumnMapping) 
     what = describe_unknown(unknown, others, len(table), "the training data does not have")
     if len(unknown) == len(table):
         raise HeadwayError(f"{table.source}: {what}, and no row is left. Give evaluation data with the same labels.")
-    left_out = {example.row for example in unknown}
-    kept = [row for row in range(len(table)) if row not in left_out]
+    kept = np.delete(np.arange(len(table)), [example.row for example in unknown])
     return replace(
-        table,
-        rows=[table.rows[row] for row in kept],
-        places=[table.places[row] for row in kept],
+        table.select(kept),
         notes=(*table.notes, f"{what}: left out here; headway evaluate counts them as wrong (--strict refuses them)"),
         left_out=(*table.left_out, *(LeftOutRow(example.where, NOT_IN_TRAINING_DATA) for example in unknown)),
     )

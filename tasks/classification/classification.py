@@ -8,6 +8,7 @@ Shapes: B sequences in a packed batch, E examples, L labels.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -192,9 +193,11 @@ class TextClassification(Task[TextExample, Prediction]):
 
     def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
         """As for every task; where a row may have several labels, none at all is an answer."""
-        if _problem_type_of(self, table, columns) == MULTI_LABEL and not isinstance(columns.label, tuple):
-            return lambda _: False
-        return super().unlabelled(table, columns)
+        is_missing_label = super().unlabelled(table, columns)
+        if isinstance(columns.label, tuple):
+            return is_missing_label
+        problem_type = cache(lambda: _problem_type_of(self, table, columns))  # inferred if a row has no label
+        return lambda cells: is_missing_label(cells) and problem_type() != MULTI_LABEL
 
     def with_labels_of(self, table: Table, columns: ColumnMapping) -> Self:
         """The labels of the model, then the others."""

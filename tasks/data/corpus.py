@@ -258,11 +258,10 @@ class Corpus(Sequence[list[Features]]):
         return len(self.windows) // NUMBERS_PER_SEQUENCE
 
     @property
-    def lengths(self) -> list[int]:
-        """Number of tokens of each sequence, special tokens included."""
-        added = self.task.num_added
-        starts, stops = self.windows[0::NUMBERS_PER_SEQUENCE], self.windows[1::NUMBERS_PER_SEQUENCE]
-        return [stop - start + added for start, stop in zip(starts, stops, strict=True)]
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each sequence, special tokens included, (N,) int32."""
+        windows = np.frombuffer(self.windows, dtype=np.int64).reshape(-1, NUMBERS_PER_SEQUENCE)
+        return (windows[:, 1] - windows[:, 0] + self.task.num_added).astype(np.int32)
 
     @overload
     def __getitem__(self, index: int) -> list[Features]: ...

@@ -1,13 +1,16 @@
 """Findings about the texts of labelled data: duplicates, leaks, lengths and unknown words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from .digests import digests, number_equal
 from .examples import Example, ExampleWarning
-from .features import Features, num_truncated_tokens, total_length
-from .groups import text_key
+from .groups import key_bytes, text_key
 from .places import format_places
+from .token_counts import TokenCounts
 
 MIN_CHARACTERS = 3  # of a text that is not short
 MAX_UNKNOWN = 0.1  # share of unknown tokens from which the vocabulary is probably for another language
@@ -35,25 +38,29 @@ class Finding:
 
 def repeated_texts(train: Sequence[Example]) -> Iterator[Finding]:
     """Texts that occur in several rows, with the same label or with different labels."""
-    by_text: dict[tuple[str, ...], list[Example]] = {}
-    for example in train:
-        by_text.setdefault(_normalized_texts(example), []).append(example)
-    conflicts: list[list[Example]] = []
-    repeats: list[Example] = []
-    for examples in by_text.values():
-        if all(_same_gold(example, examples[0]) for example in examples):
-            repeats += examples[1:]
-        else:
-            conflicts.append(examples)
-    if conflicts:
-        first, *others = conflicts[0]
-        other = next(example for example in others if not _same_gold(example, first))
-        places = tuple(example.where for examples in conflicts for example in examples)
-        what = f"{count(len(conflicts), 'text')} {have(conflicts)} different labels in different rows"
+    texts = number_equal(digests(key_bytes(_normalized_texts(example)) for example in train))
+    (repeated,) = np.nonzero(np.bincount(texts, minlength=1)[texts] > 1)
+    if not len(repeated):
+        return
+    _, firsts, group = np.unique(texts[repeated], return_index=True, return_inverse=True)
+    gold = number_equal(digests(_gold_bytes(train[i]) for i in repeated.tolist()))
+    differs = gold != gold[firsts][group]
+    in_conflict = np.isin(group, group[differs])
+    is_first = np.zeros(len(repeated), dtype=bool)
+    is_first[firsts] = True
+    if differs.any():
+        conflicts = np.flatnonzero(in_conflict)
+        conflicts = conflicts[np.argsort(group[conflicts], kind="stable")]  # text by text
+        first = train[int(repeated[conflicts[0]])]
+        other = train[int(repeated[np.flatnonzero(differs & (group == group[conflicts[0]]))[0]])]
+        places = _places(train, repeated[conflicts])
+        number = int((in_conflict & is_first).sum())
+        what = f"{count(number, 'text')} {'has' if number == 1 else 'have'} different labels in different rows"
         shown = f"{_show_gold(first)} and {_show_gold(other)}"
         yield Finding("conflict", "warning", f"{what}, for example {shown}: {format_places(places)}.", places)
-    if repeats:
-        places = tuple(example.where for example in sorted(repeats, key=lambda example: example.row))
+    repeats = repeated[~in_conflict & ~is_first]
+    if len(repeats):
+        places = _places(train, repeats)
         what = f"{count(len(repeats), 'row')} {'repeats' if len(repeats) == 1 else 'repeat'}"
         message = f"{what} the text and label of an earlier row: {format_places(places)}."
         yield Finding("duplicate", "note", message, places)
@@ -61,8 +68,11 @@ def repeated_texts(train: Sequence[Example]) -> Iterator[Finding]:
 
 def leaked_texts(train: Sequence[Example], evaluation: Sequence[Example]) -> Iterator[Finding]:
     """Texts that are in both the training data and the evaluation data."""
-    known = {text_key(example) for example in train}
-    places = tuple(example.where for example in evaluation if text_key(example) in known)
+    if not evaluation:
+        return
+    known, other = (digests(key_bytes(text_key(example)) for example in side) for side in (train, evaluation))
+    texts = number_equal(np.concatenate([known, other]))
+    places = _places(evaluation, np.flatnonzero(np.isin(texts[len(known) :], texts[: len(known)])))
     if places:
         what = f"{len(places):,} of {len(evaluation):,} evaluation texts {are(places)} also in the training data"
         yield Finding(
@@ -83,19 +93,12 @@ def short_texts(train: Sequence[Example]) -> Iterator[Finding]:
         yield Finding("short", "note", f"{what}: {format_places(places)}.", places)
 
 
-def long_texts(
-    train: Sequence[Example], windows_by_example: Sequence[list[Features]], limit: int
-) -> Iterator[Finding]:
+def long_texts(train: Sequence[Example], counts: TokenCounts) -> Iterator[Finding]:
     """Texts with more tokens than a sequence, which are divided into windows or truncated."""
-    pairs = list(zip(train, windows_by_example, strict=True))
-    divided = [
-        (example.where, windows)
-        for example, windows in pairs
-        if len(windows) > 1 and any(window.length > limit for window in windows)
-    ]
-    if divided:
-        places = tuple(where for where, _ in divided)
-        num_windows = sum(len(windows) for _, windows in divided)
+    limit = counts.limit
+    if counts.divided:
+        places = _places(train, counts.divided.keys())
+        num_windows = sum(counts.divided.values())
         yield Finding(
             "long",
             "note",
@@ -103,11 +106,10 @@ def long_texts(
             f"{are(places)} read in {num_windows:,} overlapping windows: {format_places(places)}.",
             places,
         )
-    truncated = [(example.where, tokens) for example, windows in pairs if (tokens := num_truncated_tokens(windows))]
-    if truncated:
-        places = tuple(where for where, _ in truncated)
-        num_tokens = sum(tokens for _, tokens in truncated)
-        share = num_tokens / sum(map(total_length, windows_by_example))
+    if counts.truncated:
+        places = _places(train, counts.truncated.keys())
+        num_tokens = sum(counts.truncated.values())
+        share = num_tokens / sum(counts.lengths)
         yield Finding(
             "cut",
             "warning",
@@ -117,15 +119,8 @@ def long_texts(
         )
 
 
-def unknown_tokens(windows_by_example: Sequence[list[Features]], unknown_id: int | None) -> Iterator[Finding]:
-    """A vocabulary that lacks the words of the texts."""
-    windows = [window for windows in windows_by_example for window in windows]
-    num_unknown = 0 if unknown_id is None else sum(window.input_ids.count(unknown_id) for window in windows)
-    yield from unknown_share(num_unknown, sum(len(window.input_ids) for window in windows))
-
-
 def unknown_share(num_unknown: int, num_tokens: int) -> Iterator[Finding]:
-    """A large share of unknown tokens."""
+    """A vocabulary that lacks the words of the texts: a large share of the tokens is unknown."""
     if num_unknown > MAX_UNKNOWN * num_tokens:
         yield Finding(
             "unknown",
@@ -156,11 +151,18 @@ def _normalized_texts(example: Example) -> tuple[str, ...]:
     return tuple(" ".join(text.split()) for text in example.texts)
 
 
-def _same_gold(one: Example, other: Example) -> bool:
-    """Whether two examples have the same labels, in any order."""
-    if isinstance(one.gold, tuple) and isinstance(other.gold, tuple):
-        return sorted(one.gold) == sorted(other.gold)
-    return one.gold == other.gold
+def _gold_bytes(example: Example) -> bytes:
+    """The labels of an example as bytes that are equal for the same labels in any order."""
+    gold = example.gold
+    if isinstance(gold, tuple):
+        gold = sorted(gold)
+    elif isinstance(gold, float):
+        gold += 0.0  # -0.0 is 0.0
+    return repr(gold).encode("utf-8", "surrogatepass")
+
+
+def _places(examples: Sequence[Example], positions: Iterable[int]) -> tuple[str, ...]:
+    return tuple(examples[int(i)].where for i in positions)
 
 
 def _show_gold(example: Example) -> str:

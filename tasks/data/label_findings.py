@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 
 from .examples import Example
 from .findings import Finding, are, count, have
@@ -56,7 +56,7 @@ def _unlabelled_rows(train: Sequence[Example]) -> Iterator[Finding]:
 def _minus_one(train: Sequence[Example], evaluation: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
     """The label -1 among class ids."""
     others = counts.keys() - {UNLABELLED}
-    places = tuple(example.where for example in (*train, *evaluation) if UNLABELLED in example.labels)
+    places = tuple(example.where for example in chain(train, evaluation) if UNLABELLED in example.labels)
     if places and "0" in others and all(label.isdecimal() for label in others):
         what = f"{count(len(places), 'row')} {have(places)} the label -1"
         meaning = "which means unlabelled in GLUE; here it is a label like the others"

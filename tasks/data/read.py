@@ -4,7 +4,8 @@ The formats are in `reading`: `formats` lists those of files and folders. Rows a
 cell is always text, and NaN is None.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,18 +21,28 @@ from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hu
 from .reading.python_objects import SOURCE, open_object
 from .reading.word_rows import join_words
 from .rows import RowStream, Table
+from .spool import spool
 
 DECIMAL_ONLY = frozenset({"decimal"})
+SHARED_CHARACTERS, SHARED_CELLS = 40, 10_000  # equal cells that are short are one object: labels, for example
 
 
-def read_table(source: Any, options: ReadOptions = INFER, *, limit: int | None = None, **reading: Any) -> Table:
-    """Reads all rows of a source into memory.
+def read_table(
+    source: Any,
+    options: ReadOptions = INFER,
+    *,
+    limit: int | None = None,
+    folder: Path | None = None,
+    **reading: Any,
+) -> Table:
+    """Reads all rows of a source.
 
     Args:
         source: A path, "hub:NAME[:CONFIG][:SPLIT]", a folder written by `datasets.save_to_disk`, a `Table`, a list of
             dicts, a dict of lists, a pandas DataFrame or a `datasets.Dataset`.
         options: How to read a file.
         limit: Maximum number of rows.
+        folder: For the file that many rows are kept in, as long as the table is used; None: they stay in memory.
         **reading: Fields of `ReadOptions`, in place of those of `options`: header=True, encoding="cp1252", ...
 
     Raises:
@@ -40,19 +51,34 @@ def read_table(source: Any, options: ReadOptions = INFER, *, limit: int | None =
     if isinstance(source, Table) and limit is None:
         return source
     stream = stream_rows(source, options, **reading)
-    places: list[int] = []
-    rows: list[dict[str, Any]] = []
+    places = array("q")
     columns = dict.fromkeys(stream.columns)
-    for place, row in islice(stream, limit):
-        places.append(place)
-        rows.append(row)
-        if len(row) > len(stream.columns):
-            columns |= dict.fromkeys(row)
+
+    def read() -> Iterator[dict[str, Any]]:
+        for place, row in islice(stream, limit):
+            places.append(place)
+            if len(row) > len(stream.columns):
+                columns.update(dict.fromkeys(row))
+            yield row
+
+    rows = spool(_with_shared_cells(read()), folder and folder / "rows")
     if not rows:
         raise HeadwayError(f"{stream.source}: there are no rows. Give at least one.")
-    if len(columns) > len(stream.columns):
-        rows = [columns | row for row in rows]  # None in the rows that lack a column
-    return replace(stream.table(rows, places), columns=tuple(columns))
+    if len(columns) > len(stream.columns):  # None in the rows that lack a column
+        rows = spool((columns | row for row in rows), folder and folder / "complete-rows")
+    table = stream.table(rows, places.tolist() if isinstance(rows, list) else places)
+    return replace(table, columns=tuple(columns))
+
+
+def _with_shared_cells(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    shared: dict[str, str] = {}
+    for row in rows:
+        yield {
+            name: shared.setdefault(cell, cell) if isinstance(cell, str) and len(cell) <= SHARED_CHARACTERS else cell
+            for name, cell in row.items()
+        }
+        if len(shared) > SHARED_CELLS:
+            shared.clear()
 
 
 def stream_rows(source: Any, options: ReadOptions = INFER, **reading: Any) -> RowStream:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from .corpus import Corpus
 from .examples import Example
-from .features import Features, total_length
 from .findings import (
     LEVELS,
     Finding,
@@ -16,10 +17,10 @@ from .findings import (
     repeated_texts,
     short_texts,
     unknown_share,
-    unknown_tokens,
 )
 from .html_entities import html_entities
 from .label_findings import label_findings
+from .token_counts import TokenCounts
 
 NUM_FIRST = 3  # examples shown in a report
 
@@ -41,11 +42,12 @@ class Lengths:
     longest: int
 
     @classmethod
-    def of(cls, lengths: Sequence[int], unit: str) -> "Lengths":
+    def of(cls, lengths: Sequence[int] | np.ndarray, unit: str) -> "Lengths":
         """The distribution of some lengths, at least one."""
-        ranked = sorted(lengths)
-        median, p90, p99 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 90, 99))
-        return cls(unit, ranked[0], median, p90, p99, ranked[-1])
+        ranked = np.sort(lengths)
+        positions = (-(-len(ranked) * percent // 100) - 1 for percent in (50, 90, 99))
+        shortest, median, p90, p99, longest = (int(ranked[i]) for i in (0, *positions, -1))
+        return cls(unit, shortest, median, p90, p99, longest)
 
 
 @dataclass(frozen=True)
@@ -82,25 +84,10 @@ class DataReport:
         return {**plain, "findings": findings, "first": list(plain["first"]), "notes": list(self.notes)}
 
 
-@dataclass(frozen=True)
-class EncodedExamples:
-    """The training examples as the model reads them.
-
-    Args:
-        windows_by_example: Features of each example.
-        limit: Maximum number of tokens per sequence.
-        unknown_id: Id of the unknown token; None if the vocabulary has none.
-    """
-
-    windows_by_example: Sequence[list[Features]]
-    limit: int
-    unknown_id: int | None
-
-
 def check_examples(
     train: Sequence[Example],
     evaluation: Sequence[Example],
-    encoded: EncodedExamples | None = None,
+    tokens: TokenCounts | None = None,
     others: Iterable[Finding] = (),
 ) -> DataReport:
     """Checks examples.
@@ -108,7 +95,7 @@ def check_examples(
     Args:
         train: The training examples.
         evaluation: The evaluation examples.
-        encoded: The training examples encoded by the model. Default: lengths are measured in characters.
+        tokens: Those of the training examples for the model. Default: lengths are measured in characters.
         others: Other findings, such as those of the task.
     """
     findings = [
@@ -119,10 +106,9 @@ def check_examples(
         *html_entities(train),
         *others,
     ]
-    if encoded and train:
-        findings += long_texts(train, encoded.windows_by_example, encoded.limit)
-        findings += unknown_tokens(encoded.windows_by_example, encoded.unknown_id)
-        lengths = Lengths.of([total_length(windows) for windows in encoded.windows_by_example], "tokens")
+    if tokens and train:
+        findings += [*long_texts(train, tokens), *unknown_share(tokens.num_unknown, tokens.num_tokens)]
+        lengths = Lengths.of(tokens.lengths, "tokens")
     elif train:
         lengths = Lengths.of([sum(map(len, example.texts)) for example in train], "characters")
     else:

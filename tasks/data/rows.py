@@ -1,12 +1,16 @@
-"""Rows from any source, as a stream or as a table in memory."""
+"""Rows from any source, as a stream or as a table, whose rows are in memory or, if there are many, in a file."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
 
 from .places import format_place
+from .spool import select
 
 SAMPLE_ROWS = 1000  # rows from which columns are inferred
 CHUNK_ROWS = 4096  # rows processed together: enough to sort by length, few enough to fit in memory
@@ -60,7 +64,7 @@ class RowStream:
         """The location of a row for messages: "train.tsv, line 12"."""
         return format_place(self.source, self.unit, place)
 
-    def table(self, rows: list[dict[str, Any]], places: list[int]) -> "Table":
+    def table(self, rows: Sequence[dict[str, Any]], places: Sequence[int]) -> "Table":
         """A table of some rows of the stream."""
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "read"}
         return Table(**shared, rows=rows, places=places)
@@ -68,7 +72,7 @@ class RowStream:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows held in memory; `places` has the place of each in the source.
+    """Rows that can be read in any order; `places` has the place of each in the source.
 
     `left_out` has the rows of the source that are not used. The other fields are those of `RowStream`.
     """
@@ -77,8 +81,8 @@ class Table:
     kind: str
     columns: tuple[str, ...]
     header: bool
-    rows: list[dict[str, Any]]
-    places: list[int]
+    rows: Sequence[dict[str, Any]]
+    places: Sequence[int]
     unit: str = "line"
     notes: tuple[str, ...] = ()
     decimal: str | None = None
@@ -107,11 +111,19 @@ class Table:
         """The location of the row at a 0-based position for messages: "train.tsv, line 12"."""
         return format_place(self.source, self.unit, self.places[row])
 
+    def select(self, positions: Sequence[int] | np.ndarray) -> Self:
+        """The table of some rows, given by their positions in ascending order."""
+        return replace(self, rows=select(self.rows, positions), places=select(self.places, positions))
+
     def fingerprint(self) -> str:
         """The first 16 hex digits of the SHA-256 of the columns and cells; the format and the path do not matter."""
-        digest = hashlib.sha256(json.dumps(self.columns).encode())
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest, encode = hashlib.sha256(json.dumps(self.columns).encode()), json.JSONEncoder(default=str).encode
         for row in self.rows:
-            digest.update(b"\n" + json.dumps([row[name] for name in self.columns], default=str).encode())
+            digest.update(b"\n" + encode([row[name] for name in self.columns]).encode())
         return digest.hexdigest()[:16]
 
 

@@ -1,26 +1,34 @@
 """Random train/test splits, stratified by label or by group."""
 
 import random
+from array import array
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
 
 from ...core.errors import HeadwayError
+from .digests import number_values
 
 Label = Hashable | None
 
 
 def split_rows(
-    labels: Sequence[Label], fraction: float, seed: int, groups: Sequence[Hashable | None] | None = None
+    labels: Sequence[Label] | np.ndarray,
+    fraction: float,
+    seed: int,
+    groups: Sequence[Hashable | None] | np.ndarray | None = None,
 ) -> tuple[list[int], list[int]]:
     """Splits rows into train and evaluation rows, with about the same proportion of each label in both.
 
     Args:
-        labels: Label of each row; None: unlabelled. A label that occurs once stays in train, unless most do (numeric
-            targets): these are then split like one class.
+        labels: Label of each row; None: unlabelled; or an array as of `number_values`. A label that occurs once stays
+            in train, unless most do (numeric targets): these are then split like one class.
         fraction: Share of evaluation rows, between 0 and 1. It is smaller if train would lose a class.
         seed: Seed of the random choice.
-        groups: Group of each row; None: the row is its own group. Groups are not divided. Nothing is held out if there
-            is only one group, or each group would take a class from train.
+        groups: Group of each row; None: the row is its own group; or an array as of `number_values` without -1.
+            Groups are not divided. Nothing is held out if there is only one group, or each group would take a class
+            from train.
 
     Returns:
         The positions of the train rows and of the evaluation rows, both ascending.
@@ -33,19 +41,28 @@ def split_rows(
         raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
     if len(labels) < 2:
         raise HeadwayError("One row cannot be split into train and evaluation. Give more rows, or --eval-data.")
-    rows_by_group: dict[Hashable, list[int]] = {}
-    for row in range(len(labels)):
-        group = None if groups is None else groups[row]
-        rows_by_group.setdefault((group, row if group is None else None), []).append(row)
+    classes = labels if isinstance(labels, np.ndarray) else number_values(labels)
+    if groups is not None and not isinstance(groups, np.ndarray):
+        groups = number_values((group, row if group is None else None) for row, group in enumerate(groups))
     rng = random.Random(seed)
-    if len(rows_by_group) == len(labels):
-        held_out = _sample_rows(labels, fraction, rng)
+    if groups is None or groups.max() + 1 == len(classes):
+        rows = list(_sample_rows(classes, fraction, rng))
     else:
-        held_out = _sample_groups(labels, fraction, rng, list(rows_by_group.values()))
-    return [row for row in range(len(labels)) if row not in held_out], sorted(held_out)
+        rows = [_sample_groups(classes, fraction, rng, groups)]
+    held_out = np.zeros(len(classes), dtype=bool)
+    for some in rows:
+        held_out[some] = True
+    return np.flatnonzero(~held_out).tolist(), np.flatnonzero(held_out).tolist()
 
 
-def _sample_rows(labels: Sequence[Label], fraction: float, rng: random.Random) -> set[int]:
+def _sample_rows(labels: np.ndarray, fraction: float, rng: random.Random) -> Iterator[np.ndarray]:
+    """The held-out rows of each class.
+
+    Args:
+        labels: the number of the label of each row, -1 if it has none, (N,).
+        fraction: of the rows.
+        rng: draws them.
+    """
     classes, min_train = _rows_by_class(labels)
     total = max(1, round(len(labels) * fraction))
     sizes = [min(int(len(rows) * fraction), len(rows) - kept) for rows, kept in zip(classes, min_train, strict=True)]
@@ -57,43 +74,62 @@ def _sample_rows(labels: Sequence[Label], fraction: float, rng: random.Random) -
             break
         for i in extendable[: total - sum(sizes)]:
             sizes[i] += 1
-    return {row for rows, size in zip(classes, sizes, strict=True) for row in rng.sample(rows, size)}
+    for rows, size in zip(classes, sizes, strict=True):
+        yield rows[rng.sample(range(len(rows)), size)]
 
 
-def _sample_groups(labels: Sequence[Label], fraction: float, rng: random.Random, groups: list[list[int]]) -> set[int]:
-    """Takes groups in random order if they bring the labels closer to their proportions; else the smallest group."""
-    counts = Counter(labels)
-    shuffled = [(rows, Counter(labels[row] for row in rows)) for rows in groups]
+def _sample_groups(labels: np.ndarray, fraction: float, rng: random.Random, groups: np.ndarray) -> np.ndarray:
+    """Takes groups in random order if they bring the labels closer to their proportions; else the smallest group.
+
+    Args:
+        labels: the number of the label of each row, -1 if it has none, (N,).
+        fraction: of the rows.
+        rng: draws the groups.
+        groups: the number of the group of each row, (N,).
+    """
+    counts = np.bincount(labels + 1).tolist()  # of the rows without a label, then of each label
+    by_group = np.argsort(groups, kind="stable")
+    ends = array("q", np.cumsum(np.bincount(groups)).astype(np.int64).tobytes())
+    labels_by_group = array("q", (labels[by_group] + 1).tobytes())
+    shuffled = array("q", range(len(ends)))
     rng.shuffle(shuffled)
-    held_out: list[int] = []
-    held_out_counts: Counter[Label] = Counter()
+    held_out = array("q")
+    held_out_counts = [0] * len(counts)
 
-    def leaves_all_classes(group_counts: Counter[Label]) -> bool:
+    def rows_of(group: int) -> slice:
+        return slice(ends[group - 1] if group else 0, ends[group])
+
+    def leaves_all_classes(group_counts: Counter[int]) -> bool:
         return all(counts[label] - held_out_counts[label] > count for label, count in group_counts.items())
 
-    for rows, group_counts in shuffled:
+    for group in shuffled:
+        group_counts = Counter(labels_by_group[rows_of(group)])
         # The change of the squared distance to the target counts if the group is added.
         missing = {label: counts[label] * fraction - held_out_counts[label] for label in group_counts}
         change = sum(count * (count - 2 * missing[label]) for label, count in group_counts.items())
         if change < 0 and leaves_all_classes(group_counts):
-            held_out += rows
-            held_out_counts += group_counts
-    possible = (rows for rows, group_counts in shuffled if leaves_all_classes(group_counts))
-    return set(held_out or min(possible, key=len, default=[]))
+            held_out.append(group)
+            for label, count in group_counts.items():
+                held_out_counts[label] += count
+    if not held_out:
+        possible = (group for group in shuffled if leaves_all_classes(Counter(labels_by_group[rows_of(group)])))
+        smallest = min(possible, key=lambda group: ends[group] - (ends[group - 1] if group else 0), default=None)
+        held_out = array("q", [] if smallest is None else [smallest])
+    return np.flatnonzero(np.isin(groups, held_out))
 
 
-def _rows_by_class(labels: Sequence[Label]) -> tuple[list[list[int]], list[int]]:
+def _rows_by_class(labels: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
     """The rows of each class, and the number of rows of each class that must stay in train."""
-    by_label: dict[Label, list[int]] = {}
-    for row, label in enumerate(labels):
-        by_label.setdefault(label, []).append(row)
-    unlabelled = by_label.pop(None, [])
-    unique = [rows[0] for rows in by_label.values() if len(rows) == 1]
-    classes = [rows for rows in by_label.values() if len(rows) > 1]
+    unlabelled = np.flatnonzero(labels < 0)
+    counts = np.bincount(labels[labels >= 0])
+    by_label = np.argsort(labels, kind="stable")[len(unlabelled) :]
+    of_class = np.split(by_label, np.cumsum(counts)[:-1]) if len(counts) else []
+    is_unique = np.isin(labels, np.flatnonzero(counts == 1))
+    classes = [rows for rows in of_class if len(rows) > 1]
     min_train = [1] * len(classes)
-    most_are_unique = 2 * len(unique) > len(labels) - len(unlabelled)
-    unstratified = unlabelled + (unique if most_are_unique else [])
-    if unstratified:
+    most_are_unique = 2 * is_unique.sum() > len(labels) - len(unlabelled)
+    unstratified = np.concatenate([unlabelled, np.flatnonzero(is_unique & most_are_unique)])
+    if len(unstratified):
         min_train.append(0 if classes else 1)
         classes.append(unstratified)
     return classes, min_train

@@ -167,7 +167,7 @@ def _summarize(task: str, rounds: "Sequence[_Round]", examples: int, notes: Sequ
 
 def _read_examples(
     task: Task[Any, Any] | None, table: Table, chosen: Mapping[str, Any], most: int | None
-) -> tuple[Task[Any, Any], list[Any], list[str]]:
+) -> tuple[Task[Any, Any], Sequence[Any], list[str]]:
     """The task with its labels, the examples, and what was inferred."""
     probed = {name: one for name, one in TASKS.items() if one.probe_targets is not Task.probe_targets}
     if task is None:

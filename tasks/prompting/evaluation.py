@@ -55,7 +55,7 @@ class PromptEvaluation:
         return {"figures": figures, "runs": self.runs, "verdict": list(self.verdict), "examples": len(self.examples)}
 
 
-def evaluate_prompt(prompt: PreparedPrompt, texts: list[TextExample], num_seeds: int) -> PromptEvaluation:
+def evaluate_prompt(prompt: PreparedPrompt, texts: Sequence[TextExample], num_seeds: int) -> PromptEvaluation:
     """Scores a prompt.
 
     Args:

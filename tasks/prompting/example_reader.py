@@ -93,7 +93,7 @@ class ExampleReader:
             )
         return replace(self, labels=task.labels, problem_type=task.problem_type or SINGLE_LABEL)
 
-    def examples(self, table: Table, columns: ColumnMapping, *, labelled: bool) -> list[TextExample]:
+    def examples(self, table: Table, columns: ColumnMapping, *, labelled: bool) -> Sequence[TextExample]:
         """The rows of a table, with or without their labels.
 
         Raises:
@@ -105,7 +105,7 @@ class ExampleReader:
         """The rows of a table of examples that have a text and a label; as `usable_rows`."""
         return usable_rows(self._task(), table, columns)
 
-    def texts(self, inputs: Sequence[Any]) -> list[TextExample]:
+    def texts(self, inputs: Sequence[Any]) -> Sequence[TextExample]:
         """Texts, pairs of texts, or dicts of them, as examples without labels.
 
         Raises:

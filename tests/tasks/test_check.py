@@ -15,7 +15,8 @@ from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.features import group_windows
 from headway.tasks.data.findings import Finding
 from headway.tasks.data.label_findings import _similar_labels
-from headway.tasks.data.report import DataReport, EncodedExamples, check_examples
+from headway.tasks.data.report import DataReport, check_examples
+from headway.tasks.data.token_counts import TokenCounts
 
 FINE = [("my parcel has arrived", "post"), ("where is the money", "bank"), ("the money is here", "bank")] * 5
 FINE = [(f"{text} {i}", label) for i, (text, label) in enumerate(FINE)]
@@ -173,7 +174,7 @@ def test_long_texts_are_divided_or_truncated(wordpiece_folder: Path, long_texts:
     )
     train = examples([*FINE, ("the money " * 30, "bank"), ("my parcel " * 20, "post")])
     windows_by_example = group_windows(task.encode(train, tokenizer, 16))
-    report = check_examples(train, [], EncodedExamples(windows_by_example, 16, tokenizer.unk_id))
+    report = check_examples(train, [], TokenCounts.of(windows_by_example, 16, tokenizer.unk_id))
     windowed, cut = found(report, "long"), found(report, "cut")
     assert report.lengths is not None
     assert report.lengths.unit == "tokens"
@@ -205,7 +206,7 @@ def test_a_vocabulary_of_another_language_is_found(wordpiece_folder: Path):
     train = examples([(f"이것은 한국어 문장입니다 {i}", "ab"[i % 2]) for i in range(10)])
     finding = found(
         check_examples(
-            train, [], EncodedExamples(group_windows(task.encode(train, tokenizer, 32)), 32, tokenizer.unk_id)
+            train, [], TokenCounts.of(group_windows(task.encode(train, tokenizer, 32)), 32, tokenizer.unk_id)
         ),
         "unknown",
     )

@@ -1,0 +1,162 @@
+"""Many rows: they are kept in files, take little memory, and train as rows in memory do."""
+
+import json
+import pickle
+import random
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.training.training_config import TrainConfig
+from headway.tasks import SentenceSimilarity, TextClassification, TokenClassification
+from headway.tasks.base import inference, training_data
+from headway.tasks.base.results import Prepared
+from headway.tasks.data import spool as spool_module
+from headway.tasks.data.features import Features, group_windows
+from headway.tasks.data.read import read_table
+from headway.tasks.data.spool import FileList, Selection, select, spool
+from headway.tasks.data.stored_windows import StoredWindows
+
+MAX_BYTES_PER_ROW = 200
+WORDS = ["bank", "money", "parcel", "letter", "late", "order", "refund", "account", "card", "post", "payment"]
+CONFIG = TrainConfig(max_steps=3, device="cpu", precision="fp32", seed=4)
+
+
+def write_rows(path: Path, count: int) -> Path:
+    chance = random.Random(0)
+    lines = (f"{' '.join(chance.choices(WORDS, k=9))} {i},{chance.choice('abc')}\n" for i in range(count))
+    path.write_text("text,label\n" + "".join(lines))
+    return path
+
+
+@pytest.fixture
+def few_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (spool_module, "IN_MEMORY"),
+        (training_data, "IN_MEMORY"),
+        (inference, "EXAMPLES_AT_ONCE"),
+    ):
+        monkeypatch.setattr(module, name, 7)
+    monkeypatch.setattr(spool_module, "ITEMS_PER_BLOCK", 4)
+
+
+@pytest.mark.usefixtures("few_in_memory")
+def test_a_list_in_a_file_is_read_as_the_list_in_memory(tmp_path: Path):
+    items = [{"text": f"row {i}", "number": i / 3, "words": ["a", None]} for i in range(30)]
+    found = spool(iter(items), tmp_path / "new" / "rows")
+    assert isinstance(found, FileList)
+    assert list(found) == items
+    assert [found[i] for i in (0, 29, 13, -1, -30)] == [items[i] for i in (0, 29, 13, -1, -30)]
+    assert (found[3:9], found[:2], found[28:40]) == (items[3:9], items[:2], items[28:])
+    with pytest.raises(IndexError):
+        found[30]
+    some = select(found, np.array([2, 3, 17, 29]))
+    assert isinstance(some, Selection)
+    assert list(some) == [some[i] for i in range(4)] == some[:] == [items[i] for i in (2, 3, 17, 29)]
+    assert list(pickle.loads(pickle.dumps(some))) == list(some)
+
+
+def test_a_short_list_stays_in_memory_and_writes_no_file(tmp_path: Path):
+    found = spool(range(spool_module.IN_MEMORY), tmp_path / "rows")
+    assert isinstance(found, list)
+    assert not (tmp_path / "rows").exists()
+    assert isinstance(spool(range(spool_module.IN_MEMORY + 1), None), list)
+
+
+@pytest.mark.usefixtures("few_in_memory")
+def test_rows_in_a_file_have_the_places_and_the_fingerprint_of_rows_in_memory(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"t {i}"} | ({"more": 1} if i == 20 else {}) for i in range(30)]
+    path.write_text("\n\n".join(map(json.dumps, rows)))
+    plain, filed = read_table(path), read_table(path, folder=tmp_path / "files")
+    assert not isinstance(filed.rows, list)
+    assert filed.columns == plain.columns == ("text", "more")
+    assert list(filed.rows) == list(plain.rows)
+    assert list(filed.places) == list(plain.places)
+    assert filed.where(29) == plain.where(29)
+    assert filed.fingerprint() == plain.fingerprint()
+    kept = [3, 9, 28]
+    assert list(filed.select(kept)) == list(plain.select(kept))
+
+
+def same(one: Features, other: Features) -> bool:
+    return all(repr(getattr(one, name)) == repr(getattr(other, name)) for name in vars(one))
+
+
+@pytest.mark.parametrize("task", ["classification", "pairs", "tagging", "similarity"])
+def test_windows_in_a_file_are_those_that_were_encoded(task: str, bert_folder: Path, tmp_path: Path):
+    tokenizer = Tokenizer.load(bert_folder)
+    long = "the money of the bank " * 12
+    made: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+        "classification": (
+            TextClassification(),
+            [{"text": "the bank", "label": ["a", "b"]}, {"text": long, "label": []}, {"text": "post", "label": ["b"]}],
+        ),
+        "pairs": (
+            TextClassification(),
+            [{"text": long, "pair": "late", "label": "1.5"}, {"text": "a", "pair": "b", "label": "2.25"}],
+        ),
+        "tagging": (
+            TokenClassification(),
+            [{"tokens": long.split(), "tags": ["B-X", *["O"] * 59]}, {"tokens": ["post"], "tags": ["O"]}],
+        ),
+        "similarity": (SentenceSimilarity(), [{"text": "a", "pair": long}, {"text": "the bank", "pair": "post"}]),
+    }
+    unlabelled, rows = made[task]
+    table = read_table(rows)
+    columns = unlabelled.columns(table, {}, need_label=True)
+    labelled, _ = unlabelled.infer_labels(table, columns)
+    encoded = group_windows(labelled.encode(labelled.examples(table, columns), tokenizer, 16))
+    stored = StoredWindows.write(iter(encoded), tmp_path / "tokens")
+    assert stored.lengths.tolist() == inference.sequence_lengths(encoded).tolist()
+    for i, windows in enumerate(encoded):
+        assert len(stored[i]) == len(windows)
+        assert all(same(one, other) for one, other in zip(stored[i], windows, strict=True))
+    assert max(len(windows) for windows in encoded) > 1
+    assert len(stored[:]) == len(encoded)
+
+
+def weights_and_report(folder: Path, data: Path, output: Path) -> tuple[dict[str, torch.Tensor], Any, Any]:
+    model = TextClassification(class_weight="balanced").on(folder)
+    events = list(model.train(data, output=output, config=CONFIG))
+    prepared = next(event for event in events if isinstance(event, Prepared))
+    return dict(model.network.state_dict()), prepared.report, events[-1]
+
+
+def test_training_on_rows_in_files_equals_training_on_rows_in_memory(
+    bert_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+):
+    path = write_rows(tmp_path / "rows.csv", 90)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[5], lines[6][:-1] + "z", "x,a", ",b", f"{'bank ' * 60},a", ""]))
+    weights, report, trained = weights_and_report(bert_folder, path, tmp_path / "memory")
+    request.getfixturevalue("few_in_memory")
+    other_weights, other_report, other_trained = weights_and_report(bert_folder, path, tmp_path / "files")
+    assert other_report == report
+    assert {"duplicate", "conflict", "short", "long"} <= {finding.kind for finding in report.findings}
+    assert other_trained.metrics == trained.metrics
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["files", "memory", "rows.csv"]
+
+
+def peak_memory(data: Path, folder: Path, output: Path) -> int:
+    events = TextClassification().on(folder).train(data, output=output, config=CONFIG)
+    tracemalloc.start()
+    for event in events:
+        if type(event).__name__ == "Step":
+            break
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    events.close()
+    return peak
+
+
+def test_a_row_takes_less_than_200_bytes_of_memory_before_and_in_training(bert_folder: Path, tmp_path: Path):
+    few, many = 8_000, 24_000
+    peaks = [peak_memory(write_rows(tmp_path / f"{n}.csv", n), bert_folder, tmp_path / f"out{n}") for n in (few, many)]
+    assert (peaks[1] - peaks[0]) / (many - few) < MAX_BYTES_PER_ROW
