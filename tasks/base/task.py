@@ -163,21 +163,9 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     def read(
         self, table: "Table", columns: ColumnMapping, *, labelled: bool = True, file: Path | None = None
     ) -> tuple[Sequence[ExampleT], list[Problem]]:
-        """The rows that can be used, as examples, and what is wrong with the others.
-
-        Many examples are kept in `file`, if it is given.
-        """
-        read_row = self.row_reader(table, columns, labelled=labelled)
+        """The rows that can be used, as examples (many in `file`, if given), and what is wrong with the others."""
         wrong: dict[str, list[str]] = {}
-
-        def usable() -> Iterator[ExampleT]:
-            for row in range(len(table)):
-                try:
-                    yield read_row(row)
-                except HeadwayError as error:
-                    wrong.setdefault(str(error), []).append(table.where(row))
-
-        examples = spool(usable(), file)
+        examples = spool(_usable(table, self.row_reader(table, columns, labelled=labelled), wrong), file)
         return examples, [Problem(what, tuple(places)) for what, places in wrong.items()]
 
     def examples(
@@ -356,6 +344,15 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
         from .model import TaskModel  # which imports this module: users begin at either end
 
         return TaskModel.plug(self, model)
+
+
+def _usable(table: "Table", read_row: Callable[[int], ExampleT], wrong: dict[str, list[str]]) -> Iterator[ExampleT]:
+    """The rows that can be used, as examples; adds to `wrong` what is wrong with the others, with their places."""
+    for row in range(len(table)):
+        try:
+            yield read_row(row)
+        except HeadwayError as error:
+            wrong.setdefault(str(error), []).append(table.where(row))
 
 
 def _named_columns(

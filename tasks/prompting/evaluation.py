@@ -43,7 +43,7 @@ class PromptEvaluation:
     figures: dict[str, dict[str, Figure]]  # "calibrated", "uncalibrated", ... -> metric -> figure
     runs: list[dict[str, Any]]  # seed, order and metrics of each run
     verdict: tuple[str, ...]  # conclusions, one sentence each
-    examples: list[TextExample]
+    examples: Sequence[TextExample]
     predictions: list[Any]  # of the first seed, as `predict` gives them
     notes: tuple[str, ...] = ()
 
