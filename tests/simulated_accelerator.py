@@ -29,6 +29,7 @@ MIXED = {
 # Operators whose result, or its shape, the host waits for.
 READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal"}
 reads: list[str] = []  # those that were called
+mixed: list[bool] = []  # not empty: inside the accelerator's autocast, which changes nothing here
 
 
 class NoFloat64(TypeError):
@@ -186,6 +187,15 @@ def _move(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
 
 
 @contextmanager
+def _autocast() -> Iterator[None]:
+    mixed.append(True)
+    try:
+        yield
+    finally:
+        mixed.pop()
+
+
+@contextmanager
 def simulated_accelerator() -> Iterator[None]:
     """Makes this machine one with an accelerator without float64, until the `with` block ends."""
     reads.clear()
@@ -214,7 +224,7 @@ def _accelerator() -> Any:
         mixed_precision="no",
         scaler=None,
         trackers=[],
-        autocast=nullcontext,
+        autocast=_autocast,
         no_sync=nullcontext,
         backward=lambda loss: loss.backward(),
     )

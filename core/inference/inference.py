@@ -1,6 +1,7 @@
 """Prepares a model for inference on a CPU: packed linear layers, fused activations, no dropout.
 
-Norms and the residual stream stay in fp32. Training uses nothing of this. B batch, T tokens, C hidden.
+Norms and the residual stream stay in fp32. On an accelerator only the precision changes. Training uses nothing of
+this. B batch, T tokens, C hidden.
 """
 
 import copy
@@ -53,7 +54,18 @@ def prepare_for_inference(network: Network, precision: str = "fp32", weights: We
         return prepared
     if precision == "int8":
         raise HeadwayError("--precision int8 needs a CPU. Use bf16 on an accelerator.")
-    return network if precision == "fp32" else copy.deepcopy(network).to(torch.bfloat16)
+    return network if precision == "fp32" else _in_bf16(network)
+
+
+def _in_bf16(network: Network) -> Network:
+    """A copy of a network in bf16, made parameter by parameter, so that memory never holds a second one in fp32.
+
+    Kernels sum products, norms and softmax in fp32, but their results are rounded, the residual stream too. The root
+    mean square error of the outputs is 1.3 times (built-in models) to 1.8 times (MiniLM) that of the CPU's bf16, where
+    norms and the residual stream stay in fp32.
+    """
+    halved = {id(one): nn.Parameter(one.detach().bfloat16(), requires_grad=False) for one in network.parameters()}
+    return copy.deepcopy(network, halved)
 
 
 def load_for_inference(checkpoint: Checkpoint, precision: str, device: torch.device) -> Network:

@@ -35,7 +35,7 @@ def choose_precision(precision: str, info: Mapping[str, Any], device: torch.devi
     if precision != AUTO:
         return precision
     scores = info.get("score_by_precision") or {}
-    measured_on = (info.get("training") or {}).get("device", "cpu").partition(":")[0]
+    measured_on = str((info.get("training") or {}).get("device", "cpu")).partition(":")[0]
     if measured_on != device.type or not has_fast_bf16(device) or not {"fp32", "bf16"} <= scores.keys():
         return "fp32"
     change = abs(scores["bf16"] - scores["fp32"])

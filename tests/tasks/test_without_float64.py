@@ -5,15 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from headway.core.generation.generation import generate, next_tokens
 from headway.core.generation.generation_config import GenerationConfig
 from headway.core.generation.sampling import sample
+from headway.core.inference.inference import prepare_for_inference
 from headway.core.training.distributed import inference_device
 from headway.core.training.training_events import Evaluated, Started, Step
 from headway.core.training.training_step import TrainingStep
 from headway.tasks import Embedder, Prompt, load
+from headway.tasks.base import training_run
 from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding.search import search
 from headway.tasks.embedding.word_vectors import WordTable, compare_contexts
@@ -29,7 +32,7 @@ from headway.tasks.inspection import (
     rank_components,
 )
 from headway.tasks.language_modeling.loading import load_language_model
-from simulated_accelerator import DEVICE, NoFloat64, OnDevice, reads, simulated_accelerator
+from simulated_accelerator import DEVICE, NoFloat64, OnDevice, mixed, reads, simulated_accelerator
 from test_contract import CASES, FITTED, TEXTS
 
 OPTIONS = {"max_steps": 2, "eval_steps": 2, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.0}
@@ -198,6 +201,48 @@ def test_heads_and_probes(bert_folder: Path, tmp_path: Path):
 
     expected, found = on_both(compute)
     assert found == expected
+
+
+def test_evaluation_during_training_is_under_autocast(bert_folder: Path, monkeypatch):
+    found, evaluate = [], training_run.evaluate_examples
+
+    def watched(*arguments: Any) -> Any:
+        found.append(bool(mixed))
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training_run, "evaluate_examples", watched)
+    with simulated_accelerator():
+        CASES["text-classification"].task.on(bert_folder).fit(LABELLED, LABELLED, **OPTIONS)
+    assert found == [True, False]  # the scores that are shown at the end are in fp32
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_prediction_in_bf16(kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path):
+    folder = {"bert": bert_folder, "gpt2": gpt2_folder}[kind]
+    model = CASES["text-classification"].task.on(folder)
+    model.fit(LABELLED, output=tmp_path / "model", eval_fraction=0, device="cpu", **OPTIONS)
+
+    def compute(precision: str) -> np.ndarray:
+        model = load(tmp_path / "model")
+        model.precision = precision
+        return model.predict_proba(TEXTS)
+
+    exact = compute("fp32")
+    with simulated_accelerator():
+        found = compute("bf16")
+        weights = load(tmp_path / "model").network
+        halved = prepare_for_inference(weights, "bf16")
+    assert {one.dtype for one in halved.parameters()} == {torch.bfloat16}
+    assert {one.dtype for one in weights.parameters()} == {torch.float32}
+    assert (found != exact).any()
+    assert found == pytest.approx(exact, abs=0.02)
+
+
+def test_generation_in_bf16_keeps_tied_weights(gpt2_folder: Path):
+    with simulated_accelerator():
+        network, tokenizer = load_language_model(gpt2_folder, "bf16")
+        assert network.head.lm_head.weight is network.backbone.token_embedding.weight
+        assert generate(network, tokenizer, TEXTS[:2], GenerationConfig(max_new_tokens=3))
 
 
 def test_what_the_host_waits_for_is_counted():
