@@ -17,6 +17,7 @@ from .activation_checkpointing import run_block
 from .dropout import Dropout
 from .layers import ACTIVATIONS, FeedForward, SelfAttention, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
+from .vocabulary_loss import TokenLosses, over_vocabulary
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,21 @@ class MaskedLMHead(nn.Module):
         self.dense = nn.Linear(config.hidden_size, size)
         self.activation = ACTIVATIONS[config.lm_activation or config.activation]
         self.norm = nn.LayerNorm(size, eps=config.norm_eps)
+        self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(size, config.vocab_size)
         init_weights(self, config.init_std)
         if config.tie_embeddings:
             self.lm_head.weight = token_embedding.weight
 
-    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
-        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V)."""
+    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor | TokenLosses:
+        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V).
+
+        With a batch that has targets, their losses.
+        """
         if batch is not None and batch.selected is not None:
             hidden = hidden[batch.selected]
-        return self.lm_head(self.norm(self.activation(self.dense(hidden))))
+        x = self.norm(self.activation(self.dense(hidden)))
+        return over_vocabulary(x, self.lm_head, self.vocab_size, batch)
 
 
 class PretrainingHead(nn.Module):
@@ -188,6 +194,6 @@ class PretrainingHead(nn.Module):
         self.next_sentence = nn.Linear(config.hidden_size, 2)
         init_weights(self.next_sentence, config.init_std)
 
-    def forward(self, hidden: Tensor, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """(T, C) -> masked-token logits (T, V) and next-sentence logits (B, 2); class 0 means that it follows."""
+    def forward(self, hidden: Tensor, batch: PackedBatch) -> tuple[Tensor | TokenLosses, Tensor]:
+        """(T, C) -> the output of `masked_lm`, and next-sentence logits (B, 2); class 0 means that it follows."""
         return self.masked_lm(hidden, batch), self.next_sentence(self.pooler(hidden, batch))

@@ -19,6 +19,7 @@ from .cache import KVCache, LayerCache
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
+from .vocabulary_loss import TokenLosses, over_vocabulary
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,17 @@ class LanguageModelHead(nn.Module):
 
     def __init__(self, config: GPT2Config, token_embedding: nn.Embedding) -> None:
         super().__init__()
+        self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         init_weights(self, config.init_std)
         if config.tie_embeddings:
             self.lm_head.weight = token_embedding.weight
 
-    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor:
-        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V)."""
+    def forward(self, hidden: Tensor, batch: PackedBatch | None = None) -> Tensor | TokenLosses:
+        """Logits of any vectors, (N, C) -> (N, V); with a batch, of its selected tokens only, (T, C) -> (S, V).
+
+        With a batch that has targets, their losses.
+        """
         if batch is not None and batch.selected is not None:
             hidden = hidden[batch.selected]
-        return self.lm_head(hidden)
+        return over_vocabulary(hidden, self.lm_head, self.vocab_size, batch)

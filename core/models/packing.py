@@ -35,6 +35,7 @@ class PackedBatch:
     lengths: tuple[int, ...]  # tokens per sequence; as Python integers, so that reading them never waits for a device
     selected: Tensor | None = None  # (S,) int64, the tokens that a language-modeling head computes; None: all
     selected_counts: tuple[int, ...] = ()  # selected tokens per sequence
+    target_ids: Tensor | None = None  # (S,) int64, what such a head is scored on; None: it returns logits
 
     @classmethod
     def pack(cls, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Self:
@@ -96,12 +97,12 @@ class PackedBatch:
             cu_seqlens=self.cu_seqlens[first : last + 1] - start,
             lengths=self.lengths[first:last],
         )
-        if self.selected is None:
-            return part
-        begin, end = sum(self.selected_counts[:first]), sum(self.selected_counts[:last])
-        return replace(
-            part, selected=self.selected[begin:end] - start, selected_counts=self.selected_counts[first:last]
-        )
+        if self.selected is not None:
+            counts = self.selected_counts[first:last]
+            begin, end = sum(self.selected_counts[:first]), sum(self.selected_counts[:last])
+            part = replace(part, selected=self.selected[begin:end] - start, selected_counts=counts)
+            start, stop = begin, end
+        return part if self.target_ids is None else replace(part, target_ids=self.target_ids[start:stop])
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -33,7 +33,7 @@ from .task_options import TaskOptions
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
-    from ...core.models.heads import Backbone, Config, Network
+    from ...core.models.heads import Backbone, Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
@@ -66,7 +66,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
 
     - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`, `pool`;
-    - training: `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `tokens_at_once`, `corrupt`,
+    - training: `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
@@ -224,10 +224,6 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
     def in_batch_negatives(self) -> bool:
         """Whether the loss of an example depends on the other examples of its batch."""
         return False
-
-    def tokens_at_once(self, config: "Config") -> int | None:
-        """The number of tokens that one training pass can hold in memory; None: the default of the training loop."""
-        return None
 
     def corrupt(self, features: Sequence[Features], seed: int) -> Sequence[Features]:
         """The sequences as one training step reads them; random draws depend on the seed and the sequence only."""

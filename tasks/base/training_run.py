@@ -262,9 +262,6 @@ def _run_loop(
 ) -> Generator[Event, None, tuple[Started, Finished]]:
     windows = task.training_windows(data.train.windows_by_example)
     config, held_out = options.config, data.evaluation
-    if config.tokens_at_once is None:
-        config = replace(config, tokens_at_once=task.tokens_at_once(network.config))
-
     if config.metric is not None and held_out:
         _check_metric(config.metric, task, network, held_out)
 

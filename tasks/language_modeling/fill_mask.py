@@ -4,7 +4,7 @@ Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1): 15 % of the 
 again each time a sequence is seen, as in Liu et al. 2019 (https://arxiv.org/abs/1907.11692). Training starts from
 random weights or from a checkpoint, and reads its text as a `Corpus`.
 
-Shapes: B sequences in a packed batch, S target tokens, V vocabulary.
+Shapes: B sequences in a packed batch, S masks, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,9 +39,8 @@ from .targets import (
     UnlabelledText,
     even_windows,
     perplexity,
+    select_targets,
     sequence_losses,
-    target_ids,
-    target_positions,
     text_reader,
     token_batches,
 )
@@ -171,7 +170,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     def pack(self, features: Sequence[Features]) -> "PackedBatch":
         """The sequences, with the masks as the selected tokens."""
-        return pack(features).select([target_positions(one) for one in features])
+        return select_targets(pack(features), features)
 
     # -- the head and its loss
 
@@ -199,8 +198,8 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         return None if self.teacher is None else partial(load_teacher(self.teacher).token_embedding, tokenizer)
 
     def targets(self, features: Sequence[Features]) -> "Targets":
-        """The ids at the masks; for next sentences their class and weight; for the teacher, what it reads."""
-        targets: dict[str, Any] = {"ids": target_ids(features)}
+        """For next sentences their class and weight; for the teacher, what it reads. The batch has the tokens."""
+        targets: dict[str, Any] = {}
         if self.next_sentence:
             targets["next"] = _next_classes(features)
             targets["masks"] = torch.tensor([len(one.target.ids) for one in features])
@@ -218,15 +217,14 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         the sum of the two mean losses.
         """
         outputs, projected = (outputs, None) if self.teacher is None else outputs
-        logits, next_logits = outputs if self.next_sentence else (outputs, None)
-        ids = targets["ids"]
-        total = F.cross_entropy(logits.float(), ids, reduction="sum")
+        masks, next_logits = outputs if self.next_sentence else (outputs, None)
+        total = masks.total
         if projected is not None and self.teacher is not None:
             total = total + DISTILLATION_WEIGHT * distillation_loss(load_teacher(self.teacher), projected, targets)
         if next_logits is not None:
             losses = F.cross_entropy(next_logits.float(), targets["next"], reduction="none")
             total = total + (losses * targets["masks"]).sum()
-        return total, len(ids)
+        return total, len(masks)
 
     # -- outputs -> predictions -> metrics
 
@@ -241,11 +239,11 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     def _measure(self, network: nn.Module, features: Sequence[Features]) -> list[SequenceLoss]:
         device = next(network.parameters()).device
         outputs = network(self.pack(features).to(device))
-        logits, next_logits = outputs if self.next_sentence else (outputs, None)
+        masks, next_logits = outputs if self.next_sentence else (outputs, None)
         correct = [None] * len(features)
         if next_logits is not None:
             correct = (next_logits.argmax(dim=-1).cpu() == _next_classes(features)).tolist()
-        return sequence_losses(logits, features, correct)
+        return sequence_losses(masks, features, correct)
 
     @torch.inference_mode()
     def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:

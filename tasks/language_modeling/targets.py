@@ -1,19 +1,15 @@
-"""What masked and causal language modeling share: examples, target tokens, and the loss of held-out text.
-
-Shapes: S target tokens, V vocabulary.
-"""
+"""What masked and causal language modeling share: examples, target tokens, and the loss of held-out text."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from ...core.models.packing import BatchSampler
+from ...core.models.packing import BatchSampler, PackedBatch
+from ...core.models.vocabulary_loss import TokenLosses
 from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusWindow
 from ..data.examples import Example, Field
@@ -77,9 +73,15 @@ def target_positions(one: Features) -> list[int]:
     return one.metadata.positions if one.target is None else one.target.positions
 
 
-def target_ids(features: Sequence[Features]) -> Tensor:
-    """The target tokens of all sequences, (S,)."""
-    return torch.tensor([token for one in features for token in one.target.ids])
+def select_targets(batch: PackedBatch, features: Sequence[Features]) -> PackedBatch:
+    """A packed batch of the sequences, with their target positions and, where they are known, their target tokens."""
+    positions = [target_positions(one) for one in features]
+    if sum(map(len, positions)) != batch.num_tokens:
+        batch = batch.select(positions)
+    if features[0].target is None:
+        return batch
+    ids = [token for one in features for token in one.target.ids]
+    return replace(batch, target_ids=torch.tensor(ids, dtype=torch.int64))
 
 
 def token_batches(
@@ -91,19 +93,18 @@ def token_batches(
 
 
 def sequence_losses(
-    logits: Tensor, features: Sequence[Features], next_sentence_correct: Sequence[bool | None]
+    outputs: TokenLosses, features: Sequence[Features], next_sentence_correct: Sequence[bool | None]
 ) -> list[SequenceLoss]:
     """The loss of each sequence.
 
     Args:
-        logits: at the target positions of all sequences, (S, V).
+        outputs: of the target tokens of all sequences, computed without gradients.
         features: the sequences.
         next_sentence_correct: for each sequence.
     """
+    assert outputs.correct is not None
     counts = [len(one.target.ids) for one in features]
-    ids = target_ids(features).to(logits.device)
-    losses = F.cross_entropy(logits.float(), ids, reduction="none").cpu().double().split(counts)
-    correct = (logits.argmax(dim=-1) == ids).cpu().split(counts)
+    losses, correct = outputs.losses.cpu().double().split(counts), outputs.correct.cpu().split(counts)
     return [
         SequenceLoss(float(loss.sum()), len(loss), int(found.sum()), one.target.num_bytes, is_next)
         for loss, found, one, is_next in zip(losses, correct, features, next_sentence_correct, strict=True)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
@@ -34,20 +33,17 @@ from .targets import (
     even_windows,
     perplexity,
     prompt_budget,
+    select_targets,
     sequence_losses,
-    target_ids,
-    target_positions,
     text_reader,
     token_batches,
 )
 
 if TYPE_CHECKING:
-    from ...core.models.heads import Backbone, Config, Network
+    from ...core.models.heads import Backbone, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_inputs import Targets
-
-MAX_BATCH_LOGITS = 2**25  # 128 MB in fp32; the loss needs a few times that
 
 
 @dataclass(frozen=True)
@@ -154,9 +150,7 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
 
     def pack(self, features: Sequence[Features]) -> "PackedBatch":
         """The sequences; the targets are selected unless every token has one."""
-        batch = pack(features)
-        positions = [target_positions(one) for one in features]
-        return batch if sum(map(len, positions)) == batch.num_tokens else batch.select(positions)
+        return select_targets(pack(features), features)
 
     # -- the head and its loss
 
@@ -164,21 +158,16 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
         """GPT-2's head over the vocabulary, tied to the token embedding."""
         return language_model_head(backbone)
 
-    def tokens_at_once(self, config: "Config") -> int:
-        """As many tokens as have MAX_BATCH_LOGITS logits."""
-        return max(config.max_positions, MAX_BATCH_LOGITS // config.vocab_size)
-
     def initial_embedding(self, tokenizer: "Tokenizer") -> None:
         """A new model starts with a random token embedding."""
 
-    def targets(self, features: Sequence[Features]) -> "Targets":
-        """The next tokens."""
-        return {"ids": target_ids(features)}
+    def targets(self, features: Sequence[Features]) -> "Targets":  # noqa: ARG002
+        """Nothing: the next tokens are in the batch, because the head computes their losses."""
+        return {}
 
-    def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:
+    def loss(self, outputs: Any, targets: "Targets") -> tuple[Tensor, int]:  # noqa: ARG002
         """The sum of the cross-entropies of the next tokens, and their number."""
-        ids = targets["ids"]
-        return F.cross_entropy(outputs.float(), ids, reduction="sum"), len(ids)
+        return outputs.total, len(outputs)
 
     # -- outputs -> predictions -> metrics
 
@@ -188,10 +177,9 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
         if features[0].target is None:
             return self.predict_windows(network, features)
         device = next(network.parameters()).device
-        batch_tokens = self.tokens_at_once(network.config)  # pyright: ignore[reportArgumentType] - of a Network
         return [
             found
-            for batch in token_batches(features, batch_tokens)
+            for batch in token_batches(features)
             for found in self.decode([network(self.pack(batch).to(device))], batch)
         ]
 
@@ -214,10 +202,9 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
         """The continuations themselves."""
         return list(found)
 
-    def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Any]:
-        """The loss of each held-out sequence, from the logits of its tokens."""
-        logits = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
-        return sequence_losses(logits, features, [None] * len(features))
+    def decode(self, outputs: Sequence[Any], features: Sequence[Features]) -> list[Any]:
+        """The loss of each held-out sequence, from the one output of their batch."""
+        return sequence_losses(outputs[0], features, [None] * len(features))
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
         """The mean loss in nats per token, its exponential, and bits per byte, which compare across vocabularies."""
