@@ -66,6 +66,7 @@ def test_two_threads_can_write_the_same_file(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
 
 
+@pytest.mark.posix
 def test_a_tilde_is_expanded_if_the_user_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/model") == tmp_path / "model"
@@ -97,12 +98,14 @@ def another_user() -> Iterator[None]:
         os.seteuid(user)
 
 
+@pytest.mark.posix
 def test_a_path_in_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path):
     (tmp_path / "closed").mkdir(mode=0o600)
     with another_user(), pytest.raises(HeadwayError, match=r"closed/model cannot be accessed \(Permission denied\)"):
         user_path(tmp_path / "closed/model")
 
 
+@pytest.mark.posix
 def test_a_folder_that_may_not_be_entered_is_refused():
     folder = Path(tempfile.mkdtemp())  # pytest's own folders may not be entered by another user
     folder.chmod(0o600)
@@ -113,6 +116,7 @@ def test_a_folder_that_may_not_be_entered_is_refused():
         folder.rmdir()
 
 
+@pytest.mark.posix
 def test_a_loop_of_links_is_refused(tmp_path: Path):
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
@@ -127,6 +131,7 @@ def test_a_name_whose_temporary_names_are_too_long_is_refused(tmp_path: Path, le
         new_path(tmp_path / ("n" * length))
 
 
+@pytest.mark.posix
 def test_the_longest_name_can_be_written_replaced_and_deleted(tmp_path: Path):
     output = new_path(tmp_path / ("n" * 231))
     write(output, "old")
@@ -150,6 +155,7 @@ def failing(number: int) -> Callable[..., None]:
     return fail
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [errno.EIO, errno.EXDEV, errno.EBUSY, errno.ESTALE], ids=errno.errorcode.get)
 @pytest.mark.parametrize(("kind", "operation"), [("folder", "rename"), ("folder", "fsync"), ("file", "link")])
 def test_a_failing_operation_of_the_disk_is_one_message(
@@ -164,6 +170,7 @@ def test_a_failing_operation_of_the_disk_is_one_message(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
 def test_a_file_system_that_cannot_sync_folders_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int):
     sync = os.fsync

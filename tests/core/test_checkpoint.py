@@ -642,7 +642,7 @@ except HeadwayError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
+@pytest.mark.posix
 def test_a_full_disk_is_reported_and_leaves_the_old_model_unchanged(tmp_path):
     with atomic_folder(tmp_path / "model") as folder:
         save_checkpoint(folder, own_network("BertModel"))

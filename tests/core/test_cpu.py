@@ -150,7 +150,7 @@ def run_python(code: str, folder: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages that programs choose")
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("before", "expected"),
     [("", "False"), (OPENED, "True"), (LOADED, "True"), (FROM_SCRATCH, "True")],

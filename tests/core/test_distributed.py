@@ -15,6 +15,8 @@ from headway.core.training.training_events import Step
 from launch_worker import launch as launch_forked
 from train_worker import DISTRIBUTED, RUNS, Data, run_with_33_examples, without_timings
 
+pytestmark = pytest.mark.posix
+
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
     # Without --multi_gpu, processes are started through MPI only; without a GPU they use the CPU.

@@ -207,6 +207,7 @@ def test_weights_of_a_file_that_changed_after_it_was_opened_are_refused(change, 
         prepare_for_inference(checkpoint.network, "fp32", checkpoint.weights)
 
 
+@pytest.mark.posix
 def test_a_mapped_embedding_works_after_its_file_is_removed(tmp_path: Path):
     plain = network("bert", "gelu")
     save_checkpoint(tmp_path, plain)
@@ -243,6 +244,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return folder, sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
 def test_preparing_a_model_takes_little_more_memory_than_its_packed_weights(precision, size, large):
     folder, count = large

@@ -14,6 +14,8 @@ from headway.core.training.training_config import TrainConfig
 from headway.ui.cli import main
 from torch import distributed
 
+pytestmark = pytest.mark.posix
+
 OURS = (*LAUNCHERS[0].__dict__.values(), "MASTER_ADDR", "MASTER_PORT", "ENVIRONMENT")
 ADDRESS = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 COMMANDS = {

@@ -1,7 +1,6 @@
 """The lock of a run on its output: one run at a time, whoever starts it and however the last one ended."""
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -85,6 +84,7 @@ def test_what_killed_runs_left_is_removed_and_nothing_else(tmp_path: Path):
         assert names(tmp_path) == {*kept, ".m.x.lock"}
 
 
+@pytest.mark.posix
 class TestWithoutFlock:
     """A network share may have no such locks; then the content of the file decides."""
 
@@ -93,7 +93,7 @@ class TestWithoutFlock:
         def flock(*_: object) -> None:
             raise OSError(errno.ENOTSUP, "Operation not supported")
 
-        monkeypatch.setattr(fcntl, "flock", flock)
+        monkeypatch.setattr("fcntl.flock", flock)
 
     def hold(self, output: Path, pid: int, host: str) -> None:
         holder = {"pid": pid, "host": host, "since": "2026-01-01 10:00:00"}

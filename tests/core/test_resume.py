@@ -2,13 +2,11 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +14,15 @@ import pytest
 import safetensors.torch
 import torch
 import train_worker
+from full_disk import file_size_limit
 from headway.core.errors import HeadwayError
 from headway.core.training import checkpoint_record, training_state
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Event, Finished, Saved, Started, Step
 from train_worker import KILLS, Data, tiny_bert, weights
+
+pytestmark = pytest.mark.posix
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3)
 
@@ -366,17 +367,6 @@ def test_a_keyboard_interrupt_keeps_the_last_checkpoint(tmp_path: Path):
     assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint-000003"]
     *_, (finished, _) = events(tmp_path, CONFIG, resume=True)
     assert finished.steps == 14
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """The operating system refuses files over `size` bytes, with the error of a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(tmp_path: Path):

@@ -252,6 +252,7 @@ def test_an_input_that_is_not_a_text_is_rejected(bert_folder):
         Embedder(bert_folder).embed(["the cat", 3])  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(bert_folder, tmp_path):
     """Runs in a separate process, because the peak of a process never decreases."""

@@ -512,6 +512,7 @@ print(peaks[1] - peaks[0])
 """
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(gpt2_folder: Path, tmp_path: Path):
     tokenizer = Tokenizer.load(gpt2_folder)

@@ -82,7 +82,7 @@ def test_an_answer_is_found_at_both_ends_and_at_the_edges_of_windows(tokenizer, 
         assert prediction.unread_tokens == 0
 
 
-@pytest.mark.skipif(not PEAK.exists(), reason="reads /proc of Linux")
+@pytest.mark.linux
 def test_twenty_thousand_words_take_little_memory(tokenizer, finder):
     def growth(words: int) -> float:
         context = context_with(0)[: 4 * words]

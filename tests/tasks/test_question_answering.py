@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import resource
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -482,6 +481,7 @@ class TestSearch:
         assert [span.text for span in one[0]] == [span.text for span in other[0]]
         assert [span.score for span in one[0]] == pytest.approx([span.score for span in other[0]], rel=1e-4)
 
+    @pytest.mark.linux
     def test_twenty_thousand_words_are_searched_in_bounded_memory(self, wordpiece_folder):
         tokenizer = Tokenizer.load(wordpiece_folder)
         words = ["cat"] * 20_000
@@ -492,6 +492,8 @@ class TestSearch:
         gold = passage.tokens_of(context.index("London"), context.index("London") + 6)
         places = [one.metadata for one in group]
         logits = planted(places, gold.start, gold.stop - 1, [len(one.input_ids) for one in group])
+        import resource
+
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         (prediction,) = QuestionAnswering().decode(logits, group)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB

@@ -49,6 +49,7 @@ def test_the_error_of_a_missing_file_suggests_a_similar_name(tmp_path):
     assert_error(reading(str(tmp_path / "imdb")), "no such file", "hub:")
 
 
+@pytest.mark.posix
 def test_a_pipe_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert_error(reading(tmp_path / "pipe"), tmp_path / "pipe", "not a regular file", "Save the data")

@@ -4,15 +4,14 @@ import errno
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import file_size_limit
 from safetensors.torch import load_file, save_file
 
 TASK = "text-classification"
@@ -322,34 +321,25 @@ def test_an_output_file_needs_a_known_ending(refused, trained):
     assert ".jsonl, .csv, .tsv or .xlsx" in line
 
 
-@contextmanager
-def full_disk(bytes_left: int) -> Iterator[None]:
-    """Limits the size of files, which has the same effect as a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("bytes_left", "steps", "what"),
     [(5_000, ("--max-steps", "100", "--save-steps", "1000"), "log.jsonl"), (20_000, (), "checkpoint-000001")],
 )
 def test_a_full_disk_stops_training_and_leaves_no_files(headway, folder, bytes_left, steps, what):
     before = snapshot(folder)
-    with full_disk(bytes_left):
+    with file_size_limit(bytes_left):
         ran = headway(*train("--output", "model", *steps))
     assert ran.code == 2
     assert re.fullmatch(rf"headway: model\.running/{what}: the disk is full .* Free some space .*\n", ran.err), ran.err
     assert snapshot(folder) == before
 
 
+@pytest.mark.posix
 def test_a_full_disk_stops_prediction_and_leaves_no_files(headway, folder, trained):
     Path("many.jsonl").write_text('{"text": "a rather fine film"}\n' * 200)
     before = snapshot(folder)
-    with full_disk(4_000):
+    with file_size_limit(4_000):
         ran = headway("predict", trained, "--data", "many.jsonl", "--output", "answers.jsonl")
     assert ran.code == 2
     assert re.fullmatch(r"headway: answers\.jsonl: the disk is full .* Free some space .*\n", ran.err), ran.err

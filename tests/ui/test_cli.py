@@ -326,6 +326,7 @@ def enable_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_training_after_the_current_step_with_one_line(reviews, tiny, number, code):
     command = [sys.executable, "-m", "headway.ui.cli", "train", TASK, "--data", str(reviews), "--model", str(tiny)]
@@ -499,6 +500,7 @@ def test_long_texts_are_truncated_to_one_line_of_a_terminal(headway, trained):
     assert len(line) <= 60 + len("\x1b[1m\x1b[0m")
 
 
+@pytest.mark.posix
 def test_a_closed_pipe_prints_no_error(trained, reviews):
     reviews.write_text("text,label\n" + "a rather good film and a long story about it,good\n" * 4000)
     command = f"{sys.executable} -m headway.ui.cli predict {trained} --data {reviews} --json"

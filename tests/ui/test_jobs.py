@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,8 @@ from headway.ui.runs.job import History, Job, Request
 from headway.ui.runs.jobs import Jobs, safe_name
 from reviews import write_reviews
 from safetensors.torch import load_file
+
+pytestmark = pytest.mark.posix
 
 TRAINING: dict[str, Any] = {
     "epochs": 4.0, "batch_size": 8, "learning_rate": 0.005, "precision": "fp32", "save_steps": 3
@@ -477,6 +478,8 @@ def test_a_disk_that_fills_up_during_training_fails_the_run_and_keeps_its_checkp
     def patched(self: Any, event: dict[str, Any]) -> None:
         write(self, event)
         if event["event"] == "saved" and event["step"] == 6:
+            import resource
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     with monkeypatch.context() as patch:

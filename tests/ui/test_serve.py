@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -68,6 +67,7 @@ def gpt2(byte_level_folder: Path, tmp_path: Path) -> Path:
     return make_gpt2(byte_level_folder, folder)
 
 
+@pytest.mark.posix
 def test_sigterm_stops_the_server_after_the_accepted_requests(trained_once, gpt2):
     with serving(trained_once, gpt2, "--max-new-tokens", 1000, HEADWAY_KEY="secret") as (process, port):
         key = {"Authorization": "Bearer secret"}
@@ -90,6 +90,7 @@ def test_sigterm_stops_the_server_after_the_accepted_requests(trained_once, gpt2
         send(port, "/health")
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_stops_the_server(trained_once):
     with serving(trained_once) as (process, port):
@@ -101,6 +102,7 @@ def test_ctrl_c_stops_the_server(trained_once):
 STOP_SECONDS = 4  # twice the goal: other tests may use the cores
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["serve", "ui"])
 def test_open_pages_and_unfinished_requests_do_not_delay_the_end(trained_once, command, number):
@@ -134,6 +136,7 @@ def test_open_pages_and_unfinished_requests_do_not_delay_the_end(trained_once, c
         process.communicate()
 
 
+@pytest.mark.linux
 @pytest.mark.slow
 def test_memory_stays_flat_over_ten_thousand_requests(trained_once, gpt2):
     def send_some(port: int, count: int, seed: int) -> None:
@@ -174,6 +177,8 @@ def test_memory_stays_flat_over_ten_thousand_requests(trained_once, gpt2):
 
 def resident_memory(process: int) -> float:
     """Resident memory of a process in MB."""
+    import resource
+
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 

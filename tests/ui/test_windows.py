@@ -14,7 +14,7 @@ from headway.core.platform_files import is_usable_name
 from headway.ui.runs.jobs import safe_name
 
 TESTS = Path(__file__).parents[1]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates Windows on Linux")
+pytestmark = pytest.mark.linux
 
 IMPORT_ALL = """
 import importlib, sys
