@@ -24,7 +24,8 @@ pytestmark = pytest.mark.gpu
 CUDA = "cuda"
 ON_GPU = replace(CONFIG, device=CUDA)
 CURVE = {"fp32": 5e-3, "bf16": 0.05, "fp16": 0.05}
-CLOSE = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.02}  # relative to the spread
+CLOSE = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.02}  # outputs, relative to their spread
+CLOSE_GRADIENTS = {"fp32": 2e-3, "bf16": 0.25, "fp16": 0.05}  # in bf16 the rounding of an output is that of its error
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -86,7 +87,7 @@ def test_a_gpu_computes_the_outputs_and_gradients_of_the_cpu(trained: Trained, p
     floor = 0.01 * torch.cat([one.flatten() for one in expected_gradients.values()]).norm()
     for name, one in expected_gradients.items():
         apart = (gradients[name] - one).norm()
-        assert apart < 2 * CLOSE[precision] * max(one.norm(), floor), f"{name}: {apart:.2e} of {one.norm():.2e}"
+        assert apart < CLOSE_GRADIENTS[precision] * max(one.norm(), floor), f"{name}: {apart:.2e} of {one.norm():.2e}"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
