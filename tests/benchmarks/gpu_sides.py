@@ -80,7 +80,7 @@ SCALES = {
     ),
     "small": Scale(
         {**TINY, "intermediate_size": 128},
-        {"n_embd": 64, "n_layer": 2, "n_head": 2},
+        {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 8192, "bos_token_id": 0, "eos_token_id": 0},
         {
             "sst2": Texts("sst2 or texts of its lengths", "bert", SST2, 8, 14, 64),
             "256 tokens": Texts("texts of 256 tokens", "bert", (256, 256), 8, 14, 16),
@@ -366,7 +366,8 @@ def generate(job: Job) -> dict[str, Any]:
     count = int(job.work)
     shortest, longest = scale.prompts[count]
     draw = np.random.default_rng(count)
-    prompts = [draw.integers(0, 50000, draw.integers(shortest, longest + 1)).tolist() for _ in range(count)]
+    vocab_size = scale.gpt2.get("vocab_size", 50257)
+    prompts = [draw.integers(0, vocab_size, draw.integers(shortest, longest + 1)).tolist() for _ in range(count)]
     seconds, found = timed(job, (_generate_ours if job.side == OURS else _generate_peer)(job, prompts, scale.new))
     np.save(job.outputs, np.array(found))
     return {"seconds": seconds, "tokens": count * scale.new}
