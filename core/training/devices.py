@@ -98,16 +98,12 @@ def fast_products(device: torch.device, precision: str) -> Iterator[None]:
     if device.type != "cuda" or precision == "fp32":
         yield
         return
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the program has chosen it with torch's newer settings, which exclude this one
-        yield
-        return
-    torch.set_float32_matmul_precision("high")
+    products = torch.backends.cuda.matmul  # torch.set_float32_matmul_precision warns in some versions
+    before, products.fp32_precision = products.fp32_precision, "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.fp32_precision = before
 
 
 def training_precision(precision: str, device: torch.device) -> str:

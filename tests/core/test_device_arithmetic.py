@@ -7,37 +7,42 @@ import pytest
 import torch
 from headway.core.training.devices import fast_products
 
-CUDA, CPU, MPS = torch.device("cuda"), torch.device("cpu"), torch.device("mps")
-
-
-@pytest.fixture(autouse=True)
-def restored():
-    before = torch.get_float32_matmul_precision()
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
-@pytest.mark.parametrize("before", ["highest", "high", "medium"])
-def test_the_setting_is_restored(before: str):
-    torch.set_float32_matmul_precision(before)
-    with fast_products(CUDA, "bf16"):
-        assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
-
-
-@pytest.mark.parametrize(("device", "precision"), [(CUDA, "fp32"), (CPU, "bf16"), (MPS, "fp16")])
-def test_fp32_and_other_devices_keep_the_setting(device: torch.device, precision: str):
-    with fast_products(device, precision):
-        assert torch.get_float32_matmul_precision() == "highest"
-
-
-def test_a_program_that_uses_the_newer_settings_keeps_them():
-    code = """
+# In processes of their own: the settings are global, and refuse some orders.
+SCRIPT = """
 import torch
 from headway.core.training.devices import fast_products
-torch.backends.cuda.matmul.fp32_precision = "tf32"
-with fast_products(torch.device("cuda"), "bf16"):
-    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
-assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+products = torch.backends.cuda.matmul
+{settings}
+before = products.fp32_precision
+with fast_products(torch.device("cuda:0"), "bf16"):
+    assert products.fp32_precision == "tf32"
+try:
+    with fast_products(torch.device("cuda"), "fp16"):
+        raise KeyError
+except KeyError:
+    pass
+assert products.fp32_precision == before
+{after}
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "after"),
+    [
+        ("", 'assert torch.get_float32_matmul_precision() == "highest"'),
+        ('torch.set_float32_matmul_precision("high")', 'assert torch.get_float32_matmul_precision() == "high"'),
+        ('products.fp32_precision = "ieee"', ""),
+        ('products.fp32_precision = "tf32"', ""),
+    ],
+    ids=["default", "older setting", "off", "on"],
+)
+def test_the_setting_of_the_program_is_restored(settings: str, after: str):
+    script = SCRIPT.format(settings=settings, after=after)
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cpu", "bf16"), ("mps", "fp16")])
+def test_fp32_and_other_devices_keep_the_setting(device: str, precision: str):
+    before = torch.backends.cuda.matmul.fp32_precision
+    with fast_products(torch.device(device), precision):
+        assert torch.backends.cuda.matmul.fp32_precision == before != "tf32"

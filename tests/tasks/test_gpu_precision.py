@@ -23,14 +23,14 @@ def test_evaluation_during_training_has_the_precision_of_training(
 
     def watched(*arguments):
         mixed = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
-        found.append((mixed, torch.get_float32_matmul_precision()))
+        found.append((mixed, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         return evaluate(*arguments)
 
     monkeypatch.setattr(training_run, "evaluate_examples", watched)
     TextClassification().on(bert_folder).fit(ROWS, ROWS[:20], precision=precision, **OPTIONS)
     *during, after = found
-    assert during == [(dtype, "highest" if dtype is None else "high")] * 2
-    assert after == (None, "highest")  # the scores that are shown at the end
+    assert during == [(dtype, dtype is not None)] * 2
+    assert after == (None, False)  # the scores that are shown at the end
 
 
 def test_bf16_is_measured_on_the_gpu_and_then_used_for_predictions(bert_folder: Path, tmp_path: Path):
