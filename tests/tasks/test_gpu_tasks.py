@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from headway.core.models.layers import set_dropout
+from headway.core.models.vocabulary_loss import TokenLosses
 from headway.core.training import training
 from headway.core.training.training_events import Saved, Started, Step
 from headway.core.training.training_inputs import TrainingInputs
@@ -70,11 +71,12 @@ def outputs_and_gradients(trained: Trained, device: str, precision: str) -> tupl
     features = [one for group in groups for one in group]
     inputs = TrainingInputs(task.pack(features), task.targets(features)).to(torch.device(device))
     with torch.autocast(device, DTYPES[precision], enabled=precision != "fp32"):
-        outputs = network(inputs.batch)
+        outputs = task.pool(network(inputs.batch), inputs.batch)
         loss, _ = task.loss(outputs, inputs.targets)
     loss.backward()
     gradients = {name: one.grad.float().cpu() for name, one in network.named_parameters() if one.grad is not None}
-    return torch.cat([one.detach().float().cpu().flatten() for one in tree_leaves(outputs)]), gradients
+    found = [one.losses if isinstance(one, TokenLosses) else one for one in tree_leaves(outputs)]
+    return torch.cat([one.detach().float().cpu().flatten() for one in found]), gradients
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
