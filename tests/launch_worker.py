@@ -7,6 +7,7 @@ process writes what the function returns to FOLDER/RANK.json.
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,9 @@ from typing import Any, cast
 
 import torch
 from headway.core.errors import HeadwayError, SharedError
-from headway.core.training.distributed import processes
+from headway.core.training import failures
+from headway.core.training.distributed import broadcast_object, processes
+from headway.core.training.failures import failing_together
 from headway.core.training.training import fit
 from headway.core.training.training_events import Event, Saved, Started, Step
 from headway.core.training.turns import in_turns
@@ -33,11 +36,16 @@ IMPORTS = {
 
 def launch(name: str, size: int, folder: Path) -> list[Any]:
     """What a function of this file returns in each process of a launch."""
-    command = [sys.executable, "-W", "error", __file__, name, str(size), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    done = start(name, size, folder)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
+
+
+def start(name: str, size: int, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs a function of this file in several processes; FOLDER/ends.json has their exit codes, and after how long."""
+    command = [sys.executable, "-W", "error", __file__, name, str(size), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
 
 
 def commands(folder: Path) -> list[int]:
@@ -118,6 +126,35 @@ def train(folder: Path) -> dict[str, Any]:
     }
 
 
+def fail(folder: Path) -> None:
+    """The last process fails in a way that FOLDER/way.txt names; the others wait for it."""
+    failures.BEAT, failures.GRACE, failures.SILENT_BEATS = 0.1, 1.0, 20
+    is_last = processes().rank == processes().world_size - 1
+    way = (folder / "way.txt").read_text()
+    try:
+        with failing_together():
+            broadcast_object(None)
+            if way == "all raise":
+                time.sleep(0.5 * processes().rank)
+                raise ValueError("an error")
+            if is_last and way == "killed":
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if is_last and way == "raises":
+                raise ValueError("an error")
+            if is_last and way == "finishes":
+                return
+            if way == "finishes":
+                time.sleep(5)
+            elif way == "raises":
+                broadcast_object(None)
+                distributed.all_reduce(torch.ones(1))
+            else:
+                time.sleep(30)
+    except ValueError:
+        time.sleep(2 if way == "all raise" else 8)  # lives on
+
+
 def main(name: str, size: int, folder: Path) -> int:
     """Runs a function in `size` processes and returns the number of those that failed."""
     sys.path.append(str(Path(__file__).parent / "core"))
@@ -125,8 +162,14 @@ def main(name: str, size: int, folder: Path) -> int:
         importlib.import_module(module)
     torch.set_num_threads(1)
     port = distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port
-    children = [_start(globals()[name], rank, size, port, folder) for rank in range(size)]
-    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
+    began = time.monotonic()
+    ranks = {_start(globals()[name], rank, size, port, folder): rank for rank in range(size)}
+    ends: dict[int, list[float]] = {}
+    while len(ends) < size:
+        child, status = os.wait()
+        ends[ranks[child]] = [os.waitstatus_to_exitcode(status), time.monotonic() - began]
+    (folder / "ends.json").write_text(json.dumps([ends[rank] for rank in range(size)]))
+    return sum(code != 0 for code, _ in ends.values())
 
 
 def _start(work: Callable[[Path], object], rank: int, size: int, port: int, folder: Path) -> int:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.rendezvous import rendezvous
 
 from ..device import check_device
 from ..errors import HeadwayError, SharedError
@@ -24,6 +26,7 @@ from .launch import join_launch, local_rank
 T = TypeVar("T")
 
 NO_TIMEOUT = timedelta(days=365)
+_stores: list[Store] = []  # of the process group, if it was made here
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,16 @@ def processes() -> Processes:
     if not distributed.is_initialized():
         if not join_launch():
             return Processes()
-        distributed.init_process_group(_backend())
+        store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
+        distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
+        _stores.append(store)
         close_group_at_exit()
     return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def launch_store() -> Store | None:
+    """The key-value store that connects the processes; None if the calling program made the process group."""
+    return _stores[-1] if _stores else None
 
 
 def _backend() -> str:
@@ -90,6 +100,7 @@ def close_group_at_exit() -> None:
 
 def _close_group() -> None:
     _host_group_of.cache_clear()
+    _stores.clear()
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -24,6 +24,7 @@ from .checkpoint_record import CheckpointRecord, Metrics, Progress, read_record,
 from .defaults import with_usual_values
 from .devices import accelerator_for, fast_products
 from .distributed import broadcast_object, on_main, processes
+from .failures import failing_together
 from .optimization import learning_rate
 from .training_config import TrainConfig
 from .training_events import Evaluated, Event, Finished, Saved, Started, Step
@@ -128,8 +129,9 @@ def fit(
     )  # fmt: skip
     run = _Run(inputs, accelerator_for(inputs.config, tracker_folder or run_folder))
     try:
-        yield run.start(resume)
-        yield from run.events()
+        with failing_together():
+            yield run.start(resume)
+            yield from run.events()
     except torch.OutOfMemoryError as error:
         raise HeadwayError(
             f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ..errors import HeadwayError, SharedError
 from .distributed import broadcast_object, processes, receive_object, send_object
+from .failures import failing_together
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -30,10 +31,12 @@ def in_turns(parts: Iterable[P], compute: Callable[[P], R]) -> Iterator[tuple[P,
     if not group.is_distributed:
         for part in parts:
             yield part, compute(part)
-    elif group.is_main:
-        yield from _lead(iter(parts), compute, group.world_size)
-    else:
-        _follow(islice(parts, group.rank, None, group.world_size), compute)
+        return
+    with failing_together():
+        if group.is_main:
+            yield from _lead(iter(parts), compute, group.world_size)
+        else:
+            _follow(islice(parts, group.rank, None, group.world_size), compute)
 
 
 def _lead(parts: Iterator[P], compute: Callable[[P], R], world_size: int) -> Iterator[tuple[P, R]]:

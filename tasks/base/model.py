@@ -17,6 +17,7 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device, processes
+from ...core.training.failures import failing_together
 from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
@@ -195,7 +196,8 @@ class TaskModel(Predictor):
         data = name_rows(self.task, data, labels, labelled=True)
         eval_data = name_rows(self.task, eval_data, labelled=True)
         source = DataSource(data, eval_data, columns or {}, eval_fraction, config.seed, reading)
-        with run_output(output) as path, self.output_lock or OutputLock(path), scratch_folder(path) as scratch:
+        lock = self.output_lock
+        with failing_together(), run_output(output) as path, lock or OutputLock(path), scratch_folder(path) as scratch:
             run = RunOptions(config, path, overwrite, resume, stop)
             refuse_output(path, overwrite=overwrite, resume=resume)
             run, prepared = self._prepare(source, scratch, run)

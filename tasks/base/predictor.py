@@ -19,6 +19,7 @@ from ...core.inference.pausing import pausing
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import broadcast_object, inference_device
+from ...core.training.failures import failing_together
 from ...core.training.turns import in_turns
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
@@ -234,6 +235,7 @@ class Predictor:
             yield from zip((row for _, row in part), predictions, strict=True)
 
     @explains_arguments
+    @failing_together()
     def evaluate(
         self,
         data: Any,

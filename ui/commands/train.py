@@ -104,6 +104,7 @@ def train(
     in the model folder; repeat the run with: headway train --config FOLDER/run.yaml --output OTHER
     """
     from ...core.atomic_files import new_path
+    from ...core.training.failures import failing_together
     from ...core.training.output_lock import OutputLock
     from ...core.training.training_config import TrainConfig
     from ...tasks.base.training_run import initial_folder, refuse_output
@@ -116,7 +117,7 @@ def train(
     console = screen(to_stderr=json)
     source = {"columns": chosen_columns(columns), **reading}
     default = DEFAULT_MODELS[new_task.models[0]]
-    with OutputLock(output) as lock, StopRequest() as stop, initial_folder(output) as initial:
+    with failing_together(), OutputLock(output) as lock, StopRequest() as stop, initial_folder(output) as initial:
         refuse_output(output, overwrite=overwrite, resume=resume)
         if size is not None:
             task_model = _from_scratch(
