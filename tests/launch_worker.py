@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +32,7 @@ from torch import distributed
 
 IMPORTS = {
     "commands": ("headway.tasks", "headway.ui.commands.predict"),
+    "scratch": ("headway.tasks", "headway.ui.commands.train", "accelerate.tracking", "torch._dynamo"),
     "train": ("train_worker", "accelerate.tracking", "torch._dynamo"),
 }
 
@@ -126,6 +129,47 @@ def train(folder: Path) -> dict[str, Any]:
     }
 
 
+def restart(folder: Path) -> dict[str, Any]:
+    """A run of 6 steps; in its first attempt, the last process kills itself after step 5."""
+    from train_worker import DISTRIBUTED, Data, tiny_bert
+
+    data, network, config = Data(33), tiny_bert(), replace(DISTRIBUTED, max_steps=6, save_steps=2)
+    is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    seen: list[Event] = []
+    for event in fit(
+        network, config.sampler(data.lengths), data.collate, data.loss, config, run_folder=folder / "run", resume=True
+    ):
+        seen.append(event)
+        if is_first and isinstance(event, Step) and event.step == 5 and processes().rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    started = cast(Started, seen[0])
+    return {"resumed_from": started.resumed_from, "losses": [one.loss for one in seen if isinstance(one, Step)]}
+
+
+def scratch(folder: Path) -> int:
+    """The exit code of a run from scratch, as on machines without a common disk; the vocabulary takes its time."""
+    from headway.tasks.language_modeling import from_scratch
+    from headway.ui.cli import main
+
+    rank = int(os.environ["RANK"])
+    socket.gethostname = lambda: f"machine-{rank}"
+    distributed.distributed_c10d.default_pg_timeout = timedelta(seconds=3)  # of collective operations
+    learn = from_scratch.learn_tokenizer
+
+    def learn_slowly(*arguments: Any) -> Any:
+        time.sleep(5)
+        return learn(*arguments)
+
+    from_scratch.learn_tokenizer = learn_slowly
+    place = folder / f"machine-{rank}"
+    place.mkdir()
+    os.chdir(place)
+    Path("data.txt").write_text("\n".join(["the quick brown fox", "a lazy dog", "the cat sat on the mat"] * 8))
+    command = "train fill-mask --size tiny --learn-tokenizer 60 --documents lines --data data.txt --output model"
+    with (folder / f"messages-{rank}.txt").open("w") as messages, redirect_stdout(messages), redirect_stderr(messages):
+        return main([*command.split(), "--max-steps", "2", "--batch-size", "8", "--device", "cpu", "--json"])
+
+
 def fail(folder: Path) -> None:
     """The last process fails in a way that FOLDER/way.txt names; the others wait for it."""
     failures.BEAT, failures.GRACE, failures.SILENT_BEATS = 0.1, 1.0, 20
@@ -188,4 +232,9 @@ def _start(work: Callable[[Path], object], rank: int, size: int, port: int, fold
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "launched":  # by a launcher
+        sys.path.append(str(Path(__file__).parent / "core"))
+        result = globals()[sys.argv[2]](Path(sys.argv[3]))
+        Path(sys.argv[3], f"{os.environ['RANK']}.json").write_text(json.dumps(result))
+        sys.exit(0)
     sys.exit(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))

@@ -8,6 +8,8 @@ is waited for; it has no timeout, because the main process may work alone for ho
 """
 
 import atexit
+import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.rendezvous import rendezvous
 
 from ..device import check_device
@@ -59,6 +61,8 @@ def processes() -> Processes:
         if not join_launch():
             return Processes()
         store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
+        # A launcher that restarts the processes keeps the store, with the addresses of those that have ended.
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
         _stores.append(store)
         close_group_at_exit()
@@ -174,6 +178,13 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
     parts = [part[:count] for part, count in zip(received, counts, strict=True)]
     parts[group.rank] = own
     return torch.cat(parts)
+
+
+def first_on_machine() -> int:
+    """The lowest rank of the processes on this machine."""
+    group = processes()
+    hosts = gather_in_order({group.rank: socket.gethostname()})
+    return hosts.index(hosts[group.rank])
 
 
 def broadcast_object(value: T) -> T:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import launch_worker
 import pytest
 import torch
 import train_worker
@@ -98,6 +99,22 @@ def test_a_run_of_two_processes_can_be_resumed_by_three(tmp_path: Path):
     assert [losses[str(event.step)] for event in uninterrupted] == pytest.approx(
         [event.loss for event in uninterrupted], abs=1e-4
     )
+
+
+def test_a_launcher_restarts_a_run_in_which_a_process_was_killed(tmp_path: Path):
+    command = [*LAUNCHERS["torchrun"], "--max-restarts=1", "--monitor-interval=0.1", launch_worker.__file__]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, *command, "launched", "restart", str(tmp_path)],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    config = replace(DISTRIBUTED, max_steps=6)
+    uninterrupted = [event.loss for event, _ in run_with_33_examples(config) if isinstance(event, Step)]
+    for rank in range(2):
+        report = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert report["resumed_from"] == 4
+        assert report["losses"] == pytest.approx(uninterrupted[4:], abs=1e-4)
 
 
 def test_a_network_can_be_trained_twice(reports: list[dict]):

@@ -43,3 +43,12 @@ def test_two_processes_write_the_predictions_and_vectors_of_one_byte_for_byte(he
     assert not Path("two-broken.csv").exists()
     assert ran[3].err.splitlines()[-1] in (folder / "messages-0.txt").read_text()
     assert (folder / "messages-1.txt").read_text() == ""
+
+
+def test_a_vocabulary_is_learned_once_for_machines_without_a_common_disk(folder):
+    assert launch("scratch", 2, folder) == [0, 0], (folder / "messages-0.txt").read_text()
+    messages = (folder / "messages-0.txt").read_text()
+    assert json.loads(messages.splitlines()[-1])["steps"] == 2
+    assert {path.name for path in (folder / "machine-0").iterdir()} == {"data.txt", "model"}
+    assert {path.name for path in (folder / "machine-1").iterdir()} == {"data.txt"}
+    assert (folder / "messages-1.txt").read_text() == ""
