@@ -130,8 +130,7 @@ def fit(
     run = _Run(inputs, accelerator_for(inputs.config, tracker_folder or run_folder))
     try:
         with failing_together():
-            yield run.start(resume)
-            yield from run.events()
+            yield from run.events(resume)
     except torch.OutOfMemoryError as error:
         raise HeadwayError(
             f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "
@@ -180,7 +179,7 @@ class _EpochSteps:
 
 
 class _Run:
-    """A training run: `start`, then `events`, then `close`."""
+    """A training run: `events`, then `close`."""
 
     def __init__(self, inputs: _Inputs, accelerator: "Accelerator") -> None:
         self.inputs = inputs
@@ -264,8 +263,9 @@ class _Run:
         checkpoint = newest_checkpoint(folder) if folder is not None and resume else None
         return checkpoint and (checkpoint, read_record(checkpoint, self.settings))
 
-    def events(self) -> Iterator[Event]:
-        """Trains; the events after the start."""
+    def events(self, resume: bool) -> Iterator[Event]:
+        """Starts and trains."""
+        yield self.start(resume)
         progress, config, inputs = self.progress, self.config, self.inputs
         while progress.step < self.schedule.total and not self._stopped_early:
             steps = self.schedule.epoch(progress.epoch)

@@ -181,8 +181,7 @@ class TaskModel(Predictor):
             overwrite: replace the model at `output`.
             resume: continue the interrupted run towards `output`.
             settings: saved as run.yaml in the model folder, so that the run can be repeated.
-            stop: called after every training step; if it returns True, a checkpoint is saved and the run is
-                interrupted, and `resume` continues it.
+            stop: called after every step; if it returns True, a checkpoint is saved and the run interrupted.
             **options: fields of TrainConfig, in place of those of `config`, and of ReadOptions (header, ...).
 
         Raises:

@@ -4,7 +4,8 @@ import atexit
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.new_model import learn_tokenizer, write_new_model
 from ...core.tokenizers.tokenizer import Tokenizer
-from ...core.training.distributed import barrier, first_on_machine, on_main, processes
+from ...core.training.distributed import barrier, broadcast_object, first_on_machine, on_main, processes
 from ..base.model import TaskModel
 from ..data.corpus import open_documents
 from ..data.read_options import ReadOptions
@@ -66,8 +67,9 @@ def on_new_model(
             "of that model."
         )
     kind: Any = task.models[0]
+    new_model = partial(write_new_model, model=kind, size=size, max_positions=max_positions, seed=seed)
 
-    def write() -> tuple[str, dict[str, bytes]]:
+    def write() -> dict[str, bytes]:
         if not (keep and folder.exists()):
             if tokenizer_of is not None:
                 tokenizer = Tokenizer.load(find_folder(tokenizer_of))
@@ -77,28 +79,27 @@ def on_new_model(
                 texts = documents.part(eval_fraction, seed, held_out=False)
                 tokenizer = learn_tokenizer((piece.text for piece in texts), kind, vocab_size, vocabulary)
             shutil.rmtree(folder, ignore_errors=True)
-            embedding = task.initial_embedding(tokenizer)
-            write_new_model(
-                folder, kind, size, tokenizer, max_positions=max_positions, seed=seed, embeddings=embedding
-            )
-        return secrets.token_hex(4), {name: (folder / name).read_bytes() for name in TOKENIZER_FILES}
+            new_model(folder, tokenizer=tokenizer, embeddings=task.initial_embedding(tokenizer))
+        return {name: (folder / name).read_bytes() for name in TOKENIZER_FILES}
 
-    name, files = on_main(write)
-    first = first_on_machine()
-    if first != 0:  # another machine, which may not share the disk
-        folder = Path(tempfile.gettempdir()) / f"headway-{name}"
-        if first == processes().rank:
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            # Training starts from the weights of the main process.
-            write_new_model(folder, kind, size, _read_tokenizer(files), max_positions=max_positions, seed=seed)
-    barrier()
-    model = TaskModel.plug(task, folder)
+    model = TaskModel.plug(task, _on_this_machine(folder, on_main(write), new_model))
     model.base = f"random weights ({size})"
     return model
 
 
-def _read_tokenizer(files: Mapping[str, bytes]) -> Tokenizer:
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        return Tokenizer.load(Path(folder))
+def _on_this_machine(folder: Path, tokenizer_files: Mapping[str, bytes], new_model: Callable[..., None]) -> Path:
+    """The folder of the new model; on other machines, which may not share the main process's disk, that of a copy.
+
+    The weights of the copies do not matter: training starts from those of the main process.
+    """
+    first, name = first_on_machine(), broadcast_object(f"headway-{secrets.token_hex(4)}")
+    if first != 0:
+        folder = Path(tempfile.gettempdir()) / name
+    if first == processes().rank != 0:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as unpacked:
+            for file, content in tokenizer_files.items():
+                (Path(unpacked) / file).write_bytes(content)
+            new_model(folder, tokenizer=Tokenizer.load(Path(unpacked)))
+    barrier()
+    return folder
