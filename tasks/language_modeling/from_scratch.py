@@ -39,9 +39,7 @@ def on_new_model(
     keep: bool = False,
     **reading: Any,
 ) -> TaskModel:
-    """Writes a new model with random weights and opens it for the task.
-
-    With a teacher, the token embedding is derived from the teacher's.
+    """Writes a new model with random weights (with a teacher, its token embedding) and opens it for the task.
 
     Args:
         task: fill-mask or text-generation.
