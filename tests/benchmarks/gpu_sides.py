@@ -303,7 +303,7 @@ def predict(job: Job) -> dict[str, Any]:
 
         result[name], found = timed(job, compute)
         np.save(job.outputs, found)
-    return {**result, "products": torch.get_float32_matmul_precision()}
+    return {**result, "products": torch.backends.cuda.matmul.fp32_precision}
 
 
 def _predict_ours(job: Job) -> Callable[[list[list[int]]], torch.Tensor]:
@@ -408,7 +408,7 @@ def rate(job: Job) -> dict[str, Any]:
         ("fp32", torch.float32, False),
         ("tf32", torch.float32, True),
     ):
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
         one, other = (torch.randn(size, size, device=job.device, dtype=dtype) for _ in range(2))
         seconds = []
         for _ in range(3):
