@@ -39,7 +39,7 @@ SIDES = Path(__file__).with_name("gpu_sides.py")
 TRAINER_GOAL = 1.5  # against the Trainer with padding
 RATE_GOAL = {"256 tokens": 0.4}  # of the measured matrix rate
 LOSS_APART, NORM_APART, CURVE_APART = 0.01, 0.05, 0.03  # relative: a step's loss and gradient, and the mean loss
-LOGITS_APART = {"fp32": 5e-3, "bf16": 0.1}  # of their spread; products in TensorFloat-32 round to 10 bits
+LOGITS_APART = {"fp32": 5e-3, "bf16": 0.25}  # of their spread; products in TensorFloat-32 round to 10 bits
 ALIKE = {"fp32": 0.97, "bf16": 0.0}  # of generated tokens: random weights have near ties, which bf16 decides otherwise
 TRAINED = {
     "sst2": (PADDING, GROUPED),

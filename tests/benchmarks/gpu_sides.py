@@ -410,7 +410,6 @@ def rate(job: Job) -> dict[str, Any]:
     ):
         torch.backends.cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
         one, other = (torch.randn(size, size, device=job.device, dtype=dtype) for _ in range(2))
-        seconds = []
         for _ in range(3):
             one @ other
         wait_for(job.device)
