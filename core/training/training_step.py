@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
-DEFAULT_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 16384}
+DEFAULT_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}
 
 
 @dataclass(frozen=True)

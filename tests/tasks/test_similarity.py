@@ -141,6 +141,22 @@ def test_the_loss_of_pairs_uses_the_other_pairs_as_negatives(tiny_model):
     assert count == 3
 
 
+def test_the_pairs_of_other_processes_are_negatives(tiny_model):
+    task, model, features = features_of(SentenceSimilarity(), tiny_model, TOGETHER)
+    own, others = ([one for one in features if (one.example == 1) == mine] for mine in (True, False))
+    of_others: list[torch.Tensor] = []
+    with torch.no_grad():
+        for part, gather in (
+            (others, lambda rows: of_others.append(rows) or rows),
+            (own, lambda rows: torch.cat([rows, of_others.pop(0)])),
+        ):
+            batch = pack(part)
+            loss, count = task.loss(task.pool(model.network(batch), batch), task.targets(part), gather)
+        expected, _ = loss_of(task, model, features)
+    assert count == 3
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_pairs_with_a_common_text_are_not_negatives(bert_folder):
     rows = [*TOGETHER[:2], {"anchor": "a dog", "positive": TOGETHER[0]["positive"]}]
     task, model, features = features_of(SentenceSimilarity(), bert_folder, rows)
