@@ -34,6 +34,7 @@ from .training_data import DataSource, TrainingData, encode_labelled, read_label
 from .training_rows import TrainingRows
 from .training_run import (
     RunOptions,
+    Scratch,
     describe_run,
     refuse_output,
     run_output,
@@ -209,7 +210,7 @@ class TaskModel(Predictor):
             run.remove_folder()
             yield trained_event(result, prepared, None if output is None else path)
 
-    def _prepare(self, source: DataSource, scratch: Path, run: RunOptions) -> tuple[RunOptions, TrainingData]:
+    def _prepare(self, source: DataSource, scratch: Scratch, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
         data = self._read(source, scratch)
         from_scratch = name_base(self.base)["base_from"] == "scratch"
@@ -217,19 +218,23 @@ class TaskModel(Predictor):
         rival = self.task.measure_rival(self.network, data, run.config)
         return run, replace(data, rival=rival, notes=[*data.notes, rival.note]) if rival else data
 
-    def _read(self, source: DataSource, scratch: Path) -> TrainingData:
-        """Reads and encodes the data, and puts the head for it on the network."""
+    def _read(self, source: DataSource, scratch: Scratch) -> TrainingData:
+        """Reads and encodes the data, once on each machine, and puts the head for it on the network."""
         task, stored = self._initial_task, self._stored_task
         self.training_rows = None
         if task.self_supervised:
-            data = write_corpora(source, task, self.encoder, scratch)
+            data = scratch.once(lambda: write_corpora(source, task, self.encoder, scratch.folder), "corpora")
             reuse = stored is not None and task.reuse_head(stored) is not None
             return replace(data, notes=[*data.notes, self._start(task, source.seed, reuse=reuse)])
-        rows = read_labelled(source, task, stored, scratch)
+        rows = scratch.once(lambda: read_labelled(source, task, stored, scratch.folder), "rows")
         note = self._start(rows.task, source.seed, reuse=rows.reuses_head)
-        data = encode_labelled(replace(rows, task=self.task), self.encoder, [note], scratch)
+
+        def encode() -> tuple[TrainingData, TrainingRows]:
+            data = encode_labelled(replace(rows, task=self.task), self.encoder, [note], scratch.folder)
+            return data, TrainingRows.of(data.train.examples, data.train.facts["fingerprint"])
+
+        data, self.training_rows = scratch.once(encode, "encoded")
         self.left_out = data.left_out
-        self.training_rows = TrainingRows.of(data.train.examples, data.train.facts["fingerprint"])
         write_left_out(source.reading.left_out, data.left_out)
         return data
 

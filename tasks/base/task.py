@@ -66,7 +66,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
 
     - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
     - the model: `models`, `per_token`, `headless`, `pack`, `pool`;
-    - training: `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `corrupt`,
+    - training: `measure`, `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
@@ -150,6 +150,10 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
         Raises:
             HeadwayError: there is nothing to learn from this data.
         """
+
+    def measure(self, examples: Sequence[ExampleT]) -> Self:
+        """A copy whose weights, shares and scales are those of the training examples, without the rows held out."""
+        return self
 
     @abstractmethod
     def row_reader(

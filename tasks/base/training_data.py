@@ -202,7 +202,8 @@ def read_labelled(
         evaluation = eval_table, task.examples(eval_table, eval_columns, file=eval_folder and eval_folder / "examples")
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         examples, held_out, note = _hold_out(source, table, columns, examples)
-        evaluation = (table, held_out) if held_out else None
+        if held_out:
+            evaluation, task = (table, held_out), task.measure(examples)
         notes.append(note)
     if not evaluation:
         notes.append(NOTHING_HELD_OUT)

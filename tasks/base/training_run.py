@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.heads import Network
 from ...core.training.defaults import with_rate_from_scratch, with_suited_values, with_usual_values
-from ...core.training.distributed import processes
+from ...core.training.distributed import barrier, processes
+from ...core.training.node import node_leader, once_per_node
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
@@ -33,6 +34,8 @@ from .precision import worth_comparing
 from .results import Evaluation, Trained
 from .task import Task
 from .training_data import CorpusData, LabelledData, TrainingData
+
+T = TypeVar("T")
 
 USED_WITHOUT_LOOP = ("seed", "device", "precision")  # by a task that fits its head in another way
 
@@ -97,6 +100,18 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """A folder that the processes of one machine share, and the rank of the one that writes it."""
+
+    folder: Path
+    leader: int
+
+    def once(self, compute: Callable[[], T], name: str) -> T:
+        """The result of a function that one process of the machine calls (`once_per_node`), in all of them."""
+        return once_per_node(compute, self.folder / name, self.leader)
+
+
+@dataclass(frozen=True)
 class RunResult:
     """A finished run."""
 
@@ -143,13 +158,22 @@ def run_output(output: str | Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the output for data that may exceed the memory; it is deleted when the block ends."""
-    folder = output.with_name(f".{output.name}.tokens-{processes().rank}")
+def scratch_folder(output: Path) -> Iterator["Scratch"]:
+    """A folder beside the output for data that may exceed the memory; it is deleted when the block ends.
+
+    The processes of one machine share it: one of them reads the data and the others map its files.
+    """
+    leader = node_leader()
+    scratch = Scratch(output.with_name(f".{output.name}.data-{leader}"), leader)
+    is_mine = leader == processes().rank
     try:
-        yield folder
+        if is_mine:
+            shutil.rmtree(scratch.folder, ignore_errors=True)  # of a run that was killed
+        yield scratch
+        barrier()  # the others may still read it
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_mine:
+            shutil.rmtree(scratch.folder, ignore_errors=True)
 
 
 @contextmanager

@@ -191,13 +191,16 @@ class TextClassification(Task[TextExample, Prediction]):
             notes.append(describe_merging(problem_type, values))
         return replace(task._with(target), numbered=bool(self.labels) and problem_type != REGRESSION), notes
 
+    def measure(self, examples: Sequence[TextExample]) -> Self:
+        """The weights and the shares of the labels, or the scale of the numbers."""
+        return replace(self, **self.target.measure(example.label for example in examples))
+
     def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
         """As for every task; where a row may have several labels, none at all is an answer."""
         is_missing_label = super().unlabelled(table, columns)
-        if isinstance(columns.label, tuple):
-            return is_missing_label
+        several_columns = isinstance(columns.label, tuple)
         problem_type = cache(lambda: _problem_type_of(self, table, columns))  # inferred if a row has no label
-        return lambda cells: is_missing_label(cells) and problem_type() != MULTI_LABEL
+        return lambda cells: is_missing_label(cells) and (several_columns or problem_type() != MULTI_LABEL)
 
     def with_labels_of(self, table: Table, columns: ColumnMapping) -> Self:
         """The labels of the model, then the others."""

@@ -4,7 +4,7 @@ Shapes: E examples, L labels.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, ClassVar, Self
@@ -41,11 +41,19 @@ class MultiLabel(Target):
         """The labels, their shares of the rows, and as weights the ratios of negatives to positives, within bounds."""
         rows, counts = column.read(MULTI_LABEL, labels)
         labels = labels or column.order(counts)
-        ratios = ((len(rows) - counts[label]) / counts[label] if counts[label] else 1.0 for label in labels)
-        weights = (min(max(ratio, 1 / MAX_WEIGHT), MAX_WEIGHT) for ratio in ratios)
-        # Half a row is added on both sides, so that a label that no row or every row has still has a finite logit.
-        shares = tuple((counts[label] + 0.5) / (len(rows) + 1) for label in labels)
-        return cls(labels, tuple(weights) if balanced else (), shares)
+        found = [counts[label] for label in labels]
+        return cls(labels, _weights(found, len(rows)) if balanced else (), _shares(found, len(rows)))
+
+    def measure(self, gold: Iterable[Any]) -> dict[str, Any]:
+        """The shares and the weights."""
+        counts: Counter[str] = Counter()
+        rows = 0
+        for labels in gold:
+            counts.update(labels)
+            rows += 1
+        found = [counts[label] for label in self.labels]
+        weights = {"weights": _weights(found, rows)} if self.weights else {}
+        return weights | ({"shares": _shares(found, rows)} if self.shares else {})
 
     @property
     def num_outputs(self) -> int:
@@ -147,3 +155,17 @@ class MultiLabel(Target):
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:
         """The probability of every label."""
         return explain_labels(self.labels, logits, torch.sigmoid)
+
+
+def _weights(counts: Iterable[int], rows: int) -> tuple[float, ...]:
+    """The ratio of negatives to positives of each label, within bounds; 1 without positives."""
+    ratios = ((rows - count) / count if count else 1.0 for count in counts)
+    return tuple(min(max(ratio, 1 / MAX_WEIGHT), MAX_WEIGHT) for ratio in ratios)
+
+
+def _shares(counts: Iterable[int], rows: int) -> tuple[float, ...]:
+    """The share of each label in the rows.
+
+    Half a row is added on both sides, so that a label that no row or every row has still has a finite logit.
+    """
+    return tuple((count + 0.5) / (rows + 1) for count in counts)

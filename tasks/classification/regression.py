@@ -4,9 +4,9 @@ Shapes: E examples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -40,14 +40,28 @@ class Regression(Target):
             raise HeadwayError(
                 f"{column.source}: no label is a number ({column.values[0]!r}, ...). Name another column with --label."
             )
-        mean = math.fsum(numbers) / len(numbers)
-        std = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
-        if std == 0:
+        if len(set(numbers)) == 1:
             raise HeadwayError(
                 f"{column.source}: every label is {numbers[0]:g}; at least two different numbers are needed. "
                 "Name another column with --label."
             )
-        return cls(mean, std)
+        return cls(**cls().measure(numbers))
+
+    def measure(self, gold: Iterable[Any]) -> dict[str, Any]:
+        """The mean and the standard deviation.
+
+        Raises:
+            HeadwayError: it is 0.
+        """
+        numbers = list(gold)
+        mean = math.fsum(numbers) / len(numbers)
+        std = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
+        if std == 0:
+            raise HeadwayError(
+                f"Every label of the training rows is {numbers[0]:g}, and only rows that are held out have others. "
+                "Give more rows with other labels."
+            )
+        return {"target_mean": mean, "target_std": std}
 
     @property
     def num_outputs(self) -> int:

@@ -4,7 +4,7 @@ Shapes: E examples, L labels.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -40,10 +40,11 @@ class SingleLabel(Target):
         rows, counts = column.read(SINGLE_LABEL, labels)
         cls._check(column, counts, len(rows))
         labels = labels or column.order(counts)
-        most = max(counts.values())
-        weights = {label: min(most / count, MAX_WEIGHT) for label, count in counts.items()}
-        mean = sum(weights[label] * count for label, count in counts.items()) / len(rows)
-        return cls(labels, tuple(weights.get(label, 0.0) / mean for label in labels) if balanced else ())
+        return cls(labels, _balanced_weights(labels, counts) if balanced else ())
+
+    def measure(self, gold: Iterable[Any]) -> dict[str, Any]:
+        """The weights."""
+        return {"weights": _balanced_weights(self.labels, Counter(gold))} if self.weights else {}
 
     @staticmethod
     def _check(column: LabelColumn, counts: Counter[str], rows: int) -> None:
@@ -130,3 +131,11 @@ class SingleLabel(Target):
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:
         """The probability of every label."""
         return explain_labels(self.labels, logits, lambda outputs: (outputs / self.temperature).softmax(-1))
+
+
+def _balanced_weights(labels: Sequence[str], counts: Mapping[str, int]) -> tuple[float, ...]:
+    """Weights whose mean over the rows is 1; 0 for a label without rows."""
+    most = max(counts.values())
+    weights = {label: min(most / count, MAX_WEIGHT) for label, count in counts.items()}
+    mean = sum(weights[label] * count for label, count in counts.items()) / sum(counts.values())
+    return tuple(weights.get(label, 0.0) / mean for label in labels)

@@ -138,6 +138,14 @@ class Target(ABC):
     def compare(self, prediction: Any, gold: Any) -> tuple[str, str, float]:
         """The gold and the predicted label as text, and how wrong the prediction is; 0 if it is correct."""
 
+    @abstractmethod
+    def measure(self, gold: Iterable[Any]) -> dict[str, Any]:
+        """The fields with weights, shares and scales as they are for some rows.
+
+        Args:
+            gold: the label, the labels or the number of each row.
+        """
+
     def calibrate(self, predictions: Sequence[Any], gold: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
         """A copy calibrated on held-out predictions, and these predictions as the copy makes them."""
         return self, list(predictions)

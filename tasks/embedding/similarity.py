@@ -134,7 +134,7 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         return found
 
     def infer_labels(self, table: Table, columns: ColumnMapping) -> tuple[Self, list[str]]:
-        """Infers the objective and the range of the scores."""
+        """Infers the objective and the range of the scores: that of all rows, which says what a score means."""
         if columns.label is None:
             if self.scale is not None:
                 raise HeadwayError(

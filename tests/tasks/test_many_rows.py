@@ -1,8 +1,11 @@
 """Many rows: they are kept in files, take little memory, and train as rows in memory do."""
 
 import json
+import os
 import pickle
 import random
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,101 @@ def test_training_on_rows_in_files_equals_training_on_rows_in_memory(
     assert weights.keys() == other_weights.keys()
     assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["files", "memory", "rows.csv"]
+
+
+TOGETHER = """
+import json, sys
+from pathlib import Path
+from headway.core.errors import HeadwayError
+from headway.core.training.distributed import processes
+from headway.core.training.training_config import TrainConfig
+from headway.tasks import FillMask, TextClassification
+from headway.tasks.base import training_data
+from headway.tasks.data import spool
+
+training_data.IN_MEMORY = spool.IN_MEMORY = 20
+base, data, folder = map(Path, sys.argv[1:])
+calls = []
+for name in ("read_table", "check_examples", "open_documents"):
+    def counted(*args, name=name, original=getattr(training_data, name), **options):
+        calls.append(name)
+        return original(*args, **options)
+    setattr(training_data, name, counted)
+config = TrainConfig(max_steps=2, device="cpu", precision="fp32", learning_rate=1e-3)
+losses = []
+for task in (TextClassification(), FillMask()):
+    events = task.on(base).train(data, output=folder / task.name, config=config)
+    losses += [event.loss for event in events if type(event).__name__ == "Step"]
+bad = data.with_name("bad.csv")
+try:
+    list(TextClassification().on(base).train(bad, output=folder / "bad", config=config))
+except HeadwayError as error:
+    message = str(error)
+(folder / f"report-{processes().rank}.json").write_text(json.dumps([calls, losses, message]))
+"""
+
+
+def test_one_process_of_a_machine_reads_the_data_and_the_others_map_its_files(bert_folder: Path, tmp_path: Path):
+    data, folder = write_rows(tmp_path / "rows.csv", 60), tmp_path / "runs"
+    folder.mkdir()
+    (tmp_path / "bad.csv").write_text("text,label\n" + "some text,a\n" * 30)
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, str(script), str(bert_folder), str(data), str(folder)],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (calls, losses, message), (other_calls, other_losses, other_message) = (
+        json.loads((folder / f"report-{rank}.json").read_text()) for rank in (0, 1)
+    )
+    assert calls == ["read_table", "check_examples", "open_documents", "read_table"]
+    assert other_calls == []
+    assert losses == other_losses
+    assert len(losses) == 4
+    assert "every row has the label 'a'" in message
+    assert message == other_message
+    assert not [one for one in folder.iterdir() if one.name.startswith(".")]
+
+
+def test_weights_shares_and_scales_are_those_of_the_training_rows_only():
+    chance = random.Random(0)
+    texts = [f"{chance.choice(WORDS)} {i}" for i in range(200)]
+
+    def inferred(task: TextClassification, labels: list[str]) -> tuple[TextClassification, list[int]]:
+        rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+        found = training_data.read_labelled(training_data.DataSource(rows), task, None)
+        assert found.evaluation is not None
+        return found.task, [example.row for example in found.evaluation[1]]
+
+    numbers = [f"{chance.random():.4f}" for _ in texts]
+    before, held_out = inferred(TextClassification(), numbers)
+    shifted = [f"{float(one) + 9:.4f}" if i in held_out else one for i, one in enumerate(numbers)]
+    after, same_rows = inferred(TextClassification(), shifted)
+    assert same_rows == held_out
+    assert (after.target_mean, after.target_std) == (before.target_mean, before.target_std)
+    assert before.target_mean == pytest.approx(
+        np.mean([float(one) for i, one in enumerate(numbers) if i not in held_out])
+    )
+
+    several = TextClassification(problem_type="multi_label_classification", class_weight="balanced")
+    labels = ["a;b" if i % 3 else "a;c" for i in range(len(texts))]  # the first label decides on the split
+    before, held_out = inferred(several, labels)
+    after, same_rows = inferred(several, ["a;b;c;d" if i in held_out else one for i, one in enumerate(labels)])
+    assert same_rows == held_out
+    assert (before.labels, after.labels) == (("a", "b", "c"), ("a", "b", "c", "d"))
+    assert (after.shares[:3], after.weights[:3]) == (before.shares, before.weights)
+    assert after.shares[3] == 0.5 / (len(texts) - len(held_out) + 1)
+
+    counts = [i for i in range(200) if i % 4 == 0]
+    balanced, held_out = inferred(
+        TextClassification(class_weight="balanced"), ["ab"[i in counts] for i in range(len(texts))]
+    )
+    rare = len(set(counts) - set(held_out))
+    rest = len(texts) - len(held_out) - rare
+    assert balanced.weights[1] / balanced.weights[0] == pytest.approx(rest / rare)
 
 
 def peak_memory(data: Path, folder: Path, output: Path) -> int:
