@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..tasks.inspection import InspectedModel
 
 MAX_OPEN = 4  # models
-FOLDERS = re.compile(r"(?<![\w:/.])/([^\s/]+/)+")  # the folders of an absolute path
+FOLDERS = re.compile(r"(?<![\w:/.])/([^\s/]+/)+|\b[A-Za-z]:\\([^\s\\]+\\)+")  # the folders of an absolute path
 
 
 FileStates = frozenset[tuple[str, int, int, int]]

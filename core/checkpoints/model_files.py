@@ -5,6 +5,7 @@ safetensors files are mapped into memory; a `.bin` is read by torch's weights-on
 
 import json
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -151,7 +152,8 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
         if not path.exists() or _identity(path) != identity:
             raise HeadwayError(f"{path} was replaced or removed after it was opened. Open the model again.")
         with safe_open(path, "pt") as file:
-            return file.get_tensor(name)
+            tensor = file.get_tensor(name)
+            return tensor.clone() if sys.platform == "win32" else tensor  # there, a mapped file cannot be replaced
 
     try:
         identity = _identity(path)

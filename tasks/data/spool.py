@@ -5,6 +5,7 @@ What a run reads (rows, examples, token ids) takes a few bytes of memory per ite
 
 import mmap
 import pickle
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -47,13 +48,17 @@ def select(items: Sequence[T], positions: Sequence[int] | np.ndarray) -> Sequenc
 
 
 class MappedFile:
-    """The bytes of a file, mapped into memory when they are first read. Other processes may open a pickled copy."""
+    """The bytes of a file, mapped into memory at the first read, except on Windows; others may open a pickled copy."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from `start` to `stop`."""
+        if sys.platform == "win32":  # where a mapped file cannot be deleted at the end of a run
+            with self.path.open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
         return self._map[start:stop]
 
     @cached_property

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -490,6 +491,16 @@ def test_a_disk_that_fills_up_during_training_fails_the_run_and_keeps_its_checkp
     assert job.checkpoint_step == 6
     jobs.resume(job)
     assert final_state(jobs, job) == "done"
+
+
+def test_an_uploaded_file_with_the_name_of_the_file_of_labels_is_kept(folder, request_for, monkeypatch):
+    monkeypatch.setattr(Jobs, "_start", lambda *_: None)
+    request = request_for()
+    data = request.data.rename(request.data.with_name("label-names.txt"))
+    with Jobs(folder / "runs") as jobs:
+        job = jobs.submit(replace(request, data=data, options={"labels": ["bad", "good"]}))
+        assert job.request.data.read_bytes() == data.read_bytes()
+        assert (job.data_folder / "label-names.txt").read_text(encoding="utf-8") == "bad\ngood\n"
 
 
 def test_partial_files_of_a_killed_server_are_deleted(folder, request_for):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from headway.core.platform_files import is_usable_name
+from headway.ui.model_registry import FOLDERS
 from headway.ui.runs.jobs import safe_name
 
 TESTS = Path(__file__).parents[1]
@@ -72,13 +73,17 @@ assert main(["train", "fill-mask", "--data", "corpus.txt", "--model", sys.argv[1
              "--max-steps", "2", "--batch-size", "4"]) == 0
 assert main(["evaluate", "words", "--data", "corpus.txt"]) == 0
 assert main(["predict", "model", "--data", "reviews.csv", "--output", "aux.csv"]) == 2
-made = {path.name for path in Path().iterdir()} - {"reviews.csv", "corpus.txt", "script.py"}
-assert made == {"model", "found.csv", "vectors.npy", "words"}, made
+Path("many.csv").write_text("text,label\\n" + "a good film,good\\na bad film,bad\\n" * 2500, encoding="utf-8")
+many = ["many.csv" if part == "reviews.csv" else "other" if part == "model" else part for part in train]
+assert main(many) == 0  # more rows than stay in memory
+made = {path.name for path in Path().iterdir()} - {"reviews.csv", "many.csv", "corpus.txt", "script.py"}
+assert made == {"model", "other", "found.csv", "vectors.npy", "words"}, made
 """
 
 RUN_JOBS = """
 import sys, time
 from pathlib import Path
+from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.job import Request
 from headway.ui.runs.jobs import Jobs
 
@@ -108,7 +113,11 @@ with Jobs(Path("runs")) as jobs, Jobs(Path("runs")) as second:
     job = jobs.submit(Request("b", "text-classification", sys.argv[1], data, training={"max_steps": 2}))
     until(lambda: not jobs.status(job).active)
     assert jobs.status(job).state == "done", job.log
+    registry = ModelRegistry(runs=Path("runs"), built_in=False)
+    assert registry.task_model("b").predict("a good film").label
+    assert len(registry.embedder("b").embed("a good film")) == 32
     assert jobs.rename_model("b", "c") == "c"
+    assert registry.task_model("c").predict("a good film").label
     jobs.delete_model("c")
 """
 
@@ -198,3 +207,8 @@ def test_a_name_that_windows_forbids_is_known(name: str):
 @pytest.mark.parametrize("name", ["console", "model.v2", ".model.lock", "naïve", "com10", "a b"])
 def test_other_names_are_usable(name: str):
     assert is_usable_name(name)
+
+
+@pytest.mark.parametrize(("folder", "end"), [("/home/me/models/", "a.bin"), ("C:\\Users\\me\\", "a.bin")])
+def test_folders_of_the_server_are_removed_from_messages(folder: str, end: str):
+    assert FOLDERS.sub("", f"{folder}{end} is damaged (hub: 404)") == f"{end} is damaged (hub: 404)"

@@ -1,5 +1,6 @@
 """Panels for the chosen model: its metrics on a labelled file, and renaming or deleting a model trained here."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,7 @@ def _score_alone(folder: Path, precision: str, device: str, file: str) -> str:
 def _score(model: "TaskModel", file: str) -> str:
     found = model.evaluate(file)
     analysis = {} if model.task.self_supervised else analyze_errors(model.task, found.predictions, found.examples)
-    folder = f"{Path(file).parent}/"
+    folder = f"{Path(file).parent}{os.sep}"
     for one in analysis.get("mistakes", ()):
         one["where"] = one["where"].replace(folder, "")
     title = f"Metrics on {len(found.examples):,} examples of {Path(file).name}"

@@ -139,11 +139,11 @@ class Jobs:
             job = Job(self.folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}")
             with atomic_folder(job.folder) as new:
                 (new / "data").mkdir()
-                data = _copy_upload(request.data, new / "data")
-                held_out = request.eval_data and _copy_upload(request.eval_data, new / "data")
-                if options.get("labels"):
+                if options.get("labels"):  # before the uploads, which may have the same name
                     names = "\n".join(options["labels"])
                     (new / "data" / "label-names.txt").write_text(f"{names}\n", encoding="utf-8")
+                data = _copy_upload(request.data, new / "data", "data")
+                held_out = request.eval_data and _copy_upload(request.eval_data, new / "data", "held-out")
                 locked.enter_context(self._lock)  # until the folder, which reserves the name, is in place
                 request = replace(request, name=self._free_name(safe_name(request.name), taken))
                 created = Job(new)
@@ -340,15 +340,21 @@ def safe_name(text: str) -> str:
     return name if name and is_usable_name(name) else f"model-{name}".rstrip("-")
 
 
-def _copy_upload(upload: Path, folder: Path) -> Path:
-    """Copies an uploaded file under a safe name; keeps the suffix, which determines the format."""
+def _copy_upload(upload: Path, folder: Path, role: str) -> Path:
+    """Copies an uploaded file under a safe name; keeps the suffix, which determines the format.
+
+    Args:
+        upload: the file.
+        folder: for the copy.
+        role: added to its name if there is a file of that name; some file systems ignore the case of names.
+    """
     ending = re.sub(r"\W", "", upload.suffix.lower())
     if ending in ARCHIVES:
         raise HeadwayError(f"{upload.name} is compressed. Unpack it and upload its content.")
     stem = safe_name(upload.name.removesuffix(upload.suffix))
     kept = folder / (f"{stem}.{ending}" if ending else stem)
     if kept.exists():
-        kept = kept.with_name(f"{kept.stem}-held-out{kept.suffix}")
+        kept = kept.with_name(f"{kept.stem}-{role}{kept.suffix}")
     try:
         shutil.copyfile(upload, kept)
     except FileNotFoundError as error:
