@@ -1,8 +1,11 @@
 """The commands and Python examples of the README run, on sample data with tiny models under the names it uses."""
 
 import csv
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,11 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import samples
 from headway.ui.cli import main
 from tiny_gpt2 import make_gpt2
+from torch.distributed import TCPStore
+from torch.distributed.run import get_args_parser
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+CLUSTERS = README.parent / "docs/clusters.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 SHELL = [block.strip().splitlines() for language, block in BLOCKS if language == "sh"]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
@@ -66,6 +72,51 @@ def test_the_python_examples_of_the_readme_run(place: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.strip() in {"account", "billing", "delivery", "praise", "refund", "technical"}
     exec(compile(prompting, str(README), "exec"), {})
     assert capsys.readouterr().out.strip() in {"good", "bad"}
+
+
+# Two tasks on this machine. Each one runs the command without the options of srun.
+SRUN = """#!/bin/bash
+shift
+export SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_NTASKS=2 SLURM_STEP_NUM_TASKS=2 OMP_NUM_THREADS=1
+SLURM_PROCID=1 SLURM_LOCALID=1 "$@" --batch-size 20 --device cpu & other=$!
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@" --batch-size 20 --device cpu && wait $other
+"""
+
+
+def cluster_blocks() -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", CLUSTERS.read_text(encoding="utf-8"), re.S)
+
+
+@pytest.mark.posix
+def test_the_slurm_script_of_the_page_on_clusters_trains_a_model(place: Path):
+    *_, script = cluster_blocks()
+    commands = {
+        "srun": SRUN,
+        "scontrol": "#!/bin/bash\necho localhost\n",
+        "headway": f'#!/bin/bash\nexec {sys.executable} -m headway.ui.cli "$@"\n',
+    }
+    (place / "bin").mkdir()
+    for name, content in commands.items():
+        (place / "bin" / name).write_text(content)
+        (place / "bin" / name).chmod(0o755)
+    port = TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment |= {"PATH": f"{place / 'bin'}:{environment['PATH']}", "SLURM_JOB_NODELIST": "localhost"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script.replace("29500", str(port))], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stdout
+    assert (place / "model/model.safetensors").exists()
+
+
+def test_torchrun_knows_the_options_of_the_page_on_clusters():
+    lines = [line for block in cluster_blocks() for line in block.splitlines() if line.startswith("torchrun ")]
+    assert len(lines) == 2
+    for line in lines:
+        arguments = get_args_parser().parse_args(shlex.split(line)[1:])
+        assert (arguments.training_script, arguments.max_restarts) == ("headway.ui.cli", 3)
+        assert arguments.training_script_args[0] == "train"
 
 
 def test_the_tree_lists_every_file_with_the_beginning_of_its_docstring():
