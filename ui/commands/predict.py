@@ -117,7 +117,8 @@ def predict(
 
 def _stdin_file(stack: ExitStack) -> Path:
     """A copy of stdin on disk, because the input is read twice: its format and columns are inferred first."""
-    path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "stdin"
+    # After an error the file may still be open, which Windows does not delete.
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))) / "stdin"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     return path
