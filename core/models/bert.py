@@ -42,6 +42,7 @@ class BertConfig:
     head_dropout: float = 0.1
     token_dropout: float | None = None  # of a head on every token; None: head_dropout
     span_dropout: float = 0.0  # of a head for answers
+    choice_dropout: float | None = None  # of a head for multiple choice; None: head_dropout
     pooler_activation: str = "tanh"
     pooler_dropout: bool = False  # whether a classifier has the head's dropout before the pooler as well
     lm_activation: str | None = None  # of the masked-language-modeling head; None: activation

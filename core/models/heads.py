@@ -6,6 +6,8 @@ defined with their models; the heads that both models can have are defined here,
 B batch, T tokens, C hidden, N outputs.
 """
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
@@ -42,6 +44,21 @@ class SequenceHead(nn.Module):
     def rows(self, batch: PackedBatch) -> Tensor:
         """The token of each sequence that is read, (B,)."""
         return self.pooler.rows(batch)
+
+
+class ChoiceHead(SequenceHead):
+    """One number per sequence, a choice in its context: how well the choice fits. For BERT and its relatives."""
+
+    def __init__(self, config: BertConfig) -> None:
+        dropout = config.head_dropout if config.choice_dropout is None else config.choice_dropout
+        super().__init__(replace(config, head_dropout=dropout, pooler_dropout=False), 1)
+
+
+class NextSentenceHead(SequenceHead):
+    """Two numbers per sequence of two texts; class 0 means that the second follows the first. Without dropout."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(replace(config, head_dropout=0.0), 2)
 
 
 class TokenHead(nn.Module):

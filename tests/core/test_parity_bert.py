@@ -44,6 +44,7 @@ HEADS = [
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertForQuestionAnswering",
+    "BertForMultipleChoice",
 ]
 
 
@@ -79,6 +80,8 @@ def inputs(kinds=2):
 
 
 def their_outputs(published, model, batch, padded_inputs):
+    if published == "BertForMultipleChoice":  # it reads (B, choices, n)
+        padded_inputs = {name: value[:, None] for name, value in padded_inputs.items()}
     out = model(**padded_inputs)
     if published == "BertModel":
         return out.pooler_output

@@ -82,6 +82,8 @@ def inputs(theirs) -> tuple[PackedBatch, dict[str, torch.Tensor]]:
 
 
 def their_outputs(published: str, theirs, batch: PackedBatch, padded: dict[str, torch.Tensor]):
+    if published.endswith("ForMultipleChoice"):  # it reads (B, choices, n)
+        padded = {name: value[:, None] for name, value in padded.items()}
     out = theirs(**padded)
     if published.endswith("ForPreTraining"):
         return unpadded(out.prediction_logits, batch), out.seq_relationship_logits

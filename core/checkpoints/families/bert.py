@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...models.bert import BertConfig, BertPooler, MaskedLMHead, PretrainingHead
-from ...models.heads import SequenceHead, SpanHead, TokenHead
+from ...models.heads import ChoiceHead, NextSentenceHead, SequenceHead, SpanHead, TokenHead
 from .family import Family, PublishedHead, Source, Table
 
 NAMES = {
@@ -68,7 +68,8 @@ HEADS = {
     "LMHeadModel": PublishedHead(MaskedLMHead, MASKED_LM),
     "ForPreTraining": PublishedHead(PretrainingHead, PRETRAINING),
     "ForSequenceClassification": PublishedHead(SequenceHead, {**POOLER, **CLASSIFIER}, labelled=True),
-    "ForNextSentencePrediction": PublishedHead(SequenceHead, {**POOLER, "classifier.{p}": NEXT_SENTENCE}, dropout=0.0),
+    "ForNextSentencePrediction": PublishedHead(NextSentenceHead, {**POOLER, "classifier.{p}": NEXT_SENTENCE}),
+    "ForMultipleChoice": PublishedHead(ChoiceHead, {**POOLER, **CLASSIFIER}),
     "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
     "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
 }

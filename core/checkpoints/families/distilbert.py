@@ -4,7 +4,7 @@ Sanh et al. 2019 (https://arxiv.org/abs/1910.01108).
 """
 
 from ...models.bert import BertConfig, MaskedLMHead
-from ...models.heads import SequenceHead, SpanHead, TokenHead
+from ...models.heads import ChoiceHead, SequenceHead, SpanHead, TokenHead
 from .bert import CLASSIFIER, SPAN
 from .family import Family, PublishedHead, Source, Table
 
@@ -64,6 +64,7 @@ DISTILBERT = Family(
         "ForSequenceClassification": PublishedHead(SequenceHead, TWO_LAYERS, labelled=True),
         "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
+        "ForMultipleChoice": PublishedHead(ChoiceHead, TWO_LAYERS),
     },
     read=lambda ours, published: {**ours, "token_dropout": ours.get("dropout", BertConfig.dropout)},  # noqa: ARG005
 )  # fmt: skip

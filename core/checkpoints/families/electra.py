@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ...models.bert import BertConfig, MaskedLMHead
-from ...models.heads import SequenceHead, SpanHead, TokenHead
-from .bert import BACKBONE, BERT, CLASSIFIER, NAMES, SPAN, read_head_dropout
+from ...models.heads import ChoiceHead, SequenceHead, SpanHead, TokenHead
+from .bert import BACKBONE, BERT, CLASSIFIER, NAMES, SPAN, SUPPORTED, read_head_dropout
 from .family import PublishedHead, Source, Table
 from .roberta import TWO_LAYERS
 
@@ -20,6 +20,7 @@ MASKED_LM: Table = {
     "lm_head.weight": Source("generator_lm_head.weight", tied=True),
     "lm_head.bias": Source("generator_lm_head.bias"),
 }
+SUMMARY: Table = {"pooler.dense.{p}": Source("sequence_summary.summary.{p}"), **CLASSIFIER}
 
 
 def _read(ours: dict[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,8 +42,10 @@ ELECTRA = replace(
     config=BertConfig(
         family="electra", embedding_size=128, hidden_size=256, num_heads=4, intermediate_size=1024,
         pooler_activation="gelu", pooler_dropout=True, lm_activation="gelu",
+        choice_dropout=0.1,
     ),
-    names={**NAMES, "embedding_size": "embedding_size"},
+    names={**NAMES, "embedding_size": "embedding_size", "choice_dropout": "summary_last_dropout"},
+    supported={**SUPPORTED, "summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu"},
     prefix="electra.",
     backbone={**BACKBONE, "embedding_projection.{p}": Source("embeddings_project.{p}")},
     heads={
@@ -51,6 +54,7 @@ ELECTRA = replace(
         "ForSequenceClassification": PublishedHead(SequenceHead, TWO_LAYERS, labelled=True),
         "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
+        "ForMultipleChoice": PublishedHead(ChoiceHead, SUMMARY),
     },
     read=_read,
     write=_write,

@@ -76,13 +76,11 @@ class PublishedHead:
         module: our class of the head; None: no head.
         table: its tensors.
         labelled: its outputs are the labels of config.json.
-        dropout: its dropout, if it is not the one of config.json.
     """
 
     module: type[nn.Module] | None
     table: Table = field(default_factory=dict)
     labelled: bool = False
-    dropout: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """All families: by their model type, and their classes by name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -65,8 +65,6 @@ def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | 
     head, config = ARCHITECTURES[published].head, backbone.config
     if head.module is None:
         return None
-    if head.dropout is not None:
-        config = replace(config, head_dropout=head.dropout)
     embedding = backbone.token_embedding
     second_argument: dict[type[nn.Module], Any] = {
         SequenceHead: outputs,

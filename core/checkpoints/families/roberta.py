@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from ...models.bert import BertConfig, BertPooler, MaskedLMHead
-from ...models.heads import SequenceHead, SpanHead, TokenHead
-from .bert import BACKBONE, BASE_POOLER, BERT, CLASSIFIER, SPAN, read_head_dropout
+from ...models.heads import ChoiceHead, SequenceHead, SpanHead, TokenHead
+from .bert import BACKBONE, BASE_POOLER, BERT, CLASSIFIER, POOLER, SPAN, read_head_dropout
 from .family import PublishedHead, Source, Table
 
 DEFAULT_PAD_ID = 1
@@ -33,7 +33,10 @@ def _read(ours: dict[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
     pad_id = published.get("pad_token_id")
     offset = 1 + (DEFAULT_PAD_ID if pad_id is None else pad_id)
     positions = ours.get("max_positions", 512)
-    return read_head_dropout({**ours, "position_offset": offset, "max_positions": positions - offset}, published)
+    changed = {"position_offset": offset, "max_positions": positions - offset}
+    # The head for multiple choice reads no dropout of its own.
+    changed["choice_dropout"] = ours.get("dropout", BertConfig.dropout)
+    return read_head_dropout({**ours, **changed}, published)
 
 
 def _write(published: dict[str, Any], config: BertConfig) -> dict[str, Any]:
@@ -48,7 +51,7 @@ ROBERTA = replace(
     classes="Roberta",
     config=BertConfig(
         family="roberta", vocab_size=50265, max_positions=510, position_offset=1 + DEFAULT_PAD_ID,
-        pooler_dropout=True, lm_activation="gelu",
+        pooler_dropout=True, choice_dropout=0.1, lm_activation="gelu",
     ),
     prefix="roberta.",
     backbone=BACKBONE,
@@ -58,6 +61,7 @@ ROBERTA = replace(
         "ForSequenceClassification": PublishedHead(SequenceHead, TWO_LAYERS, labelled=True),
         "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
+        "ForMultipleChoice": PublishedHead(ChoiceHead, {**POOLER, **CLASSIFIER}),
     },
     read=_read,
     write=_write,
