@@ -11,6 +11,7 @@ from .embedding.embedder import Embedder
 from .embedding.similarity import SentenceSimilarity
 from .language_modeling.fill_mask import FillMask
 from .language_modeling.text_generation import TextGeneration
+from .multiple_choice.multiple_choice import MultipleChoice
 from .prompting.prompt import Prompt
 from .question_answering.question_answering import QuestionAnswering
 from .tagging.tagging import TokenClassification
@@ -19,6 +20,7 @@ __all__ = [
     "TASKS",
     "Embedder",
     "FillMask",
+    "MultipleChoice",
     "Prompt",
     "QuestionAnswering",
     "SentenceSimilarity",
@@ -37,6 +39,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
         TextClassification,
         TokenClassification,
         QuestionAnswering,
+        MultipleChoice,
         SentenceSimilarity,
         FillMask,
         TextGeneration,

@@ -12,6 +12,7 @@ from .data.columns import ColumnMapping
 from .data.rows import Table
 from .embedding.similarity import SentenceSimilarity
 from .language_modeling.fill_mask import FillMask
+from .multiple_choice.multiple_choice import MultipleChoice
 from .question_answering.question_answering import QuestionAnswering
 from .tagging.tagging import TokenClassification
 
@@ -35,6 +36,14 @@ def infer_task(table: Table) -> InferredTask:
         except HeadwayError:
             continue  # the table does not have the columns of this task
     return InferredTask(TextClassification.name, "most tables are for it")
+
+
+def _has_choices(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> bool:
+    """Whether columns have the names of choices, and most labels name one of their row."""
+    if not task.recognizes(table):
+        return False
+    labelled, _ = task.infer_labels(table, columns)
+    return 2 * len(labelled.read(table, columns)[0]) > len(table)
 
 
 def _has_questions(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> bool:  # noqa: ARG001
@@ -75,6 +84,7 @@ def _has_text(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> boo
 
 # The most specific task first.
 RULES: tuple[tuple[type[Task[Any, Any]], str, Callable[[Task[Any, Any], Table, ColumnMapping], bool]], ...] = (
+    (MultipleChoice, "it has choices, and labels that name one of them", _has_choices),
     (QuestionAnswering, "it has questions and the contexts of their answers", _has_questions),
     (TokenClassification, "words or spans of its texts are labelled", _has_tags),
     (SentenceSimilarity, "it has pairs of texts, without labels or with a number for their similarity",

@@ -23,6 +23,8 @@ from .families.registry import ARCHITECTURES, architecture_of, build_head, famil
 from .hub import find_folder
 from .weight_conversion import PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 
+OF_LABELS = ("classifier.", "score.")  # published classifiers of labels or choices, which differ from task to task
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -118,7 +120,8 @@ def load_backbone(name_or_path: str | Path) -> Checkpoint:
 def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
     """Loads those parts of a new head that the model's folder also has; the others keep their random weights.
 
-    These are BERT's pooler, the language-modeling heads and the span head. A classifier over labels stays new.
+    These are BERT's pooler, the language-modeling heads, the head for next sentences and the span head. A classifier
+    of labels or choices stays new.
 
     Raises:
         HeadwayError: the folder cannot be read, or a tensor has another shape.
@@ -136,7 +139,7 @@ def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
         name: source
         for name, source in expand(architecture.head.table).items()
         if name in parameters and tensors.has(source)
-        if not (architecture.head.labelled and name.startswith("classifier."))
+        if not (name.startswith("classifier.") and source.names[0].startswith(OF_LABELS))
     }
     with torch.no_grad():
         for name, parameter in tensors.find(network.head, stored).items():

@@ -40,7 +40,7 @@ def read_inputs(task: AnyTask, inputs: Sequence[Any]) -> Sequence[Example]:
 
     Args:
         task: of the model.
-        inputs: each a text, a list of words (if the task reads words), or a tuple or dict of the task's texts.
+        inputs: each a text, a list (where its field allows one), or a tuple or dict of the task's texts.
 
     Raises:
         HeadwayError: an input does not have the texts that the task reads.
@@ -155,7 +155,7 @@ def _label_values(task: AnyTask, labels: Any) -> Any:
             )
         return [[name for name, flag in zip(names, row, strict=True) if flag] for row in flags]
     values = as_list(labels)
-    if not any(field.words for field in task.fields) and _are_flags(values):
+    if not any(field.lists for field in task.fields) and _are_flags(values):
         raise HeadwayError(
             f"labels= has {len(values[0])} columns of 0 and 1 without names. Name the labels: "
             "labels=pandas.DataFrame(labels, columns=[...]), or give lists of labels."
@@ -218,21 +218,22 @@ def _named_row(task: AnyTask, position: int, given: Any, labelled: bool) -> Mapp
 def _input_row(task: AnyTask, position: int, given: Any) -> dict[str, Any]:
     names = [field.name for field in task.fields]
     required = {field.name for field in task.fields if field.required}
-    of_words = {field.name for field in task.fields if field.words}
-    alone = isinstance(given, str) or (isinstance(given, list) and of_words == set(names))
+    listed = {field.name for field in task.fields if field.lists}
+    alone = isinstance(given, str) or (isinstance(given, list) and listed == set(names))
     row = {names[0]: given} if alone else given
     if isinstance(row, list | tuple):
         row = dict(zip(names, row, strict=False)) if len(row) <= len(names) else None
-    valid = isinstance(row, Mapping) and all(_is_text(text, name in of_words) for name, text in row.items())
+    valid = isinstance(row, Mapping) and all(_is_text(text, name in listed) for name, text in row.items())
     if not isinstance(row, Mapping) or not valid or not required <= row.keys() <= set(names):
         reads = "one text" if len(names) == 1 else f"a tuple or a dict of {' and '.join(names)}"
-        lists = ", or a list of its words" if of_words else ""
-        raise HeadwayError(f"input {position + 1}: the model reads {reads} (strings){lists}. Correct the input.")
+        alone = ", or a list of its words" if len(names) == 1 and listed else ""
+        alone = f"; {' and '.join(sorted(listed))} may be a list" if listed and not alone else alone
+        raise HeadwayError(f"input {position + 1}: the model reads {reads} (strings){alone}. Correct the input.")
     return dict(row)
 
 
-def _is_text(value: Any, as_words: bool) -> bool:
-    """Whether a value is a text, None, or (if `as_words`) a list of words."""
-    if as_words and isinstance(value, list):
+def _is_text(value: Any, as_list: bool) -> bool:
+    """Whether a value is a text, None, or (if `as_list`) a list of texts."""
+    if as_list and isinstance(value, list):
         return all(isinstance(word, str) for word in value)
     return isinstance(value, str | None)

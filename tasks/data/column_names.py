@@ -21,6 +21,7 @@ COMMON_COLUMNS = (
     "document", "article", "utterance", "headline", "description", "summary", "prompt", "response", "source",
     "tokens", "words", "token", "word", "tag", "tags", "ner_tags", "spans", "entities", "tokenized_text",
     "pair", "anchor", "positive", "negative", "#1 String", "#2 String", "question_text", "paragraph",
+    "sent1", "sent2", "ctx", "goal", "question_stem", "choices", "options", "endings",
     "instruction", "input", "output", "completion", "chosen", "rejected", "subject", "comments", "sentences",
 )
 

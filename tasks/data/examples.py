@@ -17,14 +17,16 @@ class Field:
         label: Name in forms.
         aliases: Usual column names, in order of preference.
         required: Whether the text may be omitted.
-        words: Whether a list of words may be given instead of a text.
+        lists: Whether a list (of words, of choices) may be given instead of a text.
+        hint: How it is written, for forms.
     """
 
     name: str
     label: str
     aliases: tuple[str, ...] = ()
     required: bool = True
-    words: bool = False
+    lists: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     name: ClassVar[str] = "token-classification"
     title: ClassVar[str] = "Named entities"
     inputs: ClassVar[tuple[Field, ...]] = (
-        Field("text", "Text", aliases=(*WORD_COLUMNS, "sentence", "content", "document", "body"), words=True),
+        Field("text", "Text", aliases=(*WORD_COLUMNS, "sentence", "content", "document", "body"), lists=True),
     )
     architecture: ClassVar[str] = "ForTokenClassification"
     per_token: ClassVar[bool] = True

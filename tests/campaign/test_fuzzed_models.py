@@ -18,6 +18,7 @@ CASES = 1_000  # of each model
 SECONDS = 10.0
 INPUTS: dict[str, Any] = {
     "question-answering": ("who", "the quick brown fox"),
+    "multiple-choice": ("the fox", ["is here", "a dog"]),
     "sentence-similarity": ("the fox", "a dog"),
     "fill-mask": "the [MASK] fox",
 }

@@ -21,6 +21,8 @@ def inputs(name: str, number: int) -> list[Any]:
     random = random_of(name, number)
     texts = [odd_text(random, masks=random.choice((0, 1, 2)) if name == "fill-mask" else 0) for _ in range(AT_ONCE)]
     others = [odd_text(random) for _ in range(AT_ONCE)]
+    if name == "multiple-choice":
+        return [(text, [other, odd_text(random)]) for text, other in zip(texts, others, strict=True)]
     return list(zip(texts, others, strict=True)) if len(TASKS[name].inputs) > 1 and needs_two(name) else texts
 
 

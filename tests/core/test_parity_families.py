@@ -110,6 +110,20 @@ def test_every_head_has_the_published_outputs_and_gradients(variant, published, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_the_head_for_multiple_choice_has_the_published_dropout(variant, tmp_path):
+    model, changes = VARIANTS[variant]
+    own = {"seq_classif_dropout": 0.3} if model == "distilbert" else {"hidden_dropout_prob": 0.2}
+    own |= {"classifier_dropout": 0.3} if model != "distilbert" else {}
+    own |= {"summary_last_dropout": 0.4} if model == "electra" else {}
+    config = PUBLISHED[model](vocab_size=VOCAB, **changes, **own)
+    theirs = getattr(transformers, f"{FAMILIES[model].classes}ForMultipleChoice")(config)
+    summary = dict(theirs.named_modules()).get("sequence_summary.last_dropout")
+    head = ours(theirs, tmp_path).network.head
+    assert head.dropout.p == (theirs.dropout if summary is None else summary).p
+    assert head.first_dropout.p == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_hidden_state_is_the_published_one(variant, tmp_path):
     family = FAMILIES[VARIANTS[variant][0]]
     theirs = reference(variant, family.base_class)

@@ -15,6 +15,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.tasks import (
     TASKS,
     FillMask,
+    MultipleChoice,
     QuestionAnswering,
     SentenceSimilarity,
     TaskModel,
@@ -55,6 +56,17 @@ QUESTIONS = [
     ("who wrote?", "send my card back", ""),
 ]
 
+CHOICES = [
+    ("my parcel", ["has arrived", "send it back"], 0),
+    ("the quick", ["mat", "cat", "brown fox"], 2),
+    ("Ada Lovelace", ["lived in London", "jumps", "my money"], 0),
+    ("send the money", ["sat", "back to my card"], 1),
+    ("the cat sat", ["on the mat", "has not arrived"], 0),
+    ("please send", ["fox", "dog", "the", "my parcel"], 3),
+    ("where is", ["thank you", "it"], 1),
+    ("who wrote", ["the first program", "my card", "arrived"], 0),
+]
+
 SENTENCE_TRANSFORMERS = (
     "modules.json", "1_Pooling", "sentence_bert_config.json", "config_sentence_transformers.json",
 )  # fmt: skip
@@ -68,6 +80,7 @@ class Case:
     rows: list[dict[str, Any]]
     inputs: list[Any]
     long: int = 0  # index of the field that may be long
+    listed: int | None = None  # index of the field that is a list
     wordless: bool = False  # whether predictions for a text without words have no numbers
     gpt2_end: str = ""  # after the texts for GPT-2
     steps: int = 150  # to overfit eight examples
@@ -118,6 +131,12 @@ CASES = {
         gpt2_end="<|endoftext|>",
         steps=300,
         learning_rate=2e-3,
+    ),
+    "multiple-choice": Case(
+        MultipleChoice(),
+        [{"context": context, "choices": choices, "label": label} for context, choices, label in CHOICES],
+        [(context, choices) for context, choices, _ in CHOICES],
+        listed=1,
     ),
     "sentence-similarity": Case(
         SentenceSimilarity(),
@@ -201,11 +220,12 @@ class Fitted:
     def odd(self) -> list[Any]:
         """Unusual texts in every field."""
         places = len(self.model.task.fields)
-        return [
-            text if places == 1 else tuple(text if i == at else "the cat" for i in range(places))
-            for text in ODD.values()
-            for at in range(places)
-        ]
+        return [text if places == 1 else self.filled(text, at) for text in ODD.values() for at in range(places)]
+
+    def filled(self, text: str, at: int) -> tuple[Any, ...]:
+        """An input with a text in one field, and "the cat" in the others."""
+        texts = [text if i == at else "the cat" for i in range(len(self.model.task.fields))]
+        return tuple([one, "the mat"] if i == self.case.listed else one for i, one in enumerate(texts))
 
 
 def encode(model: TaskModel, rows: list[dict[str, Any]], *, labelled: bool) -> list[Any]:
@@ -363,8 +383,7 @@ def test_unusual_inputs_have_finite_predictions(fitted: Fitted):
 def test_windows_cover_a_long_text(fitted: Fitted):
     words = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz"]
     long = " ".join(words)
-    places = range(len(fitted.model.task.fields))
-    (windows,) = fitted.windows_by_example([tuple(long if i == fitted.case.long else "the cat" for i in places)])
+    (windows,) = fitted.windows_by_example([fitted.filled(long, fitted.case.long)])
     if not fitted.case.reads_all:  # the end of the text is continued
         assert len(windows) == 1
         assert windows[0].input_ids == fitted.model.tokenizer.encode(long).ids[-len(windows[0].input_ids) :]
@@ -392,6 +411,8 @@ def test_a_saved_folder_opens_in_plain_transformers_with_equal_outputs(fitted: F
             given = {"input_ids": batch.input_ids[None]}
             if config["model_type"] == "bert":
                 given["token_type_ids"] = batch.segment_ids[None]
+            if config["architectures"][0].endswith("ForMultipleChoice"):  # it reads (B, choices, n)
+                given = {name: ids[None] for name, ids in given.items()}
             found = theirs(**given)
             ours = fitted.model.network(batch)
             if "prediction_logits" in found:
@@ -411,6 +432,7 @@ def test_token_ids_equal_those_of_transformers(fitted: Fitted):
     theirs = transformers.AutoTokenizer.from_pretrained(fitted.output)
     for given, windows in zip(fitted.inputs, fitted.windows_by_example(fitted.inputs), strict=True):
         texts = (given,) if isinstance(given, str) else given
+        texts = tuple(text if isinstance(text, str) else text[0] for text in texts)
         if fitted.case.apart:
             assert [theirs(text)["input_ids"] for text in texts] == [one.input_ids for one in windows]
             continue

@@ -16,6 +16,7 @@ TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
         ("pairs.csv", "text-classification"),
         ("entities.conll", "token-classification"),
         ("questions.json", "question-answering"),
+        ("endings.csv", "multiple-choice"),
         ("gaps.csv", "fill-mask"),
     ],
 )
@@ -41,6 +42,15 @@ def test_the_task_of_each_sample_is_inferred(name, task):
         ),  # the check reports that one label is too few
         ({"text": TEXTS * 3, "mood": ["good"] * 12}, "fill-mask"),  # one label: neither pairs nor classes
         ({"0": TEXTS * 3, "1": ["very good"] * 12}, "fill-mask"),
+        (
+            {"question": TEXTS, "A": list("abcd"), "B": list("bcde"), "C": list("cdef"), "answer": list("ABCA")},
+            "multiple-choice",
+        ),
+        (
+            {"sent1": TEXTS, "sent2": ["he"] * 4, "ending0": TEXTS, "ending1": TEXTS[::-1], "label": [0, 1, 1, 0]},
+            "multiple-choice",
+        ),
+        ({"text": TEXTS * 5, "options": ["no", "yes"] * 10, "label": ["good", "bad"] * 10}, "text-classification"),
         ({"text": TEXTS}, "fill-mask"),
         ({"a": ["1", "2"], "b": ["3", "4"]}, "text-classification"),  # no rule applies: the user chooses
     ],

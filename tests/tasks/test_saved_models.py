@@ -14,6 +14,7 @@ from headway.tasks import TASKS, Embedder, load
 FOLDER = Path(__file__).with_name("saved_models")
 SAVED = (
     "answers",
+    "choices",
     "continuations",
     "entities",
     "frozen",

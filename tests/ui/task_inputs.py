@@ -13,6 +13,10 @@ TRAINING: dict[str, tuple[str, list[Any]]] = {
         "questions.json",
         [{"question": "who?", "context": CONTEXT}, {"question": "", "context": "\ud83d"}],
     ),
+    "multiple-choice": (
+        "endings.csv",
+        [{"context": CONTEXT, "choices": ["a film", "🙂", "\ud83d"]}, {"context": "", "choices": "a walk | a meal"}],
+    ),
     "sentence-similarity": ("scores.csv", [{"text": "a film", "pair": "a song"}, {"text": "", "pair": "🙂"}]),
     "fill-mask": ("corpus.txt", ["a [MASK] film", "nothing is masked"]),
     "text-generation": ("corpus.txt", ["a lovely", "🙂"]),

@@ -257,11 +257,11 @@ def _threshold(entry: "Entry") -> Schema:
 def _input_forms(title: str, fields: "Sequence[Field]", limits: Limits) -> list[Schema]:
     """The forms of one input: an object with all fields, and where one is enough, its text or words alone."""
     text = _text(limits)
-    values = {field.name: {"anyOf": [text, _list(text)]} if field.words else text for field in fields}
+    values = {field.name: {"anyOf": [text, _list(text)]} if field.lists else text for field in fields}
     required = [field.name for field in fields if field.required]
     properties = {field.name: {**values[field.name], "title": field.label} for field in fields}
     form = {"type": "object", "title": title, "properties": properties, "required": required}
-    alone = [text, *([_list(text)] if fields[0].words else [])] if required == [fields[0].name] else []
+    alone = [text, *([_list(text)] if fields[0].lists else [])] if required == [fields[0].name] else []
     return [*alone, {**form, "additionalProperties": False}]
 
 

@@ -130,19 +130,19 @@ def read_text(given: Any, where: str, limits: Limits) -> str:
     return given
 
 
-def read_words(given: Sequence[Any], where: str, limits: Limits) -> list[str]:
-    """Reads a text given as a list of words.
+def read_texts(given: Sequence[Any], where: str, limits: Limits) -> list[str]:
+    """Reads a list of words or of choices.
 
     Raises:
-        ApiError: a word is not a string, or the text is too long.
+        ApiError: one is not a string, or all of them together are too long.
     """
-    words = [read_text(word, f"{where}[{i}]", limits) for i, word in enumerate(given)]
-    read_text(" ".join(words), where, limits)
-    return words
+    texts = [read_text(text, f"{where}[{i}]", limits) for i, text in enumerate(given)]
+    read_text(" ".join(texts), where, limits)
+    return texts
 
 
 def read_input(given: Any, where: str, fields: "Sequence[Field]", limits: Limits) -> dict[str, Any]:
-    """Reads one input of a model: the text of each field, or its words where the field allows a list of words.
+    """Reads one input of a model: the text of each field, or a list where the field allows one.
 
     A string or a list stands for an object with the first field.
 
@@ -151,7 +151,7 @@ def read_input(given: Any, where: str, fields: "Sequence[Field]", limits: Limits
     """
     expected = _describe_input(fields)
     first = fields[0]
-    if isinstance(given, str) or (isinstance(given, list) and first.words):
+    if isinstance(given, str) or (isinstance(given, list) and first.lists):
         given = {first.name: given}
     if not isinstance(given, dict):
         raise ApiError(422, f"{where} is {json_type(given)}; the model reads {expected}.", where)
@@ -164,8 +164,8 @@ def read_input(given: Any, where: str, fields: "Sequence[Field]", limits: Limits
     if missing:
         raise ApiError(422, f"{where} has no {' and no '.join(missing)}; the model reads {expected}.", where)
     return {
-        name: read_words(text, f"{where}.{name}", limits)
-        if known[name].words and isinstance(text, list)
+        name: read_texts(text, f"{where}.{name}", limits)
+        if known[name].lists and isinstance(text, list)
         else read_text(text, f"{where}.{name}", limits)
         for name, text in texts.items()
     }

@@ -120,7 +120,12 @@ def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -
     opened = registry.task_model(name)
     fields = opened.task.fields
     shown = [
-        gr.Textbox(label=field_label(field), visible=True, lines=2 if len(fields) == 1 else 1 + (i > 0))
+        gr.Textbox(
+            label=field_label(field),
+            placeholder=field.hint,
+            visible=True,
+            lines=2 if len(fields) == 1 else 1 + (i > 0),
+        )
         for i, field in enumerate(fields)
     ]
     hidden = [gr.Textbox(visible=False) for _ in range(num_fields - len(fields))]
