@@ -23,7 +23,9 @@ from ..errors import HeadwayError
 from .framing import Framing
 from .tokenizer_files import NORMALIZER_OPTIONS, Kind, kind_of, read_tokenizer
 
+CONTINUED = "##"  # before a token of BERT's that continues a word
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # in SentencePiece's tokens
+WORD_STARTS = {"unigram": SPACE, "byte-level-bpe": "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"}  # which is a space
 GENERIC_CLASS = "PreTrainedTokenizerFast"  # of transformers: it reads tokenizer.json as it is
 # Classes of transformers, and others that build the same pipeline from a vocabulary.
 SAME_PIPELINE = {
@@ -59,6 +61,10 @@ class Tokenizer:
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.mask_id, self.unk_id = (self._special_id(name) for name in ("mask_token", "unk_token"))
         self.end_of_text_id = None if self.framing.before else self._special_id("eos_token")
+
+    @cached_property
+    def _special_ids(self) -> set[int]:
+        return {i for token in self._special.values() if (i := self._backend.token_to_id(token)) is not None}
 
     def _special_id(self, name: str) -> int | None:
         return self._backend.token_to_id(self._special[name]) if name in self._special else None
@@ -108,7 +114,7 @@ class Tokenizer:
             found = "BertTokenizer" if normalizer.clean_text and self.framing.second_segment else GENERIC_CLASS
         elif isinstance(split, pre_tokenizers.ByteLevel) and split.use_regex and normalizer is None:
             found = "RobertaTokenizer" if self.framing.before else "GPT2Tokenizer"
-        original = self._config.get("tokenizer_class")
+        original = str(self._config.get("tokenizer_class"))
         return original if original in SAME_PIPELINE.get(found, ()) else found
 
     def encode(self, text: str, *, allow_special: bool = False) -> Encoding:
@@ -167,6 +173,20 @@ class Tokenizer:
         """The tokens as the vocabulary spells them; "" for an unknown id."""
         return [self._backend.id_to_token(i) or "" for i in ids]
 
+    def begins_word(self, token: str) -> bool:
+        """Whether a token as the vocabulary spells it is the beginning of a word of a text."""
+        if self.kind == "wordpiece":
+            return not token.startswith(CONTINUED)
+        return token.startswith(WORD_STARTS[self.kind]) if self.kind in WORD_STARTS else True
+
+    def spell(self, token: int) -> str:
+        """A token by its id as BERT's vocabulary would spell it: "##" and its letters if it continues a word."""
+        (spelt,) = self.tokens([token])
+        if self.kind == "wordpiece" or not spelt or token in self._special_ids:
+            return spelt
+        letters = self.decode([token]).strip() if self.kind == "byte-level-bpe" else spelt.removeprefix(SPACE)
+        return letters if self.begins_word(spelt) or not letters.isalnum() else CONTINUED + letters
+
     def id_of(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it; None if there is no such token."""
         return self._backend.token_to_id(token)
@@ -199,6 +219,11 @@ class Tokenizer:
         head, tail = [*first, self.end_of_text_id], list(second or [])
         return head + tail, [0] * len(head) + [1] * len(tail)
 
+    def start_of_second(self, ids: Sequence[int], segments: Sequence[int]) -> int:
+        """The position of the second text of a pair that `join` returned."""
+        between, start = self.framing.between, len(self.framing.before)
+        return ids.index(between[0], start) + len(between) if between else segments.count(0)
+
     def require_mask_id(self) -> int:
         """The id of the mask token.
 
@@ -227,8 +252,8 @@ class Tokenizer:
 
     @cached_property
     def continues_word(self) -> list[bool]:
-        """For each id of a WordPiece vocabulary, whether the token continues the word of the token before."""
-        return [token.startswith("##") for token in self.vocabulary]
+        """For each id, whether the token continues the word of the token before."""
+        return [not self.begins_word(token) for token in self.vocabulary]
 
     @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:

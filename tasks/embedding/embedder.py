@@ -305,7 +305,7 @@ class Embedder:
 
     def _window_states(self, ids: Sequence[int], windows: Sequence[range]) -> list[Tensor]:
         """The hidden states of the tokens of each window, (n, C), from the first token that is not a special one."""
-        first = int(self.tokenizer.cls_id is not None)
+        first = len(self.tokenizer.framing.before)
         sequences = [
             Features(0, *self.tokenizer.join(list(ids[window.start : window.stop])), len(ids)) for window in windows
         ]

@@ -66,7 +66,7 @@ class WordTable:
         Raises:
             HeadwayError: the word is empty or unknown to the vocabulary.
         """
-        space = " " if self.tokenizer.kind == "byte-level-bpe" else ""
+        space = " " if self.tokenizer.kind == "byte-level-bpe" else ""  # a word inside a text
         ids = self.tokenizer.encode(space + word.strip()).ids
         if not word.strip() or not ids or set(ids) == {self.tokenizer.unk_id}:
             raise HeadwayError(f"{word!r}: the vocabulary of {self.model} has no such word. Try another.")
@@ -148,11 +148,9 @@ def _whole_words(tokenizer: Tokenizer, size: int) -> dict[int, str]:
     """The tokens that are whole words, by id; without word pieces and special tokens."""
     ids = range(min(size, tokenizer.vocab_size))
     tokens = tokenizer.tokens(ids)
-    if tokenizer.kind == "byte-level-bpe":
-        begun = {i: tokenizer.decode([i]).strip() for i, token in zip(ids, tokens, strict=True) if token[:1] == "Ġ"}
-        return {i: word for i, word in begun.items() if word and "\N{REPLACEMENT CHARACTER}" not in word}
-    return {
-        i: token
+    begun = {
+        i: tokenizer.spell(i)
         for i, token in zip(ids, tokens, strict=True)
-        if token and not token.startswith("##") and not re.fullmatch(r"\[\w+\]|<.+>", token)
+        if tokenizer.begins_word(token) and not re.fullmatch(r"\[\w+\]|<.+>", token)
     }
+    return {i: word for i, word in begun.items() if word and "\N{REPLACEMENT CHARACTER}" not in word}

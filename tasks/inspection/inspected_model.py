@@ -175,7 +175,7 @@ class InspectedModel:
         tokens = [Token(text, part, None, None, None) for text, part in special]
         words: list[TokenizedWord] = []
         for part, tokenized in enumerate(parts):
-            first = segments.count(0) if part else int(self.tokenizer.cls_id is not None)
+            first = self.tokenizer.start_of_second(ids, segments) if part else len(self.tokenizer.framing.before)
             kept = 0
             while kept < min(len(tokenized.ids), len(ids) - first) and ids[first + kept] == tokenized.ids[kept]:
                 kept += 1

@@ -31,7 +31,7 @@ from ..data.windows import Windowing, best_window
 from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
 from .masking import choose_positions, corrupt_tokens, segment_pair, special_ids
-from .predictions import MASK, FilledMasks, MaskCandidate, SequenceLoss
+from .predictions import MASK, MASKS, FilledMasks, MaskCandidate, SequenceLoss
 from .targets import (
     CORPUS_TEXT,
     DOCUMENTS_HELP,
@@ -140,7 +140,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         size = limit - tokenizer.num_special(pair=False)
         windowing = Windowing(size, size // 4 if self.overlap is None else self.overlap, self.long_texts)
         for number, example in enumerate(examples):
-            parts = [encoding.ids for encoding in tokenizer.encode_batch(example.text.split(MASK))]
+            parts = tokenizer.encode_ids(self._parts(example.text, tokenizer))
             ids = parts[0] + [one for part in parts[1:] for one in (mask_id, *part)]
             masks = [i for i, one in enumerate(ids) if one == mask_id]
             windows = windowing.divide(len(ids))
@@ -151,6 +151,12 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
                 metadata = _MaskedText(example.text, positions, len(masks), tokenizer)
                 features.append(Features(number, input_ids, segment_ids, len(ids) + 2, metadata=metadata))
         return features
+
+    @staticmethod
+    def _parts(text: str, tokenizer: "Tokenizer") -> list[str]:
+        """A text without its masks; in vocabularies whose tokens contain the space before a word, a mask does so too."""
+        *before, last = MASKS.split(text)
+        return [*before, last] if tokenizer.kind == "wordpiece" else [*(part.rstrip() for part in before), last]
 
     def corrupt(self, features: Sequence[Features], seed: int) -> Sequence[Features]:
         """Draws the masks and exchanges second segments."""
@@ -274,7 +280,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """The most likely tokens for each mask of a sequence, from logits (masks, V)."""
         best = logits.softmax(dim=-1).topk(min(self.top, logits.shape[-1]))
         return [
-            tuple(map(MaskCandidate, one.metadata.tokenizer.tokens(ids), scores))
+            tuple(map(MaskCandidate, map(one.metadata.tokenizer.spell, ids), scores))
             for scores, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
@@ -336,7 +342,7 @@ def _join_windows(
 
 
 def _filled(masked: _MaskedText, candidates: tuple[tuple[MaskCandidate, ...], ...]) -> FilledMasks:
-    first, *rest = masked.text.split(MASK)
+    first, *rest = MASKS.split(masked.text)
     best = [found[0].word for found in candidates] + [MASK] * (masked.num_masks - len(candidates))
     text = first + "".join(word.removeprefix("##") + following for word, following in zip(best, rest, strict=False))
     return FilledMasks(text, candidates)

@@ -1,5 +1,6 @@
 """Predictions of language models: filled masks, continuations, and the loss of held-out text."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar,
 from ..base.predictions import Prediction
 
 MASK = "[MASK]"
+MASKS = re.compile(r"\[MASK\]|<mask>")  # as BERT and RoBERTa spell it; either one stands for a mask of any model
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class FilledMasks(Prediction):
         """The text with its masks filled, and the most likely tokens of each mask."""
         if not self.masks:
             return (Text(self.brief, f"Write {MASK} where a word is missing."),)
-        first, *rest = texts.get("text", "").split(MASK)
+        first, *rest = MASKS.split(texts.get("text", ""))
         filled, highlights = first, []
         for candidates, following in zip(self.masks, rest, strict=False):
             word = candidates[0].word.removeprefix("##")

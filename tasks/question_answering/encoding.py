@@ -44,8 +44,8 @@ class QuestionEncoder:
     ) -> None:
         self.tokenizer, self.windowing = tokenizer, windowing
         self.max_answer_length = max_answer_length
-        self.bert = tokenizer.kind == "wordpiece"
-        self.special = tokenizer.num_special(pair=True) + (0 if self.bert else 1)
+        self.framed = bool(tokenizer.framing.before)  # else the end of text is put after the context
+        self.special = tokenizer.num_special(pair=True) + (0 if self.framed else 1)
         self.room = limit - self.special
 
     def encode(self, examples: Sequence[QuestionExample]) -> list[Features]:
@@ -81,10 +81,10 @@ class QuestionEncoder:
         features = []
         for index, tokens in enumerate(windows):
             ids, segments = self.tokenizer.join(kept, context.ids[tokens.start : tokens.stop])
-            if not self.bert:
+            if not self.framed:
                 assert self.tokenizer.end_of_text_id is not None
                 ids, segments = [*ids, self.tokenizer.end_of_text_id], [*segments, 1]
-            no_answer = 0 if self.bert else len(ids) - 1
+            no_answer = 0 if self.framed else len(ids) - 1
             window = ContextWindow(passage, index, len(ids) - 1 - len(tokens), no_answer)
             target = _target(example, gold, window)
             features.append(Features(number, ids, segments, length + self.special, target, window))

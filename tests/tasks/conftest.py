@@ -1,13 +1,13 @@
-"""Tiny random models for the tests of tasks: BERT and GPT-2 folders that hold no head."""
+"""Tiny random models for the tests of tasks: folders of every family that hold no head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from headway.core.checkpoints.checkpoint import save_checkpoint
-from headway.core.models.bert import Bert, BertConfig
-from headway.core.models.gpt2 import GPT2, GPT2Config
-from headway.core.models.heads import Network
+from headway.core.checkpoints.families.registry import FAMILIES
+from headway.core.models.heads import Network, new_backbone
 from headway.core.tokenizers.tokenizer import Tokenizer
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "max_positions": 48}
@@ -17,11 +17,9 @@ def make_folder(kind: str, tokenizer_folder: Path, folder: Path) -> Path:
     """A tiny model with random weights and a tokenizer, as a model folder holds them."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     torch.manual_seed(0)
-    if kind == "bert":
-        backbone = Bert(BertConfig(vocab_size=tokenizer.vocab_size, **SMALL))
-    else:
-        backbone = GPT2(GPT2Config(vocab_size=tokenizer.vocab_size, **SMALL))
-    save_checkpoint(folder, Network(backbone))
+    sizes = SMALL if kind != "electra" else {**SMALL, "embedding_size": 16}
+    config = replace(FAMILIES[kind].config, vocab_size=tokenizer.vocab_size, **sizes)
+    save_checkpoint(folder, Network(new_backbone(config)))
     tokenizer.save(folder)
     return folder
 
@@ -34,6 +32,26 @@ def bert_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def gpt2_folder(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder("gpt2", byte_level_folder, tmp_path_factory.mktemp("tiny-gpt2"))
+
+
+@pytest.fixture(scope="session")
+def roberta_folder(roberta_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder("roberta", roberta_tokenizer_folder, tmp_path_factory.mktemp("tiny-roberta"))
+
+
+@pytest.fixture(scope="session")
+def xlm_roberta_folder(unigram_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder("xlm-roberta", unigram_tokenizer_folder, tmp_path_factory.mktemp("tiny-xlm-roberta"))
+
+
+@pytest.fixture(scope="session")
+def distilbert_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder("distilbert", wordpiece_folder, tmp_path_factory.mktemp("tiny-distilbert"))
+
+
+@pytest.fixture(scope="session")
+def electra_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder("electra", wordpiece_folder, tmp_path_factory.mktemp("tiny-electra"))
 
 
 @pytest.fixture(scope="session", params=["bert", "gpt2"])
