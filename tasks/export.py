@@ -14,11 +14,10 @@ from torch import Tensor
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
-from ..core.checkpoints.families.registry import write_config
+from ..core.checkpoints.families.registry import family_of
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
 from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
-from ..core.models.bert import Bert
 from ..core.models.gpt2 import GPT2Config
 from ..core.models.packing import PackedBatch
 from ..core.tokenizers.tokenizer import Tokenizer
@@ -150,11 +149,11 @@ def _write_beside(
     folder: Path, checkpoint: Checkpoint, tokenizer: Tokenizer, published: PublishedPooling | None
 ) -> None:
     network = checkpoint.network
-    assert isinstance(network.backbone, Bert)
+    family = family_of(network.config)
     fields = {
-        **write_config(network.config),
+        **family.write_config(network.config),
         **checkpoint.config,
-        "architectures": [checkpoint.architecture if published is None else "BertModel"],
+        "architectures": [checkpoint.architecture if published is None else family.base_class],
     }
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save(folder)

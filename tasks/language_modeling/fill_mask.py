@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.checkpoints.families.registry import architecture_of, family_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
@@ -79,7 +80,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     name: ClassVar[str] = "fill-mask"
     title: ClassVar[str] = "Masked words"
     inputs: ClassVar[tuple[Field, ...]] = (CORPUS_TEXT,)
-    architecture: ClassVar[tuple[str, ...]] = ("BertForMaskedLM", "BertForPreTraining")
+    architecture: ClassVar[tuple[str, ...]] = ("ForMaskedLM", "ForPreTraining")
     models: ClassVar[tuple[str, ...]] = ("bert",)
     self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
@@ -154,7 +155,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     @staticmethod
     def _parts(text: str, tokenizer: "Tokenizer") -> list[str]:
-        """A text without its masks; in vocabularies whose tokens contain the space before a word, a mask does so too."""
+        """A text without its masks; where tokens contain the space before a word, a mask does so as well."""
         *before, last = MASKS.split(text)
         return [*before, last] if tokenizer.kind == "wordpiece" else [*(part.rstrip() for part in before), last]
 
@@ -182,7 +183,11 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     def head(self, backbone: "Backbone") -> nn.Module:
         """BERT's head over the vocabulary, tied to the token embedding; in a DistillationHead with a teacher."""
-        return self._with_teacher(backbone, language_model_head(backbone, self.next_sentence))
+        head = language_model_head(backbone, self.next_sentence)
+        if architecture_of(backbone.config, head) is None:
+            title = family_of(backbone.config).title
+            raise HeadwayError(f"--next-sentence: a {title} has no such head. Remove it, or use a BERT.")
+        return self._with_teacher(backbone, head)
 
     def _with_teacher(self, backbone: "Backbone", head: nn.Module) -> nn.Module:
         return head if self.teacher is None else DistillationHead(backbone, head, load_teacher(self.teacher))
@@ -300,12 +305,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """The task of a published masked language model."""
-        return cls(next_sentence=checkpoint.architecture == "BertForPreTraining")
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """What a published config.json says about the head."""
-        return {**super().published, "architecture": self.architecture[int(self.next_sentence)]}
+        return cls(next_sentence=checkpoint.architecture.endswith("ForPreTraining"))
 
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same parts: with or without next-sentence prediction."""

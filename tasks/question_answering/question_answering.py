@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from ...core.checkpoints.families.registry import model_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import SpanHead
 from ...core.options import option
@@ -331,8 +332,8 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         A BERT was, at `[CLS]`, by questions without an answer or by windows without it. There is no such convention
         for GPT-2: it always predicts an answer.
         """
-        bert = checkpoint.architecture.startswith("Bert")
-        return cls(says_none=bert, knows_none=bert)
+        encoder = model_of(checkpoint.network.config) == "bert"
+        return cls(says_none=encoder, knows_none=encoder)
 
     def card(self, network: "Network", name: str) -> CardText:
         """Usage and limitations."""

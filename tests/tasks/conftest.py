@@ -17,7 +17,7 @@ def make_folder(kind: str, tokenizer_folder: Path, folder: Path) -> Path:
     """A tiny model with random weights and a tokenizer, as a model folder holds them."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     torch.manual_seed(0)
-    sizes = SMALL if kind != "electra" else {**SMALL, "embedding_size": 16}
+    sizes = SMALL if kind != "electra" else {**SMALL, "embedding_size": 16, "init_std": 0.1}
     config = replace(FAMILIES[kind].config, vocab_size=tokenizer.vocab_size, **sizes)
     save_checkpoint(folder, Network(new_backbone(config)))
     tokenizer.save(folder)
