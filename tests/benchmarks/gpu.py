@@ -13,7 +13,7 @@ generation  GPT-2, greedy, in bf16 and fp32: one prompt, and prompts of differen
 
 The models have the published shapes and random weights, which is the same arithmetic. Nothing is downloaded. sst2 is
 read from the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout) where they are, and
-otherwise its texts are random words, as many as sst2's have. Each side runs in a process of its own. The row of a side
+otherwise its texts are random words, as many as sst2's have. Each side runs in a separate process. The row of a side
 that fails says why. Prints the tables either way and exits with 1 when a goal is missed or a side failed.
 """
 
