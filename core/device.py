@@ -1,4 +1,4 @@
-"""The device of a model by its name, and whether it is fast in bf16.
+"""The device of a model by its name, whether it is fast in bf16, and its memory.
 
 The file stands directly in core/ because training, inference and tasks use it.
 """
@@ -40,3 +40,23 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return cpu.has_fast_bf16()
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def memory_for_training(device: torch.device) -> int | None:
+    """Bytes that a run may use: all memory of a CPU, so that equal runs are equal, else what is free on the device.
+
+    None: the device does not say.
+    """
+    import psutil
+
+    return psutil.virtual_memory().total if device.type == "cpu" else free_memory(device)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on an accelerator, including those that torch keeps for later; None: it does not say."""
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    module = torch.get_device_module(device) if device.type in ("cuda", "xpu") else None
+    if module is None:
+        return None
+    return module.mem_get_info(device)[0] + module.memory_reserved(device) - module.memory_allocated(device)

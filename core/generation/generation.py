@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..device import free_memory
 from ..errors import HeadwayError
 from ..models.heads import Network
 from ..tokenizers.text_stream import token_bytes
@@ -17,7 +18,7 @@ from .beam_search import beam_search
 from .decoding import FinishReason, Generation, SequenceState, TextGenerator, decode
 from .generation_config import GenerationConfig
 
-CACHE_BYTES = 2**30  # keys and values of the texts that are generated in parallel
+CACHE_BYTES = 2**30  # keys and values of the texts that are generated in parallel, on a CPU
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def generate_in_steps(
     prompt: str,
     config: GenerationConfig | None = None,
     *,
-    cache_bytes: int = CACHE_BYTES,
+    share: int = 1,
 ) -> Iterator[tuple[Generation, ...] | None]:
     """Continues a text as `generate`, but yields None at each step, and the texts at the end.
 
@@ -114,12 +115,13 @@ def generate_in_steps(
         tokenizer: the model's tokenizer.
         prompt: a text.
         config: the options. Default: greedy decoding.
-        cache_bytes: memory for the keys and values of the samples that are generated in parallel.
+        share: the number of generations that share the memory for keys and values.
 
     Raises:
         HeadwayError: as `generate`.
     """
     generator = _text_generator(network, tokenizer, config)
+    cache_bytes = _cache_bytes(generator) // share
     (texts,) = yield from _generate_in_steps(generator, [encode_prompt(tokenizer, prompt)], cache_bytes)
     yield texts
 
@@ -202,8 +204,14 @@ def _text_generator(network: Network, tokenizer: Tokenizer, config: GenerationCo
     return TextGenerator(network, config or GenerationConfig(), tokenizer.end_of_text_id, tokenizer)
 
 
+def _cache_bytes(generator: TextGenerator) -> int:
+    """The memory for keys and values: on an accelerator a quarter of what is free."""
+    free = free_memory(generator.model.token_embedding.weight.device)
+    return CACHE_BYTES if free is None else free // 4
+
+
 def _generate(generator: TextGenerator, prompts: Sequence[Sequence[int]]) -> list[tuple[Generation, ...]]:
-    steps = _generate_in_steps(generator, prompts, CACHE_BYTES)
+    steps = _generate_in_steps(generator, prompts, _cache_bytes(generator))
     while True:
         try:
             next(steps)

@@ -235,6 +235,25 @@ def test_batches_of_prompts_give_the_same_texts(pairs, monkeypatch):
     assert ids_of(generate_ids(network, prompts, config, end_of_text_id=END)) == together
 
 
+def test_on_an_accelerator_the_cache_takes_a_quarter_of_the_free_memory(pairs, monkeypatch):
+    _, network = pairs[0]
+    rows = []
+    allocate = KVCache.__init__
+
+    def watched(cache, *sizes, **more):
+        rows.append(more["rows"])
+        allocate(cache, *sizes, **more)
+
+    monkeypatch.setattr(KVCache, "__init__", watched)
+    config = GenerationConfig(max_new_tokens=NEW, num_return_sequences=20, seed=1)
+    expected = ids_of(generate_ids(network, [[1, 2]], config, end_of_text_id=END))
+    for free, most in ((4_000, 1), (2**30, 20)):
+        rows.clear()
+        monkeypatch.setattr(generation, "free_memory", lambda _, free=free: free)
+        assert ids_of(generate_ids(network, [[1, 2]], config, end_of_text_id=END)) == expected
+        assert max(rows) == most
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -258,9 +277,8 @@ def test_generating_in_steps_gives_the_same_text(with_text, monkeypatch, options
     monkeypatch.setattr(KVCache, "__init__", watched)
     size = network.config
     token_bytes_in_cache = 2 * size.num_layers * size.hidden_size * 4
-    *steps, found = generation.generate_in_steps(
-        network, tokenizer, "the cat", config, cache_bytes=100 * token_bytes_in_cache
-    )
+    monkeypatch.setattr(generation, "CACHE_BYTES", 300 * token_bytes_in_cache)
+    *steps, found = generation.generate_in_steps(network, tokenizer, "the cat", config, share=3)
     assert [one.token_ids for one in found] == [one.token_ids for one in expected]
     assert [one.text for one in found] == [one.text for one in expected]
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-5)

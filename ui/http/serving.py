@@ -210,10 +210,10 @@ class ModelServer:
         self, served: ServedModel[Interleaver], prompt: str, config: "GenerationConfig"
     ) -> "Iterator[tuple[Generation, ...] | None]":
         """Generates texts: None after each step, and all samples, or the best beams, at the end."""
-        from ...core.generation.generation import CACHE_BYTES, generate_in_steps
+        from ...core.generation.generation import generate_in_steps
 
-        cache_bytes = CACHE_BYTES // max(1, served.worker.num_active)  # concurrent generations share the memory
-        for texts in generate_in_steps(*self._language_model(served), prompt, config, cache_bytes=cache_bytes):
+        share = max(1, served.worker.num_active)  # concurrent generations share the memory
+        for texts in generate_in_steps(*self._language_model(served), prompt, config, share=share):
             if texts is not None:
                 self._token_counter("generate", served.name)(sum(len(one.token_ids) for one in texts))
             yield texts
