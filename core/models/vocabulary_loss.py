@@ -19,6 +19,7 @@ from .packing import PackedBatch
 
 LOGITS_AT_ONCE = {"cpu": 2**23}  # 32 MB in fp32
 LOGITS_AT_ONCE_ON_DEVICE = 2**27  # larger products use a GPU better
+MIN_ROWS = 256  # tokens at once: for fewer, reading the output matrix takes longer than computing with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +102,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 def _chunks(vocab_size: int, *tensors: Tensor | None) -> Any:
-    """Splits tensors (S, ...) into as few equal parts as have LOGITS_AT_ONCE logits each."""
+    """Splits tensors (S, ...) into as few equal parts as have LOGITS_AT_ONCE logits, or MIN_ROWS rows, each."""
     first = tensors[0]
     assert first is not None
-    at_once = max(1, LOGITS_AT_ONCE.get(first.device.type, LOGITS_AT_ONCE_ON_DEVICE) // vocab_size)
+    at_once = max(MIN_ROWS, LOGITS_AT_ONCE.get(first.device.type, LOGITS_AT_ONCE_ON_DEVICE) // vocab_size)
     count = max(1, -(-len(first) // at_once))
     parts = [[None] * count if one is None else one.tensor_split(count) for one in tensors]
     return zip(*parts, strict=True)

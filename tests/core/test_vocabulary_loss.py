@@ -53,6 +53,7 @@ def backward(network: nn.Module, total: torch.Tensor, outputs: object) -> dict[s
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_and_gradients_are_those_of_all_logits(name, positions, at_once, dtype, monkeypatch):
+    monkeypatch.setattr(vocabulary_loss, "MIN_ROWS", 1)
     monkeypatch.setitem(vocabulary_loss.LOGITS_AT_ONCE, "cpu", at_once * VOCABULARY)
     network = network_of(name)
     plain, ids = batch_of(positions, with_targets=False)
@@ -94,6 +95,7 @@ def test_no_more_logits_exist_at_once_than_a_chunk_has(monkeypatch: pytest.Monke
                 self.rows = max(self.rows, out.shape[0])
             return out
 
+    monkeypatch.setattr(vocabulary_loss, "MIN_ROWS", 1)
     monkeypatch.setitem(vocabulary_loss.LOGITS_AT_ONCE, "cpu", 4 * VOCABULARY)
     network = network_of("gpt2, untied")
     batch, _ = batch_of("all", with_targets=True)
