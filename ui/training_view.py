@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from ..core.training.training_events import Evaluated, Event, Saved, Started, Step
+from ..core.training.training_events import Evaluated, Event, Note, Saved, Started, Step
 from ..tasks.base.label_table import FILE
 from ..tasks.base.results import Prepared, Trained
 from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_evaluation, show_report, table
@@ -83,6 +83,8 @@ class TrainingView:
                 self._show_step(event)
             case Evaluated():
                 self._show_evaluated(event)
+            case Note():
+                self.console.print(Padding(event.note, INDENT, expand=False))
             case Saved():
                 self.saved_step = event.step
             case Trained():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,8 +27,9 @@ from .devices import accelerator_for, fast_products
 from .distributed import broadcast_object, on_main, processes
 from .failures import failing_together
 from .optimization import learning_rate
+from .out_of_memory import is_out_of_memory, memory_is_full
 from .training_config import TrainConfig
-from .training_events import Evaluated, Event, Finished, Saved, Started, Step
+from .training_events import Evaluated, Event, Finished, Note, Saved, Started, Step
 from .training_inputs import Collate, Loss, Pool, keep_outputs
 from .training_state import (
     Log,
@@ -131,11 +133,10 @@ def fit(
     try:
         with failing_together():
             yield from run.events(resume)
-    except torch.OutOfMemoryError as error:
-        raise HeadwayError(
-            f"step {run.progress.step}: the GPU's memory is full ({str(error).splitlines()[0]}). Use a "
-            "smaller --tokens-at-once or a smaller --max-length."
-        ) from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise memory_is_full(run.progress.step, error) from error
+        raise
     finally:
         run.close()
 
@@ -172,10 +173,10 @@ class _EpochSteps:
     def __len__(self) -> int:
         return -(-len(self.batches) // self.size)
 
-    def following(self, position: int) -> Iterator[list[list[int]]]:
-        """The batches of each step from a position on."""
+    def following(self, position: int) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+        """The batches of each step from a position on, and those of the step after it; none after the last."""
         starts = range(position * self.size, len(self.batches), self.size)
-        return ([*self.batches[start : start + self.size]] for start in starts)
+        return pairwise(chain(([*self.batches[start : start + self.size]] for start in starts), [[]]))
 
 
 class _Run:
@@ -269,8 +270,11 @@ class _Run:
         progress, config, inputs = self.progress, self.config, self.inputs
         while progress.step < self.schedule.total and not self._stopped_early:
             steps = self.schedule.epoch(progress.epoch)
-            for batches in steps.following(progress.position):
-                self._train_step(batches, len(steps))
+            for batches, upcoming in steps.following(progress.position):
+                tokens_at_once = self.step.tokens_at_once
+                self._train_step(batches, upcoming, len(steps))
+                if self.step.tokens_at_once < tokens_at_once:
+                    yield self._memory_was_full()
                 last = progress.step == self.schedule.total
                 boundary = last or progress.position == len(steps)
                 evaluating = inputs.evaluate is not None and (last or self._is_due(config.eval_steps, boundary))
@@ -293,6 +297,16 @@ class _Run:
                     break
         yield self._finish()
 
+    def _memory_was_full(self) -> Note:
+        tokens = self.step.tokens_at_once
+        note = Note(
+            self.progress.step,
+            f"Step {self.progress.step:,}: the memory was full. The step was repeated in passes of at most {tokens:,} "
+            f"tokens, as all later ones are, with the same result. To begin with them, use --tokens-at-once {tokens}.",
+        )
+        self.log.append(note.to_json())
+        return note
+
     def _is_due(self, every: int | None, default: bool) -> bool:
         return default if every is None else self.progress.step % every == 0
 
@@ -306,13 +320,13 @@ class _Run:
     def _stopped_early(self) -> bool:
         return self.config.patience is not None and self.progress.evaluations_since_best >= self.config.patience
 
-    def _train_step(self, batches: list[list[int]], steps_per_epoch: int) -> None:
+    def _train_step(self, batches: list[list[int]], upcoming: list[list[int]], steps_per_epoch: int) -> None:
         """Makes one optimizer step; its results stay on the device, so that the host does not wait."""
         began = time.perf_counter()
         progress = self.progress
         rate = learning_rate(self.config, progress.step, self.schedule.total)
         with fast_products(self.accelerator.device, self.precision):
-            results = self.step.run(batches, step=progress.step, learning_rate=rate)
+            results = self.step.run(batches, step=progress.step, learning_rate=rate, upcoming=upcoming)
         progress.step += 1
         progress.position += 1
         self.pending.add(progress.step, progress.epoch + progress.position / steps_per_epoch, rate, results)

@@ -52,6 +52,14 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
+class Note(Event):
+    """Something happened that the user should know."""
+
+    step: int
+    note: str  # a sentence
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """The network was evaluated."""
 

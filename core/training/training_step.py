@@ -2,30 +2,36 @@
 
 A task's loss is a sum with its count. Gradients are those of the sum, divided once by the labels of the whole step,
 over accumulated batches and all processes: a step is the same however its examples are split. What must be compared
-but does not fit in one forward pass is computed in two (gradient_cache.py).
+but does not fit in one forward pass is computed in two (gradient_cache.py). A step that does not fit in the memory is
+repeated in smaller passes.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import HeadwayError
+from ..models.heads import Network
 from ..models.packing import BatchSampler, PackedBatch, TokenLengths
 from .distributed import gather_rows, processes
 from .gradient_cache import CachedOutputs
+from .memory import UNKNOWN_MEMORY, TrainingMemory
 from .optimization import accumulate_embedding_rows, adamw, apply_gradients
+from .out_of_memory import free_unused_memory, is_out_of_memory
+from .prefetch import Prefetcher
+from .random_states import random_states, set_random_states
 from .training_config import TrainConfig
 from .training_inputs import Collate, Loss, Pool, Targets, TrainingInputs, derive_seed, keep_outputs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-# What fits the memory with a model of BERT's base size; on a CPU, small passes also fit the cache better.
-DEFAULT_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,11 @@ class TrainingStep:
         self.accumulate_rows = self.device.type == "cpu" and not self.processes.is_distributed
         accumulate_embedding_rows(network, self.accumulate_rows)
         self.optimizer = adamw(network, config)
+        self.tokens_at_once = config.tokens_at_once or self._tokens_that_fit()
+        self._computed_lengths: tuple[int, ...] = ()  # of the sequences of the last forward pass
+        self._upcoming: list[tuple[list[int], int]] = []  # the next inputs: indices and seed
+        self._exchanging = False  # whether this step has begun to communicate with the other processes
+        self.inputs = Prefetcher(self._make_inputs, self.device)
         self.wrapped = network
         if self.processes.is_distributed:
             self.wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True)
@@ -92,11 +103,14 @@ class TrainingStep:
         """Number of trained parameters."""
         return sum(parameter.numel() for group in self.optimizer.param_groups for parameter in group["params"])
 
-    def run(self, batches: list[list[int]], *, step: int, learning_rate: float) -> Tensor:
+    def run(
+        self, batches: list[list[int]], *, step: int, learning_rate: float, upcoming: Sequence[list[int]] = ()
+    ) -> Tensor:
         """Makes one step.
 
         Args:
             batches: the indices of the examples of each accumulated batch, over all processes.
+            upcoming: the batches of the next step, whose first inputs are made during this one.
             step: the number of steps before it.
             learning_rate: of this step.
 
@@ -105,7 +119,9 @@ class TrainingStep:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        totals = self._accumulate(batches, derive_seed(self.config.seed, step))
+        totals = None
+        while totals is None:
+            totals = self._try_to_accumulate(batches, upcoming, step)
         norm = apply_gradients(
             self.optimizer,
             totals,
@@ -114,14 +130,45 @@ class TrainingStep:
             max_norm=self.config.max_grad_norm,
             keep_gradients=self.accumulate_rows,
         )
+        self.inputs.wait()  # so that what happens between two steps, such as an evaluation, happens alone
         return torch.cat([totals, norm[None]])
 
-    def _accumulate(self, batches: list[list[int]], seed: int) -> Tensor:
+    def _try_to_accumulate(self, batches: list[list[int]], upcoming: Sequence[list[int]], step: int) -> Tensor | None:
+        """As `_accumulate`; None if the memory was full, for another try with smaller passes.
+
+        Raises:
+            RuntimeError: a single sequence does not fit in the memory.
+            HeadwayError: the step cannot be repeated because the other processes have continued.
+        """
+        states, self._exchanging = random_states(self.device), False
+        try:
+            return self._accumulate(batches, upcoming, step)
+        except RuntimeError as error:
+            tokens = sum(self._computed_lengths)
+            if not is_out_of_memory(error) or len(self._computed_lengths) < 2:
+                raise
+            if self._exchanging:
+                raise HeadwayError(
+                    f"The GPU's memory is full ({str(error).splitlines()[0]}) while the processes exchange gradients, "
+                    f"so that the step cannot be repeated. Use --tokens-at-once {tokens // 2}."
+                ) from error
+            self.tokens_at_once = tokens // 2
+        # Only here: the error holds the tensors of the failed pass.
+        self.optimizer.zero_grad(set_to_none=not self.accumulate_rows)
+        free_unused_memory(self.device)
+        set_random_states(self.device, states)
+        return None
+
+    def _accumulate(self, batches: list[list[int]], upcoming: Sequence[list[int]], step: int) -> Tensor:
         """Accumulates the gradients of a step; returns summed loss, labels and tokens over all processes, (3,)."""
         loss_sum, labels, tokens = torch.zeros((), device=self.device), 0, 0
         units = self._units(batches)
+        plan = [(unit.indices, derive_seed(self.config.seed, step)) for unit in units]
+        if upcoming:
+            plan.append((self._units(upcoming)[0].indices, derive_seed(self.config.seed, step + 1)))
         for number, unit in enumerate(units, 1):
-            inputs = self.collate(unit.indices, seed).to(self.device)
+            inputs = self.inputs.take(*plan[number - 1])
+            self._upcoming = plan[number : number + 1]
             loss, count = self._backward(inputs, unit, last=number == len(units))
             if not unit.idle:
                 tokens += inputs.batch.num_tokens
@@ -133,7 +180,15 @@ class TrainingStep:
             torch.distributed.all_reduce(totals)
         return totals
 
-    def _units(self, batches: list[list[int]]) -> list[_Unit]:
+    def _make_inputs(self, indices: list[int], seed: int) -> TrainingInputs:
+        return self.collate(indices, seed).to(self.device)
+
+    def _prefetch(self) -> None:
+        """Begins to make the next inputs; called before a backward pass."""
+        for indices, seed in self._upcoming:
+            self.inputs.begin(indices, seed)
+
+    def _units(self, batches: Sequence[list[int]]) -> list[_Unit]:
         """This process's share of the batches; at least one unit."""
         rank, world_size = self.processes.rank, self.processes.world_size
         if self.in_batch_negatives:
@@ -150,11 +205,18 @@ class TrainingStep:
             units += [_Unit([share[i] for i in part]) for part in parts]
         return units or [_Unit(batches[0][:1], idle=True)]
 
-    @property
-    def tokens_at_once(self) -> int:
-        """Maximum number of tokens per forward pass."""
-        default = DEFAULT_TOKENS_AT_ONCE.get(self.device.type, DEFAULT_TOKENS_AT_ONCE["cuda"])
-        return self.config.tokens_at_once or default
+    def _tokens_that_fit(self) -> int:
+        """The number of tokens that a forward pass can hold, from the memory that is free when the run starts."""
+        if not isinstance(self.network, Network):
+            return UNKNOWN_MEMORY
+        memory = TrainingMemory(
+            self.network.config,
+            trained=self.num_parameters,
+            length=int(np.max(self.lengths)),
+            half=self.accelerator.mixed_precision != "no",
+            checkpointed=self.config.checkpoint_activations,
+        )
+        return memory.tokens_at_once(self.device)
 
     def _backward(self, inputs: TrainingInputs, unit: _Unit, *, last: bool) -> tuple[Tensor, int]:
         """Adds the gradients of a unit; returns its loss and the number of its labels.
@@ -168,21 +230,27 @@ class TrainingStep:
         if len(parts) == 1:
             with nullcontext() if last else self._no_sync():
                 loss, count = self._loss(self._outputs(self.wrapped, inputs.batch), inputs.targets, unit)
+                self._exchanging |= last and self.processes.is_distributed
+                self._prefetch()
                 self.accelerator.backward(loss)
         else:
             cached = CachedOutputs.compute(parts, partial(self._outputs, self.network))
             loss, count = self._loss(cached.joined, inputs.targets, unit)
             self.accelerator.backward(loss)
+            self._exchanging |= last and self.processes.is_distributed
+            self._prefetch()
             cached.backward(partial(self._outputs, self.wrapped), self._no_sync, last=last)
         return loss.detach(), count
 
     def _outputs(self, network: nn.Module, batch: PackedBatch) -> Any:
+        self._computed_lengths = batch.lengths
         with self.accelerator.autocast():
             return self.pool(network(batch), batch)
 
     def _loss(self, outputs: Any, targets: Targets, unit: _Unit) -> tuple[Tensor, int]:
         with self.accelerator.autocast():
             if unit.counts:
+                self._exchanging |= self.processes.is_distributed
                 return self.loss(outputs, targets, partial(gather_rows, counts=unit.counts))
             loss, count = self.loss(outputs, targets)
             return loss * 0 if unit.idle else loss, count
@@ -191,7 +259,8 @@ class TrainingStep:
         return self.accelerator.no_sync(self.wrapped)
 
     def close(self) -> None:
-        """Removes the gradients and the wrapper."""
+        """Ends the thread that makes inputs, and removes the gradients and the wrapper."""
+        self.inputs.close()
         accumulate_embedding_rows(self.network, False)
         self.network.zero_grad()
         self.wrapped = self.network

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.training.distributed import processes
-from ...core.training.training_events import Evaluated, Event, Started, Step
+from ...core.training.training_events import Evaluated, Event, Note, Started, Step
 from ...core.visible import visible
 from .results import Prepared, Trained
 
@@ -64,6 +64,8 @@ def _show(event: Event, bar: "tqdm[Any] | None") -> None:
         case Step() if bar is not None:
             bar.set_postfix_str(f"loss {event.loss:.4f}", refresh=False)
             bar.update()
+        case Note():
+            show_lines([event.note])
         case Evaluated():
             show_lines([f"epoch {event.epoch:.2f}: {_metrics(event.metrics)}{', best so far' * event.best}"])
         case Trained():

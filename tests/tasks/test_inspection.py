@@ -14,6 +14,7 @@ from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network, SequenceHead, SpanHead, TokenHead, language_model_head, new_backbone
 from headway.core.models.packing import PackedBatch
 from headway.core.tokenizers.tokenizer import Tokenizer
+from headway.core.training.memory import estimate_activations
 from headway.tasks import TextClassification, load
 from headway.tasks.inspection import (
     Component,
@@ -32,7 +33,6 @@ from headway.tasks.inspection import (
     rank_components,
 )
 from headway.tasks.inspection.attribution import TOLERANCE
-from headway.tasks.inspection.parameters import estimate_activations
 from torch import Tensor, nn
 
 SIZES = {"hidden_size": 32, "num_layers": 3, "num_heads": 4, "intermediate_size": 64, "max_positions": 48}
@@ -445,5 +445,5 @@ def test_estimated_activations_are_close_to_the_stored_ones(config):
         out = backbone(PackedBatch.pack([list(range(5, 5 + n)) for n in lengths]))
         measured = sum(size for place, size in kept.items() if place not in weights)
     del out
-    estimated = estimate_activations(config, sum(lengths), lengths[0], vocabulary=False)
+    estimated = estimate_activations(config, sum(lengths), lengths[0])
     assert estimated / 1.6 < measured < estimated * 1.6

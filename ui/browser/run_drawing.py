@@ -210,8 +210,8 @@ def _describe_training(trained: Mapping[str, Any]) -> str:
 
 
 def draw_data(history: "History") -> str:
-    """How the training process has read the data."""
-    return _draw_notes(history.prepared.get("notes", ()))
+    """How the training process has read the data, and what it has noted since."""
+    return _draw_notes([*history.prepared.get("notes", ()), *history.notes])
 
 
 # Curves.

@@ -307,6 +307,7 @@ class History:
         self.last: dict[str, Any] = {}  # the last step
         self.losses: list[tuple[int, float]] = []  # (step, loss) of each step
         self.evaluations: list[dict[str, Any]] = []
+        self.notes: list[str] = []  # since the start
         self.saved: int | None = None  # the step of the last checkpoint
         self.trained: dict[str, Any] = {}
         self._read = 0
@@ -329,7 +330,7 @@ class History:
         if kind == "prepared":
             self.prepared = event
         elif kind == "started":
-            self.started, self.last = event, {}
+            self.started, self.last, self.notes = event, {}, list(event.get("notes", ()))
             start = event["resumed_from"] or 0  # later steps are repeated
             self.losses = [one for one in self.losses if one[0] <= start]
             self.evaluations = [one for one in self.evaluations if one["step"] <= start]
@@ -337,6 +338,8 @@ class History:
             self.last = event
             if event["loss"] is not None:
                 self.losses.append((event["step"], event["loss"]))
+        elif kind == "note":
+            self.notes.append(event["note"])
         elif kind == "evaluated":
             self.evaluations.append(event)
         elif kind == "saved":
