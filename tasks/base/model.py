@@ -22,6 +22,7 @@ from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
+from ..data.spool import rare_collection
 from .arguments import check_train_arguments, explains_arguments, names_arguments
 from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
@@ -212,7 +213,8 @@ class TaskModel(Predictor):
 
     def _prepare(self, source: DataSource, scratch: Scratch, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
-        data = self._read(source, scratch)
+        with rare_collection():
+            data = self._read(source, scratch)
         from_scratch = name_base(self.base)["base_from"] == "scratch"
         run, data = run.complete(self.task, self.network, data, from_scratch=from_scratch)
         rival = self.task.measure_rival(self.network, data, run.config)

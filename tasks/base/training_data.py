@@ -214,10 +214,10 @@ def _hold_out(
     source: DataSource, table: Table, columns: ColumnMapping, examples: Sequence[Any]
 ) -> tuple[Sequence[Any], Sequence[Any], str]:
     """The examples for training, those for evaluation, and a note. Equal texts and groups are not divided."""
-    groups = example_groups(examples, table, columns.group)
+    groups, texts = example_groups(examples, table, columns.group)
     strata = number_values(one.stratum for one in examples)
     kept, chosen = split_rows(strata, source.eval_fraction, source.seed, groups)
-    held_out = without_known_texts(chosen, kept, examples)
+    held_out = without_known_texts(chosen, kept, texts)
     what = "equal texts" if columns.group is None else f'rows with the same "{columns.group}"'
     together = f"{what} stay together" if groups.max() + 1 < len(groups) else ""
     if not held_out:
@@ -256,6 +256,7 @@ def encode_labelled(
         evaluation.data.examples if evaluation else [],
         train.tokens,
         [found for one in sides for found in one.findings()],
+        is_split=evaluation is not None and evaluation.data.table is train.data.table,
     )
     columns = describe_columns(rows.columns, train.data.table)
     return TrainingData(train.data, evaluation and evaluation.data, [*rows.notes, *notes], report, columns)

@@ -11,12 +11,22 @@ import numpy as np
 BYTES = 16
 
 
+def digest(value: bytes) -> bytes:
+    """The digest of a value, BYTES bytes."""
+    return hashlib.blake2b(value, digest_size=BYTES).digest()
+
+
 def digests(values: Iterable[bytes]) -> np.ndarray:
     """The digest of each value, (N, 2) uint64."""
     found = bytearray()
     for value in values:
-        found += hashlib.blake2b(value, digest_size=BYTES).digest()
-    return np.frombuffer(found, dtype=np.uint64).reshape(-1, 2)
+        found += digest(value)
+    return as_digests(found)
+
+
+def as_digests(joined: bytearray) -> np.ndarray:
+    """Digests, one after the other, as an array, (N, 2) uint64."""
+    return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
 
 
 def number_equal(found: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .digests import digests, number_equal
+from .digests import as_digests, digest, number_equal
 from .examples import Example
 from .labels import is_missing
 from .rows import Table
@@ -26,29 +26,34 @@ def key_bytes(texts: Sequence[str]) -> bytes:
     return "\0".join(texts).encode("utf-8", "surrogatepass")
 
 
-def example_groups(examples: Iterable[Example], table: Table | None = None, column: str | None = None) -> np.ndarray:
-    """The number of the group of each example, from 0 in the order of their first rows, (N,).
+def example_groups(
+    examples: Iterable[Example], table: Table | None = None, column: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the group and of the texts of each example, from 0 in the order of their first rows, (N,) each.
 
     The group is the value in a column of the example's row, else its document, else its texts.
     """
-    return number_equal(
-        digests(
-            _group(example, None if table is None or column is None else table.rows[example.row].get(column))
-            for example in examples
-        )
-    )
+    texts, groups = bytearray(), bytearray()
+    for example in examples:
+        of_texts = of_group = digest(key_bytes(text_key(example)))
+        value = None if table is None or column is None else table.rows[example.row].get(column)
+        if not is_missing(value):
+            of_group = digest(b"column " + key_bytes([str(value)]))
+        elif example.group is not None:
+            of_group = digest(b"document " + key_bytes([example.group]))
+        texts += of_texts
+        groups += of_group
+    numbers = number_equal(as_digests(texts))
+    return numbers if groups == texts else number_equal(as_digests(groups)), numbers
 
 
-def _group(example: Example, value: object) -> bytes:
-    if not is_missing(value):
-        return b"column " + key_bytes([str(value)])
-    if example.group is not None:
-        return b"document " + key_bytes([example.group])
-    return b"texts " + key_bytes(text_key(example))
+def without_known_texts(held_out: Sequence[int], kept: Sequence[int], texts: np.ndarray) -> list[int]:
+    """The held-out positions without those whose texts are among the kept ones, for example in another group.
 
-
-def without_known_texts(held_out: Sequence[int], kept: Sequence[int], examples: Sequence[Example]) -> list[int]:
-    """The held-out positions without those whose texts are among the kept ones, for example in another group."""
-    texts = number_equal(digests(key_bytes(text_key(example)) for example in examples))
+    Args:
+        held_out: positions of examples.
+        kept: positions of the other examples.
+        texts: the number of the texts of each example, (N,).
+    """
     others = np.asarray(held_out, dtype=np.int64)
     return others[~np.isin(texts[others], texts[np.asarray(kept, dtype=np.int64)])].tolist()

@@ -56,8 +56,10 @@ def _unlabelled_rows(train: Sequence[Example]) -> Iterator[Finding]:
 def _minus_one(train: Sequence[Example], evaluation: Sequence[Example], counts: Counter[str]) -> Iterator[Finding]:
     """The label -1 among class ids."""
     others = counts.keys() - {UNLABELLED}
+    if "0" not in others or not all(label.isdecimal() for label in others):
+        return
     places = tuple(example.where for example in chain(train, evaluation) if UNLABELLED in example.labels)
-    if places and "0" in others and all(label.isdecimal() for label in others):
+    if places:
         what = f"{count(len(places), 'row')} {have(places)} the label -1"
         meaning = "which means unlabelled in GLUE; here it is a label like the others"
         message = f"{what}, {meaning}: {format_places(places)}. Delete the rows, unless -1 is a label."

@@ -89,6 +89,8 @@ def check_examples(
     evaluation: Sequence[Example],
     tokens: TokenCounts | None = None,
     others: Iterable[Finding] = (),
+    *,
+    is_split: bool = False,
 ) -> DataReport:
     """Checks examples.
 
@@ -97,10 +99,11 @@ def check_examples(
         evaluation: The evaluation examples.
         tokens: Those of the training examples for the model. Default: lengths are measured in characters.
         others: Other findings, such as those of the task.
+        is_split: Whether the evaluation examples were split off, so that they have no texts of the training examples.
     """
     findings = [
         *repeated_texts(train),
-        *leaked_texts(train, evaluation),
+        *leaked_texts(train, [] if is_split else evaluation),
         *label_findings(train, evaluation),
         *short_texts(train),
         *html_entities(train),

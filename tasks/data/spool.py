@@ -3,11 +3,13 @@
 What a run reads (rows, examples, token ids) takes a few bytes of memory per item then: the place of each block.
 """
 
+import gc
 import mmap
 import pickle
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -19,8 +21,21 @@ from ...core.atomic_files import disk_errors
 
 T = TypeVar("T")
 
+OBJECTS_PER_COLLECTION = 200_000
+
 IN_MEMORY = 4096  # items of a list that stays in memory
 ITEMS_PER_BLOCK = 512  # read back together: most lists are read from start to end
+
+
+@contextmanager
+def rare_collection() -> Iterator[None]:
+    """Python's collector of reference cycles runs rarely: lists of rows and tokens have none, and are many objects."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_PER_COLLECTION, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def spool(items: Iterable[T], path: Path | None) -> Sequence[T]:
@@ -136,6 +151,14 @@ class FileList(Sequence[T]):
         written = Blocks.write(blocks(), path)
         return cls(written, length)
 
+    def pick(self, positions: np.ndarray) -> Iterator[T]:
+        """The items at some positions; each block is read once if they are ascending."""
+        numbers, offsets = np.divmod(positions, ITEMS_PER_BLOCK)
+        for part in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(numbers)) + 1):
+            if len(part):
+                block = self._read(int(numbers[part[0]]))
+                yield from (block[i] for i in offsets[part].tolist())
+
     @overload
     def __getitem__(self, index: int) -> T: ...
     @overload
@@ -171,8 +194,11 @@ class Selection(Sequence[T]):
 
     def __iter__(self) -> Iterator[T]:
         for start in range(0, len(self), IN_MEMORY):
-            for i in self._positions[start : start + IN_MEMORY].tolist():
-                yield self._items[i]
+            positions = self._positions[start : start + IN_MEMORY]
+            if isinstance(self._items, FileList):
+                yield from self._items.pick(positions)
+            else:
+                yield from (self._items[i] for i in positions.tolist())
 
     @overload
     def __getitem__(self, index: int) -> T: ...

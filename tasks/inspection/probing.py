@@ -143,7 +143,7 @@ def probe(
     vectors = _compute_vectors(backbone, task, features, pooling)
     rounds = []
     for seed in range(seeds):
-        train, test = split_rows([one.stratum for one in examples], HELD_OUT, seed, example_groups(examples))
+        train, test = split_rows([one.stratum for one in examples], HELD_OUT, seed, example_groups(examples)[0])
         if not test:
             raise HeadwayError(f"{table.source}: {len(examples)} examples are too few to hold some out. Give more.")
         split = _Split(task, examples, vectors, train, test)
