@@ -181,7 +181,7 @@ def fail(folder: Path) -> None:
             if way == "all raise":
                 time.sleep(0.5 * processes().rank)
                 raise ValueError("an error")
-            if is_last and way == "killed":
+            if (is_last and way == "killed") or (processes().is_main and way == "main killed"):
                 time.sleep(0.5)
                 os.kill(os.getpid(), signal.SIGKILL)
             if is_last and way == "raises":

@@ -14,21 +14,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
-from torch.distributed.rendezvous import rendezvous
 
 from ..device import check_device
 from ..errors import HeadwayError, SharedError
 from .launch import join_launch, local_rank
 
+if TYPE_CHECKING:  # builds of torch without distributed do not have them
+    from torch.distributed import ProcessGroup, Store  # pyright: ignore[reportPrivateImportUsage]
+
 T = TypeVar("T")
 
 NO_TIMEOUT = timedelta(days=365)
-_stores: list[Store] = []  # of the process group, if it was made here
+_stores: list["Store"] = []  # of the process group, if it was made here
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,23 @@ def processes() -> Processes:
     if not distributed.is_initialized():
         if not join_launch():
             return Processes()
-        store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
-        # A launcher that restarts the processes keeps the store, with the addresses of those that have ended.
-        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-        distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
-        _stores.append(store)
-        close_group_at_exit()
+        _initialize()
     return Processes(distributed.get_rank(), distributed.get_world_size())
 
 
-def launch_store() -> Store | None:
+def _initialize() -> None:
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
+    # A launcher that restarts the processes keeps the store, with the addresses of those that have ended.
+    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
+    _stores.append(store)
+    close_group_at_exit()
+
+
+def launch_store() -> "Store | None":
     """The key-value store that connects the processes; None if the calling program made the process group."""
     return _stores[-1] if _stores else None
 
@@ -84,13 +92,13 @@ def _backend() -> str:
 
 
 @lru_cache(1)
-def _host_group_of(world: distributed.ProcessGroup) -> distributed.ProcessGroup:  # noqa: ARG001 - the key
+def _host_group_of(world: "ProcessGroup") -> "ProcessGroup":  # noqa: ARG001 - the key
     group = distributed.new_group(backend="gloo", timeout=NO_TIMEOUT)
     assert isinstance(group, distributed.ProcessGroup)
     return group
 
 
-def _host_group() -> distributed.ProcessGroup:
+def _host_group() -> "ProcessGroup":
     """The group that exchanges objects."""
     assert distributed.group.WORLD is not None
     return _host_group_of(distributed.group.WORLD)
@@ -105,7 +113,7 @@ def close_group_at_exit() -> None:
 def _close_group() -> None:
     _host_group_of.cache_clear()
     _stores.clear()
-    if distributed.is_initialized():
+    if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 

@@ -11,13 +11,15 @@ import sys
 from contextlib import ContextDecorator, suppress
 from itertools import count
 from threading import Event, Thread
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil
-from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 
 from ..visible import visible
 from .distributed import launch_store, processes
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 BEAT = 2.0  # seconds between two signs of life
 SILENT_BEATS = 20  # after so many without a sign of life a process has failed
@@ -51,7 +53,9 @@ class failing_together(ContextDecorator):
 class _Watch:
     """The thread of a process: says that it lives, and looks whether a process has failed."""
 
-    def __init__(self, store: Store, number: int) -> None:
+    def __init__(self, store: "Store", number: int) -> None:
+        from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+
         self.group = processes()
         self.store = PrefixStore(f"block {number}", store.clone())  # pyright: ignore[reportAttributeAccessIssue]
         self.left = Event()

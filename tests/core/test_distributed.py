@@ -141,3 +141,21 @@ def test_sharding_and_gathering_in_one_process_does_not_import_accelerate():
         "assert gather_in_order(dict(enumerate(shard([1, 2])))) == [1, 2]; assert 'accelerate' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_build_of_torch_without_distributed_is_a_single_process():
+    code = """
+import sys, torch
+for name in ("Store", "PrefixStore", "TCPStore", "ProcessGroup", "init_process_group"):
+    delattr(torch.distributed, name)
+torch.distributed.is_available = lambda: False
+sys.modules["torch.distributed.rendezvous"] = None
+from headway.core.training.distributed import Processes, broadcast_object, on_main, processes
+from headway.core.training.failures import failing_together
+from headway.core.training.training import fit
+from headway.core.training.turns import in_turns
+assert processes() == Processes()
+with failing_together():
+    assert on_main(lambda: broadcast_object(3)) == 3
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

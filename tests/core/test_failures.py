@@ -32,6 +32,12 @@ def test_the_others_end_if_a_process_is_killed(tmp_path: Path):
     assert messages == "headway: process 1 has not answered for 2 seconds. Process 0 ends, too.\n"
 
 
+def test_the_others_end_if_the_main_process_is_killed(tmp_path: Path):
+    codes, _, messages = run("main killed", 2, tmp_path)
+    assert codes == [-9, 1]
+    assert "headway: the store of the launch cannot be reached" in messages
+
+
 @pytest.mark.parametrize("way", ["all raise", "finishes"])
 def test_nothing_happens_if_all_processes_leave(tmp_path: Path, way: str):
     assert run(way, 2, tmp_path)[::2] == ([0, 0], "")
