@@ -1,5 +1,6 @@
 """Overlapping windows over the tokens of a long text."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,16 +58,16 @@ def pair_windows(first: Sequence[range], second: Sequence[range]) -> list[tuple[
 def best_window(windows: Sequence[range], position: int) -> int:
     """The index of the window in which a token has the most context: is farthest from a cut edge.
 
-    The start and the end of the text are not cut edges.
+    The start and the end of the text are not cut edges. The token is in one of the windows.
     """
     length = windows[-1].stop
 
     def context(i: int) -> int:
         window = windows[i]
-        if position not in window:
-            return -1
         left = length if window.start == 0 else position - window.start
         right = length if window.stop == length else window.stop - 1 - position
         return min(left, right)
 
-    return max(range(len(windows)), key=context)
+    first = bisect_right(windows, position, key=lambda window: window.stop)
+    last = bisect_right(windows, position, key=lambda window: window.start)
+    return max(range(first, last), key=context)

@@ -7,6 +7,7 @@ import pytest
 from headway.core.checkpoints.hub import BUILT_IN
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import QuestionAnswering
+from headway.tasks.data.windows import best_window, sliding_windows
 from headway.tasks.question_answering.predictions import QuestionExample
 
 UNITS = {
@@ -42,6 +43,14 @@ def growth(work: Callable[[int], object], size: int) -> float:
 def test_tokenizing_a_long_text_takes_linear_time(model, unit):
     tokenizer = Tokenizer.load(BUILT_IN[model])
     assert growth(lambda size: tokenizer.encode_batch([(unit * size)[:size]]), 10_000) < 9
+
+
+def test_finding_the_windows_of_all_words_of_a_long_text_takes_linear_time():
+    def find(size: int) -> None:
+        windows = sliding_windows(size, 512, 64)
+        assert {best_window(windows, position) for position in range(size)} == {*range(len(windows))}
+
+    assert growth(find, 50_000) < 9
 
 
 def test_encoding_many_questions_on_a_long_context_takes_linear_time():
