@@ -64,7 +64,7 @@ class Prepared:
     windows: list[list[Features]]
 
     @classmethod
-    def of(cls, name: str, folder: Path, dropout: float = 0.0) -> "Prepared":
+    def of(cls, name: str, folder: Path, dropout: float = 0.0, device: str = "cpu") -> "Prepared":
         task, rows = CASES[name]
         model, table = task.on(folder), read_table(rows)
         columns = task.columns(table, {}, need_label=True)
@@ -73,7 +73,7 @@ class Prepared:
         torch.manual_seed(1)
         network = Network(model.network.backbone, task.head(model.network.backbone)).train()
         set_dropout(network, dropout)
-        return cls(task, network, list(task.training_windows(group_windows(features))))
+        return cls(task, network.to(device), list(task.training_windows(group_windows(features))))
 
     def collate(self, indices: list[int], seed: int = 0) -> TrainingInputs:
         features = self.task.corrupt([one for i in indices for one in self.windows[i]], seed)
@@ -85,19 +85,24 @@ class Prepared:
     def gradients(self) -> dict[str, Tensor]:
         return {name: p.grad.clone() for name, p in self.network.named_parameters() if p.grad is not None}
 
-    def step(self, tokens_at_once: int, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Tensor, int]:
+    def step(
+        self, tokens_at_once: int, monkeypatch: pytest.MonkeyPatch, scaler: torch.amp.GradScaler | None = None
+    ) -> tuple[dict[str, Tensor], Tensor, int]:
         """The gradients of a step over all examples, its loss, labels and tokens, and the largest forward pass."""
         sizes: list[int] = []
         self.network.register_forward_pre_hook(lambda _, given: sizes.append(given[0].num_tokens))
         monkeypatch.setattr(training_step, "apply_gradients", lambda _, totals, **__: totals[0] * 0)
-        config = replace(CONFIG, tokens_at_once=tokens_at_once)
+        device = next(self.network.parameters()).device.type
+        config = replace(CONFIG, tokens_at_once=tokens_at_once, device=device)
+        accelerator = accelerator_for(config, None)
+        accelerator.scaler = scaler
         step = TrainingStep(
             self.network,
             self.collate,
             self.task.loss,
             lengths=[sum(len(one.input_ids) for one in windows) for windows in self.windows],
             config=config,
-            accelerator=accelerator_for(config, None),
+            accelerator=accelerator,
             pool=self.task.pool,
             in_batch_negatives=self.task.in_batch_negatives,
         )
@@ -130,23 +135,31 @@ def test_the_gradient_and_the_loss_do_not_depend_on_tokens_at_once(
     assert_equal(parts, whole, 1e-5)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("name", ["one label", "similarity, pairs"])
-def test_both_passes_draw_the_same_dropout(name: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
-    prepared = Prepared.of(name, tiny_model, dropout=0.3)
+def test_both_passes_draw_the_same_dropout(name: str, device: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    prepared = Prepared.of(name, tiny_model, 0.3, device)
     if not prepared.task.in_batch_negatives:
         prepared = replace(prepared, windows=prepared.windows[:1])  # one long example
     found, _, _ = prepared.step(PARTS, monkeypatch)
-    left = torch.rand(1)
+    left = torch.rand(1, device=device)
 
-    expected = Prepared.of(name, tiny_model, dropout=0.3)
-    inputs = expected.collate(list(range(len(prepared.windows))))
+    expected = Prepared.of(name, tiny_model, 0.3, device)
+    inputs = expected.collate(list(range(len(prepared.windows)))).to(torch.device(device))
     parts = inputs.batch.parts(PARTS)
     assert len(parts) > 3
     torch.manual_seed(2)
     outputs = torch.cat([expected.outputs(part) for part in parts])  # with everything that a backward pass needs
-    assert torch.equal(left, torch.rand(1))
+    assert torch.equal(left, torch.rand(1, device=device))
     expected.task.loss(outputs, inputs.targets)[0].backward()
-    assert_equal(found, expected.gradients(), 1e-5)
+    assert_equal(found, expected.gradients(), 1e-5 if device == "cpu" else 1e-3)
+
+
+@pytest.mark.parametrize("name", ["one label", "similarity, pairs"])
+def test_the_gradient_scaler_of_fp16_scales_both_passes(name: str, bert_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    plain, _, _ = Prepared.of(name, bert_folder).step(PARTS, monkeypatch)
+    scaled, _, _ = Prepared.of(name, bert_folder).step(PARTS, monkeypatch, torch.amp.GradScaler("cpu", 64.0))
+    assert_equal({name: gradient / 64 for name, gradient in scaled.items()}, plain, 1e-5)
 
 
 def test_all_pairs_of_a_batch_are_negatives_however_it_is_computed(bert_folder: Path, tmp_path: Path):
