@@ -15,7 +15,13 @@ from headway.core.training.devices import accelerator_for
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_inputs import TrainingInputs
 from headway.core.training.training_step import TrainingStep
-from headway.tasks import QuestionAnswering, SentenceSimilarity, TextClassification, TokenClassification
+from headway.tasks import (
+    MultipleChoice,
+    QuestionAnswering,
+    SentenceSimilarity,
+    TextClassification,
+    TokenClassification,
+)
 from headway.tasks.base.task import Task
 from headway.tasks.data.features import Features, group_windows
 from headway.tasks.data.read import read_table
@@ -42,6 +48,10 @@ CASES: dict[str, tuple[Task[Any, Any], list[dict[str, Any]]]] = {
     "entities": (
         TokenClassification(),
         [{"tokens": text.split(), "tags": tags} for text, tags in zip(TEXTS, TAGS, strict=True)],
+    ),
+    "choices": (
+        MultipleChoice(),
+        [{"context": text, "choices": ["a cat", "a dog", LONG], "label": i % 3} for i, text in enumerate(TEXTS)],
     ),
     "questions": (QuestionAnswering(), [{"question": "where?", "context": LONG, "answers": "London"}]),
     "similarity, scores": (
