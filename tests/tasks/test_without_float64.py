@@ -232,10 +232,23 @@ def test_prediction_in_bf16(kind: str, bert_folder: Path, gpt2_folder: Path, tmp
         found = compute("bf16")
         weights = load(tmp_path / "model").network
         halved = prepare_for_inference(weights, "bf16")
-    assert {one.dtype for one in halved.parameters()} == {torch.bfloat16}
+    assert {one.dtype for one in halved.backbone.parameters()} == {torch.bfloat16}
     assert {one.dtype for one in weights.parameters()} == {torch.float32}
     assert (found != exact).any()
     assert found == pytest.approx(exact, abs=0.02)
+
+
+def test_numbers_far_from_zero_are_not_rounded_to_bf16(bert_folder: Path, tmp_path: Path):
+    rows = [{"text": text, "label": 1000 + i} for i, text in enumerate(TEXTS)]
+    task = TextClassification(problem_type="regression")
+    task.on(bert_folder).fit(rows, output=tmp_path / "model", eval_fraction=0, device="cpu", **OPTIONS)
+    exact = [one.value for one in load(tmp_path / "model").predict(TEXTS)]
+    with simulated_accelerator():
+        model = load(tmp_path / "model")
+        model.precision = "bf16"
+        found = [one.value for one in model.predict(TEXTS)]
+    assert found != exact
+    assert found == pytest.approx(exact, abs=0.2)  # bf16 has steps of 8 there
 
 
 def test_generation_in_bf16_keeps_tied_weights(gpt2_folder: Path):
