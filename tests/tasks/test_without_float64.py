@@ -15,7 +15,7 @@ from headway.core.inference.inference import prepare_for_inference
 from headway.core.training.distributed import inference_device
 from headway.core.training.training_events import Evaluated, Started, Step
 from headway.core.training.training_step import TrainingStep
-from headway.tasks import Embedder, Prompt, load
+from headway.tasks import Embedder, Prompt, TextClassification, load
 from headway.tasks.base import training_run
 from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding.search import search
