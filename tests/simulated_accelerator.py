@@ -203,6 +203,8 @@ def simulated_accelerator() -> Iterator[None]:
         patch.setattr(torch.accelerator, "is_available", lambda: True)
         patch.setattr(torch.accelerator, "device_count", lambda: 1)
         patch.setattr(torch.accelerator, "current_accelerator", lambda **_: DEVICE)
+        patch.setattr(torch.mps, "recommended_max_memory", lambda: 2**34)
+        patch.setattr(torch.mps, "current_allocated_memory", lambda: 2**30)
         patch.setattr(nn.Module, "to", _move)
         random = SimpleNamespace(get_rng_state=torch.get_rng_state, set_rng_state=torch.set_rng_state)
         patch.setattr(torch, "get_device_module", lambda _: random)
