@@ -119,7 +119,7 @@ CASES = {
         TextClassification(),
         [{"text": text, "label": 100 + len(text) / 4} for text in TEXTS],
         TEXTS,
-        families=("distilbert",),
+        families=("bert", "distilbert"),
     ),
     "token-classification": Case(
         TokenClassification(),
@@ -195,6 +195,7 @@ FITTED = [
     for model in case.task.models
     for kind in ((model == "bert" and case.families) or FAMILIES[model])
 ]
+ON_BERT_AND_GPT2 = [(name, kind) for name, kind in FITTED if kind in ("bert", "gpt2")]
 ODD = {
     "nothing": "",
     "spaces": "  \t\n ",

@@ -16,7 +16,7 @@ from headway.core.training.training_events import Saved, Started, Step
 from headway.core.training.training_inputs import TrainingInputs
 from headway.core.training.training_step import TrainingStep
 from headway.tasks import TaskModel, TextGeneration, load
-from test_contract import CASES, CONFIG, FITTED, TEXTS, Case, assert_same, numbers, training_features
+from test_contract import CASES, CONFIG, ON_BERT_AND_GPT2, TEXTS, Case, assert_same, numbers, training_features
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -40,7 +40,7 @@ class Trained:
     model: TaskModel
 
 
-@pytest.fixture(scope="module", params=FITTED, ids=[f"{name}-{kind}" for name, kind in FITTED])
+@pytest.fixture(scope="module", params=ON_BERT_AND_GPT2, ids=[f"{name}-{kind}" for name, kind in ON_BERT_AND_GPT2])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     name, kind = request.param
     case, folder = CASES[name], request.getfixturevalue(f"{kind}_folder")

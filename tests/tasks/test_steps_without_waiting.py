@@ -19,7 +19,7 @@ from headway.core.training.training_step import TrainingStep
 from headway.tasks import FillMask
 from headway.tasks.base.task import Task
 from headway.tasks.language_modeling.distillation import load_teacher
-from test_contract import CASES, CONFIG, FITTED
+from test_contract import CASES, CONFIG, ON_BERT_AND_GPT2
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -100,7 +100,7 @@ def first_step(task: Task[Any, Any], folder: Path, rows: list[dict[str, Any]]) -
 
 @pytest.mark.usefixtures("_on_meta")
 @pytest.mark.parametrize("max_length", [None, 8])
-@pytest.mark.parametrize(("name", "kind"), FITTED, ids=[f"{name}-{kind}" for name, kind in FITTED])
+@pytest.mark.parametrize(("name", "kind"), ON_BERT_AND_GPT2, ids=[f"{name}-{kind}" for name, kind in ON_BERT_AND_GPT2])
 def test_a_step_of_no_task_waits_for_the_device(name: str, kind: str, max_length: int | None, request):
     case = CASES[name]
     first_step(replace(case.task, max_length=max_length), request.getfixturevalue(f"{kind}_folder"), case.rows)

@@ -33,7 +33,7 @@ from headway.tasks.inspection import (
 )
 from headway.tasks.language_modeling.loading import load_language_model
 from simulated_accelerator import DEVICE, NoFloat64, OnDevice, mixed, reads, simulated_accelerator
-from test_contract import CASES, FITTED, TEXTS
+from test_contract import CASES, ON_BERT_AND_GPT2, TEXTS
 
 OPTIONS = {"max_steps": 2, "eval_steps": 2, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.0}
 LABELLED = [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(TEXTS)]
@@ -58,7 +58,7 @@ def train(name: str, folder: Path, output: Path) -> tuple[list[Any], list[Any], 
     return events, model.predict(case.inputs), model.evaluate(rows).metrics
 
 
-@pytest.mark.parametrize(("name", "kind"), FITTED, ids=[f"{name}-{kind}" for name, kind in FITTED])
+@pytest.mark.parametrize(("name", "kind"), ON_BERT_AND_GPT2, ids=[f"{name}-{kind}" for name, kind in ON_BERT_AND_GPT2])
 def test_a_task_trains_evaluates_and_predicts(name, kind, bert_folder, gpt2_folder, tmp_path, monkeypatch):
     folder = {"bert": bert_folder, "gpt2": gpt2_folder}[kind]
     run_step, reads_in_steps = TrainingStep.run, []
