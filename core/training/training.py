@@ -100,7 +100,8 @@ def fit(
     """Trains `network` in place, one step for each `Step` event that is read.
 
     At the end the network is in eval mode and has the best weights (or the last: `config.keep`). Every process of a
-    launch calls it and gets the same events; the main process writes files. torch is seeded from `config.seed`.
+    launch calls it and gets the same events, except for notes on its memory; the main process writes files. torch is
+    seeded from `config.seed`.
 
     Args:
         network: what is trained; parameters that do not require gradients do not change.

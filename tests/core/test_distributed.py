@@ -63,7 +63,8 @@ def test_accelerate_launch_gives_the_loss_curve_of_one_process(tmp_path: Path):
 
 
 def check_against_one_process(reports: list[dict], name: str) -> None:
-    assert reports[0] == reports[1]  # both processes get the same events and all predictions
+    one, two = ({key: found for key, found in report.items() if key != "memory full"} for report in reports)
+    assert one == two  # both processes get the same events and all predictions
     report = reports[0]
     assert report[f"{name} processes"] == 2
     held_out = Data(21, seed=1)
@@ -79,6 +80,16 @@ def check_against_one_process(reports: list[dict], name: str) -> None:
             assert theirs["metrics"] == pytest.approx(ours["metrics"], abs=1e-4)
     predictions = torch.tensor(held_out.predict(network))
     assert torch.allclose(torch.tensor(report[f"{name} predictions"]), predictions, atol=1e-4)
+
+
+def test_a_process_whose_memory_is_full_repeats_the_step_and_the_others_wait(reports: list[dict]):
+    for report in reports:
+        steps = [one for one in report["memory full"] if one["event"] == "step"]
+        notes = [one["note"] for one in report["memory full"] if one["event"] == "note"]
+        assert len(notes) == 1  # of about 28 tokens of a process to at most 20
+        assert "the memory was full" in notes[0]
+        expected = [one for one in report["plain"] if one["event"] == "step"]
+        assert [one["loss"] for one in steps] == pytest.approx([one["loss"] for one in expected], abs=1e-4)
 
 
 def test_two_processes_resume_bit_for_bit(reports: list[dict]):

@@ -1,5 +1,6 @@
 """A run whose passes do not fit in the memory continues with smaller ones."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,13 @@ from headway.core.training.out_of_memory import is_out_of_memory
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Finished, Note, Step
+from headway.core.training.training_step import TrainingStep
+from headway.ui.browser.run_drawing import draw_data
+from headway.ui.runs.job import History
+from headway.ui.training_view import TrainingView
+from rich.console import Console
 from torch import Tensor
-from train_worker import Data, tiny_bert
+from train_worker import Data, SmallDevice, tiny_bert
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu")
 DATA = Data(40)
@@ -27,37 +33,6 @@ SAYS_SO = {
     "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
 }
-
-
-class Full(torch.autograd.Function):
-    """The backward pass does not fit."""
-
-    @staticmethod
-    def forward(ctx, x, error):
-        ctx.error = error
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, *_):
-        raise ctx.error
-
-
-class SmallDevice(Network):
-    """A network on a device on which only passes of few tokens fit."""
-
-    def __init__(self, network: Network, most: int, where: str = "forward", error: Exception = SAYS_SO["torch"]):
-        super().__init__(network.backbone, network.head)
-        self.most, self.where, self.error = most, where, error
-        self.passes: list[int] = []
-
-    def forward(self, batch: PackedBatch) -> Tensor:
-        self.passes.append(batch.num_tokens)
-        if batch.num_tokens <= self.most:
-            return super().forward(batch)
-        if self.where == "forward":
-            super().forward(batch)  # which draws random numbers
-            raise self.error
-        return Full.apply(super().forward(batch), self.error)
 
 
 def run(network, config=CONFIG, data=DATA, **options):
@@ -103,6 +78,25 @@ def test_other_errors_end_the_run_as_they_are():
     assert not is_out_of_memory(error)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         run(SmallDevice(tiny_bert(), 29, error=error))
+
+
+def test_what_the_other_processes_have_continued_from_is_not_repeated(monkeypatch: pytest.MonkeyPatch):
+    # As before the last backward pass of a step on several processes.
+    monkeypatch.setattr(TrainingStep, "_prefetch", lambda step: setattr(step, "_exchanging", True))
+    with pytest.raises(HeadwayError, match=r"while the processes exchange gradients.*Use --tokens-at-once 2\d\."):
+        run(SmallDevice(tiny_bert(), 29, "backward"))
+
+
+def test_the_terminal_and_the_browser_show_that_memory_was_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    note = next(one for one in run(SmallDevice(tiny_bert(), 29)) if isinstance(one, Note))
+    assert note.note.startswith("Step 1: the memory was full. The step was repeated in passes of at most")
+    console = Console(width=300)
+    TrainingView(console).show(note)
+    assert note.note in capsys.readouterr().out
+    (tmp_path / "events.jsonl").write_text(json.dumps(note.to_json()) + "\n")
+    history = History(tmp_path / "events.jsonl")
+    history.read()
+    assert "the memory was full" in draw_data(history)
 
 
 MODELS = {

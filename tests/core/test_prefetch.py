@@ -12,8 +12,7 @@ from headway.core.training.prefetch import Prefetcher
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Note, Step
-from test_out_of_memory import SmallDevice
-from train_worker import Data, tiny_bert, weights
+from train_worker import Data, SmallDevice, tiny_bert, weights
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", tokens_at_once=30)
 DATA = Data(40)

@@ -45,6 +45,42 @@ def tiny_bert(dropout: float = 0.0, seed: int = 0) -> Network:
     return Network(new_backbone(config), SequenceHead(config, 2))
 
 
+class SmallDevice(Network):
+    """A network on a device on which only passes of few tokens fit."""
+
+    def __init__(self, network: Network, most: int, where: str = "forward", error: Exception | None = None) -> None:
+        super().__init__(network.backbone, network.head)
+        self.most, self.where = most, where
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+        self.passes: list[int] = []
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Fails in the forward or the backward pass, after it has drawn random numbers."""
+        self.passes.append(batch.num_tokens)
+        outputs = super().forward(batch)
+        assert isinstance(outputs, Tensor)
+        if batch.num_tokens <= self.most:
+            return outputs
+        if self.where == "forward":
+            raise self.error
+        return FailingBackward.apply(outputs, self.error)
+
+
+class FailingBackward(torch.autograd.Function):
+    """The backward pass does not fit in the memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, error: Exception) -> Tensor:
+        """The identity."""
+        ctx.error = error
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        """Fails."""
+        raise ctx.error
+
+
 class Data:
     """Seeded sequences of 2 to 12 tokens; the label is whether token 7 occurs."""
 
@@ -254,10 +290,10 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def run_with_33_examples(
-    config: TrainConfig, dropout: float = 0.0, **options: object
+    config: TrainConfig, dropout: float = 0.0, network: Network | None = None, **options: object
 ) -> Iterator[tuple[Event, Network]]:
     """A run over 33 examples: the last batch of an epoch is a single example."""
-    data, network = Data(33), tiny_bert(dropout)
+    data, network = Data(33), network or tiny_bert(dropout)
     loss = data.ranking_loss if options.get("in_batch_negatives") else data.loss
     for event in fit(network, config.sampler(data.lengths), data.collate, loss, config, **options):
         yield event, network
@@ -272,6 +308,10 @@ def run_in_all_processes(folder: Path) -> None:
         report[name] = [without_timings(event) for event, _ in seen[1:-1]]
         report[f"{name} predictions"] = held_out.predict(network)
         report[f"{name} processes"] = seen[0][0].to_json()["processes"]
+
+    report["memory full"] = [
+        without_timings(event) for event, _ in run_with_33_examples(DISTRIBUTED, network=SmallDevice(tiny_bert(), 20))
+    ][1:-1]
 
     data = Data(33)  # the network was trained before
     report["again"] = [
