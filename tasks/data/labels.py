@@ -59,7 +59,9 @@ def _is_true(value: Any, column: str) -> bool:
 
 def is_missing(value: Any) -> bool:
     """Whether a cell has no label: it is None, blank or NaN."""
-    return value is None or (not isinstance(value, list | tuple | dict) and str(value).strip().lower() in MISSING)
+    if value is None or isinstance(value, str):
+        return value is None or value.strip().lower() in MISSING
+    return not isinstance(value, list | tuple | dict) and str(value).strip().lower() in MISSING
 
 
 def missing_label_checker(column: str | tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], bool]:
