@@ -1,20 +1,34 @@
 """The base class of predictions, and mispredictions."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..data.features import TextLength
 from .display import DisplayElement, ScoreBar, ScoreBars, Text
+
+NOT_MEASURED = TextLength(0, 0)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one example; each task adds its fields."""
+    """The prediction for one example; each task adds its fields.
+
+    Args:
+        length: the number of tokens of the input, and how many of them the model did not read.
+    """
+
+    length: TextLength = field(default=NOT_MEASURED, kw_only=True, repr=False, compare=False)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the model did not read the whole input."""
+        return self.length.truncated
 
     @property
     def brief(self) -> str:
         """The prediction in a few words. Default: its first field."""
-        first = next(iter(vars(self).values()))
+        first = next(iter(self._own_fields().values()))
         return ", ".join(map(str, first)) if isinstance(first, tuple) else str(first)
 
     def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:  # noqa: ARG002
@@ -23,14 +37,17 @@ class Prediction:
         Args:
             texts: the input, by the names of the task's fields.
         """
-        dicts = [value for value in vars(self).values() if isinstance(value, dict)]
+        dicts = [value for value in self._own_fields().values() if isinstance(value, dict)]
         scores = [one for one in dicts if one and all(isinstance(value, float) for value in one.values())]
         bars = (ScoreBars(tuple(ScoreBar(str(name), value) for name, value in one.items())) for one in scores)
         return (Text(self.brief), *bars)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON types."""
-        return asdict(self)
+        """The fields of the task as plain JSON types; `length.to_json()` has the others."""
+        return {name: value for name, value in asdict(self).items() if name != "length"}
+
+    def _own_fields(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "length"}
 
 
 @dataclass(frozen=True)

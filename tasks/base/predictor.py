@@ -23,7 +23,7 @@ from ...core.training.failures import failing_together
 from ...core.training.turns import in_turns
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
-from ..data.features import Features
+from ..data.features import Features, text_length
 from ..data.places import shorten
 from ..data.read import read_table, stream_rows
 from ..data.read_options import ReadOptions
@@ -287,11 +287,11 @@ class Predictor:
         self, task: AnyTask, examples: Sequence[Example], compute: Callable[..., list[Any]] = predict_examples
     ) -> list[Any]:
         self._need_training()
-        return [
-            prediction
-            for part in in_parts(examples)
-            for prediction in compute(task, self._for_inference, self.encoder.encode(task, part))
-        ]
+        predictions = []
+        for part in in_parts(examples):
+            windows_by_example = self.encoder.encode(task, part)
+            predictions += with_lengths(compute(task, self._for_inference, windows_by_example), windows_by_example)
+        return predictions
 
     def _task_at(self, threshold: Threshold | None) -> AnyTask:
         return self.task if threshold is None else self.task.with_options({"threshold": threshold})
@@ -323,7 +323,7 @@ class Predictor:
     def join_windows(self, windows_by_input: Sequence[list[Features]], found: Sequence[Any]) -> list[Any]:
         """One prediction per input, from what `predict_windows` returned for the windows of all inputs."""
         windows = [replace(one, example=i) for i, part in enumerate(windows_by_input) for one in part]
-        return self.task.join_windows(found, windows)
+        return with_lengths(self.task.join_windows(found, windows), windows_by_input)
 
     @property
     def _for_inference(self) -> Network:
@@ -345,3 +345,9 @@ class Predictor:
                 f"{self.base} has no trained head for {self.task.name} here. Train it with fit(), or open a trained "
                 "model with headway.tasks.load()."
             )
+
+
+def with_lengths(predictions: Sequence[Prediction], windows_by_example: Sequence[list[Features]]) -> list[Any]:
+    """The predictions with the lengths of their inputs."""
+    lengths = map(text_length, windows_by_example)
+    return [replace(one, length=length) for one, length in zip(predictions, lengths, strict=True)]

@@ -28,6 +28,7 @@ class TaskOptions:
         "windows",
         "How to read longer texts. windows: in overlapping windows; cut: only their beginning.",
         choices=("windows", "cut"),
+        when="always",
     )
     overlap: int | None = option(
         None,
@@ -39,6 +40,12 @@ class TaskOptions:
     )
 
     name: ClassVar[str]
+    divides: ClassVar[bool] = True  # whether a long text can be read in windows
+
+    @property
+    def truncates(self) -> bool:
+        """Whether a part of a long input may not be read."""
+        return not self.divides or self.long_texts == "cut"
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.models.packing import PackedBatch
 
@@ -23,6 +23,7 @@ class Features:
         target: What the loss compares with; None for prediction.
         metadata: What `decode` needs to map outputs back to the text.
         text_index: Which text of the example this is, for tasks that encode each text separately.
+        num_omitted: Tokens of the text that were omitted before it was divided: the end of a very long question.
     """
 
     example: int
@@ -32,6 +33,41 @@ class Features:
     target: Any = None
     metadata: Any = None
     text_index: int = 0
+    num_omitted: int = 0
+
+
+class TextLength(NamedTuple):
+    """Number of tokens of all texts of an input with their special tokens, and how many of them were not read."""
+
+    num_tokens: int
+    num_unread: int
+
+    @property
+    def truncated(self) -> bool:
+        """Whether tokens were not read."""
+        return self.num_unread > 0
+
+    @property
+    def num_read(self) -> int:
+        """Number of tokens that were read; those in two overlapping windows are counted once."""
+        return self.num_tokens - self.num_unread
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written beside a prediction or a vector."""
+        return {"num_tokens": self.num_tokens, "truncated": self.truncated}
+
+
+def text_length(windows: Sequence[Features]) -> TextLength:
+    """The length of an example, from all of its windows."""
+    if len(windows) == 1:
+        return TextLength(windows[0].length, windows[0].length - len(windows[0].input_ids))
+    by_text: dict[int, list[Features]] = {}
+    for window in windows:
+        by_text.setdefault(window.text_index, []).append(window)
+    unread = (
+        part[0].length - len(part[0].input_ids) if len(part) == 1 else part[0].num_omitted for part in by_text.values()
+    )
+    return TextLength(sum(part[0].length for part in by_text.values()), sum(unread))
 
 
 def group_windows(features: Sequence[Features]) -> list[list[Features]]:
@@ -41,12 +77,12 @@ def group_windows(features: Sequence[Features]) -> list[list[Features]]:
 
 def total_length(windows: Sequence[Features]) -> int:
     """Number of tokens of all texts of an example, before they were divided or truncated."""
-    return sum({window.text_index: window.length for window in windows}.values())
+    return text_length(windows).num_tokens
 
 
 def num_truncated_tokens(windows: Sequence[Features]) -> int:
     """Number of tokens of an example that are in none of its windows."""
-    return windows[0].length - len(windows[0].input_ids) if len(windows) == 1 else 0
+    return text_length(windows).num_unread
 
 
 def num_input_tokens(windows: Sequence[Features]) -> int:

@@ -64,7 +64,8 @@ def _to_record(window: Features) -> tuple[Any, ...]:
     num_first = window.segment_ids.count(0)
     in_order = window.segment_ids == [0] * num_first + [1] * (len(window.segment_ids) - num_first)
     segments = num_first if in_order else window.segment_ids
-    return typecode, ids, segments, window.length, window.target, window.metadata, window.text_index
+    rest = window.length, window.target, window.metadata, window.text_index, window.num_omitted
+    return typecode, ids, segments, *rest
 
 
 def _from_record(example: int, typecode: str, ids: bytes, segments: Any, *rest: Any) -> Features:

@@ -45,7 +45,7 @@ class TokenCounts:
                 self.num_tokens += len(window.input_ids)
                 if self.unknown_id is not None:
                     self.num_unknown += window.input_ids.count(self.unknown_id)
-            if len(windows) > 1 and any(window.length > self.limit for window in windows):
+            if len(windows) > len({window.text_index for window in windows}):
                 self.divided[position] = len(windows)
             if lost := num_truncated_tokens(windows):
                 self.truncated[position] = lost

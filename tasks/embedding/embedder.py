@@ -33,7 +33,7 @@ from ..base.model_folder import read_info
 from ..base.precision import AUTO, PRECISION_CHOICES, choose_precision
 from ..data.column_inference import infer_columns
 from ..data.examples import TEXT
-from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, TextLength, pack, text_length
 from ..data.rows import CHUNK_ROWS
 from ..data.windows import Windowing, best_window
 from ..data.words import WordSegmenter
@@ -60,7 +60,8 @@ class EmbeddingConfig:
     max_length: int | None = option(None, "Maximum sequence length in tokens, including special tokens.")
     long_texts: str = option(
         "windows",
-        "How to embed longer texts. windows: average over overlapping windows; cut: only their beginning.",
+        "How to embed longer texts. windows: average over overlapping windows; cut: only their beginning, as "
+        "sentence-transformers does. Default: as a model trained here was trained, else windows.",
         choices=("windows", "cut"),
     )
     precision: str = option(
@@ -177,12 +178,24 @@ class Embedder:
         """Computes vectors in constant memory and yields them in order, in chunks of at most CHUNK_ROWS texts."""
         rest = iter(texts)
         while chunk := list(islice(rest, CHUNK_ROWS)):
-            yield self._count(*self._embed(chunk))
+            yield self._count(*self._embed(chunk))[0]
+
+    def measure(self, texts: Sequence[str]) -> list[TextLength]:
+        """The number of tokens of each text with special tokens, and how many of them `embed` does not read.
+
+        [one.truncated for one in embedder.measure(texts)]
+
+        Raises:
+            HeadwayError: an item is not a string.
+        """
+        return [text_length(windows) for windows in self.windows(texts)]
 
     def embed_rows(
         self, stream: "RowStream", column: str | None = None
-    ) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
-        """Computes the vectors of a column in constant memory and yields chunks of rows with their vectors (n, D).
+    ) -> Iterator[tuple[list[dict[str, Any]], np.ndarray, list[TextLength]]]:
+        """Computes the vectors of a column in constant memory.
+
+        Yields chunks of rows with their vectors, (n, D), and the lengths of their texts.
 
         Under a launcher every process makes the same call and reads to the end: the main process gets all rows, the
         others none.
@@ -197,11 +210,11 @@ class Embedder:
         name = self.text_column(stream, column)
         rows = iter(stream)
 
-        def embed(chunk: list[tuple[int, dict[str, Any]]]) -> tuple[np.ndarray, int]:
+        def embed(chunk: list[tuple[int, dict[str, Any]]]) -> tuple[np.ndarray, list[TextLength]]:
             return self._embed([_to_text(row.get(name), stream.where(place), name) for place, row in chunk])
 
         for chunk, found in in_turns(iter(lambda: list(islice(rows, CHUNK_ROWS)), []), embed):
-            yield [row for _, row in chunk], self._count(*found)
+            yield [row for _, row in chunk], *self._count(*found)
 
     @staticmethod
     def text_column(stream: "RowStream", column: str | None) -> str:
@@ -212,18 +225,18 @@ class Embedder:
         """The cosine of the vectors of two texts, -1 to 1."""
         return float(cosines(self.embed([first]), self.embed([second]))[0, 0])
 
-    def _embed(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
-        """(n, D), and how many of the texts were cut."""
+    def _embed(self, texts: Sequence[str]) -> tuple[np.ndarray, list[TextLength]]:
+        """(n, D), and the length of each text."""
         windows_by_text = self.windows(texts)
         vectors = self.embed_windows([one for windows in windows_by_text for one in windows])
-        cut = [len(windows[0].input_ids) < windows[0].length for windows in windows_by_text]
-        return self.join_windows(windows_by_text, vectors), sum(cut) if self.config.long_texts == "cut" else 0
+        return self.join_windows(windows_by_text, vectors), list(map(text_length, windows_by_text))
 
-    def _count(self, vectors: np.ndarray, num_cut: int) -> np.ndarray:
+    def _count(self, vectors: np.ndarray, lengths: list[TextLength]) -> tuple[np.ndarray, list[TextLength]]:
         """Counts texts that have been embedded."""
         with self._counting:
-            self.num_texts, self.num_cut = self.num_texts + len(vectors), self.num_cut + num_cut
-        return vectors
+            self.num_texts += len(lengths)
+            self.num_cut += sum(one.truncated for one in lengths)
+        return vectors, lengths
 
     # -- the steps of `embed`, for a server that computes long texts window by window
 
@@ -336,7 +349,8 @@ def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "pooling": ",".join(published.pooling.modes),
         "normalize": published.pooling.normalize,
         "max_length": published.max_length,
-        "long_texts": stored.get("long_texts", "cut"),  # as sentence-transformers does
+        # The limit of a published folder says how long a sequence is, not that the rest of a text means nothing.
+        "long_texts": stored.get("long_texts", "windows"),
         "overlap": stored.get("overlap"),
         "lower_case": published.lower_case,
         "prompt": published.prompt,

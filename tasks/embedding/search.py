@@ -56,7 +56,7 @@ def search(
     if vectors is None:
         found = (
             (row, score)
-            for rows, chunk in embedder.embed_rows(stream, column)
+            for rows, chunk, _ in embedder.embed_rows(stream, column)
             for row, score in zip(rows, cosines(query_vector, chunk)[0].tolist(), strict=True)
         )
     else:

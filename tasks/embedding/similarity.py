@@ -29,7 +29,7 @@ from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping, parse_text
-from ..data.examples import PAIR, TEXT, ExampleWarning, Field
+from ..data.examples import PAIR, TEXT, Field
 from ..data.features import Features, group_windows
 from ..data.labels import is_missing, map_valid, raw_label
 from ..data.numbers import number_reader
@@ -209,12 +209,6 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
                     features.append(Features(i, *sequence, len(whole) + num_special, target, text_index=text_index))
         return features
 
-    def warnings(self, example: PairExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
-        """Reports texts that are cut: a pair has two sequences, which the check of all tasks does not count."""
-        if self.long_texts != "cut" or all(len(one.input_ids) == one.length for one in windows):
-            return []
-        return [ExampleWarning("a text is cut: only its beginning is read")]
-
     def head(self, backbone: "Backbone") -> None:
         """None: vectors are pooled from the hidden states."""
 
@@ -302,12 +296,14 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
 
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
-        """The task of a sentence-transformers folder, which cuts long texts."""
+        """The task of a sentence-transformers folder.
+
+        Long texts are read in windows; `long_texts="cut"` reads their beginning, as sentence-transformers does.
+        """
         published = PublishedPooling.read(checkpoint.folder)
         assert published is not None
         return cls(
             max_length=published.max_length,
-            long_texts="cut",
             pooling=",".join(published.pooling.modes),
             normalize=published.pooling.normalize,
             lower_case=published.lower_case,

@@ -65,6 +65,7 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
     self_supervised: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
+    divides: ClassVar[bool] = False  # the end of a long prompt is read
     higher_is_better: ClassVar[bool] = False
     lookahead: ClassVar[int] = 1  # the target of a window's last token is the token after it
 

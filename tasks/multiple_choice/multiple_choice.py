@@ -25,7 +25,7 @@ from ..base.predictions import Misprediction
 from ..base.task import Task
 from ..data.column_names import LABEL_COLUMNS, normalize_name
 from ..data.columns import ColumnMapping, parse_text
-from ..data.examples import ExampleWarning, Field
+from ..data.examples import Field
 from ..data.features import Features, group_windows
 from ..data.labels import is_missing, map_valid
 from ..data.rows import RowStream, Table
@@ -174,12 +174,6 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
             return ChoiceExample(row, table.where(row), first, choices.texts, asked, answer)
 
         return read
-
-    def warnings(self, example: ChoiceExample, windows: Sequence[Features]) -> list[ExampleWarning]:  # noqa: ARG002
-        """Reports what is cut: an example has several sequences, which the check of all tasks does not count."""
-        if self.long_texts != "cut" or all(len(one.input_ids) == one.length for one in windows):
-            return []
-        return [ExampleWarning("a context with a choice is cut: only its beginning is read")]
 
     # -- examples -> model
 

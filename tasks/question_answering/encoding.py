@@ -87,7 +87,17 @@ class QuestionEncoder:
             no_answer = 0 if self.framed else len(ids) - 1
             window = ContextWindow(passage, index, len(ids) - 1 - len(tokens), no_answer)
             target = _target(example, gold, window)
-            features.append(Features(number, ids, segments, length + self.special, target, window))
+            features.append(
+                Features(
+                    number,
+                    ids,
+                    segments,
+                    length + self.special,
+                    target,
+                    window,
+                    num_omitted=len(question) - len(kept),
+                )
+            )
         return features
 
     def _missed(self, passage: Passage, gold: Sequence[range], windowing: Windowing) -> str | None:

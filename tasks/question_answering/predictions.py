@@ -64,7 +64,6 @@ class AnswerPrediction(Prediction):
 
     def display(self, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The answer, the context with highlighted answers, and the probability of each."""
-        detail = f"{self.unread_tokens:,} tokens are truncated" if self.unread_tokens else ""
         marks = tuple(
             Highlight(one.start, one.end, "", one.score, faint=bool(rank) or self.answer is None)
             for rank, one in enumerate(self.alternatives)
@@ -74,7 +73,7 @@ class AnswerPrediction(Prediction):
         bars.append(ScoreBar(NO_ANSWER, self.no_answer_score, chosen=self.answer is None))
         bars.sort(key=lambda bar: -bar.value)
         return (
-            Text(NO_ANSWER if self.answer is None else self.answer, detail),
+            Text(NO_ANSWER if self.answer is None else self.answer),
             HighlightedText(texts.get("context", ""), marks),
             ScoreBars(tuple(bars)),
         )

@@ -106,6 +106,11 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
             raise HeadwayError("--threshold nan is invalid; it must be a number (log-odds).")
 
     @property
+    def truncates(self) -> bool:
+        """A question that leaves no room for the context is truncated in any case."""
+        return True
+
+    @property
     def sample(self) -> str:
         """Questions with and without an answer."""
         return "questions.json"

@@ -260,7 +260,7 @@ def embed(job: Job) -> dict[str, Any]:
     if job.side == "headway":
         from headway.tasks import Embedder
 
-        embedder = Embedder(minilm(), precision=job.precision)
+        embedder = Embedder(minilm(), precision=job.precision, long_texts="cut")  # as on the other side
         seconds, found = timed(job, lambda: embedder.embed(texts))
         config = embedder.backbone.config
         more = {"flops": flops(config, lengths), "wall": matrix_rate(config, job.precision)}

@@ -13,7 +13,8 @@ import torch
 import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.tasks import Embedder
+from headway.tasks import Embedder, load
+from headway.tasks.data.features import TextLength
 from headway.tasks.data.read import stream_rows
 from headway.tasks.data.rows import CHUNK_ROWS
 from headway.tasks.embedding.embedder import cosines
@@ -109,8 +110,11 @@ def test_a_long_text_is_the_mean_of_its_windows_or_cut(bert_folder):
     assert embedder.num_cut == 0
 
     cut = Embedder(bert_folder, long_texts="cut")
-    cut.embed([LONG, "the cat"])
-    assert (cut.num_texts, cut.num_cut) == (2, 1)
+    assert (cut.embed([LONG]) == cut.embed([LONG + " the parcel"])).all()
+    cut.embed(["the cat"])
+    assert (cut.num_texts, cut.num_cut) == (3, 2)
+    assert cut.measure([LONG, "the cat"]) == [TextLength(len(ids) + 2, len(ids) + 2 - 48), TextLength(4, 0)]
+    assert [one.truncated for one in embedder.measure([LONG, "the cat"])] == [False, False]
 
 
 def test_half_precision_vectors_are_close(tiny_model):
@@ -141,9 +145,32 @@ def test_every_word_of_a_long_text_has_a_vector(tiny_model):
 def test_a_file_is_embedded_row_by_row(bert_folder, tmp_path):
     (tmp_path / "data.csv").write_text("id,review\n1,the cat sat\n2,\n")
     embedder = Embedder(bert_folder)
-    ((rows, vectors),) = embedder.embed_rows(stream_rows(tmp_path / "data.csv"), "review")
+    ((rows, vectors, lengths),) = embedder.embed_rows(stream_rows(tmp_path / "data.csv"), "review")
     assert [row["id"] for row in rows] == ["1", "2"]
     np.testing.assert_allclose(vectors, embedder.embed(["the cat sat", ""]), atol=1e-6)
+    assert lengths == [TextLength(5, 0), TextLength(2, 0)] == embedder.measure(["the cat sat", ""])
+
+
+def test_a_published_limit_divides_long_texts_unless_they_are_to_be_cut(bert_folder, tmp_path):
+    """sentence-transformers reads `max_seq_length` tokens, so that texts that differ behind them are equal."""
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    PublishedPooling(Pooling(), max_length=12).write(folder, 32)
+    texts = ["the cat sat on the mat " * 3 + end for end in ("my parcel", "Ada Lovelace")]
+    model, tokenizer = transformers.AutoModel.from_pretrained(folder).eval(), Tokenizer.load(folder)
+    expected = []
+    for ids in tokenizer.encode_ids(texts):
+        with torch.no_grad():
+            given = torch.tensor([tokenizer.join(ids[:10])[0]])
+            expected.append(model(given).last_hidden_state[0].mean(0))
+    first, second = Embedder(folder, long_texts="cut").embed(texts)
+    np.testing.assert_allclose([first, second], torch.stack(expected).numpy(), atol=1e-5)
+    assert (first == second).all()
+    first, second = Embedder(folder).embed(texts)
+    assert np.abs(first - second).max() > 1e-3
+    assert load(folder).predict((texts[0], texts[1])).similarity < 1
+    cut = load(folder, long_texts="cut").predict([(texts[0], texts[1]), ("the cat", "the cat")])
+    assert cut[0].similarity == pytest.approx(1)
+    assert [one.truncated for one in cut] == [True, False]
 
 
 def minilm_by_transformers(minilm: Path, texts: list[str]) -> np.ndarray:
@@ -161,7 +188,11 @@ def minilm_by_transformers(minilm: Path, texts: list[str]) -> np.ndarray:
 def test_a_sentence_transformers_folder_gives_its_own_vectors(minilm):
     embedder = Embedder(minilm)
     texts = ["A man is eating.", "Someone has a meal!", "", "naïve café 🙂 猫"]
-    np.testing.assert_allclose(embedder.embed(texts), minilm_by_transformers(minilm, texts), atol=1e-5)
+    expected = minilm_by_transformers(minilm, [*texts, LONG])
+    np.testing.assert_allclose(embedder.embed(texts), expected[:-1], atol=1e-5)
+    cut = Embedder(minilm, long_texts="cut")
+    np.testing.assert_allclose(cut.embed([*texts, LONG]), expected, atol=1e-5)
+    assert cut.num_cut == 1
     assert embedder.limit == 256
     assert embedder.similarity(texts[0], texts[1]) > embedder.similarity(texts[0], texts[3])
 
@@ -171,7 +202,9 @@ def test_a_thousand_texts_have_sentence_transformers_vectors(minilm, data_folder
     lines = (data_folder / "sst2/dev.tsv").read_text(encoding="utf-8").splitlines()[:872]
     reviews = (data_folder / "movie_reviews/movie_reviews.jsonl").read_text(encoding="utf-8").splitlines()[:20]
     texts = [*(line.split("\t")[0] for line in lines), *(json.loads(line)["text"] for line in reviews)]
-    np.testing.assert_allclose(Embedder(minilm).embed(texts), minilm_by_transformers(minilm, texts), atol=1e-5)
+    expected = minilm_by_transformers(minilm, texts)
+    np.testing.assert_allclose(Embedder(minilm, long_texts="cut").embed(texts), expected, atol=1e-5)
+    np.testing.assert_allclose(Embedder(minilm).embed(texts[:872]), expected[:872], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +296,7 @@ def test_memory_does_not_grow_with_the_file(bert_folder, tmp_path):
         "from headway.tasks.embedding.vectors_file import VectorsWriter\n"
         "embedder = Embedder(sys.argv[1])\n"
         "with VectorsWriter(sys.argv[3], embedder.size) as writer:\n"
-        "    for rows, vectors in embedder.embed_rows(stream_rows(sys.argv[2]), 'text'):\n"
+        "    for rows, vectors, _ in embedder.embed_rows(stream_rows(sys.argv[2]), 'text'):\n"
         "        writer.write(rows, vectors)\n"
         "        print(writer.written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
     )

@@ -11,8 +11,9 @@ import pytest
 import torch
 from headway.core.errors import HeadwayError
 from headway.tasks import Embedder, SentenceSimilarity, load
-from headway.tasks.data.features import Features, pack
+from headway.tasks.data.features import Features, group_windows, pack
 from headway.tasks.data.read import read_table
+from headway.tasks.data.token_counts import TokenCounts
 from headway.tasks.embedding.predictions import PairExample, SimilarityPrediction
 from scipy.stats import pearsonr, spearmanr
 
@@ -169,18 +170,16 @@ def test_pairs_with_a_common_text_are_not_negatives(bert_folder):
     torch.testing.assert_close(loss, torch.as_tensor(expected), atol=1e-4, rtol=1e-5)
 
 
-def test_a_long_text_is_the_mean_of_its_windows_or_cut_with_a_warning(bert_folder):
+def test_a_long_text_is_the_mean_of_its_windows_or_cut_and_counted(bert_folder):
     rows = [{"anchor": "the cat sat on the mat " * 30, "positive": "the cat"}, *TOGETHER]
-    task, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
+    _, _, features = features_of(SentenceSimilarity(), bert_folder, rows)
     assert sum(one.example == 0 and one.text_index == 0 for one in features) > 3
-    cut, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
+    _, model, features = features_of(SentenceSimilarity(long_texts="cut"), bert_folder, rows)
     assert sum(one.example == 0 for one in features) == 2
-    examples = [PairExample(0, "row 1", rows[0]["anchor"], "the cat")]
-    assert [warning.message for warning in cut.warnings(examples[0], features[:2])] == [
-        "a text is cut: only its beginning is read"
-    ]
-    assert not list(task.warnings(examples[0], features[2:4]))
     assert len(features[0].input_ids) == model.limit
+    counts = TokenCounts.of(group_windows(features), model.limit, None)
+    assert counts.truncated == {0: features[0].length - model.limit}
+    assert not counts.divided
 
 
 def test_the_correlations_are_those_of_scipy():
@@ -208,7 +207,7 @@ def test_pairs_are_scored_by_the_rank_of_their_second_text():
 def test_a_sentence_transformers_folder_loads_as_a_similarity_model(minilm):
     model = load(minilm)
     assert isinstance(model.task, SentenceSimilarity)
-    assert (model.task.max_length, model.task.long_texts) == (256, "cut")
+    assert (model.task.max_length, model.task.long_texts) == (256, "windows")
     pairs = [("A man is eating.", "Someone has a meal."), ("A man is eating.", "The train is late.")]
     embedder = Embedder(minilm)
     assert [one.similarity for one in model.predict(pairs)] == pytest.approx(

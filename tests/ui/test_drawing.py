@@ -128,9 +128,9 @@ def test_an_answer_is_highlighted_in_its_context_and_no_answer_is_shown():
     assert [(bar.name, bar.chosen) for bar in bars.bars][:3] == [
         ("London", True), ("in London", False), ("no answer", False)
     ]  # fmt: skip
-    none = AnswerPrediction(None, None, None, 0.9, 0.9, spans, unread_tokens=1200)
+    none = AnswerPrediction(None, None, None, 0.9, 0.9, spans)
     text, marked, bars = none.display({"question": "why?", "context": context})
-    assert text == Text("no answer", "1,200 tokens are truncated")
+    assert text == Text("no answer")
     assert all(mark.faint for mark in marked.marks)
     assert bars.bars[0] == ScoreBar("no answer", 0.9, True)
 
