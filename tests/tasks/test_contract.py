@@ -409,6 +409,24 @@ def test_windows_cover_a_long_text(fitted: Fitted):
         assert any(contains(ids, whole[start : start + 3]) for ids in window_ids)
 
 
+def test_a_prediction_says_how_many_tokens_its_text_has_and_whether_it_was_truncated(fitted: Fitted):
+    long = fitted.filled("the cat sat on the mat " * 40, fitted.case.long)
+    whole, short = fitted.model.predict([long, fitted.inputs[0]])
+    assert whole.length.num_tokens > fitted.model.limit
+    assert (whole.truncated, short.truncated) == (not fitted.task.divides, False)
+    assert short.length.num_tokens > 2
+    if fitted.task.divides:
+        cut_model = load(fitted.output, long_texts="cut")
+        cut, again = cut_model.predict([long, fitted.inputs[0]])
+        assert cut.truncated
+        assert cut.length.num_tokens == whole.length.num_tokens
+        assert cut.length.num_read < whole.length.num_tokens
+        assert (again, again.length) == (short, short.length)
+        windows = cut_model.windows([long])
+        found = cut_model.predict_windows([window for part in windows for window in part])
+        assert cut_model.join_windows(windows, found)[0].length == cut.length
+
+
 def contains(ids: list[int], part: list[int]) -> bool:
     return any(ids[i : i + len(part)] == part for i in range(len(ids) - len(part) + 1))
 

@@ -41,8 +41,21 @@ def test_rows_are_written_with_their_vectors(headway, tiny, texts):
 def test_truncated_texts_are_counted(headway, tiny, folder):
     Path("long.txt").write_text("a good film " * 50 + "\na good film\n")
     arguments = ["embed", tiny, "--data", "long.txt", "--output", "long.npy"]
-    assert "1 of 2 texts were truncated to 32 tokens" in headway(*arguments, "--long-texts", "cut").out
-    assert "truncated" not in headway(*arguments, "--overwrite").out
+    assert "1 of 2 texts were truncated to 32 tokens" in headway(*arguments, "--long-texts", "cut").err
+    assert "truncated" not in headway(*arguments, "--overwrite").err
+    for options, expected in (([], [None, None]), (["--long-texts", "cut"], [True, False])):
+        named = ["--output", "long.jsonl", "--overwrite", *options]
+        ran = headway(*arguments[:4], *named, "--json")
+        assert json.loads(ran.out)["cut"] == sum(map(bool, expected))
+        assert bool(expected[0]) == ("1 of 2 texts were truncated" in ran.err)
+        rows = [json.loads(line) for line in Path("long.jsonl").read_text().splitlines()]
+        assert [row.get("truncated") for row in rows] == expected
+        texts = [row["text"] for row in rows]
+        shown = headway("embed", tiny, *texts, "--json", *options)
+        assert [json.loads(line).get("truncated") for line in shown.out.splitlines()] == expected
+        found = headway("search", tiny, texts[0], "--data", "long.txt", *options).err
+        assert bool(expected[0]) == ("2 of 3 texts were truncated" in found)
+    assert rows[0]["num_tokens"] == Embedder(tiny).measure(texts)[0].num_tokens > 100
 
 
 def test_texts_are_compared_by_cosine_similarity(headway, tiny):

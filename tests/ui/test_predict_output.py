@@ -1,5 +1,6 @@
 """The files that `headway predict` writes: tables, workbooks, entities."""
 
+import json
 from pathlib import Path
 
 import openpyxl
@@ -69,3 +70,17 @@ def test_a_table_for_excel_has_the_separator_of_the_input_and_rows_without_text_
         assert "2 rows have no text; their predictions mean nothing" in capsys.readouterr().err
     assert Path("plain.csv").read_text().startswith("text,id,")
     assert Path("excel.csv").read_text(encoding="utf-8-sig").startswith("text;id;")
+
+
+@pytest.mark.parametrize("options", [[], ["--long-texts", "cut"]])
+def test_rows_say_whether_their_text_was_truncated_if_texts_are_cut(headway, trained: Path, options: list[str]):
+    Path("long.csv").write_text("text\n" + "a lovely film " * 40 + "\na film\n")
+    given = ["predict", trained, "--data", "long.csv", *options]
+    lines = [json.loads(line) for line in headway(*given, "--json").out.splitlines()]
+    assert [line.get("truncated") for line in lines] == ([True, False] if options else [None, None])
+    ran = headway(*given, "--output", "out.csv")
+    assert ("1 of 2 texts are too long for the model and were truncated" in ran.err) == bool(options)
+    rows = read_table("out.csv", header=True).rows
+    assert [row.get("truncated") for row in rows] == (["true", "false"] if options else [None, None])
+    if options:
+        assert [int(row["num_tokens"]) for row in rows] == [line["num_tokens"] for line in lines]

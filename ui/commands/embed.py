@@ -52,7 +52,8 @@ def embed(
     """Turn a column of texts into vectors, or compare a few texts.
 
     A sentence-transformers folder is used with its own pooling. For other models the default is the mean of all
-    tokens.
+    tokens. A text that is longer than the model reads is embedded in windows; with --long-texts cut only its beginning
+    is, as by sentence-transformers, and each row says whether its text was truncated, and its number of tokens.
     """
     from ...tasks.data.read import stream_rows
     from ..terminal import show_notes
@@ -80,8 +81,9 @@ def _open(model: str, embedding: dict[str, Any]) -> "Embedder":
 def _embed_file(
     embedder: "Embedder", stream: "RowStream", column: str | None, output: Path, *, overwrite: bool, json: bool
 ) -> None:
+    from ...tasks.data.write import with_prediction
     from ...tasks.embedding.vectors_file import VectorsWriter
-    from ..terminal import counting, is_main_process, screen
+    from ..terminal import counting, is_main_process
 
     if not is_main_process():
         for _ in embedder.embed_rows(stream, column):
@@ -89,15 +91,25 @@ def _embed_file(
         return
     start = time.monotonic()
     with VectorsWriter(output, embedder.size, overwrite) as writer, counting("vectors") as add:
-        for rows, vectors in embedder.embed_rows(stream, column):
+        for rows, vectors, lengths in embedder.embed_rows(stream, column):
+            if embedder.config.long_texts == "cut":
+                pairs = zip(rows, lengths, strict=True)
+                rows = [with_prediction(row, length.to_json()) for row, length in pairs]
             writer.write(rows, vectors)
             add(len(rows))
     seconds = time.monotonic() - start
     what = f"{writer.written:,} vectors with {embedder.size:,} dimensions"
     show_written(output, writer.written, what, seconds, json=json, size=embedder.size, cut=embedder.num_cut)
-    if embedder.num_cut and not json:
-        truncated = f"{embedder.num_cut:,} of {writer.written:,} texts were truncated to {embedder.limit:,} tokens"
-        screen().print(f"{truncated}; --long-texts windows embeds complete texts")
+    _note_truncated(embedder)
+
+
+def _note_truncated(embedder: "Embedder") -> None:
+    """Says how many texts were not read completely, after they have been embedded."""
+    from ..terminal import show_notes
+
+    if embedder.num_cut:
+        truncated = f"{embedder.num_cut:,} of {embedder.num_texts:,} texts were truncated to {embedder.limit:,} tokens"
+        show_notes([f"{truncated}; --long-texts windows embeds complete texts"])
 
 
 def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
@@ -107,12 +119,14 @@ def _compare(embedder: "Embedder", texts: list[str], json: bool) -> None:
     vectors = embedder.embed(texts)
     similarities = cosines(vectors, vectors)
     if json:
-        for text, vector, row in zip(texts, vectors.tolist(), similarities.tolist(), strict=True):
-            print_json({"text": text, "vector": vector, "similarities": row})
+        lengths = [one.to_json() if embedder.config.long_texts == "cut" else {} for one in embedder.measure(texts)]
+        for text, vector, row, length in zip(texts, vectors.tolist(), similarities.tolist(), lengths, strict=True):
+            print_json({"text": text, "vector": vector, "similarities": row, **length})
     elif len(texts) == 1:
         show_vector(screen(), vectors[0].tolist())
     else:
         show_similarities(screen(), texts, similarities.tolist())
+    _note_truncated(embedder)
 
 
 def search(
@@ -146,6 +160,7 @@ def search(
     show_notes(stream.notes)
     column = embedder.text_column(stream, text)
     hits = search(embedder, query, stream, column=column, vectors=stored, top=top)
+    _note_truncated(embedder)
     if json:
         for hit in hits:
             print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ...tasks.base.predictions import Prediction
+    from ...tasks.base.task import Task
     from ...tasks.data.output_options import OutputOptions
 
     Predictions = Iterator[tuple[dict[str, Any], Prediction]]  # each row with its prediction
@@ -51,13 +52,31 @@ def note_empty_texts(predictions: "Predictions", texts: Sequence[str]) -> "Predi
         show_notes([f"{rows} mean{'s' * (num_empty == 1)} nothing"])
 
 
-def print_predictions(predictions: "Predictions") -> None:
-    """Prints one line of JSON per row, with its prediction."""
+def note_truncated_texts(predictions: "Predictions", task: "Task[Any, Any]") -> "Predictions":
+    """The same rows; after the last one, says how many have a text that was not read completely."""
+    from ..terminal import is_main_process, show_notes
+
+    num_rows = num_truncated = 0
+    for row, prediction in predictions:
+        num_rows, num_truncated = num_rows + 1, num_truncated + prediction.truncated
+        yield row, prediction
+    if num_truncated and is_main_process():
+        advice = "; --long-texts windows reads complete texts" if task.divides and task.long_texts == "cut" else ""
+        show_notes([f"{num_truncated:,} of {num_rows:,} texts are too long for the model and were truncated{advice}"])
+
+
+def with_length(prediction: "Prediction", truncates: bool) -> dict[str, Any]:
+    """A prediction as JSON, with its length if the model does not read all of a long text."""
+    return {**prediction.to_json(), **(prediction.length.to_json() if truncates else {})}
+
+
+def print_predictions(predictions: "Predictions", *, truncates: bool = False) -> None:
+    """Prints one line of JSON per row, with its prediction, and with its length if the model `truncates` texts."""
     from ...tasks.data.write import with_prediction
     from ..terminal import print_json
 
     for row, prediction in predictions:
-        print_json(with_prediction(row, prediction.to_json()))
+        print_json(with_prediction(row, with_length(prediction, truncates)))
 
 
 def write_predictions(
@@ -69,6 +88,7 @@ def write_predictions(
     json: bool,
     options: "OutputOptions",
     document: "Callable[[Predictions], dict[str, Any]] | None" = None,
+    truncates: bool = False,
 ) -> None:
     """Writes rows with their predictions to a file and prints their number.
 
@@ -80,6 +100,7 @@ def write_predictions(
         json: Whether to print the number as JSON.
         options: How the file is written.
         document: Turns all predictions into one JSON document, which is written if `output` ends in .json.
+        truncates: Whether the model does not read all of a long text, so that the lengths are written, too.
     """
     from json import dumps
 
@@ -109,7 +130,7 @@ def write_predictions(
         else:
             with RowWriter(output, columns, overwrite, options) as writer:
                 for row, prediction in counted():
-                    writer.write(row, prediction.to_json())
+                    writer.write(row, with_length(prediction, truncates))
     show_written(output, written, f"{written:,} predictions", time.monotonic() - start, json=json)
 
 
