@@ -68,21 +68,14 @@ def predict(
     are written unchanged to .csv and .tsv unless --for-excel is given. If --output ends in .json, the predictions are
     written in the format of the task's official scoring script (only for tasks that have one).
 
-    A text that is longer than the model reads is read in overlapping windows. With --long-texts cut, and for the
-    prompts of text-generation and long questions, a part is not read: then each prediction says whether its text was
-    truncated, and its number of tokens.
+    Long texts are read in overlapping windows. Where a part may not be read (--long-texts cut, prompts, questions),
+    each prediction has its text's number of tokens and whether it was truncated.
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
     from ...tasks.data.read_options import ReadOptions
     from ..terminal import is_main_process, screen, show_notes
-    from .results import (
-        note_empty_texts,
-        note_truncated_texts,
-        print_predictions,
-        show_predictions,
-        write_predictions,
-    )
+    from .results import note_inputs, print_predictions, show_predictions, write_predictions
 
     chosen = chosen_columns(columns)
     if (texts and data is not None) or not (texts or chosen or data is not None):
@@ -102,8 +95,7 @@ def predict(
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
         mapping = task_model.columns(stream, chosen)
         show_notes([*stream.notes, *(mapping.notes if data is not None else ())])
-        predictions = note_truncated_texts(task_model.predict_rows(stream, mapping), task)
-        predictions = note_empty_texts(predictions, list(mapping.texts.values()))
+        predictions = note_inputs(task_model.predict_rows(stream, mapping), list(mapping.texts.values()), task)
         if not is_main_process():
             for _ in predictions:
                 pass  # all processes compute, the main process writes

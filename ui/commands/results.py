@@ -35,7 +35,12 @@ def show_predictions(
             show_scores(console, scores, content.get("uncalibrated"))
 
 
-def note_empty_texts(predictions: "Predictions", texts: Sequence[str]) -> "Predictions":
+def note_inputs(predictions: "Predictions", texts: Sequence[str], task: "Task[Any, Any]") -> "Predictions":
+    """The same rows; after the last one, says how many have no text in `texts`, and how many were truncated."""
+    return _note_truncated(_note_empty(predictions, texts), task)
+
+
+def _note_empty(predictions: "Predictions", texts: Sequence[str]) -> "Predictions":
     """The same rows; after the last one, says how many have no text in any of these columns."""
     from ..terminal import is_main_process, show_notes
 
@@ -52,7 +57,7 @@ def note_empty_texts(predictions: "Predictions", texts: Sequence[str]) -> "Predi
         show_notes([f"{rows} mean{'s' * (num_empty == 1)} nothing"])
 
 
-def note_truncated_texts(predictions: "Predictions", task: "Task[Any, Any]") -> "Predictions":
+def _note_truncated(predictions: "Predictions", task: "Task[Any, Any]") -> "Predictions":
     """The same rows; after the last one, says how many have a text that was not read completely."""
     from ..terminal import is_main_process, show_notes
 
