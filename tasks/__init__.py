@@ -14,6 +14,7 @@ from .language_modeling.text_generation import TextGeneration
 from .multiple_choice.multiple_choice import MultipleChoice
 from .prompting.prompt import Prompt
 from .question_answering.question_answering import QuestionAnswering
+from .ranking import rank
 from .tagging.tagging import TokenClassification
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "TextGeneration",
     "TokenClassification",
     "load",
+    "rank",
     "read_table",
 ]
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "probe": ("commands.probe", "Measure how much each layer of a model knows about the labels of a file."),
     "embed": ("commands.embed", "Turn texts into vectors."),
     "search": ("commands.embed", "Find the rows of a file that are closest in meaning to a query."),
+    "rank": ("commands.rank", "Rank the rows of a file by how well they fit a query."),
     "words": ("commands.embed", "Find the nearest words, or compare one word across sentences."),
     "export": ("commands.export", "Export a BERT model to ONNX."),
     "ui": ("browser.app", "Open Headway in the browser."),

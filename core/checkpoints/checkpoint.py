@@ -155,6 +155,7 @@ def save_checkpoint(
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     config: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Writes config.json and model.safetensors, with published names, into an existing folder.
@@ -166,6 +167,7 @@ def save_checkpoint(
         labels: the names of the head's outputs, if they are labels.
         problem_type: how transformers interprets the outputs, e.g. "multi_label_classification".
         config: the config.json that the model came with; fields that Headway does not use are kept.
+        fields: further fields of config.json, for other libraries.
         dtype: dtype of the weights in the file. Default: unchanged.
 
     Raises:
@@ -175,15 +177,16 @@ def save_checkpoint(
     if published is None or ARCHITECTURES[published].family is not family_of(network.config):
         raise ValueError(f"no published class for {type(network.head).__name__} ({architecture})")
     tensors = published_tensors(network, published, dtype)
-    fields = {
+    written = {
         **config_fields(network.config, config or {}),
         **label_fields(ARCHITECTURES[published].head, network.head, labels),
         "architectures": [published],
         "dtype": str(next(iter(tensors.values())).dtype).removeprefix("torch."),
+        **(fields or {}),
     }
     if problem_type is not None:
-        fields["problem_type"] = problem_type
-    (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        written["problem_type"] = problem_type
+    (folder / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _write_safetensors(folder / "model.safetensors", tensors)
     # safetensors makes its file readable by the owner only; the permissions are those of the other files.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

@@ -29,6 +29,7 @@ from .display import DisplayElement
 from .evaluation_hooks import EvaluationHooks
 from .explanation import InspectionHooks
 from .predictions import Prediction
+from .ranking_hooks import RankingHooks
 from .task_options import TaskOptions
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ REQUIRED = ("name", "title", "inputs", "architecture")
 
 
 @dataclass(frozen=True)
-class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT, PredictionT]):
+class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Generic[ExampleT, PredictionT]):
     """What is trained on a model: the texts it reads, its labels, its head, its loss, its predictions and metrics.
 
     A task is frozen: what is found in the training data (labels) or in held-out predictions (thresholds) is returned
@@ -72,7 +73,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
       `has_document`;
     - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, and those of `EvaluationHooks`;
     - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
-    - forms and inspection: `sample`, and those of `InspectionHooks`.
+    - forms, inspection, ranking: `sample`, and those of `InspectionHooks` and of `RankingHooks`.
     """
 
     name: ClassVar[str]  # the Hub's pipeline tag
@@ -327,7 +328,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, ABC, Generic[ExampleT,
 
     @property
     def published(self) -> dict[str, Any]:
-        """What a published config.json says about the head: `labels` and `problem_type`."""
+        """What a published config.json says about the head: `labels`, `problem_type`, and further `fields`."""
         return {"labels": self.label_names or None, "problem_type": None}
 
     def publish(self, folder: Path, network: "Network") -> None:

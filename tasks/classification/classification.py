@@ -41,6 +41,7 @@ from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
 from .card import CROSS_FITTED, classification_card
+from .cross_encoder import PairScore, published_fields
 from .encoding import average_windows, encode_texts, example_targets, join_windows
 from .frozen_comparison import measure_frozen
 from .multi_label import MultiLabel
@@ -65,7 +66,7 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(Task[TextExample, Prediction]):
+class TextClassification(PairScore, Task[TextExample, Prediction]):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:
@@ -77,6 +78,7 @@ class TextClassification(Task[TextExample, Prediction]):
         thresholds: several labels only: the probability from which each label is predicted; empty: 0.5.
         temperature: one label only: the divisor of the logits (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
         target_mean, target_std: numbers only: the scale of the network's output.
+        sigmoid: numbers only: whether they are the sigmoid of the output, as of published cross-encoders.
     """
 
     labels: tuple[str, ...] = option(
@@ -99,6 +101,7 @@ class TextClassification(Task[TextExample, Prediction]):
     temperature: float = 1.0
     target_mean: float = 0.0
     target_std: float = 1.0
+    sigmoid: bool = False
     threshold: str | None = option(
         None,
         "Several labels only: probability from which a label is predicted: one number, or numbers by label "
@@ -185,8 +188,7 @@ class TextClassification(Task[TextExample, Prediction]):
         task = replace(self, problem_type=problem_type, paired="pair" in columns.texts)
         column = LabelColumn.of(table, columns, merge=self.merge_labels)
         target = TARGETS[problem_type].infer(column, self.labels, balanced=self.class_weight is not None)
-        note = f"each {'pair' if task.paired else 'text'} has {target.description}: {why}"
-        notes = [note]
+        notes = [f"each {'pair' if task.paired else 'text'} has {target.description}: {why}"]
         if self.merge_labels and problem_type != REGRESSION:
             notes.append(describe_merging(problem_type, values))
         return replace(task._with(target), numbered=bool(self.labels) and problem_type != REGRESSION), notes
@@ -254,8 +256,7 @@ class TextClassification(Task[TextExample, Prediction]):
 
     def targets(self, features: Sequence[Features]) -> "Targets":
         """The encoded label of each example, the example of each window, and the weights of the labels."""
-        weights = {"weights": torch.tensor(self.weights)} if self.weights else {}
-        return example_targets(features) | weights
+        return example_targets(features) | ({"weights": torch.tensor(self.weights)} if self.weights else {})
 
     def loss(self, outputs: Tensor, targets: "Targets") -> tuple[Tensor, int]:
         """The sum of the target's losses, from outputs (B, L) or (B, 1) for a number, and the number of its terms."""
@@ -355,12 +356,12 @@ class TextClassification(Task[TextExample, Prediction]):
         """Takes over labels and problem type; one output without a problem type is a number."""
         labels = checkpoint.labels or ()
         problem_type = checkpoint.problem_type or (REGRESSION if len(labels) == 1 else SINGLE_LABEL)
-        return cls(labels=() if problem_type == REGRESSION else labels, problem_type=problem_type, numbered=True)
+        return replace(cls(problem_type=problem_type, numbered=True), **published_fields(checkpoint, problem_type))
 
     @property
     def published(self) -> dict[str, Any]:
-        """Labels and problem type."""
-        return {"labels": self.labels or ("LABEL_0",), "problem_type": self.problem_type}
+        """Labels and problem type; for a number for a pair, what a cross-encoder's score is."""
+        return {"labels": self.labels or ("LABEL_0",), "problem_type": self.problem_type, "fields": self.score_fields}
 
     def card(self, network: "Network", name: str) -> CardText:
         """Labels, usage and limitations."""

@@ -25,10 +25,14 @@ from .target import LabelColumn, Target
 
 @dataclass(frozen=True)
 class Regression(Target):
-    """A number. The network learns it scaled to a mean of 0 and a standard deviation of 1."""
+    """A number. The network learns it scaled to a mean of 0 and a standard deviation of 1.
+
+    With `sigmoid` the number is the sigmoid of the network's output, as of some cross-encoders; never in training.
+    """
 
     target_mean: float = 0.0
     target_std: float = 1.0
+    sigmoid: bool = False
 
     description: ClassVar[str] = "a number"
 
@@ -74,12 +78,13 @@ class Regression(Target):
 
     def loss(self, logits: Tensor, gold: Tensor, weights: Tensor | None) -> tuple[Tensor, int]:  # noqa: ARG002
         """The squared error."""
-        return F.mse_loss(logits.squeeze(-1), gold, reduction="sum"), len(gold)
+        found = logits.squeeze(-1)
+        return F.mse_loss(found.sigmoid() if self.sigmoid else found, gold, reduction="sum"), len(gold)
 
     def decode(self, logits: Tensor) -> list[NumberPrediction]:
         """The numbers on their own scale."""
         values = logits.squeeze(-1).double() * self.target_std + self.target_mean
-        return [NumberPrediction(value) for value in values.tolist()]
+        return [NumberPrediction(value) for value in (values.sigmoid() if self.sigmoid else values).tolist()]
 
     def score(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> dict[str, float]:
         """Pearson correlation first."""
@@ -102,7 +107,8 @@ class Regression(Target):
         """The number on its own scale."""
 
         def value(outputs: Tensor, kept: Sequence[int]) -> Tensor:  # noqa: ARG001
-            return outputs[0] * self.target_std + self.target_mean
+            number = outputs[0] * self.target_std + self.target_mean
+            return number.sigmoid() if self.sigmoid else number
 
         return [ExplainableOutput("the number", "value", (), value)]
 

@@ -43,13 +43,14 @@ class PublishedPooling:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Reads modules.json and the files that it names; None if the folder has no modules.json.
+        """Reads modules.json and the files that it names; None without it, or if the folder is of a cross-encoder.
 
         Raises:
             HeadwayError: a file is damaged, or the model has a module that Headway does not support.
         """
         listing = folder / "modules.json"
-        if not listing.exists():
+        settings = folder / "config_sentence_transformers.json"
+        if not listing.exists() or (settings.exists() and read_json(settings).get("model_type") == "CrossEncoder"):
             return None
         modes: tuple[str, ...] = ()
         normalize = False

@@ -4,7 +4,7 @@ Shapes: N rows, D size of a vector.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ class Hit:
     """A row with its similarity to the query."""
 
     position: int  # of the row in the file, from 0
-    score: float  # the cosine, -1 to 1
+    score: float  # of a search the cosine, -1 to 1
     row: dict[str, Any]
 
 
@@ -50,8 +50,6 @@ def search(
     Raises:
         HeadwayError: the column cannot be inferred, or the vectors are of another model or of other rows.
     """
-    if top < 1:
-        raise HeadwayError(f"--top {top}: a number of rows, 1 or more.")
     query_vector = embedder.embed([query])
     if vectors is None:
         found = (
@@ -61,8 +59,20 @@ def search(
         )
     else:
         found = _scored(query_vector, stream, vectors)
+    return nearest(found, top)
+
+
+def nearest(found: Iterable[tuple[dict[str, Any], float]], top: int | None = None) -> list[Hit]:
+    """The rows with the largest scores in descending order, `top` of them or all; of equal ones the earlier first.
+
+    Raises:
+        HeadwayError: `top` is not a number of rows.
+    """
+    if top is not None and top < 1:
+        raise HeadwayError(f"--top {top}: a number of rows, 1 or more.")
     # The position in the key keeps the rows themselves from being compared.
-    best = heapq.nsmallest(top, ((-score, position, row) for position, (row, score) in enumerate(found)))
+    scored = ((-score, position, row) for position, (row, score) in enumerate(found))
+    best = sorted(scored) if top is None else heapq.nsmallest(top, scored)
     return [Hit(position, -score, row) for score, position, row in best]
 
 

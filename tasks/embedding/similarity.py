@@ -274,6 +274,15 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         found = ranks(*(np.stack([one.vectors[text_index] for one in predictions]) for text_index in (0, 1)))
         return {"accuracy": float(np.mean(found == 1)), "mrr": float(np.mean(1 / found))}
 
+    @property
+    def ranks(self) -> bool:
+        """Texts can be ranked by their similarity."""
+        return True
+
+    def relevance(self, answer: Mapping[str, Any], *, raw: bool = False) -> float:  # noqa: ARG002
+        """The cosine."""
+        return answer["similarity"]
+
     # -- model folders
 
     def reuse_head(self, before: Task) -> Self | None:

@@ -22,10 +22,10 @@ from starlette.responses import Response
 
 from ...core.errors import HeadwayError
 from .access import Access
-from .batching import Batcher, FailedItem
+from .answers import compute, open_model
 from .bodies import read_object
 from .docs_page import docs_page
-from .errors import JsonResponse, error_body, error_response, status_of
+from .errors import JsonResponse, error_body, error_response
 from .event_stream import INTERNAL_ERROR, EventStream, generation_json
 from .limits import Limits
 from .metrics import CONTENT_TYPE
@@ -43,7 +43,8 @@ from .request_bodies import (
     read_model,
     read_threshold,
 )
-from .serving import ModelServer, ServedModel, Use
+from .rerank import add_reranking
+from .serving import ModelServer
 
 if TYPE_CHECKING:
     from ..model_registry import Entry, ModelRegistry
@@ -93,6 +94,7 @@ def create_api(
     api.state.serving = serving
     _add_predictions(api, serving)
     _add_embeddings(api, serving)
+    add_reranking(api, serving)
     _add_generation(api, serving)
     _add_server_information(api, serving)
     api.__dict__["openapi"] = partial(describe, api.routes, registry, limits, access)
@@ -116,10 +118,10 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
         threshold = read_threshold(body)
         name, given = read_list(body, limits)
         with Client.of(request) as client:
-            served = await _open(client, serving, "predict", read_model(body))
+            served = await open_model(client, serving, "predict", read_model(body))
             inputs = [read_input(one, f"{name}[{i}]", served.fields, limits) for i, one in enumerate(given)]
             choose_labels = await asyncio.to_thread(serving.label_chooser, served.name, threshold)
-            answers = await _compute(client, served, inputs, name, limits)
+            answers = await compute(client, served, inputs, name, limits)
         if choose_labels is not None:
             answers = [{**one, "labels": choose_labels(one["scores"])} for one in answers]
         return JsonResponse({"model": served.name, "task": served.task, "predictions": answers})
@@ -133,8 +135,8 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
         """Returns an embedding vector for each text, in order."""
         body = read_embed(await read_object(request, limits), limits)
         with Client.of(request) as client:
-            served = await _open(client, serving, "embed", body.model)
-            found = await _compute(client, served, body.texts, body.name, limits)
+            served = await open_model(client, serving, "embed", body.model)
+            found = await compute(client, served, body.texts, body.name, limits)
         size = len(found[0].vector)
         return _vectors_response({"model": served.name, "size": size, "vectors": [one.vector for one in found]})
 
@@ -143,8 +145,8 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
         """Returns embedding vectors in the format of OpenAI's embeddings API."""
         body = read_embeddings(await read_object(request, limits), limits)
         with Client.of(request) as client:
-            served = await _open(client, serving, "embed", body.model)
-            found = await _compute(client, served, body.texts, body.name, limits)
+            served = await open_model(client, serving, "embed", body.model)
+            found = await compute(client, served, body.texts, body.name, limits)
         vectors = [cut_vector(one.vector, body.dimensions) for one in found]
         data = [
             {"object": "embedding", "index": i, "embedding": _base64(vector) if body.base64 else vector}
@@ -153,31 +155,6 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
         tokens = sum(one.tokens for one in found)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _vectors_response({"object": "list", "model": served.name, "data": data, "usage": usage})
-
-
-async def _open(client: Client, serving: ModelServer, use: Use, name: str | None) -> ServedModel[Any]:
-    """The model; a model that is not open yet is opened in a thread."""
-    served = serving.find_open(use, name)
-    return served or await client.wait_for(serving.open(use, name), serving.limits.timeout)
-
-
-async def _compute(
-    client: Client, served: ServedModel[Batcher[Any, Any]], items: list[Any], what: str, limits: Limits
-) -> Any:
-    """The answer of each item, computed in batches shared with other requests.
-
-    Raises:
-        HeadwayError: an item cannot be computed; the message names it.
-    """
-    try:
-        return await client.wait_for(served.worker.submit(items, client.address), limits.timeout)
-    except FailedItem as failed:
-        cause = failed.__cause__
-        assert cause is not None
-        if not isinstance(cause, HeadwayError) or status_of(cause) != 422:
-            raise cause from None
-        message = str(cause).removeprefix("input 1: ")  # a failing item is computed alone, as the first of its batch
-        raise HeadwayError(f"{what}[{failed.position}]: {message}") from cause
 
 
 def _vectors_response(content: dict[str, Any]) -> Response:
@@ -200,7 +177,7 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
         """Generates text from a prompt, optionally as server-sent events. Ends when the client disconnects."""
         body = read_generate(await read_object(request, limits), limits)
         with Client.of(request) as client:
-            served = await _open(client, serving, "generate", body.model)
+            served = await open_model(client, serving, "generate", body.model)
             if body.stream:
                 generation = served.worker.submit(
                     lambda: serving.stream(served, body.prompt, body.config), client.address

@@ -19,6 +19,7 @@ from ...core.options import Option, options_of
 from .access import PUBLIC_PATHS, Access
 from .limits import Limits
 from .request_bodies import FORMATS, INPUT_NAMES, PROMPT_NAMES, generation_limits
+from .rerank import IGNORED, RETURN_NAMES, TEXT_NAMES
 
 if TYPE_CHECKING:
     from ...tasks.data.examples import Field
@@ -61,6 +62,7 @@ def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, a
         "/predict": predict_body(registry, limits),
         "/embed": embed_body(registry, limits),
         "/v1/embeddings": embeddings_body(registry, limits),
+        "/rerank": rerank_body(registry, limits),
         "/generate": generate_body(registry, limits),
     }
     paths: dict[str, Schema] = {}
@@ -106,12 +108,18 @@ GENERATED = _object(text=TEXT, token_ids=_list(INTEGER), score={"type": ["number
 INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"}, device=TEXT)
 USAGE = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
 EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR)
+RANKED = {**_object(index=INTEGER, score=NUMBER), "description": "With texts; text, if return_text is true."}
+RELEVANT = {
+    **_object(index=INTEGER, relevance_score=NUMBER),
+    "description": "With documents; document, if return_documents is true.",
+}
 ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful response by media type
     "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list({"type": "object"}))},
     "/embed": {"application/json": _object(model=TEXT, size=INTEGER, vectors=_list(_list(NUMBER)))},
     "/v1/embeddings": {
         "application/json": _object(object={"const": "list"}, model=TEXT, data=_list(EMBEDDING), usage=USAGE)
     },
+    "/rerank": {"application/json": {"anyOf": [_list(RANKED), _object(model=TEXT, results=_list(RELEVANT))]}},
     "/generate": {
         "application/json": _object(model=TEXT, prompt=TEXT, texts=_list(GENERATED)),
         "text/event-stream": _object(data=TEXT),
@@ -294,6 +302,38 @@ def embeddings_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         sizes = {entry.name: {"dimensions": {"maximum": vector_size(entry.folder)}} for entry in entries}
         schema["anyOf"] = _by_model(sizes)
     return _body(schema, {"input": "where is my parcel?"})
+
+
+def rerank_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /rerank: texts, answered by a list, or documents, answered by an object."""
+    entries = [entry for entry in registry.entries() if entry.task is not None]
+    if registry.runs is None and not registry.hub:
+        entries = [entry for entry in entries if registry.task_model(entry.name).task.ranks]
+    text = _text(limits)
+    flag: Schema = {"type": "boolean", "default": False}
+    properties: dict[str, Any] = {
+        "model": _model(registry, entries),
+        "query": text,
+        "texts": {**_inputs([text], limits), "description": "The texts to rank; the answer is a list."},
+        "documents": {
+            **_inputs([text, {**_object(text=text), "additionalProperties": False}], limits),
+            "description": "Instead of texts; the answer is an object with results.",
+        },
+        "top_n": {"type": ["integer", "null"], "minimum": 1, "description": "Number of results. Default: all."},
+        "return_text": {**flag, "description": "Whether the answer has the texts as well."},
+        "return_documents": {**flag, "description": "Another name of return_text."},
+        "raw_scores": {**flag, "description": "The scores before the sigmoid of the model, if it has one."},
+        **{name: {"description": "Ignored: long texts are read in windows."} for name in IGNORED},
+    }
+    schema: Schema = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "required": ["query"],
+        "oneOf": [{"required": [name]} for name in TEXT_NAMES],
+        "allOf": [_at_most_one(RETURN_NAMES)],
+    }
+    return _body(schema, {"query": "where is my parcel?", "texts": ["It arrives on Monday.", "A lovely film."]})
 
 
 def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:

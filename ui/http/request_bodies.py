@@ -90,13 +90,13 @@ def whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def read_list(body: Mapping[str, Any], limits: Limits) -> tuple[str, list[Any]]:
-    """Reads the name of the inputs in a body, and the inputs; a single string stands for a list of it.
+def read_list(body: Mapping[str, Any], limits: Limits, names: Sequence[str] = INPUT_NAMES) -> tuple[str, list[Any]]:
+    """Reads the name of the inputs in a body, one of some names, and the inputs; a string stands for a list of it.
 
     Raises:
         ApiError: the list is missing, empty, too long or not a list.
     """
-    name, example = only_name(body, INPUT_NAMES), '["a text"]'
+    name, example = only_name(body, names), '["a text"]'
     if name not in body:
         raise ApiError(422, f'{name} is missing. Send it as in {{"{name}": {example}}}.', name)
     given = [body[name]] if isinstance(body[name], str) else body[name]

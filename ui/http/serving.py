@@ -158,6 +158,25 @@ class ModelServer:
         except HeadwayError as error:
             raise ApiError(422, str(error).replace("--threshold", "threshold"), "threshold") from error
 
+    def find_ranking(self, name: str | None) -> str:
+        """The name of a model that ranks texts: the named one, or the first.
+
+        Raises:
+            NoSuchModel: the model does not exist, or there is none.
+            HeadwayError: the model does not score pairs of texts.
+        """
+        from ...tasks.ranking import require_ranking
+
+        if name is not None:
+            if self.registry.find(name).task is None:
+                raise HeadwayError(f"The model {name!r} has no task head, so it cannot rank; use /embed.")
+            require_ranking(self.registry.task_model(name), f"The model {name!r}")
+            return name
+        for entry in self.registry.entries():
+            if entry.task is not None and self.registry.task_model(entry.name).task.ranks:
+                return entry.name
+        raise NoSuchModel("This server has no model that scores pairs of texts. Start it with one.")
+
     def _first(self, use: Use) -> str:
         supported = [entry.name for entry in self.registry.entries() if not _unsupported(entry, use)]
         if not supported:

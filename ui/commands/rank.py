@@ -1,0 +1,50 @@
+"""headway rank: the rows of a file that fit a query best, by a model that reads query and text together."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ..options import DEVICE, JSON_LINES, TRAINED_MODEL, reading_options, with_options
+from .embed import COLUMN, TOP
+
+
+def rank(
+    model: Annotated[str, TRAINED_MODEL],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The text that the rows are compared with.")],
+    data: Annotated[str, typer.Option(metavar="FILE", help="The file with the texts to rank.")],
+    text: Annotated[str | None, COLUMN] = None,
+    top: Annotated[int, TOP] = 10,
+    device: Annotated[str, DEVICE] = "auto",
+    json: Annotated[bool, JSON_LINES] = False,
+    *,
+    reading: dict[str, Any],
+) -> None:
+    """Rank the rows of a file by how well they fit a query.
+
+    The model reads the query together with each text: a cross-encoder, or a model trained on pairs with a number. That
+    is more accurate than headway search, and takes longer: rank what a search has found.
+    """
+    from ...tasks import load
+    from ...tasks.data.read import stream_rows
+    from ...tasks.data.write import with_prediction
+    from ...tasks.ranking import rank, text_column
+    from ..terminal import is_main_process, print_json, screen, show_hits, show_notes
+
+    opened = load(model, device=device)
+    stream = stream_rows(data, **reading)
+    show_notes(stream.notes)
+    column = text_column(stream, text)
+    hits = rank(opened, query, stream, column=column, top=top)
+    if not is_main_process():
+        return
+    if json:
+        for hit in hits:
+            print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))
+    else:
+        show_hits(screen(), [(hit.score, str(hit.row.get(column) or "")) for hit in hits])
+
+
+def rank_command() -> Callable[..., None]:
+    """Builds the command with all its options."""
+    return with_options(rank, reading=reading_options())
