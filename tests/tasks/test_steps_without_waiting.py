@@ -21,6 +21,7 @@ from headway.tasks.base.task import Task
 from headway.tasks.language_modeling.distillation import load_teacher
 from test_contract import CASES, CONFIG, ON_BERT_AND_GPT2
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -47,6 +48,17 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class NoLists(TorchFunctionMode):
+    """Allows no list of numbers to become a tensor of the meta device: it would be copied from memory that waits."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.tensor:
+            device = kwargs.get("device")
+            assert device is None or torch.device(device) != META, "torch.tensor on a device copies a list"
+        return func(*args, **kwargs)
+
+
 class Descent(torch.optim.Optimizer):
     """Takes the gradients as they are; the optimizer of training does not exist for the meta device."""
 
@@ -67,7 +79,7 @@ class StepOnMeta(TrainingStep):
         self.network = self.wrapped = copy.deepcopy(self.network).to(META)
         self.accumulate_rows, self.device = False, META
         self.optimizer = Descent(self.network.parameters(), {})
-        with NoWaiting():
+        with NoWaiting(), NoLists():
             results = super().run(*args, **more)
         assert results.shape == (4,)
         assert results.is_meta
@@ -77,16 +89,11 @@ class StepOnMeta(TrainingStep):
 
 @pytest.fixture
 def _on_meta(monkeypatch: pytest.MonkeyPatch):
-    tensor, autocast = torch.tensor, torch.autocast
-
-    def refuse_device(*args: Any, device: Any = None, **more: Any) -> Tensor:
-        assert device is None or torch.device(device) != META, "torch.tensor on a device copies from memory that waits"
-        return tensor(*args, device=device, **more)
+    autocast = torch.autocast
 
     def autocast_elsewhere(device: str, *args: Any, **more: Any) -> Any:
         return nullcontext() if device == "meta" else autocast(device, *args, **more)
 
-    monkeypatch.setattr(torch, "tensor", refuse_device)
     monkeypatch.setattr(torch, "autocast", autocast_elsewhere)  # the meta device has none
     monkeypatch.setattr(training, "TrainingStep", StepOnMeta)
 
