@@ -6,6 +6,7 @@ from typing import Any
 from .base.model import TaskModel
 from .base.task import Task
 from .classification.classification import TextClassification
+from .classification.next_sentence import NextSentencePrediction
 from .data.read import read_table
 from .embedding.embedder import Embedder
 from .embedding.similarity import SentenceSimilarity
@@ -22,6 +23,7 @@ __all__ = [
     "Embedder",
     "FillMask",
     "MultipleChoice",
+    "NextSentencePrediction",
     "Prompt",
     "QuestionAnswering",
     "SentenceSimilarity",
@@ -43,6 +45,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
         QuestionAnswering,
         MultipleChoice,
         SentenceSimilarity,
+        NextSentencePrediction,
         FillMask,
         TextGeneration,
     )

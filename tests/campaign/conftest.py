@@ -24,6 +24,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "multiple-choice": [{"context": t, "choices": [t[:3], "a dog"], "label": i % 2} for i, t in enumerate(TEXTS)],
     "sentence-similarity": [{"sentence1": t, "sentence2": t, "label": float(i % 2)} for i, t in enumerate(TEXTS)],
+    "next-sentence-prediction": [{"sentence1": t, "sentence2": t, "label": i % 2} for i, t in enumerate(TEXTS)],
     "fill-mask": [{"text": t} for t in TEXTS],
     "text-generation": [{"text": t} for t in TEXTS],
 }

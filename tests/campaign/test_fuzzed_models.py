@@ -20,6 +20,7 @@ INPUTS: dict[str, Any] = {
     "question-answering": ("who", "the quick brown fox"),
     "multiple-choice": ("the fox", ["is here", "a dog"]),
     "sentence-similarity": ("the fox", "a dog"),
+    "next-sentence-prediction": ("the fox", "a dog"),
     "fill-mask": "the [MASK] fox",
 }
 

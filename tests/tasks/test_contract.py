@@ -16,6 +16,7 @@ from headway.tasks import (
     TASKS,
     FillMask,
     MultipleChoice,
+    NextSentencePrediction,
     QuestionAnswering,
     SentenceSimilarity,
     TaskModel,
@@ -161,6 +162,15 @@ CASES = {
         sums=False,
         families=("bert",),
         files=SENTENCE_TRANSFORMERS,
+    ),
+    "next-sentence-prediction": Case(
+        NextSentencePrediction(),
+        [
+            {"sentence1": text, "sentence2": pair, "label": i % 2}
+            for i, (text, pair) in enumerate(zip(TEXTS, PAIRS, strict=True))
+        ],
+        list(zip(TEXTS, PAIRS, strict=True)),
+        families=("bert",),
     ),
     "fill-mask": Case(
         FillMask(),

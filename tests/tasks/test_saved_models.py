@@ -20,6 +20,7 @@ SAVED = (
     "frozen",
     "gpt2-one-label",
     "masked-words",
+    "next-sentences",
     "number",
     "one-label",
     "pairs",

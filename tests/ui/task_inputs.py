@@ -18,6 +18,7 @@ TRAINING: dict[str, tuple[str, list[Any]]] = {
         [{"context": CONTEXT, "choices": ["a film", "🙂", "\ud83d"]}, {"context": "", "choices": "a walk | a meal"}],
     ),
     "sentence-similarity": ("scores.csv", [{"text": "a film", "pair": "a song"}, {"text": "", "pair": "🙂"}]),
+    "next-sentence-prediction": ("sentences.csv", [{"text": "a film", "pair": "a song"}, {"text": "", "pair": "🙂"}]),
     "fill-mask": ("corpus.txt", ["a [MASK] film", "nothing is masked"]),
     "text-generation": ("corpus.txt", ["a lovely", "🙂"]),
 }
