@@ -235,7 +235,7 @@ def empty_the_weights(folder: Path) -> None:
 
 def change_the_kind(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
 
 
 def break_the_config(folder: Path) -> None:
@@ -251,7 +251,7 @@ BROKEN_MODELS: dict[Callable[[Path], None], tuple[str, ...]] = {
     misshape_a_tensor: ("model.safetensors", "self.key.weight' has the shape (5, 32)", "(32, 32)", "copy or download"),
     cut_the_weights: ("model.safetensors", "damaged or cut off", "download it again"),
     empty_the_weights: ("model.safetensors", "damaged or cut off", "download it again"),
-    change_the_kind: ("config.json", "'roberta'", "Choose a BERT or GPT-2"),
+    change_the_kind: ("config.json", "'t5'", "Headway reads BERT"),
     break_the_config: ("config.json, line 2", "not valid JSON", "Copy the file again"),
     lose_the_vocabulary: ("tiny", "no tokenizer", "Copy these files"),
 }

@@ -19,7 +19,7 @@ from headway.core.options import option, options_of
 from headway.core.training.output_lock import OutputLock
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextClassification
-from headway.ui import cli
+from headway.ui import cli, terminal
 from headway.ui.options import ALIASES, task_options, training_options
 from headway.ui.training_view import TrainingView
 from safetensors.torch import load_file
@@ -570,7 +570,7 @@ def test_offline_sets_the_variable_that_the_hub_library_reads(headway, monkeypat
 
 
 def test_only_the_main_process_prints(headway, trained, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(terminal, "launch_rank", lambda: 1)
     assert headway("predict", trained, "a fine film").out == ""
     assert headway("predict", trained, "a fine film", "--json").out == ""
     assert headway("tasks").out == ""
