@@ -55,6 +55,7 @@ class ModelRegistry:
         hub: whether other Hub ids may be opened.
         precision: precision of predictions and embeddings.
         device: of all models, by name.
+        long_texts: how texts longer than a model's limit are read: "windows" or "cut". None: as the model says.
         max_open: maximum number of models kept open.
 
     Raises:
@@ -71,6 +72,7 @@ class ModelRegistry:
         hub: bool = False,
         precision: str = "auto",
         device: str = "auto",
+        long_texts: str | None = None,
         max_open: int = MAX_OPEN,
     ) -> None:
         from ..core.atomic_files import user_path
@@ -82,8 +84,10 @@ class ModelRegistry:
             *others, last = PRECISION_CHOICES
             raise HeadwayError(f"--precision {precision}: choose {', '.join(others)} or {last}.")
         check_device(device)
+        if long_texts not in (None, "windows", "cut"):
+            raise HeadwayError(f"--long-texts {long_texts}: choose windows or cut.")
         self.runs, self.hub, self.max_open = runs, hub, max_open
-        self.precision, self.device = precision, device
+        self.precision, self.device, self.long_texts = precision, device, long_texts
         self._named: dict[str, Entry] = {}
         self._hub_entries: dict[str, Entry] = {}  # found on the Hub, which is asked once for each
         self._unreadable: set[str] = set()  # runs that cannot be read, each reported once
@@ -170,6 +174,8 @@ class ModelRegistry:
 
             model = load(entry.folder, device=self.device)
             model.precision = self.precision
+            if self.long_texts is not None and model.task.divides:
+                model.set_options(long_texts=self.long_texts)
             return model
 
         return self._open("task", name, open_entry)
@@ -184,7 +190,8 @@ class ModelRegistry:
         def open_entry(entry: Entry) -> "Embedder":
             from ..tasks import Embedder
 
-            return Embedder(entry.folder, precision=self.precision, device=self.device)
+            options = {} if self.long_texts is None else {"long_texts": self.long_texts}
+            return Embedder(entry.folder, precision=self.precision, device=self.device, **options)
 
         return self._open("vectors", name, open_entry)
 

@@ -76,6 +76,11 @@ PRECISION = typer.Option(
 DEVICE = typer.Option(
     metavar="NAME", help="Device: auto (an accelerator if there is one), cpu, cuda, cuda:1, mps or xpu."
 )
+LONG_TEXTS = typer.Option(
+    metavar="NAME",
+    help="How to read texts longer than a model's limit. windows: in overlapping windows; cut: only their beginning, "
+    "as sentence-transformers does. Default: as a model trained here was trained, else windows.",
+)
 UNKNOWN_LABELS = typer.Option(
     metavar="NAME",
     help="What happens to rows with labels that the model does not know. wrong: they count as wrong, because the "

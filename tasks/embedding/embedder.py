@@ -357,6 +357,13 @@ def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def length_limits(folder: Path) -> dict[str, Any]:
+    """The tokens of a sequence, and how longer texts are read ("windows" or "cut"), from the small files of a folder."""
+    stored = read_info(folder).get("options", {}) | published_options(folder, {})
+    limit = stored.get("max_length") or read_config(folder)[1].max_positions
+    return {"max_tokens": limit, "long_texts": stored.get("long_texts", "windows")}
+
+
 def vector_size(folder: Path) -> int:
     """The size of the vectors of a model folder with its own settings, from its small files."""
     pooling = EmbeddingConfig(**published_options(folder, {})).to_pooling()

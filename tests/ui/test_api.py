@@ -19,6 +19,8 @@ from headway.core.generation.generation import generate
 from headway.core.generation.generation_config import GenerationConfig
 from headway.core.training.distributed import inference_device
 from headway.tasks import TASKS, Embedder, load
+from headway.tasks.embedding.pooling import Pooling
+from headway.tasks.embedding.published_pooling import PublishedPooling
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.http.api import create_api
 from headway.ui.http.limits import Limits
@@ -40,6 +42,11 @@ def same(found: Any, expected: Any) -> bool:
     return found == expected
 
 
+def answer_of(prediction: Any) -> dict[str, Any]:
+    """What the server answers for a prediction."""
+    return json.loads(json.dumps({**prediction.to_json(), **prediction.length.to_json()}))
+
+
 # Answers.
 
 
@@ -51,7 +58,7 @@ def test_every_task_gives_the_same_predictions_as_in_python(client, task_models,
     assert response.status_code == 200, response.text
     answer = response.json()
     assert (answer["model"], answer["task"]) == (task_models[task].name, task)
-    expected = [json.loads(json.dumps(prediction.to_json())) for prediction in model.predict(inputs)]
+    expected = [answer_of(prediction) for prediction in model.predict(inputs)]
     assert same(answer["predictions"], expected)
 
 
@@ -222,7 +229,7 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(trained_onc
     answers = asyncio.run(run())
     api.state.serving.close(10)
     assert [status for status, _ in answers] == [200] * len(texts)
-    expected = [prediction.to_json() for prediction in model.predict(texts)]
+    expected = list(map(answer_of, model.predict(texts)))
     assert same([answer["predictions"][0] for _, answer in answers], expected)
     metrics = served_metrics(api)
     labels = {"use": "predict", "model": registry.entries()[0].name}
@@ -256,9 +263,62 @@ def test_fewer_dimensions_are_the_first_ones_scaled_to_length_one(client, tiny):
 def test_a_long_text_has_the_prediction_and_the_vector_of_its_windows(client, trained_once, tiny):
     texts = [" ".join(f"{word} {i}" for i in range(300)) for word in ("lovely", "awful")] + ["a film"]
     answer = client.post("/predict", json={"inputs": texts}).json()
-    assert same(answer["predictions"], [one.to_json() for one in load(trained_once).predict(texts)])
+    assert same(answer["predictions"], list(map(answer_of, load(trained_once).predict(texts))))
+    assert [one["truncated"] for one in answer["predictions"]] == [False] * 3
     vectors = client.post("/embed", json={"model": tiny.name, "inputs": texts}).json()["vectors"]
     assert np.allclose(vectors, Embedder(tiny).embed(texts), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def published(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder with a limit of 12 tokens."""
+    folder = Path(shutil.copytree(tiny, tmp_path_factory.mktemp("published") / "sentences"))
+    PublishedPooling(Pooling(), max_length=12).write(folder, 32)
+    return folder
+
+
+@pytest.mark.parametrize("long_texts", [None, "cut"])
+def test_a_text_beyond_the_limit_of_a_published_folder_is_read_in_windows_or_reported(published, long_texts):
+    texts = ["a lovely film " * 20 + end for end in ("was awful", "is a meal")] + ["a film"]
+    api = create_api(ModelRegistry([published], built_in=False, long_texts=long_texts))
+    client = TestClient(api)
+    (model,) = client.get("/info").json()["models"]
+    assert (model["max_tokens"], model["long_texts"]) == (12, long_texts or "windows")
+    embedder = Embedder(published, long_texts=long_texts or "windows")
+    lengths = [len(ids) for ids in embedder.tokenizer.encode_ids(texts)]
+    plain = client.post("/embed", json={"inputs": texts}).json()
+    assert plain["num_tokens"] == lengths
+    assert plain["truncated"] == [long_texts == "cut"] * 2 + [False]
+    assert np.allclose(plain["vectors"], embedder.embed(texts), atol=1e-6)
+    assert (plain["vectors"][0] == plain["vectors"][1]) == (long_texts == "cut")
+    openai = client.post("/v1/embeddings", json={"input": texts}).json()
+    assert [one["truncated"] for one in openai["data"]] == plain["truncated"]
+    assert [one["num_tokens"] for one in openai["data"]] == lengths
+    read = sum(min(length, 10) for length in lengths) if long_texts else sum(lengths)
+    assert openai["usage"] == {"prompt_tokens": read, "total_tokens": read}
+    assert metric(served_metrics(api), "headway_tokens_total", use="embed", model="sentences") == 2 * read
+    api.state.serving.close(10)
+
+
+def test_every_item_of_a_prediction_says_whether_it_was_truncated(trained_once, gpt2):
+    """Also those that are computed window by window; the end of a prompt is read in any case."""
+    texts = ["a lovely film " * 200, "a film"]
+    api = create_api(ModelRegistry([trained_once, gpt2], built_in=False, long_texts="cut"))
+    client = TestClient(api)
+    assert [one["long_texts"] for one in client.get("/info").json()["models"]] == ["cut", "end"]
+    for name in (trained_once.name, gpt2.name):
+        answer = client.post("/predict", json={"model": name, "inputs": texts}).json()["predictions"]
+        assert [one["truncated"] for one in answer] == [True, False]
+        assert answer[0]["num_tokens"] > 20 * answer[1]["num_tokens"]
+    tokens = len(load(trained_once).tokenizer.encode("a film").ids) + 2
+    counted = metric(served_metrics(api), "headway_tokens_total", use="predict", model=trained_once.name)
+    assert counted == load(trained_once).limit + tokens
+    api.state.serving.close(10)
+
+
+def test_an_unknown_way_to_read_long_texts_is_refused():
+    with pytest.raises(HeadwayError, match="--long-texts fold: choose windows or cut"):
+        ModelRegistry(long_texts="fold")
 
 
 # Information about the server.

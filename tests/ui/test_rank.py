@@ -70,6 +70,7 @@ def test_texts_are_answered_by_a_list(client, expected):
     assert answer.status_code == 200, answer.text
     assert_ranked(answer.json(), "score", expected)
     assert [one["text"] for one in answer.json()] == [TEXTS[i] for i, _ in expected]
+    assert [one["truncated"] for one in answer.json()] == [False] * len(TEXTS)
     assert all("text" not in one for one in client.post("/rerank", json={"query": QUERY, "texts": TEXTS}).json())
 
 
@@ -81,6 +82,7 @@ def test_documents_are_answered_by_an_object(client, ranker, expected, path):
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == ranker.name
     assert_ranked(answer.json()["results"], "relevance_score", expected[:3])
+    assert all(one["num_tokens"] > 5 and not one["truncated"] for one in answer.json()["results"])
     assert [one["document"]["text"] for one in answer.json()["results"]] == [TEXTS[i] for i, _ in expected[:3]]
 
 

@@ -252,6 +252,23 @@ def test_similar_sentences_are_found_by_embeddings(registry):
         predict.find_similar(registry, "model", " ", "a")
 
 
+def test_the_page_says_what_was_not_read(trained_once, gpt2, folder):
+    long = "a lovely film " * 40
+    data = folder / "long.csv"
+    data.write_text(f"text\n{long}\na film\n", encoding="utf-8")
+    for long_texts in ("windows", "cut"):
+        cut = long_texts == "cut"
+        registry = ModelRegistry([trained_once, gpt2], built_in=False, long_texts=long_texts)
+        limit, tokens = 32, registry.embedder("model").measure([long])[0].num_tokens
+        warning = f"Only {limit} of {tokens} tokens were read"
+        assert (warning in predict.predict(registry, "model", long)) == cut
+        assert "tokens were read" not in predict.predict(registry, "model", "a film")
+        assert (warning in predict.find_similar(registry, "model", "a film", f"a meal\n{long}")) == cut
+        *_, (shown, *_) = predict.predict_file(registry, "model", str(data), "CSV", "text")
+        assert ("1 of 2 texts are too long for the model and were truncated" in shown) == cut
+        assert "tokens were read" in predict.predict(registry, "writer", "the cat " * 200)
+
+
 # Generate.
 
 

@@ -21,7 +21,7 @@ from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
 from ..http.serve import KEY, ROOT_PATH, accepted_hosts, chosen_key, is_loopback, listen
 from ..onednn_cache import limit_kernel_cache
-from ..options import DEVICE, PRECISION, with_options
+from ..options import DEVICE, LONG_TEXTS, PRECISION, with_options
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -190,6 +190,7 @@ def ui(
     ] = MAX_UPLOAD,
     precision: Annotated[str, PRECISION] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    long_texts: Annotated[str | None, LONG_TEXTS] = None,
 ) -> None:
     """Open the browser app: predict, train, prompt, generate and inspect.
 
@@ -210,7 +211,8 @@ def ui(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("MPLBACKEND", "agg")  # Gradio asks for the backend; matplotlib would search for a GUI
     runs = user_path(runs)
-    registry = ModelRegistry(models or (), runs=runs, hub=hub, precision=precision, device=device)
+    given = {"precision": precision, "device": device, "long_texts": long_texts}
+    registry = ModelRegistry(models or (), runs=runs, hub=hub, **given)
     with listen(host, port, FIRST_PORT) as listener:
         local = is_loopback(listener)
         address = f"http://{'localhost' if local else host}:{listener.getsockname()[1]}"

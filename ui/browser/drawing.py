@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ...tasks.base.display import DisplayElement, Highlight, HighlightedText, ScoreBars, Text
+from ...tasks.data.features import TextLength
 from ..terminal import format_value
 
 NUM_COLORS = 8  # of highlights, in app.css
@@ -39,6 +40,15 @@ def hint(message: str) -> str:
 def caption(message: str) -> str:
     """A line of small text; empty for an empty message."""
     return f'<div class="hw-caption" dir="auto">{escape(message)}</div>' if message else ""
+
+
+def truncation(length: TextLength) -> str:
+    """Says that a text was not read completely; empty if it was."""
+    if not length.truncated:
+        return ""
+    return alert(
+        f"Only {length.num_read:,} of {length.num_tokens:,} tokens were read: the text is too long for the model."
+    )
 
 
 def draw_display(elements: Iterable[DisplayElement]) -> str:

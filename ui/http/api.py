@@ -112,7 +112,10 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
 
     @api.post("/predict")
     async def predict(request: Request) -> Response:
-        """Returns the model's prediction for each input, in order."""
+        """Returns the model's prediction for each input, in order.
+
+        Each one has the number of tokens of its input, special tokens included, and whether the input was truncated.
+        """
         body = await read_object(request, limits)
         check_fields(body, "/predict", ("model", *INPUT_NAMES, "threshold"))
         threshold = read_threshold(body)
@@ -132,27 +135,44 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
 
     @api.post("/embed")
     async def embed(request: Request) -> Response:
-        """Returns an embedding vector for each text, in order."""
+        """Returns an embedding vector for each text, in order; its number of tokens; and whether it was truncated.
+
+        A text that is longer than the model's limit is embedded in windows, unless /info says that it is cut.
+        """
         body = read_embed(await read_object(request, limits), limits)
         with Client.of(request) as client:
             served = await open_model(client, serving, "embed", body.model)
             found = await compute(client, served, body.texts, body.name, limits)
         size = len(found[0].vector)
-        return _vectors_response({"model": served.name, "size": size, "vectors": [one.vector for one in found]})
+        lengths = {
+            "num_tokens": [one.length.num_tokens for one in found],
+            "truncated": [one.length.truncated for one in found],
+        }
+        vectors = [one.vector for one in found]
+        return _vectors_response({"model": served.name, "size": size, "vectors": vectors, **lengths})
 
     @api.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
-        """Returns embedding vectors in the format of OpenAI's embeddings API."""
+        """Returns embedding vectors in the format of OpenAI's embeddings API.
+
+        Each one also has the number of tokens of its text, and whether the text was truncated. `usage` counts the
+        tokens that were read.
+        """
         body = read_embeddings(await read_object(request, limits), limits)
         with Client.of(request) as client:
             served = await open_model(client, serving, "embed", body.model)
             found = await compute(client, served, body.texts, body.name, limits)
         vectors = [cut_vector(one.vector, body.dimensions) for one in found]
         data = [
-            {"object": "embedding", "index": i, "embedding": _base64(vector) if body.base64 else vector}
-            for i, vector in enumerate(vectors)
+            {
+                "object": "embedding",
+                "index": i,
+                "embedding": _base64(vector) if body.base64 else vector,
+                **one.length.to_json(),
+            }
+            for i, (vector, one) in enumerate(zip(vectors, found, strict=True))
         ]
-        tokens = sum(one.tokens for one in found)
+        tokens = sum(one.length.num_read for one in found)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _vectors_response({"object": "list", "model": served.name, "data": data, "usage": usage})
 
@@ -255,6 +275,7 @@ def _describe_server(serving: ModelServer) -> dict[str, Any]:
             "kind": entry.model,
             "task": entry.task,
             "inputs": [] if entry.task is None else [field.name for field in TASKS[entry.task].inputs],
+            **_describe_limits(entry, serving.registry.long_texts),
         }
         for entry in serving.registry.entries()
     ]
@@ -267,6 +288,20 @@ def _describe_server(serving: ModelServer) -> dict[str, Any]:
         "limits": asdict(serving.limits),
         "versions": versions,
     }
+
+
+def _describe_limits(entry: "Entry", long_texts: str | None) -> dict[str, Any]:
+    """The tokens of a sequence, and how longer texts are read: in windows, cut, or of a prompt the end."""
+    from ...tasks import TASKS
+    from ...tasks.embedding.embedder import length_limits
+
+    try:
+        limits = length_limits(entry.folder)
+    except (HeadwayError, OSError):  # the folder is damaged, or was removed after it was listed
+        return {"max_tokens": None, "long_texts": None}
+    if entry.task is not None and not TASKS[entry.task].divides:
+        return {**limits, "long_texts": "end"}
+    return limits if long_texts is None else {**limits, "long_texts": long_texts}
 
 
 def _list_models(serving: ModelServer) -> list[dict[str, Any]]:

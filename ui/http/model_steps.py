@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...tasks import Embedder, TaskModel
-    from ...tasks.data.features import Features
+    from ...tasks.data.features import Features, TextLength
 
 Input = Mapping[str, Any]  # the text of each field, or its words
 CountTokens = Callable[[int], None]
@@ -32,10 +32,10 @@ class Window(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """The embedding of a text, and its number of tokens."""
+    """The embedding of a text, and its number of tokens without special tokens."""
 
     vector: "np.ndarray"  # (D,)
-    tokens: int
+    length: "TextLength"
 
 
 class _Steps(Model[ItemT, AnswerT]):
@@ -43,7 +43,7 @@ class _Steps(Model[ItemT, AnswerT]):
 
     Args:
         find: returns the model.
-        count: called with the number of tokens of finished texts.
+        count: called with the number of tokens of finished texts that were read.
     """
 
     def __init__(self, find: "Callable[[], TaskModel | Embedder]", count: CountTokens) -> None:
@@ -71,13 +71,11 @@ class PredictionSteps(_Steps[Input, dict[str, Any]]):
         return [output for model, features in _by_model(windows) for output in model.predict_windows(features, pause)]
 
     def join(self, windows: Sequence[list[Window]], outputs: Sequence[list[Any]]) -> list[dict[str, Any]]:
-        """The prediction for each input, as plain JSON types."""
-        from ...tasks.data.features import total_length
-
+        """The prediction for each input, with its length, as plain JSON types."""
         parts = [[one.features for one in part] for part in windows]
         found = windows[0][0].model.join_windows(parts, [one for part in outputs for one in part])
-        self._count(sum(map(total_length, parts)))
-        return [prediction.to_json() for prediction in found]
+        self._count(sum(prediction.length.num_read for prediction in found))
+        return [{**prediction.to_json(), **prediction.length.to_json()} for prediction in found]
 
 
 class EmbeddingSteps(_Steps[str, Embedded]):
@@ -95,12 +93,15 @@ class EmbeddingSteps(_Steps[str, Embedded]):
         """The embedding of each text."""
         import torch
 
+        from ...tasks.data.features import text_length
+
         model = windows[0][0].model
         parts = [[one.features for one in part] for part in windows]
         vectors = model.join_windows(parts, torch.stack([one for part in outputs for one in part]))
-        counts = [part[0].length - model.tokenizer.num_special(pair=False) for part in parts]
-        self._count(sum(counts))
-        return [Embedded(vector, count) for vector, count in zip(vectors, counts, strict=True)]
+        num_special = model.tokenizer.num_special(pair=False)
+        lengths = [one._replace(num_tokens=one.num_tokens - num_special) for one in map(text_length, parts)]
+        self._count(sum(one.num_read for one in lengths))
+        return [Embedded(vector, length) for vector, length in zip(vectors, lengths, strict=True)]
 
 
 def _by_model(windows: Iterable[Window]) -> "Iterator[tuple[Any, list[Features]]]":

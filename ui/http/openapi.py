@@ -46,6 +46,7 @@ TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
 INTEGER: Schema = {"type": "integer"}
 PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+FLAG: Schema = {"type": "boolean"}
 LABELLED: Schema = {"type": "object", "minProperties": 1}
 
 
@@ -107,15 +108,23 @@ VECTOR = {"anyOf": [_list(NUMBER), {**TEXT, "contentEncoding": "base64", "descri
 GENERATED = _object(text=TEXT, token_ids=_list(INTEGER), score={"type": ["number", "null"]}, finish_reason=TEXT)
 INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"}, device=TEXT)
 USAGE = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
-EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR)
-RANKED = {**_object(index=INTEGER, score=NUMBER), "description": "With texts; text, if return_text is true."}
+LENGTH = {"num_tokens": INTEGER, "truncated": FLAG}
+EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR, **LENGTH)
+RANKED = {**_object(index=INTEGER, score=NUMBER, **LENGTH), "description": "With texts; text, if return_text is true."}
 RELEVANT = {
-    **_object(index=INTEGER, relevance_score=NUMBER),
+    **_object(index=INTEGER, relevance_score=NUMBER, **LENGTH),
     "description": "With documents; document, if return_documents is true.",
 }
 ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful response by media type
-    "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list({"type": "object"}))},
-    "/embed": {"application/json": _object(model=TEXT, size=INTEGER, vectors=_list(_list(NUMBER)))},
+    "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list(_object(**LENGTH)))},
+    "/embed": {
+        "application/json": _object(
+            model=TEXT,
+            size=INTEGER,
+            vectors=_list(_list(NUMBER)),
+            **{name: _list(schema) for name, schema in LENGTH.items()},
+        )
+    },
     "/v1/embeddings": {
         "application/json": _object(object={"const": "list"}, model=TEXT, data=_list(EMBEDDING), usage=USAGE)
     },
@@ -323,7 +332,7 @@ def rerank_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         "return_text": {**flag, "description": "Whether the answer has the texts as well."},
         "return_documents": {**flag, "description": "Another name of return_text."},
         "raw_scores": {**flag, "description": "The scores before the sigmoid of the model, if it has one."},
-        **{name: {"description": "Ignored: long texts are read in windows."} for name in IGNORED},
+        **{name: {"description": "Ignored: GET /info says how long texts are read."} for name in IGNORED},
     }
     schema: Schema = {
         "type": "object",

@@ -23,7 +23,7 @@ from .serving import ModelServer
 TEXTS, DOCUMENTS = "texts", "documents"
 TEXT_NAMES = (TEXTS, DOCUMENTS)
 RETURN_NAMES = ("return_text", "return_documents")
-# Sent by clients and ignored: a long text is read in windows.
+# Sent by clients and ignored: the server decides how long texts are read.
 IGNORED = ("truncate", "truncation_direction", "max_tokens_per_doc", "max_chunks_per_doc")
 
 
@@ -70,7 +70,8 @@ def add_reranking(api: FastAPI, serving: ModelServer) -> None:
     async def rerank(request: Request) -> Response:
         """Returns the texts in the order in which they fit the query, best first.
 
-        The paths /v1/rerank and /v2/rerank are the same.
+        Each one has the number of tokens that the model reads for it, and whether it was truncated. The paths
+        /v1/rerank and /v2/rerank are the same.
         """
         body = read_rerank(await read_object(request, limits), limits)
         with Client.of(request) as client:
@@ -82,20 +83,27 @@ def add_reranking(api: FastAPI, serving: ModelServer) -> None:
             task = (await asyncio.to_thread(serving.registry.task_model, name)).task
         scores = [task.relevance(answer, raw=body.raw) for answer in answers]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[: body.top]
-        return JsonResponse(_content(body, served.name, [(i, scores[i]) for i in order]))
+        lengths = [{name: answer[name] for name in ("num_tokens", "truncated")} for answer in answers]
+        return JsonResponse(_content(body, served.name, [(i, scores[i], lengths[i]) for i in order]))
 
     for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
         api.post(path)(rerank)
 
 
-def _content(body: RerankRequest, model: str, ranked: list[tuple[int, float]]) -> Any:
+def _content(body: RerankRequest, model: str, ranked: list[tuple[int, float, dict[str, Any]]]) -> Any:
     """The answer in the format that belongs to the name of the texts."""
     if body.name == TEXTS:
         return [
-            {"index": i, "score": score, **({"text": body.texts[i]} if body.with_texts else {})} for i, score in ranked
+            {"index": i, "score": score, **length, **({"text": body.texts[i]} if body.with_texts else {})}
+            for i, score, length in ranked
         ]
     results = [
-        {"index": i, "relevance_score": score, **({"document": {"text": body.texts[i]}} if body.with_texts else {})}
-        for i, score in ranked
+        {
+            "index": i,
+            "relevance_score": score,
+            **length,
+            **({"document": {"text": body.texts[i]}} if body.with_texts else {}),
+        }
+        for i, score, length in ranked
     ]
     return {"model": model, "results": results}

@@ -13,7 +13,7 @@ import typer
 from ...core.errors import HeadwayError
 from ...core.visible import visible
 from ..onednn_cache import limit_kernel_cache
-from ..options import DEVICE, PRECISION, chosen_options, with_options
+from ..options import DEVICE, LONG_TEXTS, PRECISION, chosen_options, with_options
 from .access import LOOPBACK_NAMES, Access
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def serve(
     key: Annotated[str | None, KEY] = None,
     precision: Annotated[str, PRECISION] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    long_texts: Annotated[str | None, LONG_TEXTS] = None,
     root_path: Annotated[str, ROOT_PATH] = "",
     *,
     limits: dict[str, Any],
@@ -70,6 +71,7 @@ def serve(
         built_in=not models,
         precision=precision,
         device=device,
+        long_texts=long_texts,
         max_open=max(MAX_OPEN, NUM_USES * len(models or ())),
     )
     with listen(host, port) as listener:

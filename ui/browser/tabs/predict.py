@@ -22,6 +22,7 @@ from ....tasks.data.rows import SAMPLE_ROWS
 from ....tasks.data.write import RowWriter, with_prediction
 from ....tasks.embedding.search import search
 from ....tasks.samples import sample_texts
+from ...commands.results import with_length
 from ...terminal import duration, format_value
 from ..background import checked_rows, process_file
 from ..drawing import (
@@ -35,6 +36,7 @@ from ..drawing import (
     draw_progress,
     draw_table,
     hint,
+    truncation,
 )
 from ..events import FILES, bind, refresh_models
 from ..kept_form import keep_form
@@ -180,7 +182,8 @@ def predict(registry: "ModelRegistry", name: str | None, *texts: str | None) -> 
         raise HeadwayError("Choose a model.")
     opened = registry.task_model(name)
     given = read_texts(opened.task.fields, texts)
-    return draw_display(opened.task.display(opened.predict(given), given))
+    prediction = opened.predict(given)
+    return truncation(prediction.length) + draw_display(opened.task.display(prediction, given))
 
 
 def read_texts(fields: "Sequence[Field]", texts: Sequence[str | None]) -> dict[str, str]:
@@ -311,10 +314,12 @@ def predict_file(
             mapping = model.columns(stream, chosen)  # raises for a missing column
             path = Path(folder) / f"{Path(file).stem}-predictions{OUTPUT_FORMATS[output]}"
             first: list[dict[str, Any]] = []
+            num_truncated = 0
             start = updated = time.monotonic()
             with RowWriter(path, stream.columns) as writer:
                 for row, prediction in model.predict_rows(stream, mapping, at_once=CHUNK_ROWS):
-                    writer.write(row, prediction.to_json())
+                    writer.write(row, with_length(prediction, model.task.truncates))
+                    num_truncated += prediction.truncated
                     if len(first) < PREVIEW_ROWS:
                         *cells, shown = with_prediction(row, {"prediction": prediction.brief}).items()
                         first.append(dict([shown, *cells]))  # the prediction first, visible in a wide table
@@ -326,7 +331,9 @@ def predict_file(
                 done = writer.num_rows
             seconds = time.monotonic() - start
             message = f"{done:,} rows in {duration(seconds)} ({done / max(seconds, 1e-9):,.0f} per second)"
-            shown = draw_progress(done, done, message) + draw_table(first, "First rows")
+            truncated = f"{num_truncated:,} of {done:,} texts are too long for the model and were truncated."
+            shown = draw_progress(done, done, message) + alert(truncated if num_truncated else "")
+            shown += draw_table(first, "First rows")
             # Gradio copies the file before the generator continues and deletes the folder.
             yield shown, *idle, gr.DownloadButton(f"Download {path.name}", value=path, visible=True)
     except HeadwayError:
@@ -359,7 +366,9 @@ def find_similar(registry: "ModelRegistry", name: str | None, query: str, lines:
     sentences = [{"text": line.strip()} for line in lines.splitlines() if line.strip()]
     if not name or not query.strip() or not sentences:
         raise HeadwayError("Choose a model, and enter a query and at least one sentence.")
-    hits = search(registry.embedder(name), query, stream_rows(sentences), column="text", top=NUM_SIMILAR)
-    return draw_bars(
-        ScoreBars(tuple(ScoreBar(hit.row["text"], hit.score, chosen=not i) for i, hit in enumerate(hits)))
-    )
+    embedder = registry.embedder(name)
+    hits = search(embedder, query, stream_rows(sentences), column="text", top=NUM_SIMILAR)
+    bars = ScoreBars(tuple(ScoreBar(hit.row["text"], hit.score, chosen=not i) for i, hit in enumerate(hits)))
+    lengths = embedder.measure([query, *(one["text"] for one in sentences)])
+    longest = max(lengths, key=lambda length: length.num_unread)
+    return truncation(longest) + draw_bars(bars)
