@@ -358,7 +358,7 @@ def published_options(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def length_limits(folder: Path) -> dict[str, Any]:
-    """The tokens of a sequence, and how longer texts are read ("windows" or "cut"), from the small files of a folder."""
+    """The tokens of a sequence and how longer texts are read, "windows" or "cut", from the small files of a folder."""
     stored = read_info(folder).get("options", {}) | published_options(folder, {})
     limit = stored.get("max_length") or read_config(folder)[1].max_positions
     return {"max_tokens": limit, "long_texts": stored.get("long_texts", "windows")}
