@@ -81,6 +81,7 @@ def test_generation_reads_nothing_from_a_device_but_the_chosen_tokens(monkeypatc
 
     for module in (decoding, beam_search):
         monkeypatch.setattr(module, "read_tokens", read)
+    monkeypatch.setattr(sampling, "HAVE_FLOAT64", ("meta",))
     config = GenerationConfig(**{"max_new_tokens": 9, **options})
     generate_ids(new_network().to("meta"), prompts(0), config, end_of_text_id=END)
     assert len(reads) <= config.max_new_tokens
