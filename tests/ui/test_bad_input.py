@@ -407,6 +407,7 @@ CLOSED = [
     ("inspect", "closed/m", "a text"),
     ("probe", "closed/m", "--data", "F"),
     ("embed", "closed/m", "--data", "F", "--output", "v.npz"),
+    ("rank", "closed/m", "a text", "--data", "F"),
     ("search", "closed/m", "a text", "--data", "F"),
     ("export", "closed/m", "--output", "m.onnx"),
     ("check", TASK, "--data", "closed/F"),

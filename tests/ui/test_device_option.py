@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": ["{trained}"],
     "ui": ["{trained}"],
     "embed": ["{trained}", "a text", "another"],
+    "rank": ["{trained}", "a text", "--data", "reviews.csv"],
     "search": ["{trained}", "a text", "--data", "reviews.csv"],
     "words": ["{trained}", "film"],
     "generate": ["{gpt2}", "a text"],
