@@ -20,7 +20,7 @@ SHARE = {"cpu": 0.25}  # of the memory for activations: other programs need the 
 SHARE_ON_DEVICE = 0.6  # the rest is for the backward pass, the logits of a chunk, and gaps between tensors
 IN_HALF = 0.7  # the activations of autocast are partly in fp32
 MIN_TOKENS = 512
-MAX_TOKENS = {"cpu": 2048}  # small passes fit the cache better
+MAX_TOKENS = {"cpu": 4096}  # small passes fit the cache better
 MAX_TOKENS_ON_DEVICE = 131_072  # far beyond that, larger passes are no faster
 UNKNOWN_MEMORY = 16_384  # tokens
 

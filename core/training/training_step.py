@@ -234,8 +234,9 @@ class TrainingStep:
                 self._prefetch()
                 self.accelerator.backward(loss)
         else:
-            # The windows of a long text have the greatest length: attention needs as much memory as everything else.
-            parts = inputs.batch.parts(max(1, self.tokens_at_once // 2))
+            # The windows of a long text have the greatest length: attention needs as much memory as everything else,
+            # and small parts are hardly slower.
+            parts = inputs.batch.parts(max(1, self.tokens_at_once // 4))
             cached = CachedOutputs.compute(parts, partial(self._outputs, self.network))
             loss, count = self._loss(cached.joined, inputs.targets, unit)
             self.accelerator.backward(loss)

@@ -141,8 +141,8 @@ def test_the_tokens_at_once_follow_the_free_memory(name: str, monkeypatch: pytes
 
 def test_a_cpu_has_the_same_tokens_at_once_in_every_run():
     memory = TrainingMemory(BertConfig(), 110_000_000, length=512)
-    assert {memory.tokens_in(gigabytes * 2**30, "cpu") for gigabytes in (64, 256)} == {2048}
-    assert memory.tokens_in(8 * 2**30, "cpu") < 2048
+    assert {memory.tokens_in(gigabytes * 2**30, "cpu") for gigabytes in (64, 256)} == {4096}
+    assert memory.tokens_in(8 * 2**30, "cpu") < 4096
     assert memory.tokens_at_once(torch.device("cpu")) == memory.tokens_at_once(torch.device("cpu"))
 
 
