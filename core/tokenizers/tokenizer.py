@@ -136,7 +136,7 @@ class Tokenizer:
 
     def _encoding(self, text: str, encoding: tokenizers.Encoding) -> Encoding:
         offsets = encoding.offsets
-        if self.kind == "unigram":  # the space before a word is a part of its first token, or a token of its own
+        if self.kind == "unigram":  # the space before a word is a part of its first token, or a separate token
             offsets = [
                 (start, start) if token == SPACE else (end - len(text[start:end].lstrip()), end)
                 for token, (start, end) in zip(encoding.tokens, offsets, strict=True)

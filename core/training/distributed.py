@@ -131,7 +131,7 @@ def inference_device(name: str = "auto") -> torch.device:
 
     Args:
         name: cpu, cuda, cuda:1, ...; auto is the accelerator, or the CPU without one or if the launcher asks for it.
-            Without an index, each process of a launch gets a device of its own.
+            Without an index, each process of a launch gets another device.
 
     Raises:
         HeadwayError: this machine has no such device.

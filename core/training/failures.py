@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 BEAT = 2.0  # seconds between two signs of life
-SILENT_BEATS = 20  # after so many without a sign of life a process has failed
+SILENT_BEATS = 20  # number without a sign of life after which a process has failed
 GRACE = 15.0  # seconds for the other processes to end by themselves, for example because they have the same error
 LEFT = "left"
 
@@ -33,7 +33,7 @@ _inside: list["_Watch"] = []
 class failing_together(ContextDecorator):
     """If one process fails in the `with` block, the others that are in it end within a minute, with exit code 1.
 
-    Nothing happens if the others leave the block, too, normally or with an error of their own. Blocks nest.
+    Nothing happens if the others leave the block, too, normally or with another error. Blocks nest.
     """
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class _Watch:
         Thread(target=self._run, daemon=True).start()
 
     def leave(self, error: BaseException | None) -> None:
-        """Ends the thread; an error is told to the other processes."""
+        """Ends the thread; an error is reported to the other processes."""
         self.left.set()
         with suppress(RuntimeError):  # the process with the store has left already
             if error is not None:

@@ -4,7 +4,7 @@ import torch
 
 from ..errors import HeadwayError
 
-# Of Apple's allocator, cuBLAS, and torch's allocator on the CPU, whose errors have no class of their own.
+# Of Apple's allocator, cuBLAS, and torch's allocator on the CPU, whose errors have no separate class.
 MESSAGES = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 
 

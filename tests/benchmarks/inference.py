@@ -116,7 +116,7 @@ class Bench:
             self.start("prepare", Side("headway", "fp32"), name, 10_000)
 
     def turns(self, part: str, sides: Sequence[Side], work: object, rows: int) -> dict[Side, list[Turn]]:
-        """All sides in turn, so many rounds."""
+        """All sides in turn, for a number of rounds."""
         found: dict[Side, list[Turn]] = {side: [] for side in sides}
         for _ in range(self.rounds):
             for side, turns in found.items():

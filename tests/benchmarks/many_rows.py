@@ -2,7 +2,7 @@
 
     python tests/benchmarks/many_rows.py [--rows 5000000] [--folder FOLDER]
 
-Writes a CSV file of short texts with three labels, trains a tiny BERT on it for five steps in a process of its own, as
+Writes a CSV file of short texts with three labels, trains a tiny BERT on it for five steps in a separate process, as
 `headway train --max-steps 5` does, and prints the peak of the process's anonymous memory (RssAnon in /proc/PID/status:
 without the pages of mapped files, which the system takes back when it needs them) above that of a run on few rows, and
 the time from the start of reading until the first step is made. Linux only; about 500 bytes of disk per row.

@@ -64,7 +64,7 @@ def count_illegal(tags: Sequence[str]) -> int:
     return sum(now.startswith("I-") and before[2:] != now[2:] for before, now in pairs)
 
 
-# -- one run, in a process of its own
+# -- one run, in a separate process
 
 
 def weights(run: Run) -> None:

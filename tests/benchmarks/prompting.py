@@ -6,7 +6,7 @@
 Speed: GPT-2 in the shape of 124 million parameters with random weights, in fp32, 16 demonstrations. Transformers
 reads the whole prompt once for every text and label, the labels of a text as one padded batch, and makes logits of the
 labels' positions only; since that is slow, it does so for the first texts alone and its rate is taken from those.
-Headway answers all texts in one call, from reading the examples to the predictions. Each side is a process of its own.
+Headway answers all texts in one call, from reading the examples to the predictions. Each side is a separate process.
 
 Needs the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the published gpt2
 vocabulary beside them. Prints a table either way, and `speed` exits with 1 when a goal is missed.
@@ -81,7 +81,7 @@ def asked(work: Work) -> Prompt:
     return Prompt(labels=work.labels, template=work.template, shots=SHOTS, calibration="none")
 
 
-# -- one side, in a process of its own
+# -- one side, in a separate process
 
 
 def write_model(folder: Path, tiny: bool) -> None:

@@ -233,7 +233,7 @@ def loss_without_padding(inputs: Mapping[str, torch.Tensor], outputs: Any) -> fl
     return float(sum(losses) / 2)
 
 
-# -- one run, in a process of its own
+# -- one run, in a separate process
 
 
 def weights(run: Run) -> None:

@@ -10,7 +10,7 @@ vectors, and the same with a classifier of one training step gives the labels.
 - One at a time is the same Headway model behind FastAPI, a lock around it: what one writes first.
 - Padded is sentence-transformers behind FastAPI, whatever waits encoded at once, in batches of 32 sorted by length.
 
-Clients and server are processes of their own, the sides in turn. Every answer of Headway's is compared with what the
+Clients and server are separate processes, the sides in turn. Every answer of Headway's is compared with what the
 model says offline.
 
 Needs the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the extra `bench`.
@@ -105,7 +105,7 @@ class Measured:
         return len(self.waits) / self.seconds
 
 
-# -- the servers, each in a process of its own
+# -- the servers, each in a separate process
 
 
 def serve_single(task: str, folder: str, precision: str) -> Any:

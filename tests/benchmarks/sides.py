@@ -1,8 +1,8 @@
-"""Two sides of a comparison: Headway and transformers' Trainer train alike, each in a process of its own.
+"""Two sides of a comparison: Headway and transformers' Trainer train alike, each in a separate process.
 
 What the benchmarks of training share: the settings that both sides follow, the two training runs and what is measured
 of them, the fresh process for each run, the two tables and the command line. A script says what its rows and scores
-are, and gives three functions that are run in processes of their own: `weights`, `peer` and `ours`.
+are, and gives three functions that are run in separate processes: `weights`, `peer` and `ours`.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def fixed_part(rows: Sequence[Any], most: int) -> list[Any]:
     return [rows[i] for i in chosen.tolist()]
 
 
-# -- one run, in a process of its own
+# -- one run, in a separate process
 
 
 def train_peer(

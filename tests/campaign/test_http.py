@@ -77,7 +77,7 @@ class Load:
 
 @contextmanager
 def serving(*arguments: object) -> Iterator[int]:
-    """`headway serve` in a process of its own; yields its port."""
+    """`headway serve` in a separate process; yields its port."""
     command = [sys.executable, "-m", "headway.ui.cli", "serve", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
     try:

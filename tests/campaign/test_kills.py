@@ -30,7 +30,7 @@ TEXTS = ["the quick brown fox", "my parcel, please", "the cat sat on the mat", "
 COMMON = ("--batch-size", "8", "--save-steps", "2", "--eval-steps", "3", "--precision", "fp32", "--device", "cpu")
 RUNS: dict[str, tuple[str, ...]] = {
     "classification": ("text-classification", "--model", "BASE", "--max-steps", "10", *COMMON),
-    # With token ids in files, a vocabulary of its own and an untrained model beside the run's folder.
+    # With token ids in files, a new vocabulary and an untrained model beside the run's folder.
     "from scratch": (
         "fill-mask", "--size", "tiny", "--learn-tokenizer", "60", "--documents", "lines", "--max-steps", "6", *COMMON,
     ),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from headway.core.training.devices import fast_products
 
-# In processes of their own: the settings are global, and refuse some orders.
+# In separate processes: the settings are global, and refuse some orders.
 SCRIPT = """
 import torch
 from headway.core.training.devices import fast_products

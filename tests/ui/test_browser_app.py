@@ -353,7 +353,7 @@ def test_the_chosen_model_survives_a_restart_of_the_server(models, chromium, tmp
         site.choose("things")
         site.box("Text").fill("such a good film")
         page.wait_for_function("sessionStorage.getItem('headway-predict').includes('such a good film')")
-        page.goto("about:blank")  # an open page would load itself again, at a time of its own
+        page.goto("about:blank")  # an open page would load itself again, at any time
     with serving(models, port, tmp_path):
         page.goto(address)
         expect(page.locator("#model input")).to_have_value("things")

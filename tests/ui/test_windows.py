@@ -1,4 +1,4 @@
-"""Headway where the system answers like Windows (tests/simulated_windows), in processes of their own."""
+"""Headway where the system answers like Windows (tests/simulated_windows), in separate processes."""
 
 import http.client
 import json

@@ -162,7 +162,7 @@ class ModelServer:
         """The name of a model that ranks texts: the named one, or the first.
 
         Raises:
-            NoSuchModel: the model does not exist, or there is none.
+            NoSuchModel: the model does not exist, or the server has no model.
             HeadwayError: the model does not score pairs of texts.
         """
         from ...tasks.ranking import require_ranking

@@ -4,7 +4,7 @@
 |------------------------------------|----------------------------|--------------------------------------------------|
 | Ctrl+C in the terminal, closing it | reaches only its session   | reaches only its console and its process group   |
 | killing a process                  | SIGKILL, return code -9    | TerminateProcess, return code 1                  |
-| output to a file                   | in UTF-8                   | in the code page, unless it is told otherwise    |
+| output to a file                   | in UTF-8                   | in the code page, unless it is set otherwise    |
 """
 
 import subprocess

@@ -34,7 +34,7 @@ def _read(ours: dict[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
     offset = 1 + (DEFAULT_PAD_ID if pad_id is None else pad_id)
     positions = ours.get("max_positions", 512)
     changed = {"position_offset": offset, "max_positions": positions - offset}
-    # The head for multiple choice reads no dropout of its own.
+    # The head for multiple choice has no separate dropout.
     changed["choice_dropout"] = ours.get("dropout", BertConfig.dropout)
     return read_head_dropout({**ours, **changed}, published)
 
