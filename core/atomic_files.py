@@ -115,7 +115,7 @@ def remove_folder(folder: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Deletes the temporary files and folders that killed processes left beside `path`, which none is writing now."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.([a-z0-9_]{{8}}\.(new|old)|tokens-\d+)")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.([a-z0-9_]{{8}}\.(new|old)|(tokens|data)-\d+)")
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
         if pattern.fullmatch(found.name):
             shutil.rmtree(found) if found.is_dir() else found.unlink()

@@ -1,5 +1,14 @@
 """The errors that users can cause."""
 
+import pickle
+
+UNPICKLABLE = (
+    pickle.PicklingError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+)  # a lock, a function, deep nesting, ...
+
 
 class HeadwayError(Exception):
     """An error that the user can fix; its message says what is wrong, where, and what to do."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..atomic_files import disk_errors
-from ..errors import HeadwayError, SharedError
+from ..errors import UNPICKLABLE, HeadwayError, SharedError
 from .distributed import gather_in_order, processes
 from .launch import local_rank
 
@@ -44,9 +44,10 @@ def once_per_node(compute: Callable[[], T], file: Path, leader: int) -> T:
     if leader == group.rank:
         try:
             result = compute()
+            pickled = _pickled(result)
             with disk_errors(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
+                file.write_bytes(pickled)
         except HeadwayError as raised:
             error = raised
     errors = gather_in_order({group.rank: error and str(error)})  # all processes wait here
@@ -55,3 +56,13 @@ def once_per_node(compute: Callable[[], T], file: Path, leader: int) -> T:
     if message := next((one for one in errors if one is not None), None):
         raise SharedError(message)
     return pickle.loads(file.read_bytes()) if leader != group.rank else result  # pyright: ignore[reportReturnType]
+
+
+def _pickled(result: object) -> bytes:
+    try:
+        return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+    except UNPICKLABLE as error:
+        raise HeadwayError(
+            f"The rows have an object that other processes cannot receive ({error}). Remove its column from the data, "
+            "or train in one process."
+        ) from error

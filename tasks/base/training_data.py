@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
@@ -353,7 +354,8 @@ def write_corpus(
 ) -> CorpusData:
     """Encodes pieces of documents into a file, as sequences to train on or (`held_out`) to evaluate on."""
     assert isinstance(task, CorpusTask)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     limit = encoder.limit(task)
     corpus = Corpus.write(path, pieces, task, encoder.tokenizer, limit=limit, held_out=held_out)
     return CorpusData(documents.source, corpus)

@@ -11,13 +11,14 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, BinaryIO, Self, TypeVar, overload
 
 import numpy as np
 
 from ...core.atomic_files import disk_errors
+from ...core.errors import UNPICKLABLE
 
 T = TypeVar("T")
 
@@ -99,17 +100,12 @@ class Blocks:
             HeadwayError: The disk is full.
         """
         ends, end = array("q"), 0
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("wb")
-        with file:
+        with _new_file(path) as file:
             for block in blocks:
                 with disk_errors(path):
                     file.write(block)
                 end += len(block)
                 ends.append(end)
-            with disk_errors(path):
-                file.flush()
         return cls(MappedFile(path), ends)
 
     def __len__(self) -> int:
@@ -119,16 +115,30 @@ class Blocks:
         return self._file.read(self._ends[number - 1] if number else 0, self._ends[number])
 
 
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file; errors of opening and of closing it, which writes the rest of its buffer, are HeadwayErrors."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
+    try:
+        yield file
+    finally:
+        with disk_errors(path):
+            file.close()
+
+
 class FileList(Sequence[T]):
     """A list whose items are in a file.
 
     Args:
         blocks: The pickled items; all blocks but the last have ITEMS_PER_BLOCK.
         length: Number of items.
+        unpicklable: The blocks that stay in memory, by their number, because an object in them cannot be pickled.
     """
 
-    def __init__(self, blocks: Blocks, length: int) -> None:
-        self._blocks, self._length = blocks, length
+    def __init__(self, blocks: Blocks, length: int, unpicklable: dict[int, list[T]]) -> None:
+        self._blocks, self._length, self._unpicklable = blocks, length, unpicklable
         self._held: tuple[int, list[T]] = (-1, [])  # the block that was read last
 
     def __len__(self) -> int:
@@ -141,15 +151,22 @@ class FileList(Sequence[T]):
     def write(cls, items: Iterator[T], path: Path) -> Self:
         """Writes items into a file."""
         length = 0
+        unpicklable: dict[int, list[T]] = {}
 
         def blocks() -> Iterator[bytes]:
             nonlocal length
-            while block := list(islice(items, ITEMS_PER_BLOCK)):
+            for number in count():
+                if not (block := list(islice(items, ITEMS_PER_BLOCK))):
+                    break
                 length += len(block)
-                yield pickle.dumps(block, pickle.HIGHEST_PROTOCOL)
+                try:
+                    pickled = pickle.dumps(block, pickle.HIGHEST_PROTOCOL)
+                except UNPICKLABLE:
+                    pickled, unpicklable[number] = b"", block
+                yield pickled
 
         written = Blocks.write(blocks(), path)
-        return cls(written, length)
+        return cls(written, length, unpicklable)
 
     def pick(self, positions: np.ndarray) -> Iterator[T]:
         """The items at some positions; each block is read once if they are ascending."""
@@ -177,7 +194,7 @@ class FileList(Sequence[T]):
         return held[1][offset]
 
     def _read(self, number: int) -> list[T]:
-        return pickle.loads(self._blocks[number])
+        return self._unpicklable[number] if number in self._unpicklable else pickle.loads(self._blocks[number])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": (-1, [])}

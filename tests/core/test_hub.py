@@ -139,7 +139,7 @@ def test_shards_are_complete_after_a_download_was_interrupted_between_them(hub, 
 
 def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(hub, files):
     hub.publish(NAME, files | {"config.json": b'{"model_type": "llama"}'})
-    refused(NAME, "config.json", "model_type 'llama'", "Headway reads BERT, GPT-2, RoBERTa")
+    refused(NAME, "config.json", "model_type 'llama'", "Choose a BERT or GPT-2 model")
     assert "model.safetensors" not in hub.downloaded()
 
 

@@ -74,7 +74,7 @@ def test_folders_made_for_the_lock_are_removed_if_nothing_was_written(tmp_path: 
 
 def test_what_killed_runs_left_is_removed_and_nothing_else(tmp_path: Path):
     left = [".m.x.abcd1234.new", ".m.x.0123abcd.old", ".m.x.running.abcd1234.old", ".m.x.begun.k_2345ab.new"]
-    left += [".m.x.tokens-0", ".m.x.tokens-12"]
+    left += [".m.x.tokens-0", ".m.x.tokens-12", ".m.x.data-0", ".m.x.data-8"]
     kept = [".m.abcd1234.new", ".m.x.y.abcd1234.new", ".m.x.notes.new", "m.x.running", ".m.x.old", ".mzx.abcd1234.new"]
     for name in [*left, *kept]:
         (tmp_path / name).mkdir()

@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import SentenceSimilarity, TextClassification, TokenClassification
@@ -21,7 +24,7 @@ from headway.tasks.base.results import Prepared
 from headway.tasks.data import spool as spool_module
 from headway.tasks.data.features import Features, group_windows
 from headway.tasks.data.read import read_table
-from headway.tasks.data.spool import FileList, Selection, select, spool
+from headway.tasks.data.spool import Blocks, FileList, Selection, select, spool
 from headway.tasks.data.stored_windows import StoredWindows
 
 MAX_BYTES_PER_ROW = 200
@@ -84,6 +87,44 @@ def test_rows_in_a_file_have_the_places_and_the_fingerprint_of_rows_in_memory(tm
     assert filed.fingerprint() == plain.fingerprint()
     kept = [3, 9, 28]
     assert list(filed.select(kept)) == list(plain.select(kept))
+
+
+@pytest.mark.usefixtures("few_in_memory")
+def test_items_that_cannot_be_pickled_stay_in_memory(tmp_path: Path):
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    odd = {5: threading.Lock(), 6: lambda: 0, 13: (i for i in ()), 29: nested}
+    items = [{"text": f"row {i}", "extra": odd.get(i)} for i in range(30)]
+    found = spool(iter(items), tmp_path / "rows")
+    assert isinstance(found, FileList)
+    assert [row["text"] for row in found] == [row["text"] for row in items]
+    assert all(found[i]["extra"] is value for i, value in odd.items())
+    assert [row["extra"] for row in select(found, np.array([5, 20, 29]))] == [odd[5], None, nested]
+    assert len(found._unpicklable) == 3
+
+
+@pytest.mark.usefixtures("few_in_memory")
+def test_rows_with_objects_that_cannot_be_pickled_train(bert_folder: Path):
+    rows = [{"text": f"the bank {i}", "label": "ab"[i % 2], "lock": threading.Lock()} for i in range(40)]
+    events = list(TextClassification().on(bert_folder).train(rows, config=CONFIG))
+    assert next(event for event in events if isinstance(event, Prepared)).examples == 36
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("size", [100, 5_000, 9_000, 30_000])
+def test_a_full_disk_is_reported_whether_or_not_the_last_bytes_are_still_in_a_buffer(size: int, tmp_path: Path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(HeadwayError, match="the disk is full"):
+            Blocks.write((b"x" * size for _ in range(5_000)), tmp_path / "blocks")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def same(one: Features, other: Features) -> bool:
@@ -171,11 +212,14 @@ for task in (TextClassification(), FillMask()):
     events = task.on(base).train(data, output=folder / task.name, config=config)
     losses += [event.loss for event in events if type(event).__name__ == "Step"]
 bad = data.with_name("bad.csv")
-try:
-    list(TextClassification().on(base).train(bad, output=folder / "bad", config=config))
-except HeadwayError as error:
-    message = str(error)
-(folder / f"report-{processes().rank}.json").write_text(json.dumps([calls, losses, message]))
+rows = [{"text": f"the bank {i}", "label": "ab"[i % 2], "extra": lambda: 0} for i in range(60)]
+messages = []
+for wrong in (bad, rows):
+    try:
+        list(TextClassification().on(base).train(wrong, output=folder / "bad", config=config))
+    except HeadwayError as error:
+        messages.append(str(error))
+(folder / f"report-{processes().rank}.json").write_text(json.dumps([calls, losses, messages]))
 """
 
 
@@ -192,15 +236,16 @@ def test_one_process_of_a_machine_reads_the_data_and_the_others_map_its_files(be
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (calls, losses, message), (other_calls, other_losses, other_message) = (
+    (calls, losses, messages), (other_calls, other_losses, other_messages) = (
         json.loads((folder / f"report-{rank}.json").read_text()) for rank in (0, 1)
     )
-    assert calls == ["read_table", "check_examples", "open_documents", "read_table"]
+    assert calls == ["read_table", "check_examples", "open_documents", "read_table", "read_table"]
     assert other_calls == []
     assert losses == other_losses
     assert len(losses) == 4
-    assert "every row has the label 'a'" in message
-    assert message == other_message
+    assert "every row has the label 'a'" in messages[0]
+    assert "object that other processes cannot receive" in messages[1]
+    assert messages == other_messages
     assert not [one for one in folder.iterdir() if one.name.startswith(".")]
 
 

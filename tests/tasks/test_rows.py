@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from decimal import Decimal
+from functools import partial
 
 from data_files import assert_error, write
 from headway.tasks.data.read import read_table, stream_rows
@@ -46,6 +47,16 @@ def test_a_data_frame_is_a_table():
 def test_dates_become_text_and_decimals_become_floats():
     row = {"day": datetime.date(2024, 1, 2), "price": Decimal("1.5"), "bad": Decimal("NaN")}
     assert read_table([row]).rows == [{"day": "2024-01-02", "price": 1.5, "bad": None}]
+
+
+def test_a_value_that_contains_itself_is_an_error():
+    import pandas as pd
+
+    cycle: list[object] = []
+    cycle.append(cycle)
+    rows = [{"text": "a", "extra": None}, {"text": "b", "extra": cycle}]
+    for source in (rows, iter(rows), pd.DataFrame(rows)):
+        assert_error(partial(read_table, source), "the given rows, row 2", "contains itself", "Remove it")
 
 
 def test_an_object_that_is_not_a_table_is_an_error():

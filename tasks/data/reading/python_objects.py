@@ -80,12 +80,21 @@ class _RowsOnce:
     def _draw(self) -> tuple[int, dict[str, Any]] | None:
         for number, row in self._rows:
             _check_row(row, number)
-            found = number, plain_value(row)
+            found = number, _plain_row(row, number)
             self._num_drawn = number
             if number <= SAMPLE_ROWS:
                 self._kept.append(found)
             return found
         return None
+
+
+def _plain_row(row: Mapping[Any, Any], number: int) -> dict[str, Any]:
+    try:
+        return plain_value(row)
+    except RecursionError as error:
+        raise HeadwayError(
+            f"{format_place(SOURCE, 'row', number)}: a value contains itself, or too many lists in lists. Remove it."
+        ) from error
 
 
 def plain_value(value: Any) -> Any:
@@ -136,7 +145,7 @@ def _open_rows(rows: Sequence[Any]) -> RowStream:
 
     def read() -> Rows:
         for number, row in enumerate(rows, start=1):
-            yield number, dict.fromkeys(columns) | plain_value(row)
+            yield number, dict.fromkeys(columns) | _plain_row(row, number)
 
     return RowStream(SOURCE, "rows", columns, True, read, "row")
 
@@ -157,6 +166,6 @@ def _open_frame(frame: "pd.DataFrame") -> RowStream:
 
     def read() -> Rows:
         for number, cells in enumerate(frame.itertuples(index=False, name=None), start=1):
-            yield number, {name: plain_value(cell) for name, cell in zip(columns, cells, strict=True)}
+            yield number, _plain_row(dict(zip(columns, cells, strict=True)), number)
 
     return RowStream(SOURCE, "rows", columns, True, read, "row")
