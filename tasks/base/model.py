@@ -204,7 +204,7 @@ class TaskModel(Predictor):
             run, prepared = self._prepare(source, scratch, run)
             yield prepared.event(self.task, self.base)
             result = yield from run_training(self.task, self.network, self.base, prepared, run)
-            self.task, self.held_out, self.trained = result.task, result.evaluation, True
+            self.task, self.held_out, self.trained = result.task, result.held_out, True
             self.info = {**name_base(self.base), **describe_run(result, prepared, run)}
             if output is not None:
                 self._write(path, overwrite or resume, settings and {**settings, **run.chosen}, run.log)

@@ -1,13 +1,14 @@
 """The results of training and evaluation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.training.training_events import Event
 from ..data.report import DataReport
 from ..data.rows import LeftOutRow
+from ..data.spool import FileList, Selection
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Evaluation:
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
     seen: str | None = None  # a warning if the model was trained on some of the examples
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
+
+    def in_memory(self) -> "Evaluation":
+        """A copy that needs no file of the run: those with many examples are deleted at its end."""
+        return replace(self, examples=list(self.examples)) if isinstance(self.examples, Selection | FileList) else self
 
     def to_json(self) -> dict[str, Any]:
         """Metrics, counts and notes, without the examples."""

@@ -121,6 +121,11 @@ class RunResult:
     finished: Finished
     score_by_precision: dict[str, float]  # the first metric in fp32 and bf16, if both were measured
 
+    @property
+    def held_out(self) -> Evaluation | None:
+        """The evaluation, which can be read after the files of the run are deleted."""
+        return self.evaluation and self.evaluation.in_memory()
+
 
 def refuse_output(output: Path, *, overwrite: bool, resume: bool) -> None:
     """Checks that a run may write to `output`.

@@ -111,6 +111,18 @@ def test_rows_with_objects_that_cannot_be_pickled_train(bert_folder: Path):
     assert next(event for event in events if isinstance(event, Prepared)).examples == 36
 
 
+@pytest.mark.usefixtures("few_in_memory")
+def test_held_out_examples_can_be_read_after_the_files_of_the_run_are_deleted(bert_folder: Path, tmp_path: Path):
+    data = write_rows(tmp_path / "rows.csv", 90)
+    for eval_data, count in ((None, 9), (write_rows(tmp_path / "others.csv", 20), 20)):
+        model = TextClassification().on(bert_folder)
+        model.fit(data, eval_data=eval_data, config=CONFIG, progress=False)
+        assert model.held_out is not None
+        found = pickle.loads(pickle.dumps(model.held_out)).examples
+        assert len(found) == count
+        assert [one.text for one in found] == [one.text for one in model.held_out.examples]
+
+
 @pytest.mark.posix
 @pytest.mark.parametrize("size", [100, 5_000, 9_000, 30_000])
 def test_a_full_disk_is_reported_whether_or_not_the_last_bytes_are_still_in_a_buffer(size: int, tmp_path: Path):
