@@ -100,7 +100,8 @@ def test_the_slurm_script_of_the_page_on_clusters_trains_a_model(place: Path):
         (place / "bin" / name).write_text(content)
         (place / "bin" / name).chmod(0o755)
     port = TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    launcher = ("SLURM_", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "ACCELERATE_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
     environment |= {"PATH": f"{place / 'bin'}:{environment['PATH']}", "SLURM_JOB_NODELIST": "localhost"}
     done = subprocess.run(
         ["bash", "-e", "-c", script.replace("29500", str(port))], capture_output=True, text=True, env=environment

@@ -12,7 +12,7 @@ from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Step
 from headway.tasks import FillMask, Prompt
 from headway.tasks.language_modeling import distillation
-from headway.tasks.language_modeling.distillation import Teacher, load_teacher
+from headway.tasks.language_modeling.distillation import Teacher
 from headway.tasks.language_modeling.masking import choose_positions
 from headway.tasks.prompting import prompt_runner
 from headway.tasks.prompting.prompt_encoder import PromptEncoder
@@ -55,7 +55,7 @@ def test_copies_of_a_model_in_training_do_not_hold_the_teacher(bert_folder: Path
 
 def test_the_words_that_a_teacher_remembers_are_bounded(bert_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(distillation, "CACHED_WORDS", 5)
-    teacher = load_teacher(str(bert_folder))
+    teacher = Teacher(str(bert_folder))
     assert [len(teacher._pieces_of(f"w{i}")) > 0 for i in range(20)] == [True] * 20
     assert teacher._pieces_of.cache_info().currsize == 5
 
