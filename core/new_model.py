@@ -12,7 +12,7 @@ from .checkpoints.checkpoint import save_checkpoint
 from .cpu import use_huge_pages
 from .errors import HeadwayError
 from .models import bert, gpt2
-from .models.heads import Network, new_backbone
+from .models.heads import Network, new_backbone, reads_segments
 from .tokenizers.tokenizer import Tokenizer
 from .tokenizers.vocabulary import learn_byte_level_bpe, learn_wordpiece, learn_words
 
@@ -79,4 +79,4 @@ def write_new_model(
             backbone.token_embedding.weight.copy_(embeddings(config.hidden_size))
     with atomic_folder(folder) as unfinished:
         save_checkpoint(unfinished, Network(backbone))
-        tokenizer.save(unfinished)
+        tokenizer.save(unfinished, segments=reads_segments(config))

@@ -14,11 +14,12 @@ from torch import Tensor
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
-from ..core.checkpoints.families.registry import family_of
+from ..core.checkpoints.families.registry import family_of, titles_of
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
 from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
 from ..core.models.gpt2 import GPT2Config
+from ..core.models.heads import reads_segments
 from ..core.models.packing import PackedBatch
 from ..core.tokenizers.tokenizer import Tokenizer
 from .base.model_folder import read_info, refuse_replacing
@@ -62,7 +63,7 @@ def export(
     pooling: str | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Exports a BERT with its head to ONNX and compares the outputs of the file with those of the model.
+    """Exports an encoder with its head to ONNX and compares the outputs of the file with those of the model.
 
     Args:
         model: a model folder, a built-in model or a Hub id. A sentence-transformers folder becomes a graph that
@@ -73,15 +74,17 @@ def export(
         overwrite: whether to replace `output`.
 
     Raises:
-        HeadwayError: the model cannot be read or is not a BERT, `output` exists, a package is missing, or the file
+        HeadwayError: the model cannot be read or is not an encoder, `output` exists, a package is missing, or the file
             gives other outputs than the model.
     """
     if format not in FORMATS:
         raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
     output, folder = new_path(output), find_folder(model)
-    if isinstance(read_config(folder)[1], GPT2Config):
+    config = read_config(folder)[1]
+    if isinstance(config, GPT2Config):
         raise HeadwayError(
-            f"{model} is a GPT-2; only BERT models can be exported. Use it with headway generate, prompt or predict."
+            f"{model} is {family_of(config).with_article}; only a {titles_of('bert')} can be exported. "
+            "Use it with headway generate, prompt or predict."
         )
     single_file = output.suffix.lower() == SUFFIX
     _check_output(output, folder, single_file=single_file, overwrite=overwrite)
@@ -156,7 +159,7 @@ def _write_beside(
         "architectures": [checkpoint.architecture if published is None else family.base_class],
     }
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    tokenizer.save(folder)
+    tokenizer.save(folder, segments=reads_segments(network.config))
     if published is not None:
         published.write(folder, network.config.hidden_size)
     if (info := checkpoint.folder / "headway.json").exists():
@@ -165,6 +168,7 @@ def _write_beside(
 
 def _readme(name: str, written: OnnxFile, notes: tuple[str, ...]) -> str:
     about = "\n".join(f"- {note}" for note in notes)
+    segments = '    "token_type_ids": np.array([text.type_ids for text in texts]),\n' * (len(written.inputs) > 2)
     return f"""# {name}
 
 `onnx/model.onnx` (opset {written.opset}) has the inputs {", ".join(f"`{one}`" for one in written.inputs)}: int64, one
@@ -184,7 +188,6 @@ session = onnxruntime.InferenceSession("onnx/model.onnx")
 found = session.run(None, {{
     "input_ids": np.array([text.ids for text in texts]),
     "attention_mask": np.array([text.attention_mask for text in texts]),
-    "token_type_ids": np.array([text.type_ids for text in texts]),
-}})
+{segments}}})
 ```
 """

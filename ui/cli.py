@@ -37,7 +37,7 @@ COMMANDS = {
     "search": ("commands.embed", "Find the rows of a file that are closest in meaning to a query."),
     "rank": ("commands.rank", "Rank the rows of a file by how well they fit a query."),
     "words": ("commands.embed", "Find the nearest words, or compare one word across sentences."),
-    "export": ("commands.export", "Export a BERT model to ONNX."),
+    "export": ("commands.export", "Export an encoder to ONNX."),
     "ui": ("browser.app", "Open Headway in the browser."),
     "serve": ("http.serve", "Serve models over HTTP."),
     "check": ("commands.check", "Check a data file before training."),

@@ -41,8 +41,15 @@ class Entry:
 
     name: str
     folder: Path
-    model: str  # bert or gpt2
+    family: str  # the published model type: bert, roberta, gpt2, ...
     task: str | None  # None if it has no head of a known task
+
+    @property
+    def model(self) -> str:
+        """Our model: bert or gpt2."""
+        from ..core.checkpoints.families.registry import FAMILIES, model_of
+
+        return model_of(FAMILIES[self.family].config)
 
 
 class ModelRegistry:
@@ -59,8 +66,8 @@ class ModelRegistry:
         max_open: maximum number of models kept open.
 
     Raises:
-        HeadwayError: one of `models` does not exist or is neither a BERT nor a GPT-2 model, the precision is unknown,
-            or this machine has no such device.
+        HeadwayError: one of `models` does not exist or is of another kind, the precision is unknown, or this machine
+            has no such device.
     """
 
     def __init__(
@@ -260,22 +267,22 @@ def describe(name: str, folder: Path) -> Entry:
     """Describes the model in a folder, from its small files.
 
     Raises:
-        HeadwayError: the files cannot be read, or the model is neither BERT nor GPT-2.
+        HeadwayError: the files cannot be read, or the model is of another kind.
     """
     from ..core.checkpoints.config_file import published_class, read_config
-    from ..core.checkpoints.families.registry import family_of, model_of
+    from ..core.checkpoints.families.registry import family_of
     from ..tasks import TASKS
     from ..tasks.base.model_folder import read_info
 
     raw, config = read_config(folder)
-    model = model_of(config)
+    family = family_of(config)
     task = read_info(folder).get("task")
     if task is not None and str(task) not in TASKS:
         raise HeadwayError(
             f"{folder / 'headway.json'}: unknown task {task!r}. Use the version of Headway that saved the model."
         )
     if task is None:
-        published = published_class(folder, raw, family_of(config))
+        published = published_class(folder, raw, family)
         heads = [known for known, one in TASKS.items() if not one.headless and published.endswith(one.architecture)]
         task = next(iter(heads), None)
-    return Entry(name, folder, model, task)
+    return Entry(name, folder, family.model_type, task)

@@ -65,7 +65,7 @@ def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
     """The model type of an old config.json without model_type, by its published class."""
     names = raw.get("architectures")
     first = names[0] if isinstance(names, list) and names else ""
-    return {"Bert": "bert", "GPT2": "gpt2"}.get(str(first)[:4])
+    return next((one.model_type for one in FAMILIES.values() if str(first).startswith(one.classes)), None)
 
 
 def published_class(folder: Path, raw: Mapping[str, Any], family: Family) -> str:

@@ -1,4 +1,4 @@
-"""Exports a BERT and its head as an ONNX file for runtimes in other languages and in browsers.
+"""Exports an encoder and its head as an ONNX file for runtimes in other languages and in browsers.
 
 ONNX (https://onnx.ai) has no packed batches: a module with the same layers reads padded ones, with the inputs and
 outputs of published exports. torch writes the file, and its outputs are compared with the model's before it is kept.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import HeadwayError
 from ..models.bert import Bert, BertBlock, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
-from ..models.heads import Network, SequenceHead, SpanHead, TokenHead
+from ..models.heads import Network, SequenceHead, SpanHead, TokenHead, reads_segments
 from ..models.layers import SelfAttention
 from ..models.packing import PackedBatch
 
@@ -66,6 +66,11 @@ class PaddedBert(nn.Module):
         self.pools = pooling is not None
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, as in published exports: without segments if the model does not read them."""
+        return INPUTS if reads_segments(self.backbone.config) else INPUTS[:2]
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs, as in published exports."""
         if self.pools:
@@ -83,11 +88,14 @@ class PaddedBert(nn.Module):
                 return ("logits",)
         raise ValueError(f"no padded form of {type(self.head).__name__}")
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Ids, a mask that is 1 for tokens and 0 for padding, and segment ids, (B, n) each -> the outputs."""
         bert = self.backbone
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = bert.embed_ids(input_ids, positions, token_type_ids)
+        segments = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        x = bert.embed_ids(input_ids, positions, segments)
         bias = (1 - attention_mask[:, None, None].to(x.dtype)) * torch.finfo(x.dtype).min  # (B, 1, 1, n)
         for block in bert.blocks:
             assert isinstance(block, BertBlock)
@@ -144,7 +152,7 @@ def write_onnx(network: Network, path: Path, pooling: VectorPooling | None = Non
     file, NAME.data.
 
     Args:
-        network: a BERT on the CPU, in eval mode.
+        network: with an encoder, on the CPU, in eval mode.
         path: the new file, usually in a temporary folder.
         pooling: output the vectors of tokens and of sequences instead of the head's outputs.
 
@@ -154,10 +162,11 @@ def write_onnx(network: Network, path: Path, pooling: VectorPooling | None = Non
     refuse_without_exporter()
     module = PaddedBert(network, pooling).eval()
     batch, padded = random_inputs(module.backbone.config)
-    write_graph(module, padded, path)
+    given = dict(zip(module.inputs, padded, strict=False))
+    write_graph(module, tuple(given.values()), path)
     with torch.inference_mode():
         expected = expected_outputs(network, batch, pooling)
-    checked_with, found = run_onnx(path, dict(zip(INPUTS, padded, strict=True)), module.outputs)
+    checked_with, found = run_onnx(path, given, module.outputs)
     max_difference = 0.0
     for name, ours in expected.items():
         theirs = as_packed(found[name], ours, batch)
@@ -167,7 +176,7 @@ def write_onnx(network: Network, path: Path, pooling: VectorPooling | None = Non
                 f"The exported model is wrong: {checked_with} computes {name} up to {max_difference:.1e} away "
                 "from the model's. Nothing was written. Update torch, onnxscript and onnxruntime."
             )
-    return OnnxFile(INPUTS, module.outputs, OPSET, checked_with, max_difference)
+    return OnnxFile(module.inputs, module.outputs, OPSET, checked_with, max_difference)
 
 
 def write_graph(module: PaddedBert, inputs: tuple[Tensor, ...], path: Path) -> None:
@@ -178,9 +187,9 @@ def write_graph(module: PaddedBert, inputs: tuple[Tensor, ...], path: Path) -> N
         program = torch.onnx.export(
             module,
             inputs,
-            input_names=INPUTS,
+            input_names=module.inputs,
             output_names=module.outputs,
-            dynamic_shapes=dict.fromkeys(INPUTS, shape),
+            dynamic_shapes=dict.fromkeys(module.inputs, shape),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -122,8 +122,8 @@ class Bert(nn.Module):
     def embed_ids(self, input_ids: Tensor, position_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """`embed` for ids of any shape, with one vector for each, (..., C)."""
         x = self.token_embedding(input_ids) + self.position_embedding(position_ids + self.config.position_offset)
-        if self.segment_embedding is not None:
-            x = x + self.segment_embedding(segment_ids)
+        if self.segment_embedding is not None:  # of a single segment, whatever the tokenizer says
+            x = x + self.segment_embedding(segment_ids if self.config.num_segments > 1 else segment_ids * 0)
         if self.task_embedding is not None:
             x = x + self.task_embedding.weight[0]
         x = self.dropout(self.embedding_norm(x))

@@ -111,6 +111,11 @@ class Network(nn.Module):
         return hidden if self.head is None else self.head(hidden, batch)
 
 
+def reads_segments(config: Config) -> bool:
+    """Whether the model has more than one segment, so that segment ids make a difference."""
+    return isinstance(config, BertConfig) and config.num_segments > 1
+
+
 def new_backbone(config: Config) -> Backbone:
     """A backbone with random weights."""
     return Bert(config) if isinstance(config, BertConfig) else GPT2(config)

@@ -59,7 +59,8 @@ class Tokenizer:
         )  # a GPT-2 that has [CLS] does not use it
         self.cls_id, self.sep_id = (next(iter(ids), None) for ids in (self.framing.before, self.framing.after))
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
-        self.mask_id, self.unk_id = (self._special_id(name) for name in ("mask_token", "unk_token"))
+        names = ("mask_token", "unk_token", "pad_token")
+        self.mask_id, self.unk_id, self.pad_id = (self._special_id(name) for name in names)
         self.end_of_text_id = None if self.framing.before else self._special_id("eos_token")
 
     @cached_property
@@ -94,12 +95,20 @@ class Tokenizer:
                 "belong together. Copy or download the model folder again."
             )
 
-    def save(self, folder: Path) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, which transformers reads, into an existing folder."""
+    def save(self, folder: Path, *, segments: bool = True) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which transformers reads, into an existing folder.
+
+        Args:
+            folder: of the model.
+            segments: whether the model reads segment ids. transformers gives them to a model unless told otherwise;
+                some models refuse them, and GPT-2 would add the embedding of the token with that number.
+        """
         fields: dict[str, Any] = {"tokenizer_class": self._published_class()}
         normalizer = self._backend.normalizer
         if self.kind == "wordpiece" and isinstance(normalizer, normalizers.BertNormalizer):
             fields |= {name: getattr(normalizer, option) for name, option in NORMALIZER_OPTIONS.items()}
+        if not segments:
+            fields["model_input_names"] = ["input_ids", "attention_mask"]
         # The original configuration, with the options in use.
         fields = {**self._special, **self._config, **fields}
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
@@ -164,6 +173,10 @@ class Tokenizer:
             for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True)
         ]
         return Encoding(encoding.ids, offsets, encoding.word_ids)
+
+    def encode_word(self, word: str) -> list[int]:
+        """The ids of a word inside a text, which for byte-level BPE starts with the space before it."""
+        return self.encode(f" {word}" if word and self.kind == "byte-level-bpe" else word).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""

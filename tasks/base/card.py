@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.checkpoints.families.registry import model_of
+from ...core.checkpoints.families.registry import family_of
 from ...core.models.heads import Network
 from .card_text import CardText, bullets, code, escape, fenced, string
 from .label_table import FILE, describe_rest, worst_rows
@@ -18,7 +18,6 @@ from .training_rows import FILE as TRAINING_ROWS
 if TYPE_CHECKING:
     from .task import Task
 
-MODELS = {"bert": "BERT", "gpt2": "GPT-2"}
 # Options of training that the card lists, by TrainConfig's names, and those that replace another option.
 OPTIONS = (
     "max_steps", "epochs", "batch_tokens", "batch_size", "gradient_accumulation_steps", "learning_rate", "schedule",
@@ -78,7 +77,7 @@ def _front_matter(task: "Task[Any, Any]", network: Network, info: Mapping[str, A
     facts: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": task.name,
-        "tags": ["headway", model_of(network.config)],
+        "tags": ["headway", network.config.family],
     }
     if info.get("base_from") == "hub":
         facts["base_model"] = info["base"]
@@ -104,8 +103,8 @@ def _origin(network: Network, info: Mapping[str, Any]) -> str:
     how = "fine-tuned from" if info.get("training") else "a copy of"
     origin = "trained from random weights" if info.get("base_from") == "scratch" else f"{how} {code(info['base'])}"
     return (
-        f"It is a {MODELS[model_of(config)]} with {config.num_layers} layers, hidden size {config.hidden_size} and "
-        f"{size} parameters, {origin} with Headway {info['headway']}."
+        f"It is {family_of(config).with_article} with {config.num_layers} layers, hidden size {config.hidden_size} "
+        f"and {size} parameters, {origin} with Headway {info['headway']}."
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from ...core.atomic_files import new_path
 from ...core.checkpoints.checkpoint import load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
-from ...core.checkpoints.families.registry import family_of, model_of
+from ...core.checkpoints.families.registry import family_of, model_of, titles_of
 from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
@@ -44,8 +44,6 @@ from .training_run import (
     trained_event,
 )
 
-MODELS = {"bert": "a BERT", "gpt2": "a GPT-2"}
-
 
 class TaskModel(Predictor):
     """A task on a backbone.
@@ -65,8 +63,10 @@ class TaskModel(Predictor):
         folder = find_folder(name)
         raw, config = read_config(folder)
         if model_of(config) not in task.models:
-            is_one, needed = MODELS[model_of(config)], MODELS[task.models[0]]
-            raise HeadwayError(f"{name} is {is_one}, and {task.name} needs {needed}. Name another model.")
+            raise HeadwayError(
+                f"{name} is {family_of(config).with_article}, and {task.name} needs a {titles_of(task.models[0])}. "
+                "Name another model."
+            )
         has_head = published_class(folder, raw, family_of(config)).endswith(task.architecture)
         checkpoint = load_checkpoint(folder, head="published" if has_head and not task.headless else None)
         stored = stored_task(checkpoint, {task.name: type(task)}) if has_head else None

@@ -16,7 +16,7 @@ from ...core.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from ...core.checkpoints.hub import BUILT_IN
 from ...core.checkpoints.model_files import read_json
 from ...core.errors import HeadwayError
-from ...core.models.heads import Network
+from ...core.models.heads import Network, reads_segments
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..data.rows import LeftOutRow
@@ -77,7 +77,7 @@ def write_model(
     with atomic_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
         task.publish(folder, network)
-        tokenizer.save(folder)
+        tokenizer.save(folder, segments=reads_segments(network.config))
         _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
         _write_text(folder / "README.md", card)
         if settings is not None:

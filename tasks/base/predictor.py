@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...core.checkpoints.checkpoint import Checkpoint, fill
-from ...core.checkpoints.families.registry import model_of
+from ...core.checkpoints.families.registry import family_of
 from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.inference.pausing import pausing
@@ -44,7 +44,6 @@ from .training_rows import TrainingRows
 
 AnyTask = Task[Any, Any]
 Threshold = float | str | Mapping[str, float]
-MODEL_NAMES = {"bert": "BERT", "gpt2": "GPT-2"}
 
 
 class Predictor:
@@ -80,7 +79,7 @@ class Predictor:
         self._lock = RLock()  # several threads may predict; one prepares the network
 
     def __repr__(self) -> str:
-        backbone = f"{self.base} ({MODEL_NAMES[model_of(self.config)]})"
+        backbone = f"{self.base} ({family_of(self.config).title})"
         labels = f"{len(self.labels)} labels: {shorten(', '.join(self.labels), 120)}" if self.labels else ""
         parts = (f"{self.task.name} on {backbone}", labels, "trained" if self.trained else "not trained")
         return f"<{type(self).__name__}: {'; '.join(part for part in parts if part)}>"

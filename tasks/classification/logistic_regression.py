@@ -6,7 +6,8 @@ head, so the model folder is like any other.
 
 The published BERT head reads the `[CLS]` vector through a pooler, tanh(W x + b). A pretrained pooler loses information
 about other tasks, so W and b are replaced: they scale every component of the vector to mean 0 and to a range in which
-tanh is nearly linear, and the pooler passes the vector on. GPT-2's head reads the last token, without pooler and bias.
+tanh is nearly linear, and the pooler passes the vector on. A pooler with ReLU (DistilBERT) or GELU (ELECTRA) passes on
+positive numbers: their mean is 4 standard deviations. GPT-2's head reads the last token, without pooler and bias.
 
 Shapes: E examples, B sequences, C hidden size, N outputs.
 """
@@ -25,6 +26,7 @@ from ...core.errors import HeadwayError
 from ...core.inference.inference import prepare_for_inference
 from ...core.models.bert import BertPooler
 from ...core.models.heads import Network, SequenceHead
+from ...core.models.layers import ACTIVATIONS
 from ...core.models.packing import BatchSampler
 from ...core.training.devices import accelerator_for
 from ...core.training.distributed import gather_in_order, processes, shard
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .classification import TextClassification
 
 POOLER_STD = 0.1  # standard deviation of the pooler's input to tanh, which is linear there within a third of a percent
+POSITIVE_MEAN = 4.0  # mean of the pooler's input to another activation, in standard deviations of 1
 INVERSE_REGULARIZATION = tuple(10.0**power for power in range(-4, 1))  # scikit-learn's C, chosen on held-out examples
 MIN_EXAMPLES_TO_CHOOSE = 50  # with fewer examples C is 1: a choice would be random
 HELD_OUT = 0.2
@@ -156,11 +159,12 @@ def _extract_vectors(
 @torch.no_grad()
 def _linearize_pooler(pooler: BertPooler, vectors: Vectors) -> Vectors:
     """Sets the pooler's weights so that it passes vectors on, and returns its outputs, (B, C)."""
-    scale = POOLER_STD / _std(vectors)
+    std, mean = (POOLER_STD, 0.0) if pooler.activation is ACTIVATIONS["tanh"] else (1.0, POSITIVE_MEAN)
+    scale = std / _std(vectors)
     device = pooler.dense.weight.device
     pooler.dense.weight.copy_(torch.from_numpy(scale).diag().to(device))
-    pooler.dense.bias.copy_(torch.from_numpy(-scale * vectors.mean(0)).to(device))
-    return torch.tanh(_apply(pooler.dense, vectors)).cpu().numpy()
+    pooler.dense.bias.copy_(torch.from_numpy(mean - scale * vectors.mean(0)).to(device))
+    return pooler.activation(_apply(pooler.dense, vectors)).cpu().numpy()
 
 
 def _std(vectors: Vectors) -> np.ndarray:

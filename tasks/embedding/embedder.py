@@ -112,7 +112,7 @@ class Embedder:
         Embedder("sentence-transformers/all-MiniLM-L6-v2").embed(["a text", "another"])  # (2, 384)
 
     Args:
-        model: a BERT or GPT-2 with any head.
+        model: a model of any family with any head.
         **options: fields of EmbeddingConfig; they override the folder's own pooling settings.
 
     Raises:

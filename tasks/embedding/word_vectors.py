@@ -66,8 +66,7 @@ class WordTable:
         Raises:
             HeadwayError: the word is empty or unknown to the vocabulary.
         """
-        space = " " if self.tokenizer.kind == "byte-level-bpe" else ""  # a word inside a text
-        ids = self.tokenizer.encode(space + word.strip()).ids
+        ids = self.tokenizer.encode_word(word.strip())
         if not word.strip() or not ids or set(ids) == {self.tokenizer.unk_id}:
             raise HeadwayError(f"{word!r}: the vocabulary of {self.model} has no such word. Try another.")
         return ids

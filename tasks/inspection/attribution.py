@@ -1,8 +1,8 @@
 """Attribution of a prediction to the words of a text: integrated gradients, and leave-one-out.
 
 Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365): the baseline replaces every token of
-the texts by the embedding of [PAD] (by zeros if the vocabulary has none); special tokens, positions and segments stay.
-The attributions of all tokens sum to the difference between the outputs for the text and for the baseline
+the texts by the embedding of the padding token (by zeros if there is none); special tokens, positions and segments
+stay. The attributions of all tokens sum to the difference between the outputs for the text and for the baseline
 (completeness); the remaining gap is reported. Leave-one-out (Li et al. 2016, https://arxiv.org/abs/1612.08220) runs
 the model on the sequence without a word.
 
@@ -29,7 +29,6 @@ from .inspected_model import EncodedText, InspectedModel, Token
 NUM_POINTS = (16, 48, 144)  # on the path; the next number is used if the gap exceeds TOLERANCE
 TOLERANCE = 0.01  # of the change of the output
 SMALLEST_CHANGE = 0.1  # for the tolerance
-PAD = "[PAD]"
 
 Method = Literal["integrated gradients", "leave-one-out"]
 
@@ -161,9 +160,9 @@ def _path(inspected: InspectedModel, encoded: EncodedText, output: ExplainableOu
     embedding = inspected.network.backbone.token_embedding
     text = embedding(torch.tensor(encoded.input_ids, device=inspected.device))
     blank = torch.zeros_like(text)
-    pad = inspected.tokenizer.encode(PAD, allow_special=True).ids
-    if inspected.tokenizer.tokens(pad) == [PAD]:
-        blank = embedding(torch.tensor(pad, device=inspected.device)).expand_as(text)
+    pad = inspected.tokenizer.pad_id
+    if pad not in (None, inspected.tokenizer.end_of_text_id):
+        blank = embedding(torch.tensor([pad], device=inspected.device)).expand_as(text)
     is_text = torch.tensor([token.start is not None for token in encoded.tokens], device=inspected.device)
     return _Path(inspected, encoded, output, torch.where(is_text[:, None], blank, text), text)
 

@@ -26,7 +26,7 @@ from ...core.models.gpt2 import LanguageModelHead
 from ...core.models.heads import Network, language_model_head
 from ...core.models.packing import PackedBatch
 from ...core.tokenizers.text_stream import token_bytes
-from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import SPACE, Tokenizer
 from ...core.training.distributed import inference_device
 from .. import TASKS
 from ..base.explanation import TokenizedWord
@@ -214,7 +214,7 @@ class InspectedModel:
         if head is None:
             raise HeadwayError(
                 f"{self.name} has no head over the vocabulary, so its layers predict no tokens. "
-                "Choose a GPT-2, or a BERT with its masked-word head."
+                "Choose a GPT-2, or an encoder with its masked-word head."
             )
         return (head.masked_lm if isinstance(head, PretrainingHead) else head)(hidden).float()
 
@@ -265,8 +265,10 @@ def _vocabulary_head(network: Network, folder: Path) -> nn.Module | None:
 
 
 def token_texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """Readable tokens: GPT-2's decoded if they are whole characters, others as the vocabulary writes them."""
+    """Readable tokens: of byte-level BPE, decoded if they are whole characters; of Unigram, with plain spaces."""
     tokens = tokenizer.tokens(ids)
+    if tokenizer.kind == "unigram":
+        return [token.replace(SPACE, " ") for token in tokens]
     if tokenizer.kind != "byte-level-bpe":
         return tokens
     return [_decoded(tokenizer, token) or written for token, written in zip(ids, tokens, strict=True)]

@@ -1,4 +1,4 @@
-"""Distillation: a small BERT (the student) also learns the word vectors of a larger one (the teacher).
+"""Distillation: a small BERT or relative (the student) also learns the word vectors of a larger one (the teacher).
 
 The vector of each student token, after a linear layer, is trained to have the direction of the teacher's vector of the
 same word, as in the hidden-state losses of Jiao et al. 2020 (https://arxiv.org/abs/1909.10351) and Sanh et al. 2019
@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.checkpoints.checkpoint import load_backbone
+from ...core.checkpoints.families.registry import family_of, titles_of
 from ...core.errors import HeadwayError
 from ...core.models.bert import Bert
 from ...core.models.heads import Backbone
 from ...core.models.layers import init_weights
 from ...core.models.packing import PackedBatch
-from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import CONTINUED, Tokenizer
+from .masking import special_ids
 
 if TYPE_CHECKING:
     from ...core.training.training_inputs import Targets
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 # Makes the two losses about equal: 15 % of the tokens at about 4 nats, nearly all words at a cosine distance of 0.3.
 DISTILLATION_WEIGHT = 2.0
 CACHED_WORDS = 2**16  # of which the teacher remembers the tokens
+SPECIAL_IDS = ("mask_id", "cls_id", "sep_id", "pad_id", "unk_id")  # of a tokenizer
 
 
 class DistillationHead(nn.Module):
@@ -69,25 +72,31 @@ class WordPositions:
     positions: list[int]
 
 
-def find_words(input_ids: Sequence[int], vocabulary: Sequence[str], special: Sequence[int | None]) -> WordPositions:
+def find_words(input_ids: Sequence[int], tokenizer: Tokenizer) -> WordPositions:
     """Joins the tokens of a sequence without masks to words.
 
     Args:
         input_ids: of the sequence.
-        vocabulary: the tokens by id.
-        special: ids that are not part of a word.
+        tokenizer: of the ids.
     """
-    found = WordPositions([], [])
+    special, continues = special_ids(tokenizer), tokenizer.continues_word
+    words: list[list[int]] = []
+    positions: list[int] = []
     for position, token in enumerate(input_ids):
         if token in special:
             continue
-        piece = vocabulary[token]
-        if piece.startswith("##") and found.words:
-            found.words[-1] += piece[2:]
+        if continues[token] and words:
+            words[-1].append(token)
         else:
-            found.words.append(piece.removeprefix("##"))
-            found.positions.append(position)
-    return found
+            words.append([token])
+            positions.append(position)
+    return WordPositions([_spell_word(word, tokenizer) for word in words], positions)
+
+
+def _spell_word(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    if tokenizer.kind == "byte-level-bpe":  # a token may be a part of a character
+        return tokenizer.decode(ids).strip()
+    return "".join(tokenizer.spell(token).removeprefix(CONTINUED) for token in ids)
 
 
 class Teacher:
@@ -97,13 +106,16 @@ class Teacher:
         name: a folder, a built-in name or a Hub id.
 
     Raises:
-        HeadwayError: the model does not exist or is not a BERT.
+        HeadwayError: the model does not exist or is not an encoder.
     """
 
     def __init__(self, name: str | Path) -> None:
         checkpoint = load_backbone(name)
         if not isinstance(checkpoint.network.backbone, Bert):
-            raise HeadwayError(f"--teacher {name}: only a BERT can teach a BERT. Name another model.")
+            raise HeadwayError(
+                f"--teacher {name} is {family_of(checkpoint.network.config).with_article}; a teacher is a "
+                f"{titles_of('bert')}. Name another model."
+            )
         self.model = checkpoint.network.backbone.requires_grad_(False)
         self.tokenizer = Tokenizer.load(checkpoint.folder)
         self.size = self.model.config.hidden_size
@@ -154,16 +166,19 @@ class Teacher:
         Raises:
             HeadwayError: `size` exceeds the hidden size of the teacher.
         """
-        if size > self.size:
+        table = self.model.token_embedding.weight.detach().cpu()
+        largest = table.shape[1]
+        if size > largest:
             raise HeadwayError(
-                f"the hidden size of the teacher is {self.size} and that of the new model {size}, which must not be "
+                f"the hidden size of the teacher is {largest} and that of the new model {size}, which must not be "
                 "larger. Choose another --size or another --teacher."
             )
-        table = self.model.token_embedding.weight.detach().cpu()
+        ours = self.tokenizer
+        same = {getattr(tokenizer, name): getattr(ours, name) for name in SPECIAL_IDS}
         rows = []
-        for token in tokenizer.tokens(range(tokenizer.vocab_size)):
-            same = self.tokenizer.id_of(token)
-            pieces = self._pieces_of(token.removeprefix("##")) if same is None else [same]
+        for i, token in enumerate(tokenizer.vocabulary):
+            found = same.get(i, ours.id_of(token) if tokenizer.kind == ours.kind else None)
+            pieces = self._pieces_of(tokenizer.spell(i).removeprefix(CONTINUED)) if found is None else [found]
             rows.append(table[pieces].mean(dim=0))
         vectors = torch.stack(rows)
         centred = vectors - vectors.mean(dim=0)
@@ -172,7 +187,7 @@ class Teacher:
 
 
 def _encode_word(tokenizer: Tokenizer, word: str) -> list[int]:
-    return tokenizer.encode(word).ids or [tokenizer.unk_id or 0]
+    return tokenizer.encode_word(word) or [tokenizer.unk_id or 0]
 
 
 _teachers: WeakValueDictionary[str, Teacher] = WeakValueDictionary()

@@ -31,7 +31,7 @@ from ..data.rows import Table
 from ..data.windows import Windowing, best_window
 from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
-from .masking import choose_positions, corrupt_tokens, segment_pair, special_ids
+from .masking import choose_positions, corrupt_tokens, segment_pair
 from .predictions import MASK, MASKS, FilledMasks, MaskCandidate, SequenceLoss
 from .targets import (
     CORPUS_TEXT,
@@ -216,8 +216,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             targets["masks"] = torch.tensor([len(one.target.ids) for one in features])
         if self.teacher is not None:
             tokenizer = features[0].metadata.tokenizer
-            tokens, special = tokenizer.vocabulary, special_ids(tokenizer)
-            words = [find_words(_uncorrupted(one), tokens, special) for one in features]
+            words = [find_words(_uncorrupted(one), tokenizer) for one in features]
             targets |= load_teacher(self.teacher).targets(words, [len(one.input_ids) for one in features])
         return targets
 

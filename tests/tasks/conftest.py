@@ -7,7 +7,7 @@ import pytest
 import torch
 from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.checkpoints.families.registry import FAMILIES
-from headway.core.models.heads import Network, new_backbone
+from headway.core.models.heads import Network, new_backbone, reads_segments
 from headway.core.tokenizers.tokenizer import Tokenizer
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64, "max_positions": 48}
@@ -20,7 +20,7 @@ def make_folder(kind: str, tokenizer_folder: Path, folder: Path) -> Path:
     sizes = SMALL if kind != "electra" else {**SMALL, "embedding_size": 16, "init_std": 0.1}
     config = replace(FAMILIES[kind].config, vocab_size=tokenizer.vocab_size, **sizes)
     save_checkpoint(folder, Network(new_backbone(config)))
-    tokenizer.save(folder)
+    tokenizer.save(folder, segments=reads_segments(config))
     return folder
 
 

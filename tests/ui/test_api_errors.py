@@ -96,7 +96,7 @@ def test_a_hostile_body_is_refused_with_a_sentence_and_the_server_continues(clie
         ("/generate", {"prompt": "a", "context": []}, 422, "context"),
         ("/generate", {"prompt": "a" * 5000}, 422, "the model's context is 128 tokens"),
         ("/generate", {"prompt": "a" * 5000, "stream": True}, 422, "the model's context is 128 tokens"),
-        ("/generate", {"prompt": "a", "model": "model"}, 422, "is a BERT model.*choose a GPT-2"),
+        ("/generate", {"prompt": "a", "model": "model"}, 422, "is a BERT, which cannot generate text.*choose a GPT-2"),
     ],
 )
 def test_each_path_refuses_a_body_that_it_cannot_answer(client, path, body, status, message):

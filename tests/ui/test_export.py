@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from headway.core.checkpoints.families.registry import titles_of
 from headway.core.inference import onnx_export
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network
@@ -108,7 +109,7 @@ def test_a_gpt2_is_refused(headway, folder):
     ran = headway("export", "gpt2", "--output", "out")
     assert ran.code == 2
     assert ran.err == (
-        "headway: gpt2 is a GPT-2; only BERT models can be exported. "
+        f"headway: gpt2 is a GPT-2; only a {titles_of('bert')} can be exported. "
         "Use it with headway generate, prompt or predict.\n"
     )
     assert files_of(folder) == ["gpt2"]

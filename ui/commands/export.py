@@ -10,7 +10,9 @@ from ..options import JSON, OVERWRITE, with_options
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A BERT model: a folder or a name on the Hub.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A BERT or a relative: a folder or a name on the Hub.")
+    ],
     output: Annotated[
         Path, typer.Option(metavar="PATH", help="A file NAME.onnx, or a folder for the model with its tokenizer.")
     ],
@@ -25,7 +27,7 @@ def export(
     overwrite: Annotated[bool, OVERWRITE] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Export a BERT model with its head to ONNX.
+    """Export an encoder, a BERT or one of its relatives, with its head to ONNX.
 
     The outputs of the exported file are compared with those of the model before the file is saved. A folder holds
     onnx/model.onnx, config.json and the tokenizer, in the layout of optimum and transformers.js.

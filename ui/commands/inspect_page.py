@@ -86,8 +86,10 @@ def inspect_texts(opened: "InspectedModel", texts: Mapping[str, str], explain: s
 
 def describe(opened: "InspectedModel") -> str:
     """The kind and size of a model on one line."""
+    from ...core.checkpoints.families.registry import family_of
+
     config = opened.network.config
-    kind = "GPT-2" if opened.causal else "BERT"
+    kind = family_of(config).title
     head = opened.model.task.title.lower() if opened.model is not None else "no task head"
     return (
         f"{kind}, {head}; {config.num_layers} layers of {config.num_heads} heads, hidden size {config.hidden_size:,}, "

@@ -272,7 +272,7 @@ def _describe_server(serving: ModelServer) -> dict[str, Any]:
     models = [
         {
             "name": entry.name,
-            "kind": entry.model,
+            "kind": entry.family,
             "task": entry.task,
             "inputs": [] if entry.task is None else [field.name for field in TASKS[entry.task].inputs],
             **_describe_limits(entry, serving.registry.long_texts),

@@ -141,6 +141,11 @@ class Family:
         return {"model_type": self.model_type, **self.write(published, config)}
 
     @property
+    def with_article(self) -> str:
+        """The title with its article: "a BERT", "an XLM-R"."""
+        return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title}"
+
+    @property
     def base_class(self) -> str:
         """The class of the backbone without a task's head."""
         return f"{self.classes}Model"

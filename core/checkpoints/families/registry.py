@@ -60,6 +60,12 @@ def model_of(config: Config) -> str:
     return "bert" if isinstance(config, BertConfig) else "gpt2"
 
 
+def titles_of(model: str) -> str:
+    """The titles of the families of one of our models: "BERT, RoBERTa, ... or ERNIE"."""
+    *others, last = (family.title for family in FAMILIES.values() if model_of(family.config) == model)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | None:
     """The head of a published class with random weights; `outputs` applies to heads with a free number of outputs."""
     head, config = ARCHITECTURES[published].head, backbone.config

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ....core.checkpoints.families.registry import model_of
+from ....core.checkpoints.families.registry import family_of
 from ....core.errors import HeadwayError
 from ....tasks import TASKS, read_table
 from ....tasks.base.display import ScoreBar, ScoreBars
@@ -56,7 +56,6 @@ PROGRESS_SECONDS = 0.3  # between two progress updates
 PREVIEW_ROWS = 5
 MAX_LABELS = 20  # in the description of a model
 NUM_SIMILAR = 10  # sentences
-MODEL_KINDS = {"bert": "BERT", "gpt2": "GPT-2"}
 OUTPUT_FORMATS = {"CSV": ".csv", "Excel": ".xlsx", "JSON lines": ".jsonl"}
 NO_PREDICTION = "The prediction appears here."
 NO_ROWS = "The rows and their predictions appear here."
@@ -148,7 +147,7 @@ def draw_examples(samples: Sequence[Mapping[str, str]]) -> str:
 def describe_model(opened: "TaskModel") -> str:
     """The task, size, labels and main metric of a model in a line."""
     task, config = opened.task, opened.config
-    kind = MODEL_KINDS[model_of(config)]
+    kind = family_of(config).title
     facts = {task.title: f"{kind}, {config.num_layers} layers, hidden size {config.hidden_size:,}"}
     if names := task.label_names:
         more = f" and {len(names) - MAX_LABELS:,} more" if len(names) > MAX_LABELS else ""
