@@ -72,9 +72,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads tokenizer.json, or only vocab.txt, or only vocab.json and merges.txt.
+        """Reads tokenizer.json, or only vocab.txt, vocab.json and merges.txt, or sentencepiece.bpe.model.
 
-        The options of tokenizer_config.json for lower case, accents and Chinese override tokenizer.json, as in
+        The pipeline is that of the file, even where transformers would rebuild it from the name of a class. Only the
+        options of tokenizer_config.json for lower case, accents and Chinese override tokenizer.json, as in
         transformers. Truncation and padding stored in tokenizer.json are disabled.
 
         Raises:

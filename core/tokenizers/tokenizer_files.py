@@ -10,6 +10,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from ..checkpoints.model_files import read_json
 from ..errors import HeadwayError
+from . import sentencepiece_file
 
 # The special tokens of the published vocabularies; tokenizer_config.json can define others.
 WORDPIECE_TOKENS = {
@@ -48,7 +49,12 @@ Kind = Literal["wordpiece", "byte-level-bpe", "unigram", "words"]
 
 
 def read_tokenizer(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], dict[str, str]]:
-    """Reads tokenizer.json, or only vocab.txt, or only vocab.json and merges.txt.
+    """Reads tokenizer.json, or only vocab.txt, vocab.json and merges.txt, or sentencepiece.bpe.model.
+
+    tokenizer.json is followed as it is. transformers 5 rebuilds the pipeline of some classes instead: BertTokenizer
+    replaces another normalizer, GPT2Tokenizer drops a regex before byte-level BPE, and XLMRobertaTokenizer what a
+    normalizer does to white space. Where a published folder names such a class, the ids of transformers differ from
+    those of its own file, and from Headway's.
 
     Returns:
         The library's tokenizer, the content of tokenizer_config.json, and the special tokens by their names there.
@@ -145,20 +151,21 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
         space = bool(config.get("add_prefix_space", False))
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
         backend.decoder = decoders.ByteLevel()
-        if _is_roberta(folder, config):
+        if _named(folder, config).startswith("roberta"):
             _set_up_roberta(backend, space)
+    elif file := next((folder / name for name in sentencepiece_file.NAMES if (folder / name).exists()), None):
+        backend = sentencepiece_file.read_sentencepiece(file, camembert=_named(folder, config).startswith("camembert"))
     else:
         raise HeadwayError(
-            f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt. "
-            "Copy these files from the original model."
+            f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt, "
+            "nor sentencepiece.bpe.model. Copy these files from the original model."
         )
     return backend
 
 
-def _is_roberta(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a folder without tokenizer.json has RoBERTa's special tokens instead of GPT-2's."""
-    named = config.get("tokenizer_class") or _optional_json(folder / "config.json").get("model_type") or ""
-    return str(named).lower().startswith("roberta")
+def _named(folder: Path, config: Mapping[str, Any]) -> str:
+    """What a folder without tokenizer.json says about its tokenizer: a class or a model type, in lower case."""
+    return str(config.get("tokenizer_class") or _optional_json(folder / "config.json").get("model_type")).lower()
 
 
 def _set_up_roberta(backend: tokenizers.Tokenizer, space: bool) -> None:
