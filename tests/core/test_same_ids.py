@@ -144,9 +144,9 @@ def as_camembert(content: dict[str, Any]) -> None:
 
 def split_first(content: dict[str, Any]) -> None:
     """GPT-2s of other languages: another regex divides the text before byte-level BPE."""
-    digits = {"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "Isolated", "invert": False}
+    vowels = {"type": "Split", "pattern": {"Regex": "[aeiou0-9]"}, "behavior": "Isolated", "invert": False}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [vowels, byte_level]}
 
 
 def own_normalizer(content: dict[str, Any]) -> None:
