@@ -61,9 +61,7 @@ KINDS = {int: "an integer", float: "a number"}
 NOT_IN_CONFIG = {"config", "debug", "help"}
 
 # Options and arguments that several commands share.
-MODEL = typer.Argument(
-    metavar="MODEL", help="A BERT or GPT-2 model: a folder, a built-in model, or a name on the Hub."
-)
+MODEL = typer.Argument(metavar="MODEL", help="A folder, a built-in model, or a name on the Hub (headway models).")
 TRAINED_MODEL = typer.Argument(metavar="MODEL", help="A trained model: a folder or a name on the Hub.")
 TASK = typer.Argument(metavar="TASK", help="The task to train for. See: headway tasks")
 TRAINING_DATA = typer.Option(metavar="FILE", help="Training data: CSV, TSV, Excel, JSON, JSON lines, Parquet, ...")

@@ -1,4 +1,4 @@
-"""Model folders: reads a published BERT or GPT-2 with its head and labels, and writes one that transformers opens.
+"""Model folders: reads a published model with its head and labels, and writes one that transformers opens.
 
 hub.py finds the folder, config_file.py reads its configuration, families/ knows the names of its tensors and
 weight_conversion.py converts them. transformers is not needed.

@@ -12,6 +12,27 @@ from .families.family import Family, PublishedHead
 from .families.registry import FAMILIES, family_of
 from .model_files import read_json
 
+# What other models have that those of the families do not.
+DIFFERENCES = {
+    "albert": "one layer that is applied several times",
+    "bart": "an encoder and a decoder",
+    "big_bird": "sparse attention",
+    "deberta": "attention to relative positions",
+    "deberta-v2": "attention to relative positions",
+    "gpt_neo": "layers that see only 256 tokens back",
+    "gpt_neox": "rotary positions",
+    "llama": "rotary positions",
+    "longformer": "sparse attention",
+    "mbart": "an encoder and a decoder",
+    "mistral": "rotary positions",
+    "modernbert": "rotary positions",
+    "mpnet": "a bias of relative positions in its attention",
+    "openai-gpt": "norms after its layers and a vocabulary of its own kind",
+    "qwen2": "rotary positions",
+    "t5": "an encoder and a decoder",
+    "xlm": "embeddings of languages",
+    "xlnet": "attention to relative positions",
+}
 # Fields that are written again, or that describe where a model came from.
 DROPPED_FIELDS = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}
 
@@ -32,6 +53,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
     model = raw.get("model_type") or _infer_model_type(raw)
     if not isinstance(model, str) or model not in FAMILIES:
         what = f"says model_type {model!r}" if model else "has no model_type"
+        what += f", which has {DIFFERENCES[model]}" if model in DIFFERENCES else ""
         known = ", ".join(family.title for family in FAMILIES.values())
         raise HeadwayError(f"{path} {what}; Headway reads {known}. Choose a model of one of these types.")
     family = FAMILIES[model]

@@ -76,10 +76,12 @@ def _download(name: str, built_in: str) -> Path:
     folder = fetch(SMALL_FILES)
     if not (folder / "config.json").exists():
         raise HeadwayError(
-            f"The hub's model {name!r} ({folder}) has no config.json: it is not a BERT or GPT-2, or its download is "
-            "incomplete. Choose another model, or load it once with a connection."
+            f"The hub's model {name!r} ({folder}) has no config.json: it is not a model of a known family, or its "
+            "download is incomplete. Choose another model, or load it once with a connection."
         )
     read_config(folder)  # refuses a model that is not supported before its weights are downloaded
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        fetch(["sentencepiece.bpe.model"], folder.name)  # of megabytes, which tokenizer.json replaces
     # The same commit again, even if the model changes in between. The hub lists the files of a commit, so that the
     # shards missing after an interrupted download are found.
     folder = fetch(list(SAFETENSORS), folder.name)

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from ..errors import HeadwayError
 
-NAMES = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model")
+NAME = "sentencepiece.bpe.model"
 PIECES, TRAINER, NORMALIZER = 1, 2, 3  # fields of the whole
 PIECE, SCORE = 1, 2  # fields of a piece
 MODEL_TYPE, UNIGRAM = 3, 1  # a field of TRAINER, and its default

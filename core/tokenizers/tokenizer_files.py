@@ -10,7 +10,8 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from ..checkpoints.model_files import read_json
 from ..errors import HeadwayError
-from . import sentencepiece_file
+from .sentencepiece_file import NAME as SENTENCEPIECE
+from .sentencepiece_file import read_sentencepiece
 
 # The special tokens of the published vocabularies; tokenizer_config.json can define others.
 WORDPIECE_TOKENS = {
@@ -153,8 +154,8 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
         backend.decoder = decoders.ByteLevel()
         if _named(folder, config).startswith("roberta"):
             _set_up_roberta(backend, space)
-    elif file := next((folder / name for name in sentencepiece_file.NAMES if (folder / name).exists()), None):
-        backend = sentencepiece_file.read_sentencepiece(file, camembert=_named(folder, config).startswith("camembert"))
+    elif (folder / SENTENCEPIECE).exists():
+        backend = read_sentencepiece(folder / SENTENCEPIECE, camembert=_named(folder, config).startswith("camembert"))
     else:
         raise HeadwayError(
             f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt, "

@@ -1,4 +1,4 @@
-"""Vectors of texts, and of words in context, from any BERT or GPT-2 ("feature-extraction").
+"""Vectors of texts, and of words in context, from any model ("feature-extraction").
 
 A sentence-transformers folder is used with its own pooling (published_pooling.py); for any other model the caller
 chooses one (pooling.py). Batches are packed: nothing is computed for padding.

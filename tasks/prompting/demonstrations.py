@@ -85,7 +85,7 @@ def mean_vectors(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str])
 
 
 def load_similarity_model(name: str | Path, device: torch.device) -> tuple[Backbone, Tokenizer]:
-    """A BERT or GPT-2 whose mean vectors measure the similarity of texts, on a device.
+    """A model whose mean vectors measure the similarity of texts, on a device.
 
     Raises:
         HeadwayError: the model does not exist or cannot be read.

@@ -73,7 +73,7 @@ class Prompt:
         choices=CHOICES,
     )
     nearest_by: str | None = option(
-        None, "A BERT or GPT-2 whose vectors find the nearest examples. Default: the prompted model."
+        None, "A model whose vectors find the nearest examples. Default: the prompted model."
     )
     orders: int = option(1, "Number of orders of the demonstrations to average over; the spread is shown.")
     calibration: str = option(

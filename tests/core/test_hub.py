@@ -137,9 +137,21 @@ def test_shards_are_complete_after_a_download_was_interrupted_between_them(hub, 
     assert "config.json" not in hub.downloaded()
 
 
+def test_the_vocabulary_of_sentencepiece_is_downloaded_if_there_is_no_other(hub, files):
+    name = "sentencepiece.bpe.model"
+    hub.publish(NAME, files | {name: b"unused"})
+    find_folder(NAME)
+    assert name not in hub.downloaded()
+    hub.publish(
+        "others/model",
+        {file: content for file, content in files.items() if file != "tokenizer.json"} | {name: b"used"},
+    )
+    assert (find_folder("others/model") / name).read_bytes() == b"used"
+
+
 def test_an_unsupported_model_is_refused_before_its_weights_are_downloaded(hub, files):
     hub.publish(NAME, files | {"config.json": b'{"model_type": "llama"}'})
-    refused(NAME, "config.json", "model_type 'llama'", "Choose a BERT or GPT-2 model")
+    refused(NAME, "config.json", "model_type 'llama', which has rotary positions", "Headway reads BERT")
     assert "model.safetensors" not in hub.downloaded()
 
 

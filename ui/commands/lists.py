@@ -23,26 +23,47 @@ def tasks(json: Annotated[bool, JSON] = False) -> None:
 
 
 def models(json: Annotated[bool, JSON] = False) -> None:
-    """List the models that can be used."""
+    """List the models that can be used, with their sizes and what each is good for."""
+    from ...core.checkpoints.families.registry import FAMILIES
     from ...core.checkpoints.hub import BUILT_IN
     from ...core.checkpoints.model_files import read_json
+    from ...core.checkpoints.published_models import MODELS
     from ..terminal import print_json, screen, section, table
 
     rows = []
     for name, folder in BUILT_IN.items():
         size = sum(file.stat().st_size for file in folder.iterdir())
-        rows.append({"model": name, "kind": read_json(folder / "config.json")["model_type"], "MB": round(size / 1e6)})
+        rows.append(
+            {
+                "model": name,
+                "family": FAMILIES[read_json(folder / "config.json")["model_type"]].title,
+                "MB": round(size / 1e6),
+            }
+        )
     console = screen(to_stderr=json)
     if rows:
         section(console, "Built-in models", table(rows))
+    published = [
+        {
+            "model": model.name,
+            "family": FAMILIES[model.family].title,
+            "language": model.language,
+            "millions": round(model.parameters / 1e6),
+            "good for": model.good_for,
+        }
+        for model in MODELS
+    ]
+    section(console, "Models on the Hugging Face Hub", table(published))
+    families = ", ".join(family.title for family in FAMILIES.values())
     others = [
-        {"--model": "FOLDER", "": "a BERT or GPT-2 on disk: config.json, the weights and the tokenizer"},
-        {"--model": "NAME", "": "a BERT or GPT-2 on the Hugging Face Hub, such as bert-base-uncased or gpt2"},
+        {"--model": "FOLDER", "": "a model on disk: config.json, the weights and the tokenizer"},
+        {"--model": "NAME", "": "any other model of these families on the Hub, in its own language or for a task:"},
+        {"--model": "", "": families},
         {"--model": "", "": "(downloaded once; with --offline only if it is already on disk)"},
     ]
     section(console, "Other models", table(others))
     if json:
-        print_json({"built_in": rows})
+        print_json({"built_in": rows, "published": published, "families": list(FAMILIES)})
 
 
 def tasks_command() -> Callable[..., None]:
