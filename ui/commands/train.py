@@ -182,7 +182,8 @@ def _from_model(task: Any, model: str | None, default: str) -> "TaskModel":
 
     if model is None and default not in BUILT_IN:
         raise HeadwayError(
-            "--model is missing. Give the folder of a model, or a name on the Hub: headway models lists some."
+            "--model is missing. Give the folder of a model, or a name on the Hub such as bert-base-uncased. "
+            "headway models lists more."
         )
     return TaskModel.plug(task, model or default)
 
