@@ -14,7 +14,6 @@ from .model_files import read_json
 
 # What other models have that those of the families do not.
 DIFFERENCES = {
-    "albert": "one layer that is applied several times",
     "bart": "an encoder and a decoder",
     "big_bird": "sparse attention",
     "deberta": "attention to relative positions",
@@ -53,7 +52,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
     model = raw.get("model_type") or _infer_model_type(raw)
     if not isinstance(model, str) or model not in FAMILIES:
         what = f"says model_type {model!r}" if model else "has no model_type"
-        what += f", which has {DIFFERENCES[model]}" if model in DIFFERENCES else ""
+        what += f", which has {DIFFERENCES[str(model)]}" if str(model) in DIFFERENCES else ""
         known = ", ".join(family.title for family in FAMILIES.values())
         raise HeadwayError(f"{path} {what}; Headway reads {known}. Choose a model of one of these types.")
     family = FAMILIES[model]

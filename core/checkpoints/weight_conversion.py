@@ -20,6 +20,7 @@ from .model_files import StoredTensor, open_weights
 
 # Constant buffers that older versions of transformers wrote.
 IGNORED = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias")
+MAX_SHARED = 200  # layers with the same parameters, whose number no file confirms
 MISMATCH = "config.json and the weights do not belong together: copy or download both again."
 
 
@@ -91,7 +92,11 @@ class PublishedTensors:
         """
         shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         self._require(table.values())
-        return {name: self._find_one(source, shapes[name]) for name, source in table.items()}
+        found: dict[tuple[str, ...], StoredParameter] = {}  # those of the same tensors are the same: shared layers
+        for name, source in table.items():
+            if source.names not in found:
+                found[source.names] = self._find_one(source, shapes[name])
+        return {name: found[source.names] for name, source in table.items()}
 
     def check_sizes(self, config: Config) -> None:
         """Checks, before a network is built, that the tensors have its sizes: a wrong one could fill the memory.
@@ -112,7 +117,8 @@ class PublishedTensors:
         table = expand(self.family.backbone, 1)
         last = self.family.backbone["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
         self._require([*(table[name] for name in shapes), last])
-        if config.num_layers > len(self.tensors):  # although there is a last one
+        shared = isinstance(config, BertConfig) and config.share_layers
+        if config.num_layers > (MAX_SHARED if shared else len(self.tensors)):  # although there is a last one
             raise HeadwayError(f"{self._source} holds fewer layers than config.json requires. {MISMATCH}")
         for name, shape in shapes.items():
             self._find_one(table[name], shape)

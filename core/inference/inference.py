@@ -16,6 +16,7 @@ from ..checkpoints.checkpoint import Checkpoint, fill
 from ..checkpoints.weight_conversion import Weights
 from ..cpu import has_amx, has_fast_int8, has_onednn, keep_freed_memory, use_available_cores
 from ..errors import HeadwayError
+from ..models.bert import Bert
 from ..models.gpt2 import GPT2
 from ..models.heads import Network
 from ..models.layers import ACTIVATIONS, FeedForward
@@ -169,17 +170,21 @@ def _prepare(module: nn.Module, pack: Pack, weights: Weights | None, path: str =
         return module if weights is None else MappedEmbedding(weights[f"{path}weight"].mapped())
     prepared = _with_weights(module, weights, path)
     prepared._modules = dict(module._modules)
-    fused = set()
+    done = set()
     if isinstance(module, FeedForward) and isinstance(prepared, FeedForward):
         activation = next(name for name, function in ACTIVATIONS.items() if function is module.activation)
         if activation in FUSED:
             up = _with_weights(module.up, weights, f"{path}up.")
             prepared.up = cast("nn.Linear", pack(up, activation))
             prepared.activation = nn.Identity()
-            fused = {"up"}
+            done = {"up"}
+    if isinstance(module, Bert) and module.config.share_layers:
+        first = _prepare(module.blocks[0], pack, weights, f"{path}blocks.0.")
+        prepared._modules["blocks"] = nn.ModuleList([first] * len(module.blocks))
+        done = {"blocks"}
     # From the last to the first: a matrix over the vocabulary is read while memory holds little else.
     for name, part in reversed(module._modules.items()):
-        if part is not None and name not in fused:
+        if part is not None and name not in done:
             prepared._modules[name] = _prepare(part, pack, weights, f"{path}{name}.")
     chunked = isinstance(prepared, FeedForward) and isinstance(prepared.up, Int8Linear | TiledInt8Linear)
     return ChunkedLayer(prepared) if chunked else prepared

@@ -32,6 +32,6 @@ def pausing(backbone: Backbone, pause: Callable[[], None]) -> Iterator[None]:
             paused = False
 
     with ExitStack() as hooks:
-        for block in backbone.blocks:
+        for block in set(backbone.blocks):  # prepared for inference, shared layers are one module
             hooks.callback(block.register_forward_pre_hook(before_block).remove)
         yield

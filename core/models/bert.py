@@ -47,6 +47,7 @@ class BertConfig:
     pooler_dropout: bool = False  # whether a classifier has the head's dropout before the pooler as well
     lm_activation: str | None = None  # of the masked-language-modeling head; None: activation
     init_std: float = 0.02
+    share_layers: bool = False  # all blocks have the parameters of the first one
     tie_embeddings: bool = True  # the output matrix of the masked-language-modeling head is the token embedding
 
     @classmethod
@@ -104,6 +105,15 @@ class Bert(nn.Module):
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
         self.checkpoint_activations = False
         init_weights(self, config.init_std)
+        if config.share_layers:
+            self._share_layers()
+
+    def _share_layers(self) -> None:
+        first, *others = self.blocks
+        for block in others:
+            for name, parameter in first.named_parameters():
+                path, _, last = name.rpartition(".")
+                setattr(block.get_submodule(path), last, parameter)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """The hidden states after the last block, (T, C)."""

@@ -107,7 +107,10 @@ def _default_tokens(backend: tokenizers.Tokenizer, kind: Kind) -> dict[str, str]
     if kind == "wordpiece":
         return WORDPIECE_TOKENS
     framed = backend.num_special_tokens_to_add(False) > 0
-    return ROBERTA_TOKENS if framed or kind == "unigram" else BYTE_LEVEL_TOKENS
+    if kind == "unigram":  # of XLM-R, or of ALBERT, which has both spellings
+        known = [(name, token) for tokens in (WORDPIECE_TOKENS, ROBERTA_TOKENS) for name, token in tokens.items()]
+        return {name: token for name, token in known if backend.token_to_id(token) is not None}
+    return ROBERTA_TOKENS if framed else BYTE_LEVEL_TOKENS
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

@@ -79,8 +79,11 @@ def published_gradients(network: Network, published: str, reference: nn.Module) 
     }
     base = published == family.base_class
     gradients = {}
+    own = {name for name, _ in network.named_parameters()}  # of shared layers, those of the first
     for part, table in tables.items():
         for name, source in table.items():
+            if f"{part}.{name}" not in own and name.startswith("blocks."):
+                continue
             plain = source.names if source.copy not in there else (source.copy,)
             names = [n if base else family.prefixed(n) for n in plain]
             if source.tied and network.config.tie_embeddings:  # the gradient is that of the token embedding

@@ -48,6 +48,8 @@ VARIANTS = {
     "electra without projection": ("electra", {**SIZES, "embedding_size": 24, "hidden_act": "gelu_new"}),
     "ernie": ("ernie", {**SIZES, "use_task_id": True}),
     "ernie without tasks": ("ernie", SIZES),
+    "albert": ("albert", {**SIZES, "embedding_size": 10}),
+    "albert, relu": ("albert", {**SIZES, "embedding_size": 24, "hidden_act": "relu", "classifier_dropout_prob": 0.2}),
 }
 PUBLISHED = {
     "roberta": transformers.RobertaConfig,
@@ -56,6 +58,7 @@ PUBLISHED = {
     "distilbert": transformers.DistilBertConfig,
     "electra": transformers.ElectraConfig,
     "ernie": transformers.ErnieConfig,
+    "albert": transformers.AlbertConfig,
 }
 CASES = [
     (variant, f"{FAMILIES[model].classes}{suffix}")
@@ -86,7 +89,8 @@ def their_outputs(published: str, theirs, batch: PackedBatch, padded: dict[str, 
         padded = {name: value[:, None] for name, value in padded.items()}
     out = theirs(**padded)
     if published.endswith("ForPreTraining"):
-        return unpadded(out.prediction_logits, batch), out.seq_relationship_logits
+        order = out.get("sop_logits")
+        return unpadded(out.prediction_logits, batch), out.seq_relationship_logits if order is None else order
     if published.endswith("ForQuestionAnswering"):
         return unpadded(torch.stack([out.start_logits, out.end_logits], dim=-1), batch)
     if published.endswith("Model"):
@@ -113,9 +117,9 @@ def test_every_head_has_the_published_outputs_and_gradients(variant, published, 
 def test_the_head_for_multiple_choice_has_the_published_dropout(variant, tmp_path):
     model, changes = VARIANTS[variant]
     own = {"seq_classif_dropout": 0.3} if model == "distilbert" else {"hidden_dropout_prob": 0.2}
-    own |= {"classifier_dropout": 0.3} if model != "distilbert" else {}
+    own |= {"classifier_dropout_prob" if model == "albert" else "classifier_dropout": 0.3}
     own |= {"summary_last_dropout": 0.4} if model == "electra" else {}
-    config = PUBLISHED[model](vocab_size=VOCAB, **changes, **own)
+    config = PUBLISHED[model](vocab_size=VOCAB, **{**changes, **own})
     theirs = getattr(transformers, f"{FAMILIES[model].classes}ForMultipleChoice")(config)
     summary = dict(theirs.named_modules()).get("sequence_summary.last_dropout")
     head = ours(theirs, tmp_path).network.head

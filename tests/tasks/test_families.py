@@ -52,11 +52,13 @@ TOKENIZERS = {
     "distilbert": "wordpiece_folder",
     "electra": "wordpiece_folder",
     "ernie": "wordpiece_folder",
+    "albert": "unigram_tokenizer_folder",
 }
 CHANGES: dict[str, dict[str, int]] = {
     "roberta": {"num_segments": 1},
     "xlm-roberta": {"num_segments": 1},
     "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
     "ernie": {"num_task_types": 3},
 }
 TEXT = "the quick fox sat on the mat, naïve café owner 🙂"
@@ -349,6 +351,27 @@ def test_an_exported_graph_has_the_outputs_of_transformers(make: Make, head: str
                 part = value[row, : len(expected)] if value.ndim > 1 else value[row]
                 np.testing.assert_allclose(part, expected, rtol=1e-3, atol=1e-3, err_msg=name)
     assert ("token_type_ids" in (tmp_path / "graph/README.md").read_text()) == reads_segments(network.config)
+
+
+# Shared layers.
+
+
+@pytest.mark.parametrize("kind", ["albert"], indirect=True)
+def test_shared_layers_stay_shared_in_training_and_are_packed_and_stored_once(make: Make, tmp_path: Path):
+    from safetensors.torch import load_file
+
+    model = TextClassification().on(make("none"))
+    before = load_checkpoint(make("none")).network.backbone.blocks[0].mlp.up.weight.clone()
+    model.fit(ROWS, output=tmp_path / "model", eval_fraction=0, max_steps=3, device="cpu")
+    network = load_checkpoint(tmp_path / "model").network
+    first, second = (network.backbone.blocks[i].mlp.up.weight for i in (0, 1))
+    assert first is second
+    assert not torch.equal(first, before)
+    stored = load_file(tmp_path / "model/model.safetensors")
+    assert sum(tensor.numel() for tensor in stored.values()) == count_parameters(network).total
+    mapped = load_for_inference(load_checkpoint(tmp_path / "model", filled=False), "fp32", torch.device("cpu"))
+    assert len(set(mapped.backbone.blocks)) == 1
+    assert load(tmp_path / "model").predict("the cat") == model.predict("the cat")
 
 
 # What only a GPT-2 can do.

@@ -8,6 +8,7 @@ from torch import nn
 from ...models.bert import BertConfig, MaskedLMHead, PretrainingHead
 from ...models.gpt2 import LanguageModelHead
 from ...models.heads import Backbone, Config, SequenceHead, TokenHead
+from .albert import ALBERT
 from .bert import BERT, ERNIE
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
@@ -16,7 +17,8 @@ from .gpt2 import GPT2
 from .roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (BERT, GPT2, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA, ERNIE)
+    family.model_type: family
+    for family in (BERT, GPT2, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA, ALBERT, ERNIE)
 }
 
 
