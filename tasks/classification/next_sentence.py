@@ -70,8 +70,8 @@ class NextSentencePrediction(TextClassification):
         assert isinstance(backbone.config, BertConfig)
         head = NextSentenceHead(backbone.config)
         if architecture_of(backbone.config, head) is None:
-            title = family_of(backbone.config).title
-            raise HeadwayError(f"{self.name}: a {title} has no such head. Use a BERT, or train text-classification.")
+            kind = family_of(backbone.config).with_article
+            raise HeadwayError(f"{self.name}: {kind} has no such head. Use a BERT, or train text-classification.")
         return head
 
     @property

@@ -185,8 +185,8 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """BERT's head over the vocabulary, tied to the token embedding; in a DistillationHead with a teacher."""
         head = language_model_head(backbone, self.next_sentence)
         if architecture_of(backbone.config, head) is None:
-            title = family_of(backbone.config).title
-            raise HeadwayError(f"--next-sentence: a {title} has no such head. Remove it, or use a BERT.")
+            kind = family_of(backbone.config).with_article
+            raise HeadwayError(f"--next-sentence: {kind} has no such head. Remove it, or use a BERT.")
         return self._with_teacher(backbone, head)
 
     def _with_teacher(self, backbone: "Backbone", head: nn.Module) -> nn.Module:
