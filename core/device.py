@@ -10,7 +10,7 @@ import torch
 from . import cpu
 from .errors import HeadwayError
 
-NAME = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d+)?")
+NAME = re.compile(r"auto|cpu|(cuda|xpu|mps)(:(0|[1-9][0-9]?))?")
 NAMES = "auto, cpu, cuda, cuda:1, mps or xpu"
 
 
@@ -23,7 +23,7 @@ def check_device(name: str) -> None:
     Raises:
         HeadwayError: there is no device of this name.
     """
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise HeadwayError(f"device={name!r} is invalid; it must be {NAMES}.")
     if name in ("auto", "cpu"):
         return

@@ -12,6 +12,7 @@ from .families.family import Family, PublishedHead
 from .families.registry import FAMILIES, family_of
 from .model_files import read_json
 
+FEWEST_POSITIONS = 8  # as of new models
 # What other models have that those of the families do not.
 DIFFERENCES = {
     "bart": "an encoder and a decoder",
@@ -65,6 +66,13 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
         config = family.read_config(raw)
     except HeadwayError as error:
         raise HeadwayError(f"{path}: {error} Choose another model.") from error
+    if config.max_positions < FEWEST_POSITIONS:
+        offset = getattr(config, "position_offset", 0)
+        name, after = family.names["max_positions"], " or pad_token_id, after which positions start" if offset else ""
+        raise HeadwayError(
+            f"{path}: a text may have {max(config.max_positions, 0)} tokens; at least {FEWEST_POSITIONS} are needed. "
+            f"Correct {name}{after}, or copy the file again."
+        )
     if config.hidden_size % config.num_heads:
         raise HeadwayError(
             f"{path}: a hidden size of {config.hidden_size} cannot be divided among {config.num_heads} attention "

@@ -96,20 +96,22 @@ class Tokenizer:
                 "belong together. Copy or download the model folder again."
             )
 
-    def save(self, folder: Path, *, segments: bool = True) -> None:
+    def save(self, folder: Path, *, segments: bool | None = None) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which transformers reads, into an existing folder.
 
         Args:
             folder: of the model.
-            segments: whether the model reads segment ids. transformers gives them to a model unless told otherwise;
-                some models refuse them, and GPT-2 would add the embedding of the token with that number.
+            segments: whether the model reads segment ids. transformers gives a model what the tokenizer's class
+                returns unless told otherwise; some models refuse segment ids, and GPT-2 would add the embedding of the
+                token with that number. Default: as the tokenizer's configuration says.
         """
         fields: dict[str, Any] = {"tokenizer_class": self._published_class()}
+        if segments is not None:
+            of_segments = ["token_type_ids"] if segments else []
+            fields["model_input_names"] = ["input_ids", *of_segments, "attention_mask"]
         normalizer = self._backend.normalizer
         if self.kind == "wordpiece" and isinstance(normalizer, normalizers.BertNormalizer):
             fields |= {name: getattr(normalizer, option) for name, option in NORMALIZER_OPTIONS.items()}
-        if not segments:
-            fields["model_input_names"] = ["input_ids", "attention_mask"]
         # The original configuration, with the options in use.
         fields = {**self._special, **self._config, **fields}
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"

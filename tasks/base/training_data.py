@@ -354,6 +354,7 @@ def write_corpus(
 ) -> CorpusData:
     """Encodes pieces of documents into a file, as sequences to train on or (`held_out`) to evaluate on."""
     assert isinstance(task, CorpusTask)
+    encoder.tokenizer.check_fits(encoder.config.vocab_size, encoder.model)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     limit = encoder.limit(task)

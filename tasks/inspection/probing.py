@@ -31,10 +31,11 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device
 from .. import TASKS
 from ..base.explanation import ProbeTargets
+from ..base.inference import Encoder
 from ..base.left_out import usable_rows
 from ..base.precision import AUTO
 from ..base.task import Task
-from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_truncated_tokens, pack
+from ..data.features import INFERENCE_BATCH_TOKENS, Features, num_truncated_tokens, pack
 from ..data.groups import example_groups
 from ..data.read import read_table
 from ..data.rows import Table
@@ -130,9 +131,11 @@ def probe(
     table = read_table(data, **reading)
     task, examples, notes = _read_examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)
-    backbone, tokenizer = checkpoint.network.backbone, Tokenizer.load(checkpoint.folder)
-    features = task.encode(examples, tokenizer, task.limit(backbone.config.max_positions, str(name)))
-    if cut := sum(num_truncated_tokens(windows) > 0 for windows in group_windows(features)):
+    backbone = checkpoint.network.backbone
+    encoder = Encoder(str(name), Tokenizer.load(checkpoint.folder), backbone.config)
+    windows_by_example = encoder.encode(task, examples)
+    features = [one for windows in windows_by_example for one in windows]
+    if cut := sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example):
         notes.append(f"{cut} of {len(examples)} texts are cut")
     if task.probe_targets(features[0]) is None:
         raise HeadwayError(

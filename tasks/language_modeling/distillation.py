@@ -118,6 +118,7 @@ class Teacher:
             )
         self.model = checkpoint.network.backbone.requires_grad_(False)
         self.tokenizer = Tokenizer.load(checkpoint.folder)
+        self.tokenizer.check_fits(self.model.config.vocab_size, name)
         self.size = self.model.config.hidden_size
         self._pieces_of = lru_cache(CACHED_WORDS)(partial(_encode_word, self.tokenizer))
 

@@ -91,4 +91,6 @@ def load_similarity_model(name: str | Path, device: torch.device) -> tuple[Backb
         HeadwayError: the model does not exist or cannot be read.
     """
     folder = find_folder(name)
-    return load_backbone(folder).network.backbone.to(device), Tokenizer.load(folder)
+    backbone, tokenizer = load_backbone(folder).network.backbone, Tokenizer.load(folder)
+    tokenizer.check_fits(backbone.config.vocab_size, name)
+    return backbone.to(device), tokenizer

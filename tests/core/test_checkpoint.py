@@ -13,6 +13,7 @@ import transformers
 from headway.core.atomic_files import atomic_file, atomic_folder
 from headway.core.checkpoints import hub
 from headway.core.checkpoints.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_head, save_checkpoint
+from headway.core.checkpoints.config_file import read_config
 from headway.core.checkpoints.families.family import expand
 from headway.core.checkpoints.families.registry import ARCHITECTURES, build_head
 from headway.core.checkpoints.hub import find_folder
@@ -32,7 +33,7 @@ BERT_SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 12,
-    "max_position_embeddings": 10,
+    "max_position_embeddings": 12,
 }
 # By model type: a configuration of transformers, and small sizes.
 TINY = {
@@ -345,6 +346,14 @@ def test_the_model_type_of_an_old_config_is_inferred_from_its_class(tmp_path):
     published().save_pretrained(tmp_path)
     change(tmp_path, model_type=None)
     assert load_checkpoint(tmp_path).architecture == "BertForSequenceClassification"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_published_class_has_its_model_type(name, tmp_path):
+    family = ARCHITECTURES[name].family
+    fields = {name: value for name, value in family.write_config(family.config).items() if name != "model_type"}
+    (tmp_path / "config.json").write_text(json.dumps({**fields, "architectures": [name]}))
+    assert read_config(tmp_path)[1] == family.config
 
 
 def test_weights_are_saved_in_the_requested_precision(tmp_path):

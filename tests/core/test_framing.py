@@ -95,3 +95,18 @@ def test_a_unigram_tokenizer_without_special_tokens_around_texts_is_refused(unig
     (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(HeadwayError, match="no special tokens around a text"):
         Tokenizer.load(tmp_path)
+
+
+def test_transformers_gives_a_model_segment_ids_only_if_it_reads_them(wordpiece_folder, tmp_path):
+    generic = Tokenizer.load(wordpiece_folder)
+    generic.save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"  # which has no segment ids by itself
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.load(tmp_path)
+    for segments in (True, False):
+        tokenizer.save(tmp_path, segments=segments)
+        found = AutoTokenizer.from_pretrained(tmp_path)("the cat", "a dog")
+        assert found.get("token_type_ids") == ([0] * 4 + [1] * (len(found["input_ids"]) - 4) if segments else None)
+        Tokenizer.load(tmp_path).save(tmp_path)
+        assert AutoTokenizer.from_pretrained(tmp_path)("the cat", "a dog") == found

@@ -161,6 +161,15 @@ def test_two_packed_roberta_texts_have_the_published_vectors(tmp_path):
         assert torch.cosine_similarity(vectors, expected, dim=-1).min() > 0.9999
 
 
+def test_a_model_with_one_segment_ignores_those_of_its_tokenizer(tmp_path):
+    theirs = reference("roberta", "RobertaModel")
+    backbone = ours(theirs, tmp_path).network.backbone
+    assert backbone.config.num_segments == 1
+    pair = PackedBatch.pack([[0, 5, 2, 6, 2]], [[0, 0, 0, 1, 1]])
+    expected = theirs(pair.input_ids[None]).last_hidden_state[0]
+    torch.testing.assert_close(backbone(pair), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("model", FAMILIES)
 def test_a_config_equals_its_published_form_read_again(model):
     family = FAMILIES[model]

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from headway.core.errors import HeadwayError
 from headway.tasks import FillMask, SentenceSimilarity, TextClassification, load
 from headway.tasks.embedding.embedder import Embedder
+from headway.tasks.inspection.probing import probe
+from headway.tasks.language_modeling.distillation import Teacher
+from headway.tasks.prompting.demonstrations import load_similarity_model
 from safetensors.torch import load_file, save_file
 
 TEXTS = ["the fox", "my parcel", "the cat sat", "a dog"] * 3
@@ -160,3 +164,44 @@ def test_a_mask_token_that_is_not_in_the_vocabulary_is_named(bert_folder: Path, 
         load(folder).predict("the [MASK] sat")
     with pytest.raises(HeadwayError, match="no mask token"):
         FillMask().on(folder).fit(texts, output=tmp_path / "out", max_steps=1, eval_fraction=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("roberta", {"max_position_embeddings": 1}, "a text may have 0 tokens; at least 8 are needed"),
+        ("roberta", {"max_position_embeddings": 9}, "max_position_embeddings or pad_token_id"),
+        ("roberta", {"pad_token_id": 45}, "max_position_embeddings or pad_token_id"),
+        ("roberta", {"pad_token_id": 10**9}, "a text may have 0 tokens"),
+        ("bert", {"max_position_embeddings": 2}, "Correct max_position_embeddings, or copy"),
+        ("gpt2", {"n_positions": 7}, "Correct n_positions, or copy"),
+    ],
+)
+def test_a_model_without_positions_for_a_text_is_refused(
+    kind: str, changes: dict[str, int], message: str, tmp_path: Path, request: pytest.FixtureRequest
+):
+    folder = shutil.copytree(request.getfixturevalue(f"{kind}_folder"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    for use in (lambda: Embedder(folder), lambda: TextClassification().on(folder)):
+        with pytest.raises(HeadwayError, match=message):
+            use()
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused_by_whatever_reads_all_of_it(
+    bert_folder: Path, roberta_folder: Path, tmp_path: Path
+):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(roberta_folder / name, folder)
+    texts = [{"text": text} for text in TEXTS]
+    rows = [{"text": text, "label": "xy"[i % 2]} for i, text in enumerate(TEXTS)]
+    uses = [
+        lambda: FillMask().on(folder).fit(texts, max_steps=1),
+        lambda: Teacher(folder),
+        lambda: load_similarity_model(folder, torch.device("cpu")),
+        lambda: list(probe(folder, rows)),
+    ]
+    for use in uses:
+        with pytest.raises(HeadwayError, match="they do not belong together"):
+            use()

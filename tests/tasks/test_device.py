@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,23 @@ def test_a_task_without_a_head_takes_the_device(bert_folder: Path, tmp_path: Pat
         [("a cat", "the cat")] * 4, output=tmp_path / "model", eval_fraction=0, max_steps=1, device="cpu"
     )
     assert load(tmp_path / "model", device="cpu").predict(("a cat", "a dog")) is not None
+
+
+NO_NAMES = [
+    "",
+    "CPU",
+    "cpu:0",
+    "auto\n",
+    "cuda:",
+    "cuda:-1",
+    "cuda:01",
+    "cuda:200",
+    "cuda:" + 30 * "9",
+    "cuda:\N{ARABIC-INDIC DIGIT ONE}",
+]
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES, None, 0, torch.device("cpu"), ["cpu"]])
+def test_what_is_no_name_of_a_device_is_refused(name: Any, has_accelerator: None):
+    with pytest.raises(HeadwayError, match=re.escape(f"device={name!r} is invalid; it must be auto, cpu, cuda")):
+        check_device(name)
