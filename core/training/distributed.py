@@ -9,8 +9,11 @@ is waited for; it has no timeout, because the main process may work alone for ho
 
 import atexit
 import os
+import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -21,7 +24,7 @@ from torch import Tensor, distributed
 
 from ..device import check_device
 from ..errors import HeadwayError, SharedError
-from .launch import join_launch, local_rank
+from .launch import ADDRESS, join_launch, local_rank
 
 if TYPE_CHECKING:  # builds of torch without distributed do not have them
     from torch.distributed import ProcessGroup, Store  # pyright: ignore[reportPrivateImportUsage]
@@ -55,6 +58,7 @@ def processes() -> Processes:
 
     Raises:
         SharedError: the launcher does not say where the processes find one another.
+        HeadwayError: they do not find one another there.
     """
     if not distributed.is_available():
         return Processes()
@@ -66,15 +70,40 @@ def processes() -> Processes:
 
 
 def _initialize() -> None:
-    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    from torch.distributed import DistError, PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
-    # A launcher that restarts the processes keeps the store, with the addresses of those that have ended.
-    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
+    try:
+        with signals_end_the_process():
+            store, rank, world_size = next(rendezvous("env://"))  # the variables that torch's launchers set
+            # A launcher that restarts the processes keeps the store, with the addresses of those that have ended.
+            store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            distributed.init_process_group(_backend(), store=store, rank=rank, world_size=world_size)
+    except DistError as error:
+        address = ":".join(os.environ[name] for name in ADDRESS)
+        why = str(error).splitlines()[0][:200]
+        raise HeadwayError(
+            f"The processes of this launch cannot find one another at {address} ({why}). MASTER_ADDR must be the "
+            "first machine, MASTER_PORT a port that is free there, and as many processes as WORLD_SIZE must run."
+        ) from error
     _stores.append(store)
     close_group_at_exit()
+
+
+@contextmanager
+def signals_end_the_process() -> Iterator[None]:
+    """SIGINT and SIGTERM end the process in the block: torch waits there for minutes without running handlers."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
 
 
 def launch_store() -> "Store | None":

@@ -7,9 +7,10 @@ torchrun and accelerate launch say where the processes find one another, with MA
 import os
 from dataclasses import dataclass
 
-from ..errors import SharedError
+from ..errors import HeadwayError, SharedError
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
+MAX_PORT = 65535
 MODULE = "-m headway.ui.cli"
 
 
@@ -71,6 +72,7 @@ def join_launch() -> bool:
     Raises:
         SharedError: the processes cannot find one another, or the launcher asks for another kind of parallelism than
             data parallelism.
+        HeadwayError: the rank or the port is not a possible number.
     """
     _refuse_other_parallelism()
     launcher = _launcher()
@@ -79,6 +81,7 @@ def join_launch() -> bool:
     missing = [name for name in (launcher.rank, *ADDRESS) if not os.environ.get(name)]
     if missing:
         raise SharedError(_explain_missing(launcher, missing))
+    _check_numbers(launcher)
     if launcher is not TORCH:
         names = ((TORCH.rank, launcher.rank), (TORCH.world_size, launcher.world_size))
         local = ((TORCH.local_rank, launcher.local_rank), (TORCH.local_world_size, launcher.local_world_size))
@@ -91,17 +94,37 @@ def _launcher() -> Launcher | None:
     if TORCH.world_size in os.environ:
         return TORCH if _integer(TORCH.world_size, 1) > 1 else None
     for launcher in LAUNCHERS:
-        # The script of an sbatch job has the number of tasks of the job, too, but is not one of them.
-        is_script = launcher.world_size == "SLURM_NTASKS" and os.environ.get("ENVIRONMENT") == "BATCH"
-        is_script = is_script and "SLURM_STEP_ID" not in os.environ
-        if launcher.rank in os.environ and _integer(launcher.world_size, 1) > 1 and not is_script:
+        if launcher.rank not in os.environ or _integer(launcher.world_size, 1) <= 1:
+            continue
+        if launcher.world_size != "SLURM_NTASKS" or not _is_beside_the_tasks():
             return launcher
     return None
+
+
+def _is_beside_the_tasks() -> bool:
+    """Whether this process has the number of tasks of a SLURM job without being one of them.
+
+    These are the script of an sbatch job, and the shell of an interactive step, which is a step of one task.
+    """
+    is_script = os.environ.get("ENVIRONMENT") == "BATCH" and "SLURM_STEP_ID" not in os.environ
+    return is_script or "SLURM_STEP_NUM_TASKS" in os.environ
 
 
 def _integer(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else default
+
+
+def _check_numbers(launcher: Launcher) -> None:
+    """Raises HeadwayError if the rank of this process or the port of the address cannot be."""
+    size = _integer(launcher.world_size, 1)
+    for name, most in ((launcher.rank, size - 1), ("MASTER_PORT", MAX_PORT)):
+        text = os.environ[name]
+        if not text.isdecimal() or int(text) > most:
+            raise HeadwayError(
+                f"{name}={text[:50]!r} in the environment is not a number from 0 to {most}. Set it right; for a "
+                f"process that works alone, remove {launcher.world_size}."
+            )
 
 
 def _refuse_other_parallelism() -> None:

@@ -127,9 +127,8 @@ def stored_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]]
         return None
     task = tasks[name].from_json(info.get("options", {}))
     labels = task.published["labels"]  # None: they have no names
-    head = task.published.get("architecture", task.architecture)
     renamed = labels is not None and checkpoint.labels is not None and checkpoint.labels != labels
-    if renamed or not checkpoint.architecture.endswith(head):
+    if renamed or not checkpoint.architecture.endswith(task.head_class):
         raise HeadwayError(
             f"{checkpoint.folder / 'headway.json'} and config.json describe different heads or labels. "
             "Copy the model folder again from its source."

@@ -72,8 +72,8 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
     - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, and those of `EvaluationHooks`;
-    - the model folder: `reset`, `label_names`, `published`, `is_published`, `from_published`, `publish`, `card`;
-    - forms, inspection, ranking: `sample`, and those of `InspectionHooks` and of `RankingHooks`.
+    - the model folder: `reset`, `label_names`, `head_class`, `published`, `is_published`, `from_published`, `publish`;
+    - cards, forms, inspection, ranking: `card`, `sample`, and those of `InspectionHooks` and of `RankingHooks`.
     """
 
     name: ClassVar[str]  # the Hub's pipeline tag
@@ -325,6 +325,11 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """The task of a published checkpoint with such a head."""
         return cls()
+
+    @property
+    def head_class(self) -> str | tuple[str, ...]:
+        """The suffixes of the published classes that the head of this task, with its options, can have."""
+        return self.architecture
 
     @property
     def published(self) -> dict[str, Any]:

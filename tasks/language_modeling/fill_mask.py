@@ -306,6 +306,11 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         """The task of a published masked language model."""
         return cls(next_sentence=checkpoint.architecture.endswith("ForPreTraining"))
 
+    @property
+    def head_class(self) -> str:
+        """With next sentences, that of both pretraining heads."""
+        return self.architecture[int(self.next_sentence)]
+
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same parts: with or without next-sentence prediction."""
         assert isinstance(before, FillMask)

@@ -1,8 +1,11 @@
 """Processes that a launcher starts: one group, or one clear message."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -113,6 +116,7 @@ def test_intel_mpi_and_mpich_are_recognized(monkeypatch):
         {},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "ENVIRONMENT": "BATCH"},  # the script of an sbatch job
         srun(0, 1),
+        srun(0, 4) | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_ID": "4294967290"},  # salloc's interactive step
         srun(2, 4) | {"WORLD_SIZE": "1"},
         mpirun(0, 1),
         {"RANK": "0", "WORLD_SIZE": "1"},
@@ -128,6 +132,51 @@ def test_a_world_size_without_a_rank_is_refused(monkeypatch):
     use(monkeypatch, {"WORLD_SIZE": "2", **ADDRESS})
     with pytest.raises(SharedError, match="RANK is not set"):
         join_launch()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RANK": "5"}, "RANK='5' in the environment is not a number from 0 to 1"),
+        ({"RANK": "-1"}, "RANK='-1'"),
+        ({"RANK": "x"}, "RANK='x'"),
+        ({"MASTER_PORT": "abc"}, "MASTER_PORT='abc' in the environment is not a number from 0 to 65535"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT='70000'"),
+    ],
+)
+def test_an_impossible_rank_or_port_is_refused_by_the_process_that_has_it(monkeypatch, capsys, changes, message):
+    use(monkeypatch, {"RANK": "1", "WORLD_SIZE": "2", **ADDRESS, **changes})
+    assert main(COMMANDS["predict"]) == 2
+    assert message in (printed := capsys.readouterr().err)
+    assert "remove WORLD_SIZE" in printed
+
+
+def test_an_address_that_is_not_there_ends_with_one_message(monkeypatch):
+    with socket.create_server(("localhost", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        use(monkeypatch, {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", **ADDRESS, "MASTER_PORT": port})
+        with pytest.raises(HeadwayError, match=f"cannot find one another at localhost:{port} .*MASTER_PORT a port"):
+            ours.processes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_waits_for_the_others_ends_at_the_first_signal(number: int):
+    code = """
+import signal
+from headway.ui.interrupts import sigterm_interrupts
+from headway.core.training.distributed import processes
+with sigterm_interrupts():
+    print("waits", flush=True)
+    processes()
+"""
+    variables = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", **ADDRESS, "MASTER_PORT": free_port()}
+    process = start(code, variables=variables)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waits\n"
+    time.sleep(3)
+    process.send_signal(number)
+    output, messages = process.communicate(timeout=20)
+    assert (process.returncode, output, messages) == (-number, "", "")
 
 
 @pytest.mark.parametrize(("setting", "name"), REFUSED.items())
