@@ -91,8 +91,10 @@ def _is_valid(name: str, value: object, default: object) -> bool:
 
 
 def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
-    """The model type of an old config.json without model_type, by its published class."""
+    """The model type of an old config.json without model_type, by its published class; SciBERT's has neither."""
     names = raw.get("architectures")
+    if not names and raw.get("type_vocab_size") == 2 and "hidden_act" in raw:
+        return "bert"  # RoBERTa, whose fields have the same names, has one segment
     first = names[0] if isinstance(names, list) and names else ""
     return next((one.model_type for one in FAMILIES.values() if str(first).startswith(one.classes)), None)
 

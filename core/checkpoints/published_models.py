@@ -18,6 +18,7 @@ class PublishedModel:
         positions: rows of the position embedding.
         segments: rows of the segment embedding.
         embedding_size: of the embeddings, if a linear layer follows them.
+        shared_layers: whether one layer is applied several times.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PublishedModel:
     positions: int = 512
     segments: int = 2
     embedding_size: int | None = None
+    shared_layers: bool = False
 
     @property
     def parameters(self) -> int:
@@ -37,7 +39,7 @@ class PublishedModel:
         size, width = self.hidden_size, self.embedding_size or self.hidden_size
         embeddings = (self.vocabulary + self.positions + self.segments + 2) * width  # 2: the norm
         projection = (width + 1) * size if self.embedding_size else 0
-        return embeddings + projection + self.layers * (12 * size + 13) * size
+        return embeddings + projection + (1 if self.shared_layers else self.layers) * (12 * size + 13) * size
 
 
 MODELS = (
@@ -50,8 +52,12 @@ MODELS = (
     ),
     PublishedModel("bert-base-cased", "bert", "English", "named entities", 12, 768, 28996),
     PublishedModel(
-        "google/electra-small-discriminator", "electra", "English", "small machines: the smallest file",
+        "google/electra-small-discriminator", "electra", "English", "small machines: a small file, and fast",
         12, 256, 30522, embedding_size=128,
+    ),
+    PublishedModel(
+        "albert-base-v2", "albert", "English", "the smallest file of this width; takes the time of BERT", 12, 768,
+        30000, embedding_size=128, shared_layers=True,
     ),
     PublishedModel(
         "google/electra-base-discriminator", "electra", "English", "high scores, answers in texts", 12, 768, 30522
@@ -68,7 +74,7 @@ MODELS = (
         768, 119547, segments=0,
     ),
     PublishedModel(
-        "bert-base-multilingual-cased", "bert", "104 languages", "a language without a model of its own", 12, 768,
+        "bert-base-multilingual-cased", "bert", "104 languages", "languages that have no separate model", 12, 768,
         119547,
     ),
     PublishedModel(

@@ -484,7 +484,10 @@ BROKEN = {
     "config that is a list": (lambda f: (f / "config.json").write_text("[1]"), "a list instead of an object"),
     "another model": (lambda f: change(f, model_type="t5"), "model_type 't5'.*BERT, GPT-2, RoBERTa"),
     "model type that is not a word": (lambda f: change(f, model_type=["bert"]), "model_type .'bert'."),
-    "no model type": (lambda f: change(f, model_type=None, architectures=None), "has no model_type"),
+    "no model type": (
+        lambda f: change(f, model_type=None, architectures=None, type_vocab_size=1),
+        "has no model_type",
+    ),
     "unknown class": (lambda f: change(f, architectures=["BertForRanking"]), "does not know.*'BertForRanking'"),
     "broken class": (lambda f: change(f, architectures="BertModel"), "list of class names"),
     "unknown activation": (lambda f: change(f, hidden_act="swiglu"), r"config\.json: .*hidden_act='swiglu'"),

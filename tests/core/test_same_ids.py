@@ -13,6 +13,7 @@ from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from transformers import AutoTokenizer
 
+FRAMED_TOKENS = ("bos_token", "eos_token", "cls_token", "sep_token", "unk_token", "pad_token", "mask_token")
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 ALPHABETS = [
     "abcdefghijklmnopqrstuvwxyz",
@@ -142,6 +143,28 @@ def as_camembert(content: dict[str, Any]) -> None:
         token["ids"] = [ids[token["id"]]]
 
 
+def as_albert(content: dict[str, Any]) -> None:
+    """albert-base-v2: BERT's special tokens and segments, and its normalization."""
+    as_xlm_r(content)
+    lower = [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, PRECOMPILED]
+    content["normalizer"] = {"type": "Sequence", "normalizers": lower}
+    names = {"<s>": "[CLS]", "</s>": "[SEP]", "<mask>": "[MASK]"}
+    content["model"]["vocab"] = [[names.get(token, token), score] for token, score in content["model"]["vocab"]]
+    for token in content["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    ids = {token: i for i, (token, _) in enumerate(content["model"]["vocab"])}
+    special = {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in ("[CLS]", "[SEP]")}
+    cls_token, sep_token = ({"SpecialToken": {"id": name, "type_id": 0}} for name in special)
+    last = {"SpecialToken": {"id": "[SEP]", "type_id": 1}}
+    first, second = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [cls_token, first, sep_token],
+        "pair": [cls_token, first, sep_token, second, last],
+        "special_tokens": special,
+    }
+
+
 def split_first(content: dict[str, Any]) -> None:
     """GPT-2s of other languages: another regex divides the text before byte-level BPE."""
     vowels = {"type": "Split", "pattern": {"Regex": "[aeiou0-9]"}, "behavior": "Isolated", "invert": False}
@@ -186,6 +209,10 @@ PIPELINES: dict[str, tuple[str, Callable[..., None], dict[str, Any], str, str]] 
     ),
     "Unigram of CamemBERT": (
         "unigram_tokenizer_folder", as_camembert, {"tokenizer_class": "CamembertTokenizer"}, "camembert",
+        "PreTrainedTokenizerFast",
+    ),
+    "Unigram of ALBERT": (
+        "unigram_tokenizer_folder", as_albert, {"tokenizer_class": None, **dict.fromkeys(FRAMED_TOKENS)}, "albert",
         "PreTrainedTokenizerFast",
     ),
 }  # fmt: skip
@@ -238,6 +265,15 @@ def test_a_model_without_segments_gets_none_from_transformers(pipeline: tuple[st
     Tokenizer.load(folder).save(tmp_path, segments=False)
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     assert set(AutoTokenizer.from_pretrained(tmp_path)("the cat")) == {"input_ids", "attention_mask"}
+
+
+def test_the_special_tokens_of_albert_are_found_without_their_names(unigram_tokenizer_folder: Path, tmp_path: Path):
+    start, change, config, *_ = PIPELINES["Unigram of ALBERT"]
+    assert start == "unigram_tokenizer_folder"
+    tokenizer = Tokenizer.load(changed(unigram_tokenizer_folder, tmp_path, change, **config))
+    special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id]
+    assert tokenizer.tokens(special) == ["[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>"]
+    assert tokenizer.join([7], [8])[1] == [0, 0, 0, 1, 1]
 
 
 # sentencepiece.bpe.model.
