@@ -201,4 +201,6 @@ def infer_reading(rows: Sequence[tuple[Any, Choices]], known: str | None = None)
 
 
 def _spelled(label: Any) -> str:
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
+    """A label as text; a whole number without ".0", which pandas writes in a column with empty cells."""
+    text = str(label).strip()
+    return text.partition(".")[0] if re.fullmatch(r"\d+\.0+", text) else text

@@ -145,7 +145,10 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
             reading, others = self.answer_as, []
         task = replace(self, asks="question" in columns.texts, reading=reading)
         if not list(map_valid(lambda row: read_answer(row[0], row[1], reading), rows)):
-            read_answer(*rows[0], reading)  # raises
+            try:
+                read_answer(*rows[0], reading)
+            except HeadwayError as error:
+                raise HeadwayError(f"{table.source}: {error}") from error
         sizes = Counter(len(choices.texts) for _, choices in rows)
         size = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
         why = "as requested" if self.answer_as else "--answer-as names another way"

@@ -69,6 +69,7 @@ def test_the_layout_of_swag_is_read():
         ({"premise": "why?", "choice1": "a cat", "choice2": "a dog", "label": 1}, ("a cat", "a dog"), 1),
         ({"sentence": "why?", "option1": "a cat", "option2": "a dog", "answer": "2"}, ("a cat", "a dog"), 1),
         ({"context": "why?", "answer_a": "a cat", "answer_b": "a dog", "label": 2.0}, ("a cat", "a dog"), 1),
+        ({"context": "why?", "choices": "a cat|a dog", "label": "2.0"}, ("a cat", "a dog"), 1),
         ({"question": "who?", "choices": ["1", "2", "0"], "label": "2"}, ("1", "2", "0"), 1),  # texts before numbers
     ],
 )  # fmt: skip
@@ -243,3 +244,10 @@ def test_the_classifier_of_another_head_is_not_taken_over(tmp_path, bert_folder)
 def test_a_gpt2_is_refused(gpt2_folder):
     with pytest.raises(HeadwayError, match="needs a BERT"):
         MultipleChoice().on(gpt2_folder)
+
+
+def test_labels_that_name_no_choice_are_reported_with_their_source(tmp_path):
+    path = tmp_path / "choices.csv"
+    path.write_text("question,choices,label\n" + "why?,a|b,-1\n" * 3)
+    with pytest.raises(HeadwayError, match=r"choices\.csv: the label '-1' does not name one of the 2 choices"):
+        examples(path)

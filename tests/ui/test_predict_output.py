@@ -5,8 +5,9 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from conftest import Headway
 from headway.core.training.training_config import TrainConfig
-from headway.tasks import TokenClassification
+from headway.tasks import MultipleChoice, TokenClassification
 from headway.tasks.data.read import read_table
 from headway.ui.cli import main
 
@@ -84,3 +85,13 @@ def test_rows_say_whether_their_text_was_truncated_if_texts_are_cut(headway, tra
     assert [row.get("truncated") for row in rows] == (["true", "false"] if options else [None, None])
     if options:
         assert [int(row["num_tokens"]) for row in rows] == [line["num_tokens"] for line in lines]
+
+
+def test_the_scores_of_choices_are_shown_with_their_texts(headway: Headway, tiny: Path):
+    rows = [{"context": "a film", "choices": ["it was good", "it was bad"], "label": i % 2} for i in range(4)]
+    MultipleChoice().on(tiny).fit(rows, output="chooser", config=FAST, eval_fraction=0)
+    ran = headway("predict", "chooser", "a film", "--choices", "it was good | it was bad")
+    assert (ran.code, ran.err) == (0, "")
+    lines = [line.split() for line in ran.out.splitlines()[-2:]]
+    assert sorted(" ".join(line[:3]) for line in lines) == ["it was bad", "it was good"]
+    assert sum(float(line[3]) for line in lines) == pytest.approx(1, abs=2e-3)

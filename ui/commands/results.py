@@ -1,7 +1,7 @@
 """The output of `headway predict` and `headway prompt`: predictions on the screen or in a file."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Predictions = Iterator[tuple[dict[str, Any], Prediction]]  # each row with its prediction
 
 
+WIDEST_CHOICE = 60  # columns
+
+
 def show_predictions(
     console: "Console", predictions: "Predictions", texts: Sequence[str], *, with_scores: bool
 ) -> None:
@@ -26,13 +29,19 @@ def show_predictions(
         texts: The columns of the rows that hold the texts.
         with_scores: Whether to print the scores of the labels below each prediction.
     """
-    from ..terminal import show_prediction, show_scores
+    from ...tasks.base.display import ScoreBars
+    from ..terminal import shorten, show_prediction, show_scores
 
     for row, prediction in predictions:
         show_prediction(console, [str(row[name] or "") for name in texts], prediction)
         content = prediction.to_json()
-        if with_scores and (scores := content.get("scores")):
-            show_scores(console, scores, content.get("uncalibrated"))
+        if not with_scores or not (scores := content.get("scores")):
+            continue
+        if not isinstance(scores, Mapping):  # of choices, which are not labels of the model
+            elements = prediction.display({name: str(row[name] or "") for name in texts})
+            bars = [bar for one in elements if isinstance(one, ScoreBars) for bar in one.bars]
+            scores = {shorten(bar.name, WIDEST_CHOICE): bar.value for bar in bars}
+        show_scores(console, scores, content.get("uncalibrated"))
 
 
 def note_inputs(predictions: "Predictions", texts: Sequence[str], task: "Task[Any, Any]") -> "Predictions":
