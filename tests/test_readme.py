@@ -107,7 +107,7 @@ def test_the_slurm_script_of_the_page_on_clusters_trains_a_model(place: Path):
         ["bash", "-e", "-c", script.replace("29500", str(port))], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert "2 processes" in done.stdout
+    assert "2 processes" in " ".join(done.stdout.split())  # wherever the line is broken
     assert (place / "model/model.safetensors").exists()
 
 

@@ -171,7 +171,7 @@ def test_the_kernels_of_a_gpu_have_the_outputs_and_gradients_of_one_sequence_at_
 @pytest.mark.parametrize("kernel", [attend_packed, attend_padded])
 def test_dropout_on_a_gpu_has_the_expected_value_and_the_gradient_of_its_output(kernel, causal):
     batch, options = batch_of([9, 4, 4]), {"causal": causal, "dropout": 0.25, "scale": 0.4}
-    qkv, rounds = inputs(batch), 600
+    qkv, rounds = inputs(batch), 200
 
     def dropped(qkv):
         torch.manual_seed(5)
@@ -182,8 +182,8 @@ def test_dropout_on_a_gpu_has_the_expected_value_and_the_gradient_of_its_output(
         total = sum(kernel(qkv, batch, **options) for _ in range(rounds)) / rounds
         assert torch.autograd.gradcheck(dropped, qkv.double().requires_grad_(), check_undefined_grad=False)
     expected = one_by_one(qkv, batch, causal=causal, scale=0.4)
-    torch.testing.assert_close(total, expected, rtol=0, atol=0.25)
-    assert (total - expected).norm() < 0.1 * expected.norm()
+    torch.testing.assert_close(total, expected, rtol=0, atol=0.4)
+    assert (total - expected).norm() < 0.17 * expected.norm()
 
 
 @pytest.mark.parametrize("kernel", [attend_packed, attend_padded])

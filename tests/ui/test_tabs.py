@@ -61,7 +61,7 @@ class Judge:
     """A stub of a model with this task."""
 
     task = Judging()
-    config = SimpleNamespace(num_layers=1, hidden_size=32)
+    config = SimpleNamespace(family="bert", num_layers=1, hidden_size=32)
     info: ClassVar[dict[str, Any]] = {}
 
     def predict(self, given: Mapping[str, str]) -> Verdict:
