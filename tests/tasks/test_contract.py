@@ -84,7 +84,7 @@ class Case:
     listed: int | None = None  # index of the field that is a list
     wordless: bool = False  # whether predictions for a text without words have no numbers
     gpt2_end: str = ""  # after the texts for GPT-2
-    steps: int = 150  # to overfit eight examples
+    steps: int = 100  # to overfit eight examples
     learning_rate: float = 5e-3
     worst_loss: float | None = None  # after that, if the first metric is a loss
     reads_all: bool = True  # whether every token of a long text is in a window
@@ -134,7 +134,7 @@ CASES = {
         [(asked, context) for asked, context, _ in QUESTIONS],
         long=1,
         gpt2_end="<|endoftext|>",
-        steps=300,
+        steps=200,
         learning_rate=2e-3,
     ),
     "multiple-choice": Case(
@@ -177,7 +177,7 @@ CASES = {
         [{"text": text} for text in TEXTS],
         [text.replace("my", "[MASK]").replace("the", "[MASK]") for text in TEXTS],
         wordless=True,
-        steps=400,
+        steps=270,
         worst_loss=1.5,
     ),
     "fill-mask, with next sentences": Case(
@@ -185,7 +185,7 @@ CASES = {
         [{"text": text} for text in TEXTS],
         [text.replace("my", "[MASK]").replace("the", "[MASK]") for text in TEXTS],
         wordless=True,
-        steps=400,
+        steps=270,
         worst_loss=2.5,
         families=("bert",),
     ),
@@ -194,6 +194,7 @@ CASES = {
         [{"text": text} for text in TEXTS],
         TEXTS,
         wordless=True,
+        steps=150,
         worst_loss=0.5,
         reads_all=False,
     ),
