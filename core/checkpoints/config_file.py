@@ -27,7 +27,7 @@ DIFFERENCES = {
     "mistral": "rotary positions",
     "modernbert": "rotary positions",
     "mpnet": "a bias of relative positions in its attention",
-    "openai-gpt": "norms after its layers and a vocabulary of its own kind",
+    "openai-gpt": "norms after its layers and another kind of vocabulary",
     "qwen2": "rotary positions",
     "t5": "an encoder and a decoder",
     "xlm": "embeddings of languages",

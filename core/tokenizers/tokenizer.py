@@ -102,7 +102,7 @@ class Tokenizer:
         Args:
             folder: of the model.
             segments: whether the model reads segment ids. transformers gives a model what the tokenizer's class
-                returns unless told otherwise; some models refuse segment ids, and GPT-2 would add the embedding of the
+                returns by default; some models refuse segment ids, and GPT-2 would add the embedding of the
                 token with that number. Default: as the tokenizer's configuration says.
         """
         fields: dict[str, Any] = {"tokenizer_class": self._published_class()}

@@ -52,7 +52,7 @@ Kind = Literal["wordpiece", "byte-level-bpe", "unigram", "words"]
 def read_tokenizer(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], dict[str, str]]:
     """Reads tokenizer.json, or only vocab.txt, vocab.json and merges.txt, or sentencepiece.bpe.model.
 
-    tokenizer.json is followed as it is. transformers 5 rebuilds the pipeline of some classes instead: BertTokenizer
+    tokenizer.json is followed unchanged. transformers 5 rebuilds the pipeline of some classes instead: BertTokenizer
     replaces another normalizer, GPT2Tokenizer drops a regex before byte-level BPE, and XLMRobertaTokenizer what a
     normalizer does to white space. Where a published folder names such a class, the ids of transformers differ from
     those of its own file, and from Headway's.

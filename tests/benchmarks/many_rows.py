@@ -1,6 +1,6 @@
 """Memory and time before the first step of a run on many rows.
 
-    python tests/benchmarks/many_rows.py [--rows 5000000] [--folder FOLDER]
+    python tests/benchmarks/many_rows.py [--rows 5000000] [--folder FOLDER] [--until-first-step]
 
 Writes a CSV file of short texts with three labels, trains a tiny BERT on it for five steps in a separate process, as
 `headway train --max-steps 5` does, and prints the peak of the process's anonymous memory (RssAnon in /proc/PID/status:
@@ -71,8 +71,8 @@ def anonymous_memory(pid: int) -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
-def measure(model: Path, data: Path, output: Path) -> Measured:
-    """Trains for five steps."""
+def measure(model: Path, data: Path, output: Path, *, until_first_step: bool = False) -> Measured:
+    """Trains for five steps, or ends the run after the first one."""
     printed = output.with_suffix(".events")
     with printed.open("w") as file:
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(model), str(data), str(output)], stdout=file)
@@ -81,8 +81,11 @@ def measure(model: Path, data: Path, output: Path) -> Measured:
         peak = max(peak, anonymous_memory(child.pid))
         if "Step" not in printed.read_text():
             before = peak
+        elif until_first_step:
+            child.kill()
+            break
         time.sleep(0.02)
-    if child.returncode:
+    if child.wait() and not until_first_step:
         raise SystemExit(child.returncode)
     first = next(line for line in printed.read_text().splitlines() if line.startswith("Step "))
     return Measured(before, peak, *map(float, first.split()[1:]))
@@ -93,20 +96,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--rows", type=int, default=5_000_000)
     options.add_argument("--folder", type=Path, help="for the files, which are deleted; default: a temporary one")
+    options.add_argument("--until-first-step", action="store_true", help="end the run on many rows after one step")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="many-rows-", dir=given.folder) as name:
         folder = Path(name)
         write_new_model(folder / "tiny", "bert", "tiny", learn_tokenizer(texts(FEW), "bert", VOCABULARY))
         few = measure(folder / "tiny", write_rows(folder / "few.csv", FEW), folder / "few")
         data = write_rows(folder / "many.csv", given.rows)
-        many = measure(folder / "tiny", data, folder / "many")
+        many = measure(folder / "tiny", data, folder / "many", until_first_step=given.until_first_step)
     print(describe_machine())
-    for name, peak, base in (
-        ("before the first step", many.before_first_step, few.before_first_step),
-        ("of the whole run", many.whole_run, few.whole_run),
-    ):
+    whole = [] if given.until_first_step else [("of the whole run", many.whole_run, few.whole_run)]
+    for name, peak, base in (("before the first step", many.before_first_step, few.before_first_step), *whole):
         per_row = (peak - base) / (given.rows - FEW)
-        print(f"peak of anonymous memory {name}: {peak / 2**20:,.0f} MiB, {per_row:.0f} bytes per row")
+        print(
+            f"peak of anonymous memory {name}: {peak / 2**20:,.0f} MiB, {per_row:.0f} bytes per row "
+            f"above the {base / 2**20:,.0f} MiB of {FEW:,} rows"
+        )
     for kind, seconds in (("", many.seconds), (" of one core", many.processor_seconds)):
         each = seconds / given.rows * 1e6
         print(f"{given.rows:,} rows: {seconds:,.0f} s{kind} before the first step, {each:.1f} µs per row")
