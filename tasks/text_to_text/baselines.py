@@ -1,0 +1,118 @@
+"""What costs nothing to write: outputs that a trained model has to beat, and a table of all scores.
+
+| baseline | its output |
+|---|---|
+| copy | the input |
+| lead_3 | the first three sentences of the input |
+| random_3 | three random sentences of the input, in their order |
+| nearest | the output of the most similar training input, by the cosine of TF-IDF vectors of words |
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from .scores import text_scores
+from .words import sentences, words
+
+SENTENCES = 3
+MAX_TRAINING_ROWS = 50_000  # to search in
+MAX_FEATURES = 200_000  # words of the vectors
+MAX_WORDS = 2_000  # of a text
+MAX_SIMILARITIES = 4_000_000  # computed at once
+MODEL = "model"
+METRIC = "chrf"  # sorts the table: it needs no tokenizer, so it suits every language
+
+
+def copy(inputs: Sequence[str]) -> list[str]:
+    """The inputs."""
+    return list(inputs)
+
+
+def lead(inputs: Sequence[str], count: int = SENTENCES) -> list[str]:
+    """The first sentences of each input."""
+    return [" ".join(sentences(text)[:count]) for text in inputs]
+
+
+def random_sentences(inputs: Sequence[str], count: int = SENTENCES, seed: int = 0) -> list[str]:
+    """Random sentences of each input, in their order."""
+    random, found = Random(seed), []
+    for text in inputs:
+        parts = sentences(text)
+        chosen = sorted(random.sample(range(len(parts)), min(count, len(parts))))
+        found.append(" ".join(parts[i] for i in chosen))
+    return found
+
+
+def nearest(
+    inputs: Sequence[str], training_inputs: Sequence[str], training_outputs: Sequence[str], seed: int = 0
+) -> list[str]:
+    """The output of the training example whose input is the most similar to each input.
+
+    The vectors are sparse; of more than MAX_TRAINING_ROWS examples, that many random ones are searched.
+
+    Args:
+        inputs: texts.
+        training_inputs: one or more texts.
+        training_outputs: as many.
+        seed: of the choice among many examples.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    chosen = range(len(training_inputs))
+    if len(chosen) > MAX_TRAINING_ROWS:
+        chosen = sorted(Random(seed).sample(chosen, MAX_TRAINING_ROWS))
+    options: dict[str, Any] = {"analyzer": _features, "max_features": MAX_FEATURES, "dtype": np.float32}
+    vectorizer = TfidfVectorizer(**options)
+    training = vectorizer.fit_transform(training_inputs[i] for i in chosen).T.tocsr()
+    step = max(1, MAX_SIMILARITIES // len(chosen))
+    found: list[str] = []
+    for start in range(0, len(inputs), step):
+        similarity = vectorizer.transform(inputs[start : start + step]) @ training
+        best: list[int] = np.asarray(similarity.argmax(axis=1)).ravel().tolist()  # of equal ones the first
+        found += [training_outputs[chosen[i]] for i in best]
+    return found
+
+
+def _features(text: str) -> list[str]:
+    """The words of a text; of one without words, the text."""
+    return words(text)[:MAX_WORDS] or [text]
+
+
+def baseline_outputs(
+    inputs: Sequence[str], training: Sequence[tuple[str, str]] = (), seed: int = 0
+) -> dict[str, list[str]]:
+    """The outputs of every baseline by its name; nearest needs training examples (input, output)."""
+    found = {"copy": copy(inputs), "lead_3": lead(inputs), "random_3": random_sentences(inputs, seed=seed)}
+    if training:
+        found["nearest"] = nearest(inputs, *map(list, zip(*training, strict=True)), seed=seed)
+    return found
+
+
+def compare_with_baselines(
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    training: Sequence[tuple[str, str]] = (),
+    *,
+    score: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]] = text_scores,
+    metric: str = METRIC,
+) -> list[dict[str, Any]]:
+    """The scores of a model beside those of the baselines, best first: rows with `outputs` (whose) and the scores.
+
+    Args:
+        outputs: of the model.
+        inputs: of the examples.
+        references: one or more per example.
+        training: (input, output) of training examples, for the nearest one.
+        score: computes the scores.
+        metric: sorts the rows; the first score if it is missing, because its package is.
+    """
+    rows = [
+        {"outputs": name, **score(texts, references)}
+        for name, texts in {MODEL: outputs, **baseline_outputs(inputs, training)}.items()
+    ]
+    by = metric if metric in rows[0] else next(name for name in rows[0] if name != "outputs")
+    return sorted(rows, key=lambda row: row[by], reverse=True)
