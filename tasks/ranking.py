@@ -17,7 +17,9 @@ from .data.rows import RowStream
 from .embedding.search import Hit, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from .base.predictions import Prediction
 
 ROW = "row"  # the column of a pair that holds the row itself
 
@@ -35,11 +37,21 @@ def rank(model: TaskModel, query: str, data: Any, *, column: str | None = None, 
     Raises:
         HeadwayError: the model does not score pairs, the column cannot be inferred, or the data cannot be read.
     """
-    require_ranking(model, model.base)
     if isinstance(data, list | tuple) and data and isinstance(data[0], str):
         data = [{TEXT.name: text} for text in data]
     stream = data if isinstance(data, RowStream) else stream_rows(data)
-    column = text_column(stream, column)
+    return best_rows(model, score_rows(model, query, stream, text_column(stream, column)), top)
+
+
+def score_rows(
+    model: TaskModel, query: str, stream: RowStream, column: str
+) -> "Iterator[tuple[dict[str, Any], Prediction]]":
+    """The rows in order, each with the prediction for the query and its text.
+
+    Raises:
+        HeadwayError: the model does not score pairs, or the data cannot be read.
+    """
+    require_ranking(model, model.base)
     first, second = (field.name for field in model.task.fields[:2])
 
     def read() -> "Iterator[tuple[int, dict[str, Any]]]":
@@ -48,10 +60,20 @@ def rank(model: TaskModel, query: str, data: Any, *, column: str | None = None, 
 
     pairs = replace(stream, columns=(first, second), read=read)
     mapping = ColumnMapping({first: first, second: second}, None, ())
-    found = (
-        (pair[ROW], model.task.relevance(prediction.to_json()))
-        for pair, prediction in model.predict_rows(pairs, mapping)
-    )
+    return ((pair[ROW], prediction) for pair, prediction in model.predict_rows(pairs, mapping))
+
+
+def best_rows(
+    model: TaskModel, predictions: "Iterable[tuple[dict[str, Any], Prediction]]", top: int | None = None
+) -> list[Hit]:
+    """The rows with the best scores, best first.
+
+    Args:
+        model: made the predictions.
+        predictions: rows with their predictions, from `score_rows`.
+        top: number of rows to return. Default: all.
+    """
+    found = ((row, model.task.relevance(one.to_json()), one.length) for row, one in predictions)
     return nearest(found, top)
 
 

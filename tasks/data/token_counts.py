@@ -17,7 +17,8 @@ class TokenCounts:
         unknown_id: Id of the unknown token; None if the vocabulary has none.
         lengths: Tokens of all texts of each example, before they were divided or truncated.
         divided: Position of each example with a text that is too long for a sequence -> number of its windows.
-        truncated: Position of each truncated example -> number of its tokens that are not read.
+        truncated: Position of each truncated example -> number of its tokens after the only window. Tokens that were
+            omitted before a text was divided are not counted: the task reports them (`Task.warnings`).
         num_tokens, num_unknown: Of all windows.
     """
 
@@ -47,5 +48,6 @@ class TokenCounts:
                     self.num_unknown += window.input_ids.count(self.unknown_id)
             if len(windows) > len({window.text_index for window in windows}):
                 self.divided[position] = len(windows)
-            if lost := num_truncated_tokens(windows):
+            omitted = {window.text_index: window.num_omitted for window in windows}
+            if lost := num_truncated_tokens(windows) - sum(omitted.values()):
                 self.truncated[position] = lost

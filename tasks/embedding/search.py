@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import HeadwayError
+from ..data.features import TextLength
 from .embedder import Embedder, cosines
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ class Hit:
     position: int  # of the row in the file, from 0
     score: float  # of a search the cosine, -1 to 1
     row: dict[str, Any]
+    length: TextLength | None = None  # of the text that was read; None if its vector had been computed before
+
+    def to_json(self, *, with_length: bool = False) -> dict[str, Any]:
+        """The position and the score, and the length if it is known, to be written beside the row."""
+        length = {} if self.length is None or not with_length else self.length.to_json()
+        return {"row": self.position, "score": self.score, **length}
 
 
 def search(
@@ -53,16 +60,16 @@ def search(
     query_vector = embedder.embed([query])
     if vectors is None:
         found = (
-            (row, score)
-            for rows, chunk, _ in embedder.embed_rows(stream, column)
-            for row, score in zip(rows, cosines(query_vector, chunk)[0].tolist(), strict=True)
+            (row, score, length)
+            for rows, chunk, lengths in embedder.embed_rows(stream, column)
+            for row, score, length in zip(rows, cosines(query_vector, chunk)[0].tolist(), lengths, strict=True)
         )
     else:
-        found = _scored(query_vector, stream, vectors)
+        found = ((row, score, None) for row, score in _scored(query_vector, stream, vectors))
     return nearest(found, top)
 
 
-def nearest(found: Iterable[tuple[dict[str, Any], float]], top: int | None = None) -> list[Hit]:
+def nearest(found: Iterable[tuple[dict[str, Any], float, TextLength | None]], top: int | None = None) -> list[Hit]:
     """The rows with the largest scores in descending order, `top` of them or all; of equal ones the earlier first.
 
     Raises:
@@ -71,9 +78,9 @@ def nearest(found: Iterable[tuple[dict[str, Any], float]], top: int | None = Non
     if top is not None and top < 1:
         raise HeadwayError(f"--top {top}: a number of rows, 1 or more.")
     # The position in the key keeps the rows themselves from being compared.
-    scored = ((-score, position, row) for position, (row, score) in enumerate(found))
+    scored = ((-score, position, row, length) for position, (row, score, length) in enumerate(found))
     best = sorted(scored) if top is None else heapq.nsmallest(top, scored)
-    return [Hit(position, -score, row) for score, position, row in best]
+    return [Hit(position, -score, row, length) for score, position, row, length in best]
 
 
 def _scored(query: np.ndarray, stream: "RowStream", vectors: np.ndarray) -> Iterator[tuple[dict[str, Any], float]]:

@@ -190,7 +190,10 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
             yield ExampleWarning(f"{why}, so training skips the question; it is scored by the answer's text")
         for passage in (window.metadata.passage for window in windows[:1]):
             if passage.question_truncated:
-                yield ExampleWarning("the question is longer than half of the maximum length and is truncated")
+                yield ExampleWarning(
+                    "the question is longer than half of the maximum length and is truncated; only contexts are read "
+                    "in windows, so shorten it or increase --max-length"
+                )
             if passage.missed:
                 yield ExampleWarning(passage.missed)
 

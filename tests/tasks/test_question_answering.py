@@ -15,9 +15,10 @@ from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import TaskModel, load
 from headway.tasks.base.check import check_data
-from headway.tasks.data.features import group_windows, pack
+from headway.tasks.data.features import group_windows, num_truncated_tokens, pack
 from headway.tasks.data.read import read_table
 from headway.tasks.data.rows import Table
+from headway.tasks.data.token_counts import TokenCounts
 from headway.tasks.data.windows import sliding_windows
 from headway.tasks.question_answering.answer_spans import ContextWindow, Passage, best_spans
 from headway.tasks.question_answering.answers import (
@@ -320,6 +321,9 @@ class TestEncoding:
         assert group[0].metadata.passage.unread_tokens == len(tokenizer.encode(long).ids) - room // 2
         ((short,),) = encode(task, [row("on", "on", question=long)], tokenizer)  # a short context leaves more room
         assert len(short.input_ids) == 48
+        for windows in (group, [short]):
+            assert TokenCounts.of([windows], 48, None).truncated == {}  # --long-texts does not truncate it
+            assert num_truncated_tokens(windows) > 0
 
     def test_truncation_keeps_the_start_of_the_context_and_reports_what_is_lost(self, tokenizer):
         task = QuestionAnswering(long_texts="cut")
@@ -327,6 +331,7 @@ class TestEncoding:
         ((one,),) = encode(task, [row("London", context)], tokenizer)
         assert one.target == (one.metadata.no_answer, one.metadata.no_answer)
         assert one.metadata.passage.unread_tokens == one.length - len(one.input_ids) > 0
+        assert TokenCounts.of([[one]], 48, None).truncated == {0: one.metadata.passage.unread_tokens}
         (example,) = examples_of(table_of(row("London", context)))
         assert [warning.message for warning in task.warnings(example, [one])] == [
             "the answer is truncated and counts as missed"

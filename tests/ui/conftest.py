@@ -15,6 +15,7 @@ from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.heads import Network, language_model_head
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.tokenizers.vocabulary import learn_wordpiece
+from headway.tasks import TextClassification
 from headway.ui.cli import main
 from headway.ui.http.api import create_api
 from headway.ui.http.limits import Limits
@@ -103,6 +104,17 @@ def trained_once(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["train", "text-classification", "--data", data, "--model", tiny, "--output", folder / "model", *learn]
     assert main([str(part) for part in command]) == 0
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def ranker(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on pairs of "a good film" and another text, with a number."""
+    output = tmp_path_factory.mktemp("models") / "ranker"
+    texts = ("a lovely film", "an awful meal", "what a walk", "a good song")
+    rows = [{"text": "a good film", "pair": text, "label": 1.5 * i} for i, text in enumerate(texts)]
+    options = {"max_steps": 40, "learning_rate": 5e-3, "precision": "fp32", "device": "cpu", "progress": False}
+    TextClassification().on(tiny).fit(rows, output=output, eval_fraction=0, **options)
+    return output
 
 
 @pytest.fixture

@@ -285,7 +285,8 @@ def test_a_text_beyond_the_limit_of_a_published_folder_is_read_in_windows_or_rep
     (model,) = client.get("/info").json()["models"]
     assert (model["max_tokens"], model["long_texts"]) == (12, long_texts or "windows")
     embedder = Embedder(published, long_texts=long_texts or "windows")
-    lengths = [len(ids) for ids in embedder.tokenizer.encode_ids(texts)]
+    lengths = [one.num_tokens for one in embedder.measure(texts)]
+    assert lengths == [len(ids) + 2 for ids in embedder.tokenizer.encode_ids(texts)]
     plain = client.post("/embed", json={"inputs": texts}).json()
     assert plain["num_tokens"] == lengths
     assert plain["truncated"] == [long_texts == "cut"] * 2 + [False]
@@ -294,10 +295,24 @@ def test_a_text_beyond_the_limit_of_a_published_folder_is_read_in_windows_or_rep
     openai = client.post("/v1/embeddings", json={"input": texts}).json()
     assert [one["truncated"] for one in openai["data"]] == plain["truncated"]
     assert [one["num_tokens"] for one in openai["data"]] == lengths
-    read = sum(min(length, 10) for length in lengths) if long_texts else sum(lengths)
+    read = sum(min(length, 12) for length in lengths) if long_texts else sum(lengths)
     assert openai["usage"] == {"prompt_tokens": read, "total_tokens": read}
     assert metric(served_metrics(api), "headway_tokens_total", use="embed", model="sentences") == 2 * read
     api.state.serving.close(10)
+
+
+def test_the_tokens_of_a_text_are_counted_alike_on_every_path(ranker, tiny):
+    """With the special tokens, so that the number compares with `max_tokens` of /info."""
+    text, query = "a lovely film", "a good song"
+    client = TestClient(create_api(ModelRegistry([ranker], built_in=False)))
+    (alone,) = client.post("/embed", json={"inputs": [text]}).json()["num_tokens"]
+    openai = client.post("/v1/embeddings", json={"input": text}).json()
+    assert openai["usage"]["prompt_tokens"] == openai["data"][0]["num_tokens"] == alone
+    assert alone == len(load(ranker).tokenizer.encode(text).ids) + 2
+    pair = alone - 1 + client.post("/embed", json={"inputs": [query]}).json()["num_tokens"][0]  # one [CLS] for both
+    (predicted,) = client.post("/predict", json={"inputs": [{"text": query, "pair": text}]}).json()["predictions"]
+    (ranked,) = client.post("/rerank", json={"query": query, "texts": [text]}).json()
+    assert predicted["num_tokens"] == ranked["num_tokens"] == pair
 
 
 def test_every_item_of_a_prediction_says_whether_it_was_truncated(trained_once, gpt2):

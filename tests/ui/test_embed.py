@@ -53,8 +53,9 @@ def test_truncated_texts_are_counted(headway, tiny, folder):
         texts = [row["text"] for row in rows]
         shown = headway("embed", tiny, *texts, "--json", *options)
         assert [json.loads(line).get("truncated") for line in shown.out.splitlines()] == expected
-        found = headway("search", tiny, texts[0], "--data", "long.txt", *options).err
-        assert bool(expected[0]) == ("2 of 3 texts were truncated" in found)
+        found = headway("search", tiny, texts[0], "--data", "long.txt", "--json", *options)
+        assert bool(expected[0]) == ("2 of 3 texts were truncated" in found.err)
+        assert [json.loads(line).get("truncated") for line in found.out.splitlines()] == expected
     assert rows[0]["num_tokens"] == Embedder(tiny).measure(texts)[0].num_tokens > 100
 
 

@@ -5,22 +5,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from headway.tasks import TextClassification, load
+from headway.tasks import load
 from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
 
 TEXTS = ["a lovely film", "an awful meal", "what a walk", "a good song"]
 QUERY = "a good film"
-
-
-@pytest.fixture(scope="module")
-def ranker(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model trained on pairs with numbers."""
-    output = tmp_path_factory.mktemp("models") / "ranker"
-    rows = [{"text": QUERY, "pair": text, "label": 1.5 * i} for i, text in enumerate(TEXTS)]
-    options = {"max_steps": 40, "learning_rate": 5e-3, "precision": "fp32", "device": "cpu", "progress": False}
-    TextClassification().on(tiny).fit(rows, output=output, eval_fraction=0, **options)
-    return output
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +43,19 @@ def test_rank_prints_the_best_rows_first(headway, ranker, expected):
     found = [json.loads(line) for line in lines]
     assert_ranked([{**one, "index": one["row"]} for one in found], "score", expected)
     assert found[0]["review"] == TEXTS[expected[0][0]]
+
+
+@pytest.mark.parametrize("options", [[], ["--long-texts", "cut"]])
+def test_rank_reads_long_texts_in_windows_or_says_which_are_truncated(headway, ranker, options):
+    texts = ["a good film " * 50 + end for end in ("an awful meal", "a lovely walk")] + ["a good film"]
+    Path("long.txt").write_text("\n".join(texts) + "\n")
+    ran = headway("rank", ranker, QUERY, "--data", "long.txt", "--json", *options)
+    found = sorted((json.loads(line) for line in ran.out.splitlines()), key=lambda one: one["row"])
+    assert ("2 of 3 texts are too long for the model and were truncated" in ran.err) == bool(options)
+    assert ("--long-texts windows" in ran.err) == bool(options)
+    assert [one.get("truncated") for one in found] == ([True, True, False] if options else [None] * 3)
+    assert (found[0]["score"] == found[1]["score"]) == bool(options)
+    assert headway("rank", ranker, QUERY, "--data", "long.txt", "--long-texts", "fold").code == 2
 
 
 def test_rank_refuses_a_model_without_scores_of_pairs(headway, trained):

@@ -163,7 +163,7 @@ def search(
     _note_truncated(embedder)
     if json:
         for hit in hits:
-            print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))
+            print_json(with_prediction(hit.row, hit.to_json(with_length=embedder.config.long_texts == "cut")))
     else:
         show_hits(screen(), [(hit.score, str(hit.row.get(column) or "")) for hit in hits])
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..options import DEVICE, JSON_LINES, TRAINED_MODEL, reading_options, with_options
+from ..options import DEVICE, JSON_LINES, LONG_TEXTS, TRAINED_MODEL, chosen_options, reading_options, with_options
 from .embed import COLUMN, TOP
 
 
@@ -15,6 +15,7 @@ def rank(
     data: Annotated[str, typer.Option(metavar="FILE", help="The file with the texts to rank.")],
     text: Annotated[str | None, COLUMN] = None,
     top: Annotated[int, TOP] = 10,
+    long_texts: Annotated[str | None, LONG_TEXTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     json: Annotated[bool, JSON_LINES] = False,
     *,
@@ -24,23 +25,28 @@ def rank(
 
     The model reads the query together with each text: a cross-encoder, or a model trained on pairs with a number. That
     is more accurate than headway search, and takes longer: rank what a search has found.
+
+    A query and a text that are longer than the model's limit are read in overlapping windows, whose scores are
+    averaged. With --long-texts cut only their beginning is read, and each row says whether it was truncated.
     """
     from ...tasks import load
     from ...tasks.data.read import stream_rows
     from ...tasks.data.write import with_prediction
-    from ...tasks.ranking import rank, text_column
+    from ...tasks.ranking import best_rows, score_rows, text_column
     from ..terminal import is_main_process, print_json, screen, show_hits, show_notes
+    from .results import note_inputs
 
-    opened = load(model, device=device)
+    opened = load(model, device=device, **chosen_options({"long_texts": long_texts}))
     stream = stream_rows(data, **reading)
     show_notes(stream.notes)
     column = text_column(stream, text)
-    hits = rank(opened, query, stream, column=column, top=top)
+    predictions = note_inputs(score_rows(opened, query, stream, column), [column], opened.task)
+    hits = best_rows(opened, predictions, top)
     if not is_main_process():
         return
     if json:
         for hit in hits:
-            print_json(with_prediction(hit.row, {"row": hit.position, "score": hit.score}))
+            print_json(with_prediction(hit.row, hit.to_json(with_length=opened.task.truncates)))
     else:
         show_hits(screen(), [(hit.score, str(hit.row.get(column) or "")) for hit in hits])
 

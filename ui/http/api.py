@@ -137,7 +137,8 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     async def embed(request: Request) -> Response:
         """Returns an embedding vector for each text, in order; its number of tokens; and whether it was truncated.
 
-        A text that is longer than the model's limit is embedded in windows, unless /info says that it is cut.
+        Special tokens are counted. A text that is longer than the model's limit is embedded in windows, unless /info
+        says that it is cut.
         """
         body = read_embed(await read_object(request, limits), limits)
         with Client.of(request) as client:
@@ -155,8 +156,8 @@ def _add_embeddings(api: FastAPI, serving: ModelServer) -> None:
     async def embeddings(request: Request) -> Response:
         """Returns embedding vectors in the format of OpenAI's embeddings API.
 
-        Each one also has the number of tokens of its text, and whether the text was truncated. `usage` counts the
-        tokens that were read.
+        Each one also has the number of tokens of its text, special tokens included, and whether the text was
+        truncated. `usage` counts the tokens that were read, those in two overlapping windows once.
         """
         body = read_embeddings(await read_object(request, limits), limits)
         with Client.of(request) as client:

@@ -32,14 +32,14 @@ class Window(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """The embedding of a text, and its number of tokens without special tokens."""
+    """The embedding of a text, and its number of tokens."""
 
     vector: "np.ndarray"  # (D,)
     length: "TextLength"
 
 
 class _Steps(Model[ItemT, AnswerT]):
-    """What both have in common.
+    """What both have in common. Tokens are counted with special tokens, as in `Features.length`.
 
     Args:
         find: returns the model.
@@ -60,7 +60,7 @@ class _Steps(Model[ItemT, AnswerT]):
 
 
 class PredictionSteps(_Steps[Input, dict[str, Any]]):
-    """The predictions of a model. Tokens are counted with special tokens."""
+    """The predictions of a model."""
 
     def cost(self, item: Input) -> int:
         """The approximate number of tokens of an input."""
@@ -79,7 +79,7 @@ class PredictionSteps(_Steps[Input, dict[str, Any]]):
 
 
 class EmbeddingSteps(_Steps[str, Embedded]):
-    """The embeddings of a model. Tokens are counted without special tokens."""
+    """The embeddings of a model."""
 
     def cost(self, item: str) -> int:
         """The approximate number of tokens of a text."""
@@ -98,8 +98,7 @@ class EmbeddingSteps(_Steps[str, Embedded]):
         model = windows[0][0].model
         parts = [[one.features for one in part] for part in windows]
         vectors = model.join_windows(parts, torch.stack([one for part in outputs for one in part]))
-        num_special = model.tokenizer.num_special(pair=False)
-        lengths = [one._replace(num_tokens=one.num_tokens - num_special) for one in map(text_length, parts)]
+        lengths = list(map(text_length, parts))
         self._count(sum(one.num_read for one in lengths))
         return [Embedded(vector, length) for vector, length in zip(vectors, lengths, strict=True)]
 

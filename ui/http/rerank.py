@@ -70,8 +70,8 @@ def add_reranking(api: FastAPI, serving: ModelServer) -> None:
     async def rerank(request: Request) -> Response:
         """Returns the texts in the order in which they fit the query, best first.
 
-        Each one has its number of tokens together with the query, and whether these were truncated. The paths
-        /v1/rerank and /v2/rerank are the same.
+        Each one has its number of tokens together with the query, special tokens included, and whether these were
+        truncated. The paths /v1/rerank and /v2/rerank are the same.
         """
         body = read_rerank(await read_object(request, limits), limits)
         with Client.of(request) as client:
