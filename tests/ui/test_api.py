@@ -166,7 +166,7 @@ def test_openai_clients_get_vectors_as_floats_and_as_base64(client, tiny):
     assert (answer["object"], answer["model"]) == ("list", tiny.name)
     assert [(one["object"], one["index"]) for one in answer["data"]] == [("embedding", i) for i in range(len(TEXTS))]
     assert np.allclose(np.float32([one["embedding"] for one in answer["data"]]), expected, atol=1e-6)
-    tokens = sum(map(len, Embedder(tiny).tokenizer.encode_ids(TEXTS)))
+    tokens = sum(one.num_tokens for one in Embedder(tiny).measure(TEXTS))
     assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     packed = client.post("/v1/embeddings", **sent({**body, "encoding_format": "base64"})).json()
     for one, vector in zip(packed["data"], answer["data"], strict=True):
