@@ -255,7 +255,7 @@ class TaskModel(Predictor):
             return f"{what} is trained further"
         self._network = Network(self.network.backbone, task.head(self.network.backbone))
         report = load_head(self.network, self._checkpoint.folder)
-        self.task = task
+        self.task = task.before_training(None, self.network)
         if task.headless:
             return f"there is no head: {self.base} itself is trained"
         return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"

@@ -253,8 +253,8 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
         """A copy that trains the head of `before`, a task of the same class, further; None if it needs a new head."""
         return self if self.published == before.published else None
 
-    def before_training(self, before: "Task[Any, Any]", network: nn.Module) -> Self:
-        """Called before the head of `before` is trained further; undoes `after_training`."""
+    def before_training(self, before: "Task[Any, Any] | None", network: "Network") -> Self:
+        """Called before training, with the task whose head is trained further (it undoes `after_training`) or None."""
         return self
 
     def after_training(self, network: nn.Module) -> Self:

@@ -321,7 +321,7 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
         """Reuses a head with the same labels, or with these labels and others."""
         return with_labels_of(before, self) if isinstance(before, TextClassification) else None
 
-    def before_training(self, before: Task, network: nn.Module) -> Self:
+    def before_training(self, before: Task | None, network: "Network") -> Self:
         """Scales the outputs of a reused head for numbers, so that it learns numbers of about size 1."""
         target = before.target if isinstance(before, TextClassification) else None
         if not isinstance(target, Regression) or self.problem_type != REGRESSION:

@@ -57,8 +57,7 @@ class CorpusTask(Protocol):
         """What a document is in plain text; one of DOCUMENTS."""
         ...
 
-    @property
-    def num_added(self) -> int:
+    def num_added(self, tokenizer: Tokenizer) -> int:
         """Special tokens that `window` adds to a sequence."""
         ...
 
@@ -67,7 +66,7 @@ class CorpusTask(Protocol):
         ...
 
     def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:
-        """The windows of a document of `length` tokens, at most `limit` tokens each."""
+        """The windows of a document of `length` tokens, at most `limit` tokens each, without those that are added."""
         ...
 
     def window(self, corpus: "Corpus", index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:
@@ -243,7 +242,8 @@ class Corpus(Sequence[list[Features]]):
         """
         corpus = cls(path, task, tokenizer)
         with disk_errors(path), path.open("wb") as file:
-            writer = _CorpusWriter(corpus, file, partial(task.cut, limit=limit, held_out=held_out))
+            cut = partial(task.cut, limit=limit - task.num_added(tokenizer), held_out=held_out)
+            writer = _CorpusWriter(corpus, file, cut)
             for batch in _batches(pieces):
                 for piece, ids in zip(batch, tokenizer.encode_ids([one.text for one in batch]), strict=True):
                     if piece.starts_document:
@@ -261,7 +261,7 @@ class Corpus(Sequence[list[Features]]):
     def lengths(self) -> np.ndarray:
         """Number of tokens of each sequence, special tokens included, (N,) int32."""
         windows = np.frombuffer(self.windows, dtype=np.int64).reshape(-1, NUMBERS_PER_SEQUENCE)
-        return (windows[:, 1] - windows[:, 0] + self.task.num_added).astype(np.int32)
+        return (windows[:, 1] - windows[:, 0] + self.task.num_added(self.tokenizer)).astype(np.int32)
 
     @overload
     def __getitem__(self, index: int) -> list[Features]: ...

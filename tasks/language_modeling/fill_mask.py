@@ -31,7 +31,7 @@ from ..data.rows import Table
 from ..data.windows import Windowing, best_window
 from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
-from .masking import choose_positions, corrupt_tokens, segment_pair
+from .masking import choose_positions, corrupt_tokens, ordered_pair, segment_pair
 from .predictions import MASK, MASKS, FilledMasks, MaskCandidate, SequenceLoss
 from .targets import (
     CORPUS_TEXT,
@@ -72,10 +72,15 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     mask_probability: float = option(0.15, "Share of the tokens to predict.")
     whole_words: bool = option(False, "Mask whole words instead of single tokens.")
-    next_sentence: bool = option(False, "Also predict whether the second segment follows the first in its document.")
+    next_sentence: bool = option(
+        False,
+        "Also predict whether the second segment follows the first in its document. ALBERT: whether the two are in "
+        "their order.",
+    )
     documents: str = option("file", DOCUMENTS_HELP, DOCUMENTS, when="always")
     teacher: str | None = option(None, "A larger BERT whose word vectors are learned as well (distillation).")
     top: int = option(5, "Number of candidates for each mask.", when="always")
+    sentence_order: bool = False  # of the model: whether its second head says if the segments are in their order
 
     name: ClassVar[str] = "fill-mask"
     title: ClassVar[str] = "Masked words"
@@ -115,10 +120,9 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     # -- text -> sequences
 
-    @property
-    def num_added(self) -> int:
+    def num_added(self, tokenizer: "Tokenizer") -> int:
         """Special tokens of a sequence."""
-        return 3 if self.next_sentence else 2
+        return tokenizer.num_special(pair=self.next_sentence)
 
     def enclosing(self, tokenizer: "Tokenizer") -> tuple[list[int], list[int]]:  # noqa: ARG002
         """Documents have no tokens around them."""
@@ -126,13 +130,14 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
 
     def cut(self, length: int, limit: int, *, held_out: bool) -> list[CorpusWindow]:  # noqa: ARG002
         """Windows of almost equal length."""
-        return even_windows(length, limit - self.num_added)
+        return even_windows(length, limit)
 
     def window(self, corpus: Corpus, index: int, ids: list[int], scored_from: int, num_bytes: int) -> Features:  # noqa: ARG002
         """A sequence without masks; `corrupt` draws them."""
         input_ids, segment_ids = corpus.tokenizer.join(ids)
         target = TargetTokens([], [], num_bytes=num_bytes)
-        return Features(index, input_ids, segment_ids, len(ids) + self.num_added, target=target, metadata=corpus)
+        length = len(ids) + self.num_added(corpus.tokenizer)
+        return Features(index, input_ids, segment_ids, length, target=target, metadata=corpus)
 
     def encode(self, examples: Sequence[UnlabelledText], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """The windows of each text. A mask is predicted in the window that shows the most context around it."""
@@ -169,7 +174,8 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
         tokenizer = corpus.tokenizer
         input_ids, segment_ids, is_next = one.input_ids, one.segment_ids, None
         if self.next_sentence:
-            input_ids, segment_ids, is_next = segment_pair(corpus, one.example, generator)
+            pair = ordered_pair if self.sentence_order else segment_pair
+            input_ids, segment_ids, is_next = pair(corpus, one.example, generator)
         positions = choose_positions(input_ids, tokenizer, self.mask_probability, self.whole_words, generator)
         corrupted = corrupt_tokens(input_ids, positions, tokenizer, generator)
         target = TargetTokens(positions, [input_ids[i] for i in positions], is_next, one.target.num_bytes)
@@ -182,21 +188,19 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     # -- the head and its loss
 
     def head(self, backbone: "Backbone") -> nn.Module:
-        """BERT's head over the vocabulary, tied to the token embedding; in a DistillationHead with a teacher."""
+        """BERT's head over the vocabulary, tied to the token embedding."""
         head = language_model_head(backbone, self.next_sentence)
         if architecture_of(backbone.config, head) is None:
             kind = family_of(backbone.config).with_article
             raise HeadwayError(f"--next-sentence: {kind} has no such head. Remove it, or use a BERT.")
-        return self._with_teacher(backbone, head)
+        return head
 
-    def _with_teacher(self, backbone: "Backbone", head: nn.Module) -> nn.Module:
-        return head if self.teacher is None else DistillationHead(backbone, head, load_teacher(self.teacher))
-
-    def before_training(self, before: Task, network: nn.Module) -> Self:  # noqa: ARG002
-        """Adds the part for the teacher to an existing head."""
-        backbone, head = network.backbone, network.head
-        network.head = self._with_teacher(backbone, head)  # pyright: ignore[reportArgumentType] - of a Network
-        return self
+    def before_training(self, before: Task | None, network: "Network") -> Self:  # noqa: ARG002
+        """Adds the part for the teacher to the head, and notes what the second head of the model says."""
+        if self.teacher is not None:
+            assert network.head is not None
+            network.head = DistillationHead(network.backbone, network.head, load_teacher(self.teacher))
+        return replace(self, sentence_order=family_of(network.config).sentence_order)
 
     def after_training(self, network: nn.Module) -> Self:
         """Removes the part for the teacher."""
@@ -304,7 +308,8 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """The task of a published masked language model."""
-        return cls(next_sentence=checkpoint.architecture.endswith("ForPreTraining"))
+        order = family_of(checkpoint.network.config).sentence_order
+        return cls(next_sentence=checkpoint.architecture.endswith("ForPreTraining"), sentence_order=order)
 
     @property
     def head_class(self) -> str:

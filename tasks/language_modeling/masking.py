@@ -1,6 +1,7 @@
 """The corruptions of BERT's pretraining: masked tokens and exchanged second segments.
 
-Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1). All draws come from one generator.
+Devlin et al. 2019 (https://arxiv.org/abs/1810.04805, section 3.1); for ALBERT, two segments in the wrong order: Lan et
+al. 2020 (https://arxiv.org/abs/1909.11942, section 3.1). All draws come from one generator.
 """
 
 from collections.abc import Sequence
@@ -78,9 +79,7 @@ def segment_pair(corpus: Corpus, index: int, generator: torch.Generator) -> tupl
     Returns:
         The ids, the segment ids, and whether the second segment follows the first.
     """
-    ids = corpus.ids_of(index)
-    middle = 1 + int(torch.randint(max(1, len(ids) - 1), (), generator=generator))
-    first, second = ids[:middle], ids[middle:]
+    first, second = _divide(corpus.ids_of(index), generator)
     is_next = bool(torch.rand((), generator=generator) < 0.5) or corpus.num_documents < 2
     if not is_next:
         other = index
@@ -88,3 +87,20 @@ def segment_pair(corpus: Corpus, index: int, generator: torch.Generator) -> tupl
             other = int(torch.randint(len(corpus), (), generator=generator))
         second = corpus.ids_of(other)[: max(1, len(second))]
     return *corpus.tokenizer.join(first, second), is_next
+
+
+def ordered_pair(corpus: Corpus, index: int, generator: torch.Generator) -> tuple[list[int], list[int], bool]:
+    """A sequence as two segments, which change places in half of the cases.
+
+    Returns:
+        The ids, the segment ids, and whether the segments are in their order.
+    """
+    first, second = _divide(corpus.ids_of(index), generator)
+    in_order = bool(torch.rand((), generator=generator) < 0.5) or not second
+    return *corpus.tokenizer.join(*((first, second) if in_order else (second, first))), in_order
+
+
+def _divide(ids: list[int], generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """Two parts of a sequence, neither of them empty if it has two tokens or more."""
+    middle = 1 + int(torch.randint(max(1, len(ids) - 1), (), generator=generator))
+    return ids[:middle], ids[middle:]

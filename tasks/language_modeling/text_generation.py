@@ -105,8 +105,7 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
 
     # -- text -> sequences
 
-    @property
-    def num_added(self) -> int:
+    def num_added(self, tokenizer: "Tokenizer") -> int:  # noqa: ARG002
         """Windows get no special tokens."""
         return 0
 

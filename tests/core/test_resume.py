@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -20,7 +22,7 @@ from headway.core.training import checkpoint_record, training_state
 from headway.core.training.training import fit
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Event, Finished, Saved, Started, Step
-from train_worker import KILLS, Data, tiny_bert, weights
+from train_worker import ALBERT, KILLS, Data, tiny_bert, weights
 
 pytestmark = pytest.mark.posix
 
@@ -79,9 +81,11 @@ def test_a_checkpoint_contains_only_safetensors_and_json(runs: Path):
         assert safetensors.torch.load_file(path)
 
 
-def events(folder: Path | None, config: TrainConfig, **options: object) -> Iterator[tuple[Event, torch.nn.Module]]:
-    """A run with dropout over 56 examples."""
-    data, network = Data(56), tiny_bert(dropout=0.2)
+def events(
+    folder: Path | None, config: TrainConfig, changes: Mapping[str, Any] = MappingProxyType({}), **options: object
+) -> Iterator[tuple[Event, torch.nn.Module]]:
+    """A run with dropout over 56 examples, of a model with changes to its configuration."""
+    data, network = Data(56), tiny_bert(dropout=0.2, **changes)
     for event in fit(
         network, config.sampler(data.lengths), data.collate, data.loss, config, run_folder=folder, **options
     ):
@@ -117,6 +121,18 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path: Path, changes: dict):
     theirs = weights(uninterrupted)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(resumed).items())
     assert (tmp_path / "interrupted/log.jsonl").read_bytes() == (tmp_path / "uninterrupted/log.jsonl").read_bytes()
+
+
+def test_a_model_with_shared_layers_resumes_bit_for_bit_and_stores_them_once(tmp_path: Path):
+    *_, (_, uninterrupted) = events(tmp_path / "uninterrupted", CONFIG, ALBERT)
+    stop_after(5, tmp_path / "interrupted", CONFIG, changes=ALBERT)
+    *_, (_, resumed) = events(tmp_path / "interrupted", CONFIG, ALBERT, resume=True)
+    first, second = resumed.backbone.blocks
+    assert all(one is other for one, other in zip(first.parameters(), second.parameters(), strict=True))
+    theirs = weights(uninterrupted)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(resumed).items())
+    stored = safetensors.torch.load_file(tmp_path / "interrupted/checkpoint-000014/weights.safetensors")
+    assert sum(tensor.numel() for tensor in stored.values()) == sum(one.numel() for one in resumed.parameters())
 
 
 def test_the_random_state_before_a_run_has_no_effect(tmp_path: Path):

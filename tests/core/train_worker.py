@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -33,14 +33,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 VOCABULARY = 50
+ALBERT: dict[str, Any] = {"share_layers": True, "embedding_size": 16}
 
 
-def tiny_bert(dropout: float = 0.0, seed: int = 0) -> Network:
-    """A random BERT with two outputs; its weights depend only on the seed."""
+def tiny_bert(dropout: float = 0.0, seed: int = 0, **changes: Any) -> Network:
+    """A random BERT with two outputs; its weights depend only on the seed and the changes to its configuration."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=VOCABULARY, max_positions=16, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
         dropout=dropout, attention_dropout=dropout, head_dropout=dropout, init_std=0.1,
+        **changes,
     )  # fmt: skip
     return Network(new_backbone(config), SequenceHead(config, 2))
 
@@ -279,21 +281,26 @@ def in_child(work: Callable[[], None]) -> int:
 
 DISTRIBUTED = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, precision="fp32", device="cpu", seed=5)
 ACCUMULATED = replace(DISTRIBUTED, batch_size=4, gradient_accumulation_steps=2)
-# Name -> the options of a run. Without in-batch negatives, all take the same steps.
+# Name -> the options of a run.
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"config": DISTRIBUTED},
     "accumulated": {"config": ACCUMULATED},
     "checkpointed": {"config": replace(DISTRIBUTED, tokens_at_once=16, checkpoint_activations=True)},
+    "shared layers": {"config": DISTRIBUTED, "changes": ALBERT},
     "in-batch negatives": {"config": DISTRIBUTED, "in_batch_negatives": True},
     "in-batch negatives in parts": {"config": replace(ACCUMULATED, tokens_at_once=10), "in_batch_negatives": True},
 }
 
 
 def run_with_33_examples(
-    config: TrainConfig, dropout: float = 0.0, network: Network | None = None, **options: object
+    config: TrainConfig,
+    dropout: float = 0.0,
+    network: Network | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **options: object,
 ) -> Iterator[tuple[Event, Network]]:
     """A run over 33 examples: the last batch of an epoch is a single example."""
-    data, network = Data(33), network or tiny_bert(dropout)
+    data, network = Data(33), network or tiny_bert(dropout, **(changes or {}))
     loss = data.ranking_loss if options.get("in_batch_negatives") else data.loss
     for event in fit(network, config.sampler(data.lengths), data.collate, loss, config, **options):
         yield event, network

@@ -68,6 +68,7 @@ ALBERT = Family(
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
         "ForMultipleChoice": PublishedHead(ChoiceHead, {**POOLER, **CLASSIFIER}),
     },
+    sentence_order=True,
     read=_read,
     write=_write,
 )  # fmt: skip

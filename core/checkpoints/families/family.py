@@ -98,6 +98,8 @@ class Family:
         prefix: of the backbone's tensors in files with a head.
         backbone: our parameters -> its tensors.
         heads: the end of a class name ("ForMaskedLM") -> its head. Of two with the same module, the first is written.
+        sentence_order: whether the second pretraining head says if two segments are in their order, instead of whether
+            the second one follows the first.
         read: changes our fields after they are read from config.json.
         write: changes the fields of config.json before they are written.
     """
@@ -111,6 +113,7 @@ class Family:
     prefix: str
     backbone: Table
     heads: Mapping[str, PublishedHead]
+    sentence_order: bool = False
     read: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda ours, published: ours  # noqa: ARG005
     write: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda published, config: published  # noqa: ARG005
 
