@@ -53,6 +53,11 @@ class WordTagger:
     scheme: str
     viterbi: bool = False
 
+    @property
+    def every_word(self) -> bool:
+        """Whether the tags are not entities but classes of all words: parts of speech."""
+        return self.scheme == "IO" and OUTSIDE not in self.labels
+
     def encode(
         self, examples: Sequence[TaggedExample], tokenizer: "Tokenizer", windowing: Windowing
     ) -> list[Features]:
@@ -111,7 +116,7 @@ class WordTagger:
         names = labels_as_tags(self.labels, self.scheme)
         pairs = zip(chosen.tolist(), seen.tolist(), strict=True)
         tags = tuple(names[label] if was_seen else OUTSIDE for label, was_seen in pairs)
-        spans = tags_to_spans(tags, prefixed=self.scheme != "IO")
+        spans = tags_to_spans(tags, self.scheme != "IO", every_word=self.every_word)
         entities = tuple(_entity(example, span, probabilities[span.start : span.stop]) for span in spans)
         return EntitiesPrediction(entities, example.words, tags, tuple(probabilities))
 

@@ -18,6 +18,10 @@ GLINER_WORDS = "tokenized_text"  # whose spans are numbers of words
 # Column names of words, and of tags or spans, in published data sets and exports of annotation tools.
 WORD_COLUMNS = ("tokens", "words", "token", "word", GLINER_WORDS)
 TAG_COLUMNS = ("ner_tags", "spans", "ner", "tags", "tag", "entities", "labels", "label", "word_labels", "annotations")
+# Columns with a class for every word, not entities: those of CoNLL-U, and parts of speech in other data.
+CLASS_COLUMNS = ("upos", "xpos", "feats", "deprel", "lemma", "pos", "pos_tags")
+HEAD_COLUMNS = ("head", "deps")  # of CoNLL-U: numbers of words
+UNSPECIFIED = "_"  # in CoNLL-U
 ENTITY_TAG = re.compile(r"[BIESLUM]-\S+")
 
 
@@ -46,7 +50,15 @@ def infer_tag_columns(
     if not chosen.get("label") and len(tagged) == 1:
         chosen["label"] = tagged[0]
         notes.append(f'label: column "{tagged[0]}" (its values are B- and I- tags)')
+    universal = find_column(table, ("upos",)) and find_column(table, ("form",))
+    if universal and not chosen.get("text"):
+        chosen["text"] = universal
+        notes.append(f'text: column "{universal}" (by name)')
+    if universal and need_label and not chosen.get("label"):
+        chosen["label"], note = _part_of_speech_column(table)
+        notes.append(note)
     columns = infer(chosen)
+    _refuse_heads(table, columns.label)
     if isinstance(columns.label, tuple):
         raise HeadwayError(
             f"{table.source}: tags are in one column, but --label names {len(columns.label)} "
@@ -61,6 +73,32 @@ def infer_tag_columns(
         others = [note for note in columns.notes if not note.startswith("text:")]
         return replace(columns, texts={**columns.texts, "text": words}, notes=(*others, *notes))
     return replace(columns, notes=(*columns.notes, *notes))
+
+
+def is_class_column(column: str) -> bool:
+    """Whether a column has, by its name, a class for every word: a part of speech, morphological features."""
+    return normalize_name(column) in map(normalize_name, CLASS_COLUMNS)
+
+
+def _part_of_speech_column(table: Table | RowStream) -> tuple[str, str]:
+    """The universal parts of speech, or those of the language where there are none; and a note."""
+    rows = [row for _, row in islice(table, SAMPLE_ROWS)]
+    there = [
+        name
+        for name in ("upos", "xpos", "feats", "deprel")
+        if any(set(row.get(name) or ()) - {UNSPECIFIED} for row in rows)
+    ]
+    chosen, *others = there or ["upos"]
+    also = f" (--label {' or '.join(others)} reads another column)" if others else ""
+    return chosen, f'label: column "{chosen}"{also}'
+
+
+def _refuse_heads(table: Table | RowStream, label: Any) -> None:
+    if isinstance(label, str) and normalize_name(label) in HEAD_COLUMNS and find_column(table, ("deprel",)):
+        raise HeadwayError(
+            f'{table.source}: column "{label}" has the numbers of words, which are not tags. Name another column with '
+            "--label (upos, xpos, feats, deprel); `headway probe MODEL --data FILE --structure` reads the heads."
+        )
 
 
 def find_column(table: Table | RowStream, names: Sequence[str], except_for: Any = None) -> str | None:

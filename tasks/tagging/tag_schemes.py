@@ -73,18 +73,23 @@ def parse_tag(tag: str, prefixed: bool) -> ParsedTag:
 # -- tags <-> spans
 
 
-def tags_to_spans(tags: Sequence[str], prefixed: bool = True, ignored: Collection[int] = ()) -> list[WordSpan]:
+def tags_to_spans(
+    tags: Sequence[str], prefixed: bool = True, ignored: Collection[int] = (), *, every_word: bool = False
+) -> list[WordSpan]:
     """The entities of a sentence, in order.
 
     Args:
         tags: of all words, in any scheme.
         prefixed: whether the tags have prefixes.
         ignored: the words whose tags are skipped; an entity may contain such words.
+        every_word: whether the tags are classes of all words (parts of speech), so that each word is a span.
 
     Raises:
         HeadwayError: a tag cannot be parsed.
     """
     words = [word for word in range(len(tags)) if word not in ignored]
+    if every_word:
+        return [WordSpan(word, word + 1, tags[word]) for word in words if tags[word] != OUTSIDE]
     parsed = [parse_tag(tags[word], prefixed) for word in words]
     spans: list[WordSpan] = []
     start = 0
@@ -137,14 +142,18 @@ def all_tags(types: Sequence[str], scheme: str) -> list[str]:
 # -- schemes
 
 
-def detect_scheme(rows: Iterable[Sequence[str]]) -> tuple[str, list[int]]:
+def detect_scheme(rows: Iterable[Sequence[str]], prefixed: bool | None = None) -> tuple[str, list[int]]:
     """The scheme that most sentences follow, and the positions of the sentences that do not follow it.
+
+    Args:
+        rows: the tags of each sentence.
+        prefixed: whether tags have prefixes; None: inferred.
 
     Raises:
         HeadwayError: a tag cannot be parsed.
     """
     rows = [list(row) for row in rows]
-    if not is_prefixed(tag for row in rows for tag in row):
+    if not (is_prefixed(tag for row in rows for tag in row) if prefixed is None else prefixed):
         return "IO", []
     parsed = [[parse_tag(tag, True) for tag in row] for row in rows]
     prefixes = {tag[0] for row in rows for tag in row if tag != OUTSIDE}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ...core.errors import HeadwayError
+from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping
 from ..data.labels import map_valid
 from ..data.places import shorten
@@ -14,6 +15,7 @@ from ..data.words import WordSegmenter
 from .character_spans import Annotation, align_spans, is_span_list, parse_spans
 from .outside_tags import infer_outside_tags, show_tag
 from .predictions import TaggedExample
+from .tag_columns import UNSPECIFIED, is_class_column
 from .tag_schemes import OUTSIDE, is_prefixed
 from .token_spans import ends_are_included, parse_token_spans
 from .words_and_tags import (
@@ -28,6 +30,7 @@ from .words_and_tags import (
 )
 
 MAX_LISTED_TYPES = 12
+FEATURES = "feats"  # column of CoNLL-U
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,15 @@ class TaggedRowReader:
                     f'{self.table.source}: --outside-tag {options.outside_tag}: no word in column "{self.label}" has '
                     "this tag. Name another tag or column, or omit --outside-tag."
                 )
+        elif is_class_column(self.label):
+            # "_" among morphological features is a word without any; elsewhere it is a word that has no tag.
+            unspecified = frozenset() if normalize_name(self.label) == FEATURES else frozenset({UNSPECIFIED})
+            return TagReading(options.tag_names, unspecified=unspecified, prefixed=False, every_word=True)
         reading = TagReading(options.tag_names, outside)
         counted = map_valid(lambda tag: parse_counted_tags([tag], reading)[0:1], tags)
-        return replace(reading, prefixed=is_prefixed(tag for one in counted for tag in one))
+        found = [tag for one in counted for tag in one]
+        prefixed = is_prefixed(found)
+        return replace(reading, prefixed=prefixed, every_word=not prefixed and OUTSIDE not in found)
 
     def _tagged_rows(self) -> Iterator[tuple[int, Any, list[str]]]:
         """The position, the words and the tags of every row with tags of words."""

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 WIDENED = "a character span ends inside a word and is widened to the whole word"
 INCLUSIVE = "the end of a span is its last character, as its text shows, not the character after it"
 DROPPED = "a character span is dropped, because a word has only one tag"
-IGNORED = f"the tag of a word is {IGNORE_INDEX}: training and metrics skip it"
+IGNORED = f"a word has no tag (_ or {IGNORE_INDEX}): training and metrics skip it"
 WITHOUT_TOKENS = "a word has no token in this vocabulary and is always predicted as O"
 TRUNCATED = "an entity is truncated and counts as missed"
 
@@ -131,7 +131,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     @property
     def tags_every_word(self) -> bool:
         """Whether the tags are not spans of some words but classes of all: parts of speech."""
-        return self.scheme == "IO" and OUTSIDE not in self.labels
+        return self._tagger.every_word
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -179,8 +179,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         if not counts:
             task.examples(table, columns)  # raises if a row is invalid
             raise HeadwayError(
-                f'{table.source}: column "{label}" has no entity. Name the column of the tags with --label, or add '
-                "data with entities."
+                f'{table.source}: column "{label}" has no entity and no class of a word. Name the column of the tags '
+                "with --label, or add annotated data."
             )
         cells = [table.rows[example.row] for example in examples]
         tagged = [
@@ -189,7 +189,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
             if is_tagged(row.get(text), row.get(label))
         ]
         tags = [of_row for _, of_row in tagged]
-        scheme, invalid = detect_scheme(tags) if tags else ("IOB2", [])
+        scheme, invalid = detect_scheme(tags, read_row.reading.prefixed) if tags else ("IOB2", [])
         if not task.labels:
             task = replace(task, scheme=scheme, labels=infer_tag_labels(counts, scheme, tags))
         if task.scheme != "IO" and OUTSIDE not in task.labels:
@@ -333,7 +333,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     ) -> tuple[list[list[WordSpan]], list[list[WordSpan]]]:
         """The predicted and the gold entities of each example, without ignored words."""
         predicted = [
-            tags_to_spans(prediction.tags, self.scheme != "IO", example.ignored)
+            tags_to_spans(prediction.tags, self.scheme != "IO", example.ignored, every_word=self.tags_every_word)
             for prediction, example in zip(predictions, examples, strict=True)
         ]
         return predicted, [list(example.spans or ()) for example in examples]

@@ -106,12 +106,16 @@ class TagReading:
     Args:
         names: the names of tags that may be given as numbers.
         outside: the tags that are read as O.
+        unspecified: the tags of words that have none, which are ignored.
         prefixed: whether the tags have prefixes (B-PER).
+        every_word: whether the tags are classes of all words, not entities.
     """
 
     names: tuple[str, ...] = ()
     outside: frozenset[str] = frozenset()
+    unspecified: frozenset[str] = frozenset()
     prefixed: bool = True
+    every_word: bool = False
 
 
 def tag_texts(cell: Any) -> list[str]:
@@ -153,6 +157,8 @@ def _parse_tag(text: str, reading: TagReading) -> str:
     names = reading.names
     if text in reading.outside:
         return OUTSIDE
+    if text in reading.unspecified:
+        return IGNORED_TAG
     if text in names or not text.isdecimal():
         return text
     if len(text) <= MAX_DIGITS and int(text) < len(names):
@@ -183,4 +189,5 @@ def annotation_from_tags(cell: Any, num_words: int, reading: TagReading) -> Anno
             f"there are {num_words} words but {len(tags)} tags. Give each word one tag, or delete the row."
         )
     ignored = tuple(word for word, tag in enumerate(tags) if tag == IGNORED_TAG)
-    return Annotation(tuple(tags_to_spans(tags, reading.prefixed, ignored)), ignored=ignored)
+    spans = tags_to_spans(tags, reading.prefixed, ignored, every_word=reading.every_word)
+    return Annotation(tuple(spans), ignored=ignored)

@@ -6,23 +6,25 @@ Reads CoNLL-2003 (Tjong Kim Sang and De Meulder 2003, https://aclanthology.org/W
 
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from ....core.errors import HeadwayError
 from ..column_names import KNOWN_COLUMNS, normalize_name
 from ..places import shorten
 from ..rows import Rows, RowStream
+from . import conll_u
 from .conll_lines import ENTITY_TAG, LineSplitter, usual_width
 from .csv_files import TSV_SUFFIXES
 from .file_format import FileFormat, SourceFile
 from .text_files import Sample
 
-SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio")
+CONLL_U_SUFFIX = ".conllu"
+SUFFIXES = (".conll", CONLL_U_SUFFIX, ".iob", ".iob2", ".bio")
 # Names of columns of words or tags, normalized.
 WORD_COLUMNS = frozenset({"token", "tokens", "word", "words", "tag", "tags", "nertags", "ner", "pos", "chunk"})
 OUTSIDE_MARKS = ("_", "-", "0")  # written for O by some tools
 MIN_SAME_WIDTH = 0.9  # share of the lines that have the same number of columns
 
-CONLL_U = ("id", "tokens", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 MAX_BEFORE_COUNTER = 3  # columns before a running number: CoNLL-2012 has the document and its part there
 
 Sentence = list[list[str]]
@@ -93,8 +95,9 @@ class _Layout:
             del sentences[0][0]
         width = usual_width(rows)
         same = [[row for row in sentence if len(row) == width] for sentence in sentences]
-        if width == len(CONLL_U) and splitter.has_universal_ids(row for sentence in same for row in sentence):
-            return cls(CONLL_U, header, True, splitter)
+        numbered = splitter.has_universal_ids(row for sentence in same for row in sentence)
+        if width == len(conll_u.COLUMNS) and (numbered or file.suffix == CONLL_U_SUFFIX):
+            return cls(conll_u.COLUMNS, header, True, splitter)
         skipped = _columns_before_words([sentence for sentence in same if sentence], width)
         before = tuple(f"column_{number}" for number in range(skipped))
         between = tuple(f"column_{number}" for number in range(skipped + 1, width - 1))
@@ -103,8 +106,28 @@ class _Layout:
         notes = (_counter_note(file, skipped),) if skipped else ()
         return cls(columns, header, False, splitter, notes)
 
-    def sentence(self, rows: Sentence) -> dict[str, list[str]]:
+    @property
+    def words(self) -> int:
+        """The position of the column of words."""
+        return self.columns.index("form" if self.universal else "tokens")
+
+    @property
+    def table_columns(self) -> tuple[str, ...]:
+        """The columns of the table: those of the lines, and what comments tell about the sentences."""
+        return (*self.columns, *(conll_u.SENTENCE_COLUMNS if self.universal else ()))
+
+    def is_comment(self, line: str) -> bool:
+        """Whether a line is a comment."""
+        return conll_u.is_comment(line) if self.universal else self.splitter.is_comment(line)
+
+    def has_words(self, rows: Sentence) -> bool:
+        """Whether the rows of a sentence are not all empty nodes and multiword tokens."""
+        return not self.universal or any(row[0].isdecimal() for row in rows)
+
+    def sentence(self, rows: Sentence, comments: list[str]) -> dict[str, Any]:
         """The rows of a sentence as one list per column."""
+        if self.universal:
+            return conll_u.sentence_row(rows, comments)
         return dict(zip(self.columns, map(list, zip(*rows, strict=True)), strict=True))
 
 
@@ -144,14 +167,16 @@ def _open(file: SourceFile) -> RowStream:
 
     def read() -> Rows:
         sentence: Sentence = []
+        comments: list[str] = []
         place, skip_header, after_blank = 0, layout.header, False
         for number, line in enumerate(file.lines(), start=1):
-            if splitter.is_comment(line):
+            if layout.is_comment(line):
+                comments.append(line)
                 continue
             if splitter.ends_sentence(line):
-                if sentence:
-                    yield place, layout.sentence(sentence)
-                    sentence = []
+                if sentence and layout.has_words(sentence):
+                    yield place, layout.sentence(sentence, comments)
+                sentence, comments = [], []
                 after_blank = not line.strip()
                 continue
             if skip_header:
@@ -160,14 +185,13 @@ def _open(file: SourceFile) -> RowStream:
             row = splitter.split(line)
             _check_row(f"{file.path}, line {number}", line, row, layout, after_blank)
             after_blank = False
-            if layout.universal and not row[0].isdecimal():
-                continue
             place = place if sentence else number
             sentence.append(row)
-        if sentence:
-            yield place, layout.sentence(sentence)
+        if sentence and layout.has_words(sentence):
+            yield place, layout.sentence(sentence, comments)
 
-    return RowStream(str(file.path), "CoNLL", layout.columns, layout.header, read, notes=layout.notes)
+    kind, named = ("CoNLL-U", True) if layout.universal else ("CoNLL", layout.header)
+    return RowStream(str(file.path), kind, layout.table_columns, named, read, notes=layout.notes)
 
 
 def _check_row(where: str, line: str, row: list[str], layout: _Layout, after_blank: bool) -> None:
@@ -183,9 +207,11 @@ def _check_row(where: str, line: str, row: list[str], layout: _Layout, after_bla
     Raises:
         HeadwayError: It has not.
     """
-    words = layout.columns.index("tokens")
+    words = layout.words
     empty = "write another sign for it, or delete it with its tag"
     if len(row) == len(layout.columns):
+        if layout.universal:
+            conll_u.check_id(where, row)
         if row[words].strip() or not layout.splitter.tabs:
             return
         cause = "The word may be a line break, which ends the sentence here" if after_blank else "It may be a space"

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .conll_u import WORD_ID
+
 DOCUMENT_START = "-DOCSTART-"  # the line before each document of CoNLL-2003
 ENTITY_TAG = re.compile(r"O|[BIESLUM]-\S+")
 PART_OF_SPEECH = re.compile(r"[A-Z]+\$?|\W+")  # the tag of "#" is "#"
-CONLL_U_ID = re.compile(r"\d+([-.]\d+)?")  # 3-4 is a multiword token, 3.1 an empty node
 
 
 def usual_width(rows: Iterable[Sequence[str]]) -> int:
@@ -73,4 +74,4 @@ class LineSplitter:
     @staticmethod
     def has_universal_ids(rows: Iterable[Sequence[str]]) -> bool:
         """Whether all rows start with the id of a word in CoNLL-U."""
-        return all(CONLL_U_ID.fullmatch(row[0]) for row in rows)
+        return all(WORD_ID.fullmatch(row[0]) for row in rows)
