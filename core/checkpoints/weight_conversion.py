@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import HeadwayError
 from ..models.bert import BertConfig
+from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.heads import Backbone, Config, Network
 from .families.family import Family, Source, expand
 from .families.registry import ARCHITECTURES
@@ -104,6 +105,7 @@ class PublishedTensors:
         Raises:
             HeadwayError: a tensor is missing or has another shape.
         """
+        assert not isinstance(config, EncoderDecoderConfig)
         size, positions = config.hidden_size, config.max_positions
         if isinstance(config, BertConfig):
             size, positions = config.embedding_size or size, positions + config.position_offset

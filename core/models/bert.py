@@ -14,6 +14,8 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
+from .cache import KVCache, LayerCache
+from .cross_attention import CrossAttention
 from .dropout import Dropout
 from .layers import ACTIVATIONS, FeedForward, SelfAttention, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
@@ -49,6 +51,8 @@ class BertConfig:
     init_std: float = 0.02
     share_layers: bool = False  # all blocks have the parameters of the first one
     tie_embeddings: bool = True  # the output matrix of the masked-language-modeling head is the token embedding
+    causal: bool = False  # a token attends to itself and earlier tokens only: BERT as a decoder
+    cross_attention: bool = False  # also attends to the source of the batch: the decoder of an encoder-decoder
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> Self:
@@ -71,15 +75,24 @@ class BertBlock(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.attn = SelfAttention(config.hidden_size, config.num_heads, config.attention_dropout, causal=False)
-        self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.mlp = FeedForward(config.hidden_size, config.intermediate_size, config.activation)
-        self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        size = config.hidden_size
+        self.attn = SelfAttention(size, config.num_heads, config.attention_dropout, causal=config.causal)
+        self.norm1 = nn.LayerNorm(size, eps=config.norm_eps)
+        self.cross_attn = self.cross_norm = None
+        if config.cross_attention:
+            self.cross_attn = CrossAttention(size, config.num_heads, config.attention_dropout)
+            self.cross_norm = nn.LayerNorm(size, eps=config.norm_eps)
+        self.mlp = FeedForward(size, config.intermediate_size, config.activation)
+        self.norm2 = nn.LayerNorm(size, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(
+        self, x: Tensor, batch: PackedBatch, cache: LayerCache | None = None, encoded: Tensor | None = None
+    ) -> Tensor:
         """(T', C) -> (T', C)."""
-        x = self.norm1(x + self.dropout(self.attn(x, batch)))
+        x = self.norm1(x + self.dropout(self.attn(x, batch, cache)))
+        if self.cross_attn is not None and self.cross_norm is not None:
+            x = self.cross_norm(x + self.dropout(self.cross_attn(x, encoded, batch, cache)))
         return self.norm2(x + self.dropout(self.mlp(x)))
 
     def forward_at(self, x: Tensor, batch: PackedBatch, rows: Tensor) -> Tensor:
@@ -115,9 +128,15 @@ class Bert(nn.Module):
                 path, _, last = name.rpartition(".")
                 setattr(block.get_submodule(path), last, parameter)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        """The hidden states after the last block, (T, C)."""
-        return self._run(self.blocks, batch)[: batch.num_tokens]
+    def forward(self, batch: PackedBatch, cache: KVCache | None = None, encoded: Tensor | None = None) -> Tensor:
+        """The hidden states after the last block, (T, C).
+
+        Args:
+            batch: the tokens; with a cache, the result of its `extend`.
+            cache: of a decoder; holds the keys and values of earlier tokens, and takes those of the batch.
+            encoded: of a decoder; the encoder's hidden states of `batch.source`, (S', C). Not needed with a cache.
+        """
+        return self._run(self.blocks, batch, cache, encoded)[: batch.num_tokens]
 
     def forward_at(self, batch: PackedBatch, rows: Tensor) -> Tensor:
         """`forward` at one token per sequence, `rows` (B,): (B, C). The last block skips all other tokens."""
@@ -139,11 +158,18 @@ class Bert(nn.Module):
         x = self.dropout(self.embedding_norm(x))
         return x if self.embedding_projection is None else self.embedding_projection(x)
 
-    def _run(self, blocks: Iterable[nn.Module], batch: PackedBatch) -> Tensor:
+    def _run(
+        self,
+        blocks: Iterable[nn.Module],
+        batch: PackedBatch,
+        cache: KVCache | None = None,
+        encoded: Tensor | None = None,
+    ) -> Tensor:
         """The hidden states after some blocks, (T', C)."""
         x = pad_rows(self.embed(batch))
-        for block in blocks:
-            x = run_block(block, x, batch, checkpointed=self.checkpoint_activations)
+        for layer, block in enumerate(blocks):
+            layer_cache = None if cache is None else cache.layer(layer)
+            x = run_block(block, x, batch, layer_cache, encoded, checkpointed=self.checkpoint_activations)
         return x
 
 

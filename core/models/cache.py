@@ -13,11 +13,15 @@ https://arxiv.org/abs/2205.14135).
     hidden = model(cache.extend([[9], [10]]), cache)                # one more token each
     labels = cache.fork([3, 3], capacity=4)                         # three continuations of each
 
+The cache of an encoder-decoder also has a source: the keys and values of cross-attention, computed once for each text
+that the encoder has read, and shared by all rows that are generated from it.
+
 L layers, T new tokens of all rows, H heads, D head size. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +39,7 @@ class LayerCache:
         self.cache = cache
         self.keys_values = cache.keys_values[layer]  # (2, rows, H, capacity, D)
         self.prefix = None if cache.prefix is None else cache.prefix.layer(layer)
+        self.source = None if cache.source is None else cache.source.keys_values[layer]
 
     def attend(self, qkv: Tensor, scale: float) -> Tensor:
         """Stores the keys and values of the new tokens, and attends to all tokens of each row and its prefix.
@@ -51,6 +56,27 @@ class LayerCache:
         own.store(self.keys_values, new[:, 1:])
         out = self._attend(new, scale).to(qkv.dtype)
         return F.pad(out, (0, 0, 0, 0, 0, len(qkv) - own.tokens)) if len(qkv) > own.tokens else out
+
+    def store(self, keys_values: Tensor) -> None:
+        """Stores keys and values of the new tokens, (T', 2, H, D), which no query reads yet."""
+        own = self.cache.levels[0]
+        own.store(self.keys_values, keys_values[: own.tokens].to(self.keys_values.dtype))
+
+    def attend_source(self, q: Tensor, scale: float) -> Tensor:
+        """Attends to the source of each row.
+
+        Args:
+            q: queries of the new tokens, (T', H, D); rows after them have the output zero.
+            scale: factor of the dot products.
+
+        Returns:
+            (T', H, D)
+        """
+        plan, keys_values = self.cache.source_plan, self.source
+        assert plan is not None
+        assert keys_values is not None
+        out = plan.attend(q[: plan.tokens, None].to(keys_values.dtype), keys_values, scale).to(q.dtype)
+        return F.pad(out, (0, 0, 0, 0, 0, len(q) - plan.tokens)) if len(q) > plan.tokens else out
 
     def _attend(self, qkv: Tensor, scale: float) -> Tensor:
         """(T, 3, H, D) -> (T, H, D)."""
@@ -69,6 +95,33 @@ class LayerCache:
         return (torch.stack(outputs) * shares).sum(dim=0).to(qkv.dtype)
 
 
+class DecoderConfig(Protocol):
+    """The sizes of a decoder."""
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        ...
+
+    @property
+    def num_heads(self) -> int:
+        """H."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """C."""
+        ...
+
+
+def cache_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype of the cache of a model with such weights: on the CPU fp32 whatever the weights are.
+
+    torch's attention there takes five times as long in bf16 for one query per row.
+    """
+    return torch.float32 if weight.device.type == "cpu" else weight.dtype
+
+
 class KVCache:
     """The keys and values of every layer for some rows of tokens; `GPT2.new_cache` makes one that fits a model.
 
@@ -82,6 +135,8 @@ class KVCache:
         device: device of keys and values.
         prefix: the cache that the rows continue; `fork` makes such caches.
         parents: the row of the prefix that each row continues.
+        source: the keys and values of cross-attention, of all sources.
+        source_rows: the row of the source that each row attends to. Default: row i to row i.
     """
 
     def __init__(
@@ -96,6 +151,8 @@ class KVCache:
         device: torch.device | str = "cpu",
         prefix: "KVCache | None" = None,
         parents: Sequence[int] = (),
+        source: "KVCache | None" = None,
+        source_rows: Sequence[int] = (),
     ) -> None:
         # Keys and values of a layer are one tensor: new ones are stored by one copy.
         shape = num_layers, 2, rows, num_heads, capacity, head_size
@@ -107,10 +164,30 @@ class KVCache:
         self.lengths = [0] * rows  # tokens of each row, without its prefix
         self.prefix = prefix
         self._parents = list(parents) or [0] * rows
+        self.source = source
+        self._source_rows = list(source_rows or range(rows))
+        self.source_plan: AttentionPlan | None = None  # the calls of cross-attention, as `levels`
         self._slots = list(range(rows))  # where each row is in the tensors: dropping a row moves nothing
         # The calls of attention for the tokens of the last `extend`, the same in every layer: first over the rows' own
         # tokens, then over their prefix, then over the prefix of that.
         self.levels: list[AttentionPlan] = []
+
+    @classmethod
+    def of(
+        cls, config: DecoderConfig, weight: Tensor, *, rows: int, capacity: int, source: "KVCache | None" = None
+    ) -> Self:
+        """An empty cache for a decoder.
+
+        Args:
+            config: the decoder's.
+            weight: one of its weights, whose device the cache has.
+            rows: as above.
+            capacity: as above.
+            source: as above.
+        """
+        sizes = config.num_layers, config.num_heads, config.hidden_size // config.num_heads
+        dtype, device = cache_dtype(weight), weight.device
+        return cls(*sizes, rows=rows, capacity=capacity, dtype=dtype, device=device, source=source)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -154,6 +231,8 @@ class KVCache:
             lengths=counts,
         )
         self.levels = self._plan_attention(counts, batch)
+        if self.source is not None:
+            self.source_plan = self.source.plan_rows(self._source_rows, counts)
         return batch
 
     def fork(self, counts: Sequence[int], *, capacity: int) -> "KVCache":
@@ -181,6 +260,8 @@ class KVCache:
             device=self.keys.device,
             prefix=self,
             parents=[row for row, count in enumerate(counts) for _ in range(count)],
+            source=self.source,
+            source_rows=[row for row, count in zip(self._source_rows, counts, strict=True) for _ in range(count)],
         )
 
     def reorder(self, rows: Sequence[int]) -> None:
@@ -203,6 +284,7 @@ class KVCache:
                 copies.append((slot, slot := free.pop()))
             slots.append(slot)
         self._parents = [self._parents[row] for row in rows]
+        self._source_rows = [self._source_rows[row] for row in rows]
         self.lengths = [self.lengths[row] for row in rows]
         self._slots = slots
         if self._masked and rows and max(slots) - min(slots) >= 2 * len(slots):  # attention would read mostly gaps
@@ -224,8 +306,17 @@ class KVCache:
         levels, cache, rows = [own], self, list(range(len(self)))
         while cache.prefix is not None:
             rows, cache = [cache._parents[row] for row in rows], cache.prefix
-            families = groupby(zip(rows, counts, strict=True), key=lambda member: member[0])
-            folded = [(row, sum(count for _, count in members)) for row, members in families]
-            work = [(queries, cache._slots[row], cache.lengths[row]) for row, queries in folded]
-            levels.append(plan_attention(work, cache.keys, causal=False))
+            levels.append(cache.plan_rows(rows, counts))
         return levels
+
+    def plan_rows(self, rows: Sequence[int], counts: Sequence[int]) -> AttentionPlan:
+        """The calls of attention for queries that come after all tokens of this cache.
+
+        Args:
+            rows: the row that each group of queries attends to; those of neighbouring groups are computed together.
+            counts: the number of queries of each group.
+        """
+        families = groupby(zip(rows, counts, strict=True), key=lambda member: member[0])
+        folded = [(row, sum(count for _, count in members)) for row, members in families]
+        work = [(queries, self._slots[row], self.lengths[row]) for row, queries in folded]
+        return plan_attention(work, self.keys, causal=False)

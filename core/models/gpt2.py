@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
-from .cache import KVCache, LayerCache
+from .cache import KVCache, LayerCache, cache_dtype
+from .cross_attention import CrossAttention
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
 from .packing import PackedBatch
@@ -43,6 +43,7 @@ class GPT2Config:
     scale_attention: bool = True  # divide the dot products by the square root of the head size
     scale_attention_by_layer: bool = False  # and by the number of the layer, counted from 1
     tie_embeddings: bool = True  # the output matrix of the language-modeling head is the token embedding
+    cross_attention: bool = False  # also attends to the source of the batch: the decoder of an encoder-decoder
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> Self:
@@ -73,13 +74,21 @@ class GPT2Block(nn.Module):
         size, scale = config.hidden_size, config.attention_scale(layer)
         self.norm1 = nn.LayerNorm(size, eps=config.norm_eps)
         self.attn = SelfAttention(size, config.num_heads, config.attention_dropout, causal=True, scale=scale)
+        self.cross_norm = self.cross_attn = None
+        if config.cross_attention:
+            self.cross_norm = nn.LayerNorm(size, eps=config.norm_eps)
+            self.cross_attn = CrossAttention(size, config.num_heads, config.attention_dropout, scale=scale)
         self.norm2 = nn.LayerNorm(size, eps=config.norm_eps)
         self.mlp = FeedForward(size, config.intermediate_size, config.activation)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, batch: PackedBatch, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, batch: PackedBatch, cache: LayerCache | None = None, encoded: Tensor | None = None
+    ) -> Tensor:
         """(T', C) -> (T', C)."""
         x = x + self.dropout(self.attn(self.norm1(x), batch, cache))
+        if self.cross_attn is not None and self.cross_norm is not None:
+            x = x + self.dropout(self.cross_attn(self.cross_norm(x), encoded, batch, cache))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
     def forward_at(self, x: Tensor, batch: PackedBatch, rows: Tensor) -> Tensor:
@@ -103,17 +112,19 @@ class GPT2(nn.Module):
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         init_weights(self, config.init_std)
         for block in blocks:  # as published: what is added to the residual stream shrinks with the depth
-            for out in (block.attn.out, block.mlp.down):
+            cross = [] if block.cross_attn is None else [block.cross_attn.out]
+            for out in (block.attn.out, block.mlp.down, *cross):
                 init_matrix(out.weight, std=config.init_std / (2 * config.num_layers) ** 0.5)
 
-    def forward(self, batch: PackedBatch, cache: KVCache | None = None) -> Tensor:
+    def forward(self, batch: PackedBatch, cache: KVCache | None = None, encoded: Tensor | None = None) -> Tensor:
         """The hidden states after the final norm, (T, C).
 
         Args:
             batch: the tokens; with a cache, the result of its `extend`.
             cache: holds the keys and values of the tokens before the batch, and takes those of the batch.
+            encoded: the encoder's hidden states of `batch.source`, (S', C); not needed with a cache.
         """
-        return self.final_norm(self._run(self.blocks, batch, cache))[: batch.num_tokens]
+        return self.final_norm(self._run(self.blocks, batch, cache, encoded))[: batch.num_tokens]
 
     def forward_at(self, batch: PackedBatch, rows: Tensor) -> Tensor:
         """`forward` at the last token of each sequence, `rows` (B,): (B, C). The last block skips all other tokens."""
@@ -127,31 +138,25 @@ class GPT2(nn.Module):
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """An empty key-value cache for this model: `rows` texts of up to `capacity` tokens."""
-        config, device = self.config, self.token_embedding.weight.device
-        head_size = config.hidden_size // config.num_heads
-        sizes = config.num_layers, config.num_heads, head_size
-        return KVCache(*sizes, rows=rows, capacity=capacity, dtype=self._cache_dtype, device=device)
+        return KVCache.of(self.config, self.token_embedding.weight, rows=rows, capacity=capacity)
 
     @property
     def cache_bytes_per_token(self) -> int:
         """The size of a token's keys and values in all layers."""
-        return 2 * self.config.num_layers * self.config.hidden_size * self._cache_dtype.itemsize
+        return 2 * self.config.num_layers * self.config.hidden_size * cache_dtype(self.token_embedding.weight).itemsize
 
-    @property
-    def _cache_dtype(self) -> torch.dtype:
-        """The dtype of the cache: on the CPU fp32 whatever the weights are.
-
-        torch's attention there takes five times as long in bf16 for one query per row.
-        """
-        weight = self.token_embedding.weight
-        return torch.float32 if weight.device.type == "cpu" else weight.dtype
-
-    def _run(self, blocks: Iterable[nn.Module], batch: PackedBatch, cache: KVCache | None = None) -> Tensor:
+    def _run(
+        self,
+        blocks: Iterable[nn.Module],
+        batch: PackedBatch,
+        cache: KVCache | None = None,
+        encoded: Tensor | None = None,
+    ) -> Tensor:
         """The hidden states after some blocks, (T', C)."""
         x = pad_rows(self.embed(batch))
         for layer, block in enumerate(blocks):
             layer_cache = None if cache is None else cache.layer(layer)
-            x = run_block(block, x, batch, layer_cache, checkpointed=self.checkpoint_activations)
+            x = run_block(block, x, batch, layer_cache, encoded, checkpointed=self.checkpoint_activations)
         return x
 
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from .bert import Bert, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
 from .dropout import Dropout
+from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt2 import GPT2, GPT2Config, LanguageModelHead, LastToken
 from .layers import init_weights
 from .packing import PackedBatch
 
-Config = BertConfig | GPT2Config
-Backbone = Bert | GPT2
+Config = BertConfig | GPT2Config | EncoderDecoderConfig
+Backbone = Bert | GPT2 | EncoderDecoder
 
 
 class SequenceHead(nn.Module):
@@ -118,6 +119,8 @@ def reads_segments(config: Config) -> bool:
 
 def new_backbone(config: Config) -> Backbone:
     """A backbone with random weights."""
+    if isinstance(config, EncoderDecoderConfig):
+        return EncoderDecoder(config)
     return Bert(config) if isinstance(config, BertConfig) else GPT2(config)
 
 
@@ -132,9 +135,12 @@ def language_model_head(backbone: Backbone, next_sentence: bool = False) -> nn.M
     """A language-modeling head for the backbone, tied to its token embedding.
 
     Args:
-        backbone: BERT gets a head for masked tokens, GPT-2 one for the next token.
+        backbone: BERT gets a head for masked tokens, GPT-2 one for the next token, an encoder-decoder that of its
+            decoder.
         next_sentence: add BERT's next-sentence head.
     """
+    if isinstance(backbone, EncoderDecoder):
+        return language_model_head(backbone.decoder)
     if isinstance(backbone, GPT2):
         return LanguageModelHead(backbone.config, backbone.token_embedding)
     if next_sentence:

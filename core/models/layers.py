@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .attention import attend, attend_at
 from .cache import LayerCache
+from .cross_attention import CrossAttention
 from .packing import PackedBatch
 
 
@@ -117,7 +118,7 @@ def set_dropout(network: nn.Module, dropout: float) -> None:
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
-        elif isinstance(module, SelfAttention):
+        elif isinstance(module, SelfAttention | CrossAttention):
             module.dropout = dropout
 
 

@@ -36,23 +36,33 @@ class PackedBatch:
     selected: Tensor | None = None  # (S,) int64, the tokens that a language-modeling head computes; None: all
     selected_counts: tuple[int, ...] = ()  # selected tokens per sequence
     target_ids: Tensor | None = None  # (S,) int64, what such a head is scored on; None: it returns logits
+    source: "PackedBatch | None" = None  # B sequences for the encoder of an encoder-decoder, one for each of the batch
 
     @classmethod
-    def pack(cls, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Self:
+    def pack(
+        cls,
+        sequences: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        source: "PackedBatch | None" = None,
+    ) -> Self:
         """Concatenates sequences of token ids.
 
         Args:
             sequences: the token ids of each sequence, at least one token each.
             segments: the segment ids of each sequence, of the same lengths. Default: all zero.
+            source: the sequences that an encoder reads, one for each of `sequences`, which a decoder reads.
 
         Raises:
-            ValueError: there is no sequence, one is empty, or a sequence and its segments differ in length.
+            ValueError: there is no sequence, one is empty, a sequence and its segments differ in length, or there are
+                more or fewer sequences of the source.
         """
         lengths = tuple(len(ids) for ids in sequences)
         if not lengths or min(lengths) == 0:
             raise ValueError("a packed batch needs at least one sequence, and no sequence may be empty")
         if segments is not None and tuple(len(ids) for ids in segments) != lengths:
             raise ValueError("segments must have the lengths of their sequences")
+        if source is not None and len(source) != len(lengths):
+            raise ValueError(f"{len(lengths)} sequences need as many of the source, not {len(source)}")
         flat = [token for ids in sequences for token in ids]
         input_ids = torch.tensor(flat)
         return cls(
@@ -63,12 +73,14 @@ class PackedBatch:
             else torch.tensor([segment for ids in segments for segment in ids]),
             cu_seqlens=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
             lengths=lengths,
+            source=source,
         )
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return replace(self, **{name: to_device(x, device) for name, x in values if isinstance(x, Tensor)})
+        moved = {name: to_device(x, device) for name, x in values if isinstance(x, Tensor)}
+        return replace(self, **moved, source=None if self.source is None else self.source.to(device))
 
     def select(self, positions: Sequence[Sequence[int]]) -> Self:
         """The same batch with some tokens selected, given by their positions inside each sequence.
@@ -96,6 +108,7 @@ class PackedBatch:
             segment_ids=self.segment_ids[start:stop],
             cu_seqlens=self.cu_seqlens[first : last + 1] - start,
             lengths=self.lengths[first:last],
+            source=None if self.source is None else self.source._part(first, last),
         )
         if self.selected is not None:
             counts = self.selected_counts[first:last]

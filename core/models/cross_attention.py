@@ -1,0 +1,81 @@
+"""Cross-attention: the tokens of a decoder attend to those that an encoder has read.
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762. Sequence i of a batch, the target, attends to all of sequence i
+of `batch.source`; both are packed.
+
+B batch, T tokens of the target, S tokens of the source, C hidden, H heads, D head size (C / H). T' and S' are T and S
+plus the rows that `pad_rows` (layers.py) appends.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .cache import LayerCache
+from .packing import PackedBatch
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of target tokens over the encoder's hidden states.
+
+    Args:
+        hidden_size: C, also of the encoder's hidden states.
+        num_heads: H, a divisor of C.
+        dropout: probability that an attention weight is dropped in training.
+        scale: factor of the dot products. Default: 1 / sqrt(D).
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, dropout: float, *, scale: float | None = None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.scale = (hidden_size // num_heads) ** -0.5 if scale is None else scale
+        self.q = nn.Linear(hidden_size, hidden_size)
+        self.kv = nn.Linear(hidden_size, 2 * hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+
+    def forward(
+        self, x: Tensor, encoded: Tensor | None, batch: PackedBatch, cache: LayerCache | None = None
+    ) -> Tensor:
+        """(T', C) -> (T', C).
+
+        Args:
+            x: the target tokens' vectors, (T', C).
+            encoded: the encoder's hidden states, (S', C); not needed with a cache, which holds their keys and values.
+            batch: the target, whose `source` the encoder has read.
+            cache: a layer of a cache that has a source.
+        """
+        q = self.q(x).unflatten(-1, (self.num_heads, -1))  # (T', H, D)
+        if cache is not None:
+            out = cache.attend_source(q, self.scale)
+        else:
+            assert encoded is not None
+            dropout = self.dropout if self.training else 0.0
+            out = attend_across(q, self.keys_values(encoded), batch, dropout=dropout, scale=self.scale)  # (T', H, D)
+        return self.out(out.flatten(-2))  # (T', C)
+
+    def keys_values(self, encoded: Tensor) -> Tensor:
+        """The keys and values of the encoder's hidden states, (S', C) -> (S', 2, H, D)."""
+        return self.kv(encoded).unflatten(-1, (2, self.num_heads, -1))
+
+
+def attend_across(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
+    """Scaled dot-product attention of every sequence over its source, (T', H, D) -> (T', H, D).
+
+    Args:
+        q: queries of the target, (T', H, D).
+        kv: keys and values of the source, (S', 2, H, D).
+        batch: the target, with its source.
+        dropout: probability that an attention weight is dropped.
+        scale: factor of the dot products.
+    """
+    assert batch.source is not None
+    padding = len(q) - batch.num_tokens
+    queries = q[: batch.num_tokens].split(batch.lengths)
+    sources = kv[: batch.source.num_tokens].split(batch.source.lengths)
+    outputs = []
+    for one, source in zip(queries, sources, strict=True):
+        k, v = source.transpose(0, 2).unbind(1)  # (H, s, D)
+        out = F.scaled_dot_product_attention(one.transpose(0, 1), k, v, dropout_p=dropout, scale=scale)
+        outputs.append(out.transpose(0, 1))
+    return torch.cat([*outputs, q.new_zeros(padding, *q.shape[1:])])
