@@ -7,6 +7,8 @@
 classification  MiniLM, fine-tuned on sst2, from the same token ids to logits: sst2's dev part (mixed lengths) and
                 movie reviews (all at 256 tokens). The others pad batches of 32 in the order of the file. onnxruntime
                 runs the file that `headway export` writes, in int8 after its own dynamic quantisation.
+families        sst2's dev part as above, with models of 12 x 768 (DistilBERT: 6 x 768) and random weights, and the
+                published vocabularies. int8 is compared with transformers in fp32.
 embedding       MiniLM as published, from texts to vectors. The best precision is the fastest one whose Spearman's
                 correlation on STS-B is within 0.3 points of fp32's.
 generation      GPT-2 in the shape of 124 million parameters with random weights, greedy: prompts of 64 tokens, 64 new.
@@ -18,7 +20,8 @@ memory          the peak while a model is opened, readied and asked, beyond the 
 Every turn is a fresh process, the sides take turns, and the tables show medians. The wall is measured in the process
 whose share of it is told: the rate of the layers' matrix products alone, or that of reading memory once.
 
-Needs the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout) and the extra `bench`.
+Needs the labelled files (HEADWAY_DATA, or the folder data of shared/ beside the checkout; families: the folder
+tokenizers beside it) and the extra `bench`.
 Prints the tables either way, and exits with 1 when a goal is missed.
 """
 
@@ -46,6 +49,7 @@ SIDES = Path(__file__).with_name("inference_sides.py")
 PRECISIONS = ("fp32", "bf16", "int8")
 NEEDED = {  # part -> packages beside Headway's own
     "classification": ("onnxruntime", "onnxscript"),
+    "families": (),
     "embedding": ("sentence_transformers",),
     "generation": ("ctranslate2",),
     "scores": (),
@@ -53,6 +57,7 @@ NEEDED = {  # part -> packages beside Headway's own
     "memory": (),
 }
 CLASSIFICATION = {"sst2": 3.0, "movie_reviews": 1.4}  # goals against transformers
+FAMILIES = {"bert": 2.0, "distilbert": 2.0, "roberta": 2.0}  # goals against transformers in fp32
 EMBEDDING = ("sst2", "movie_reviews")  # short and long texts
 SAME_PRECISION_GOAL, BEST_PRECISION_GOAL = 1.4, 3.0
 GENERATION = {  # batch size -> goals: transformers, CTranslate2 in fp32, in int8
@@ -62,6 +67,7 @@ GENERATION = {  # batch size -> goals: transformers, CTranslate2 in fp32, in int
 WALL_GOAL = 0.7
 APART_GOAL = 1e-4  # of fp32
 ALIKE_GOAL = 0.97  # of answers or cosines in other precisions
+SPREAD_GOAL = 0.3  # of the logits' spread in other precisions
 LOSS_GOAL = 0.003  # of Spearman's correlation, for the best precision
 STARTUP_GOAL = 3.0  # seconds
 MEMORY_GOAL = 1.3
@@ -192,6 +198,13 @@ def same_answers(theirs: np.ndarray, found: np.ndarray, exact: bool) -> tuple[st
     return f"{apart:.0e} apart, {share:.1%} of answers the same", apart <= APART_GOAL if exact else share >= ALIKE_GOAL
 
 
+def near_logits(theirs: np.ndarray, found: np.ndarray, exact: bool) -> tuple[str, bool]:
+    """Logits of random weights, whose answers mean nothing: how far they are apart, in all and of their spread."""
+    apart = float(np.abs(theirs - found).max())
+    share = float(np.linalg.norm(theirs - found) / np.linalg.norm(theirs - theirs.mean(0)))
+    return f"{apart:.0e} apart, {share:.3f} of the spread", apart <= APART_GOAL if exact else share <= SPREAD_GOAL
+
+
 def same_vectors(theirs: np.ndarray, found: np.ndarray, exact: bool) -> tuple[str, bool]:
     """Vectors: how far they are apart, and the least of their cosines."""
     apart = float(np.abs(theirs - found).max())
@@ -220,6 +233,20 @@ def classification(bench: Bench) -> None:
         turns = bench.turns("classification", _sides(compared), work, 1000 if work == "sst2" else 200)
         bench.compare(work, turns, compared, same_answers)
         bench.walls(work, turns, None, "the matrix rate")
+
+
+def families(bench: Bench) -> None:
+    """Models of BERT and its relatives in their base sizes against transformers."""
+    bench.prepare(*FAMILIES)
+    print(f"\nFamilies, sst2: batches of {BATCH} on the sides that pad, at most {LIMIT} tokens\n{HEAD}")
+    for family, goal in FAMILIES.items():
+        compared = [
+            (Side("transformers", "fp32"), ours("fp32"), goal),
+            (Side("transformers", "bf16"), ours("bf16"), SAME_PRECISION_GOAL),
+            (Side("transformers", "fp32"), ours("int8"), goal),
+        ]
+        turns = bench.turns("families", _sides(compared), family, 1000)
+        bench.compare(family, turns, compared, near_logits)
 
 
 def embedding(bench: Bench) -> None:
@@ -318,6 +345,7 @@ def _sides(compared: Sequence[tuple[Side, Side, float]]) -> list[Side]:
 
 PARTS = {
     "classification": classification,
+    "families": families,
     "embedding": embedding,
     "generation": generation,
     "scores": scores,

@@ -100,11 +100,11 @@ def prompts_of(size: int) -> list[list[int]]:
     return torch.randint(0, 50256, (size, PROMPT), generator=draw).tolist()
 
 
-def padded_batches(sequences: Sequence[Sequence[int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def padded_batches(sequences: Sequence[Sequence[int]], pad: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of 32 in their order: ids and mask."""
     for start in range(0, len(sequences), BATCH):
         part = sequences[start : start + BATCH]
-        ids = np.zeros((len(part), max(map(len, part))), dtype=np.int64)
+        ids = np.full((len(part), max(map(len, part))), pad, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, one in enumerate(part):
             ids[row, : len(one)], mask[row, : len(one)] = one, 1
@@ -179,8 +179,9 @@ def fastest(work: Callable[[], Any], times: int = 10) -> float:
 @torch.inference_mode()
 def classify(job: Job) -> dict[str, Any]:
     """Logits of token ids, in batches as each side makes them."""
-    folder = Path(job.cache) / "sst2"
-    sequences = token_ids(folder, texts_of(job.work, job.rows))
+    model, data = ("sst2", job.work) if job.part == "classification" else (job.work, "sst2")
+    folder = Path(job.cache) / model
+    sequences = token_ids(folder, texts_of(data, job.rows))
     sides = {"headway": _classify_ours, "transformers": _classify_transformers, "onnxruntime": _classify_onnx}
     work, more = sides[job.side](job, folder, sequences)
     seconds, found = timed(job, work)
@@ -218,7 +219,7 @@ def _classify_transformers(job: Job, folder: Path, sequences: Sequence[list[int]
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=DTYPES[job.precision]).eval()
 
     def work() -> np.ndarray:
-        batches = padded_batches(sequences)
+        batches = padded_batches(sequences, model.config.pad_token_id)
         found = [
             model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits
             for ids, mask in batches
@@ -396,7 +397,10 @@ def held() -> float:
 def prepare(job: Job) -> dict[str, Any]:
     """Makes the model of that name in the cache: fine-tuned with Headway, exported, or drawn at random."""
     cache = Path(job.cache)
-    made = {"sst2": _fine_tune, "wnut17": _fine_tune, "onnx": _export, "gpt2": _draw_gpt2, "ctranslate2": _convert}
+    made = {
+        "sst2": _fine_tune, "wnut17": _fine_tune, "onnx": _export, "gpt2": _draw_gpt2, "ctranslate2": _convert,
+        "bert": _draw_encoder, "distilbert": _draw_encoder, "roberta": _draw_encoder,
+    }  # fmt: skip
     cache.mkdir(parents=True, exist_ok=True)
     made[job.work](job, cache)
     return {}
@@ -445,6 +449,37 @@ def _draw_gpt2(job: Job, cache: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(cache / "gpt2")
 
 
+def _draw_encoder(job: Job, cache: Path) -> None:
+    from headway.core.checkpoints.checkpoint import save_checkpoint
+    from headway.core.checkpoints.families.registry import FAMILIES
+    from headway.core.models.heads import Network, SequenceHead, new_backbone, reads_segments
+    from headway.core.tokenizers.tokenizer import Tokenizer
+
+    folder = cache / job.work
+    if (folder / "config.json").exists():
+        return
+    folder.mkdir(exist_ok=True)
+    published = DATA.parent / "tokenizers"
+    if job.work == "roberta":
+        _write_roberta_vocabulary(published / "gpt2", folder)
+    tokenizer = Tokenizer.load(folder if job.work == "roberta" else published / "bert-base-uncased")
+    torch.manual_seed(0)
+    config = FAMILIES[job.work].config
+    network = Network(new_backbone(config), SequenceHead(config, 2))
+    tokenizer.save(folder, segments=reads_segments(config))
+    save_checkpoint(folder, network)
+
+
+def _write_roberta_vocabulary(gpt2: Path, folder: Path) -> None:
+    """The vocabulary of GPT-2 after RoBERTa's special tokens."""
+    pieces = json.loads((gpt2 / "vocab.json").read_text(encoding="utf-8"))
+    names = ["<s>", "<pad>", "</s>", "<unk>", *(piece for piece in pieces if piece != "<|endoftext|>"), "<mask>"]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_bytes((gpt2 / "merges.txt").read_bytes())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
+
+
 def _convert(job: Job, cache: Path) -> None:
     from ctranslate2.converters import TransformersConverter
 
@@ -454,6 +489,7 @@ def _convert(job: Job, cache: Path) -> None:
 
 PARTS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "classification": classify,
+    "families": classify,
     "embedding": embed,
     "generation": generate,
     "scores": score,
