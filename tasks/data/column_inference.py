@@ -12,6 +12,7 @@ from ...core.errors import HeadwayError
 from .column_names import LABEL_COLUMNS, normalize_name
 from .columns import ColumnMapping
 from .content_inference import assign_by_content
+from .pair_inference import assign_known_pair, note_unread_texts
 from .partial_mapping import PartialMapping
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def infer_columns(
     if not need_label:
         mapping.notes.pop("label", None)  # nothing depends on it
     _require_texts(mapping)
+    note_unread_texts(mapping)
     if need_label and mapping.label is None:
         raise _missing_label(mapping)
     return mapping.finish()
@@ -124,6 +126,7 @@ def _no_such_column(mapping: PartialMapping, choice: str, flag: str) -> HeadwayE
 def _assign_by_name(mapping: PartialMapping, label_aliases: Sequence[str]) -> None:
     if not mapping.named:
         return
+    assign_known_pair(mapping)
     for field in mapping.open_fields:
         column = _first_alias(mapping, (field.name, *field.aliases))
         if column is not None:

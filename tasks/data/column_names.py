@@ -34,6 +34,26 @@ FOREIGN_COLUMNS = (
 )
 # fmt: on
 
+# The second column of published pairs of texts, by the first (QNLI, BoolQ, fact checking, retrieval, stance, ...).
+PARTNERS = {
+    "question": ("sentence", "answer", "passage", "context", "paragraph"),
+    "query": ("passage", "document", "text", "answer", "response"),
+    "claim": ("evidence",),
+    "context": ("response",),
+    "anchor": ("positive",),
+    "headline": ("articleBody", "body"),
+}
+NUMBERS = (("1", "2"), ("0", "1"), ("first", "second"), ("left", "right"))
+
+
+def second_names(first: str) -> tuple[str, ...]:
+    """The normalized names of the second column of a pair: "sentence2" for "Sentence 1", "text2" for "text", ..."""
+    name = normalize_name(first)
+    numbered = (name.replace(one, two, 1) for one, two in NUMBERS if one in name)
+    lettered = (name[:-1] + "b",) if name.endswith("a") else ()
+    others = (f"{name}2", f"{name}1", f"second{name}", f"other{name}") if name[-1:].isalpha() else ()
+    return (*numbered, *lettered, *others, *map(normalize_name, PARTNERS.get(name, ())))
+
 
 def normalize_name(name: str) -> str:
     """A column name without case, spaces and the characters _, #, . and -, for comparison."""

@@ -1,6 +1,6 @@
 """Inference of columns from what their cells look like."""
 
-from .column_names import normalize_name
+from .pair_inference import assign_numbered_pair
 from .partial_mapping import PartialMapping
 from .places import shorten
 
@@ -27,7 +27,7 @@ def assign_by_content(mapping: PartialMapping, need_label: bool) -> None:
             many = content.is_numeric and content.num_distinct > MANY_NUMBERS
             mapping.assign_label(candidates[0], "numbers" if many else f"{content.num_distinct} different values")
     if mapping.named and (label_is_known or not need_label):
-        _assign_numbered_pair(mapping)
+        assign_numbered_pair(mapping)
     _assign_texts(mapping, label_is_known)
 
 
@@ -42,21 +42,6 @@ def _flag_columns(mapping: PartialMapping) -> tuple[str, ...]:
     other_candidates = set(mapping.label_candidates) - set(flags)
     enough = len(flags) >= 3 or (mapping.named and len(flags) == 2 and not other_candidates)
     return tuple(flags) if has_both_values and enough else ()
-
-
-def _assign_numbered_pair(mapping: PartialMapping) -> None:
-    """Assigns a pair of texts whose names differ in one digit: "#1 String" and "#2 String"."""
-    if "pair" not in {field.name for field in mapping.open_fields}:
-        return
-    texts = mapping.text_candidates
-    for first in [mapping.texts["text"]] if "text" in mapping.texts else texts:
-        name = normalize_name(first)
-        for second in texts:
-            if name != normalize_name(second) == name.replace("1", "2", 1):
-                if "text" not in mapping.texts:
-                    mapping.assign_text("text", first, f'the first of two, with "{second}"')
-                mapping.assign_text("pair", second, f'the second of two, with "{first}"')
-                return
 
 
 def _assign_texts(mapping: PartialMapping, label_is_known: bool) -> None:

@@ -82,7 +82,7 @@ class PartialMapping:
     def finish(self) -> ColumnMapping:
         """The result, with texts and notes in the order of the fields."""
         texts = {field.name: self.texts[field.name] for field in self.fields if field.name in self.texts}
-        notes = tuple(self.notes[name] for name in (*texts, "label") if name in self.notes)
+        notes = tuple(self.notes[name] for name in (*texts, "unread", "label") if name in self.notes)
         return ColumnMapping(texts, self.label, notes, self.group)
 
     # -- messages
@@ -97,6 +97,10 @@ class PartialMapping:
             columns = ", ".join(f'"{name}": COLUMN' for name in names)
             return f"columns={{{columns}}}"
         return " and ".join(f"--{name} COLUMN" for name in names)
+
+    def no_column(self, name: str) -> str:
+        """How it is said that the data does not have a field."""
+        return f'columns={{"{name}": ""}}' if self.source == SOURCE else f'--{name} ""'
 
     def describe_columns(self) -> str:
         """The column names as a sentence."""

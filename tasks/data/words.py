@@ -10,6 +10,7 @@ character. Invisible characters (a right-to-left mark, a soft hyphen) at the edg
 """
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -162,3 +163,18 @@ def _trimmed(text: str, start: int, stop: int) -> list[tuple[int, int]]:
     while start < stop and text[stop - 1] in INVISIBLE:
         stop -= 1
     return [(start, stop)] if start < stop else []
+
+
+def tokens_of_spans(spans: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The tokens that overlap each span of a text.
+
+    Args:
+        spans: in order, without overlap.
+        offsets: of the tokens.
+    """
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    found: list[list[int]] = [[] for _ in spans]
+    for token, (start, end) in enumerate(offsets):
+        for i in range(bisect_right(ends, start), bisect_left(starts, end)):
+            found[i].append(token)
+    return found

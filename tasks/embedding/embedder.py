@@ -36,7 +36,7 @@ from ..data.examples import TEXT
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, TextLength, pack, text_length
 from ..data.rows import CHUNK_ROWS
 from ..data.windows import Windowing, best_window
-from ..data.words import WordSegmenter
+from ..data.words import WordSegmenter, tokens_of_spans
 from .pooling import COMBINED, MODES, Pooling, parse_modes
 from .published_pooling import PublishedPooling
 
@@ -305,8 +305,10 @@ class Embedder:
         states = self._window_states(encoding.ids, windows)
         words: list[WordSpan] = []
         vectors: list[Tensor] = []
-        for start, end in WordSegmenter().split(text):
-            tokens = [i for i, (a, b) in enumerate(encoding.offsets) if a < end and b > start and i < windows[-1].stop]
+        spans = WordSegmenter().split(text)
+        for (start, end), tokens in zip(
+            spans, tokens_of_spans(spans, encoding.offsets[: windows[-1].stop]), strict=True
+        ):
             if tokens:
                 words.append(WordSpan(text[start:end], start, end))
                 best = [best_window(windows, i) for i in tokens]

@@ -147,6 +147,42 @@ def test_a_pair_needs_numbered_names_and_a_task_with_pairs():
     assert_error(twins, 'columns={"text": COLUMN}', '(candidates: "said1", "said2")', fields=(TEXT,))
 
 
+PAIR_NAMES = [
+    *(("text", "text2"), ("text_1", "text_2"), ("q1", "q2"), ("Sentence", "sentence_2"), ("text", "text.1")),
+    *(("sentA", "sentB"), ("first text", "second text"), ("text", "other_text"), ("left", "right")),
+    *(("premise", "hypothesis"), ("question", "sentence"), ("query", "passage"), ("claim", "evidence")),
+]
+
+
+@pytest.mark.parametrize("names", PAIR_NAMES, ids="-".join)
+@pytest.mark.parametrize("need_label", [True, False])
+def test_names_that_belong_together_are_a_pair_that_can_be_declined(names, need_label):
+    first, second = names
+    given = rows(**{"label": lambda n: n % 2, second: lambda n: text(n + 1), first: text})
+    found = infer(given, need_label=need_label)
+    assert found.texts == {"text": first, "pair": second}
+    if "by name" not in found.notes[1]:
+        assert 'columns={"pair": ""} leaves it out' in found.notes[1]
+    alone = infer(given, chosen={"text": first, "pair": ""}, need_label=need_label)
+    assert alone.texts == {"text": first}
+    assert "not read" not in "".join(alone.notes)
+
+
+def test_texts_that_are_not_read_are_named():
+    found = infer(rows(text=text, about=lambda n: text(n + 5), label=lambda n: n % 2))
+    assert found.notes[1].startswith('not read: column "about", which contains texts as well')
+    assert 'columns={"pair": COLUMN}' in found.notes[1]
+    assert "not read" not in "".join(infer(rows(text=text, label=lambda n: n % 2)).notes)
+    single = infer(rows(text=text, about=lambda n: text(n + 5)), (TEXT,), need_label=False)
+    assert "not read" not in "".join(single.notes)
+
+
+def test_a_column_that_many_rows_leave_empty_is_not_a_second_text():
+    half = infer(rows(text=text, text2=lambda n: text(n + 1) if n % 2 else "", label=lambda n: n % 2))
+    assert half.texts == {"text": "text"}
+    assert 'not read: column "text2"' in half.notes[1]
+
+
 def test_an_optional_pair_is_not_inferred_without_a_label(tmp_path):
     given = headerless(tmp_path, rows(a=text, b=lambda n: text(n + 3)))
     assert_error(given, "cannot infer which column is the text (candidates: 0, 1)", need_label=False)

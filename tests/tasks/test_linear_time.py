@@ -8,6 +8,7 @@ from headway.core.checkpoints.hub import BUILT_IN
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import QuestionAnswering
 from headway.tasks.data.windows import best_window, sliding_windows
+from headway.tasks.data.words import WordSegmenter, tokens_of_spans
 from headway.tasks.question_answering.predictions import QuestionExample
 
 UNITS = {
@@ -51,6 +52,15 @@ def test_finding_the_windows_of_all_words_of_a_long_text_takes_linear_time():
         assert {best_window(windows, position) for position in range(size)} == {*range(len(windows))}
 
     assert growth(find, 50_000) < 9
+
+
+def test_finding_the_tokens_of_all_words_of_a_long_text_takes_linear_time():
+    def find(count: int) -> None:
+        text = "rivers " * count
+        offsets = [(7 * i + part, 7 * i + part + 3) for i in range(count) for part in (0, 3)]
+        assert tokens_of_spans(WordSegmenter().split(text), offsets) == [[2 * i, 2 * i + 1] for i in range(count)]
+
+    assert growth(find, 4000) < 9
 
 
 def test_encoding_many_questions_on_a_long_context_takes_linear_time():

@@ -1,7 +1,7 @@
 """Raw text is divided into words like those of the training data, with correct offsets."""
 
 import unicodedata
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from headway.tasks.data.words import (
@@ -11,6 +11,7 @@ from headway.tasks.data.words import (
     ends_in_digits,
     infer_segmenter,
     is_ideograph,
+    tokens_of_spans,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,3 +124,15 @@ def test_ideographs_are_joined_without_spaces():
     assert is_ideograph("爱")
     assert not is_ideograph("ト")
     assert not is_ideograph("")
+
+
+@given(
+    st.lists(st.integers(0, 4), max_size=12), st.lists(st.tuples(st.integers(0, 24), st.integers(0, 5)), max_size=12)
+)
+def test_the_tokens_of_a_span_are_those_that_overlap_it(lengths, tokens):
+    edges = list(accumulate(lengths, initial=0))
+    spans = [(a, b) for a, b in pairwise(edges) if (a + b) % 3]  # in order, some with gaps between them
+    spans = [(a, b) for a, b in spans if a < b]
+    offsets = [(start, start + length) for start, length in tokens]
+    expected = [[i for i, (a, b) in enumerate(offsets) if a < end and b > start] for start, end in spans]
+    assert tokens_of_spans(spans, offsets) == expected
