@@ -1,4 +1,4 @@
-"""Inference of pairs of texts from column names that belong together, and what is said about texts that are not read."""
+"""Inference of pairs of texts from column names that belong together, and the note about texts that are not read."""
 
 from .column_names import PARTNERS, normalize_name, second_names
 from .partial_mapping import PartialMapping
