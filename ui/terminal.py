@@ -35,11 +35,10 @@ MAX_SCORES = 6  # shown for one text
 PREDICTION_WIDTH = 14  # columns, so that the texts beside predictions are aligned
 MIN_TEXT_WIDTH = 20  # columns
 BAR_WIDTH = 24  # columns
-# Names of a prompt's metrics by the first of them: for one label, for several labels, for generated answers.
+# Names of a prompt's metrics by the first of them: for one label, for several labels.
 PROMPT_METRICS = {
     "accuracy": ("accuracy", "macro-F1"),
     "f1": ("micro-F1", "macro-F1"),
-    "exact_match": ("exact match", "F1 of words"),
 }
 INDENT = (0, 0, 0, 2)
 
@@ -253,12 +252,14 @@ def prompt_rows(found: "PromptEvaluation") -> list[dict[str, Any]]:
     rows = []
     for answers, measures in found.figures.items():
         row: dict[str, Any] = {"answers": answers}
-        for shown, one in zip(PROMPT_METRICS[next(iter(measures))], measures.values(), strict=True):
+        names = PROMPT_METRICS.get(next(iter(measures)), [name.replace("_", " ") for name in measures])
+        for shown, one in zip(names, measures.values(), strict=True):
             row[shown] = one.mean
             row[f"{shown}, 95 %"] = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
             row[f"{shown}, runs"] = "" if one.worst == one.best else f"{one.worst:.3f} to {one.best:.3f}"
         rows.append(row)
-    return rows
+    empty = {name for name in rows[0] if not any(row[name] != "" for row in rows)}
+    return [{name: value for name, value in row.items() if name not in empty} for row in rows]
 
 
 def show_prompt_evaluation(console: Console, found: "PromptEvaluation", title: str) -> None:

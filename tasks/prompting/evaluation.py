@@ -1,28 +1,34 @@
-"""Scores a prompt over several choices and orders of its demonstrations, and compares it with the majority baseline.
+"""Scores a prompt over several choices and orders of its demonstrations, and compares it with baselines.
 
 Perez et al. 2021, "True Few-Shot Learning with Language Models" (https://arxiv.org/abs/2105.11447): the score of a
 single prompt says little, so scores are means with a confidence interval. It is Student's t interval over the seeds.
 Orders of the same demonstrations are not independent, so a seed counts with the mean over its orders; with a single
 seed, the interval is over the orders.
+
+Labels are compared with the most common one; generated answers also with outputs that cost nothing
+(../text_to_text/baselines.py).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .. import metrics
 from ..classification.predictions import LabelPrediction, LabelsPrediction, TextExample
-from ..question_answering.squad_scores import squad_scores
+from ..data.places import shorten
+from ..text_to_text.baselines import BASELINES, baseline_outputs
+from ..text_to_text.scores import SCALES, TextScores, score_texts
 from .demonstrations import BALANCED, RANDOM
 from .predictions import WrittenAnswer
 from .prepared_prompt import PreparedPrompt
 
 CONFIDENCE = 0.95
 ENOUGH_TO_TRAIN = 100  # labelled examples from which fine-tuning usually beats a prompt
-METRICS = {"single": ("accuracy", "f1"), "multi": ("f1", "f1_macro"), "written": ("exact_match", "f1")}
+METRICS = {"single": ("accuracy", "f1"), "multi": ("f1", "f1_macro")}
+WRITTEN = ("rougeL", "chrf", "bleu", "exact_match")  # those that are installed
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,15 @@ class PromptEvaluation:
     examples: Sequence[TextExample]
     predictions: list[Any]  # of the first seed, as `predict` gives them
     notes: tuple[str, ...] = ()
+    signatures: dict[str, str] = field(default_factory=dict)  # of the scores of generated answers
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the examples and predictions, as plain JSON types."""
         figures = {
             row: {name: asdict(figure) for name, figure in measures.items()} for row, measures in self.figures.items()
         }
-        return {"figures": figures, "runs": self.runs, "verdict": list(self.verdict), "examples": len(self.examples)}
+        found = {"figures": figures, "runs": self.runs, "verdict": list(self.verdict), "examples": len(self.examples)}
+        return found | ({"signatures": self.signatures} if self.signatures else {})
 
 
 def evaluate_prompt(prompt: PreparedPrompt, texts: Sequence[TextExample], num_seeds: int) -> PromptEvaluation:
@@ -79,10 +87,10 @@ def evaluate_prompt(prompt: PreparedPrompt, texts: Sequence[TextExample], num_se
             runs += [{"seed": seed, "order": i, "answers": row, **one} for i, one in enumerate(found)]
     prompt.dropped.extend(dropped)
     figures = {row: _figures(by_seed) for row, by_seed in scores.items()}
-    answer, baseline = _majority_baseline(prompt, texts)
-    figures[f"always {answer}"] = _figures([[_score(prompt, baseline, texts)]])
-    verdict = _verdict(figures, len(prompt.runner.examples), answer)
-    return PromptEvaluation(figures, runs, verdict, texts, first)
+    baselines = {name: _figures([[_score(prompt, one, texts)]]) for name, one in _baselines(prompt, texts).items()}
+    verdict = _verdict(figures, baselines, len(prompt.runner.examples))
+    scored = _score_written(first, texts) if prompt.reader.writes else TextScores({})
+    return PromptEvaluation(figures | baselines, runs, verdict, texts, first, scored.notes, scored.signatures)
 
 
 def _predict(
@@ -107,12 +115,32 @@ def _predict(
 def _score(prompt: PreparedPrompt, predictions: Sequence[Any], texts: Sequence[TextExample]) -> dict[str, float]:
     gold = [text.label for text in texts]
     if prompt.reader.writes:
-        found, kind = squad_scores([one.answer for one in predictions], [[str(label)] for label in gold]), "written"
-    elif prompt.multi_label:
+        found = _score_written(predictions, texts).metrics
+        return {name: found[name] for name in WRITTEN if name in found}
+    if prompt.multi_label:
         found, kind = metrics.multi_label_metrics([one.labels for one in predictions], gold, prompt.labels), "multi"
     else:
         found, kind = metrics.single_label_metrics(predictions, gold, prompt.labels), "single"
     return {name: found[name] for name in METRICS[kind]}
+
+
+def _score_written(answers: Sequence[WrittenAnswer], texts: Sequence[TextExample]) -> TextScores:
+    """All scores of generated answers; the references of a text are the answers of all rows with this text."""
+    references: dict[tuple[str, ...], list[str]] = {}
+    for text in texts:
+        references.setdefault(text.texts, []).append(str(text.label))
+    return score_texts([one.answer for one in answers], [references[text.texts] for text in texts])
+
+
+def _baselines(prompt: PreparedPrompt, texts: Sequence[TextExample]) -> dict[str, list[Any]]:
+    """Predictions that cost nothing, by their names: the most common label or answer, and outputs from the input."""
+    label, constant = _majority_baseline(prompt, texts)
+    found = {f"always {shorten(label)}": constant}
+    if prompt.reader.writes:
+        examples = [(example.text, str(example.label)) for example in prompt.runner.examples]
+        outputs = baseline_outputs([text.text for text in texts], examples, prompt.seed)
+        found |= {name: [WrittenAnswer(one, 0.0, "length") for one in given] for name, given in outputs.items()}
+    return found
 
 
 def _majority_baseline(prompt: PreparedPrompt, texts: Sequence[TextExample]) -> tuple[str, list[Any]]:
@@ -130,10 +158,13 @@ def _majority_baseline(prompt: PreparedPrompt, texts: Sequence[TextExample]) -> 
 
 def _figures(by_seed: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Figure]:
     """Each metric over all runs; `by_seed` is seed -> order -> metrics."""
-    return {name: _figure([[one[name] for one in orders] for orders in by_seed]) for name in by_seed[0][0]}
+    return {
+        name: _figure([[one[name] for one in orders] for orders in by_seed], SCALES.get(name, 1.0))
+        for name in by_seed[0][0]
+    }
 
 
-def _figure(by_seed: Sequence[Sequence[float]]) -> Figure:
+def _figure(by_seed: Sequence[Sequence[float]], best: float) -> Figure:
     values = [value for orders in by_seed for value in orders]
     samples = np.array([np.mean(orders) for orders in by_seed] if len(by_seed) > 1 else by_seed[0])
     mean = float(samples.mean())
@@ -142,24 +173,28 @@ def _figure(by_seed: Sequence[Sequence[float]]) -> Figure:
     from scipy.special import stdtrit  # Student's quantile; importing scipy.stats takes seconds
 
     half = float(stdtrit(len(samples) - 1, (1 + CONFIDENCE) / 2) * samples.std(ddof=1) / len(samples) ** 0.5)
-    return Figure(mean, max(0.0, mean - half), min(1.0, mean + half), min(values), max(values))
+    return Figure(mean, max(0.0, mean - half), min(best, mean + half), min(values), max(values))
 
 
-def _verdict(figures: Mapping[str, Mapping[str, Figure]], num_examples: int, answer: str) -> tuple[str, ...]:
-    """Whether the prompt beats the majority baseline, and whether there is enough data to train."""
+def _verdict(
+    figures: Mapping[str, Mapping[str, Figure]], baselines: Mapping[str, Mapping[str, Figure]], num_examples: int
+) -> tuple[str, ...]:
+    """Whether the prompt beats the best baseline, and whether there is enough data to train."""
     (name, ours), *_ = next(iter(figures.values())).items()
-    baseline = figures[f"always {answer}"][name].mean
+    best, found = max(baselines.items(), key=lambda one: one[1][name].mean)
+    baseline = found[name].mean
+    other = BASELINES.get(best) or best.replace("always ", "always answering ", 1)
     lower = ours.mean if ours.low is None else ours.low
     metric = name.replace("_", " ")
     if lower > baseline:
-        verdict = f"The prompt beats always answering {answer} ({metric} {ours.mean:.3f} against {baseline:.3f})."
+        verdict = f"The prompt beats {other} ({metric} {ours.mean:.3f} against {baseline:.3f})."
         if ours.low is None:
             verdict += " A single run has no interval and says little."
     else:
         interval = "" if ours.low is None else f", interval from {ours.low:.3f}"
         verdict = (
-            f"The prompt is no better than always answering {answer} ({metric} {ours.mean:.3f}{interval}, against "
-            f"{baseline:.3f}): do not rely on it."
+            f"The prompt is no better than {other} ({metric} {ours.mean:.3f}{interval}, against {baseline:.3f}): do "
+            "not rely on it."
         )
     advice = (
         f"There are {num_examples:,} labelled examples: fine-tuning is worth it (headway train)."

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadwayError
+from ...core.generation.decoding import Generation
 from ...core.generation.generation import generate
 from ...core.generation.generation_config import GenerationConfig
 from ..base.predictions import Prediction
@@ -46,6 +47,7 @@ class PreparedPrompt:
     notes: tuple[str, ...]
     unlabelled: tuple[TextExample, ...] = ()
     dropped: list[int] = field(default_factory=list, init=False)  # demonstrations that did not fit, for each text
+    shortened: set[str] = field(default_factory=set, init=False)  # the places of texts whose end did not fit
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,28 +112,45 @@ class PreparedPrompt:
         return list(decode(self.labels, probabilities, prior))
 
     def write(self, texts: Sequence[TextExample], seed: int) -> tuple[list[WrittenAnswer], list[int]]:
-        """Generates an answer to each text by greedy decoding; and the number of dropped demonstrations of each."""
-        prompts, dropped = self.runner.prompts(texts, seed, self.generation.max_new_tokens)
-        found = generate(self.runner.network, self.runner.tokenizer, prompts, self.generation)
-        return [WrittenAnswer(one.text.strip(), one.score, one.finish_reason) for (one,) in found], dropped
+        """Generates an answer to each text by greedy decoding; and the number of dropped demonstrations of each.
+
+        Without demonstrations, a model often begins its answer in the next line; that line break does not end it.
+        """
+        opened = self.runner.prompts(texts, seed, self.generation.max_new_tokens)
+        self.shortened.update(text.where for text, one in zip(texts, opened, strict=True) if one.shortened)
+        prompts = [one.text for one in opened]
+        found = self._generate(prompts)
+        if not self.runner.shots and all(map(str.isspace, self.generation.stop)):
+            again = [i for i, one in enumerate(found) if one.finish_reason == "stop" and not one.text.strip()]
+            for i, one in zip(again, self._generate([f"{prompts[i]}\n" for i in again]), strict=True):
+                found[i] = one
+        answers = [WrittenAnswer(one.text.strip(), one.score, one.finish_reason) for one in found]
+        return answers, [one.dropped for one in opened]
+
+    def _generate(self, prompts: Sequence[str]) -> list[Generation]:
+        found = generate(self.runner.network, self.runner.tokenizer, prompts, self.generation) if prompts else []
+        return [one for (one,) in found]
 
     def preview(self, text: TextExample) -> tuple[str, int]:
         """The whole prompt of a text, and the number of demonstrations that did not fit."""
         reserved = self.generation.max_new_tokens if self.reader.writes else 1
-        (prompt,), (dropped,) = self.runner.prompts([text], self.seed, reserved)
-        return prompt, dropped
+        (prompt,) = self.runner.prompts([text], self.seed, reserved)
+        return prompt.text, prompt.dropped
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about demonstrations that did not fit into the prompts so far."""
+        """Sentences about demonstrations and texts that did not fit into the prompts so far."""
+        limit = f"the {self.runner.window:,} tokens that {self.runner.base} reads"
+        cut = f"the end of {len(self.shortened):,} of {len(self.dropped):,} texts did not fit into {limit} and was cut"
         affected = [count for count in self.dropped if count]
-        if not affected:
-            return ()
+        return (*((self._dropped(affected, limit),) if affected else ()), *((cut,) if self.shortened else ()))
+
+    def _dropped(self, affected: Sequence[int], limit: str) -> str:
         several, up_to = max(affected) > 1, "up to " * (len(set(affected)) > 1)
         count = f"{up_to}{max(affected)} demonstration{'s' * several}"
         return (
-            f"for {len(affected):,} of {len(self.dropped):,} texts, {count} did not fit into the "
-            f"{self.runner.window:,} tokens that {self.runner.base} reads and {'were' if several else 'was'} dropped",
+            f"for {len(affected):,} of {len(self.dropped):,} texts, {count} did not fit into {limit} and "
+            f"{'were' if several else 'was'} dropped"
         )
 
 

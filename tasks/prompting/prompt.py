@@ -28,7 +28,7 @@ from .evaluation import PromptEvaluation, evaluate_prompt
 from .example_reader import ExampleReader, are_pairs, as_rows
 from .prepared_prompt import PreparedPrompt
 from .prompt_runner import PromptRunner
-from .templates import DEFAULT, DEFAULT_PAIR, Template, find_template, words_of_labels
+from .templates import DEFAULT, DEFAULT_PAIR, SEPARATOR, Template, find_template, words_of_labels
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class Prompt:
     template: str | None = option(
         None,
         r"A text with {text}, {pair} for the second text of a pair, and {label} where the answer goes; \n is a line "
-        "break. Or the name of a built-in template: sentiment, topic, question-type, entailment, translation.",
+        "break. {input} and {output}: the answer is generated (--write). Or the name of a built-in template: "
+        "sentiment, topic, question-type, entailment, translation, summarize, answer, or 'translate A to B' for any "
+        "two languages.",
     )
     description: str | None = option(
         None, "First paragraph of the prompt; empty for none. Default: that of the template."
@@ -83,8 +85,15 @@ class Prompt:
         choices=(CONTEXTUAL, BATCH, NONE),
     )
     write: bool = option(False, "Generate the answer instead of choosing a label; the examples' labels are answers.")
-    stop: tuple[str, ...] = option((), r"Texts that end a generated answer. Default: a line break, \n.")
-    max_new_tokens: int = option(40, "Maximum number of tokens of a generated answer.")
+    stop: tuple[str, ...] = option(
+        (),
+        r"Texts that end a generated answer. Default: a line break, \n; an empty line if answers of the examples have "
+        "line breaks.",
+    )
+    max_new_tokens: int | None = option(
+        None,
+        "Maximum number of tokens of a generated answer. Default: that of the template: summarize 100, others 40.",
+    )
     seed: int = option(0, "Seed of the choice of demonstrations and of their orders.")
 
     def __post_init__(self) -> None:
@@ -96,6 +105,8 @@ class Prompt:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(map(str, value)))
         for name, least in (("shots", 0), ("orders", 1), ("max_new_tokens", 1), ("seed", 0)):
             value = getattr(self, name)
+            if name == "max_new_tokens" and value is None:
+                continue
             if not isinstance(value, int) or value < least:
                 raise HeadwayError(f"--{name.replace('_', '-')} {value}: a whole number, {least} or more.")
         check_choices(self)
@@ -241,7 +252,7 @@ class PromptModel:
         texts = prepared.reader.examples(table, found, labelled=True)
         result = evaluate_prompt(prepared, texts, seeds)
         notes = (f"{table.source}: {len(texts)} rows, {table.kind}", *table.notes, *found.notes, *prepared.notes)
-        return replace(result, notes=(*notes, *prepared.warnings))
+        return replace(result, notes=(*notes, *result.notes, *prepared.warnings))
 
     def prepare(
         self,
@@ -290,12 +301,20 @@ class PromptModel:
             self._runner(template, words, known),
             reader,
             calibration=prompt.calibration,
-            generation=GenerationConfig(max_new_tokens=prompt.max_new_tokens, stop=prompt.stop or ("\n",)),
+            generation=self._generation(template, known),
             seed=prompt.seed,
             notes=tuple(notes),
             unlabelled=() if unlabelled is None else self._read_unlabelled(unlabelled, reader, chosen, reading),
         )
         return self.prepared
+
+    def _generation(self, template: Template, examples: Sequence[TextExample]) -> GenerationConfig:
+        """How an answer is generated: until the text that follows it in the examples."""
+        several_lines = any("\n" in str(example.label).strip() for example in examples) and self.prompt.writes
+        return GenerationConfig(
+            max_new_tokens=self.prompt.max_new_tokens or template.max_new_tokens,
+            stop=self.prompt.stop or (SEPARATOR if several_lines else "\n",),
+        )
 
     def _runner(self, template: Template, words: Mapping[str, str], examples: Sequence[TextExample]) -> PromptRunner:
         prompt, device = self.prompt, self.network.backbone.token_embedding.weight.device

@@ -26,6 +26,7 @@ from .label_scores import Context, Query, label_log_likelihoods
 from .prompt_encoder import PromptEncoder
 from .templates import SEPARATOR, Template
 
+MIN_TEXT = 8  # tokens to which the text of a query may be shortened
 CACHED_CONTEXTS = 256  # choices of demonstrations whose tokens are remembered
 
 
@@ -36,6 +37,15 @@ class LabelProbabilities:
     probabilities: np.ndarray  # (O, E, L), not calibrated
     prior: np.ndarray | None  # (O, E, L), to calibrate by; None for no calibration
     dropped: list[int]  # for each text, the largest number of demonstrations that did not fit
+
+
+@dataclass(frozen=True)
+class OpenPrompt:
+    """A prompt whose answer is generated."""
+
+    text: str
+    dropped: int  # demonstrations that did not fit
+    shortened: bool = False  # whether the end of the query's text did not fit either
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,25 +131,46 @@ class PromptRunner:
                 prior[order, members] = np.mean(rows[len(members) :], axis=0)
         return LabelProbabilities(found, prior if content_free else None, dropped)
 
-    def prompts(self, texts: Sequence[TextExample], seed: int, reserved: int) -> tuple[list[str], list[int]]:
-        """The whole prompts in the first order, and the number of demonstrations that did not fit into each.
+    def prompts(self, texts: Sequence[TextExample], seed: int, reserved: int) -> list[OpenPrompt]:
+        """The whole prompts in the first order.
 
         Args:
-            texts: the queries.
+            texts: the queries. Where the answer is generated, a text that is too long for a prompt without
+                demonstrations loses its end.
             seed: of the choice of demonstrations.
             reserved: tokens to leave for the answer.
 
         Raises:
             HeadwayError: a prompt is longer than the model's context.
         """
-        prompts, dropped = [], []
+        prompts = []
         for text, rows in zip(texts, self.choose(texts, seed), strict=True):
-            query = self.template.query(text.text, text.pair)
+            query, shortened = self._query(text, reserved)
             length = len(self._encoder.open_query(query, first=self.bare))
             fitting = self._fit(rows, length + reserved, text)
-            prompts.append(SEPARATOR.join([*self._blocks(fitting), query]).rstrip(" "))
-            dropped.append(len(rows) - len(fitting))
-        return prompts, dropped
+            whole = SEPARATOR.join([*self._blocks(fitting), query]).rstrip(" ")
+            prompts.append(OpenPrompt(whole, len(rows) - len(fitting), shortened))
+        return prompts
+
+    def _query(self, text: TextExample, reserved: int) -> tuple[str, bool]:
+        """The query of a text that fits without demonstrations, and whether the end of the text had to be cut."""
+        room = self.window - len(self._context([])) - reserved
+
+        def excess(query: str) -> int:
+            return len(self._encoder.open_query(query, first=self.bare)) - room
+
+        query = self.template.query(text.text, text.pair)
+        too_long = excess(query)
+        if self.words or too_long <= 0:
+            return query, False
+        offsets = self.tokenizer.encode(text.text).offsets
+        kept = len(offsets) - too_long
+        while kept >= MIN_TEXT:  # other tokens may result at the cut
+            shorter = self.template.query(text.text[: offsets[kept - 1][1]], text.pair)
+            if (too_long := excess(shorter)) <= 0:
+                return shorter, True
+            kept -= too_long
+        return query, False
 
     def choose(self, texts: Sequence[TextExample], seed: int) -> list[list[int]]:
         """Indices of the demonstrations of each text, in their first order."""

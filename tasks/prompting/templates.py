@@ -1,4 +1,4 @@
-"""Prompt templates: plain text with {text} and {label}.
+"""Prompt templates: plain text with {text} and {label}, or with {input} and {output} where the answer is generated.
 
 The built-in templates follow Brown et al. 2020 (https://arxiv.org/abs/2005.14165, appendix G): named fields, one per
 line.
@@ -7,19 +7,24 @@ line.
     Sentiment: {label}
 
 A demonstration has its label at {label}; the query ends before {label}. The description, the demonstrations and the
-query are separated by an empty line. prompt_encoder.py turns them into tokens.
+query are separated by an empty line. prompt_encoder.py turns them into tokens. The templates of text to text are those
+that a model can also be trained with: ../text_to_text/instructions.py.
 """
 
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from ...core.errors import HeadwayError
+from ..text_to_text.instructions import INSTRUCTIONS, SUMMARIZE, find_instruction
 
 SEPARATOR = "\n\n"
 PLACEHOLDERS = ("text", "pair", "label")
+WRITTEN = {"input": "text", "output": "label"}  # names of the same places in templates of text to text
+MAX_NEW_TOKENS = 40  # of a generated answer
+SUMMARY_TOKENS = 100  # Radford et al. 2019, section 3.6
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -32,15 +37,20 @@ class Template:
     description: str = ""
     words: Mapping[str, str] = field(default_factory=dict)  # label in the data -> how the prompt spells it
     writes: bool = False  # whether the model generates the answer instead of choosing a label
+    max_new_tokens: int = MAX_NEW_TOKENS  # of a generated answer
 
     @classmethod
     def parse(cls, template: str) -> Self:
         """Reads a template that a user wrote. Without {label}, the answer follows at the end, after a space.
 
+        {input} and {output} stand for {text} and {label}; with {output} the answer is generated.
+
         Raises:
             HeadwayError: {text} is missing, a placeholder is unknown, or {label} is repeated or not the last one.
         """
         shown = repr(template)
+        writes = "{output}" in template
+        template = PLACEHOLDER.sub(lambda match: f"{{{WRITTEN.get(match[1], match[1])}}}", template)
         names = [match[1] for match in PLACEHOLDER.finditer(template)]
         for name in names:
             if name not in PLACEHOLDERS:
@@ -51,9 +61,11 @@ class Template:
                     "Use {text}, {pair} (the second text of a pair) and {label}."
                 )
         if "text" not in names:
+            near = difflib.get_close_matches(template, BUILT_IN, n=1)
+            hint = f"Did you mean the built-in template {near[0]!r}? Otherwise add it" if near else "Add it"
             raise HeadwayError(
                 f"The template {shown} has no {{text}}, which stands for the text to label. "
-                r'Add it, as in "Text: {text}\nLabel: {label}", or choose a built-in template: '
+                rf'{hint}, as in "Text: {{text}}\nLabel: {{label}}", or choose a built-in template: '
                 f"{', '.join(BUILT_IN)}."
             )
         if names.count("label") > 1:
@@ -64,7 +76,7 @@ class Template:
                 f"The template {shown} has {{{PLACEHOLDER.findall(after)[0]}}} after {{label}}, but the query ends at "
                 "{label}. Move it before {label}."
             )
-        return cls(before, after)
+        return cls(before, after, writes=writes)
 
     @property
     def text(self) -> str:
@@ -113,16 +125,18 @@ BUILT_IN: dict[str, Template] = {
         words={"entailment": "yes", "neutral": "maybe", "contradiction": "no", "not_entailment": "no"},
     ),
     "translation": Template("English: {text}\nFrench: ", description="Translate from English to French.", writes=True),
+    **{name: Template.parse(template) for name, template in INSTRUCTIONS.items()},
 }
+BUILT_IN[SUMMARIZE] = replace(BUILT_IN[SUMMARIZE], max_new_tokens=SUMMARY_TOKENS)
 
 
 def find_template(name_or_text: str) -> Template:
-    """A built-in template by its name, or the template that a user wrote.
+    """A built-in template by its name ("translate A to B" for any languages), or the template that a user wrote.
 
     Raises:
         HeadwayError: as `Template.parse`; an unknown name counts as a template without {text}.
     """
-    return BUILT_IN.get(name_or_text) or Template.parse(name_or_text)
+    return BUILT_IN.get(name_or_text) or Template.parse(find_instruction(name_or_text) or name_or_text)
 
 
 def words_of_labels(labels: Sequence[str], verbalize: Sequence[str], template: Template) -> dict[str, str]:

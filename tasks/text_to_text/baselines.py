@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .scores import text_scores
+from .scores import normalize, text_scores
 from .words import sentences, words
 
 SENTENCES = 3
@@ -23,6 +23,12 @@ MAX_FEATURES = 200_000  # words of the vectors
 MAX_WORDS = 2_000  # of a text
 MAX_SIMILARITIES = 4_000_000  # computed at once
 MODEL = "model"
+BASELINES = {
+    "copy": "copying the input",
+    "lead_3": "the first three sentences of the input",
+    "random_3": "three random sentences of the input",
+    "nearest": "the output of the most similar example",
+}
 METRIC = "chrf"  # sorts the table: it needs no tokenizer, so it suits every language
 
 
@@ -84,10 +90,20 @@ def _features(text: str) -> list[str]:
 def baseline_outputs(
     inputs: Sequence[str], training: Sequence[tuple[str, str]] = (), seed: int = 0
 ) -> dict[str, list[str]]:
-    """The outputs of every baseline by its name; nearest needs training examples (input, output)."""
+    """The outputs of every baseline by its name, one of BASELINES.
+
+    Args:
+        inputs: of the examples. If all have three sentences or fewer, lead_3 and random_3 are the same as copy and
+            left out.
+        training: (input, output) of training examples, for the nearest one.
+        seed: of the random sentences.
+    """
     found = {"copy": copy(inputs), "lead_3": lead(inputs), "random_3": random_sentences(inputs, seed=seed)}
+    for name in ("lead_3", "random_3"):
+        if list(map(normalize, found[name])) == list(map(normalize, inputs)):
+            del found[name]
     if training:
-        found["nearest"] = nearest(inputs, *map(list, zip(*training, strict=True)), seed=seed)
+        found["nearest"] = nearest(inputs, [one for one, _ in training], [one for _, one in training], seed=seed)
     return found
 
 

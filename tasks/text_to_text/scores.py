@@ -30,6 +30,7 @@ from .words import spaceless_script, words
 
 PACKAGES = {"sacrebleu": "sacrebleu", "rouge-score": "rouge_score"}  # to install -> to import
 ROUGE = ("rouge1", "rouge2", "rougeL")
+SCALES = {"bleu": 100.0, "chrf": 100.0}  # the best score where it is not 1
 NGRAM = 4  # words of a repeated sequence
 BLEU_TOKENIZERS = {None: "13a", "Chinese": "zh", "Japanese": "ja-mecab", "other": "char"}
 SCRIPT_SAMPLE = 1000  # references

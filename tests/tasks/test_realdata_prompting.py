@@ -19,7 +19,7 @@ FILES = {
     "question types": ("trec/test.txt", "trec/train.txt", {"template": "question-type"}, {}, "accuracy"),
     "pairs": ("mrpc/test.txt", "mrpc/train.txt", {}, {}, "accuracy"),
     "several labels": ("goemotions/dev.tsv", "goemotions/train.tsv", {}, {}, "f1"),
-    "translations": ("eng_fra/eng-fra.txt", None, {"template": "translation"}, LANGUAGES, "exact_match"),
+    "translations": ("eng_fra/eng-fra.txt", None, {"template": "translation"}, LANGUAGES, "rougeL"),
 }
 
 

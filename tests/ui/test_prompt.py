@@ -105,6 +105,19 @@ def test_a_template_can_ask_for_generated_answers(headway, gpt2, folder):
     assert lines(same.out) == [found]
 
 
+def test_an_instruction_by_name_generates_free_text(headway, gpt2, folder):
+    ran = headway("prompt", gpt2, "the cat sat on the mat", "--template", "summarize", "--show-prompt", "--json",
+                  "--max-new-tokens", "6")  # fmt: skip
+    assert (ran.code, "the cat sat on the mat\n" in ran.err, "TL;DR:" in ran.err) == (0, True, True)
+    assert "answer" in lines(ran.out)[0]
+    (folder / "pairs.csv").write_text("document,summary\nthe dog sat,dog\nthe fox ran,fox\nthe cat ate,cat\n")
+    command = ["prompt", gpt2, "--data", "pairs.csv", "--template", "summarize", "--max-new-tokens", "6"]
+    ran = headway(*command, "--text", "document", "--label", "summary", "--evaluate", "--shots", "0")
+    assert ran.code == 0
+    for words in ("rougeL", "chrf", "bleu", "exact match", "copy", "always dog"):
+        assert words in ran.out
+
+
 def test_an_evaluation_prints_intervals_and_an_interpretation(headway, gpt2, examples, folder):
     (folder / "test.csv").write_text(
         "text,label\n" + "".join(f"the {i},{'good' if i % 3 else 'bad'}\n" for i in range(9))
