@@ -31,6 +31,7 @@ COMMANDS = {
     "predict": ("commands.predict", "Run a model on texts or on every row of a file."),
     "prompt": ("commands.prompt", "Prompt GPT-2 with a few examples, without training."),
     "generate": ("commands.generate", "Continue a text with GPT-2."),
+    "events": ("commands.events", "Convert MIDI files to texts of events, and back."),
     "inspect": ("commands.inspect", "Show the attention, attributions and layers of a model as an HTML page."),
     "probe": ("commands.probe", "Measure how much each layer of a model knows about the labels of a file."),
     "embed": ("commands.embed", "Turn texts into vectors."),
