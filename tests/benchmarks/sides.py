@@ -89,18 +89,20 @@ def train_peer(
     examples: Sequence[Any],
     collator: Any = None,
     loss_of: Callable[[Any, Any], float] | None = None,
+    *,
+    tokens_of: Callable[[Any], int] = lambda one: len(one["input_ids"]),
     **arguments: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """Trains a transformers model with the Trainer; returns the trainer, and what was measured.
 
     A run of speed sees the examples in the order in which Headway's first epoch draws them, so that the batches hold
     the same ones. `loss_of` takes the inputs and outputs of a step and gives the loss to compare with Headway's, where
-    that is not the one that is trained on. `arguments` are further fields of TrainingArguments; with a sampling
-    strategy the batches hold other examples.
+    that is not the one that is trained on. `tokens_of` counts the useful tokens of an example. `arguments` are
+    further fields of TrainingArguments; with a sampling strategy the batches hold other examples.
     """
     from headway.core.models.packing import BatchSampler
     from torch.utils.data import SequentialSampler
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 
     work = run.work
     if work.steps:
@@ -123,7 +125,7 @@ def train_peer(
                 losses.append(logs["loss"])
                 norms.append(float(logs["grad_norm"]))
 
-    class SameOrder(Trainer):
+    class SameOrder(Seq2SeqTrainer):  # in training, it is the Trainer
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return SequentialSampler(examples) if ordered else super()._get_train_sampler(train_dataset)
 
@@ -135,7 +137,7 @@ def train_peer(
 
     trainer = SameOrder(
         model=model,
-        args=TrainingArguments(
+        args=Seq2SeqTrainingArguments(
             output_dir=str(run.folder / "trainer"),
             per_device_train_batch_size=work.batch_size,
             per_device_eval_batch_size=work.batch_size,
@@ -159,7 +161,7 @@ def train_peer(
     collate = collator or trainer.data_collator
 
     def counted(batch: list[Any]) -> Any:
-        tokens.append(sum(len(one["input_ids"]) for one in batch))
+        tokens.append(sum(map(tokens_of, batch)))
         return collate(batch)
 
     trainer.data_collator = counted
@@ -235,6 +237,7 @@ def measured(run: Run, clock: list[float], losses: list[float], tokens: list[int
     return {
         "losses": losses,
         "tokens_per_second": sum(tokens[skip:]) / (clock[-1] - clock[skip]) if tokens else None,
+        "steps_per_second": (len(clock) - 1 - skip) / (clock[-1] - clock[skip]),
         "tokens": sum(tokens),
         "seconds": clock[-1] - clock[0],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
