@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"], help="speed: only this one")
     parser.add_argument("--rounds", type=int, default=1, help="speed: how often, the sides in turn")
     parser.add_argument("--steps", type=int, help="speed: instead of the script's own, for a trial")
-    parser.add_argument("--minutes", type=float, default=60, help="scores: stop after so many, to be continued")
+    parser.add_argument("--minutes", type=float, default=60, help="scores: stop after N minutes, to be continued")
     parser.add_argument("--folder", type=Path, help="scores: of models and outputs; default: text-to-text/WHAT")
     parser.add_argument("--rows", type=int, help="training pairs, instead of the script's own, for a trial")
     parser.add_argument("--held-out", type=int, help="held-out pairs (translation) or inputs (summary), the same")
