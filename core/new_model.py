@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,24 +10,24 @@ from .atomic_files import atomic_folder
 from .checkpoints.checkpoint import save_checkpoint
 from .cpu import use_huge_pages
 from .errors import HeadwayError
-from .models import bert, gpt2
-from .models.heads import Network, new_backbone, reads_segments
+from .models import bert, gpt2, transformer
+from .models.heads import Network, language_model_head, new_backbone, reads_segments
 from .tokenizers.tokenizer import Tokenizer
-from .tokenizers.vocabulary import learn_byte_level_bpe, learn_wordpiece, learn_words
+from .tokenizers.vocabulary import Model, learn_byte_level_bpe, learn_wordpiece, learn_words
 
-SIZES = {"bert": bert.SIZES, "gpt2": gpt2.SIZES}
-CONFIGS = {"bert": bert.BertConfig, "gpt2": gpt2.GPT2Config}
+SIZES = {"bert": bert.SIZES, "gpt2": gpt2.SIZES, "encoder-decoder": transformer.SIZES}
+CONFIGS = {"bert": bert.BertConfig, "gpt2": gpt2.GPT2Config, "encoder-decoder": transformer.TransformerConfig}
 VOCABULARIES = ("pieces", "words")
 
 
 def learn_tokenizer(
-    texts: Iterable[str], model: Literal["bert", "gpt2"], vocab_size: int, vocabulary: str = "pieces"
+    texts: Iterable[str], model: Model, vocab_size: int, vocabulary: str = "pieces"
 ) -> Tokenizer:
-    """Learns a tokenizer: WordPiece for BERT and byte-level BPE for GPT-2, or whole words.
+    """Learns a tokenizer: WordPiece for BERT, byte-level BPE for GPT-2 and the Transformer, or whole words.
 
     Args:
-        texts: read once.
-        model: BERT or GPT-2.
+        texts: read once; for the Transformer, sources and targets.
+        model: BERT, GPT-2 or the Transformer ("encoder-decoder").
         vocab_size: maximum number of tokens.
         vocabulary: "pieces" or "words".
 
@@ -38,13 +37,15 @@ def learn_tokenizer(
     if vocabulary not in VOCABULARIES:
         raise HeadwayError(f"--vocabulary {vocabulary}: it must be {' or '.join(VOCABULARIES)}.")
     if vocabulary == "words":
-        return learn_words(texts, vocab_size, bert=model == "bert")
-    return learn_wordpiece(texts, vocab_size) if model == "bert" else learn_byte_level_bpe(texts, vocab_size)
+        return learn_words(texts, vocab_size, model)
+    if model == "bert":
+        return learn_wordpiece(texts, vocab_size)
+    return learn_byte_level_bpe(texts, vocab_size, ended=model == "encoder-decoder")
 
 
 def write_new_model(
     folder: Path,
-    model: Literal["bert", "gpt2"],
+    model: Model,
     size: str,
     tokenizer: Tokenizer,
     *,
@@ -56,7 +57,7 @@ def write_new_model(
 
     Args:
         folder: the folder to write; it must not exist.
-        model: BERT or GPT-2.
+        model: BERT, GPT-2 or the Transformer ("encoder-decoder").
         size: name of a published size of the model, e.g. "mini".
         tokenizer: the model's tokenizer.
         max_positions: maximum sequence length in tokens.
@@ -70,13 +71,26 @@ def write_new_model(
         raise HeadwayError(f"--size {size}: it must be one of {', '.join(SIZES[model])}.")
     if max_positions < 8:
         raise HeadwayError(f"--max-positions {max_positions}: it must be at least 8.")
-    config = CONFIGS[model].named(size, vocab_size=tokenizer.vocab_size, max_positions=max_positions)
+    fields = {"vocab_size": tokenizer.vocab_size, "max_positions": max_positions}
+    if model == "encoder-decoder":
+        fields |= _ends(tokenizer)
+    config = CONFIGS[model].named(size, **fields)
     use_huge_pages()
     torch.manual_seed(seed)
     backbone = new_backbone(config)
     if embeddings is not None:
         with torch.no_grad():
             backbone.token_embedding.weight.copy_(embeddings(config.hidden_size))
+    head = language_model_head(backbone) if model == "encoder-decoder" else None  # whose class is what generates
     with atomic_folder(folder) as unfinished:
-        save_checkpoint(unfinished, Network(backbone))
+        save_checkpoint(unfinished, Network(backbone, head))
         tokenizer.save(unfinished, segments=reads_segments(config))
+
+
+def _ends(tokenizer: Tokenizer) -> dict[str, int]:
+    """The tokens around a target: those of the Transformer, or of another vocabulary what it has in their place."""
+    end = tokenizer.sep_id if tokenizer.end_of_text_id is None else tokenizer.end_of_text_id
+    if end is None:
+        raise HeadwayError("The vocabulary has no token that ends a text. Learn a new one with --learn-tokenizer N.")
+    start = next(one for one in (tokenizer.pad_id, tokenizer.cls_id, end) if one is not None)
+    return {"start_id": start, "end_id": end, "pad_id": end if tokenizer.pad_id is None else tokenizer.pad_id}

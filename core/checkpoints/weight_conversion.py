@@ -15,12 +15,16 @@ from ..errors import HeadwayError
 from ..models.bert import BertConfig
 from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.heads import Backbone, Config, Network
+from ..models.transformer import TransformerConfig
 from .families.family import Family, Source, expand
 from .families.registry import ARCHITECTURES
 from .model_files import StoredTensor, open_weights
 
 # Constant buffers that older versions of transformers wrote.
-IGNORED = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias")
+IGNORED = re.compile(
+    r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias|(en|de)coder\.embed_positions\.weight"
+)
+MAX_SINUSOIDS = 2**17  # positions, whose number no file confirms either
 MAX_SHARED = 200  # layers with the same parameters, whose number no file confirms
 MISMATCH = "config.json and the weights do not belong together: copy or download both again."
 
@@ -38,7 +42,7 @@ class StoredParameter:
         ours = torch.empty(self.shape, dtype=torch.float32)
         for part, stored in zip(ours.chunk(len(self.parts)), self.parts, strict=True):
             value = stored.read()
-            part.copy_(value.t() if self.transpose else value)
+            part.copy_((value.t() if self.transpose else value).view(part.shape))
             stored.require_finite(part)
         return ours
 
@@ -97,6 +101,8 @@ class PublishedTensors:
         for name, source in table.items():
             if source.names not in found:
                 found[source.names] = self._find_one(source, shapes[name])
+                for repeated in source.repeated:
+                    self._check_equal(repeated, found[source.names], "Copy or download the model again.")
         return {name: found[source.names] for name, source in table.items()}
 
     def check_sizes(self, config: Config) -> None:
@@ -107,6 +113,8 @@ class PublishedTensors:
         """
         assert not isinstance(config, EncoderDecoderConfig)
         size, positions = config.hidden_size, config.max_positions
+        if isinstance(config, TransformerConfig) and positions > MAX_SINUSOIDS:
+            raise HeadwayError(f"{self._source}: {positions} positions are more than {MAX_SINUSOIDS}. {MISMATCH}")
         if isinstance(config, BertConfig):
             size, positions = config.embedding_size or size, positions + config.position_offset
         shapes = {
@@ -118,6 +126,7 @@ class PublishedTensors:
             shapes["segment_embedding.weight"] = (config.num_segments, size)
         table = expand(self.family.backbone, 1)
         last = self.family.backbone["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
+        shapes = {name: shape for name, shape in shapes.items() if name in table}  # sinusoids are not stored
         self._require([*(table[name] for name in shapes), last])
         shared = isinstance(config, BertConfig) and config.share_layers
         if config.num_layers > (MAX_SHARED if shared else len(self.tensors)):  # although there is a last one
@@ -141,10 +150,15 @@ class PublishedTensors:
             HeadwayError: it differs.
         """
         (name,) = source.names
+        advice = 'Set "tie_word_embeddings": false in config.json if they are meant to differ.'
+        self._check_equal(name, embedding, advice)
+
+    def _check_equal(self, name: str, embedding: StoredParameter, advice: str) -> None:
+        """Checks that a tensor, if it is there, equals the token embedding."""
         if name in self.tensors and not torch.equal(self.tensors[name].read().float(), embedding.mapped().float()):
             raise HeadwayError(
                 f"{self.tensors[name].place} differs from the token embedding, but config.json says they are tied. "
-                'Set "tie_word_embeddings": false in config.json if they are meant to differ.'
+                f"{advice}"
             )
         self._used.add(name)
 
@@ -194,7 +208,8 @@ class PublishedTensors:
 def backbone_table(backbone: Backbone, family: Family) -> dict[str, Source]:
     """The sources of a backbone's parameters; the family's table also has those of parts that not every model has."""
     names = backbone.state_dict().keys()
-    table = expand(family.backbone, backbone.config.num_layers)
+    layers = max(backbone.config.num_layers, getattr(backbone.config, "num_encoder_layers", 0))
+    table = expand(family.backbone, layers)
     return {name: source for name, source in table.items() if name in names}
 
 
@@ -219,6 +234,7 @@ def published_tensors(network: Network, published: str, dtype: torch.dtype | Non
             value = state[ours].detach().to("cpu", dtype)
             for name, part in zip(source.names, value.chunk(len(source.names)), strict=True):
                 published_part = part.t() if source.transpose and part.dim() == 2 else part
+                published_part = published_part[None] if source.row else published_part
                 tensors[name if base else family.prefixed(name)] = published_part.contiguous()
             if source.copy is not None:
                 tensors[source.copy] = value.clone()  # safetensors refuses two names for the same memory

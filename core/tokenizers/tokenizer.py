@@ -125,7 +125,8 @@ class Tokenizer:
         if isinstance(split, pre_tokenizers.BertPreTokenizer) and isinstance(normalizer, normalizers.BertNormalizer):
             found = "BertTokenizer" if normalizer.clean_text and self.framing.second_segment else GENERIC_CLASS
         elif isinstance(split, pre_tokenizers.ByteLevel) and split.use_regex and normalizer is None:
-            found = "RobertaTokenizer" if self.framing.before else "GPT2Tokenizer"
+            framed = "RobertaTokenizer" if self.framing.before else GENERIC_CLASS
+            found = framed if self.framing.after else "GPT2Tokenizer"
         original = str(self._config.get("tokenizer_class"))
         return original if original in SAME_PIPELINE.get(found, ()) else found
 
@@ -211,7 +212,8 @@ class Tokenizer:
         """The model's input for one text or a pair of texts, with special tokens.
 
         BERT: `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]` with segment 1 from `second` on. GPT-2: the
-        text, or the pair with the end-of-text token between its texts; for an empty text, the end-of-text token.
+        text, or the pair with the end-of-text token between its texts; for an empty text, the end-of-text token. The
+        Transformer: `first </s>`.
 
         Args:
             first: token ids.
@@ -223,7 +225,7 @@ class Tokenizer:
         Raises:
             HeadwayError: an end-of-text token is needed, but GPT-2's vocabulary has none.
         """
-        if self.framing.before:
+        if self.framing.after:
             return self.framing.join(first, second)
         if first and second is None:
             return list(first), [0] * len(first)
@@ -255,7 +257,7 @@ class Tokenizer:
 
     def num_special(self, pair: bool) -> int:
         """Number of special tokens that `join` adds to a text, or to a pair of texts."""
-        return self.framing.num_tokens(pair=pair) if self.framing.before else int(pair)
+        return self.framing.num_tokens(pair=pair) if self.framing.after else int(pair)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

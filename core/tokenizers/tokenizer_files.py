@@ -79,7 +79,7 @@ def read_tokenizer(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], 
     elif kind == "byte-level-bpe":
         _set_up_byte_level(backend, folder, config)
     elif kind == "unigram":
-        if backend.num_special_tokens_to_add(False) < 2:
+        if not backend.num_special_tokens_to_add(False):
             raise HeadwayError(
                 f"{folder}: the tokenizer puts no special tokens around a text, which models with a Unigram "
                 "vocabulary need. Copy tokenizer.json again from the original model."
@@ -268,14 +268,19 @@ def _unsupported(backend: tokenizers.Tokenizer, folder: Path) -> HeadwayError:
     )
 
 
+def _ends_texts(backend: tokenizers.Tokenizer) -> bool:
+    """Whether a tokenizer puts its special token after a text."""
+    return backend.encode("a").special_tokens_mask[-1] == 1
+
+
 def _set_up_byte_level(backend: tokenizers.Tokenizer, folder: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(backend.model, models.BPE) or "ByteLevel" not in str(backend.pre_tokenizer):
         raise _unsupported(backend, folder)
     added = backend.num_special_tokens_to_add(False)
-    if added == 1 or (not added and config.get("add_bos_token")):
+    if (added == 1 and not _ends_texts(backend)) or (not added and config.get("add_bos_token")):
         raise HeadwayError(
-            f"{folder}: the tokenizer puts a special token on one side of a text; Headway supports tokens on both "
-            "sides (RoBERTa) or none (GPT-2). Choose another model."
+            f"{folder}: the tokenizer puts a special token before a text; Headway supports tokens on both sides "
+            "(RoBERTa), after a text (Transformer) or none (GPT-2). Choose another model."
         )
     space = bool(config.get("add_prefix_space", False))
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and "add_prefix_space" in config:

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -18,9 +18,19 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from ..errors import HeadwayError
 from .tokenizer import Tokenizer
 
+Model = Literal["bert", "gpt2", "encoder-decoder"]
+
 # In the order of the published vocabularies.
 WORDPIECE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 END_OF_TEXT = "<|endoftext|>"
+# Of the Transformer: what ends every source and target, and what transformers fills short ones with, which is also the
+# token before every target, as in Marian.
+END, PADDING = "</s>", "<pad>"
+WORD_SPECIAL = {
+    "bert": WORDPIECE_SPECIAL,
+    "gpt2": ("[UNK]", END_OF_TEXT),
+    "encoder-decoder": ("[UNK]", END, PADDING),
+}
 WORDS_PER_TEXT = 1000  # passed to the trainer
 MAX_WORD_LENGTH = 100  # characters; to WordPiece longer words are unknown (the default of models.WordPiece)
 
@@ -68,39 +78,44 @@ def _repeated(words: Counter[str]) -> Iterator[str]:
             yield " ".join([word] * count)
 
 
-def learn_byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def learn_byte_level_bpe(texts: Iterable[str], vocab_size: int, *, ended: bool = False) -> Tokenizer:
     """Learns GPT-2's byte-level BPE vocabulary, in which every text can be encoded.
 
     Args:
         texts: read once.
-        vocab_size: maximum number of tokens, the 256 bytes and the end-of-text token included.
+        vocab_size: maximum number of tokens, the 256 bytes and the special tokens included.
+        ended: whether the special tokens are those of the Transformer, of which one ends every text, instead of
+            GPT-2's end of text.
 
     Raises:
         HeadwayError: the vocabulary is too small for the bytes.
     """
     segmenter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(segmenter.alphabet())
-    _check_room(alphabet, vocab_size, (END_OF_TEXT,))
+    special = (END, PADDING) if ended else (END_OF_TEXT,)
+    _check_room(alphabet, vocab_size, special)
     trained = tokenizers.Tokenizer(models.BPE())
     trained.pre_tokenizer, trained.decoder = segmenter, decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - len(special), initial_alphabet=alphabet, show_progress=False)
     trained.train_from_iterator(texts, trainer)
-    trained.add_special_tokens([END_OF_TEXT])  # the last token, as in GPT-2
+    trained.add_special_tokens(list(special))  # the last tokens, as in GPT-2
+    if ended:
+        return _as_published(trained, {"tokenizer_class": "PreTrainedTokenizerFast", **_end_texts(trained)})
     return _as_published(trained, {"tokenizer_class": "GPT2Tokenizer", "eos_token": END_OF_TEXT})
 
 
-def learn_words(texts: Iterable[str], vocab_size: int, *, bert: bool) -> Tokenizer:
+def learn_words(texts: Iterable[str], vocab_size: int, model: Model) -> Tokenizer:
     """Learns a vocabulary of whole words separated by white space, for example for event codes or musical notes.
 
     Args:
         texts: read once; only their distinct words are kept in memory.
         vocab_size: maximum number of tokens, special tokens included; the least frequent words become "[UNK]".
-        bert: whether the special tokens are BERT's, or GPT-2's end of text.
+        model: whose special tokens the vocabulary has.
 
     Raises:
         HeadwayError: the texts contain no words, or the vocabulary is too small for a word.
     """
-    special = WORDPIECE_SPECIAL if bert else ("[UNK]", END_OF_TEXT)
+    special = WORD_SPECIAL[model]
     words = Counter(word for text in texts for word in text.split())
     for token in special:
         del words[token]
@@ -115,14 +130,23 @@ def learn_words(texts: Iterable[str], vocab_size: int, *, bert: bool) -> Tokeniz
     backend = tokenizers.Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.add_special_tokens(list(special))
-    named = {f"{token.strip('[]').lower()}_token": token for token in special if token != END_OF_TEXT}
-    ends = {} if bert else {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
-    if bert:
-        ids = [(token, known[token]) for token in ("[CLS]", "[SEP]")]
-        backend.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
-        )
-    return _as_published(backend, {"tokenizer_class": "PreTrainedTokenizerFast", **named, **ends})
+    fields: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
+    if model == "encoder-decoder":
+        return _as_published(backend, {**fields, **_end_texts(backend)})
+    if model == "gpt2":
+        return _as_published(backend, {**fields, "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT})
+    ids = [(token, known[token]) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
+    )
+    return _as_published(backend, {**fields, **{f"{token[1:-1].lower()}_token": token for token in special}})
+
+
+def _end_texts(backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """Makes a tokenizer end every text by END; returns its special tokens, as fields of tokenizer_config.json."""
+    ids = [(END, backend.token_to_id(END))]
+    backend.post_processor = processors.TemplateProcessing(f"$A {END}", f"$A {END} $B {END}", ids)
+    return {"eos_token": END, "pad_token": PADDING}
 
 
 def _check_room(alphabet: list[str], vocab_size: int, special: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ backbone's tensors. `{i}` stands for every layer, `{p}` for `weight` and `bias`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ ACTIVATION_NAMES = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
     "silu": "silu",
+    "swish": "silu",
 }
 PUBLISHED_ACTIVATIONS = {ours: published for published, ours in reversed(ACTIVATION_NAMES.items())}
 
@@ -34,23 +36,39 @@ class Source:
         transpose: matrices are stored as (inputs, outputs).
         copy: a second name of the same tensor in some files; it is read first, and written as well.
         tied: the tensor is the token embedding, unless config.json has `"tie_word_embeddings": false`.
+        row: a vector is stored as a matrix of one row.
+        repeated: further names under which some files store the same tensor again.
     """
 
-    def __init__(self, *names: str, transpose: bool = False, copy: str | None = None, tied: bool = False) -> None:
+    def __init__(
+        self,
+        *names: str,
+        transpose: bool = False,
+        copy: str | None = None,
+        tied: bool = False,
+        row: bool = False,
+        repeated: tuple[str, ...] = (),
+    ) -> None:
         self.names = names
         self.transpose = transpose
         self.copy = copy
         self.tied = tied
+        self.row = row
+        self.repeated = repeated
 
     def fill(self, **values: str) -> "Source":
         """The source with its placeholders replaced."""
-        copy = self.copy and self.copy.format(**values)
-        return Source(*(n.format(**values) for n in self.names), transpose=self.transpose, copy=copy, tied=self.tied)
+        filled = copy(self)
+        filled.names = tuple(name.format(**values) for name in self.names)
+        filled.copy = self.copy and self.copy.format(**values)
+        return filled
 
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of each published tensor, given the shape of our parameter."""
         first, *rest = ours
         shape = (first // len(self.names), *rest)
+        if self.row:
+            return (1, *shape)
         return shape[::-1] if self.transpose else shape
 
 

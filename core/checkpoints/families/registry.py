@@ -8,17 +8,19 @@ from torch import nn
 from ...models.bert import BertConfig, MaskedLMHead, PretrainingHead
 from ...models.gpt2 import LanguageModelHead
 from ...models.heads import Backbone, Config, SequenceHead, TokenHead
+from ...models.transformer import TransformerConfig, TransformerHead
 from .albert import ALBERT
 from .bert import BERT, ERNIE
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
 from .family import Family, PublishedHead
 from .gpt2 import GPT2
+from .marian import MARIAN
 from .roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
-    for family in (BERT, GPT2, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA, ALBERT, ERNIE)
+    for family in (BERT, GPT2, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA, ALBERT, ERNIE, MARIAN)
 }
 
 
@@ -58,7 +60,9 @@ def architecture_of(config: Config, head: nn.Module | None) -> str | None:
 
 
 def model_of(config: Config) -> str:
-    """Our model: "bert" for an encoder, "gpt2" for a decoder."""
+    """Our model: "bert" for an encoder, "gpt2" for a decoder, "encoder-decoder" for both together."""
+    if isinstance(config, TransformerConfig):
+        return "encoder-decoder"
     return "bert" if isinstance(config, BertConfig) else "gpt2"
 
 
@@ -80,5 +84,6 @@ def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | 
         MaskedLMHead: embedding,
         PretrainingHead: embedding,
         LanguageModelHead: embedding,
+        TransformerHead: embedding,
     }
     return head.module(config, second_argument[head.module]) if head.module in second_argument else head.module(config)
