@@ -20,9 +20,7 @@ CONFIGS = {"bert": bert.BertConfig, "gpt2": gpt2.GPT2Config, "encoder-decoder": 
 VOCABULARIES = ("pieces", "words")
 
 
-def learn_tokenizer(
-    texts: Iterable[str], model: Model, vocab_size: int, vocabulary: str = "pieces"
-) -> Tokenizer:
+def learn_tokenizer(texts: Iterable[str], model: Model, vocab_size: int, vocabulary: str = "pieces") -> Tokenizer:
     """Learns a tokenizer: WordPiece for BERT, byte-level BPE for GPT-2 and the Transformer, or whole words.
 
     Args:

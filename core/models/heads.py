@@ -16,9 +16,10 @@ from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt2 import GPT2, GPT2Config, LanguageModelHead, LastToken
 from .layers import init_weights
 from .packing import PackedBatch
+from .transformer import Transformer, TransformerConfig, TransformerHead
 
-Config = BertConfig | GPT2Config | EncoderDecoderConfig
-Backbone = Bert | GPT2 | EncoderDecoder
+Config = BertConfig | GPT2Config | EncoderDecoderConfig | TransformerConfig
+Backbone = Bert | GPT2 | EncoderDecoder | Transformer
 
 
 class SequenceHead(nn.Module):
@@ -121,13 +122,15 @@ def new_backbone(config: Config) -> Backbone:
     """A backbone with random weights."""
     if isinstance(config, EncoderDecoderConfig):
         return EncoderDecoder(config)
+    if isinstance(config, TransformerConfig):
+        return Transformer(config)
     return Bert(config) if isinstance(config, BertConfig) else GPT2(config)
 
 
 def set_activation_checkpointing(network: nn.Module, enabled: bool) -> None:
     """Whether training computes the activations of each block again instead of keeping them."""
     for module in network.modules():
-        if isinstance(module, Bert | GPT2):
+        if isinstance(module, Bert | GPT2 | Transformer):
             module.checkpoint_activations = enabled
 
 
@@ -141,6 +144,8 @@ def language_model_head(backbone: Backbone, next_sentence: bool = False) -> nn.M
     """
     if isinstance(backbone, EncoderDecoder):
         return language_model_head(backbone.decoder)
+    if isinstance(backbone, Transformer):
+        return TransformerHead(backbone.config, backbone.token_embedding)
     if isinstance(backbone, GPT2):
         return LanguageModelHead(backbone.config, backbone.token_embedding)
     if next_sentence:

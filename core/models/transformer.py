@@ -11,7 +11,7 @@ plus the rows that `pad_rows` (layers.py) appends.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from .vocabulary_loss import TokenLosses, over_vocabulary
 class TransformerConfig:
     """Everything that changes the arithmetic of the Transformer."""
 
+    tie_embeddings: ClassVar[bool] = True  # source, target and output have one embedding
     family: str = "marian"  # the published model type
     vocab_size: int = 37000
     max_positions: int = 1024
@@ -44,7 +45,6 @@ class TransformerConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     scale_embedding: bool = True  # multiply token embeddings by the square root of the hidden size
-    tie_embeddings: bool = True  # the output matrix of the language-modeling head is the token embedding
     start_id: int = 0  # the token that every target begins with
     end_id: int = 1  # the token that ends every source and target
     pad_id: int = 0  # what transformers fills short sequences with; here nothing is padded
@@ -53,6 +53,16 @@ class TransformerConfig:
     def named(cls, size: str, **changes: Any) -> Self:
         """One of the published sizes (SIZES), with changes."""
         return cls(**{**SIZES[size], **changes})
+
+    @property
+    def init_std(self) -> float:
+        """The standard deviation of a new embedding: that of the positional encodings, before it is scaled."""
+        return self.hidden_size**-0.5
+
+    @property
+    def head_dropout(self) -> float:
+        """The dropout of a head on the decoder."""
+        return self.dropout
 
 
 # Table 3 of the paper for base and big, its row of 4 layers for small, and two smaller ones after BERT's.
@@ -143,8 +153,8 @@ class Transformer(nn.Module):
 
         Args:
             batch: the target, with its source; with a cache, the result of its `extend`, without a source.
-            cache: from `new_cache`; it holds the keys and values of the tokens before the batch and of the sources, and
-                takes those of the batch.
+            cache: from `new_cache`; it holds the keys and values of the tokens before the batch and of the sources,
+                and takes those of the batch.
         """
         encoded = None
         if cache is None:
@@ -171,7 +181,6 @@ class Transformer(nn.Module):
         """The input of the first block, (T, C)."""
         x = self.token_embedding(batch.input_ids) * self.embedding_scale
         return self.dropout(x + self.positions[batch.position_ids].to(x.dtype))
-
 
     def new_cache(self, sources: Sequence[Sequence[int]], capacity: int) -> KVCache:
         """A cache for generation, with a row for the target of each source; `fork` and `reorder` keep the source.
@@ -213,14 +222,10 @@ class TransformerHead(nn.Module):
 
 
 def init_transformer(module: nn.Module, config: TransformerConfig) -> None:
-    """The initialization of tensor2tensor, with which norms after sub-layers can be trained: Glorot's, biases 0.
-
-    An embedding has the standard deviation 1 / sqrt(C), so that it has the size of the positional encodings when it is
-    scaled.
-    """
+    """The initialization of tensor2tensor, with which norms after sub-layers can be trained: Glorot's, biases 0."""
     for name, part in module.named_modules():
         if isinstance(part, nn.Embedding):
-            init_matrix(part.weight, config.hidden_size**-0.5)
+            init_matrix(part.weight, config.init_std)
         elif isinstance(part, nn.Linear) and not part.weight.is_meta:
             # Queries, keys and values are one matrix each, although they are computed by one product.
             for matrix in part.weight.chunk({"qkv": 3, "kv": 2}.get(name.rpartition(".")[2], 1)):

@@ -1,7 +1,7 @@
 """The special tokens around one text and around a pair of texts, as a tokenizer's post-processor puts them.
 
-BERT: `[CLS] a [SEP] b [SEP]`, with segment 1 from b on. RoBERTa: `<s> a </s></s> b </s>`, in one segment. The Transformer:
-`a </s>`. GPT-2: none.
+BERT: `[CLS] a [SEP] b [SEP]`, with segment 1 from b on. RoBERTa: `<s> a </s></s> b </s>`, in one segment. The
+Transformer: `a </s>`. GPT-2: none.
 """
 
 from collections.abc import Mapping, Sequence

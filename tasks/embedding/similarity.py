@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.checkpoints.families.registry import FAMILIES
+from ...core.checkpoints.families.registry import FAMILIES, model_of
 from ...core.errors import HeadwayError
 from ...core.options import option
 from ...core.training.training_inputs import Gather, own_rows
@@ -101,7 +101,9 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         *("score", "similarity", "similarity_score", "relatedness_score", "label", "labels", "gold_label", "rating"),
         *("quality", "is_duplicate", "target"),
     )
-    architecture: ClassVar[tuple[str, ...]] = tuple(family.base_class for family in FAMILIES.values())
+    architecture: ClassVar[tuple[str, ...]] = tuple(
+        family.base_class for family in FAMILIES.values() if model_of(family.config) != "encoder-decoder"
+    )
     headless: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

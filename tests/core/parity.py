@@ -72,7 +72,10 @@ class ModuleRecorder:
 def published_gradients(network: Network, published: str, reference: nn.Module) -> dict[str, Tensor]:
     """The gradients of the reference, by the names and in the shapes of our parameters."""
     family = family_of(network.config)
-    there: Mapping[str, nn.Parameter] = dict(reference.named_parameters(remove_duplicate=False))
+    # Marian's bias of the output is a buffer.
+    there: Mapping[str, Tensor] = dict(
+        [*reference.named_buffers(), *reference.named_parameters(remove_duplicate=False)]
+    )
     tables = {
         "backbone": backbone_table(network.backbone, family),
         "head": expand(ARCHITECTURES[published].head.table),

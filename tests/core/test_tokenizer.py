@@ -393,7 +393,7 @@ def test_another_kind_of_tokenizer_is_refused(tmp_path):
 
 def test_a_byte_level_tokenizer_with_a_bos_token_is_refused(byte_level_folder, tmp_path):
     copy(byte_level_folder, tmp_path, "tokenizer.json", add_bos_token=True)
-    with pytest.raises(HeadwayError, match="a special token on one side"):
+    with pytest.raises(HeadwayError, match="a special token before a text"):
         Tokenizer.load(tmp_path)
 
 

@@ -137,16 +137,31 @@ def test_texts_without_words_are_refused():
     with pytest.raises(HeadwayError, match="no words"):
         learn_wordpiece(["", "  "], 100)
     with pytest.raises(HeadwayError, match="no words"):
-        learn_words(["", "  "], 100, bert=True)
+        learn_words(["", "  "], 100, "bert")
 
 
-@pytest.mark.parametrize("bert", [True, False])
-def test_whole_words_are_the_most_frequent_ones_with_ties_in_alphabetical_order(bert):
-    texts = ["C4 E4 G4 C4", "E4 C4 D4 [SEP]"]
-    tokenizer = learn_words(texts, 8 if bert else 5, bert=bert)
+@pytest.mark.parametrize(
+    ("model", "special", "framed"),
+    [("bert", 5, ["[CLS]", "C4", "[SEP]"]), ("gpt2", 2, ["C4"]), ("encoder-decoder", 3, ["C4", "</s>"])],
+)
+def test_whole_words_are_the_most_frequent_ones_with_ties_in_alphabetical_order(model, special, framed):
+    texts = ["C4 E4 G4 C4", f"E4 C4 D4 {framed[-1]}"]
+    tokenizer = learn_words(texts, special + 3, model)
     assert tokenizer.kind == "words"
     assert tokenizer.tokens(tokenizer.encode("C4 E4 D4 G4 A4").ids) == ["C4", "E4", "D4", "[UNK]", "[UNK]"]
-    special = ["[CLS]", "C4", "[SEP]"] if bert else ["C4"]
-    assert tokenizer.tokens(tokenizer.join(tokenizer.encode("C4").ids)[0]) == special
+    assert tokenizer.tokens(tokenizer.join(tokenizer.encode("C4").ids)[0]) == framed
     with pytest.raises(HeadwayError, match=r"no room beside \d special tokens"):
-        learn_words(texts, 5 if bert else 2, bert=bert)
+        learn_words(texts, special, model)
+
+
+def test_the_vocabulary_of_the_transformer_ends_every_text(tmp_path):
+    tokenizer = learn_byte_level_bpe(TEXTS, 300, ended=True)
+    vocabulary = vocabulary_of(tokenizer, tmp_path)
+    assert vocabulary["</s>"] == tokenizer.end_of_text_id == tokenizer.vocab_size - 2
+    assert vocabulary["<pad>"] == tokenizer.pad_id == tokenizer.vocab_size - 1
+    for text in ["", "parcel", "a text with </s> in it", TEXTS[-1]]:
+        ids = tokenizer.encode(text).ids
+        assert tokenizer.end_of_text_id not in ids
+        assert tokenizer.join(ids) == ([*ids, tokenizer.end_of_text_id], [0] * (len(ids) + 1))
+        assert tokenizer.num_special(pair=False) == 1
+        assert tokenizer.decode([tokenizer.pad_id, *ids, tokenizer.end_of_text_id]) == text

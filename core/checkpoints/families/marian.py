@@ -24,12 +24,12 @@ NAMES = {
     "dropout": "dropout",
     "attention_dropout": "attention_dropout",
     "scale_embedding": "scale_embedding",
-    "tie_embeddings": "tie_word_embeddings",
     "start_id": "decoder_start_token_id",
     "end_id": "eos_token_id",
     "pad_id": "pad_token_id",
 }
 SUPPORTED = {
+    "tie_word_embeddings": True,
     "share_encoder_decoder_embeddings": True,
     "static_position_embeddings": True,
     "normalize_embedding": False,
@@ -92,6 +92,7 @@ def _write(published: dict[str, Any], config: TransformerConfig) -> dict[str, An
         **published,
         "decoder_vocab_size": config.vocab_size,
         "share_encoder_decoder_embeddings": True,
+        "tie_word_embeddings": True,
         "is_encoder_decoder": True,
         "bos_token_id": None,
         "forced_eos_token_id": None,
