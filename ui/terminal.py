@@ -227,6 +227,7 @@ def show_evaluation(
     title: str,
     *warnings: str | None,
     all_labels: str = "",
+    comparison: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Prints the metrics of a model, with a table of labels and warnings.
 
@@ -237,12 +238,15 @@ def show_evaluation(
         title: The title.
         *warnings: Those that are not None are printed.
         all_labels: Where all rows of a long table are, as a sentence.
+        comparison: The scores of the model beside those of baselines.
     """
     from ..tasks.base.label_table import describe_rest, worst_rows
 
     rest = [describe_rest(per_label, all_labels)] if describe_rest(per_label, all_labels) else []
     shown = [table(worst_rows(per_label)), *rest, ""] if per_label else []
     section(console, title, *shown, metrics_line(metrics))
+    if comparison:
+        section(console, "Comparison", table(comparison))
     for warning in filter(None, warnings):
         section(console, "Warning", Text(warning, "yellow"))
 

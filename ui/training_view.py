@@ -141,7 +141,13 @@ class TrainingView:
             in_file = "" if event.output is None else f"All are in {event.output / FILE}."
             title = f"Evaluation on {event.eval_examples:,} held-out examples"
             show_evaluation(
-                self.console, event.metrics, event.per_label, title, event.nothing_learnt, all_labels=in_file
+                self.console,
+                event.metrics,
+                event.per_label,
+                title,
+                event.nothing_learnt,
+                all_labels=in_file,
+                comparison=event.comparison,
             )
             for note in event.notes:
                 self.console.print(Padding(note, INDENT, expand=False))

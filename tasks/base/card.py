@@ -137,6 +137,9 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
         yield _table(columns, ([_cell(row[column]) for column in columns] for row in worst_rows(rows)))
         if rest := describe_rest(rows, f"All are in `{FILE}`."):
             yield rest
+    if rows := info.get("comparison"):
+        yield "Beside outputs that cost nothing:"
+        yield _table(tuple(rows[0]), ([_cell(value) for value in row.values()] for row in rows))
     if calibration_note:
         yield calibration_note
     uses = [text.fitted] if text.fitted else []

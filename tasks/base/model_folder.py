@@ -28,8 +28,8 @@ from .training_rows import TrainingRows
 
 # What headway.json holds in addition to facts that are only shown.
 KINDS: dict[str, Any] = {
-    "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "score_by_precision": dict,
-    "columns": dict | None, "data": dict, "training": dict, "steps": int,
+    "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "comparison": list,
+    "score_by_precision": dict, "columns": dict | None, "data": dict, "training": dict, "steps": int,
     "best_step": int | None, "seconds": int | float,
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The results of training and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Trained(Event):
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
     notes: tuple[str, ...] = ()  # about the metrics, a sentence each
     proposal: str | None = None  # a cheaper way to train that gave a better score
+    comparison: Sequence[Mapping[str, Any]] = ()  # as in Evaluation
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Evaluation:
     nothing_learnt: str | None = None  # why the model seems to have learnt nothing, and what to change
     seen: str | None = None  # a warning if the model was trained on some of the examples
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
+    comparison: Sequence[Mapping[str, Any]] = ()  # the model beside baselines: a row of scores each, best first
 
     def in_memory(self) -> "Evaluation":
         """A copy that needs no file of the run: those with many examples are deleted at its end."""
@@ -70,6 +72,7 @@ class Evaluation:
             "metrics": self.metrics,
             **counts,
             "per_label": self.per_label,
+            "comparison": list(self.comparison),
             "nothing_learnt": self.nothing_learnt,
             "seen": self.seen,
             "notes": list(self.notes),

@@ -264,6 +264,7 @@ def trained_event(result: RunResult, data: TrainingData, output: Path | None) ->
         nothing_learnt=evaluation and evaluation.nothing_learnt,
         notes=evaluation.notes if evaluation else (),
         proposal=data.rival and evaluation and data.rival.proposal(evaluation.metrics[data.rival.metric]),
+        comparison=evaluation.comparison if evaluation else (),
     )
 
 
@@ -274,6 +275,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
     return {
         "metrics": evaluation.metrics if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
+        "comparison": list(evaluation.comparison) if evaluation else [],
         "nothing_learnt": evaluation and evaluation.nothing_learnt,
         "examples": held_out_texts(result.task, evaluation) if evaluation else [],
         "score_by_precision": result.score_by_precision,

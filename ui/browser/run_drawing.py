@@ -330,6 +330,9 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
         where = f"All are in {FILE} in the model's folder." if found.get("output") else ""
         rest = caption(describe_rest(found["per_label"], where))
         parts.append(_draw_details("Metrics per label", draw_table(rows) + rest, is_open=len(rows) <= MAX_OPEN_LABELS))
+    if found.get("comparison"):
+        rows = [{title(name): value for name, value in row.items()} for row in found["comparison"]]
+        parts.append(draw_table(rows, "Beside outputs that cost nothing"))
     if analysis.get("confusion"):
         parts.append(_draw_confusion(analysis["confusion"]))
     if "mistakes" in analysis:
