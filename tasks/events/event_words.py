@@ -174,3 +174,19 @@ def token_seconds(tokens: Sequence[str]) -> list[float] | None:
         steps.append(now)
         now += one[1] if one is not None and one[0] == "shift" else 0
     return [step / STEPS_PER_SECOND for step in steps]
+
+
+def token_notes(tokens: Sequence[str]) -> list[tuple[int, int, int]]:
+    """The notes of a sequence of tokens, as (pitch, position of the note-on, position of the note-off).
+
+    A note that is not ended has the position of the last token, or of the note-on that begins it again.
+    """
+    found: list[tuple[int, int, int]] = []
+    sounding: dict[int, int] = {}
+    for position, token in enumerate(tokens):
+        kind, pitch = WORDS.get(token, ("", 0))
+        if kind in ("note_on", "note_off") and pitch in sounding:
+            found.append((pitch, sounding.pop(pitch), position))
+        if kind == "note_on":
+            sounding[pitch] = position
+    return found + [(pitch, position, len(tokens) - 1) for pitch, position in sounding.items()]

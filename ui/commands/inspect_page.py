@@ -168,7 +168,19 @@ def _attention_data(view: "AttentionMaps") -> dict[str, Any]:
         "units": units,
         "figures": [{name: _round(value) for name, value in asdict(one).items()} for one in view.heads],
         "layers": [_compressed(pool(layer, size)) for layer in view.weights],
+        "piece": _piece_data(texts, size),
     }
+
+
+def _piece_data(tokens: Sequence[str], size: int) -> dict[str, Any] | None:
+    """The times of the units and the notes of a piece of music; None if the tokens are not events."""
+    from ...tasks.events import token_notes, token_seconds
+
+    seconds = token_seconds(tokens)
+    if seconds is None:
+        return None
+    notes = [(pitch, seconds[on], seconds[off], on // size, off // size) for pitch, on, off in token_notes(tokens)]
+    return {"seconds": seconds[::size], "notes": notes}
 
 
 def _joined(texts: Sequence[str]) -> str:

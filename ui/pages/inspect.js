@@ -157,10 +157,26 @@ function paint(context, values, count, x, y, width) {
   context.drawImage(whole, x, y, width, width);
 }
 
+// The ticks of an axis of `length` seconds, as [seconds, position]: as many as leave 40 pixels between any two.
+function ticks(length, position) {
+  let found = [];
+  for (const step of [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600]) {
+    found = Array.from({ length: Math.floor(length / step + 1e-6) + 1 }, (_, i) => Number((i * step).toFixed(1)))
+      .map((time) => [time, position(time)]);
+    if (found.every(([, at], i) => i === 0 || at - found[i - 1][1] >= 40)) break;
+  }
+  return found;
+}
+
+const pitchName = (pitch) => ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"][pitch % 12] + (Math.floor(pitch / 12) - 1);
+
 function startAttention() {
-  const { heads, units, figures, causal } = data.attention;
+  const { heads, units, figures, causal, piece } = data.attention;
   const count = units.length;
-  const state = { layer: data.attention.layers.length - 1, head: -1, token: Math.min(1, count - 1), values: null };
+  // In a piece of music, later tokens have more to attend to.
+  const first = piece ? count - 1 : Math.min(1, count - 1);
+  const state = { layer: data.attention.layers.length - 1, head: -1, token: first, values: null };
+  const named = (i) => `“${shown(units[i].text)}”` + (piece ? ` at ${piece.seconds[i].toFixed(2)} s` : "");
   find("direction").textContent = (causal
     ? "Each token attends to itself and to earlier tokens; the triangle above the diagonal is empty."
     : "Each token attends to the whole text.") +
@@ -183,6 +199,7 @@ function startAttention() {
 
   function draw() {
     drawChips();
+    if (piece) drawRoll();
     drawMatrix();
     drawLines();
     drawOverview();
@@ -198,27 +215,93 @@ function startAttention() {
     const most = Math.max(...row);
     chips.forEach((chip, j) => {
       chip.style.background = color("--accent", 0.75 * row[j] / most);
-      chip.title = percent(weight(state.token, j));
+      chip.title = (piece ? `${piece.seconds[j].toFixed(2)} s: ` : "") + percent(weight(state.token, j));
       chip.setAttribute("aria-pressed", j === state.token);
     });
     const best = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 3);
-    find("picked").textContent = `“${shown(units[state.token].text)}” attends to ${best.map((j) => `“${shown(units[j].text)}” (${percent(weight(state.token, j))})`).join(", ")}. Click another token:`;
+    find("picked").textContent = `${named(state.token)} attends to ${best.map((j) => `${named(j)} (${percent(weight(state.token, j))})`).join(", ")}. Click another token:`;
   }
+
+  // The notes of a piece of music over time, below them the other events.
+  const roll = find("roll"), noteHelp = find("note").textContent;
+  let places = [];
+  function drawRoll() {
+    const { seconds, notes } = piece;
+    const length = Math.max(0.1, ...seconds, ...notes.map((note) => note[2]));
+    const low = Math.min(60, ...notes.map((note) => note[0])) - 1, high = Math.max(72, ...notes.map((note) => note[0])) + 1;
+    const left = 34, right = 12, line = 7, strip = 14;
+    const bottom = (high - low + 1) * line;
+    const width = Math.min(16000, Math.max(roll.parentElement.clientWidth, left + right + 24 * length));
+    const context = prepare(roll, width, bottom + strip + 24);
+    const x = (time) => left + ((width - left - right) * time) / length;
+    const ink = getComputedStyle(document.body).color;
+    context.font = "11px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    context.fillStyle = ink;
+    context.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--line");
+    context.textAlign = "right";
+    for (let pitch = 12 * Math.ceil(low / 12); pitch <= high; pitch += 12) {
+      const y = (high - pitch + 0.5) * line;
+      context.fillText(pitchName(pitch), left - 6, y);
+      context.strokeRect(left, Math.round(y + line / 2) + 0.5, width - left - right, 0);
+    }
+    context.textAlign = "center";
+    for (const [time, at] of ticks(length, x)) {
+      context.strokeRect(Math.round(at) + 0.5, 0, 0, bottom + strip + 4);
+      context.fillText(`${time} s`, at, bottom + strip + 14);
+    }
+    const inNotes = new Set(notes.flatMap((note) => [note[3], note[4]]));
+    places = notes.map(([pitch, start, end, on, off]) => ({
+      x: x(start), y: (high - pitch) * line, width: Math.max(3, x(end) - x(start) - 1), height: line, unit: on,
+      value: weight(state.token, on) + (off === on ? 0 : weight(state.token, off)),
+      says: `${pitchName(pitch)} from ${start.toFixed(2)} to ${end.toFixed(2)} s`, isChosen: state.token === on || state.token === off,
+    }));
+    units.forEach((unit, i) => inNotes.has(i) || places.push({
+      x: x(seconds[i]), y: bottom + 2, width: Math.max(3, x(seconds[i + 1] ?? length) - x(seconds[i]) - 1), height: strip - 4, unit: i,
+      value: weight(state.token, i), says: named(i), isChosen: state.token === i,
+    }));
+    const most = Math.max(1e-6, ...places.map((place) => place.value));
+    for (const place of places) {
+      context.fillStyle = color("--accent", 0.15 + 0.85 * place.value / most);
+      context.fillRect(place.x, place.y, place.width, place.height);
+      if (!place.isChosen) continue;
+      context.strokeStyle = color("--against", 1);
+      context.lineWidth = 2;
+      context.strokeRect(place.x, place.y, place.width, place.height);
+    }
+    context.fillStyle = color("--against", 1);
+    context.fillRect(x(seconds[state.token]) - 0.5, 0, 1, bottom + strip);
+  }
+  const placeAt = (event) => {
+    const box = roll.getBoundingClientRect();
+    const [px, py] = [event.clientX - box.left, event.clientY - box.top];
+    return places.find((one) => px >= one.x - 1 && px <= one.x + one.width + 1 && py >= one.y && py <= one.y + one.height);
+  };
+  roll.onpointermove = (event) => {
+    const at = placeAt(event);
+    find("note").textContent = at ? `${named(state.token)} attends to ${at.says}: ${percent(at.value)}` : noteHelp;
+  };
+  roll.onclick = (event) => {
+    const at = placeAt(event);
+    if (at) change({ token: at.unit });
+  };
+  find("piece").hidden = !piece;
 
   // The matrix, with labels if the cells are high enough for text.
   const matrix = find("matrix");
   let place = { left: 0, cell: 1 };
   function drawMatrix() {
     const room = Math.min(matrix.parentElement.clientWidth, 480);
-    const left = (room - 72) / count >= 13 ? 72 : 0;
-    const top = left;
+    const left = piece ? 40 : (room - 72) / count >= 13 ? 72 : 0;
+    const top = piece ? 20 : left;
     place = { left, top, cell: (room - left) / count };
     const context = prepare(matrix, room, room - left + top);
     paint(context, state.values, count, left, top, room - left);
     context.fillStyle = getComputedStyle(document.body).color;
     context.font = "11px system-ui, sans-serif";
     context.textBaseline = "middle";
-    if (left) units.forEach((unit, i) => {
+    if (piece) drawSeconds(context, left, top);
+    else if (left) units.forEach((unit, i) => {
       const label = shown(unit.text).slice(0, 10);
       context.textAlign = "right";
       context.fillText(label, left - 5, top + (i + 0.5) * place.cell, left - 7);
@@ -232,6 +315,17 @@ function startAttention() {
     context.strokeStyle = context.fillStyle;
     context.strokeRect(left + 0.5, top + state.token * place.cell + 0.5, room - left - 1, Math.max(1, place.cell - 1));
   }
+  // A cell is a token, so equal times are not equally wide: a tick stands where its second begins.
+  function drawSeconds(context, left, top) {
+    for (const [time, at] of ticks(Math.max(...piece.seconds), (time) => place.cell * piece.seconds.findIndex((one) => one >= time - 1e-6))) {
+      context.textAlign = "center";
+      context.fillText(`${time} s`, left + at + 0.5, top - 11);
+      context.fillRect(left + at, top - 5, 1, 5);
+      context.textAlign = "right";
+      context.fillText(`${time} s`, left - 8, top + at + 0.5);
+      context.fillRect(left - 5, top + at, 5, 1);
+    }
+  }
   function pointed(event) {
     const box = matrix.getBoundingClientRect();
     const i = Math.floor((event.clientY - box.top - place.top) / place.cell);
@@ -240,7 +334,7 @@ function startAttention() {
   }
   matrix.onpointermove = (event) => {
     const at = pointed(event);
-    if (at) find("cell").textContent = `“${shown(units[at[0]].text)}” (${at[0] + 1}) attends to “${shown(units[at[1]].text)}” (${at[1] + 1}): ${percent(weight(...at))}`;
+    if (at) find("cell").textContent = `${named(at[0])} (${at[0] + 1}) attends to ${named(at[1])} (${at[1] + 1}): ${percent(weight(...at))}`;
   };
   matrix.onclick = (event) => {
     const at = pointed(event);
@@ -276,7 +370,7 @@ function startAttention() {
     context.fillStyle = getComputedStyle(document.body).color;
     context.textBaseline = "middle";
     for (let i = first; i < last; i++) {
-      const label = shown(units[i].text);
+      const label = (piece ? `${piece.seconds[i].toFixed(2)} s ` : "") + shown(units[i].text);
       context.font = (i === only ? "bold " : "") + "13px system-ui, sans-serif";
       context.textAlign = "right";
       context.fillText(label, column - 6, y(i), column - 10);
