@@ -19,7 +19,7 @@ SONG = "velocity_22 note_on_60 shift_60 note_off_60 note_on_67 note_on_60 shift_
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 with random weights whose words are events."""
     folder = tmp_path_factory.mktemp("words")
-    learn_words([*MELODIES, "sol"], 400, bert=False).save(folder)
+    learn_words([*MELODIES, "sol"], 400, "gpt2").save(folder)
     return make_gpt2(folder, tmp_path_factory.mktemp("music"), max_positions=400)
 
 
