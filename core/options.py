@@ -57,6 +57,12 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def option_of(kind: type, name: str, *, when: When = "before") -> Any:
+    """A dataclass field that is an option of another dataclass as well: with its default, help text and choices."""
+    other = next(field for field in dataclasses.fields(kind) if field.name == name)
+    return dataclasses.field(default=other.default, metadata={**other.metadata, "when": when})
+
+
 def options_of(kind: type, when: When = "before") -> list[Option]:
     """The options of a dataclass that can be set before or after training, in the order of its fields."""
     return [found for found in _all_options(kind) if found.when in (when, "always")]

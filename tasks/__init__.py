@@ -17,6 +17,7 @@ from .prompting.prompt import Prompt
 from .question_answering.question_answering import QuestionAnswering
 from .ranking import rank
 from .tagging.tagging import TokenClassification
+from .text_to_text.text_to_text import TextToText
 
 __all__ = [
     "TASKS",
@@ -30,6 +31,7 @@ __all__ = [
     "TaskModel",
     "TextClassification",
     "TextGeneration",
+    "TextToText",
     "TokenClassification",
     "load",
     "rank",
@@ -48,6 +50,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
         NextSentencePrediction,
         FillMask,
         TextGeneration,
+        TextToText,
     )
 }
 

@@ -15,6 +15,9 @@ from .language_modeling.fill_mask import FillMask
 from .multiple_choice.multiple_choice import MultipleChoice
 from .question_answering.question_answering import QuestionAnswering
 from .tagging.tagging import TokenClassification
+from .text_to_text.text_to_text import TextToText
+
+MIN_DISTINCT = 0.5  # share of different outputs from which they are texts even if each is one word
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ def _has_questions(task: Task[Any, Any], table: Table, columns: ColumnMapping) -
     return all(names & aliases for aliases in known)
 
 
+def _has_outputs(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> bool:
+    """Whether columns have the names of inputs and outputs, and the outputs are texts, not few labels."""
+    if not task.recognizes(table):
+        return False
+    outputs = [text for one in task.read(table, columns)[0] for text in one.gold]
+    return len(set(outputs)) > len(outputs) * MIN_DISTINCT or any(" " in text.strip() for text in outputs)
+
+
 def _has_tags(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> bool:
     labelled, _ = task.infer_labels(table, columns)
     examples, _ = labelled.read(table, columns)
@@ -86,6 +97,7 @@ def _has_text(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> boo
 RULES: tuple[tuple[type[Task[Any, Any]], str, Callable[[Task[Any, Any], Table, ColumnMapping], bool]], ...] = (
     (MultipleChoice, "it has choices, and labels that name one of them", _has_choices),
     (QuestionAnswering, "it has questions and the contexts of their answers", _has_questions),
+    (TextToText, "it has inputs and the texts that are to be written for them", _has_outputs),
     (TokenClassification, "words or spans of its texts are labelled", _has_tags),
     (SentenceSimilarity, "it has pairs of texts, without labels or with a number for their similarity",
      _has_rated_pairs),

@@ -28,7 +28,7 @@ from .decoding import (
     seen_tokens,
     select_rows,
 )
-from .sampling import penalize
+from .sampling import forbid_repeats, penalize
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class BeamHypotheses:
     """
 
     def __init__(self, prompt: Sequence[int], generator: TextGenerator) -> None:
-        self.generator = generator
+        self.prompt, self.generator = prompt, generator
         self.config = generator.config
         self.max_tokens = generator.max_tokens(prompt)
         self.running = [Beam((), 0.0, generator.new_stream())]
@@ -146,6 +146,9 @@ def beam_search(
         log_probabilities = logits.log_softmax(dim=-1)
         if seen is not None:
             log_probabilities = penalize(log_probabilities, seen, config.repetition_penalty)
+        if config.no_repeat_ngram_size is not None:
+            texts = ([*search.prompt, *beam.token_ids] for search in running for beam in search.running)
+            log_probabilities = forbid_repeats(log_probabilities, texts, config.no_repeat_ngram_size)
         rows = _advance(running, log_probabilities)
         is_open = [search.is_open for search in running]
         running = [search for search in running if search.is_open]

@@ -22,7 +22,7 @@ from ..models.transfers import is_asynchronous, send
 from ..tokenizers.text_stream import TextStream
 from ..tokenizers.tokenizer import Tokenizer
 from .generation_config import GenerationConfig
-from .sampling import filter_logits, penalize, sample
+from .sampling import filter_logits, forbid_repeats, penalize, sample
 
 MIN_SHARED_PREFIX = 64  # tokens; attention over a shared prefix is faster from this length on
 
@@ -203,7 +203,7 @@ def decode(
     if config.repetition_penalty != 1:
         seen = seen_tokens([prompts[row.prompt] for row in rows], logits)
     while True:
-        _append_tokens(generator, rows, logits, seen)
+        _append_tokens(generator, prompts, rows, logits, seen)
         yield rows, logits
         running = [i for i, row in enumerate(rows) if row.finish_reason is None]
         if not running:
@@ -272,10 +272,19 @@ def _prefill_sliding(generator: TextGenerator, rows: list[SequenceState]) -> tup
     return cache, next_logits(generator.network, cache, prompts)
 
 
-def _append_tokens(generator: TextGenerator, rows: list[SequenceState], logits: Tensor, seen: Tensor | None) -> None:
+def _append_tokens(
+    generator: TextGenerator,
+    prompts: Sequence[Sequence[int]],
+    rows: list[SequenceState],
+    logits: Tensor,
+    seen: Tensor | None,
+) -> None:
     """Chooses the next token of every row."""
     config = generator.config
     scores = logits if seen is None else penalize(logits, seen, config.repetition_penalty)
+    if config.no_repeat_ngram_size is not None:
+        texts = ([*prompts[row.prompt], *row.token_ids] for row in rows)
+        scores = forbid_repeats(scores, texts, config.no_repeat_ngram_size)
     if config.do_sample:
         tokens = sample(filter_logits(scores, config), [row.random.random() for row in rows])
     else:

@@ -35,6 +35,7 @@ class GenerationConfig:
         None, "Sample from the tokens whose probability is at least this fraction of the most likely token's."
     )
     repetition_penalty: float = option(1.0, "Above 1: tokens that occur in the text already become less likely.")
+    no_repeat_ngram_size: int | None = option(None, "Never repeat a sequence of so many tokens of the text.")
     num_return_sequences: int = option(
         1, "Texts per prompt: independent samples or, in a beam search, the best beams.", alias="samples"
     )
@@ -60,6 +61,8 @@ class GenerationConfig:
             check_option(self, name, is_integer(getattr(self, name), 1), "an integer above 0")
         valid = is_integer(self.max_new_tokens, 1) and self.max_new_tokens <= MAX_NEW_TOKENS
         check_option(self, "max_new_tokens", valid, f"an integer from 1 to {MAX_NEW_TOKENS:,}")
+        valid = is_integer(self.no_repeat_ngram_size, 1)
+        check_option(self, "no_repeat_ngram_size", valid, "an integer above 0", optional=True)
         check_option(self, "top_k", is_integer(self.top_k, 1), "an integer above 0", optional=True)
         check_option(self, "seed", is_integer(self.seed, 0), "an integer, 0 or more")
         value = self.temperature

@@ -8,12 +8,12 @@ Shapes: R rows, V vocabulary.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..models.transfers import is_asynchronous, to_device
+from ..models.transfers import is_asynchronous, send, to_device
 from .generation_config import GenerationConfig
 
 # On the CPU, top-p looks at this many of the most likely tokens first: sorting the whole vocabulary takes as long as
@@ -32,6 +32,30 @@ def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
         penalty: above 1 to discourage repetition, below 1 to encourage it.
     """
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+def forbid_repeats(logits: Tensor, texts: Iterable[Sequence[int]], size: int) -> Tensor:
+    """Excludes the tokens that would repeat a sequence of `size` tokens of the row's text: their logits become -inf.
+
+    Paulus et al. 2018 (https://arxiv.org/abs/1705.04304, section 2.5), who forbid repeated trigrams.
+
+    Args:
+        logits: logits or log-probabilities, (R, V).
+        texts: the token ids of each row's text.
+        size: number of tokens.
+    """
+    found = [(row, token) for row, ids in enumerate(texts) for token in _repeating(ids, size)]
+    if not found:
+        return logits
+    rows, tokens = send(logits.device, *zip(*found, strict=True))
+    return logits.index_put((rows, tokens), logits.new_tensor(-torch.inf))
+
+
+def _repeating(ids: Sequence[int], size: int) -> set[int]:
+    """The tokens that followed earlier where the last `size - 1` tokens occurred."""
+    ids = list(ids)
+    end = ids[len(ids) - size + 1 :]
+    return {ids[i + size - 1] for i in range(len(ids) - size + 1) if ids[i : i + size - 1] == end}
 
 
 def filter_logits(logits: Tensor, config: GenerationConfig) -> Tensor:

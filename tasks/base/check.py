@@ -83,7 +83,9 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     findings += left_out_findings(left_out, strict=bool(source.reading.strict))
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in merge_similar(problems)]
     windows_by_example: list[list[Features]] = encoder.encode(task, examples) if encoder else []
-    tokens = encoder and TokenCounts.of(windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id)
+    tokens = encoder and TokenCounts.of(
+        windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id, task.cut_note
+    )
     warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]
     report = check_examples(examples, held_out, tokens, warnings)
     return replace(report, findings=by_level([*findings, *report.findings]), notes=tuple(notes))

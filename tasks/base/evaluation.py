@@ -84,7 +84,8 @@ def evaluate_rows(
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
     metrics = scoring.score(predictions, examples) | mean_loss(loss, num_losses)
     per_label = scoring.per_label(predictions, examples)
-    return Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
+    found = Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
+    return scoring.finish_evaluation(found, network, encoder, ())
 
 
 def evaluate_text(

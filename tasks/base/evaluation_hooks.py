@@ -1,18 +1,24 @@
 """The hooks of a task for evaluation beyond its metrics, with their defaults."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .predictions import Misprediction
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..data.columns import ColumnMapping
     from ..data.rows import Table
     from .baseline import Baseline
+    from .inference import Encoder
+    from .results import Evaluation
 
 
 class EvaluationHooks:
     """What a task says about its predictions for labelled examples, which are given in the same order."""
+
+    scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
     @property
     def calibration_note(self) -> str:
@@ -26,6 +32,23 @@ class EvaluationHooks:
     def baseline(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Baseline | None":
         """The predictions beside the best constant one; None if the examples cannot tell, or the task does not."""
         return None
+
+    def finish_evaluation(
+        self,
+        found: "Evaluation",
+        network: "nn.Module",
+        encoder: "Encoder",
+        known: Sequence[Any],
+    ) -> "Evaluation":
+        """An evaluation with what takes too long for one during training, such as generated texts.
+
+        Args:
+            found: the metrics and predictions of the final weights.
+            network: in eval mode.
+            encoder: of the model.
+            known: the training examples; empty if they are not at hand.
+        """
+        return found
 
     def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:
         """A table with a row per label; empty if there are no labels."""

@@ -113,7 +113,7 @@ def evaluate_examples(
 def _evaluate_batch(
     task: Task[Any, Any], network: nn.Module, features: Sequence[Features]
 ) -> tuple[list[Any], float, int]:
-    if task.self_supervised:
+    if task.self_supervised or task.scores_loss:
         return task.predict_batch(network, features), 0.0, 0  # `score` knows the loss
     outputs = outputs_of(network, features, task)
     return task.decode(outputs, features), *task.measure_loss(outputs, features)

@@ -40,7 +40,9 @@ def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tup
     """The rows that labelled data can use, and the others with the reason."""
     rejection = _rejection_reader(table.rows, columns.used_columns)
     is_unlabelled = task.unlabelled(table, columns)
-    texts = list(columns.texts.values())
+    texts = [
+        columns.texts[field.name] for field in task.fields if field.name in columns.texts and not field.may_be_empty
+    ]
     kept = array("q")
     left_out: list[LeftOutRow] = []
     for row, cells in enumerate(table.rows):

@@ -203,7 +203,7 @@ class TaskModel(Predictor):
             refuse_output(path, overwrite=overwrite, resume=resume)
             run, prepared = self._prepare(source, scratch, run)
             yield prepared.event(self.task, self.base)
-            result = yield from run_training(self.task, self.network, self.base, prepared, run)
+            result = yield from run_training(self.task, self.network, self.encoder, prepared, run)
             self.task, self.held_out, self.trained = result.task, result.held_out, True
             self.info = {**name_base(self.base), **describe_run(result, prepared, run)}
             if output is not None:

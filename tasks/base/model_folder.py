@@ -76,7 +76,7 @@ def write_model(
     card = model_card(task, network, info, output.name, hashes=training_rows is not None, num_left_out=len(left_out))
     with atomic_folder(output, overwrite) as folder:
         save_checkpoint(folder, network, config=came_with, **task.published)
-        task.publish(folder, network)
+        task.publish(folder, network, tokenizer)
         tokenizer.save(folder, segments=reads_segments(network.config))
         _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
         _write_text(folder / "README.md", card)

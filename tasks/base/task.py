@@ -76,7 +76,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
     - cards, forms, inspection, ranking: `card`, `sample`, and those of `InspectionHooks` and of `RankingHooks`.
     """
 
-    name: ClassVar[str]  # the Hub's pipeline tag
+    name: ClassVar[str]  # usually the Hub's pipeline tag
     title: ClassVar[str]  # a few words, for lists and forms
     inputs: ClassVar[tuple[Field, ...]]  # the texts it reads, the main one first
     architecture: ClassVar[str | tuple[str, ...]]  # suffixes of the published classes: "ForSequenceClassification"
@@ -336,7 +336,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
         """What a published config.json says about the head: `labels`, `problem_type`, and further `fields`."""
         return {"labels": self.label_names or None, "problem_type": None}
 
-    def publish(self, folder: Path, network: "Network") -> None:
+    def publish(self, folder: Path, network: "Network", tokenizer: "Tokenizer") -> None:
         """Writes further files that other libraries read into a model folder."""
 
     def card(self, network: "Network", name: str) -> CardText:

@@ -40,12 +40,18 @@ class TaskOptions:
     )
 
     name: ClassVar[str]
+    pipeline_tag: ClassVar[str] = ""  # the Hub's, if it is not `name`
     divides: ClassVar[bool] = True  # whether a long text can be read in windows
 
     @property
     def truncates(self) -> bool:
         """Whether a part of a long input may not be read."""
         return not self.divides or self.long_texts == "cut"
+
+    @property
+    def cut_note(self) -> str:
+        """The option by which a part of a long input is not read, for messages."""
+        return "--long-texts cut"
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -278,7 +278,7 @@ class _EncodedSide:
         self, task: Task[Any, Any], table: Table, examples: Sequence[Any], encoder: Encoder, file: Path | None
     ) -> None:
         self.task, self.encoder = task, encoder
-        self.tokens = TokenCounts(encoder.limit(task), encoder.tokenizer.unk_id)
+        self.tokens = TokenCounts(encoder.limit(task), encoder.tokenizer.unk_id, task.cut_note)
         self.warnings: dict[ExampleWarning, list[str]] = {}
         if file is None or len(examples) <= IN_MEMORY:
             windows_by_example: Sequence[list[Features]] = self._encode(examples)

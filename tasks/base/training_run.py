@@ -28,7 +28,7 @@ from ...core.training.training_state import newest_checkpoint
 from ..metrics import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
 from .held_out_texts import held_out_texts
-from .inference import evaluate_examples, mean_loss, predict_examples, sequence_lengths
+from .inference import Encoder, evaluate_examples, mean_loss, predict_examples, sequence_lengths
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
 from .results import Evaluation, Trained
@@ -200,14 +200,14 @@ def initial_folder(output: Path) -> Iterator[Path]:
 
 
 def run_training(
-    task: Task[Any, Any], network: Network, base: str, data: TrainingData, options: RunOptions
+    task: Task[Any, Any], network: Network, encoder: Encoder, data: TrainingData, options: RunOptions
 ) -> Generator[Event, None, RunResult]:
     """Trains a network in place, as the events of the training loop, and evaluates it.
 
     Args:
         task: with its labels.
         network: the backbone with the task's head.
-        base: name of the model that training starts from.
+        encoder: of the model that training starts from.
         data: for training and evaluation.
         options: of the run.
 
@@ -218,7 +218,7 @@ def run_training(
     if not options.resume:
         options.remove_folder()
     try:
-        started, finished = yield from _run_loop(task, network, base, data, options)
+        started, finished = yield from _run_loop(task, network, encoder.model, data, options)
     finally:
         if newest_checkpoint(options.folder) is None:
             options.remove_folder()  # interrupted with nothing to resume from
@@ -239,6 +239,7 @@ def run_training(
         ),
     )
     evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, notes, finding)
+    evaluation = task.finish_evaluation(evaluation, network, encoder, data.train.examples)
     scores: dict[str, float] = {}
     if worth_comparing(len(examples), torch.device(started.device)):
         predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)

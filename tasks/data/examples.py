@@ -19,6 +19,7 @@ class Field:
         required: Whether the text may be omitted.
         lists: Whether a list (of words, of choices) may be given instead of a text.
         hint: How it is written, for forms.
+        may_be_empty: Whether rows of labelled data may have an empty text.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Field:
     required: bool = True
     lists: bool = False
     hint: str = ""
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Example:
     where: str
 
     often_unlabelled: ClassVar[bool] = False  # whether examples without a label are usual, and no reason for a note
+    labels_may_differ: ClassVar[bool] = False  # whether rows with the same texts may have different labels
 
     @property
     def texts(self) -> tuple[str, ...]:

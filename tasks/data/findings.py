@@ -48,7 +48,7 @@ def repeated_texts(train: Sequence[Example]) -> Iterator[Finding]:
     in_conflict = np.isin(group, group[differs])
     is_first = np.zeros(len(repeated), dtype=bool)
     is_first[firsts] = True
-    if differs.any():
+    if differs.any() and not train[0].labels_may_differ:
         conflicts = np.flatnonzero(in_conflict)
         conflicts = conflicts[np.argsort(group[conflicts], kind="stable")]  # text by text
         first = train[int(repeated[conflicts[0]])]
@@ -114,7 +114,7 @@ def long_texts(train: Sequence[Example], counts: TokenCounts) -> Iterator[Findin
             "cut",
             "warning",
             f"{len(places):,} of {count(len(train), 'text')} {are(places)} truncated to {limit:,} tokens "
-            f"(--long-texts cut): {num_tokens:,} tokens ({share:.1%} of all) are not read: {format_places(places)}.",
+            f"({counts.cut_note}): {num_tokens:,} tokens ({share:.1%} of all) are not read: {format_places(places)}.",
             places,
         )
 

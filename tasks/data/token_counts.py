@@ -15,6 +15,7 @@ class TokenCounts:
     Args:
         limit: Maximum number of tokens per sequence.
         unknown_id: Id of the unknown token; None if the vocabulary has none.
+        cut_note: The option by which texts are truncated.
         lengths: Tokens of all texts of each example, before they were divided or truncated.
         divided: Position of each example with a text that is too long for a sequence -> number of its windows.
         truncated: Position of each truncated example -> number of its tokens after the only window. Tokens that were
@@ -24,6 +25,7 @@ class TokenCounts:
 
     limit: int
     unknown_id: int | None
+    cut_note: str = "--long-texts cut"
     lengths: "array[int]" = field(default_factory=lambda: array("i"))
     divided: dict[int, int] = field(default_factory=dict)
     truncated: dict[int, int] = field(default_factory=dict)
@@ -31,9 +33,11 @@ class TokenCounts:
     num_unknown: int = 0
 
     @classmethod
-    def of(cls, windows_by_example: Iterable[list[Features]], limit: int, unknown_id: int | None) -> Self:
+    def of(
+        cls, windows_by_example: Iterable[list[Features]], limit: int, unknown_id: int | None, cut_note: str
+    ) -> Self:
         """The counts of all examples."""
-        counts = cls(limit, unknown_id)
+        counts = cls(limit, unknown_id, cut_note)
         counts.add(windows_by_example)
         return counts
 

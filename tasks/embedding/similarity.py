@@ -321,7 +321,7 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             prompt=published.prompt,
         )
 
-    def publish(self, folder: Path, network: "Network") -> None:
+    def publish(self, folder: Path, network: "Network", tokenizer: "Tokenizer") -> None:  # noqa: ARG002
         """Writes the files that sentence-transformers reads beside the weights."""
         limit = self.limit(network.config.max_positions, folder.name)
         published = PublishedPooling(self.to_pooling(), limit, self.lower_case, self.prompt)

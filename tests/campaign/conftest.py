@@ -27,6 +27,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "next-sentence-prediction": [{"sentence1": t, "sentence2": t, "label": i % 2} for i, t in enumerate(TEXTS)],
     "fill-mask": [{"text": t} for t in TEXTS],
     "text-generation": [{"text": t} for t in TEXTS],
+    "text-to-text": [{"input": t, "output": t[:5]} for t in TEXTS],
 }
 
 
@@ -61,7 +62,7 @@ def _one_thread():
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny trained model of each task."""
     name = request.param
-    kind = "gpt2_folder" if name in ("text-generation", "text-classification") else "bert_folder"
+    kind = "gpt2_folder" if name in ("text-generation", "text-to-text", "text-classification") else "bert_folder"
     output = tmp_path_factory.mktemp("models") / name
     base, task = request.getfixturevalue(kind), TASKS[name]()
     options = {"output": output, "max_steps": 1, "eval_fraction": 0}

@@ -95,12 +95,13 @@ def cases(seed, count):
 
 
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
-@pytest.mark.parametrize("penalty", [1.0, 1.3, 0.8])
-def test_greedy_tokens_are_those_of_transformers_batched_and_alone(pairs, variant, penalty):
+@pytest.mark.parametrize(("penalty", "ngram"), [(1.0, None), (1.3, None), (0.8, 3), (1.0, 2), (1.0, 1)])
+def test_greedy_tokens_are_those_of_transformers_batched_and_alone(pairs, variant, penalty, ngram):
     theirs, network = pairs[variant]
     prompts = cases(variant, 15)
-    expected = [their_ids(theirs, prompt, repetition_penalty=penalty) for prompt in prompts]
-    config = GenerationConfig(max_new_tokens=NEW, repetition_penalty=penalty)
+    repeats = {} if ngram is None else {"no_repeat_ngram_size": ngram}
+    expected = [their_ids(theirs, prompt, repetition_penalty=penalty, **repeats) for prompt in prompts]
+    config = GenerationConfig(max_new_tokens=NEW, repetition_penalty=penalty, no_repeat_ngram_size=ngram)
     together = generate_ids(network, prompts, config, end_of_text_id=END)
     assert ids_of(together) == expected
     for prompt, texts in zip(prompts, together, strict=True):
@@ -296,6 +297,7 @@ def test_beams_and_their_scores_are_those_of_transformers_batched_and_alone(pair
     beams = choose.choice([2, 3, 5])
     options = {"length_penalty": choose.choice([-1.0, 0.0, 0.7, 1.0, 2.0])}
     options |= {"repetition_penalty": choose.choice([1.0, 1.0, 1.4])}
+    options |= {"no_repeat_ngram_size": 2} if seed % 3 == 0 else {}
     stopping = choose.choice(["no", "yes", "never"])
     config = GenerationConfig(
         max_new_tokens=NEW, num_beams=beams, num_return_sequences=beams, early_stopping=stopping, **options

@@ -18,6 +18,7 @@ TEXTS = ["a lovely film", "a dull film", "what a walk", "such a book"]
         ("questions.json", "question-answering"),
         ("endings.csv", "multiple-choice"),
         ("gaps.csv", "fill-mask"),
+        ("requests.csv", "text-to-text"),
     ],
 )
 def test_the_task_of_each_sample_is_inferred(name, task):
@@ -34,6 +35,10 @@ def test_the_task_of_each_sample_is_inferred(name, task):
         ({"text": TEXTS * 5, "stars": [1, 2, 3, 4] * 5}, "text-classification"),
         ({"sentence1": TEXTS, "sentence2": TEXTS[::-1], "score": [0.5, 1.5, 2.2, 4.7]}, "sentence-similarity"),
         ({"sentence1": TEXTS, "sentence2": TEXTS[::-1]}, "sentence-similarity"),
+        ({"question": TEXTS, "answer": TEXTS[::-1]}, "sentence-similarity"),
+        ({"source": TEXTS, "target": TEXTS[::-1]}, "text-to-text"),
+        ({"source": TEXTS * 5, "target": ["good", "bad"] * 10}, "text-classification"),
+        ({"input": TEXTS * 5, "output": ["good", "bad"] * 10}, "text-classification"),
         ({"text": ["Ada wrote"] * 9, "entities": [[[0, 3, "PER"]]] * 9}, "token-classification"),
         ({"tokens": [["Ada", "wrote"]] * 9, "ner_tags": [["B-PER", "O"]] * 9}, "token-classification"),
         (

@@ -21,5 +21,6 @@ TRAINING: dict[str, tuple[str, list[Any]]] = {
     "next-sentence-prediction": ("sentences.csv", [{"text": "a film", "pair": "a song"}, {"text": "", "pair": "🙂"}]),
     "fill-mask": ("corpus.txt", ["a [MASK] film", "nothing is masked"]),
     "text-generation": ("corpus.txt", ["a lovely", "🙂"]),
+    "text-to-text": ("requests.csv", ["Open the door.", {"input": "🙂"}, "\ud83d"]),
 }
 FEW_STEPS = ("--max-steps", 1, "--eval-fraction", 0, "--precision", "fp32", "--device", "cpu")

@@ -1,0 +1,58 @@
+"""Chats as pairs: the last turn of the assistant is the output, and what is before it is the input.
+
+The forms: a list of messages with `role` and `content` (OpenAI's, https://platform.openai.com/docs/guides/text), or
+with `from` and `value` (ShareGPT's).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.errors import HeadwayError
+
+NAMES = ("messages", "conversations", "conversation", "chat", "dialog", "turns")
+KEYS = (("role", "content"), ("from", "value"))
+ASSISTANT = ("assistant", "gpt", "bot", "model", "chatgpt")
+SYSTEM = "system"
+NOTE = "the last turn of the assistant is the output, and the turns before it are the input"
+
+
+def is_chat(cell: Any) -> bool:
+    """Whether a cell holds messages."""
+    if not isinstance(cell, list) or not cell:
+        return False
+    return any(all(isinstance(one, Mapping) and keys <= one.keys() for one in cell) for keys in map(set, KEYS))
+
+
+def is_unanswered(cell: Any) -> bool:
+    """Whether a cell holds messages of which none is the assistant's."""
+    return is_chat(cell) and not any(who in ASSISTANT and text.strip() for who, text in _turns(cell))
+
+
+def split_chat(cell: Any, column: str) -> tuple[str, str | None]:
+    """The input and the output of a chat; None if the assistant says nothing.
+
+    A system message and a single turn of the user are read without names, several turns with theirs: "user: ...".
+
+    Raises:
+        HeadwayError: the cell has no messages, or nothing is said before the assistant's last turn.
+    """
+    if not is_chat(cell):
+        raise HeadwayError(
+            f'column "{column}": these are not messages with "role" and "content". Correct them, or name the columns '
+            "of inputs and outputs with --input and --label."
+        )
+    turns = _turns(cell)
+    last = max((i for i, (who, _) in enumerate(turns) if who in ASSISTANT), default=None)
+    before = turns[:last]
+    if not any(text.strip() for _, text in before):
+        raise HeadwayError(f'column "{column}": nothing is said before the turn of the assistant. Delete the row.')
+    system = [text for who, text in before if who == SYSTEM]
+    spoken = [(who, text) for who, text in before if who != SYSTEM]
+    history = [text if len(spoken) == 1 else f"{who}: {text}" for who, text in spoken]
+    return "\n".join([*system, *history]), None if last is None else turns[last][1]
+
+
+def _turns(cell: Any) -> list[tuple[str, str]]:
+    """Who says what."""
+    role, content = next(keys for keys in KEYS if keys[0] in cell[0])
+    return [(str(one[role]).strip().lower(), "" if one[content] is None else str(one[content])) for one in cell]

@@ -1,0 +1,128 @@
+"""Token sequences of pairs: the prompt, then the output, then the end-of-text token, of which only a target is made.
+
+    input_ids   prompt ... prompt  output ... output
+    targets                output  output ... end
+
+An input that is too long is cut; the template around it and the output are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...core.errors import HeadwayError
+from ..data.features import Features
+from ..language_modeling.targets import TargetTokens, prompt_budget
+from .predictions import PairExample
+from .template import PairTemplate
+
+if TYPE_CHECKING:
+    from ...core.tokenizers.tokenizer import Tokenizer
+
+LEAST_INPUT = 8  # an output may leave this fraction of the limit to the input, but not less
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt's tokens, divided at the ends of the input."""
+
+    before: list[int]
+    inside: list[int]
+    after: list[int]
+
+    @property
+    def fixed(self) -> int:
+        """Number of tokens that are never cut."""
+        return len(self.before) + len(self.after)
+
+    def cut(self, budget: int, side: str) -> list[int]:
+        """At most `budget` tokens; of the input, the end or the start is cut."""
+        room = max(0, budget - self.fixed)
+        inside = self.inside[:room] if side == "end" else self.inside[max(0, len(self.inside) - room) :]
+        return [*self.before, *inside, *self.after]
+
+
+@dataclass(frozen=True)
+class PairEncoder:
+    """Encodes pairs for a decoder.
+
+    Args:
+        tokenizer: of the model.
+        template: of prompts.
+        limit: longest sequence in tokens.
+        cut_side: "end" or "start", where inputs are cut.
+
+    Raises:
+        HeadwayError: the vocabulary has no end-of-text token, or the template leaves no room for an input.
+    """
+
+    tokenizer: "Tokenizer"
+    template: PairTemplate
+    limit: int
+    cut_side: str
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.end_of_text_id is None:
+            raise HeadwayError(
+                "This vocabulary has no end-of-text token, by which the model learns where an output ends. Set it as "
+                '"eos_token" in tokenizer_config.json, or choose another model.'
+            )
+        fixed = len(self.tokenizer.encode(self.template.prompt("")).ids)
+        if fixed > self.limit // 2:
+            raise HeadwayError(
+                f"--template has {fixed} tokens, more than half of the {self.limit} that the model reads at once. "
+                "Shorten it."
+            )
+
+    def encode(self, examples: Sequence[PairExample], max_new_tokens: int) -> list[Features]:
+        """The sequences for training, one for each output; for an example without outputs its prompt.
+
+        Args:
+            examples: in their order.
+            max_new_tokens: the number of tokens for which a prompt without output leaves room.
+        """
+        prompts = self._prompts([one.text for one in examples])
+        outputs = iter(
+            self.tokenizer.encode_ids([self.template.continuation(text) for one in examples for text in one.outputs])
+        )
+        features: list[Features] = []
+        for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+            if not example.outputs:
+                features.append(self._prompt(number, prompt, max_new_tokens))
+            features += [self._pair(number, i, prompt, next(outputs)) for i in range(len(example.outputs))]
+        return features
+
+    def _prompt(self, number: int, prompt: _Prompt, max_new_tokens: int) -> Features:
+        ids = prompt.cut(prompt_budget(self.limit, max_new_tokens), self.cut_side)
+        length = prompt.fixed + len(prompt.inside)
+        return Features(number, ids, [0] * len(ids), length, metadata=self.tokenizer)
+
+    def _pair(self, number: int, reference: int, prompt: _Prompt, output: list[int]) -> Features:
+        """The sequence of an output; `num_omitted` counts its tokens (and its end) that do not fit."""
+        end = self.tokenizer.end_of_text_id
+        assert end is not None
+        room = self.limit - prompt.fixed - min(len(prompt.inside), self.limit // LEAST_INPUT)
+        fits = len(output) <= room
+        targets = [*output, end] if fits else output[: room + 1]
+        given = targets[:-1]
+        ids = prompt.cut(self.limit - len(given), self.cut_side)
+        positions = list(range(len(ids) - 1, len(ids) + len(given)))
+        length = prompt.fixed + len(prompt.inside) + len(output)
+        omitted = len(output) + 1 - len(targets)
+        ids = [*ids, *given]
+        target = TargetTokens(positions, targets)
+        return Features(number, ids, [0] * len(ids), length, target, text_index=reference, num_omitted=omitted)
+
+    def _prompts(self, texts: Sequence[str]) -> list[_Prompt]:
+        start = len(self.template.before)
+        encodings = self.tokenizer.encode_batch([self.template.prompt(text) for text in texts])
+        found = []
+        for text, encoding in zip(texts, encodings, strict=True):
+            stop = start + len(text)
+            # The offsets of a line break are those of nothing after it.
+            first = sum(begin < start or end <= start for begin, end in encoding.offsets)
+            last = len(encoding.offsets) - sum(begin >= stop for begin, _ in encoding.offsets)
+            ids = encoding.ids
+            parts = _Prompt(ids[:first], ids[first : max(first, last)], ids[max(first, last) :])
+            found.append(parts if ids else _Prompt(self.tokenizer.join([])[0], [], []))
+        return found

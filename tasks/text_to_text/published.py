@@ -1,0 +1,37 @@
+"""generation_config.json: how transformers generates with a model folder."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...core.generation.generation_config import GenerationConfig
+    from ...core.tokenizers.tokenizer import Tokenizer
+
+
+def write_generation_config(folder: Path, config: "GenerationConfig", tokenizer: "Tokenizer") -> None:
+    """Writes the options and the token that ends a text, so that transformers stops and generates the same.
+
+    Filters that transformers applies by default are switched off.
+    """
+    end = tokenizer.end_of_text_id
+    written: dict[str, Any] = {
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "max_new_tokens": config.max_new_tokens,
+        "num_beams": config.num_beams,
+        "length_penalty": config.length_penalty,
+        "repetition_penalty": config.repetition_penalty,
+        "do_sample": config.do_sample,
+    }
+    if config.no_repeat_ngram_size:
+        written["no_repeat_ngram_size"] = config.no_repeat_ngram_size
+    if config.do_sample:
+        written |= {
+            "temperature": 1.0 if config.temperature is None else config.temperature,
+            "top_k": config.top_k or 0,
+            "top_p": 1.0 if config.top_p is None else config.top_p,
+        }
+    text = json.dumps(written, indent=2, sort_keys=True) + "\n"
+    (folder / "generation_config.json").write_text(text, encoding="utf-8")
