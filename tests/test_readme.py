@@ -6,14 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import readme_tree
 import torch
 from headway.core.checkpoints.checkpoint import save_checkpoint
-from headway.core.models.bert import Bert, BertConfig
-from headway.core.models.heads import Network
+from headway.core.checkpoints.families.registry import FAMILIES
+from headway.core.models.heads import Network, new_backbone, reads_segments
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import samples
 from headway.ui.cli import main
@@ -23,6 +24,7 @@ from torch.distributed.run import get_args_parser
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 CLUSTERS = README.parent / "docs/clusters.md"
+MODELS = README.parent / "docs/models.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 SHELL = [block.strip().splitlines() for language, block in BLOCKS if language == "sh"]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
@@ -39,10 +41,11 @@ def place(tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monke
     tokenizer = Tokenizer.load(wordpiece_folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32, "max_positions": 64}
-    (tmp_path / "bert-base-uncased").mkdir()
-    network = Network(Bert(BertConfig(vocab_size=tokenizer.vocab_size, **sizes)))
-    save_checkpoint(tmp_path / "bert-base-uncased", network)
-    tokenizer.save(tmp_path / "bert-base-uncased")
+    for name, family in {"bert-base-uncased": "bert", "distilbert-base-uncased": "distilbert"}.items():
+        (tmp_path / name).mkdir()
+        config = replace(FAMILIES[family].config, vocab_size=tokenizer.vocab_size, **sizes)
+        save_checkpoint(tmp_path / name, Network(new_backbone(config)))
+        tokenizer.save(tmp_path / name, segments=reads_segments(config))
     (tmp_path / "gpt2").mkdir()
     make_gpt2(byte_level_folder, tmp_path / "gpt2", max_positions=1024)
     (tmp_path / "corpus.txt").write_text("".join(f"{row[0]}\n" for row in rows[:200]), encoding="utf-8")
@@ -63,6 +66,15 @@ def test_every_command_of_the_readme_runs():
         # Servers run until they are stopped: test_serve.py and test_browser_app.py start them.
         if command[0] not in ("ui", "serve"):
             assert main(command) == 0, command
+
+
+@pytest.mark.usefixtures("place")
+def test_the_commands_of_the_page_on_models_run():
+    (block,) = re.findall(r"```sh\n(.*?)```", MODELS.read_text(encoding="utf-8"), re.S)
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert [command[:2] for command in commands] == [["headway", "models"], ["headway", "train"]]
+    for command in commands:
+        assert main(command[1:]) == 0, command
 
 
 def test_the_python_examples_of_the_readme_run(place: Path, capsys: pytest.CaptureFixture[str]):

@@ -17,6 +17,7 @@ class PublishedModel:
         vocabulary: number of tokens.
         positions: rows of the position embedding.
         segments: rows of the segment embedding.
+        task_types: rows of the embedding of the task.
         embedding_size: of the embeddings, if a linear layer follows them.
         shared_layers: whether one layer is applied several times.
     """
@@ -30,6 +31,7 @@ class PublishedModel:
     vocabulary: int
     positions: int = 512
     segments: int = 2
+    task_types: int = 0
     embedding_size: int | None = None
     shared_layers: bool = False
 
@@ -37,7 +39,7 @@ class PublishedModel:
     def parameters(self) -> int:
         """Number of parameters of the backbone."""
         size, width = self.hidden_size, self.embedding_size or self.hidden_size
-        embeddings = (self.vocabulary + self.positions + self.segments + 2) * width  # 2: the norm
+        embeddings = (self.vocabulary + self.positions + self.segments + self.task_types + 2) * width  # 2: the norm
         projection = (width + 1) * size if self.embedding_size else 0
         return embeddings + projection + (1 if self.shared_layers else self.layers) * (12 * size + 13) * size
 
@@ -58,6 +60,10 @@ MODELS = (
     PublishedModel(
         "albert-base-v2", "albert", "English", "the smallest file of this width; takes the time of BERT", 12, 768,
         30000, embedding_size=128, shared_layers=True,
+    ),
+    PublishedModel(
+        "nghuyong/ernie-2.0-base-en", "ernie", "English", "as BERT, with more tasks in its pretraining", 12, 768,
+        30522, segments=4,
     ),
     PublishedModel(
         "google/electra-base-discriminator", "electra", "English", "high scores, answers in texts", 12, 768, 30522
@@ -84,6 +90,10 @@ MODELS = (
     PublishedModel("camembert-base", "camembert", "French", "French", 12, 768, 32005, 514, 1),
     PublishedModel("bert-base-german-cased", "bert", "German", "German", 12, 768, 30000),
     PublishedModel("bert-base-chinese", "bert", "Chinese", "Chinese", 12, 768, 21128),
+    PublishedModel(
+        "nghuyong/ernie-3.0-base-zh", "ernie", "Chinese", "Chinese, texts of up to 2,048 tokens", 12, 768, 40000,
+        2048, 4, 3,
+    ),
     PublishedModel("dmis-lab/biobert-v1.1", "bert", "English", "biomedical texts", 12, 768, 28996),
     PublishedModel("allenai/scibert_scivocab_uncased", "bert", "English", "scientific texts", 12, 768, 31090),
     PublishedModel(

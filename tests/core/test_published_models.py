@@ -27,7 +27,12 @@ def config_of(model: PublishedModel) -> Config:
     if isinstance(family, BertConfig):
         positions = model.positions - family.position_offset
         return replace(
-            family, **sizes, max_positions=positions, num_segments=model.segments, embedding_size=model.embedding_size
+            family,
+            **sizes,
+            max_positions=positions,
+            num_segments=model.segments,
+            num_task_types=model.task_types,
+            embedding_size=model.embedding_size,
         )
     return replace(family, **sizes, max_positions=model.positions)
 
