@@ -21,9 +21,7 @@ from .config_file import config_fields, label_fields, num_outputs, published_cla
 from .families.family import expand
 from .families.registry import ARCHITECTURES, architecture_of, build_head, family_of
 from .hub import find_folder
-from .weight_conversion import PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
-
-OF_LABELS = ("classifier.", "score.")  # published classifiers of labels or choices, which differ from task to task
+from .weight_conversion import OF_LABELS, PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ def load_checkpoint(
     found = tensors.find(backbone, backbone_table(backbone, family))
     weights = {f"backbone.{name}": stored for name, stored in found.items()}
     published = published_class(folder, raw, family)
+    if head is not None and not raw.get("architectures"):
+        published = tensors.find_class()
     module, labels, problem_type = None, None, None
     if head is not None:
         if published not in ARCHITECTURES:

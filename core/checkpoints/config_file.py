@@ -1,5 +1,6 @@
 """config.json of a model folder: the model's configuration, its published class and its labels, read and written."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _infer_model_type(raw: Mapping[str, Any]) -> str | None:
 
 
 def published_class(folder: Path, raw: Mapping[str, Any], family: Family) -> str:
-    """The published class of a folder; the base model's if config.json names none.
+    """The published class of a folder; the base model's if config.json names none, or one whose head no task uses.
 
     Raises:
         HeadwayError: architectures is not a list of names.
@@ -108,14 +109,14 @@ def published_class(folder: Path, raw: Mapping[str, Any], family: Family) -> str
     names = raw.get("architectures") or [family.base_class]
     if not isinstance(names, list) or not isinstance(names[0], str):
         raise HeadwayError(f"{folder / 'config.json'}: architectures is {names!r}; it must be a list of class names.")
-    return names[0]
+    return family.base_class if names[0].removeprefix(family.classes) in family.headless else names[0]
 
 
 def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
     """The names of a head's outputs in their order. Default: LABEL_0, LABEL_1, ..., as in transformers.
 
     Raises:
-        HeadwayError: id2label does not map numbers to names, or their number is not that of the head's outputs.
+        HeadwayError: id2label does not map numbers to different names, or their number is not that of the outputs.
     """
     path = folder / "config.json"
     id2label = raw.get("id2label")
@@ -129,6 +130,9 @@ def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str
             f"{path}: id2label names {len(by_id)} labels (numbers {min(by_id)} to {max(by_id)}), but the head in the "
             f"weights has {outputs} outputs (0 to {outputs - 1}). Correct id2label, or copy both files again."
         )
+    name, count = Counter(by_id.values()).most_common(1)[0]
+    if count > 1:
+        raise HeadwayError(f"{path}: id2label gives {count} outputs the name {name!r}. Give each its own name.")
     return tuple(by_id[i] for i in range(outputs))
 
 

@@ -25,6 +25,7 @@ IGNORED = re.compile(
     r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias|(en|de)coder\.embed_positions\.weight"
 )
 MAX_SINUSOIDS = 2**17  # positions, whose number no file confirms either
+OF_LABELS = ("classifier.", "score.")  # classifiers of labels or choices, which differ from task to task
 MAX_SHARED = 200  # layers with the same parameters, whose number no file confirms
 MISMATCH = "config.json and the weights do not belong together: copy or download both again."
 
@@ -88,6 +89,17 @@ class PublishedTensors:
     def has_any(self, sources: Iterable[Source]) -> bool:
         """Whether all tensors of at least one parameter are there."""
         return any(self.has(source) for source in sources)
+
+    def find_class(self) -> str:
+        """The published class of files that do not name it: that of the largest head whose tensors only it has."""
+        fitting = {
+            suffix: len(table)
+            for suffix, one in self.family.heads.items()
+            if (table := expand(one.table))
+            and not any(source.names[0].startswith(OF_LABELS) for source in table.values())
+            if all(source.tied or self.has(source) for source in table.values())
+        }
+        return f"{self.family.classes}{max(fitting, key=lambda suffix: fitting[suffix], default='Model')}"
 
     def find(self, module: nn.Module, table: Mapping[str, Source]) -> dict[str, StoredParameter]:
         """Finds the parameters of a module that are in a table.

@@ -44,7 +44,10 @@ NORMALIZER_OPTIONS = {
 # How an added token is found in a text: the names in tokenizer_config.json and in the tokenizers library.
 TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 # The classes for which vocab.txt defines the tokenizer completely.
-PLAIN_BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", None)
+PLAIN_BERT_CLASSES = (
+    *(f"{name}Tokenizer{kind}" for name in ("Bert", "DistilBert", "Electra") for kind in ("", "Fast")),
+    "PreTrainedTokenizerFast", "TokenizersBackend", None,
+)  # fmt: skip
 
 Kind = Literal["wordpiece", "byte-level-bpe", "unigram", "words"]
 
@@ -140,10 +143,11 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
         with _library_errors(tokenizer_json):
             backend = tokenizers.Tokenizer.from_file(str(tokenizer_json))
     elif vocab_txt.exists():
-        if config.get("tokenizer_class") not in PLAIN_BERT_CLASSES:
+        if (name := _named_class(folder, config)) not in PLAIN_BERT_CLASSES:
             raise HeadwayError(
-                f"{folder}: the tokenizer is a {config['tokenizer_class']}, which vocab.txt alone does not define. "
-                "Save it with transformers' save_pretrained, which writes tokenizer.json."
+                f"{folder}: the class of the tokenizer is {name}, which vocab.txt alone does not define. A tokenizer "
+                "that the tokenizers library can express is written to tokenizer.json by transformers' "
+                "save_pretrained; otherwise choose another model."
             )
         unknown = _special_tokens(config, folder).get("unk_token", WORDPIECE_TOKENS["unk_token"])
         backend = tokenizers.Tokenizer(models.WordPiece(_read_vocab_txt(vocab_txt), unk_token=unknown))
@@ -167,9 +171,14 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
     return backend
 
 
+def _named_class(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """The class that a folder names in tokenizer_config.json, or in config.json, as some older ones do."""
+    return config.get("tokenizer_class") or _optional_json(folder / "config.json").get("tokenizer_class")
+
+
 def _named(folder: Path, config: Mapping[str, Any]) -> str:
     """What a folder without tokenizer.json says about its tokenizer: a class or a model type, in lower case."""
-    return str(config.get("tokenizer_class") or _optional_json(folder / "config.json").get("model_type")).lower()
+    return str(_named_class(folder, config) or _optional_json(folder / "config.json").get("model_type")).lower()
 
 
 def _set_up_roberta(backend: tokenizers.Tokenizer, space: bool) -> None:

@@ -150,7 +150,7 @@ def require_task(checkpoint: Checkpoint, tasks: Mapping[str, type[Task[Any, Any]
             f"{name} is a model for {info.get('task')}, which this version does not know. Update Headway."
         )
     raise HeadwayError(
-        f"{name} is a {checkpoint.architecture}, which has no head that predicts. Train one on it "
+        f"{name} has no head that predicts (its class is {checkpoint.architecture}). Train one on it "
         f"(headway train TASK --model {name} --data FILE --output FOLDER), or make vectors with it (headway embed)."
     )
 

@@ -74,3 +74,64 @@ def test_a_roberta_that_does_not_say_so_is_not_read_as_a_bert(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "gelu", "type_vocab_size": 1, **BERT}))
     with pytest.raises(HeadwayError, match="has no model_type"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "published", ["BertForMaskedLM", "BertForPreTraining", "BertForQuestionAnswering", "BertModel"]
+)
+def test_a_class_that_config_json_does_not_name_is_that_of_the_weights(published: str, tmp_path: Path):
+    model = getattr(transformers, published)(transformers.BertConfig(vocab_size=50, **BERT))
+    model.save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**fields, "architectures": None}))
+    assert load_checkpoint(tmp_path).architecture == published
+
+
+def test_a_classifier_whose_class_is_not_named_has_no_head(tmp_path: Path):
+    """Its tensors could be those of a classifier of texts, of tokens or of choices."""
+    transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=50, **BERT)).save_pretrained(
+        tmp_path
+    )
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**fields, "architectures": None}))
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint.architecture == "BertModel"
+    assert checkpoint.unused == ("classifier.bias", "classifier.weight")
+
+
+def test_the_discriminator_of_an_electra_is_its_backbone(tmp_path: Path):
+    config = transformers.ElectraConfig(vocab_size=50, embedding_size=16, **BERT)
+    theirs = transformers.ElectraForPreTraining(config).eval()
+    theirs.save_pretrained(tmp_path)
+    checkpoint = load_checkpoint(tmp_path)
+    assert (checkpoint.architecture, checkpoint.network.head) == ("ElectraModel", None)
+    assert all(name.startswith("discriminator_predictions.") for name in checkpoint.unused)
+    with torch.no_grad():
+        expected = theirs.electra(torch.tensor([[2, 5, 6, 3]])).last_hidden_state[0]
+        torch.testing.assert_close(
+            checkpoint.network(PackedBatch.pack([[2, 5, 6, 3]])), expected, rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("named_in", ["tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize("name", ["DistilBertTokenizer", "ElectraTokenizerFast", "BertJapaneseTokenizer"])
+def test_a_vocabulary_is_read_only_as_the_class_that_its_folder_names(
+    named_in: str, name: str, wordpiece_folder: Path, tmp_path: Path
+):
+    expected = Tokenizer.load(wordpiece_folder)
+    (tmp_path / "vocab.txt").write_text("\n".join(expected.vocabulary) + "\n", encoding="utf-8")
+    (tmp_path / named_in).write_text(json.dumps({"tokenizer_class": name}))
+    if name == "BertJapaneseTokenizer":  # it divides a text into words by a dictionary
+        with pytest.raises(HeadwayError, match="the class of the tokenizer is BertJapaneseTokenizer"):
+            Tokenizer.load(tmp_path)
+    else:
+        text = "The cat sat on the mat, naïve café!"
+        assert Tokenizer.load(tmp_path).encode(text).ids == expected.encode(text).ids
+
+
+def test_two_labels_of_the_same_name_are_refused(tmp_path: Path):
+    labels = {0: "good", 1: "bad", 2: "good"}
+    config = transformers.BertConfig(vocab_size=50, id2label=labels, **BERT)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(HeadwayError, match="id2label gives 2 outputs the name 'good'"):
+        load_checkpoint(tmp_path)

@@ -374,6 +374,23 @@ def test_shared_layers_stay_shared_in_training_and_are_packed_and_stored_once(ma
     assert load(tmp_path / "model").predict("the cat") == model.predict("the cat")
 
 
+# Published classes without a head of a task.
+
+
+def test_the_discriminator_of_an_electra_is_trained_and_inspected(electra_folder: Path, tmp_path: Path):
+    """The class that ELECTRA is published as has the end of a class of fill-mask."""
+    config = transformers.ElectraConfig.from_pretrained(electra_folder)
+    transformers.ElectraForPreTraining(config).save_pretrained(tmp_path / "published")
+    Tokenizer.load(electra_folder).save(tmp_path / "published")
+    with pytest.raises(HeadwayError, match="has no head that predicts"):
+        load(tmp_path / "published")
+    assert open_model(tmp_path / "published").model is None
+    for task, rows in ((TextClassification(), ROWS), (FillMask(), [{"text": row["text"]} for row in ROWS])):
+        output = tmp_path / task.name
+        task.on(tmp_path / "published").fit(rows, output=output, eval_fraction=0, max_steps=2, device="cpu")
+        assert load(output).predict("the [MASK] sat")
+
+
 # What only a GPT-2 can do.
 
 

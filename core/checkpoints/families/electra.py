@@ -20,6 +20,10 @@ MASKED_LM: Table = {
     "lm_head.weight": Source("generator_lm_head.weight", tied=True),
     "lm_head.bias": Source("generator_lm_head.bias"),
 }
+DISCRIMINATOR: Table = {  # of ElectraForPreTraining: whether a token was replaced
+    "dense.{p}": Source("discriminator_predictions.dense.{p}"),
+    "classifier.{p}": Source("discriminator_predictions.dense_prediction.{p}"),
+}
 SUMMARY: Table = {"pooler.dense.{p}": Source("sequence_summary.summary.{p}"), **CLASSIFIER}
 
 
@@ -49,13 +53,14 @@ ELECTRA = replace(
     prefix="electra.",
     backbone={**BACKBONE, "embedding_projection.{p}": Source("embeddings_project.{p}")},
     heads={
-        "Model": PublishedHead(None),
+        "Model": PublishedHead(None, DISCRIMINATOR),
         "ForMaskedLM": PublishedHead(MaskedLMHead, MASKED_LM),
         "ForSequenceClassification": PublishedHead(SequenceHead, TWO_LAYERS, labelled=True),
         "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
         "ForMultipleChoice": PublishedHead(ChoiceHead, SUMMARY),
     },
+    headless=("ForPreTraining",),
     read=_read,
     write=_write,
 )  # fmt: skip
