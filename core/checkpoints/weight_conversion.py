@@ -183,8 +183,8 @@ class PublishedTensors:
         left = [name for name in self.tensors if name not in self._used and not IGNORED.fullmatch(name)]
         heads = {
             name
-            for one in self.family.heads.values()
-            for source in expand(one.table).values()
+            for table in (*(one.table for one in self.family.heads.values()), *self.family.headless.values())
+            for source in expand(table).values()
             for name in (*source.names, source.copy)
         }
         for name in left:

@@ -53,14 +53,14 @@ ELECTRA = replace(
     prefix="electra.",
     backbone={**BACKBONE, "embedding_projection.{p}": Source("embeddings_project.{p}")},
     heads={
-        "Model": PublishedHead(None, DISCRIMINATOR),
+        "Model": PublishedHead(None),
         "ForMaskedLM": PublishedHead(MaskedLMHead, MASKED_LM),
         "ForSequenceClassification": PublishedHead(SequenceHead, TWO_LAYERS, labelled=True),
         "ForTokenClassification": PublishedHead(TokenHead, CLASSIFIER, labelled=True),
         "ForQuestionAnswering": PublishedHead(SpanHead, SPAN),
         "ForMultipleChoice": PublishedHead(ChoiceHead, SUMMARY),
     },
-    headless=("ForPreTraining",),
+    headless={"ForPreTraining": DISCRIMINATOR},
     read=_read,
     write=_write,
 )  # fmt: skip

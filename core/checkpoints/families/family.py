@@ -118,7 +118,8 @@ class Family:
         heads: the end of a class name ("ForMaskedLM") -> its head. Of two with the same module, the first is written.
         sentence_order: whether the second pretraining head says if two segments are in their order, instead of whether
             the second one follows the first.
-        headless: the ends of further class names that are read as the base class: no task uses their head.
+        headless: the ends of further class names that are read as the base class, and the tensors of their heads, which
+            no task uses.
         read: changes our fields after they are read from config.json.
         write: changes the fields of config.json before they are written.
     """
@@ -133,7 +134,7 @@ class Family:
     backbone: Table
     heads: Mapping[str, PublishedHead]
     sentence_order: bool = False
-    headless: tuple[str, ...] = ()
+    headless: Mapping[str, Table] = field(default_factory=dict)
     read: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda ours, published: ours  # noqa: ARG005
     write: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda published, config: published  # noqa: ARG005
 
