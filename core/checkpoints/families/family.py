@@ -118,8 +118,8 @@ class Family:
         heads: the end of a class name ("ForMaskedLM") -> its head. Of two with the same module, the first is written.
         sentence_order: whether the second pretraining head says if two segments are in their order, instead of whether
             the second one follows the first.
-        headless: the ends of further class names that are read as the base class, and the tensors of their heads, which
-            no task uses.
+        headless: the ends of further class names that are read as the base class, and the tensors of their heads,
+            which no task uses.
         read: changes our fields after they are read from config.json.
         write: changes the fields of config.json before they are written.
     """
