@@ -205,6 +205,7 @@ class MaskedLMHead(nn.Module):
         self.activation = ACTIVATIONS[config.lm_activation or config.activation]
         self.norm = nn.LayerNorm(size, eps=config.norm_eps)
         self.vocab_size = config.vocab_size
+        self.label_smoothing = 0.0  # set by a task
         self.lm_head = nn.Linear(size, config.vocab_size)
         init_weights(self, config.init_std)
         if config.tie_embeddings:
@@ -218,7 +219,7 @@ class MaskedLMHead(nn.Module):
         if batch is not None and batch.selected is not None:
             hidden = hidden[batch.selected]
         x = self.norm(self.activation(self.dense(hidden)))
-        return over_vocabulary(x, self.lm_head, self.vocab_size, batch)
+        return over_vocabulary(x, self.lm_head, self.vocab_size, batch, self.label_smoothing)
 
 
 class PretrainingHead(nn.Module):

@@ -182,6 +182,7 @@ class LanguageModelHead(nn.Module):
     def __init__(self, config: GPT2Config, token_embedding: nn.Embedding) -> None:
         super().__init__()
         self.vocab_size = config.vocab_size
+        self.label_smoothing = 0.0  # set by a task
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         init_weights(self, config.init_std)
         if config.tie_embeddings:
@@ -194,4 +195,4 @@ class LanguageModelHead(nn.Module):
         """
         if batch is not None and batch.selected is not None:
             hidden = hidden[batch.selected]
-        return over_vocabulary(hidden, self.lm_head, self.vocab_size, batch)
+        return over_vocabulary(hidden, self.lm_head, self.vocab_size, batch, self.label_smoothing)

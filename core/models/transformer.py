@@ -206,6 +206,7 @@ class TransformerHead(nn.Module):
     def __init__(self, config: TransformerConfig, token_embedding: nn.Embedding) -> None:
         super().__init__()
         self.vocab_size = config.vocab_size
+        self.label_smoothing = 0.0  # set by a task
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
         init_transformer(self, config)
         if config.tie_embeddings:
@@ -218,7 +219,7 @@ class TransformerHead(nn.Module):
         """
         if batch is not None and batch.selected is not None:
             hidden = hidden[batch.selected]
-        return over_vocabulary(hidden, self.lm_head, self.vocab_size, batch)
+        return over_vocabulary(hidden, self.lm_head, self.vocab_size, batch, self.label_smoothing)
 
 
 def init_transformer(module: nn.Module, config: TransformerConfig) -> None:

@@ -26,7 +26,7 @@ MIN_ROWS = 256  # tokens at once: for fewer, reading the output matrix takes lon
 class TokenLosses:
     """What a language-modeling head returns for a batch with targets."""
 
-    total: Tensor  # (), the sum of the losses; it alone has a gradient
+    total: Tensor  # (), the sum of the losses, smoothed if the head smooths; it alone has a gradient
     losses: Tensor  # (S,), the cross-entropy at each target token
     correct: Tensor | None  # (S,), whether the target is the most likely token; None where gradients are computed
 
@@ -34,7 +34,9 @@ class TokenLosses:
         return len(self.losses)
 
 
-def over_vocabulary(x: Tensor, lm_head: nn.Module, vocab_size: int, batch: PackedBatch | None) -> Tensor | TokenLosses:
+def over_vocabulary(
+    x: Tensor, lm_head: nn.Module, vocab_size: int, batch: PackedBatch | None, label_smoothing: float = 0.0
+) -> Tensor | TokenLosses:
     """The output of a language-modeling head: the losses of a batch that has targets, otherwise logits.
 
     Args:
@@ -42,11 +44,14 @@ def over_vocabulary(x: Tensor, lm_head: nn.Module, vocab_size: int, batch: Packe
         lm_head: the output matrix, a linear layer.
         vocab_size: V, the number of its outputs.
         batch: the tokens.
+        label_smoothing: in training, the share of the target distribution that is spread over all tokens (Szegedy et
+            al. 2016, https://arxiv.org/abs/1512.00567); Vaswani et al. use 0.1.
     """
     if batch is None or batch.target_ids is None:
         return lm_head(x)
     if torch.is_grad_enabled():
-        total, losses = _SummedCrossEntropy.apply(x, lm_head.weight, lm_head.bias, batch.target_ids)  # pyright: ignore[reportGeneralTypeIssues]
+        parameters = lm_head.weight, lm_head.bias
+        total, losses = _SummedCrossEntropy.apply(x, *parameters, (batch.target_ids, label_smoothing))  # pyright: ignore[reportGeneralTypeIssues]
         return TokenLosses(total, losses, None)
     losses, correct = [], []
     ids = batch.target_ids
@@ -59,25 +64,33 @@ def over_vocabulary(x: Tensor, lm_head: nn.Module, vocab_size: int, batch: Packe
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
-    """(S, C), the output matrix (V, C), its bias (V,) and the target ids (S,) -> the sum, and the losses (S,)."""
+    """(S, C), matrix (V, C), bias (V,), targets (S,) with their smoothing -> the sum, and the losses (S,)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, smoothed: tuple[Tensor, float]
+    ) -> tuple[Tensor, Tensor]:
+        ids, smoothing = smoothed
         kind = x.device.type
         casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if casts else x.dtype
-        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         matrix = weight.to(dtype)
         shift = None if bias is None else bias.to(dtype)
         grad_x = torch.empty_like(x) if needs_x else None
         grad_weight = grad_bias = None
         losses = torch.empty(len(x), device=x.device)
+        spread = torch.zeros((), device=x.device)  # the sum over all tokens of the vocabulary
         chunks = _chunks(len(weight), x.to(dtype), ids[:, None], losses, grad_x)
         with torch.autocast(kind, enabled=False) if casts else nullcontext():
             for rows, targets, found, grad_rows in chunks:
                 scores = F.linear(rows, matrix, shift).log_softmax(dim=-1, dtype=torch.float32)
                 found.copy_(-scores.gather(1, targets)[:, 0])
-                grad = scores.exp_().scatter_add_(1, targets, scores.new_full(targets.shape, -1.0))
+                if smoothing:
+                    spread -= scores.sum()
+                grad = scores.exp_().scatter_add_(1, targets, scores.new_full(targets.shape, smoothing - 1.0))
+                if smoothing:
+                    grad -= smoothing / len(weight)
                 if needs_bias:
                     grad_bias = grad.sum(dim=0) if grad_bias is None else grad_bias.add_(grad.sum(dim=0))
                 grad = grad.to(dtype)
@@ -87,7 +100,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     grad_weight = _add_product(grad_weight, grad.T, rows, weight.dtype)
         ctx.mark_non_differentiable(losses)
         ctx.gradients = grad_x, grad_weight, grad_bias
-        return losses.sum(), losses
+        total = losses.sum()
+        return total if not smoothing else (1 - smoothing) * total + smoothing / len(weight) * spread, losses
 
     @staticmethod
     @once_differentiable

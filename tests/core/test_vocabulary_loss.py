@@ -162,3 +162,29 @@ def test_losses_and_gradients_on_a_gpu_are_those_of_the_cpu(name: str, dtype):
     for key, tensor in found["cpu"].items():
         difference = (found["cuda"][key].cpu() - tensor).abs().max()
         assert difference <= (1e-3 if dtype is None else 5e-2) * tensor.abs().max(), key
+
+
+@pytest.mark.parametrize("at_once", [3, 1000], ids=["three tokens", "all tokens"])
+@pytest.mark.parametrize("name", MODELS)
+def test_smoothed_losses_and_gradients_are_those_of_torch(name, at_once, monkeypatch):
+    monkeypatch.setattr(vocabulary_loss, "MIN_ROWS", 1)
+    monkeypatch.setitem(vocabulary_loss.LOGITS_AT_ONCE, "cpu", at_once * VOCABULARY)
+    network = network_of(name)
+    plain, ids = batch_of("all", with_targets=False)
+    logits = network(plain)
+    logits, expected_outputs = (logits[0], logits) if isinstance(logits, tuple) else (logits, logits)
+    expected = F.cross_entropy(logits, ids, reduction="sum", label_smoothing=0.1)
+    gradients = backward(network, expected, expected_outputs)
+    (network.head.masked_lm if isinstance(expected_outputs, tuple) else network.head).label_smoothing = 0.1
+    outputs = network(batch_of("all", with_targets=True)[0])
+    losses = outputs[0] if isinstance(outputs, tuple) else outputs
+    torch.testing.assert_close(losses.total, expected)
+    torch.testing.assert_close(losses.losses, F.cross_entropy(logits, ids, reduction="none"))
+    found = backward(network, losses.total, outputs)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()))
+    with torch.no_grad():  # scores are those of the targets alone
+        outputs = network(batch_of("all", with_targets=True)[0])
+        scored = outputs[0] if isinstance(outputs, tuple) else outputs
+    torch.testing.assert_close(scored.total, F.cross_entropy(logits, ids, reduction="sum"))
