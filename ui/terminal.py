@@ -207,14 +207,10 @@ def show_report(console: Console, report: "DataReport") -> None:
 
 
 def _example_row(console: Console, example: Any) -> dict[str, str]:
-    gold = example.gold
-    shown = (
-        ", ".join(gold) if isinstance(gold, tuple) else format_value(gold, 2) if isinstance(gold, float) else str(gold)
-    )
-    width = max(20, (console.width - 24) // len(example.texts)) if console.is_terminal else 80
-    names = ["text", "second text"] if len(example.texts) > 1 else ["text"]
-    label = {} if gold is None else {"label": shown}
-    return {**label, **{name: shorten(text, width) for name, text in zip(names, example.texts, strict=False)}}
+    texts = example.shown_texts
+    width = max(20, (console.width - 24) // len(texts)) if console.is_terminal else 80
+    label = {} if example.gold is None else {"label": example.shown_gold}
+    return {**label, **{name: shorten(text, width) for name, text in texts.items()}}
 
 
 # Evaluation.

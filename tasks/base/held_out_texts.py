@@ -34,11 +34,17 @@ def stored_texts(task: Task[Any, Any], info: Mapping[str, Any]) -> list[dict[str
 
 
 def _distinct(texts: Iterable[dict[str, str]], most: int) -> list[dict[str, str]]:
-    """The first examples without a text in common, such as the passage of several questions."""
+    """The first examples without a text in common, such as the passage of several questions.
+
+    If these are too few, as where all examples ask the same question, the first of the others follow.
+    """
     found: list[dict[str, str]] = []
+    others: list[dict[str, str]] = []
     for one in texts:
         if len(found) == most:
             break
         if all(one[name] != other.get(name) for other in found for name in one):
             found.append(one)
-    return found
+        elif len(others) < most and one not in (*found, *others):
+            others.append(one)
+    return (found + others)[:most]

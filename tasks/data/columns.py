@@ -1,6 +1,7 @@
 """Which columns of a source contain the texts and the label, and the text in a cell."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import HeadwayError
@@ -15,12 +16,14 @@ class ColumnMapping:
         label: Label column, or several columns with 0 and 1, one per label.
         notes: How each column was inferred, one sentence each.
         group: Column whose equal values stay on one side of a train/test split.
+        more: The further columns of a field that is in several columns, by field name: choices.
     """
 
     texts: dict[str, str]
     label: str | tuple[str, ...] | None
     notes: tuple[str, ...]
     group: str | None = None
+    more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def used_columns(self) -> set[str]:

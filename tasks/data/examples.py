@@ -52,9 +52,24 @@ class Example:
         raise NotImplementedError
 
     @property
+    def shown_texts(self) -> dict[str, str]:
+        """The texts by their names, as lists of examples show them."""
+        return dict(zip(("text", "second text"), self.texts, strict=False))
+
+    @property
     def gold(self) -> Any:
         """The annotated label, answer or number; None if the example is not annotated."""
         return None
+
+    @property
+    def shown_gold(self) -> str:
+        """The annotated label, answer or number in words."""
+        gold = self.gold
+        if isinstance(gold, tuple):
+            return ", ".join(gold)
+        if isinstance(gold, float):
+            return f"{gold:.2f}" if abs(gold) < 1000 else f"{gold:,.0f}"
+        return str(gold)
 
     @property
     def labels(self) -> tuple[str, ...]:

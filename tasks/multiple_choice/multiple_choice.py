@@ -125,7 +125,7 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
         if len(several) < FEWEST:
             return found
         note = f"choices: {len(several)} columns, {several[0]} to {several[-1]} (--choices names the first one)"
-        return replace(found, notes=(note, *found.notes))
+        return replace(found, notes=(note, *found.notes), more={"choices": several[1:]})
 
     @classmethod
     def recognizes(cls, table: Table) -> bool:
@@ -237,7 +237,7 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
         if example.answer is None or prediction.index == example.answer:
             return None
         gold, error = example.choices[example.answer], 1 - prediction.scores[example.answer]
-        return Misprediction(example.where, example.texts, gold, prediction.brief, error)
+        return Misprediction(example.where, tuple(example.shown_texts.values()), gold, prediction.brief, error)
 
     # -- model folders
 

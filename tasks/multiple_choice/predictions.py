@@ -24,9 +24,20 @@ class ChoiceExample(Example):
         return (self.context, join_choices(self.choices), *(() if self.question is None else (self.question,)))
 
     @property
+    def shown_texts(self) -> dict[str, str]:
+        """The texts by their names."""
+        question = {} if self.question is None else {"question": self.question}
+        return {"context": self.context, **question, "choices": " | ".join(self.choices)}
+
+    @property
     def gold(self) -> int | None:
         """The index of the right choice."""
         return self.answer
+
+    @property
+    def shown_gold(self) -> str:
+        """The right choice."""
+        return "" if self.answer is None else self.choices[self.answer]
 
     @property
     def group(self) -> str | None:

@@ -29,6 +29,11 @@ class QuestionExample(Example):
         return self.question, self.context
 
     @property
+    def shown_texts(self) -> dict[str, str]:
+        """The texts by their names."""
+        return {"question": self.question, "context": self.context}
+
+    @property
     def gold(self) -> tuple[str, ...] | None:
         """The texts of the gold answers."""
         return None if self.answers is None else tuple(answer.text for answer in self.answers)

@@ -251,3 +251,24 @@ def test_labels_that_name_no_choice_are_reported_with_their_source(tmp_path):
     path.write_text("question,choices,label\n" + "why?,a|b,-1\n" * 3)
     with pytest.raises(HeadwayError, match=r"choices\.csv: the label '-1' does not name one of the 2 choices"):
         examples(path)
+
+
+def test_examples_are_shown_with_the_names_of_their_texts_and_the_right_choice():
+    _, (first, _), _ = examples(SWAG)
+    assert first.shown_texts == {
+        "context": "She sat.",
+        "question": "The cat",
+        "choices": "jumps. | wrote. | is late.",
+    }
+    assert first.shown_gold == "jumps."
+
+
+def test_examples_to_try_are_kept_although_all_ask_the_same_question(bert_folder, tmp_path):
+    asked = {"question": "who sat?", "label": 0}
+    rows = [{"context": f"cat {i}", "choices": f"a cat | a dog {i}", **asked} for i in range(40)]
+    rows[0]["label"] = 1
+    options = {"eval_fraction": 0.5, "max_steps": 1, "precision": "fp32", "device": "cpu", "progress": False}
+    MultipleChoice().on(bert_folder).fit(rows, output=tmp_path / "model", **options)
+    stored = json.loads((tmp_path / "model/headway.json").read_text())["examples"]
+    assert len(stored) == 4
+    assert len({one["context"] for one in stored}) == 4

@@ -88,7 +88,23 @@ def test_a_new_task_needs_no_code_in_the_browser_app(monkeypatch, registry, tmp_
         predict.predict(registry, "judge", "a", "", "c")
 
 
+def test_the_page_has_only_the_buttons_of_its_tabs(registry, tmp_path):
+    """A component that is made for an update while the page is built would appear on it."""
+    with Jobs(tmp_path) as jobs:
+        page = build_app(registry, jobs)
+    buttons = [block.value for block in page.blocks.values() if isinstance(block, gr.Button)]
+    assert "Predict" in buttons
+    assert buttons.count("Run") == 1  # of the tab Prompt; it is also the default of a new button
+
+
 # Predict.
+
+
+def test_the_choices_of_an_example_are_separated_on_one_line():
+    example = {"context": "She\nsat.", "choices": "on a mat\nin a box", "question": "where?"}
+    shown = Page(predict.draw_examples([example]))
+    assert "She | sat. / on a mat | in a box / where?" in shown.text
+    assert "a b" in Page(predict.draw_examples([{"text": f"a\n{'b' * 100}"}])).text
 
 
 def test_the_prediction_of_a_model_is_shown(registry):

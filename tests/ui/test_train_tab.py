@@ -33,6 +33,7 @@ from headway.ui.browser.tabs.train_form import (
     HIDDEN_OPTIONS,
     FormValues,
     choose_task,
+    field_labels,
     shown_reading_options,
     shown_task_options,
     shown_training_options,
@@ -327,6 +328,16 @@ def test_unchanged_parts_of_the_panel_are_not_updated(registry, jobs, folder, ti
     assert after[1].value is None  # keeps a selection made meanwhile
     assert "Removed from the queue" in safe_page(after[2]).text
     assert any(getattr(one, "value", "") == "Restart" for one in after)
+
+
+def test_every_column_of_choices_is_marked():
+    rows = [
+        {"context": "a", "id": i, "ending0": "b", "ending1": "c", "ending2": "d", "label": i % 3} for i in range(9)
+    ]
+    table = read_table(rows)
+    mapping = TASKS["multiple-choice"]().columns(table, {}, need_label=True)
+    page = safe_page(draw_rows(table, mapping, field_labels("multiple-choice")))
+    assert page.text.count("Choices") == 3
 
 
 def test_hostile_text_stays_text(jobs, registry, folder, tiny):

@@ -50,9 +50,11 @@ def bind(
         outputs: output components.
         error_box: shows the message of a HeadwayError; a successful run clears it.
         queue: PREDICTIONS or FILES; None for functions that need no queue.
-        on_error: values of the first outputs after a HeadwayError. Default: the outputs keep their values.
+        on_error: values of the first outputs after a HeadwayError, made with `gr.update` where they are not plain: a
+            component made here would appear on the page. Default: the outputs keep their values.
         **options: further options of Gradio's events.
     """
+    assert not any(isinstance(value, gr.blocks.Block) for value in on_error)
     first = triggers[0] if isinstance(triggers, list) else triggers
     is_press = getattr(first, "event_name", None) in PRESS_EVENTS  # `then` and `success` have no event name
     options.setdefault("trigger_mode", "once" if is_press else "always_last")

@@ -79,7 +79,9 @@ def draw_rows(table: "Table", columns: "ColumnMapping | None", fields: Mapping[s
         columns: the columns of the texts and the label; None if they cannot be inferred.
         fields: labels of the task's input fields by name.
     """
-    roles = {name: fields[role] for role, name in columns.texts.items()} if columns else {}
+    roles: dict[str, str] = {}
+    for role, name in columns.texts.items() if columns else ():
+        roles |= dict.fromkeys((name, *columns.more.get(role, ())), fields[role])
     labels = (columns.label,) if columns and isinstance(columns.label, str) else (columns and columns.label) or ()
     roles |= dict.fromkeys(labels, LABEL)
     ordered = sorted(table.columns, key=lambda name: name not in roles)

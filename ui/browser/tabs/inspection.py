@@ -62,7 +62,7 @@ def draw(context: TabContext) -> None:
     question = [model, explained, *texts]
     inspect_event = partial(inspect, registry), question, [shown, download, explained], errors
     options: dict[str, Any] = {
-        "js": asked_js("inspection", question), "on_error": [hint(NO_PAGE), gr.DownloadButton(visible=False)]
+        "js": asked_js("inspection", question), "on_error": [hint(NO_PAGE), gr.update(visible=False)]
     }  # fmt: skip
     inspected = bind([start.click, texts[0].submit], *inspect_event, **options)
     take = partial(take_example, registry, num_fields)

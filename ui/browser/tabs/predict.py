@@ -56,6 +56,7 @@ PROGRESS_SECONDS = 0.3  # between two progress updates
 PREVIEW_ROWS = 5
 MAX_LABELS = 20  # in the description of a model
 NUM_SIMILAR = 10  # sentences
+SHORT_LINE = 60  # characters
 OUTPUT_FORMATS = {"CSV": ".csv", "Excel": ".xlsx", "JSON lines": ".jsonl"}
 NO_PREDICTION = "The prediction appears here."
 NO_ROWS = "The rows and their predictions appear here."
@@ -141,7 +142,13 @@ def field_label(field: "Field") -> str:
 
 def draw_examples(samples: Sequence[Mapping[str, str]]) -> str:
     """Example inputs as choices."""
-    return draw_choices([" / ".join(" ".join(text.split()) for text in one.values()) for one in samples], "Examples")
+    return draw_choices([" / ".join(map(_on_one_line, one.values())) for one in samples], "Examples")
+
+
+def _on_one_line(text: str) -> str:
+    """A text without line breaks: short lines, such as choices, are separated by bars."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return (" | " if all(len(line) <= SHORT_LINE for line in lines) else " ").join(lines)
 
 
 def describe_model(opened: "TaskModel") -> str:
@@ -241,8 +248,8 @@ def _draw_file(registry: "ModelRegistry", model: gr.Dropdown, chosen: Any, num_f
 
 def _no_rows(num_fields: int, message: str) -> tuple[Any, ...]:
     """Updates without a readable file: no columns, no start, a message, no download."""
-    hidden = [gr.Dropdown(visible=False) for _ in range(num_fields)]
-    return *hidden, gr.Button(interactive=False), hint(message), gr.DownloadButton(visible=False)
+    hidden = [gr.update(visible=False)] * num_fields
+    return *hidden, gr.update(interactive=False), hint(message), gr.update(visible=False)
 
 
 def preview_file(
