@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.context import get_render_context
 from gradio.utils import get_upload_folder
 
@@ -54,7 +55,7 @@ def bind(
             component made here would appear on the page. Default: the outputs keep their values.
         **options: further options of Gradio's events.
     """
-    assert not any(isinstance(value, gr.blocks.Block) for value in on_error)
+    assert not any(isinstance(value, Block) for value in on_error)
     first = triggers[0] if isinstance(triggers, list) else triggers
     is_press = getattr(first, "event_name", None) in PRESS_EVENTS  # `then` and `success` have no event name
     options.setdefault("trigger_mode", "once" if is_press else "always_last")

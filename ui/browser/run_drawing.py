@@ -80,8 +80,9 @@ def draw_rows(table: "Table", columns: "ColumnMapping | None", fields: Mapping[s
         fields: labels of the task's input fields by name.
     """
     roles: dict[str, str] = {}
-    for role, name in columns.texts.items() if columns else ():
-        roles |= dict.fromkeys((name, *columns.more.get(role, ())), fields[role])
+    if columns:
+        for role, name in columns.texts.items():
+            roles |= dict.fromkeys((name, *columns.more.get(role, ())), fields[role])
     labels = (columns.label,) if columns and isinstance(columns.label, str) else (columns and columns.label) or ()
     roles |= dict.fromkeys(labels, LABEL)
     ordered = sorted(table.columns, key=lambda name: name not in roles)
