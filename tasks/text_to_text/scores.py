@@ -33,7 +33,7 @@ ROUGE = ("rouge1", "rouge2", "rougeL")
 SCALES = {"bleu": 100.0, "chrf": 100.0}  # the best score where it is not 1
 NGRAM = 4  # words of a repeated sequence
 BLEU_TOKENIZERS = {None: "13a", "Chinese": "zh", "Japanese": "ja-mecab", "other": "char"}
-SCRIPT_SAMPLE = 1000  # references
+SCRIPT_SAMPLE = 1000  # references, and characters of each
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _add_sacrebleu(
 
     most = max(map(len, references))
     streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
-    tokenizer = bleu_tokenizer([row[0] for row in references[:SCRIPT_SAMPLE]])
+    tokenizer = bleu_tokenizer([row[0][:SCRIPT_SAMPLE] for row in references[:SCRIPT_SAMPLE]])
     scorers: dict[str, Any] = {"bleu": BLEU(tokenize=tokenizer, force=True), "chrf": CHRF()}
     for name, scorer in scorers.items():
         found[name] = float(scorer.corpus_score(outputs, streams).score)
