@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from machine import describe_machine
-from sides import DATA, Run, Work, start, train_ours, train_peer
+from sides import DATA, Run, Work, fixed_part, start, train_ours, train_peer
 
 GOAL = 2.0
 LOSS_APART = 0.15  # of the mean losses of a run of speed: dropout differs, and random cross-attention starts high
@@ -86,7 +86,7 @@ def divided(pairs: Sequence[Pair], train: int, held_out: int) -> tuple[list[Pair
 
 
 def rows_of(run: Run) -> list[Pair]:
-    return translations()[: run.work.rows]
+    return fixed_part(translations(), run.work.rows)
 
 
 def weights(run: Run) -> None:
