@@ -14,8 +14,9 @@ from ..data.columns import ColumnMapping
 from ..data.examples import Field
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, infer_problem_type, map_valid, raw_label
 from ..data.rows import RowStream, Table, table_of_texts
+from ..text_to_text.pair_columns import OUTPUT_NAMES, infer_pair, named_pair, with_notes
 
-ANSWER_NAMES = ("answer", "answers", "output", "completion", "response", "translation", "summary", *LABEL_COLUMNS)
+ANSWER_NAMES = (*dict.fromkeys((*OUTPUT_NAMES, "translation", *LABEL_COLUMNS)),)
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,17 @@ class ExampleReader:
             chosen = {name: column for name, column in chosen.items() if name != "label"}
         if not self.writes:
             return self._task().columns(table, chosen, need_label=need_label)
+        pair = {} if self.paired else _named_pair(table, chosen, need_label)
         texts = {name: None if column is None else str(column) for name, column in chosen.items() if name != "label"}
-        return infer_columns(
+        found = infer_columns(
             table,
             self.fields,
-            chosen=texts,
-            label=chosen.get("label") or None,
+            chosen={**texts, **{name: column for name, column in pair.items() if name != "label"}},
+            label=chosen.get("label") or pair.get("label"),
             label_aliases=ANSWER_NAMES,
             need_label=need_label,
         )
+        return with_notes(found, chosen) if pair else found
 
     def infer_labels(self, table: Table | None, columns: ColumnMapping | None) -> "ExampleReader":
         """A copy that knows the labels and the problem type.
@@ -131,6 +134,17 @@ class ExampleReader:
             numbered=self.numbered,
             paired=self.paired,
         )
+
+
+def _named_pair(table: Table | RowStream, chosen: Mapping[str, Any], need_label: bool) -> dict[str, str]:
+    """The columns of the text and its answer, by names that go together or as the only texts of a file without names.
+
+    Empty if the user names one of them, or nothing shows them.
+    """
+    if chosen.get("text") or chosen.get("label") or (table.header and named_pair(table.columns) is None):
+        return {}
+    found = infer_pair(table, {}, need_label)
+    return {name: found[key] for name, key in (("text", "input"), ("label", "label")) if key in found}
 
 
 def _problem_type(table: Table | None, columns: ColumnMapping | None) -> str:

@@ -1,7 +1,11 @@
-"""The metrics of text to text: the loss of the references and, for some inputs, scores of generated outputs."""
+"""The metrics of text to text: the loss of the references and, for some inputs, scores of generated outputs.
 
-from collections.abc import Sequence
+The outputs are compared with baselines (baselines.py) on the same inputs.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -9,7 +13,9 @@ from torch import nn
 from ..base.inference import Encoder, predict_examples
 from ..base.results import Evaluation
 from ..language_modeling.targets import perplexity
+from .baselines import MAX_TRAINING_ROWS, compare_with_baselines
 from .predictions import OutputLoss, PairExample
+from .scores import score_texts
 
 if TYPE_CHECKING:
     from .text_to_text import TextToText
@@ -34,9 +40,9 @@ def evaluate_outputs(
     found: Evaluation,
     network: nn.Module,
     encoder: Encoder,
-    known: Sequence[Any],  # noqa: ARG001
+    known: Sequence[Any],
 ) -> Evaluation:
-    """Generates outputs for at most `task.eval_outputs` different inputs, and scores them.
+    """Generates outputs for at most `task.eval_outputs` different inputs, and scores them beside baselines.
 
     Args:
         task: of the network.
@@ -56,15 +62,27 @@ def evaluate_outputs(
     for i, one in zip(chosen, generated, strict=True):
         predictions[i] = replace(predictions[i], generated=one)
     golds = [references[found.examples[i].text] for i in chosen]
-    metrics = {
-        **output_metrics([one.text for one in generated], golds),
-        "stopped": sum(one.stopped for one in generated) / len(generated),
-    }
+    outputs, inputs = [one.text for one in generated], [found.examples[i].text for i in chosen]
+    scored = score_texts(outputs, golds)
+    stopped = sum(one.stopped for one in generated) / len(generated)
     what = f"outputs were generated for {len(chosen):,} of {len(references):,} inputs (--eval-outputs)"
-    return replace(found, metrics={**found.metrics, **metrics}, predictions=predictions, notes=(*found.notes, what))
+    return replace(
+        found,
+        metrics={**found.metrics, **scored.metrics, "stopped": stopped},
+        predictions=predictions,
+        notes=(*found.notes, what, *scored.notes, *signature_note(scored.signatures)),
+        comparison=compare_with_baselines(outputs, inputs, golds, training_pairs(known)),
+    )
 
 
-def output_metrics(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Scores of generated outputs."""
-    exact = sum(one in golds for one, golds in zip(outputs, references, strict=True))
-    return {"exact_match": exact / len(outputs)}
+def signature_note(signatures: Mapping[str, str]) -> tuple[str, ...]:
+    """What makes the scores comparable, as a note; none without scores of packages."""
+    return (f"signatures of the scores: {'; '.join(map(': '.join, signatures.items()))}",) if signatures else ()
+
+
+def training_pairs(known: Sequence[PairExample]) -> list[tuple[str, str]]:
+    """Inputs with their first outputs; of very many examples, random ones."""
+    rows = range(len(known))
+    rows = sorted(Random(0).sample(rows, MAX_TRAINING_ROWS)) if len(rows) > MAX_TRAINING_ROWS else rows
+    examples = (known[i] for i in rows)
+    return [(one.text, one.outputs[0]) for one in examples if one.outputs]

@@ -2,7 +2,8 @@ r"""The template of a pair: what a decoder reads before the output.
 
 Radford et al. 2019, sections 3.6 and 3.7: "TL;DR:" after an article, "english sentence = french sentence". A template
 is plain text with {input} and {output}; `\n` and `\t` in it are a line break and a tab. The spaces before {output} are
-not a part of the prompt but of the output: in GPT-2's vocabulary " word" is one token.
+not a part of the prompt but of the output: in GPT-2's vocabulary " word" is one token. instructions.py has names for
+templates.
 """
 
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ...core.errors import HeadwayError
+from .instructions import INSTRUCTIONS, find_instruction
 
 DEFAULT = r"{input}\n{output}"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -25,18 +27,19 @@ class PairTemplate:
 
     @classmethod
     def parse(cls, template: str) -> Self:
-        """Reads a template that a user wrote. Without {output}, the output follows at the end.
+        """Reads a template that a user wrote, or takes that of a name. Without {output}, it follows at the end.
 
         Raises:
             HeadwayError: {input} is missing, or a placeholder is unknown, repeated or at the wrong place.
         """
-        text = template.replace(r"\n", "\n").replace(r"\t", "\t")
+        text = find_instruction(template) or template.replace(r"\n", "\n").replace(r"\t", "\t")
         text = text if "{output}" in text else text + "{output}"
         names = PLACEHOLDER.findall(text)
         if names != ["input", "output"] or not text.endswith("{output}"):
             raise HeadwayError(
                 f"--template {template!r}: it must have {{input}} once, then {{output}} once at its end, and no other "
-                r'name in braces, as in "{input}\nTL;DR: {output}".'
+                r'name in braces, as in "{input}\nTL;DR: {output}". Or name an instruction: '
+                f"{', '.join(INSTRUCTIONS)}."
             )
         before, _, rest = text.removesuffix("{output}").partition("{input}")
         between = rest.rstrip(" ")

@@ -73,7 +73,9 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     """
 
     template: str = option(
-        DEFAULT, r'What the model reads: {input}, then {output} at the end. For example "{input}\nTL;DR: {output}".'
+        DEFAULT,
+        r'What the model reads: {input}, then {output} at its end, as in "{input}\nTL;DR: {output}". Or the name '
+        "of an instruction: summarize, answer, or 'translate A to B' for any two languages.",
     )
     cut_side: str = option(
         "end", "Where inputs that are too long are cut. Outputs are not cut.", choices=("end", "start"), when="always"

@@ -138,6 +138,24 @@ def test_a_text_that_is_too_long_for_the_context_loses_its_end_with_a_warning(
         Prompt(labels=["a", "b"]).on(folder).predict(text)
 
 
+@pytest.mark.parametrize(
+    ("content", "text", "answer"),
+    [
+        ("summary,document\nshort,a long text\nbrief,another long text\n", "a long text", "short"),
+        ("id,fr,en\n7,le chat,the cat\n8,le chien,the dog\n", "le chat", "the cat"),
+        ("the cat\tle chat\tCC-BY\nthe dog\tle chien\tCC-BY\n", "the cat", "le chat"),
+        ("label,text\nle chat,the cat\nle chien,the dog\n", "the cat", "le chat"),
+    ],
+)
+def test_files_of_pairs_are_examples_without_naming_their_columns(
+    folder: Path, tmp_path: Path, content: str, text: str, answer: str
+) -> None:
+    path = tmp_path / f"pairs.{'tsv' if chr(9) in content else 'csv'}"
+    path.write_text(content, encoding="utf-8")
+    examples = model_for(folder, template="answer").prepare(path).runner.examples
+    assert (examples[0].text, str(examples[0].label)) == (text, answer)
+
+
 def test_generated_answers_are_scored_against_all_answers_of_the_same_text(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from headway.core.models.heads import Network
 from headway.tasks import TextToText, load, read_table
 from headway.tasks.base.check import check_data
 from headway.tasks.infer_task import infer_task
+from headway.tasks.prompting.templates import find_template
+from headway.tasks.text_to_text.instructions import INSTRUCTIONS
 from headway.tasks.text_to_text.template import PairTemplate
 
 WORDS = ["cat", "dog", "fox", "mat", "card", "program", "parcel", "money"]
@@ -237,6 +239,34 @@ def test_an_evaluation_scores_generated_outputs_against_all_references_of_an_inp
     assert "outputs were generated for 2 of 9 inputs (--eval-outputs)" in few.notes
     assert "exact_match" not in load(trained, eval_outputs=0).evaluate(rows).metrics
     assert few.metrics["loss"] == found.metrics["loss"]
+
+
+def test_an_evaluation_compares_the_outputs_with_baselines(trained):
+    found = load(trained).evaluate(ROWS)
+    rows = {row["outputs"]: row for row in found.comparison}
+    assert rows.keys() == {"model", "copy"}  # the training rows are not at hand, and inputs have one sentence
+    assert {name: found.metrics[name] for name in ("rougeL", "bleu", "chrf")}.items() <= rows["model"].items()
+    assert any("signatures of the scores: bleu: nrefs:" in note for note in found.notes)
+    assert found.to_json()["comparison"] == found.comparison
+
+
+def test_after_training_the_nearest_training_example_is_a_baseline_too(gpt2_folder, tmp_path):
+    rows = [{"input": f"say {word} twice", "output": f"{word} {word}"} for word in ("cat", "dog", "cow", "fox")]
+    model = TextToText(max_new_tokens=4).on(gpt2_folder)
+    done = model.fit(rows, rows, output=tmp_path / "model", max_steps=1, device="cpu", progress=False)
+    scores = {row["outputs"]: row["exact_match"] for row in done.comparison}
+    assert (scores["nearest"], scores["copy"]) == (1, 0)
+    assert done.comparison[0]["outputs"] == "nearest"
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "| nearest |" in card
+    assert json.loads((tmp_path / "model" / "headway.json").read_text())["comparison"] == list(done.comparison)
+
+
+@pytest.mark.parametrize("name", [*INSTRUCTIONS, "translate Dutch to Latin"])
+def test_a_named_instruction_is_the_same_in_a_prompt(name):
+    template = PairTemplate.parse(name)
+    assert template.prompt("IN") == find_template(name).query("IN").rstrip(" ")
+    assert template.prompt("IN") + template.continuation("OUT") == find_template(name).demonstration("IN", None, "OUT")
 
 
 def test_a_generation_option_that_cannot_be_is_refused(trained):
