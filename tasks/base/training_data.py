@@ -206,6 +206,8 @@ def read_labelled(
         if held_out:
             evaluation, task = (table, held_out), task.measure(examples)
         notes.append(note)
+    elif source.eval_fraction:
+        notes.append(f"{len(examples)} rows are too few to hold some of them out ({FEWEST_TO_SPLIT} are needed)")
     if not evaluation:
         notes.append(NOTHING_HELD_OUT)
     return LabelledRows(task, reused is not None, (table, examples), evaluation, notes, columns)

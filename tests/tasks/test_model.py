@@ -129,6 +129,7 @@ def test_few_rows_are_not_split(model: TaskModel, tmp_path: Path):
     rows = [{"text": f"my parcel {i}", "label": "ab"[i % 2]} for i in range(8)]
     prepared, *_, trained = model.train(rows, output=tmp_path / "out", config=FAST)
     assert any("nothing is held out" in note for note in prepared.notes)
+    assert any("8 rows are too few to hold some of them out" in note for note in prepared.notes)
     assert (trained.metrics, trained.per_label, trained.eval_examples) == ({}, [], 0)
 
 

@@ -92,6 +92,7 @@ def test_search_finds_the_nearest_row_of_a_file(headway, tiny, texts):
     assert len(ran.out.splitlines()) == 2
     assert ran.out.splitlines()[0].endswith(" 1.000  an awful meal")
     assert headway("embed", tiny, "--data", texts, "--output", "vectors.npy").code == 0
+    assert 'text: column "review" (--text COLUMN' in headway("search", tiny, "a meal", "--data", texts).err
     again = headway("search", tiny, "an awful meal", "--data", texts, "--vectors", "vectors.npy", "--json")
     first = json.loads(again.out.splitlines()[0])
     assert (first["row"], first["id"], first["review"]) == (1, "1", "an awful meal")

@@ -39,7 +39,10 @@ def test_rank_prints_the_best_rows_first(headway, ranker, expected):
     ran = headway("rank", ranker, QUERY, "--data", "texts.csv", "--text", "review", "--top", 2)
     assert ran.code == 0
     assert [line.strip().split("  ")[-1] for line in ran.out.splitlines()] == [TEXTS[i] for i, _ in expected[:2]]
-    lines = headway("rank", ranker, QUERY, "--data", "texts.csv", "--json").out.splitlines()
+    assert "text: column" not in ran.err  # it was chosen
+    ran = headway("rank", ranker, QUERY, "--data", "texts.csv", "--json")
+    assert 'text: column "review" (--text COLUMN chooses another)' in ran.err
+    lines = ran.out.splitlines()
     found = [json.loads(line) for line in lines]
     assert_ranked([{**one, "index": one["row"]} for one in found], "score", expected)
     assert found[0]["review"] == TEXTS[expected[0][0]]

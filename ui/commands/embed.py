@@ -67,9 +67,19 @@ def embed(
     if data is not None and output is not None:
         stream = stream_rows(data, **reading)
         show_notes(stream.notes)
-        _embed_file(embedder, stream, text, output, overwrite=overwrite, json=json)
+        column = embedder.text_column(stream, text)
+        note_column(stream, column, text)
+        _embed_file(embedder, stream, column, output, overwrite=overwrite, json=json)
     else:
         _compare(embedder, texts or [], json)
+
+
+def note_column(stream: "RowStream", column: str, chosen: str | None) -> None:
+    """Says which column the texts are in, if it was inferred and could be another one."""
+    from ..terminal import show_notes
+
+    if chosen is None and len(stream.columns) > 1:
+        show_notes([f'text: column "{column}" (--text COLUMN chooses another)'])
 
 
 def _open(model: str, embedding: dict[str, Any]) -> "Embedder":
@@ -159,6 +169,7 @@ def search(
     stream = stream_rows(data, **reading)
     show_notes(stream.notes)
     column = embedder.text_column(stream, text)
+    note_column(stream, column, text)
     hits = search(embedder, query, stream, column=column, vectors=stored, top=top)
     _note_truncated(embedder)
     if json:

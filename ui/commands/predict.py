@@ -119,6 +119,12 @@ def predict(
             show_predictions(screen(), predictions, shown, with_scores=single)
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names as in a sentence: "context, choices and question"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _stdin_file(stack: ExitStack) -> Path:
     """A copy of stdin on disk, because the input is read twice: its format and columns are inferred first."""
     # After an error the file may still be open, which Windows does not delete.
@@ -145,7 +151,7 @@ def _first_texts(texts: list[str] | None, chosen: dict[str, Any], fields: "Seque
     if texts:
         return texts
     if first not in chosen:
-        raise HeadwayError(f'The model reads {" and ".join(field.name for field in fields)}: add {flag(first)} "...".')
+        raise HeadwayError(f'The model reads {listed(field.name for field in fields)}: add {flag(first)} "...".')
     return [chosen.pop(first)]
 
 
@@ -156,7 +162,7 @@ def _rows_of_texts(
     from ...tasks.data.rows import RowStream
 
     first, *more = fields
-    reads = " and ".join(field.name for field in fields)
+    reads = listed(field.name for field in fields)
     for name in others:
         if name not in {field.name for field in more}:
             raise HeadwayError(f"{flag(name)}: the model reads only {reads}. Omit the option.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ..options import DEVICE, JSON_LINES, LONG_TEXTS, TRAINED_MODEL, chosen_options, reading_options, with_options
-from .embed import COLUMN, TOP
+from .embed import COLUMN, TOP, note_column
 
 
 def rank(
@@ -23,8 +23,9 @@ def rank(
 ) -> None:
     """Rank the rows of a file by how well they fit a query.
 
-    The model reads the query together with each text: a cross-encoder, or a model trained on pairs with a number. That
-    is more accurate than headway search, and takes longer: rank what a search has found.
+    The model reads the query together with each text: a cross-encoder, such as cross-encoder/ms-marco-MiniLM-L6-v2 on
+    the Hub, or a model trained on pairs with a number. That is more accurate than headway search, and takes longer:
+    rank what a search has found.
 
     A query and a text that are longer than the model's limit are read in overlapping windows, whose scores are
     averaged. With --long-texts cut only their beginning is read, and each row says whether it was truncated.
@@ -40,6 +41,7 @@ def rank(
     stream = stream_rows(data, **reading)
     show_notes(stream.notes)
     column = text_column(stream, text)
+    note_column(stream, column, text)
     predictions = note_inputs(score_rows(opened, query, stream, column), [column], opened.task)
     hits = best_rows(opened, predictions, top)
     if not is_main_process():
