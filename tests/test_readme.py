@@ -25,6 +25,7 @@ from torch.distributed.run import get_args_parser
 README = Path(__file__).resolve().parents[1] / "README.md"
 CLUSTERS = README.parent / "docs/clusters.md"
 MODELS = README.parent / "docs/models.md"
+MUSIC = README.parent / "docs/music.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 SHELL = [block.strip().splitlines() for language, block in BLOCKS if language == "sh"]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
@@ -84,6 +85,22 @@ def test_the_python_examples_of_the_readme_run(place: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.strip() in {"account", "billing", "delivery", "praise", "refund", "technical"}
     exec(compile(prompting, str(README), "exec"), {})
     assert capsys.readouterr().out.strip() in {"good", "bad"}
+
+
+def test_every_command_of_the_page_on_music_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    melodies = Path(str(samples.__file__)).with_name("melodies.txt").read_text(encoding="utf-8").splitlines()[:6]
+    (tmp_path / "melodies.txt").write_text("\n".join(melodies), encoding="utf-8")
+    (tmp_path / "beginning.txt").write_text(" ".join(melodies[0].split()[:20]), encoding="utf-8")
+    assert main(["events", "melodies.txt", "--output", "songs"]) == 0
+    assert main(["events", "beginning.txt", "--output", "beginning.mid"]) == 0
+    (tmp_path / "beginning.txt").unlink()
+    ((language, block),) = re.findall(r"```(\w+)\n(.*?)```", MUSIC.read_text(encoding="utf-8"), re.S)
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert (language, len(commands)) == ("sh", 7)
+    for command in commands:
+        assert main([*command, "--max-steps", "3"] if command[0] == "train" else command) == 0, command
+    assert (tmp_path / "new-songs/0001.mid").exists()
 
 
 # Two tasks on this machine. Each one runs the command without the options of srun.

@@ -14,7 +14,7 @@ from ..data.reading.file_format import SourceFile
 from ..data.reading.text_files import require_file, uncompressed_suffix
 from .event_words import EventErrors, notes_of
 from .midi_reading import read_midi
-from .performance import Performance
+from .performance import Performance, refuse_longer
 
 MIDI_SUFFIXES = (".mid", ".midi", ".smf", ".kar")
 TEXT, CONTINUATIONS = "text", ("continuations", "continuation")  # columns that `headway generate --data` writes
@@ -55,18 +55,16 @@ class PieceCounts:
 
     @property
     def share(self) -> float:
-        """The share of pieces without an error; 0 if there are none."""
+        """The share of pieces without an error; 0 without pieces."""
         return self.well_formed / self.pieces if self.pieces else 0.0
 
-    def plus(self, words: Sequence[str]) -> "PieceCounts":
-        """The counts with another piece."""
-        notes, errors = notes_of(words)
+    def __add__(self, other: "PieceCounts") -> "PieceCounts":
         return PieceCounts(
-            self.pieces + 1,
-            self.well_formed + (errors.total == 0),
-            self.words + len(words),
-            self.notes + len(notes),
-            self.errors + errors,
+            self.pieces + other.pieces,
+            self.well_formed + other.well_formed,
+            self.words + other.words,
+            self.notes + other.notes,
+            self.errors + other.errors,
         )
 
 
@@ -174,11 +172,14 @@ def check_pieces(pieces: Iterable[Piece]) -> PieceCounts:
     """Counts how well-formed pieces are.
 
     Raises:
-        HeadwayError: there is no event in them.
+        HeadwayError: there is no event in them, or one is longer than a MIDI file may be.
     """
     counts, source = PieceCounts(), ""
     for piece in pieces:
-        counts, source = counts.plus(piece.words), piece.source
+        notes, errors = notes_of(piece.words)
+        refuse_longer(piece.source, max((note.end for note in notes), default=0))
+        counts += PieceCounts(1, int(errors.total == 0), len(piece.words), len(notes), errors)
+        source = piece.source
     if counts.words == counts.errors.unknown_words:
         raise HeadwayError(
             f"{source or 'The text'}: no events in it. They are words such as velocity_20 note_on_60 shift_100 "

@@ -108,6 +108,15 @@ def perform(source: str, tracks: Sequence[Sequence[MidiMessage]], clock: Clock) 
     return Performance(source, apart, +changes)
 
 
+def refuse_longer(source: str, step: int) -> None:
+    """Raises HeadwayError if a step is later than MAX_HOURS."""
+    if step > MAX_HOURS * 3600 * STEPS_PER_SECOND:
+        raise HeadwayError(
+            f"{source}: an event after more than {MAX_HOURS} hours, so this is damaged or not music. Correct it, or "
+            "divide it into several pieces."
+        )
+
+
 def _begins(message: MidiMessage) -> bool:
     """Whether a message begins a note; a note-on with velocity zero ends one."""
     return message.type == "note_on" and message.velocity > 0
@@ -142,11 +151,7 @@ def _timed(source: str, tracks: Sequence[Sequence[MidiMessage]], clock: Clock) -
         position += (tick - last) * tempo
         last = tick
         step = (2 * position * clock.steps + clock.ticks) // (2 * clock.ticks)  # rounded
-        if step > MAX_HOURS * 3600 * STEPS_PER_SECOND:
-            raise HeadwayError(
-                f"{source}: a message after more than {MAX_HOURS} hours, so the file is damaged or not music. "
-                "Correct it, or divide it into several files."
-            )
+        refuse_longer(source, step)
         if message.type == "set_tempo" and clock.has_tempo:
             tempo = message.tempo
         yield step, message

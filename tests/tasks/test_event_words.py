@@ -1,6 +1,7 @@
 """MIDI files as texts of events and back: what is kept, what is changed, what is refused."""
 
 import struct
+import sys
 from pathlib import Path
 from random import Random
 
@@ -8,7 +9,7 @@ import mido
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks.events import EventErrors, Note, notes_of, read_midi, token_seconds, words_of, write_midi
-from headway.tasks.events.event_files import check_pieces, find_files, read_pieces
+from headway.tasks.events.event_files import Piece, check_pieces, find_files, read_pieces
 from headway.tasks.events.event_words import WORDS, midi_velocity, velocity_bin, without_overlaps
 from headway.tasks.events.midi_reading import MAX_BYTES
 from hypothesis import given, settings
@@ -232,6 +233,19 @@ def test_a_damaged_file_is_refused_with_one_message(tmp_path, name):
 def test_a_huge_file_is_refused(tmp_path):
     with pytest.raises(HeadwayError, match=r"4,194,305 bytes"):
         performances(tmp_path, midi(HOLD).ljust(MAX_BYTES + 1, b"\0"))
+
+
+def test_a_text_longer_than_a_midi_file_may_be_is_refused():
+    long = Piece("pieces.txt, line 2", ["note_on_60", *["shift_100"] * 21_601, "note_off_60"])
+    with pytest.raises(HeadwayError, match=r"pieces\.txt, line 2: an event after more than 6 hours"):
+        check_pieces([long])
+
+
+def test_without_mido_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mido", None)
+    for convert in (lambda: performances(tmp_path, midi(HOLD)), lambda: write_midi(tmp_path / "new.mid", [])):
+        with pytest.raises(HeadwayError, match=r"pip install 'headway\[music\]'"):
+            convert()
 
 
 def test_mido_reads_the_same_notes_and_times(tmp_path):
