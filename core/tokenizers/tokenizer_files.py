@@ -163,6 +163,12 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
             _set_up_roberta(backend, space)
     elif (folder / SENTENCEPIECE).exists():
         backend = read_sentencepiece(folder / SENTENCEPIECE, camembert=_named(folder, config).startswith("camembert"))
+    elif (folder / "source.spm").exists():
+        raise HeadwayError(
+            f"{folder}: the tokenizer is Marian's, two SentencePiece models (source.spm, target.spm) with the ids of "
+            "vocab.json. Headway reads vocabularies of one file, in which the same text has the same tokens on both "
+            "sides. Train a new Transformer with --size, or choose another model."
+        )
     else:
         raise HeadwayError(
             f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt, "

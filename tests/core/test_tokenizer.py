@@ -391,6 +391,13 @@ def test_another_kind_of_tokenizer_is_refused(tmp_path):
         Tokenizer.load(tmp_path)
 
 
+def test_the_two_vocabularies_of_marian_are_refused_by_name(tmp_path):
+    for name in ("source.spm", "target.spm", "vocab.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(HeadwayError, match=r"tokenizer is Marian's, two SentencePiece models"):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_byte_level_tokenizer_with_a_bos_token_is_refused(byte_level_folder, tmp_path):
     copy(byte_level_folder, tmp_path, "tokenizer.json", add_bos_token=True)
     with pytest.raises(HeadwayError, match="a special token before a text"):

@@ -12,6 +12,7 @@ from headway.core.atomic_files import atomic_folder
 from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.checkpoints.families.marian import MARIAN
 from headway.core.errors import HeadwayError
+from headway.core.inference.inference import load_for_inference, prepare_for_inference
 from headway.core.models.heads import Network, language_model_head, set_activation_checkpointing
 from headway.core.models.packing import PackedBatch
 from headway.core.models.transformer import SIZES, Transformer, TransformerConfig, sinusoids
@@ -256,6 +257,24 @@ def test_dropout_is_where_the_paper_has_it():
     torch.testing.assert_close(backbone.encode(batch.source), encoded)
     assert torch.equal(backbone.eval()(batch), backbone(batch))
     assert not torch.allclose(backbone(batch), x)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-5), ("bf16", 0.02), ("int8", 0.05)])
+def test_a_prepared_model_has_the_same_outputs_with_weights_in_memory_or_in_their_file(precision, tolerance, tmp_path):
+    reference().save_pretrained(tmp_path)
+    batch, _ = inputs()
+    plain = load_checkpoint(tmp_path).network
+    with torch.inference_mode():
+        expected = plain(batch)
+        for prepared in (
+            prepare_for_inference(plain, precision),
+            load_for_inference(load_checkpoint(tmp_path, filled=False), precision, torch.device("cpu")),
+        ):
+            found = prepared(batch)
+            assert float((found - expected).norm() / (expected - expected.mean(0)).norm()) < tolerance
+            cache = prepared.backbone.new_cache(sequences(SOURCES, VOCAB), capacity=LONGEST)
+            again = prepared.head(prepared.backbone(cache.extend(sequences(TARGETS, VOCAB, seed=1)), cache))
+            assert float((again - expected).norm() / (expected - expected.mean(0)).norm()) < tolerance
 
 
 def test_activation_checkpointing_changes_no_gradient(tmp_path):
