@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
-from ..core.checkpoints.families.registry import family_of, titles_of
+from ..core.checkpoints.families.registry import family_of, refuse_encoder_decoder, titles_of
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
 from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
@@ -81,6 +81,7 @@ def export(
         raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
     output, folder = new_path(output), find_folder(model)
     config = read_config(folder)[1]
+    refuse_encoder_decoder(config, model)
     if isinstance(config, GPT2Config):
         raise HeadwayError(
             f"{model} is {family_of(config).with_article}; only a {titles_of('bert')} can be exported. "

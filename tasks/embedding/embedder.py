@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...core.checkpoints.checkpoint import load_checkpoint
 from ...core.checkpoints.config_file import read_config
+from ...core.checkpoints.families.registry import refuse_encoder_decoder
 from ...core.checkpoints.hub import absolute_name, find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference
@@ -131,6 +132,7 @@ class Embedder:
         self._options = options
         self.config = EmbeddingConfig(**{**published_options(folder, options), **options})
         self.pooling = self.config.to_pooling()
+        refuse_encoder_decoder(read_config(folder)[1], model)
         self.tokenizer = Tokenizer.load(folder)
         checkpoint = load_checkpoint(folder, head=None, filled=False)
         model_config = checkpoint.network.config

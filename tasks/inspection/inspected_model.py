@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...core.checkpoints.checkpoint import load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
-from ...core.checkpoints.families.registry import ARCHITECTURES, family_of
+from ...core.checkpoints.families.registry import ARCHITECTURES, family_of, refuse_encoder_decoder
 from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.models.activations import Activations, record_activations
@@ -239,6 +239,7 @@ def open_model(name: str | Path, device: str = AUTO) -> InspectedModel:
     chosen = inference_device(device)
     folder = find_folder(name)
     raw, config = read_config(folder)
+    refuse_encoder_decoder(config, name)
     family = family_of(config)
     published = published_class(folder, raw, family)
     tokenizer = Tokenizer.load(folder)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...core.checkpoints.checkpoint import load_backbone, load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
-from ...core.checkpoints.families.registry import family_of, titles_of
+from ...core.checkpoints.families.registry import family_of, refuse_encoder_decoder, titles_of
 from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.inference.inference import load_for_inference, prepare_for_inference
@@ -32,6 +32,7 @@ def load_language_model(name: str | Path, precision: str = AUTO, device: str = A
     """
     folder = find_folder(name)
     raw, config = read_config(folder)
+    refuse_encoder_decoder(config, name)
     if not isinstance(config, GPT2Config):
         raise HeadwayError(
             f"{name} is {family_of(config).with_article}, which fills masks and does not predict the next token; "

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from ...errors import HeadwayError
 from ...models.bert import BertConfig, MaskedLMHead, PretrainingHead
 from ...models.gpt2 import LanguageModelHead
 from ...models.heads import Backbone, Config, SequenceHead, TokenHead
@@ -87,3 +88,12 @@ def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | 
         TransformerHead: embedding,
     }
     return head.module(config, second_argument[head.module]) if head.module in second_argument else head.module(config)
+
+
+def refuse_encoder_decoder(config: Config, name: object) -> None:
+    """Raises a HeadwayError for a model that reads a source and a target, where one text is to be read."""
+    if model_of(config) == "encoder-decoder":
+        raise HeadwayError(
+            f"{name} is {family_of(config).with_article}, which writes an output for an input and reads no text "
+            "alone. Use it with headway predict, or name another model."
+        )
