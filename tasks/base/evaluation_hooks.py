@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from ..data.columns import ColumnMapping
     from ..data.rows import Table
+    from ..tallies import Tally
     from .baseline import Baseline
     from .inference import Encoder
     from .results import Evaluation
@@ -28,6 +29,14 @@ class EvaluationHooks:
     def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:
         """A copy that also knows the other labels in a table, to read and to score rows that have them."""
         return self
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Tally | None":
+        """What is counted of each example, of which the metrics of `score` are functions; None: they have no interval.
+
+        Of metrics that depend on other examples, such as the rank of a text among all texts, the samples of an
+        interval keep what they are among all examples.
+        """
+        return None
 
     def baseline(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Baseline | None":
         """The predictions beside the best constant one; None if the examples cannot tell, or the task does not."""

@@ -1,7 +1,7 @@
 """The results of training and evaluation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from ...core.training.training_events import Event
 from ..data.report import DataReport
 from ..data.rows import LeftOutRow
 from ..data.spool import FileList, Selection
+from ..intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Evaluation:
     seen: str | None = None  # a warning if the model was trained on some of the examples
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
     comparison: Sequence[Mapping[str, Any]] = ()  # the model beside baselines: a row of scores each, best first
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  # of the metrics that have one
 
     def in_memory(self) -> "Evaluation":
         """A copy that needs no file of the run: those with many examples are deleted at its end."""
@@ -70,6 +72,7 @@ class Evaluation:
         counts = {"examples": len(self.examples), "left_out": len(self.left_out)}
         return {
             "metrics": self.metrics,
+            "intervals": {name: [one.low, one.high] for name, one in self.intervals.items()},
             **counts,
             "per_label": self.per_label,
             "comparison": list(self.comparison),

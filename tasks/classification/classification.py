@@ -40,6 +40,7 @@ from ..data.labels import (
 from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
+from ..tallies import Tally
 from .card import CROSS_FITTED, classification_card
 from .cross_encoder import PairScore, published_fields
 from .encoding import average_windows, encode_texts, example_targets, join_windows
@@ -292,6 +293,10 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     def score(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> dict[str, float]:
         """One label: accuracy, F1, ...; several labels: micro F1, ...; a number: Pearson correlation, ..."""
         return self.target.score(predictions, [example.label for example in examples])
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Tally:
+        """What the metrics are functions of."""
+        return self.target.tally(predictions, [example.label for example in examples])
 
     def baseline(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Baseline | None:
         """Beside the most frequent label or labels, or the mean."""

@@ -20,6 +20,7 @@ from ..base.baseline import Baseline, agreement, indicators
 from ..base.display import DisplayElement, ScoreBars
 from ..base.explanation import ExplainableOutput
 from ..data.labels import MULTI_LABEL
+from ..tallies import Tally, tally_label_sets
 from .calibration import fit_thresholds
 from .predictions import LabelsPrediction
 from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
@@ -95,6 +96,10 @@ class MultiLabel(Target):
     def score(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> dict[str, float]:
         """Micro F1 first."""
         return metrics.multi_label_metrics([one.labels for one in predictions], gold, self.labels)
+
+    def tally(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Tally:
+        """Of the metrics of `score`."""
+        return tally_label_sets([one.labels for one in predictions], gold, self.labels)
 
     def baseline(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Baseline | None:
         """Always the most frequent labels, as many as give the best micro F1."""

@@ -19,6 +19,7 @@ from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
 from ..data.labels import map_valid
 from ..data.numbers import number_reader
+from ..tallies import Tally, tally_numbers
 from .predictions import NumberPrediction
 from .target import LabelColumn, Target
 
@@ -89,6 +90,10 @@ class Regression(Target):
     def score(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> dict[str, float]:
         """Pearson correlation first."""
         return metrics.regression_metrics([one.value for one in predictions], gold)
+
+    def tally(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> Tally:
+        """Of the metrics of `score`."""
+        return tally_numbers([one.value for one in predictions], gold)
 
     def baseline(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> Baseline | None:
         """Always the mean, by Pearson correlation, which is 0 for a constant."""

@@ -17,6 +17,7 @@ from .. import metrics
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.explanation import ExplainableOutput
 from ..data.labels import SINGLE_LABEL, UNLABELLED
+from ..tallies import Tally, tally_labels
 from .calibration import fit_temperature
 from .predictions import LabelPrediction
 from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
@@ -86,6 +87,10 @@ class SingleLabel(Target):
     def score(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> dict[str, float]:
         """Accuracy first."""
         return metrics.single_label_metrics(predictions, gold, self.labels)
+
+    def tally(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Tally:
+        """Of the metrics of `score`."""
+        return tally_labels(predictions, gold, self.labels)
 
     def baseline(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Baseline | None:
         """Always the most frequent label, by accuracy."""

@@ -23,6 +23,7 @@ from ..base.explanation import ExplainableOutput
 from ..data.columns import ColumnMapping
 from ..data.labels import MULTI_LABEL, SINGLE_LABEL, label_reader, map_valid, raw_label, sort_labels
 from ..data.rows import Table
+from ..tallies import Tally
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Target(ABC):
     @abstractmethod
     def score(self, predictions: Sequence[Any], gold: Sequence[Any]) -> dict[str, float]:
         """The metrics; training keeps the weights with the best first one."""
+
+    @abstractmethod
+    def tally(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Tally:
+        """What is counted of each example, of which the metrics are functions."""
 
     @abstractmethod
     def baseline(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Baseline | None:

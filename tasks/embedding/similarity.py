@@ -35,6 +35,7 @@ from ..data.labels import is_missing, map_valid, raw_label
 from ..data.numbers import number_reader
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
+from ..tallies import Tally, tally_means, tally_numbers
 from .card import similarity_card
 from .pair_losses import ranking_loss, ranks, score_loss
 from .pooling import MODES, Pooling, parse_modes
@@ -273,8 +274,15 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             cosines, gold = [one.similarity for one in predictions], [example.score for example in examples]
             found = metrics.regression_metrics(cosines, gold)
             return {name: found[name] for name in ("spearman", "pearson")}
+        return self.tally(predictions, examples).metrics()
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:
+        """The cosine and the score of each pair, or the rank of its second text."""
+        if all(example.score is not None for example in examples):
+            cosines = [one.similarity for one in predictions]
+            return tally_numbers(cosines, [example.score for example in examples], ("spearman", "pearson"))
         found = ranks(*(np.stack([one.vectors[text_index] for one in predictions]) for text_index in (0, 1)))
-        return {"accuracy": float(np.mean(found == 1)), "mrr": float(np.mean(1 / found))}
+        return tally_means({"accuracy": found == 1, "mrr": 1 / found}, of_01=["accuracy"])
 
     @property
     def ranks(self) -> bool:

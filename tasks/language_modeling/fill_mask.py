@@ -29,6 +29,7 @@ from ..data.examples import Field
 from ..data.features import Features, pack
 from ..data.rows import Table
 from ..data.windows import Windowing, best_window
+from ..tallies import Tally
 from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
 from .masking import choose_positions, corrupt_tokens, ordered_pair, segment_pair
@@ -39,9 +40,9 @@ from .targets import (
     TargetTokens,
     UnlabelledText,
     even_windows,
-    perplexity,
     select_targets,
     sequence_losses,
+    tally_losses,
     text_reader,
     token_batches,
 )
@@ -292,16 +293,13 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
             for scores, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
-    def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
+    def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
         """The mean loss at the masks in nats, its exponential, and the share of correctly predicted masks."""
-        count = sum(one.num_targets for one in predictions)
-        loss = sum(one.loss for one in predictions) / count
-        accuracy = sum(one.num_correct for one in predictions) / count
-        metrics = {"loss": loss, "perplexity": perplexity(loss), "accuracy": accuracy}
-        if self.next_sentence:
-            correct = sum(one.next_sentence_correct for one in predictions)
-            metrics["next_sentence_accuracy"] = correct / len(predictions)
-        return metrics
+        return self.tally(predictions, examples).metrics()
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Tally:  # noqa: ARG002
+        """The losses of each sequence."""
+        return tally_losses(predictions, ("perplexity", "accuracy", *["next_sentence_accuracy"] * self.next_sentence))
 
     # -- model folders
 

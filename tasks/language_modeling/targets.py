@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from ...core.errors import HeadwayError
@@ -15,6 +16,7 @@ from ..data.corpus import CorpusWindow
 from ..data.examples import Example, Field
 from ..data.features import INFERENCE_BATCH_TOKENS, Features
 from ..data.rows import Table
+from ..tallies import Tally, ratio
 from .predictions import SequenceLoss
 
 CORPUS_TEXT = Field("text", "Text", aliases=("sentence", "content", "document", "body", "review"))
@@ -111,6 +113,31 @@ def sequence_losses(
     ]
 
 
-def perplexity(loss: float) -> float:
-    """The exponential of a mean loss; infinity if it exceeds the range of a float."""
-    return math.exp(loss) if loss < 700 else math.inf
+def tally_losses(predictions: Sequence[SequenceLoss], names: Sequence[str]) -> Tally:
+    """The mean loss per target token in nats, and other metrics from the sums over held-out sequences.
+
+    Args:
+        predictions: of the sequences.
+        names: of perplexity (infinite if it exceeds the range of a float), accuracy, bits_per_byte and
+            next_sentence_accuracy.
+    """
+    from scipy.sparse import csr_array
+
+    rows = [
+        (one.loss, one.num_targets, one.num_correct, one.num_bytes, bool(one.next_sentence_correct), 1)
+        for one in predictions
+    ]
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        total, targets, correct, num_bytes, right, sequences = sums.T
+        loss = ratio(total, targets, np.nan)
+        with np.errstate(over="ignore"):
+            found = {
+                "perplexity": np.exp(loss),
+                "accuracy": ratio(correct, targets, np.nan),
+                "bits_per_byte": ratio(total / math.log(2), num_bytes, np.nan),
+                "next_sentence_accuracy": ratio(right, sequences, np.nan),
+            }
+        return {"loss": loss, **{name: found[name] for name in names}}
+
+    return Tally(csr_array(np.array(rows, dtype=float)), formulas)

@@ -5,7 +5,6 @@ before and after it, and each token is predicted from those before it. Training 
 checkpoint, and reads its text as a `Corpus`.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -23,6 +22,7 @@ from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
 from ..data.examples import Field
 from ..data.features import Features, pack
 from ..data.rows import Table
+from ..tallies import Tally
 from .card import text_generation_card
 from .predictions import Continuation, SequenceLoss
 from .targets import (
@@ -31,10 +31,10 @@ from .targets import (
     TargetTokens,
     UnlabelledText,
     even_windows,
-    perplexity,
     prompt_budget,
     select_targets,
     sequence_losses,
+    tally_losses,
     text_reader,
     token_batches,
 )
@@ -206,12 +206,13 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
         """The loss of each held-out sequence, from the one output of their batch."""
         return sequence_losses(outputs[0], features, [None] * len(features))
 
-    def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:  # noqa: ARG002
+    def score(self, predictions: Sequence[Any], examples: Sequence[Any]) -> dict[str, float]:
         """The mean loss in nats per token, its exponential, and bits per byte, which compare across vocabularies."""
-        total, count = sum(one.loss for one in predictions), sum(one.num_targets for one in predictions)
-        num_bytes = sum(one.num_bytes for one in predictions)
-        loss = total / count
-        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": total / math.log(2) / num_bytes}
+        return self.tally(predictions, examples).metrics()
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Tally:  # noqa: ARG002
+        """The losses of each sequence."""
+        return tally_losses(predictions, ("perplexity", "bits_per_byte"))
 
     # -- model folders
 

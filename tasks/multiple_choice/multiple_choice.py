@@ -30,6 +30,7 @@ from ..data.features import Features, group_windows
 from ..data.labels import is_missing, map_valid
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
+from ..tallies import Tally, tally_means
 from .card import multiple_choice_card
 from .choices import (
     FEWEST,
@@ -216,6 +217,11 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
         """Accuracy."""
         right = [one.index == example.answer for one, example in zip(predictions, examples, strict=True)]
         return {"accuracy": sum(right) / max(1, len(right))}
+
+    def tally(self, predictions: Sequence[ChoicePrediction], examples: Sequence[ChoiceExample]) -> Tally:
+        """Whether each is right."""
+        right = [one.index == example.answer for one, example in zip(predictions, examples, strict=True)]
+        return tally_means({"accuracy": right}, of_01=["accuracy"])
 
     def baseline(self, predictions: Sequence[ChoicePrediction], examples: Sequence[ChoiceExample]) -> Baseline | None:
         """Beside the position that is most often right."""

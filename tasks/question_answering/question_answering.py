@@ -37,6 +37,7 @@ from ..data.labels import map_valid
 from ..data.places import format_places, shorten
 from ..data.rows import Table
 from ..data.windows import Windowing
+from ..tallies import Tally
 from .answer_spans import AnswerSpan, best_spans
 from .answers import CORRECTED
 from .card import question_answering_card
@@ -45,7 +46,7 @@ from .explanation import explainable_answers
 from .predictions import NO_ANSWER, AnswerPrediction, QuestionExample
 from .question_rows import answers_reader, question_reader, unanswered_checker
 from .squad_file import squad_predictions
-from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores
+from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores, tally_answers
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -276,6 +277,10 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
     def score(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> dict[str, float]:
         """F1 and exact match as in SQuAD, over all questions, and over those with and without an answer."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
+
+    def tally(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> Tally:
+        """Exact match and F1 of each question."""
+        return tally_answers([one.answer for one in predictions], [example.gold or () for example in examples])
 
     def baseline(
         self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]

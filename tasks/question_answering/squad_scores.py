@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..tallies import Tally, tally_means
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -45,15 +47,22 @@ def squad_scores(answers: Sequence[str | None], gold: Sequence[Sequence[str]]) -
 
     For a question without an answer, F1 and exact match are the same: 1 if no answer is predicted.
     """
+    return tally_answers(answers, gold).metrics()
+
+
+def tally_answers(answers: Sequence[str | None], gold: Sequence[Sequence[str]]) -> Tally:
+    """The scores of each question; the arguments are as in `squad_scores`."""
     pairs = [answer_scores(answer, truths) for answer, truths in zip(answers, gold, strict=True)]
     answerable = np.array([bool(truths) for truths in gold])
     exact, f1 = np.array(pairs).reshape(-1, 2).T
-    scores = {"f1": f1, "exact_match": exact}
-    if answerable.any():
-        scores |= {"has_answer_f1": f1[answerable], "has_answer_exact_match": exact[answerable]}
-    if not answerable.all():
-        scores["no_answer_f1"] = f1[~answerable]
-    return {name: float(values.mean()) for name, values in scores.items()}
+    scores = {
+        "f1": f1,
+        "exact_match": exact,
+        "has_answer_f1": np.where(answerable, f1, np.nan),
+        "has_answer_exact_match": np.where(answerable, exact, np.nan),
+        "no_answer_f1": np.where(answerable, np.nan, f1),
+    }
+    return tally_means(scores, of_01=["exact_match"])
 
 
 def best_no_answer_threshold(log_odds: Sequence[float], answered: Sequence[float], declined: Sequence[float]) -> float:

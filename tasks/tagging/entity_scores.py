@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..tallies import Tally, ratio
 from .tag_schemes import WordSpan
 
 NO_ENTITY = "no entity"
@@ -19,17 +22,37 @@ def entity_metrics(predicted: Spans, gold: Spans) -> dict[str, float]:
 
     By overlap, an entity is correct if it shares a word with an entity of the same type on the other side.
     """
-    exact, overlap = _Counts(predicted, gold), _Counts(predicted, gold, overlap=True)
-    f1, precision, recall = exact.scores()
-    f1_overlap, precision_overlap, recall_overlap = overlap.scores()
-    return {
-        "f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "f1_overlap": f1_overlap,
-        "precision_overlap": precision_overlap,
-        "recall_overlap": recall_overlap,
-    }
+    return tally_entities(predicted, gold).metrics()
+
+
+def tally_entities(predicted: Spans, gold: Spans, words: Sequence[tuple[int, int]] = ()) -> Tally:
+    """The entities of each example, for `entity_metrics`, and the accuracy of words.
+
+    Args:
+        predicted: the predicted entities of each example.
+        gold: the correct ones.
+        words: of each example, how many have the gold tag, and how many there are; without it, there is no accuracy.
+    """
+    from scipy.sparse import csr_array
+
+    rows = [
+        (
+            *(len(found), len(truth), len(_equal(found, truth))),
+            *(len(_overlapping(found, truth)), len(_overlapping(truth, found)), *of),
+        )
+        for found, truth, of in zip(predicted, gold, words or [(0, 0)] * len(gold), strict=True)
+    ]
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        found, truth, correct, overlapping, recalled, right, total = sums.T
+        scores = {}
+        for suffix, hits, recall_hits in (("", correct, correct), ("_overlap", overlapping, recalled)):
+            precision, recall = ratio(hits, found), ratio(recall_hits, truth)
+            scores[f"f1{suffix}"] = ratio(2 * precision * recall, precision + recall)
+            scores |= {f"precision{suffix}": precision, f"recall{suffix}": recall}
+        return {**scores, "accuracy": ratio(right, total)} if words else scores
+
+    return Tally(csr_array(np.array(rows, dtype=float).reshape(-1, 7)), formulas)
 
 
 def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) -> list[dict[str, Any]]:
@@ -85,11 +108,10 @@ class _Counts:
         self.correct = Counter(span.label for found, truth in rows for span in correct(found, truth))
         self.recalled = Counter(span.label for found, truth in rows for span in correct(truth, found))
 
-    def scores(self, label: str | None = None) -> tuple[float, float, float]:
-        """F1, precision and recall of one type, or over all types; 0 if undefined."""
+    def scores(self, label: str) -> tuple[float, float, float]:
+        """F1, precision and recall of one type; 0 if undefined."""
         correct, recalled, predicted, gold = (
-            counts.total() if label is None else counts[label]
-            for counts in (self.correct, self.recalled, self.predicted, self.gold)
+            counts[label] for counts in (self.correct, self.recalled, self.predicted, self.gold)
         )
         precision = correct / predicted if predicted else 0.0
         recall = recalled / gold if gold else 0.0

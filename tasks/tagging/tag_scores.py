@@ -1,9 +1,13 @@
 """Metrics of the tags of words, which lead where every word has one: parts of speech, and other tags without O."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from .. import metrics
+from ..tallies import Tally, ratio
 from .predictions import EntitiesPrediction, TaggedExample
 from .tag_schemes import labels_as_tags, spans_to_tags, tag_indices
 
@@ -12,35 +16,56 @@ TagPairs = Sequence[tuple[str, str]]  # the gold and the predicted tag of each w
 
 def tag_pairs(
     predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample], labels: Sequence[str], scheme: str
-) -> TagPairs:
-    """The gold and the predicted tag of each word that is not ignored."""
+) -> list[TagPairs]:
+    """The gold and the predicted tag of each word that is not ignored, for each example."""
     names, indices = labels_as_tags(labels, scheme), tag_indices(labels, scheme)
-    pairs: list[tuple[str, str]] = []
+    pairs: list[TagPairs] = []
     for prediction, example in zip(predictions, examples, strict=True):
         wanted = spans_to_tags(example.spans or (), len(prediction.tags), scheme)
         tags = [names[indices[tag]] if tag in indices else tag for tag in wanted]
         counted = set(range(len(tags))).difference(example.ignored)
-        pairs += [(tags[word], prediction.tags[word]) for word in sorted(counted)]
+        pairs.append([(tags[word], prediction.tags[word]) for word in sorted(counted)])
     return pairs
 
 
-def tag_accuracy(pairs: TagPairs) -> float:
-    """The share of words with the gold tag."""
-    return sum(gold == predicted for gold, predicted in pairs) / len(pairs) if pairs else 0.0
+def count_right(pairs: Iterable[TagPairs]) -> list[tuple[int, int]]:
+    """How many words of each example have the gold tag, and how many there are."""
+    return [(sum(gold == predicted for gold, predicted in one), len(one)) for one in pairs]
 
 
-def tag_metrics(pairs: TagPairs, labels: Sequence[str]) -> dict[str, float]:
-    """Accuracy, and the F1 of the tags, averaged over those that occur and weighted by their words."""
-    rows = [row for row in tag_metrics_by_label(pairs, labels) if row["words"] or row["precision"]]
-    words = max(1, sum(row["words"] for row in rows))
-    return {
-        "accuracy": tag_accuracy(pairs),
-        "f1": sum(row["f1"] for row in rows) / max(1, len(rows)),
-        "f1_weighted": sum(row["f1"] * row["words"] for row in rows) / words,
-    }
+def tally_tags(pairs: Sequence[TagPairs], labels: Sequence[str]) -> Tally:
+    """The tags of each example, for accuracy and the F1 of the tags, averaged over those that words have.
+
+    Args:
+        pairs: the gold and the predicted tag of each word, for each example.
+        labels: all tags.
+    """
+    from scipy.sparse import coo_array, csr_array
+
+    index, size = {label: i for i, label in enumerate(labels)}, len(labels)
+    entries = [
+        (row, column)
+        for row, one in enumerate(pairs)
+        for gold, found in one
+        for column in (index[gold], size + index[found], *[2 * size + index[gold]] * (gold == found))
+    ]
+    rows, columns = np.array(entries, dtype=np.int64).reshape(-1, 2).T
+    counts = csr_array(coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), 3 * size)))
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        truth, found, correct = np.split(sums, 3, axis=1)
+        words, f1 = truth.sum(1), ratio(2 * correct, truth + found)
+        return {
+            "accuracy": ratio(correct.sum(1), words),
+            "f1": ratio((f1 * (truth > 0)).sum(1), (truth > 0).sum(1)),
+            "f1_weighted": ratio((f1 * truth).sum(1), words),
+        }
+
+    return Tally(counts, formulas)
 
 
-def tag_metrics_by_label(pairs: TagPairs, labels: Sequence[str]) -> list[dict[str, Any]]:
+def tag_metrics_by_label(pairs_by_example: Iterable[TagPairs], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Precision, recall, F1 and the number of words of each tag."""
+    pairs = list(chain.from_iterable(pairs_by_example))
     found = metrics.metrics_by_label([(one,) for _, one in pairs], [(one,) for one, _ in pairs], labels)
     return [{"words" if name == "examples" else name: value for name, value in row.items()} for row in found]

@@ -35,10 +35,11 @@ from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
 from ..data.windows import Windowing
 from ..data.words import WORD_UNITS, WordSegmenter, ends_in_digits
+from ..tallies import Tally
 from .baseline import entity_baseline
 from .card import tagging_card
 from .encoding import WordTagger, word_positions
-from .entity_scores import NO_ENTITY, confused_types, entity_metrics, entity_metrics_by_type
+from .entity_scores import NO_ENTITY, confused_types, entity_metrics_by_type, tally_entities
 from .explanation import explainable_tags
 from .label_inference import (
     DIVISION,
@@ -61,7 +62,7 @@ from .tag_schemes import (
     scheme_of_labels,
     tags_to_spans,
 )
-from .tag_scores import tag_accuracy, tag_metrics, tag_metrics_by_label, tag_pairs
+from .tag_scores import count_right, tag_metrics_by_label, tag_pairs, tally_tags
 from .tagged_rows import TaggedRowReader, WordOptions, types_in_table
 from .words_and_tags import is_tagged, parse_counted_tags
 
@@ -289,10 +290,14 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
 
     def score(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> dict[str, float]:
         """Where every word has a tag, accuracy first; else F1 of entities, exact and by overlap, and accuracy."""
+        return self.tally(predictions, examples).metrics()
+
+    def tally(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> Tally:
+        """The tags, or the entities and the words, of each example."""
         pairs = tag_pairs(predictions, examples, self.labels, self.scheme)
         if self.tags_every_word:
-            return tag_metrics(pairs, self.labels)
-        return {**entity_metrics(*self._spans(predictions, examples)), "accuracy": tag_accuracy(pairs)}
+            return tally_tags(pairs, self.labels)
+        return tally_entities(*self._spans(predictions, examples), count_right(pairs))
 
     def baseline(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]

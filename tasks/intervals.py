@@ -1,0 +1,144 @@
+"""Confidence intervals of metrics, by the bootstrap over examples or over groups of examples.
+
+Each group has, in each replicate, a weight drawn from a Poisson distribution of mean 1, independently of all others:
+the number of times it would be drawn from a large sample (Hanley and MacGibbon 2006,
+https://doi.org/10.1016/j.cmpb.2006.04.006; Chamandy et al. 2012 for data that are read once). Only sums are kept.
+A metric that is a mean of 0 or 1 over independent examples has Wilson's interval instead (1927), which holds at small
+numbers and near 0 and 1.
+
+E examples, K columns of counts, R replicates.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .metrics import LOWER_IS_BETTER
+from .tallies import Formulas, Tally, measured
+
+REPLICATES = 1000
+LEVEL = 0.95
+DEVIATIONS = 1.959964  # of a normal distribution, on both sides of which 5 % lie
+CHUNK = 2**22  # weights that exist at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric with the bounds of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def draw_weights(groups: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """Poisson weights of groups, (E, R) uint8; equal groups have equal weights, whenever they are asked for.
+
+    The weights of a group are a hash of its number (splitmix64, Steele et al. 2014), 16 bits for each of them.
+
+    Args:
+        groups: the group of each example, (E,) uint64.
+        replicates: R.
+        seed: of the hash.
+    """
+    words = np.arange(-(-replicates // 4), dtype=np.uint64) + np.uint64(1 + (seed << 20))
+    x = _mix(groups)[:, None] + words * np.uint64(0x9E3779B97F4A7C15)
+    return _POISSON[_mix(x).view(np.uint16)[:, :replicates]]
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _poisson_table() -> np.ndarray:
+    """The number that each of 2**16 equally probable events stands for."""
+    probabilities = [math.exp(-1) / math.factorial(number) for number in range(9)]
+    ends = np.round(np.cumsum(probabilities) * 2**16).astype(np.int64)
+    return np.searchsorted(ends, np.arange(2**16), side="right").astype(np.uint8)
+
+
+_POISSON = _poisson_table()
+
+
+class Bootstrap:
+    """The sums of all examples and of R random samples of them; parts of the examples are added one after the other.
+
+    Args:
+        replicates: R.
+        seed: of the samples.
+    """
+
+    def __init__(self, replicates: int = REPLICATES, seed: int = 0) -> None:
+        self.replicates, self.seed = replicates, seed
+        self.num_examples = 0
+        self._independent = True
+        self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
+        self._formulas: Formulas | None = None
+        self._proportions: frozenset[str] = frozenset()
+        self._joined: list[tuple[Tally, np.ndarray]] = []  # tallies that are joined when all are known
+
+    def add(self, tally: Tally, groups: Sequence[int] | np.ndarray | None = None) -> None:
+        """Adds examples.
+
+        Args:
+            tally: of the examples.
+            groups: the group of each, (E,); None: each example is a group of its own.
+        """
+        size = tally.counts.shape[0]
+        if groups is None:
+            numbers = np.arange(self.num_examples, self.num_examples + size, dtype=np.uint64)
+        else:
+            numbers, self._independent = np.asarray(groups, dtype=np.uint64), False
+        self.num_examples += size
+        if tally.join is None:
+            self._add(tally, numbers)
+        else:
+            self._joined.append((tally, numbers))
+
+    def intervals(self) -> dict[str, Interval]:
+        """The metrics that can be measured, with their intervals."""
+        if self._joined:
+            tallies, groups = zip(*self._joined, strict=True)
+            join, self._joined = tallies[0].join, []
+            self._add(join(np.concatenate([one.numbers for one in tallies])), np.concatenate(groups))
+        if self._formulas is None:
+            return {}
+        values = measured(self._formulas(self._sums[:1]))
+        samples = self._formulas(self._sums[1:])
+        return {name: self._interval(name, value, samples[name]) for name, value in values.items()}
+
+    def _add(self, tally: Tally, groups: np.ndarray) -> None:
+        if not len(self._sums):
+            self._sums = np.zeros((1 + self.replicates, tally.counts.shape[1]))
+        self._formulas, self._proportions = tally.formulas, tally.proportions
+        self._sums[0] += tally.counts.sum(0)
+        at_once = max(1, CHUNK // max(1, self.replicates))
+        for start in range(0, len(groups), at_once):
+            weights = draw_weights(groups[start : start + at_once], self.replicates, self.seed)
+            self._sums[1:] += (tally.counts[start : start + at_once].T @ weights.astype(float)).T
+
+    def _interval(self, name: str, value: float, samples: np.ndarray) -> Interval:
+        defined = samples[np.isfinite(samples)] if math.isfinite(value) else np.array([value])
+        if self._independent and name in self._proportions:
+            return wilson(value, self.num_examples)
+        if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
+            return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing
+        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def wilson(share: float, size: int) -> Interval:
+    """Wilson's interval of a share of `size` independent examples."""
+    z = DEVIATIONS**2 / size
+    middle = (share + z / 2) / (1 + z)
+    half = DEVIATIONS * math.sqrt(share * (1 - share) / size + z / size / 4) / (1 + z)
+    return Interval(share, max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)))

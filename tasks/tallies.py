@@ -1,0 +1,212 @@
+"""What is counted of each example, so that every metric is a function of sums over examples.
+
+Metrics of the whole data, of a part of it, and of thousands of random samples of it (intervals.py) are then the same
+few formulas on different sums; nothing has to be kept but the sums. The values are those of metrics.py.
+
+Shapes: E examples, K columns, L labels, R sets of sums.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .metrics import CALIBRATION_BINS
+
+Formulas = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counts of some examples.
+
+    Args:
+        counts: (E, K), a scipy.sparse array.
+        formulas: metrics by name, (R,) each, from sums of the counts, (R, K); NaN where there is nothing to measure.
+        proportions: the metrics that are means over the examples of 0 or 1.
+        numbers: of a correlation of ranks, which are known when all examples are: the predicted and the gold number of
+            each example, (E, 2).
+        join: makes the tally of all examples from these.
+    """
+
+    counts: Any
+    formulas: Formulas
+    proportions: frozenset[str] = frozenset()
+    numbers: np.ndarray | None = None
+    join: "Callable[[np.ndarray], Tally] | None" = None
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics of these examples, without those that there is nothing to measure for."""
+        return measured(self.formulas(np.asarray(self.counts.sum(0), dtype=float)[None]))
+
+
+def measured(found: dict[str, np.ndarray]) -> dict[str, float]:
+    """The first value of each metric that is not NaN."""
+    return {name: float(values[0]) for name, values in found.items() if not np.isnan(values[0])}
+
+
+def _sparse(columns: Iterable[tuple[int, np.ndarray, np.ndarray | float]], shape: tuple[int, int]) -> Any:
+    """Counts from (first column, each example's column counted from it or -1 for none, each example's value)."""
+    from scipy.sparse import coo_array, csr_array
+
+    rows, places, values = [], [], []
+    for first, index, value in columns:
+        has = np.flatnonzero(index >= 0)
+        rows.append(has)
+        places.append(first + index[has])
+        values.append(np.broadcast_to(np.asarray(value, dtype=float), index.shape)[has])
+    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(places))
+    return csr_array(coo_array(entries, shape=shape))
+
+
+def tally_labels(predictions: Sequence[Any], gold: Sequence[Any], labels: Sequence[str]) -> Tally:
+    """For `single_label_metrics`; the arguments are the same."""
+    index = {label: i for i, label in enumerate(labels)}
+    truth = np.array([index[label] for label in gold], dtype=np.int64)
+    found = np.array([index[one.label] for one in predictions], dtype=np.int64)
+    confidence = np.clip([one.score for one in predictions], 0, 1)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    size, correct = len(labels), truth == found
+    columns = [
+        (0, truth, 1.0),
+        (size, found, 1.0),
+        (2 * size, np.where(correct, truth, -1), 1.0),
+        (3 * size, bins, confidence - correct),
+    ]
+    counts = _sparse(columns, (len(truth), 3 * size + CALIBRATION_BINS))
+    return Tally(counts, label_formulas(size), frozenset({"accuracy"}))
+
+
+def label_formulas(size: int) -> Formulas:
+    """The metrics of one label per example, from the sums of gold, predicted and correct labels, and of the bins."""
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        truth, found, correct, bins = np.split(sums, [size, 2 * size, 3 * size], axis=1)
+        total, right = truth.sum(1), correct.sum(1)
+        f1, occurs = ratio(2 * correct, truth + found), truth + found > 0
+        spread = (total**2 - (found**2).sum(1)) * (total**2 - (truth**2).sum(1))
+        scores = {
+            "accuracy": ratio(right, total, np.nan),
+            "f1": ratio((f1 * occurs).sum(1), occurs.sum(1)),
+            "f1_weighted": ratio((f1 * truth).sum(1), total),
+            "matthews_correlation": ratio(right * total - (found * truth).sum(1), np.sqrt(np.maximum(spread, 0))),
+            "calibration_error": ratio(np.abs(bins).sum(1), total),
+        }
+        return {**scores, "f1_positive": f1[:, 1]} if size == 2 else scores
+
+    return formulas
+
+
+def tally_label_sets(predictions: Sequence[Sequence[str]], gold: Sequence[Any], labels: Sequence[str]) -> Tally:
+    """For `multi_label_metrics`; the arguments are the same."""
+    from scipy.sparse import csr_array, hstack
+
+    index = {label: i for i, label in enumerate(labels)}
+    truth, found = (_indicators(rows, index) for rows in (gold, predictions))
+    same = [set(one) == set(other) for one, other in zip(predictions, gold, strict=True)]
+    rows = csr_array(np.column_stack([np.ones(len(same)), np.asarray(same, dtype=float)]))
+    counts = csr_array(hstack([truth, found, truth.multiply(found), rows]))
+    size = len(labels)
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        truth, found, correct, rows = np.split(sums, [size, 2 * size, 3 * size], axis=1)
+        return {
+            "f1": ratio(2 * correct.sum(1), truth.sum(1) + found.sum(1)),
+            "f1_macro": ratio(2 * correct, truth + found).mean(1),
+            "precision": ratio(correct.sum(1), found.sum(1)),
+            "recall": ratio(correct.sum(1), truth.sum(1)),
+            "accuracy": ratio(rows[:, 1], rows[:, 0], np.nan),
+        }
+
+    return Tally(counts, formulas, frozenset({"accuracy"}))
+
+
+def _indicators(rows: Sequence[Sequence[str]], index: dict[str, int]) -> Any:
+    """(E, L), 1 where an example has a label."""
+    from scipy.sparse import csr_array
+
+    columns = [index[label] for row in rows for label in row]
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    return csr_array((np.ones(len(columns)), columns, starts), shape=(len(rows), len(index)))
+
+
+def tally_numbers(
+    predictions: Sequence[float] | np.ndarray,
+    gold: Sequence[Any] | np.ndarray,
+    names: Sequence[str] = ("pearson", "spearman", "rmse", "mae"),
+) -> Tally:
+    """For `regression_metrics`, or some of them by name.
+
+    The ranks of Spearman's correlation are those among all examples, in samples of them as well.
+    """
+    from scipy.sparse import csr_array
+    from scipy.stats import rankdata
+
+    found, truth = np.asarray(predictions, dtype=float), np.asarray(gold, dtype=float)
+    error = found - truth
+    moments = [
+        moment
+        for pair in ((found, truth), (rankdata(found), rankdata(truth)))
+        for moment in _moments(*map(_standardize, pair))
+    ]
+    counts = csr_array(np.column_stack([np.ones(len(found)), error**2, np.abs(error), *moments]))
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        total, squared, absolute = sums[:, :3].T
+        scores = {
+            "pearson": _correlation(total, sums[:, 3:8]),
+            "spearman": _correlation(total, sums[:, 8:13]),
+            "rmse": np.sqrt(ratio(squared, total, np.nan)),
+            "mae": ratio(absolute, total, np.nan),
+        }
+        return {name: scores[name] for name in names}
+
+    def join(numbers: np.ndarray) -> Tally:
+        return tally_numbers(numbers[:, 0], numbers[:, 1], names)
+
+    return Tally(counts, formulas, numbers=np.column_stack([found, truth]), join=join)
+
+
+def _correlation(total: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    x, y, xx, yy, xy = moments.T / np.maximum(total, 1)
+    spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
+    return np.clip(ratio(xy - x * y, np.sqrt(np.where(spread > 1e-20, spread, 0))), -1, 1)
+
+
+def _standardize(values: np.ndarray) -> np.ndarray:
+    """Without their mean and scale, which correlations do not depend on, so that sums of squares stay precise."""
+    centred = values - values.mean() if len(values) else values
+    scale = np.abs(centred).max(initial=0)
+    return centred / scale if scale else centred
+
+
+def _moments(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    return x, y, x * x, y * y, x * y
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float = 0.0) -> np.ndarray:
+    """A quotient, and `undefined` where the denominator is 0."""
+    defined = denominator != 0
+    return np.where(defined, numerator / np.where(defined, denominator, 1), undefined)
+
+
+def tally_means(values: Mapping[str, Sequence[float] | np.ndarray], *, of_01: Iterable[str] = ()) -> Tally:
+    """Metrics that are means over the examples for which they are defined.
+
+    Args:
+        values: of each metric, one per example; NaN where the metric is not defined for an example.
+        of_01: the metrics that are defined for every example, and 0 or 1.
+    """
+    from scipy.sparse import csr_array
+
+    names = tuple(values)
+    columns = np.column_stack([np.asarray(values[name], dtype=float) for name in names])
+    defined = ~np.isnan(columns)
+    counts = csr_array(np.hstack([np.where(defined, columns, 0), defined.astype(float)]))
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        totals, sizes = np.split(sums, 2, axis=1)
+        return {name: ratio(totals[:, i], sizes[:, i], np.nan) for i, name in enumerate(names)}
+
+    return Tally(counts, formulas, frozenset(of_01))
