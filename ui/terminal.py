@@ -109,11 +109,14 @@ def format_value(value: Any, decimals: int) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def metrics_line(metrics: Mapping[str, float]) -> Text:
-    """Several metrics on one line."""
-    return Text("   ").join(
-        Text.assemble((f"{name} ", "dim"), format_value(value, 4)) for name, value in metrics.items()
-    )
+def metrics_line(metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]] | None = None) -> Text:
+    """Several metrics on one line, with the 95 % confidence interval of the first one, if it has one."""
+    parts = [Text.assemble((f"{name} ", "dim"), format_value(value, 4)) for name, value in metrics.items()]
+    first = next(iter(metrics), "")
+    if bounds := (intervals or {}).get(first):
+        low, high = (format_value(bound, 4) for bound in bounds)
+        parts[0] = Text.assemble(parts[0], (f" (95 % interval {low} to {high})", "dim"))
+    return Text("   ").join(parts)
 
 
 def duration(seconds: float) -> str:
@@ -222,6 +225,7 @@ def show_evaluation(
     per_label: Sequence[Mapping[str, Any]],
     title: str,
     *warnings: str | None,
+    intervals: Mapping[str, Sequence[float]],
     all_labels: str = "",
     comparison: Sequence[Mapping[str, Any]] = (),
 ) -> None:
@@ -233,6 +237,7 @@ def show_evaluation(
         per_label: The table; only the worst rows of a long one are printed.
         title: The title.
         *warnings: Those that are not None are printed.
+        intervals: The bounds of the 95 % confidence intervals of metrics.
         all_labels: Where all rows of a long table are, as a sentence.
         comparison: The scores of the model beside those of baselines.
     """
@@ -240,7 +245,7 @@ def show_evaluation(
 
     rest = [describe_rest(per_label, all_labels)] if describe_rest(per_label, all_labels) else []
     shown = [table(worst_rows(per_label)), *rest, ""] if per_label else []
-    section(console, title, *shown, metrics_line(metrics))
+    section(console, title, *shown, metrics_line(metrics, intervals))
     if comparison:
         section(console, "Comparison", table(comparison))
     for warning in filter(None, warnings):

@@ -146,6 +146,7 @@ class TrainingView:
                 event.per_label,
                 title,
                 event.nothing_learnt,
+                intervals=event.intervals,
                 all_labels=in_file,
                 comparison=event.comparison,
             )

@@ -108,6 +108,12 @@ def _origin(network: Network, info: Mapping[str, Any]) -> str:
     )
 
 
+def _metric_rows(metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, ...]]:
+    for name, value in metrics.items():
+        bounds = " to ".join(f"{bound:.4f}" for bound in intervals.get(name, ()))
+        yield name.replace("_", " "), f"{value:.4f}", bounds
+
+
 def _slug(source: str) -> str:
     """The name of a data set as an identifier."""
     return re.sub(r"\W+", "-", Path(source.removeprefix("hub:")).name.partition(".")[0].lower()).strip("-") or "data"
@@ -128,7 +134,7 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
         return
     data = info["data"]["eval"]
     yield f"Of the weights in this folder, on {_describe(data)}."
-    yield _table(("metric", "value"), ((name.replace("_", " "), f"{value:.4f}") for name, value in metrics.items()))
+    yield _table(("metric", "value", "95 % interval"), _metric_rows(metrics, info.get("intervals") or {}))
     if info.get("nothing_learnt"):
         yield f"**{escape(info['nothing_learnt'])}**"
     rows = info.get("per_label") or []

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..data.rows import Table
 from .example_warnings import collect_warnings
 from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
 from .left_out import usable_rows
+from .metric_intervals import metric_intervals
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
@@ -83,8 +85,9 @@ def evaluate_rows(
         notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
     notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
     metrics = scoring.score(predictions, examples) | mean_loss(loss, num_losses)
-    per_label = scoring.per_label(predictions, examples)
-    found = Evaluation(metrics, per_label, examples, predictions, tuple(notes), left_out=table.left_out)
+    found = Evaluation(metrics, scoring.per_label(predictions, examples), examples, predictions, tuple(notes))
+    intervals = metric_intervals(scoring, predictions, examples, table, columns)
+    found = replace(found, left_out=table.left_out, intervals=intervals)
     return scoring.finish_evaluation(found, network, encoder, ())
 
 
@@ -112,4 +115,5 @@ def evaluate_text(
         predictions = predict_examples(task, network, corpus)
     counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
     metrics = task.score(predictions, written.examples)
-    return Evaluation(metrics, [], written.examples, predictions, (*texts.notes, counts))
+    intervals = metric_intervals(task, predictions, written.examples)
+    return Evaluation(metrics, [], written.examples, predictions, (*texts.notes, counts), intervals=intervals)

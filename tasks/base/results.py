@@ -34,6 +34,7 @@ class Trained(Event):
 
     output: Path | None  # None: the run had none; `TaskModel.save` writes one
     metrics: dict[str, float]  # of the kept weights on the evaluation data; empty without such data
+    intervals: dict[str, tuple[float, float]]  # the bounds of the 95 % confidence interval of metrics
     per_label: list[dict[str, Any]]
     examples: int
     eval_examples: int
@@ -67,12 +68,17 @@ class Evaluation:
         """A copy that needs no file of the run: those with many examples are deleted at its end."""
         return replace(self, examples=list(self.examples)) if isinstance(self.examples, Selection | FileList) else self
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The lower and the upper bound of the 95 % confidence interval of each metric that has one."""
+        return {name: (one.low, one.high) for name, one in self.intervals.items()}
+
     def to_json(self) -> dict[str, Any]:
         """Metrics, counts and notes, without the examples."""
         counts = {"examples": len(self.examples), "left_out": len(self.left_out)}
         return {
             "metrics": self.metrics,
-            "intervals": {name: [one.low, one.high] for name, one in self.intervals.items()},
+            "intervals": self.bounds,
             **counts,
             "per_label": self.per_label,
             "comparison": list(self.comparison),

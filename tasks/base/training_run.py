@@ -29,6 +29,7 @@ from ..metrics import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
 from .held_out_texts import held_out_texts
 from .inference import Encoder, evaluate_examples, mean_loss, predict_examples, sequence_lengths
+from .metric_intervals import metric_intervals
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
 from .results import Evaluation, Trained
@@ -238,7 +239,9 @@ def run_training(
             network.config.hidden_size,
         ),
     )
-    evaluation = Evaluation(metrics, task.per_label(predictions, examples), examples, predictions, notes, finding)
+    intervals = metric_intervals(task, predictions, examples)
+    per_label = task.per_label(predictions, examples)
+    evaluation = Evaluation(metrics, per_label, examples, predictions, notes, finding, intervals=intervals)
     evaluation = task.finish_evaluation(evaluation, network, encoder, data.train.examples)
     scores: dict[str, float] = {}
     if worth_comparing(len(examples), torch.device(started.device)):
@@ -254,6 +257,7 @@ def trained_event(result: RunResult, data: TrainingData, output: Path | None) ->
     return Trained(
         output=output,
         metrics=evaluation.metrics if evaluation else {},
+        intervals=evaluation.bounds if evaluation else {},
         per_label=evaluation.per_label if evaluation else [],
         examples=len(data.train.examples),
         eval_examples=len(evaluation.examples) if evaluation else 0,
@@ -275,6 +279,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
     used = asdict(options.config) if options.log else {"seed": options.config.seed}
     return {
         "metrics": evaluation.metrics if evaluation else {},
+        "intervals": evaluation.bounds if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
         "comparison": list(evaluation.comparison) if evaluation else [],
         "nothing_learnt": evaluation and evaluation.nothing_learnt,

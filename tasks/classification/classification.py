@@ -339,12 +339,10 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
         target = self.target
         return self._with(target.rescale(_classifier(network), 0.0, 1.0)) if isinstance(target, Regression) else self
 
-    # -- inspection
-
     def explainable_outputs(
         self,
         outputs: Tensor,
-        features: Features,  # noqa: ARG002
+        features: Features,
         words: Sequence[TokenizedWord],  # noqa: ARG002
     ) -> list[ExplainableOutput]:
         """The probability of every label in descending order, or the number."""

@@ -285,8 +285,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[EntitiesPrediction]:
         """The tags of the words, and the entities."""
-        rest = iter(outputs)
-        return [self._tagger.decode([next(rest) for _ in windows], windows) for windows in group_windows(features)]
+        rest, grouped = iter(outputs), group_windows(features)
+        return [self._tagger.decode([next(rest) for _ in windows], windows) for windows in grouped]
 
     def score(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> dict[str, float]:
         """Where every word has a tag, accuracy first; else F1 of entities, exact and by overlap, and accuracy."""
@@ -295,9 +295,8 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def tally(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> Tally:
         """The tags, or the entities and the words, of each example."""
         pairs = tag_pairs(predictions, examples, self.labels, self.scheme)
-        if self.tags_every_word:
-            return tally_tags(pairs, self.labels)
-        return tally_entities(*self._spans(predictions, examples), count_right(pairs))
+        spans = self._spans(predictions, examples)
+        return tally_tags(pairs, self.labels) if self.tags_every_word else tally_entities(*spans, count_right(pairs))
 
     def baseline(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
@@ -328,8 +327,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def misprediction(self, prediction: EntitiesPrediction, example: TaggedExample) -> Misprediction | None:
         """The number of entities that are missed or wrongly predicted."""
         (predicted,), (gold,) = self._spans([prediction], [example])
-        wrong = {*predicted} ^ {*gold}
-        found = replace(example, spans=tuple(predicted)).gold or ()
+        wrong, found = {*predicted} ^ {*gold}, replace(example, spans=tuple(predicted)).gold or ()
         shown = "; ".join(example.gold or ()) or NO_ENTITY, "; ".join(found) or NO_ENTITY
         return Misprediction(example.where, example.texts, *shown, float(len(wrong))) if wrong else None
 
@@ -374,8 +372,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """Takes over the labels and infers their scheme; each run of equal labels without prefix is an entity."""
-        labels = checkpoint.labels or ()
-        return cls(labels=labels, scheme=scheme_of_labels(labels))
+        return cls(labels=checkpoint.labels or (), scheme=scheme_of_labels(checkpoint.labels or ()))
 
     @property
     def published(self) -> dict[str, Any]:

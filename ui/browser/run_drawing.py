@@ -317,7 +317,8 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
     metrics = {name: float(value) for name, value in found["metrics"].items() if value is not None}
     main, others = list(metrics.items())[:NUM_FIGURES], list(metrics.items())[NUM_FIGURES:]
     figures = "".join(
-        f'<div class="hw-figure"><b>{format_value(value, 3)}</b><span>{escape(title(name))}</span></div>'
+        f'<div class="hw-figure"><b>{format_value(value, 3)}</b><span>{escape(title(name))}</span>'
+        f"{_draw_interval(found.get('intervals', {}).get(name))}</div>"
         for name, value in main
     )
     more = ", ".join(f"{title(name).lower()} {format_value(value, 3)}" for name, value in others)
@@ -341,6 +342,13 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
     if "mistakes" in analysis:
         parts.append(_draw_errors(analysis["mistakes"]))
     return f'<section class="hw-results">{"".join(parts)}</section>'
+
+
+def _draw_interval(bounds: Sequence[float] | None) -> str:
+    if not bounds:
+        return ""
+    low, high = (format_value(float(bound), 3) for bound in bounds)
+    return f'<span class="hw-interval" title="95 % confidence interval">{low} to {high}</span>'
 
 
 def _draw_details(summary: str, content: str, *, is_open: bool) -> str:

@@ -55,15 +55,8 @@ def evaluate(
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
     all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
     warnings = found.nothing_learnt, found.seen
-    show_evaluation(
-        console,
-        found.metrics,
-        found.per_label,
-        title,
-        *warnings,
-        all_labels=all_labels,
-        comparison=found.comparison,
-    )
+    shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
+    show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
     if per_label is not None and found.per_label:
         with atomic_file(per_label, overwrite=False) as path:
             write_rows(path, found.per_label)
