@@ -225,7 +225,7 @@ def show_evaluation(
     per_label: Sequence[Mapping[str, Any]],
     title: str,
     *warnings: str | None,
-    intervals: Mapping[str, Sequence[float]],
+    intervals: Mapping[str, Sequence[float]] | None = None,
     all_labels: str = "",
     comparison: Sequence[Mapping[str, Any]] = (),
 ) -> None:

@@ -142,8 +142,6 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     def _with(self, target: Target) -> Self:
         return replace(self, **vars(target))
 
-    # -- table rows -> examples
-
     @property
     def fields(self) -> tuple[Field, ...]:
         """The text, and the second text: optional until the training data shows whether there is one."""
@@ -329,10 +327,10 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     def before_training(self, before: Task | None, network: "Network") -> Self:
         """Scales the outputs of a reused head for numbers, so that it learns numbers of about size 1."""
         target = before.target if isinstance(before, TextClassification) else None
-        if not isinstance(target, Regression) or self.problem_type != REGRESSION:
-            return self
-        scaled = target.rescale(_classifier(network), self.target_mean, self.target_std)
-        return replace(self, target_mean=scaled.target_mean)
+        if isinstance(target, Regression) and self.problem_type == REGRESSION:
+            scaled = target.rescale(_classifier(network), self.target_mean, self.target_std)
+            return replace(self, target_mean=scaled.target_mean)
+        return self
 
     def after_training(self, network: nn.Module) -> Self:
         """Moves the scale of numbers into the last layer, so that the network outputs numbers on their own scale."""
@@ -342,7 +340,7 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     def explainable_outputs(
         self,
         outputs: Tensor,
-        features: Features,
+        features: Features,  # noqa: ARG002
         words: Sequence[TokenizedWord],  # noqa: ARG002
     ) -> list[ExplainableOutput]:
         """The probability of every label in descending order, or the number."""
@@ -357,9 +355,8 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     @classmethod
     def from_published(cls, checkpoint: "Checkpoint") -> Self:
         """Takes over labels and problem type; one output without a problem type is a number."""
-        labels = checkpoint.labels or ()
-        problem_type = checkpoint.problem_type or (REGRESSION if len(labels) == 1 else SINGLE_LABEL)
-        return replace(cls(problem_type=problem_type, numbered=True), **published_fields(checkpoint, problem_type))
+        kind = checkpoint.problem_type or (REGRESSION if len(checkpoint.labels or ()) == 1 else SINGLE_LABEL)
+        return replace(cls(problem_type=kind, numbered=True), **published_fields(checkpoint, kind))
 
     @property
     def published(self) -> dict[str, Any]:
