@@ -34,7 +34,11 @@ class TokenCounts:
 
     @classmethod
     def of(
-        cls, windows_by_example: Iterable[list[Features]], limit: int, unknown_id: int | None, cut_note: str
+        cls,
+        windows_by_example: Iterable[list[Features]],
+        limit: int,
+        unknown_id: int | None,
+        cut_note: str = "--long-texts cut",
     ) -> Self:
         """The counts of all examples."""
         counts = cls(limit, unknown_id, cut_note)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,31 +114,38 @@ def sequence_losses(
     ]
 
 
-def tally_losses(predictions: Sequence[SequenceLoss], names: Sequence[str]) -> Tally:
+COUNTED = {  # what each metric sums over the sequences, beside their losses
+    "perplexity": None,
+    "accuracy": "num_correct",
+    "bits_per_byte": "num_bytes",
+    "next_sentence_accuracy": "next_sentence_correct",
+}
+
+
+def tally_losses(predictions: Sequence[Any], names: Sequence[str]) -> Tally:
     """The mean loss per target token in nats, and other metrics from the sums over held-out sequences.
 
     Args:
-        predictions: of the sequences.
-        names: of perplexity (infinite if it exceeds the range of a float), accuracy, bits_per_byte and
-            next_sentence_accuracy.
+        predictions: of the sequences, each with `loss`, `num_targets` and what the metrics count.
+        names: keys of COUNTED; a perplexity that exceeds the range of a float is infinite.
     """
     from scipy.sparse import csr_array
 
-    rows = [
-        (one.loss, one.num_targets, one.num_correct, one.num_bytes, bool(one.next_sentence_correct), 1)
-        for one in predictions
-    ]
+    fields = ["loss", "num_targets", *filter(None, (COUNTED[name] for name in names))]
+    rows = [[1.0, *(float(getattr(one, name)) for name in fields)] for one in predictions]
 
     def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
-        total, targets, correct, num_bytes, right, sequences = sums.T
-        loss = ratio(total, targets, np.nan)
-        with np.errstate(over="ignore"):
-            found = {
-                "perplexity": np.exp(loss),
-                "accuracy": ratio(correct, targets, np.nan),
-                "bits_per_byte": ratio(total / math.log(2), num_bytes, np.nan),
-                "next_sentence_accuracy": ratio(right, sequences, np.nan),
-            }
-        return {"loss": loss, **{name: found[name] for name in names}}
+        count = dict(zip(["sequences", *fields], sums.T, strict=True))
+        scores = {"loss": ratio(count["loss"], count["num_targets"], np.nan)}
+        for name in names:
+            if name == "perplexity":
+                with np.errstate(over="ignore"):
+                    scores[name] = np.exp(scores["loss"])
+            elif name == "bits_per_byte":
+                scores[name] = ratio(count["loss"] / math.log(2), count["num_bytes"], np.nan)
+            else:
+                of = "sequences" if name == "next_sentence_accuracy" else "num_targets"
+                scores[name] = ratio(count[str(COUNTED[name])], count[of], np.nan)
+        return scores
 
-    return Tally(csr_array(np.array(rows, dtype=float)), formulas)
+    return Tally(csr_array(np.array(rows).reshape(len(rows), -1)), formulas)

@@ -12,19 +12,12 @@ from torch import nn
 
 from ..base.inference import Encoder, predict_examples
 from ..base.results import Evaluation
-from ..language_modeling.targets import perplexity
 from .baselines import MAX_TRAINING_ROWS, compare_with_baselines
-from .predictions import OutputLoss, PairExample
+from .predictions import PairExample
 from .scores import score_texts
 
 if TYPE_CHECKING:
     from .text_to_text import TextToText
-
-
-def loss_metrics(predictions: Sequence[OutputLoss]) -> dict[str, float]:
-    """The mean loss in nats per token of the outputs, and its exponential."""
-    loss = sum(one.loss for one in predictions) / max(1, sum(one.num_targets for one in predictions))
-    return {"loss": loss, "perplexity": perplexity(loss)}
 
 
 def references_of(examples: Sequence[PairExample]) -> dict[str, tuple[str, ...]]:

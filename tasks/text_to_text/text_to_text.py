@@ -27,11 +27,12 @@ from ..data.features import Features, group_windows, pack
 from ..data.findings import count
 from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
-from ..language_modeling.targets import select_targets, sequence_losses, token_batches
+from ..language_modeling.targets import select_targets, sequence_losses, tally_losses, token_batches
+from ..tallies import Tally
 from . import chat
 from .card import text_to_text_card
 from .encoding import PairEncoder
-from .evaluation import evaluate_outputs, loss_metrics
+from .evaluation import evaluate_outputs
 from .pair_columns import (
     CONTEXT,
     INPUT,
@@ -251,9 +252,13 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
             found.append(OutputLoss(sum(one.loss for one in part), *counts))
         return found
 
-    def score(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> dict[str, float]:  # noqa: ARG002
+    def score(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> dict[str, float]:
         """The mean loss per token of the outputs in nats, and its exponential."""
-        return loss_metrics(predictions)
+        return self.tally(predictions, examples).metrics()
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:  # noqa: ARG002
+        """The losses of each output."""
+        return tally_losses(predictions, ["perplexity"])
 
     def finish_evaluation(
         self, found: "Evaluation", network: nn.Module, encoder: "Encoder", known: Sequence[Any]
