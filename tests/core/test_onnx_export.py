@@ -176,6 +176,16 @@ def test_a_tied_matrix_is_stored_once(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_shared_layers_are_stored_once(tmp_path: Path):
+    sizes = {"hidden_size": 128, "intermediate_size": 512, "embedding_size": 64, "num_layers": 4}
+    plain = network("pretraining", replace(CONFIG, share_layers=True, **sizes))
+    file = write_onnx(plain, tmp_path / "model.onnx")
+    assert file.max_difference < 1e-4
+    weights = sum(parameter.nbytes for parameter in plain.parameters())
+    assert weights < (tmp_path / "model.onnx").stat().st_size < 1.2 * weights
+
+
+@pytest.mark.slow
 def test_large_weights_are_stored_in_a_second_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx_export, "MAX_FILE_BYTES", 1000)
     write_onnx(network("token"), tmp_path / "model.onnx")

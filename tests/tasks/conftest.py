@@ -17,7 +17,7 @@ def make_folder(kind: str, tokenizer_folder: Path, folder: Path) -> Path:
     """A tiny model with random weights and a tokenizer, as a model folder holds them."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     torch.manual_seed(0)
-    sizes = SMALL if kind != "electra" else {**SMALL, "embedding_size": 16, "init_std": 0.1}
+    sizes = {**SMALL, "embedding_size": 16, "init_std": 0.1} if kind in ("electra", "albert") else SMALL
     config = replace(FAMILIES[kind].config, vocab_size=tokenizer.vocab_size, **sizes)
     save_checkpoint(folder, Network(new_backbone(config)))
     tokenizer.save(folder, segments=reads_segments(config))
@@ -52,6 +52,11 @@ def distilbert_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def electra_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder("electra", wordpiece_folder, tmp_path_factory.mktemp("tiny-electra"))
+
+
+@pytest.fixture(scope="session")
+def albert_folder(unigram_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder("albert", unigram_tokenizer_folder, tmp_path_factory.mktemp("tiny-albert"))
 
 
 @pytest.fixture(scope="session", params=["bert", "gpt2"])

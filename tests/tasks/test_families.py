@@ -327,7 +327,7 @@ def test_a_student_of_every_family_learns(make: Make, bert_folder: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["vocabulary", "classifier", "choice"])
+@pytest.mark.parametrize("head", ["none", "vocabulary", "classifier", "tagger", "answerer", "choice"])
 def test_an_exported_graph_has_the_outputs_of_transformers(make: Make, head: str, tmp_path: Path):
     import onnxruntime
 
