@@ -19,6 +19,7 @@ from headway.core.models.transformer import SIZES, Transformer, TransformerConfi
 from headway.core.new_model import learn_tokenizer, write_new_model
 from parity import TOLERANCE, ours, padded, published_gradients, sequences, stir, unpadded, weighted_mean
 from safetensors.torch import load_file, save_file
+from simulated_accelerator import DEVICE, reads, simulated_accelerator
 
 VOCAB, LONGEST = 61, 17
 SOURCES, TARGETS = [5, 1, LONGEST, 5, 2, 9, LONGEST, 3], [4, LONGEST, 1, 5, 9, 2, LONGEST, 6]
@@ -275,6 +276,24 @@ def test_a_prepared_model_has_the_same_outputs_with_weights_in_memory_or_in_thei
             cache = prepared.backbone.new_cache(sequences(SOURCES, VOCAB), capacity=LONGEST)
             again = prepared.head(prepared.backbone(cache.extend(sequences(TARGETS, VOCAB, seed=1)), cache))
             assert float((again - expected).norm() / (expected - expected.mean(0)).norm()) < tolerance
+
+
+def test_a_training_step_does_not_wait_for_the_device_and_has_the_gradients_of_the_cpu(tmp_path):
+    network = ours(reference(), tmp_path).network
+    batch, _ = inputs()
+    batch = dataclasses.replace(batch, target_ids=batch.input_ids.roll(-1))
+    network(batch).total.backward()
+    expected = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+    with simulated_accelerator():
+        network.to(DEVICE)
+        moved = batch.to(DEVICE)
+        reads.clear()
+        network(moved).total.backward()
+        assert reads == []
+        found = [parameter.grad.cpu() for parameter in network.parameters()]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
 def test_activation_checkpointing_changes_no_gradient(tmp_path):
