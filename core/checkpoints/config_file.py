@@ -16,7 +16,7 @@ from .model_files import read_json
 FEWEST_POSITIONS = 8  # as of new models
 # What other models have that those of the families do not.
 DIFFERENCES = {
-    "bart": "an encoder and a decoder",
+    "bart": "learned positions and a norm after its embeddings",
     "big_bird": "sparse attention",
     "deberta": "attention to relative positions",
     "deberta-v2": "attention to relative positions",
@@ -24,13 +24,15 @@ DIFFERENCES = {
     "gpt_neox": "rotary positions",
     "llama": "rotary positions",
     "longformer": "sparse attention",
-    "mbart": "an encoder and a decoder",
+    "m2m_100": "norms before its sub-layers",
+    "mbart": "norms before its sub-layers",
     "mistral": "rotary positions",
     "modernbert": "rotary positions",
     "mpnet": "a bias of relative positions in its attention",
     "openai-gpt": "norms after its layers and another kind of vocabulary",
+    "pegasus": "norms before its sub-layers",
     "qwen2": "rotary positions",
-    "t5": "an encoder and a decoder",
+    "t5": "a bias of relative positions in its attention",
     "xlm": "embeddings of languages",
     "xlnet": "attention to relative positions",
 }
