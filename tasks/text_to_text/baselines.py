@@ -8,7 +8,7 @@
 | nearest | the output of the most similar training input, by the cosine of TF-IDF vectors of words |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -116,7 +116,9 @@ def compare_with_baselines(
     score: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]] = text_scores,
     metric: str = METRIC,
 ) -> list[dict[str, Any]]:
-    """The scores of a model beside those of the baselines, best first: rows with `outputs` (whose) and the scores.
+    """The scores of a model beside those of the baselines, best first.
+
+    Each row has `outputs`, a name from BASELINES or MODEL, then the score that sorts the rows, then the others.
 
     Args:
         outputs: of the model.
@@ -131,4 +133,22 @@ def compare_with_baselines(
         for name, texts in {MODEL: outputs, **baseline_outputs(inputs, training)}.items()
     ]
     by = metric if metric in rows[0] else next(name for name in rows[0] if name != "outputs")
+    rows = [{"outputs": row["outputs"], by: row[by], **row} for row in rows]
     return sorted(rows, key=lambda row: row[by], reverse=True)
+
+
+def no_better(comparison: Sequence[Mapping[str, Any]]) -> str | None:
+    """A sentence, if a baseline is at least as good as the model; None if the model is the best.
+
+    Args:
+        comparison: from `compare_with_baselines`.
+    """
+    _, by, *_ = comparison[0]
+    score = next(row[by] for row in comparison if row["outputs"] == MODEL)
+    best = next(row for row in comparison if row["outputs"] != MODEL)
+    if best[by] < score:
+        return None
+    return (
+        f"The outputs are no better than {BASELINES[best['outputs']]} ({by} {score:.3f} against {best[by]:.3f}): "
+        "train longer (--epochs), on more rows or with a larger model."
+    )

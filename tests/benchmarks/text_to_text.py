@@ -259,6 +259,7 @@ def outputs_of(name: str, trial: Trial, folder: Path, deadline: float) -> dict[s
 
 def compare_scores(trial: Trial, folder: Path, names: Sequence[str], minutes: float) -> None:
     """Trains what is not yet trained, and prints the table of all that are."""
+    from headway.core.errors import HeadwayError
     from headway.tasks.text_to_text.baselines import baseline_outputs, lead
     from headway.tasks.text_to_text.scores import score_texts
 
@@ -275,6 +276,9 @@ def compare_scores(trial: Trial, folder: Path, names: Sequence[str], minutes: fl
         except KeyboardInterrupt:
             print(f"Not finished: {', '.join(one for one in names if one not in done)}. Start it again to continue.")
             break
+        except HeadwayError as error:
+            print(f"{name}: {error}")
+            continue
         stored.write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
         print(f"  {name}: done", file=sys.stderr, flush=True)
     baselines = baseline_outputs(inputs, trial.train)

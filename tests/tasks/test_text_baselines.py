@@ -2,7 +2,7 @@
 
 import pytest
 from headway.tasks.text_to_text import baselines
-from headway.tasks.text_to_text.baselines import compare_with_baselines, lead, nearest, random_sentences
+from headway.tasks.text_to_text.baselines import compare_with_baselines, lead, nearest, no_better, random_sentences
 
 STORY = "One came. Two left! Did three stay? Four did. Five slept."
 
@@ -48,11 +48,21 @@ def test_the_table_has_the_model_beside_the_baselines_best_first() -> None:
     )
     assert [row["outputs"] for row in rows][:2] == ["model", "nearest"]
     assert {row["outputs"] for row in rows} == {"model", "nearest", "copy"}
+    assert list(rows[0])[:2] == ["outputs", "chrf"]
     scores = [row["chrf"] for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert {row["outputs"] for row in compare_with_baselines(["a"], [STORY], [["c"]])} == {
         "model", "copy", "lead_3", "random_3",
     }  # fmt: skip
+
+
+def test_a_model_that_a_baseline_equals_is_no_better() -> None:
+    def said(outputs: list[str]) -> str | None:
+        return no_better(compare_with_baselines(outputs, ["le chat noir"], [["le chat noir dort"]]))
+
+    assert said(["le chat noir dort"]) is None
+    assert "no better than copying the input (chrf" in str(said(["le chat noir"]))
+    assert "no better than copying the input (chrf 0.000" in str(said([""]))
 
 
 def test_the_table_is_sorted_by_another_score_where_its_own_is_missing() -> None:

@@ -256,6 +256,7 @@ def test_after_training_the_nearest_training_example_is_a_baseline_too(gpt2_fold
     done = model.fit(rows, rows, output=tmp_path / "model", max_steps=1, device="cpu", progress=False)
     scores = {row["outputs"]: row["exact_match"] for row in done.comparison}
     assert (scores["nearest"], scores["copy"]) == (1, 0)
+    assert any("no better than the output of the most similar example (chrf" in note for note in done.notes)
     assert done.comparison[0]["outputs"] == "nearest"
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "| nearest |" in card
