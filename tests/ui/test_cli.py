@@ -87,7 +87,7 @@ def test_every_option_of_every_task_is_an_option_of_a_command(headway, monkeypat
     out = headway(command, "--help").out
     for task in tasks.TASKS.values():
         for found in options_of(task, when):
-            assert f"--{(found.file or found.name).replace('_', '-')} " in out
+            assert f"--{found.public_name.replace('_', '-')} " in out
         for text in task.inputs:
             assert f"--{text.name} " in out
 
