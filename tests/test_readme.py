@@ -39,6 +39,8 @@ def place(tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monke
     for name, part in {"train.csv": rows[:60], "test.csv": rows[60:90]}.items():
         with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([header, *part])
+    pairs = Path(str(samples.__file__)).with_name("requests.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "pairs.csv").write_text("\n".join(pairs[:41]), encoding="utf-8")
     tokenizer = Tokenizer.load(wordpiece_folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32, "max_positions": 64}

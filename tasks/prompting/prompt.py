@@ -22,6 +22,7 @@ from ..data.labels import MULTI_LABEL, SINGLE_LABEL
 from ..data.read import read_table
 from ..data.rows import Table
 from ..language_modeling.loading import load_language_model
+from ..text_to_text.text_to_text import stored_template
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
 from .evaluation import PromptEvaluation, evaluate_prompt
@@ -136,7 +137,7 @@ class Prompt:
         return self.write or (self.layout is not None and self.layout.writes)
 
     def on(self, model: str | Path, precision: str = AUTO, device: str = AUTO) -> "PromptModel":
-        """Opens a GPT-2 for this prompt.
+        """Opens a GPT-2 for this prompt; the template of a text-to-text model is used if none is given.
 
         Args:
             model: a folder, a built-in name or a Hub id.
@@ -147,8 +148,12 @@ class Prompt:
             HeadwayError: the model or the device does not exist, the model cannot be read or is not a GPT-2, or the
                 precision is unknown.
         """
+        prompt, notes, template = self, (), None if self.template or self.labels else stored_template(model)
+        if template is not None:
+            prompt = replace(self, template=template.text)
+            notes = (f"the template is that of {model}: {template.shown} (--template names another one)",)
         loaded = load_language_model(model, precision, device)
-        return PromptModel(self, *loaded, str(model), precision=precision, device=device)
+        return PromptModel(prompt, *loaded, str(model), precision=precision, device=device, notes=notes)
 
 
 class PromptModel:
@@ -161,6 +166,7 @@ class PromptModel:
         base: the name of the model.
         precision: with which it was opened.
         device: on which it was opened, by name.
+        notes: about the prompt, a sentence each.
     """
 
     def __init__(
@@ -172,9 +178,10 @@ class PromptModel:
         *,
         precision: str = AUTO,
         device: str = AUTO,
+        notes: Sequence[str] = (),
     ) -> None:
         self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
-        self.precision, self.device = precision, device
+        self.precision, self.device, self.notes = precision, device, notes
         self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
 
     def __repr__(self) -> str:
@@ -278,7 +285,7 @@ class PromptModel:
         Raises:
             HeadwayError: the examples cannot be used, or there are no labels.
         """
-        prompt, chosen, notes = self.prompt, columns or {}, []
+        prompt, chosen, notes = self.prompt, columns or {}, [*self.notes]
         template = prompt.layout or (DEFAULT_PAIR if paired else DEFAULT)
         reader = replace(self.reader, paired=template.paired)
         pool = None if examples is None or _is_empty(examples) else _read(as_rows(examples), reading)

@@ -45,6 +45,16 @@ class PairTemplate:
         between = rest.rstrip(" ")
         return cls(before, between, rest[len(between) :])
 
+    @property
+    def text(self) -> str:
+        """The template with its line breaks."""
+        return f"{self.before}{{input}}{self.between}{self.space}{{output}}"
+
+    @property
+    def shown(self) -> str:
+        """The template as a user writes it, on one line."""
+        return self.text.replace("\n", r"\n").replace("\t", r"\t")
+
     def prompt(self, text: str) -> str:
         """What the model continues: the input in the template, without the spaces before the output."""
         return f"{self.before}{text}{self.between}"

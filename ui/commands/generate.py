@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.rows import RowStream
+    from ...tasks.text_to_text.template import PairTemplate
 
 ROWS_AT_ONCE = 256
 
@@ -45,6 +46,10 @@ def generate(
     stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is generated.")] = False,
     show_probabilities: Annotated[
         bool, typer.Option("--show-probabilities", help="Print the ten most likely tokens at every step.")
+    ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Continue the text itself, without the template of a text-to-text model."),
     ] = False,
     precision: Annotated[str, PRECISION] = "auto",
     device: Annotated[str, DEVICE] = "auto",
@@ -65,7 +70,8 @@ def generate(
     from ...core.generation.generation_config import GenerationConfig
     from ...tasks.data.read import stream_rows
     from ...tasks.language_modeling.loading import load_language_model
-    from ..terminal import print_json, screen
+    from ...tasks.text_to_text.text_to_text import stored_template
+    from ..terminal import print_json, screen, section
 
     given = chosen_options(generation)
     if "stop" in given:
@@ -80,7 +86,11 @@ def generate(
     _check_modes(texts, data, output, stream=stream, show_probabilities=show_probabilities)
     refuse_without_file(reading, data)
     console = screen(to_stderr=json)
-    generator = _Generator(*load_language_model(name, precision, device), config, console)
+    template = None if plain else stored_template(name)
+    if template is not None:
+        note = f"each text is read in the template of {name}: {template.shown} (--plain continues it as it is)"
+        section(screen(to_stderr=True), "Prompt", note)
+    generator = _Generator(*load_language_model(name, precision, device), config, console, template)
     if data is not None and output is not None:
         written = generator.continue_rows(stream_rows(data, **reading), chosen.get("text"), output, overwrite)
         if json:
@@ -88,7 +98,7 @@ def generate(
         else:
             console.print(f"{output}: {written:,} rows")
         return
-    prompts = texts or [""]
+    prompts = generator.prompts(texts or [""])
     if show_probabilities:
         results = [generator.show_steps(prompt) for prompt in prompts]
     elif stream:
@@ -120,6 +130,11 @@ class _Generator:
     tokenizer: "Tokenizer"
     config: "GenerationConfig"
     console: "Console"
+    template: "PairTemplate | None" = None  # around every text
+
+    def prompts(self, texts: Sequence[str]) -> Sequence[str]:
+        """What is continued for each text."""
+        return texts if self.template is None else [self.template.prompt(text) for text in texts]
 
     @property
     def scored(self) -> bool:
@@ -194,7 +209,7 @@ class _Generator:
         rows = (row for _, row in stream)
         with RowWriter(output, stream.columns, overwrite) as writer:
             while part := list(islice(rows, ROWS_AT_ONCE)):
-                prompts = ["" if row.get(text) is None else str(row[text]) for row in part]
+                prompts = self.prompts(["" if row.get(text) is None else str(row[text]) for row in part])
                 for row, found in zip(part, self._generate(prompts), strict=True):
                     first, *others = (one.text for one in found)
                     writer.write(row, {"continuations": [first, *others]} if others else {"continuation": first})

@@ -1,0 +1,100 @@
+"""Text to text on the command line: training, prediction over files, evaluation, its template in other commands."""
+
+import csv
+import json
+
+import pytest
+from headway.core.generation.generation import generate
+from headway.core.generation.generation_config import GenerationConfig
+from headway.tasks import load
+from headway.tasks.language_modeling.loading import load_language_model
+from tiny_gpt2 import make_gpt2
+
+WORDS = ["cat", "dog", "fox", "mat"]
+TEMPLATE = r"{input}\nTL;DR: {output}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, byte_level_folder):
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "gpt2").mkdir()
+    make_gpt2(byte_level_folder, folder / "gpt2")
+    with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("input", "output"), *((f"the {w}", f"my {w}, please") for w in WORDS * 6)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(place):
+    from headway.ui.cli import main
+
+    data = ["--data", place / "pairs.csv", "--model", place / "gpt2", "--output", place / "model"]
+    options = ["--template", TEMPLATE, "--max-new-tokens", 6, "--max-steps", 2, "--device", "cpu", "--beams", 2]
+    assert main([str(one) for one in ("train", "text-to-text", *data, *options)]) == 0
+    return place / "model"
+
+
+def test_the_template_and_the_options_are_stored(model, place):
+    task = load(model).task
+    assert (task.template, task.max_new_tokens, task.num_beams) == (TEMPLATE, 6, 2)
+    assert "beams: 2" in (model / "run.yaml").read_text()
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-generation" in card
+    assert "AutoModelForCausalLM" in card
+    assert "| copy |" in card  # a baseline
+
+
+def test_the_lines_of_the_card_for_transformers_print_the_prediction(model, monkeypatch, capsys):
+    card = (model / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(model.parent)
+    *_, block = card.split("```python\n")
+    exec(compile(block.partition("```")[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == load(model).predict("A text.").text
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_every_row_of_a_file_gets_its_text(headway, model, place, tmp_path, suffix):
+    output = tmp_path / f"out.{suffix}"
+    assert headway("predict", model, "--data", place / "pairs.csv", "--output", output).code == 0
+    with output.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file)) if suffix == "csv" else [json.loads(line) for line in file]
+    assert len(rows) == 24
+    assert [row["input"] for row in rows[:4]] == [f"the {word}" for word in WORDS]
+    assert [row["text"] for row in rows[:4]] == [load(model).predict(f"the {word}").text for word in WORDS]
+    assert {"stopped", "truncated"} <= rows[0].keys()
+
+
+def test_generation_options_of_a_prediction_overrule_the_stored_ones(headway, model):
+    ran = headway("predict", model, "the cat", "--beams", 1, "--max-new-tokens", 2, "--json")
+    found = json.loads(ran.out)
+    assert found["text"] == load(model, num_beams=1, max_new_tokens=2).predict("the cat").text
+    assert headway("predict", model, "the cat", "--beams", 1, "--temperature", -1).code == 2
+
+
+def test_an_evaluation_shows_the_baselines(headway, model, place):
+    ran = headway("evaluate", model, "--data", place / "pairs.csv", "--eval-outputs", 3, "--json")
+    found = json.loads(ran.out)
+    assert list(found["metrics"])[:2] == ["loss", "perplexity"]
+    assert {"copy", "model"} <= {row["outputs"] for row in found["comparison"]}
+    assert any("outputs were generated for 3 of 4 inputs" in note for note in found["notes"])
+
+
+def test_generate_and_prompt_use_the_stored_template(headway, model):
+    network, tokenizer = load_language_model(model)
+    ((expected,),) = generate(network, tokenizer, ["the cat\nTL;DR:"], GenerationConfig(max_new_tokens=6))
+    ran = headway("generate", model, "the cat", "--max-new-tokens", 6)
+    assert ran.out == f"the cat\nTL;DR:{expected.text}\n"
+    assert "--plain" in ran.err
+    ((plain,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=6))
+    assert headway("generate", model, "the cat", "--max-new-tokens", 6, "--plain").out == f"the cat{plain.text}\n"
+    shown = headway("prompt", model, "the cat", "--show-prompt", "--max-new-tokens", 6).out
+    assert "the cat\nTL;DR:" in "\n".join(line.strip() for line in shown.splitlines())
+    assert "--template names another one" in " ".join(shown.split())
+
+
+def test_check_counts_inputs_that_are_cut(headway, place, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps({"input": "the cat " * 200, "output": f"{w} it"}) + "\n" for w in WORDS * 3))
+    ran = headway("check", "text-to-text", "--data", path, "--model", place / "gpt2", "--cut-side", "start")
+    assert ran.code == 0
+    assert "(--cut-side start)" in " ".join(ran.out.split())
