@@ -24,6 +24,7 @@ SAVED = (
     "number",
     "one-label",
     "pairs",
+    "rewrites",
     "several-labels",
     "similarity",
 )
