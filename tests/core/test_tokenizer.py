@@ -351,6 +351,7 @@ def test_an_unknown_id_has_an_empty_token(tokenizer):
 
 BROKEN = {
     "empty folder": ({}, "contains no tokenizer"),
+    "another file": ({"spiece.model": ""}, "spiece.model of an ALBERT, .* writes tokenizer.json"),
     "half of a vocabulary": ({"vocab.json": "{}"}, "contains no tokenizer"),
     "invalid JSON": ({"tokenizer.json": "{"}, "tokenizer.json is damaged or not a tokenizer"),
     "another JSON": ({"tokenizer.json": "{}"}, "tokenizer.json is damaged or not a tokenizer"),
