@@ -172,8 +172,8 @@ def _read_backend(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokeniz
     else:
         raise HeadwayError(
             f"{folder} contains no tokenizer: neither tokenizer.json, nor vocab.txt, nor vocab.json with merges.txt, "
-            "nor sentencepiece.bpe.model. Copy these files from the original model. If it has only another one, such as "
-            "spiece.model of an ALBERT, transformers' AutoTokenizer writes tokenizer.json with save_pretrained."
+            "nor sentencepiece.bpe.model. Copy these files from the original model. If it has only another one, such "
+            "as spiece.model of an ALBERT, transformers' AutoTokenizer writes tokenizer.json with save_pretrained."
         )
     return backend
 
