@@ -7,7 +7,7 @@ weight_conversion.py converts them. transformers is not needed.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +16,20 @@ from torch import Tensor, nn
 
 from ..cpu import use_huge_pages
 from ..errors import HeadwayError
+from ..models.bert import BertPooler
+from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.heads import Backbone, Network, new_backbone
-from .config_file import config_fields, label_fields, num_outputs, published_class, read_config, read_labels
+from .config_file import (
+    config_fields,
+    generation_fields,
+    label_fields,
+    num_outputs,
+    published_class,
+    read_config,
+    read_labels,
+)
 from .families.family import expand
-from .families.registry import ARCHITECTURES, architecture_of, build_head, family_of
+from .families.registry import ARCHITECTURES, Architecture, architecture_of, build_head, family_of, find_architecture
 from .hub import find_folder
 from .weight_conversion import OF_LABELS, PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 
@@ -66,6 +76,9 @@ def load_checkpoint(
     family = family_of(config)
     tensors = PublishedTensors(folder, family)
     tensors.check_sizes(config)
+    if isinstance(config, EncoderDecoderConfig):
+        pooler = [source for name, source in expand(family.backbone).items() if name.startswith("encoder_pooler.")]
+        config = replace(config, encoder_pooler=tensors.has_any(pooler))
     with torch.device("meta"):
         backbone = new_backbone(config)
     found = tensors.find(backbone, backbone_table(backbone, family))
@@ -75,16 +88,17 @@ def load_checkpoint(
         published = tensors.find_class()
     module, labels, problem_type = None, None, None
     if head is not None:
-        if published not in ARCHITECTURES:
-            known = ", ".join(name for name, one in ARCHITECTURES.items() if one.family is family)
+        architecture = find_architecture(published, family)
+        if architecture is None:
+            known = ", ".join(f"{family.classes}{suffix}" for suffix in family.heads)
             raise HeadwayError(
                 f"{folder / 'config.json'}: Headway does not know the class {published!r} (only {known}). "
                 "Choose one of those, or train a new head on its backbone."
             )
-        module, of_head = _published_head(published, backbone, tensors, weights["backbone.token_embedding.weight"])
+        module, of_head = _published_head(published, architecture, backbone, tensors, weights)
         weights |= {f"head.{name}": stored for name, stored in of_head.items()}
         problem_type = raw.get("problem_type")
-        if module is not None and ARCHITECTURES[published].head.labelled:
+        if module is not None and architecture.head.labelled:
             labels = read_labels(folder, raw, num_outputs(module))
     unused = tensors.leftovers(strict=head is not None)
     network = Network(backbone, module).eval()
@@ -133,7 +147,8 @@ def load_head(network: Network, name_or_path: str | Path) -> HeadReport:
     published = architecture_of(network.config, network.head)
     if published is None:
         return HeadReport((), tuple(parameters))
-    architecture = ARCHITECTURES[published]
+    architecture = find_architecture(published, family_of(network.config))
+    assert architecture is not None
     tensors = PublishedTensors(find_folder(name_or_path), architecture.family)
     stored = {
         name: source
@@ -174,30 +189,34 @@ def save_checkpoint(
         OSError: the disk is full, or the folder is not writable.
     """
     published = architecture or architecture_of(network.config, network.head)
-    if published is None or ARCHITECTURES[published].family is not family_of(network.config):
+    family = family_of(network.config)
+    found = None if published is None else find_architecture(published, family)
+    if published is None or found is None or found.family is not family:
         raise ValueError(f"no published class for {type(network.head).__name__} ({architecture})")
     tensors = published_tensors(network, published, dtype)
     written = {
         **config_fields(network.config, config or {}),
-        **label_fields(ARCHITECTURES[published].head, network.head, labels),
+        **label_fields(found.head, network.head, labels),
         "architectures": [published],
         "dtype": str(next(iter(tensors.values())).dtype).removeprefix("torch."),
         **(fields or {}),
     }
     if problem_type is not None:
         written["problem_type"] = problem_type
-    (folder / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _write_json(folder / "config.json", written)
+    if isinstance(network.config, EncoderDecoderConfig):  # transformers generates with the tokens that this file names
+        _write_json(folder / "generation_config.json", generation_fields(network.config))
     _write_safetensors(folder / "model.safetensors", tensors)
     # safetensors makes its file readable by the owner only; the permissions are those of the other files.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
 def _published_head(
-    published: str, backbone: Backbone, tensors: PublishedTensors, embedding: StoredParameter
+    published: str, architecture: Architecture, backbone: Backbone, tensors: PublishedTensors, weights: Weights
 ) -> tuple[nn.Module | None, dict[str, StoredParameter]]:
     """The head of a published class on the meta device, and its weights in the files."""
-    table = expand(ARCHITECTURES[published].head.table)
-    if published == tensors.family.base_class and not tensors.has_any(table.values()):
+    table = expand(architecture.head.table)
+    if architecture.head.module is BertPooler and not tensors.has_any(table.values()):
         return None, {}  # BERT's base model can be published without its pooler
     outputs = 1
     if (classifier := table.get("classifier.weight")) and tensors.has(classifier):
@@ -206,11 +225,21 @@ def _published_head(
         head = build_head(published, backbone, outputs)
     if head is None:
         return None, {}
+    embedding = weights[f"backbone.{_name_of_embedding(backbone)}"]
     tied = {name: source for name, source in table.items() if source.tied and backbone.config.tie_embeddings}
     for source in tied.values():
         tensors.check_tied(source, embedding)
     found = tensors.find(head, {name: source for name, source in table.items() if name not in tied})
     return head, {**found, **dict.fromkeys(tied, embedding)}
+
+
+def _name_of_embedding(backbone: Backbone) -> str:
+    """The name of the token embedding that an output matrix is tied to, in the backbone."""
+    return next(name for name, p in backbone.named_parameters() if p is backbone.token_embedding.weight)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:

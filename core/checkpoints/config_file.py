@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ..errors import HeadwayError
+from ..models.bert import BertConfig, BertPooler
+from ..models.encoder_decoder import EncoderDecoderConfig
+from ..models.gpt2 import GPT2Config
 from ..models.heads import Config
 from .families.family import Family, PublishedHead
-from .families.registry import FAMILIES, family_of
+from .families.encoder_decoder import MODEL_TYPE
+from .families.registry import FAMILIES, family_of, titles_of
 from .model_files import read_json
 
 FEWEST_POSITIONS = 8  # as of new models
@@ -36,6 +41,7 @@ DIFFERENCES = {
     "xlm": "embeddings of languages",
     "xlnet": "attention to relative positions",
 }
+AS_DECODER = {"is_decoder": True, "add_cross_attention": True}  # fields of the decoder of an encoder-decoder
 # Fields that are written again, or that describe where a model came from.
 DROPPED_FIELDS = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type", "torch_dtype", "_name_or_path"}
 
@@ -53,6 +59,18 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
     if not path.exists():
         raise HeadwayError(f"{folder} has no config.json. Give the folder with config.json and the weights.")
     raw = read_json(path)
+    if raw.get("model_type") == MODEL_TYPE:
+        return raw, _read_encoder_decoder(path, raw)
+    return raw, _read_model(str(path), raw)
+
+
+def _read_model(path: str, raw: Mapping[str, Any]) -> BertConfig | GPT2Config:
+    """The configuration of one model: the whole file, or a part of an encoder-decoder's.
+
+    Args:
+        path: of the file, and the part, for messages.
+        raw: its fields.
+    """
     model = raw.get("model_type") or _infer_model_type(raw)
     if not isinstance(model, str) or model not in FAMILIES:
         what = f"says model_type {model!r}" if model else "has no model_type"
@@ -81,7 +99,73 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
             f"{path}: a hidden size of {config.hidden_size} cannot be divided among {config.num_heads} attention "
             "heads. Copy the file again."
         )
-    return raw, config
+    return config
+
+
+def _read_encoder_decoder(path: Path, raw: Mapping[str, Any]) -> EncoderDecoderConfig:
+    """The configuration of an encoder-decoder, whose parts have the fields of models of their own.
+
+    Its tokens are those of the file, or of generation_config.json, or of its decoder: the first place that names them.
+    """
+    parts = [raw.get(name) for name in ("encoder", "decoder")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise HeadwayError(f"{path}: an encoder-decoder needs the fields encoder and decoder. Copy the file again.")
+    first, second = (part for part in parts if part is not None)
+    encoder = _read_model(f"{path}: encoder", _alone(first))
+    decoder = _read_model(f"{path}: decoder", _alone(second))
+    if not isinstance(encoder, BertConfig):
+        raise HeadwayError(
+            f"{path}: the encoder is {family_of(encoder).with_article}; an encoder is a {titles_of('bert')}. "
+            "Choose another model."
+        )
+    if not family_of(decoder).cross_attention:
+        able = ", ".join(family.title for family in FAMILIES.values() if family.cross_attention)
+        raise HeadwayError(
+            f"{path}: the decoder is {family_of(decoder).with_article}, which has no cross-attention; those that have "
+            f"it are {able}. Choose another model."
+        )
+    width = second.get("cross_attention_hidden_size")
+    if width not in (None, decoder.hidden_size):
+        raise HeadwayError(
+            f"{path}: decoder has cross_attention_hidden_size={width!r}; supported is the decoder's own hidden size, "
+            f"{decoder.hidden_size}. Choose another model."
+        )
+    if raw.get("tie_encoder_decoder"):
+        raise HeadwayError(
+            f"{path} has tie_encoder_decoder=true; parts that share their weights are not supported. "
+            "Choose another model."
+        )
+    generation = path.parent / "generation_config.json"
+    places = [raw, read_json(generation) if generation.exists() else {}, second]
+
+    def token(*names: str) -> int | None:
+        found = [place[name] for place in places for name in names if place.get(name) is not None]
+        if found and (isinstance(found[0], bool) or not isinstance(found[0], int)):
+            raise HeadwayError(
+                f"{path.parent}: {names[0]} is {found[0]!r}; one token is supported. Correct config.json."
+            )
+        if found and not 0 <= found[0] < decoder.vocab_size:
+            raise HeadwayError(
+                f"{path.parent}: {names[0]} is {found[0]}, but the decoder has the tokens 0 to "
+                f"{decoder.vocab_size - 1}. Correct config.json."
+            )
+        return found[0] if found else None
+
+    return EncoderDecoderConfig(
+        encoder,
+        as_decoder(decoder),
+        start_id=token("decoder_start_token_id") if any("decoder_start_token_id" in p for p in places) else None,
+        end_id=token("eos_token_id"),
+        pad_id=token("pad_token_id"),
+        encoder_pooler=family_of(encoder).heads["Model"].module is BertPooler,
+    )
+
+
+def as_decoder(config: BertConfig | GPT2Config) -> BertConfig | GPT2Config:
+    """The configuration of a model that is the decoder of an encoder-decoder."""
+    if isinstance(config, BertConfig):
+        return replace(config, causal=True, cross_attention=True)
+    return replace(config, cross_attention=True)
 
 
 def _is_valid(name: str, value: object, default: object) -> bool:
@@ -146,12 +230,44 @@ def config_fields(config: Config, original: Mapping[str, Any]) -> dict[str, Any]
         original: the config.json that the model came with, or nothing; fields that Headway does not use are kept.
     """
     kept = {name: value for name, value in original.items() if name not in DROPPED_FIELDS}
+    if isinstance(config, EncoderDecoderConfig):
+        return {**kept, **_encoder_decoder_fields(config, kept)}
     family = family_of(config)
     ours = family.write_config(config)
     # One configuration can be written in several ways: if it is unchanged, so is its spelling.
     if kept and family.read_config(kept) == config:
         return {**ours, **kept}
     return {**kept, **ours}
+
+
+def _alone(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a part of an encoder-decoder, as those of a model by itself."""
+    return {name: False if name in AS_DECODER else value for name, value in part.items()}
+
+
+def _encoder_decoder_fields(config: EncoderDecoderConfig, original: Mapping[str, Any]) -> dict[str, Any]:
+    encoder, decoder = (_alone(original.get(name) or {}) for name in ("encoder", "decoder"))
+    if isinstance(config.decoder, BertConfig):
+        alone = replace(config.decoder, causal=False, cross_attention=False)
+    else:
+        alone = replace(config.decoder, cross_attention=False)
+    return {
+        "model_type": MODEL_TYPE,
+        "is_encoder_decoder": True,
+        "encoder": config_fields(config.encoder, encoder),
+        "decoder": {**config_fields(alone, decoder), **AS_DECODER},
+        **generation_fields(config),
+    }
+
+
+def generation_fields(config: EncoderDecoderConfig) -> dict[str, Any]:
+    """The fields of generation_config.json, which are also in config.json: the tokens of a decoder."""
+    tokens = {
+        "decoder_start_token_id": config.start_id,
+        "eos_token_id": config.end_id,
+        "pad_token_id": config.pad_id,
+    }
+    return {name: token for name, token in tokens.items() if token is not None}
 
 
 def label_fields(published: PublishedHead, head: nn.Module | None, labels: Sequence[str] | None) -> dict[str, Any]:

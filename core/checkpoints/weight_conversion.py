@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from ..errors import HeadwayError
 from ..models.bert import BertConfig
 from ..models.encoder_decoder import EncoderDecoderConfig
+from ..models.gpt2 import GPT2Config
 from ..models.heads import Backbone, Config, Network
 from ..models.transformer import TransformerConfig
 from .families.family import Family, Source, expand
-from .families.registry import ARCHITECTURES
+from .families.registry import family_of, find_architecture
 from .model_files import StoredTensor, open_weights
 
 # Constant buffers that older versions of transformers wrote.
 IGNORED = re.compile(
-    r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(masked_)?bias|(en|de)coder\.embed_positions\.weight"
+    r"((encoder|decoder)\.(\w+\.)?)?"
+    r"(embeddings\.(position_ids|token_type_ids)|embed_positions\.weight|h\.\d+\.(attn|crossattention)\.(masked_)?bias)"
 )
 MAX_SINUSOIDS = 2**17  # positions, whose number no file confirms either
 OF_LABELS = ("classifier.", "score.")  # classifiers of labels or choices, which differ from task to task
@@ -123,7 +125,14 @@ class PublishedTensors:
         Raises:
             HeadwayError: a tensor is missing or has another shape.
         """
-        assert not isinstance(config, EncoderDecoderConfig)
+        if isinstance(config, EncoderDecoderConfig):
+            self._check_sizes(config.encoder, "encoder.")
+            self._check_sizes(config.decoder, "decoder.")
+        else:
+            self._check_sizes(config, "")
+
+    def _check_sizes(self, config: BertConfig | GPT2Config | TransformerConfig, part: str) -> None:
+        """`check_sizes` of a model or of a part of one, whose prefix our names have."""
         size, positions = config.hidden_size, config.max_positions
         if isinstance(config, TransformerConfig) and positions > MAX_SINUSOIDS:
             raise HeadwayError(f"{self._source}: {positions} positions are more than {MAX_SINUSOIDS}. {MISMATCH}")
@@ -137,8 +146,8 @@ class PublishedTensors:
         if isinstance(config, BertConfig) and config.num_segments:
             shapes["segment_embedding.weight"] = (config.num_segments, size)
         table = expand(self.family.backbone, 1)
-        last = self.family.backbone["blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
-        shapes = {name: shape for name, shape in shapes.items() if name in table}  # sinusoids are not stored
+        last = self.family.backbone[part + "blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
+        shapes = {part + name: shape for name, shape in shapes.items() if part + name in table}  # no stored sinusoids
         self._require([*(table[name] for name in shapes), last])
         shared = isinstance(config, BertConfig) and config.share_layers
         if config.num_layers > (MAX_SHARED if shared else len(self.tensors)):  # although there is a last one
@@ -188,7 +197,7 @@ class PublishedTensors:
             for name in (*source.names, source.copy)
         }
         for name in left:
-            if self.family.is_backbone(name) or (strict and name not in heads):
+            if name not in heads and (strict or self.family.is_backbone(name)):
                 raise HeadwayError(
                     f"{self.tensors[name].place} has no place in the model that config.json describes. {MISMATCH}"
                 )
@@ -219,16 +228,20 @@ class PublishedTensors:
 
 def backbone_table(backbone: Backbone, family: Family) -> dict[str, Source]:
     """The sources of a backbone's parameters; the family's table also has those of parts that not every model has."""
-    names = backbone.state_dict().keys()
-    layers = max(backbone.config.num_layers, getattr(backbone.config, "num_encoder_layers", 0))
+    names, config = backbone.state_dict().keys(), backbone.config
+    layers = config.num_layers
+    if isinstance(config, EncoderDecoderConfig | TransformerConfig):
+        layers = max(layers, config.num_encoder_layers)
     table = expand(family.backbone, layers)
     return {name: source for name, source in table.items() if name in names}
 
 
 def published_tensors(network: Network, published: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """The weights of a network on the CPU, as a published class names and stores them."""
-    architecture, config = ARCHITECTURES[published], network.config
-    family = architecture.family
+    config = network.config
+    family = family_of(config)
+    architecture = find_architecture(published, family)
+    assert architecture is not None
     parts: list[tuple[nn.Module, Mapping[str, Source]]] = [
         (network.backbone, backbone_table(network.backbone, family))
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .bert import Bert, BertConfig
+from .bert import Bert, BertConfig, BertPooler
 from .cache import KVCache
 from .cross_attention import CrossAttention
 from .gpt2 import GPT2, GPT2Config
@@ -31,9 +31,10 @@ class EncoderDecoderConfig:
 
     encoder: BertConfig
     decoder: GPT2Config | BertConfig
-    start_id: int  # of the decoder's vocabulary: the token that every target begins with
+    start_id: int | None = None  # of the decoder's vocabulary: the token that every target begins with
     end_id: int | None = None  # the token that ends a target; None: no token does
-    pad_id: int = 0  # what transformers fills short targets with; here nothing is padded
+    pad_id: int | None = None  # what transformers fills short targets with; here nothing is padded
+    encoder_pooler: bool = False  # the encoder has a pooler, which is not used: the published files have its weights
     family: str = "encoder-decoder"  # the published model type
 
     def __post_init__(self) -> None:
@@ -60,6 +61,11 @@ class EncoderDecoderConfig:
     def num_layers(self) -> int:
         """The number of the decoder's layers."""
         return self.decoder.num_layers
+
+    @property
+    def num_encoder_layers(self) -> int:
+        """The number of the encoder's layers."""
+        return self.encoder.num_layers
 
     @property
     def num_heads(self) -> int:
@@ -89,6 +95,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Bert(config.encoder)
+        self.encoder_pooler = BertPooler(config.encoder).requires_grad_(False) if config.encoder_pooler else None
         sizes = config.encoder.hidden_size, config.decoder.hidden_size
         self.projection = nn.Linear(*sizes) if sizes[0] != sizes[1] else None
         self.decoder = GPT2(config.decoder) if isinstance(config.decoder, GPT2Config) else Bert(config.decoder)

@@ -18,7 +18,8 @@ from .layers import init_weights
 from .packing import PackedBatch
 from .transformer import Transformer, TransformerConfig, TransformerHead
 
-Config = BertConfig | GPT2Config | EncoderDecoderConfig | TransformerConfig
+SingleConfig = BertConfig | GPT2Config | TransformerConfig  # of a model that is not joined from two
+Config = SingleConfig | EncoderDecoderConfig
 Backbone = Bert | GPT2 | EncoderDecoder | Transformer
 
 

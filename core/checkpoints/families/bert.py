@@ -46,6 +46,14 @@ BACKBONE: Table = {
     "blocks.{i}.mlp.down.{p}": Source("encoder.layer.{i}.output.dense.{p}"),
     "blocks.{i}.norm2.{p}": Source("encoder.layer.{i}.output.LayerNorm.{p}"),
 }
+CROSS_ATTENTION: Table = {
+    "blocks.{i}.cross_attn.q.{p}": Source("encoder.layer.{i}.crossattention.self.query.{p}"),
+    "blocks.{i}.cross_attn.kv.{p}": Source(
+        "encoder.layer.{i}.crossattention.self.key.{p}", "encoder.layer.{i}.crossattention.self.value.{p}"
+    ),
+    "blocks.{i}.cross_attn.out.{p}": Source("encoder.layer.{i}.crossattention.output.dense.{p}"),
+    "blocks.{i}.cross_norm.{p}": Source("encoder.layer.{i}.crossattention.output.LayerNorm.{p}"),
+}
 MASKED_LM: Table = {
     "dense.{p}": Source("cls.predictions.transform.dense.{p}"),
     "norm.{p}": Source("cls.predictions.transform.LayerNorm.{p}"),
@@ -80,7 +88,10 @@ def read_head_dropout(ours: dict[str, Any], published: Mapping[str, Any]) -> dic
     return {"head_dropout": ours.get("dropout", BertConfig.dropout), **ours}
 
 
-BERT = Family("bert", "BERT", "Bert", BertConfig(), NAMES, SUPPORTED, "bert.", BACKBONE, HEADS, read=read_head_dropout)
+BERT = Family(
+    "bert", "BERT", "Bert", BertConfig(), NAMES, SUPPORTED, "bert.", BACKBONE, HEADS, cross_attention=CROSS_ATTENTION,
+    read=read_head_dropout,
+)  # fmt: skip
 
 
 def _read_ernie(ours: dict[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:

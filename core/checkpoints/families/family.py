@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from ...errors import HeadwayError
-from ...models.heads import Config
+from ...models.encoder_decoder import EncoderDecoderConfig
+from ...models.heads import Config, SingleConfig
 
 # Published activation -> ours (a key of ACTIVATIONS in layers.py). Of several, the first is the one that is written.
 ACTIVATION_NAMES = {
@@ -62,6 +63,13 @@ class Source:
         filled.names = tuple(name.format(**values) for name in self.names)
         filled.copy = self.copy and self.copy.format(**values)
         return filled
+
+    def under(self, prefix: str) -> "Source":
+        """The source of the same parameter in a file that puts a prefix before the names."""
+        moved = copy(self)
+        moved.names = tuple(prefix + name for name in self.names)
+        moved.copy = self.copy and prefix + self.copy
+        return moved
 
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of each published tensor, given the shape of our parameter."""
@@ -120,6 +128,7 @@ class Family:
             the second one follows the first.
         headless: the ends of further class names that are read as the base class, and the tensors of their heads,
             which no task uses.
+        cross_attention: our parameters of cross-attention -> its tensors; none: it is no decoder.
         read: changes our fields after they are read from config.json.
         write: changes the fields of config.json before they are written.
     """
@@ -135,10 +144,11 @@ class Family:
     heads: Mapping[str, PublishedHead]
     sentence_order: bool = False
     headless: Mapping[str, Table] = field(default_factory=dict)
+    cross_attention: Table = field(default_factory=dict)
     read: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda ours, published: ours  # noqa: ARG005
     write: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda published, config: published  # noqa: ARG005
 
-    def read_config(self, published: Mapping[str, Any]) -> Config:
+    def read_config(self, published: Mapping[str, Any]) -> SingleConfig:
         """Our configuration of a config.json; null counts as absent.
 
         Raises:
@@ -154,6 +164,7 @@ class Family:
                 name, known = self.names["activation"], ", ".join(ACTIVATION_NAMES)
                 raise HeadwayError(f"config.json has {name}={activation!r}; supported are {known}.")
             ours["activation"] = ACTIVATION_NAMES[activation]
+        assert not isinstance(self.config, EncoderDecoderConfig)
         return replace(self.config, **self.read(ours, published))
 
     def write_config(self, config: Config) -> dict[str, Any]:
@@ -167,7 +178,7 @@ class Family:
     @property
     def with_article(self) -> str:
         """The title with its article: "a BERT", "an XLM-R"."""
-        return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title}"
+        return f"{'an' if self.title[0].upper() in 'AEIOUX' else 'a'} {self.title}"
 
     @property
     def base_class(self) -> str:

@@ -41,6 +41,12 @@ BACKBONE: Table = {
     "blocks.{i}.mlp.down.{p}": Source("h.{i}.mlp.c_proj.{p}", transpose=True),
     "final_norm.{p}": Source("ln_f.{p}"),
 }
+CROSS_ATTENTION: Table = {
+    "blocks.{i}.cross_norm.{p}": Source("h.{i}.ln_cross_attn.{p}"),
+    "blocks.{i}.cross_attn.q.{p}": Source("h.{i}.crossattention.q_attn.{p}", transpose=True),
+    "blocks.{i}.cross_attn.kv.{p}": Source("h.{i}.crossattention.c_attn.{p}", transpose=True),
+    "blocks.{i}.cross_attn.out.{p}": Source("h.{i}.crossattention.c_proj.{p}", transpose=True),
+}
 HEADS = {
     "Model": PublishedHead(None),
     "LMHeadModel": PublishedHead(LanguageModelHead, {"lm_head.weight": Source("lm_head.weight", tied=True)}),
@@ -66,5 +72,5 @@ def _write(published: dict[str, Any], config: GPT2Config) -> dict[str, Any]:
 
 GPT2 = Family(
     "gpt2", "GPT-2", "GPT2", GPT2Config(), NAMES, {"add_cross_attention": False}, "transformer.", BACKBONE, HEADS,
-    read=_read, write=_write,
+    cross_attention=CROSS_ATTENTION, read=_read, write=_write,
 )  # fmt: skip

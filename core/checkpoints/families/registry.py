@@ -7,13 +7,15 @@ from torch import nn
 
 from ...errors import HeadwayError
 from ...models.bert import BertConfig, MaskedLMHead, PretrainingHead
+from ...models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from ...models.gpt2 import LanguageModelHead
-from ...models.heads import Backbone, Config, SequenceHead, TokenHead
+from ...models.heads import Backbone, Config, SequenceHead, TokenHead, language_model_head
 from ...models.transformer import TransformerConfig, TransformerHead
 from .albert import ALBERT
 from .bert import BERT, ERNIE
 from .distilbert import DISTILBERT
 from .electra import ELECTRA
+from .encoder_decoder import MODEL_TYPE, TITLE, join
 from .family import Family, PublishedHead
 from .gpt2 import GPT2
 from .marian import MARIAN
@@ -41,8 +43,27 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def family_of(config: Config) -> Family:
-    """The family of a configuration."""
+    """The family of a configuration; that of an encoder-decoder is made of those of its parts."""
+    if isinstance(config, EncoderDecoderConfig):
+        return join(FAMILIES[config.encoder.family], FAMILIES[config.decoder.family], config)
     return FAMILIES[config.family]
+
+
+def title_of(model_type: str) -> str:
+    """The title of a published model type."""
+    return TITLE if model_type == MODEL_TYPE else FAMILIES[model_type].title
+
+
+def find_architecture(published: str, family: Family) -> Architecture | None:
+    """A published class by its name; None if there is none. That of an encoder-decoder depends on its parts.
+
+    Args:
+        published: the name.
+        family: the model's.
+    """
+    if family.model_type == MODEL_TYPE:
+        return Architecture(family, family.heads["Model"]) if published == family.base_class else None
+    return ARCHITECTURES.get(published)
 
 
 def write_config(config: Config) -> dict[str, Any]:
@@ -62,19 +83,22 @@ def architecture_of(config: Config, head: nn.Module | None) -> str | None:
 
 def model_of(config: Config) -> str:
     """Our model: "bert" for an encoder, "gpt2" for a decoder, "encoder-decoder" for both together."""
-    if isinstance(config, TransformerConfig):
+    if isinstance(config, EncoderDecoderConfig | TransformerConfig):
         return "encoder-decoder"
     return "bert" if isinstance(config, BertConfig) else "gpt2"
 
 
 def titles_of(model: str) -> str:
     """The titles of the families of one of our models: "BERT, RoBERTa, ... or ERNIE"."""
-    *others, last = (family.title for family in FAMILIES.values() if model_of(family.config) == model)
+    titles = [family.title for family in FAMILIES.values() if model_of(family.config) == model]
+    *others, last = [TITLE, *titles] if model == "encoder-decoder" else titles
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def build_head(published: str, backbone: Backbone, outputs: int) -> nn.Module | None:
     """The head of a published class with random weights; `outputs` applies to heads with a free number of outputs."""
+    if isinstance(backbone, EncoderDecoder):
+        return language_model_head(backbone)
     head, config = ARCHITECTURES[published].head, backbone.config
     if head.module is None:
         return None
