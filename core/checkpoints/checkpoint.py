@@ -29,7 +29,7 @@ from .config_file import (
     read_labels,
 )
 from .families.family import expand
-from .families.registry import ARCHITECTURES, Architecture, architecture_of, build_head, family_of, find_architecture
+from .families.registry import Architecture, architecture_of, build_head, family_of, find_architecture
 from .hub import find_folder
 from .weight_conversion import OF_LABELS, PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 

@@ -13,8 +13,8 @@ from ..models.bert import BertConfig, BertPooler
 from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.gpt2 import GPT2Config
 from ..models.heads import Config
-from .families.family import Family, PublishedHead
 from .families.encoder_decoder import MODEL_TYPE
+from .families.family import Family, PublishedHead
 from .families.registry import FAMILIES, family_of, titles_of
 from .model_files import read_json
 

@@ -93,8 +93,14 @@ class PackedBatch:
         return replace(self, selected=selected, selected_counts=tuple(map(len, positions)))
 
     def parts(self, max_tokens: int) -> list[Self]:
-        """The batch as consecutive batches of at most `max_tokens` tokens; a longer sequence forms one alone."""
-        sampler = BatchSampler(self.lengths, batch_tokens=max_tokens)
+        """The batch as consecutive batches of at most `max_tokens` tokens, those of the source included.
+
+        A longer sequence forms one alone.
+        """
+        lengths = self.lengths
+        if self.source is not None:
+            lengths = [target + source for target, source in zip(lengths, self.source.lengths, strict=True)]
+        sampler = BatchSampler(lengths, batch_tokens=max_tokens)
         parts = sampler.in_order()
         return [self] if len(parts) == 1 else [self._part(part[0], part[-1] + 1) for part in parts]
 

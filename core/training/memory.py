@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from ..device import memory_for_training
+from ..models.bert import BertConfig
+from ..models.encoder_decoder import EncoderDecoderConfig
+from ..models.gpt2 import GPT2Config
 from ..models.heads import Config
 
 FP32 = 4  # bytes per number
@@ -65,11 +68,19 @@ class TrainingMemory:
         """Bytes per token; that of one more layer for the gradients of the layer that the backward pass computes."""
         # Only the attention of the CPU stores its weights.
         length = min(self.length, self.config.max_positions) if device_type == "cpu" else 0
-        layer = estimate_activations(self.config, 1, length) / self.config.num_layers
-        layers = self.config.num_layers + 1
+        config = _larger_part(self.config)
+        layer = estimate_activations(config, 1, length) / config.num_layers
+        layers = config.num_layers + 1
         if self.checkpointed:
-            return 2 * layer + layers * FP32 * self.config.hidden_size
+            return 2 * layer + layers * FP32 * config.hidden_size
         return layers * layer * (IN_HALF if self.half else 1)
+
+
+def _larger_part(config: Config) -> BertConfig | GPT2Config:
+    """A model, or that part of an encoder-decoder whose tokens need more memory: a token belongs to one part."""
+    if not isinstance(config, EncoderDecoderConfig):
+        return config
+    return max(config.encoder, config.decoder, key=lambda part: estimate_activations(part, 1, 0))
 
 
 def estimate_activations(config: Config, tokens: int, length: int) -> int:
@@ -77,14 +88,19 @@ def estimate_activations(config: Config, tokens: int, length: int) -> int:
 
     A layer stores 34 T C + 5 T n H bytes with 16-bit numbers. Of these, 2 T C + T n H are dropout masks of one byte
     per element; the rest doubles in fp32. Its 16 T C for the feed-forward layer assume an intermediate size of 4 C.
-    Logits over a vocabulary are not stored (vocabulary_loss.py).
+    Logits over a vocabulary are not stored (vocabulary_loss.py). Cross-attention stores as much as self-attention, for
+    a source of the same length.
 
     Args:
         config: of the model.
-        tokens: T, in total.
+        tokens: T, in total, of an encoder-decoder in the source and the target.
         length: n, of each text.
     """
+    config = _larger_part(config)
     size, inner = config.hidden_size, config.intermediate_size
     linear = 2 * (16 * size + 4 * inner) + 2 * size
     attention = (2 * 4 + 1) * config.num_heads * length
+    if config.cross_attention:
+        linear += 2 * 12 * size + size
+        attention *= 2
     return tokens * config.num_layers * (linear + attention)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...core.models.gpt2 import GPT2Config
+from ...core.models.bert import BertConfig
 from ...core.models.heads import Config, Network
 from ...core.training.memory import ADAMW, FP32, HALF, estimate_activations
 
@@ -72,7 +72,7 @@ def _memory(config: Config, total: int, tokens: int) -> Iterator[MemoryEstimate]
     millions = f"{total / 1e6:,.1f} million"
     yield MemoryEstimate("weights, fp32", FP32 * total, f"{FP32} bytes x {millions}")
     yield MemoryEstimate("weights, bf16 or fp16", HALF * total, f"{HALF} bytes x {millions}")
-    if isinstance(config, GPT2Config):
+    if not isinstance(config, BertConfig):
         length, layers, size = config.max_positions, config.num_layers, config.hidden_size
         product = f"2 x {layers} layers x {size:,} numbers x {FP32} bytes x {length:,} tokens"
         yield MemoryEstimate("cache of one full context, fp32", 2 * layers * size * FP32 * length, product)
