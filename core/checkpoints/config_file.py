@@ -12,7 +12,8 @@ from ..errors import HeadwayError
 from ..models.bert import BertConfig, BertPooler
 from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.gpt2 import GPT2Config
-from ..models.heads import Config
+from ..models.heads import Config, SingleConfig
+from ..models.transformer import TransformerConfig
 from .families.encoder_decoder import MODEL_TYPE
 from .families.family import Family, PublishedHead
 from .families.registry import FAMILIES, family_of, titles_of
@@ -64,7 +65,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Config]:
     return raw, _read_model(str(path), raw)
 
 
-def _read_model(path: str, raw: Mapping[str, Any]) -> BertConfig | GPT2Config:
+def _read_model(path: str, raw: Mapping[str, Any]) -> SingleConfig:
     """The configuration of one model: the whole file, or a part of an encoder-decoder's.
 
     Args:
@@ -118,7 +119,7 @@ def _read_encoder_decoder(path: Path, raw: Mapping[str, Any]) -> EncoderDecoderC
             f"{path}: the encoder is {family_of(encoder).with_article}; an encoder is a {titles_of('bert')}. "
             "Choose another model."
         )
-    if not family_of(decoder).cross_attention:
+    if isinstance(decoder, TransformerConfig) or not family_of(decoder).cross_attention:
         able = ", ".join(family.title for family in FAMILIES.values() if family.cross_attention)
         raise HeadwayError(
             f"{path}: the decoder is {family_of(decoder).with_article}, which has no cross-attention; those that have "

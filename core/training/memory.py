@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from ..device import memory_for_training
-from ..models.bert import BertConfig
 from ..models.encoder_decoder import EncoderDecoderConfig
-from ..models.gpt2 import GPT2Config
-from ..models.heads import Config
+from ..models.heads import Config, SingleConfig
+from ..models.transformer import TransformerConfig
 
 FP32 = 4  # bytes per number
 HALF = 2
@@ -76,7 +75,7 @@ class TrainingMemory:
         return layers * layer * (IN_HALF if self.half else 1)
 
 
-def _larger_part(config: Config) -> BertConfig | GPT2Config:
+def _larger_part(config: Config) -> SingleConfig:
     """A model, or that part of an encoder-decoder whose tokens need more memory: a token belongs to one part."""
     if not isinstance(config, EncoderDecoderConfig):
         return config
@@ -100,7 +99,7 @@ def estimate_activations(config: Config, tokens: int, length: int) -> int:
     size, inner = config.hidden_size, config.intermediate_size
     linear = 2 * (16 * size + 4 * inner) + 2 * size
     attention = (2 * 4 + 1) * config.num_heads * length
-    if config.cross_attention:
+    if isinstance(config, TransformerConfig) or config.cross_attention:
         linear += 2 * 12 * size + size
         attention *= 2
     return tokens * config.num_layers * (linear + attention)
