@@ -44,10 +44,11 @@ NORMALIZER_OPTIONS = {
 # How an added token is found in a text: the names in tokenizer_config.json and in the tokenizers library.
 TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 # The classes for which vocab.txt defines the tokenizer completely.
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", None)
 PLAIN_BERT_CLASSES = (
     *(f"{name}Tokenizer{kind}" for name in ("Bert", "DistilBert", "Electra") for kind in ("", "Fast")),
-    "PreTrainedTokenizerFast", "TokenizersBackend", None,
-)  # fmt: skip
+    *GENERIC_CLASSES,
+)
 
 Kind = Literal["wordpiece", "byte-level-bpe", "unigram", "words"]
 
@@ -185,7 +186,8 @@ def _named_class(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 def _named(folder: Path, config: Mapping[str, Any]) -> str:
     """What a folder without tokenizer.json says about its tokenizer: a class or a model type, in lower case."""
-    return str(_named_class(folder, config) or _optional_json(folder / "config.json").get("model_type")).lower()
+    name = _named_class(folder, config)
+    return str(_optional_json(folder / "config.json").get("model_type") if name in GENERIC_CLASSES else name).lower()
 
 
 def _set_up_roberta(backend: tokenizers.Tokenizer, space: bool) -> None:

@@ -129,6 +129,21 @@ def test_a_vocabulary_is_read_only_as_the_class_that_its_folder_names(
         assert Tokenizer.load(tmp_path).encode(text).ids == expected.encode(text).ids
 
 
+@pytest.mark.parametrize("name", [None, "RobertaTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"])
+def test_a_roberta_without_tokenizer_json_has_its_special_tokens(
+    name: str | None, roberta_tokenizer_folder: Path, tmp_path: Path
+):
+    expected = Tokenizer.load(roberta_tokenizer_folder)
+    source = json.loads((roberta_tokenizer_folder / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(source["vocab"]))
+    lines = "\n".join(" ".join(pair) for pair in source["merges"])
+    (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{lines}\n", encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    found, text = Tokenizer.load(tmp_path), "The cat sat on the mat, naïve café!"
+    assert found.join(found.encode(text).ids)[0] == expected.join(expected.encode(text).ids)[0]
+
+
 def test_two_labels_of_the_same_name_are_refused(tmp_path: Path):
     labels = {0: "good", 1: "bad", 2: "good"}
     config = transformers.BertConfig(vocab_size=50, id2label=labels, **BERT)
