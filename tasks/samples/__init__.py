@@ -28,6 +28,11 @@ def sample_texts(task: "Task", count: int = 4) -> list[dict[str, str]]:
     return found
 
 
+def sample_melodies(count: int = 4) -> list[str]:
+    """The first `count` melodies as events."""
+    return (FOLDER / "melodies.txt").read_text(encoding="utf-8").splitlines()[:count]
+
+
 def sample_prompt(template: str) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Labelled examples for a built-in prompt template, and a text to label; each has text, pair and label."""
     rows = [row for _, row in stream_rows(FOLDER / "prompts.csv") if row["template"] == template]

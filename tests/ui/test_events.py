@@ -1,6 +1,9 @@
 """headway events: MIDI files, texts of events, and the music that a model trained on them writes."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mido
@@ -43,6 +46,18 @@ def test_without_an_output_the_pieces_are_printed_and_nothing_else(headway, song
     ran = headway("events", "songs/a.mid", "songs/b.mid")
     assert ran.out.splitlines() == [SONG, SONG.replace("64", "67")]
     assert "2 pieces, 14 events" in ran.err
+
+
+@pytest.mark.posix
+def test_the_pieces_go_to_stdout_also_if_stderr_is_a_terminal(songs):
+    import pty
+
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "headway.ui.cli", "events", "songs/a.mid"]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=True)
+    os.close(theirs)
+    os.close(terminal)
+    assert ran.stdout == f"{SONG}\n"
 
 
 def test_damaged_files_of_a_folder_are_left_out_and_named(headway, folder, songs):

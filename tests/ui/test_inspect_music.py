@@ -1,14 +1,18 @@
 """The inspection page of a piece of music: attention over time, in seconds."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from headway.core.tokenizers.vocabulary import learn_words
 from headway.tasks.events import token_notes
 from headway.tasks.inspection import open_model
 from headway.tasks.samples import FOLDER
+from headway.ui.browser.tabs import inspection
 from headway.ui.commands import inspect_page
 from headway.ui.commands.inspect_page import inspect_texts, page_data, render_page
+from headway.ui.model_registry import ModelRegistry
 from tiny_gpt2 import make_gpt2
 
 MELODIES = (FOLDER / "melodies.txt").read_text(encoding="utf-8").splitlines()
@@ -50,6 +54,18 @@ def test_pooled_units_have_the_time_of_their_first_token(music, monkeypatch):
 def test_a_text_that_is_not_music_has_no_times(music, gpt2):
     assert piece_of(music, f"{SONG} sol") is None
     assert piece_of(gpt2, "note_on_60 shift_10 note_off_60") is None  # in pieces of words
+
+
+def test_the_inspect_tab_offers_melodies_to_a_model_of_music(music):
+    registry = ModelRegistry([music], built_in=False)
+    examples = inspection.choose_model(registry, 2, music.name)[4]
+    assert MELODIES[1].startswith("velocity_22 note_on_60")
+    assert MELODIES[1] in examples
+    event: Any = SimpleNamespace(choice=1)
+    text = inspection.take_example(registry, 2, music.name, event)[0]
+    assert text == MELODIES[1]
+    ((frame, _, _),) = list(inspection.inspect(registry, music.name, None, text))
+    assert "&quot;seconds&quot;:[0.0," in frame
 
 
 @pytest.mark.browser

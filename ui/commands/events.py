@@ -76,6 +76,7 @@ def events(
 def _to_text(paths: Sequence[Path], output: Path | None, *, strict: bool, overwrite: bool, json: bool) -> None:
     from ...core.atomic_files import atomic_file, new_path, refuse_existing
     from ...tasks.events.event_files import is_midi_name
+    from ..terminal import counting
 
     found = _Found()
     if output is None:
@@ -89,9 +90,14 @@ def _to_text(paths: Sequence[Path], output: Path | None, *, strict: bool, overwr
     if is_midi_name(output):
         raise HeadwayError(f"{output}: the events of MIDI files are a text. Name the output .txt.")
     refuse_existing(output, overwrite)
-    with atomic_file(output, overwrite) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        counting("pieces") as add,
+        atomic_file(output, overwrite) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         for line in found.lines(paths, strict):
             file.write(f"{line}\n")
+            add(1)
     found.show(to_stderr=json, output=output)
     if json:
         _print_json(output, pieces=found.pieces, events=found.words, changes=found.changes, left_out=found.left_out)
@@ -115,17 +121,14 @@ class _Found:
         from ...tasks.events import words_of
         from ...tasks.events.event_files import read_performances
         from ...tasks.events.event_words import STEPS_PER_SECOND
-        from ..terminal import counting
 
-        with counting("pieces") as add:
-            for performance in read_performances(paths, self.left_out, strict=strict):
-                words = words_of(performance.notes)
-                self.pieces += 1
-                self.words += len(words)
-                self.seconds += max(note.end for note in performance.notes) / STEPS_PER_SECOND
-                self.changes += performance.changes
-                add(1)
-                yield " ".join(words)
+        for performance in read_performances(paths, self.left_out, strict=strict):
+            words = words_of(performance.notes)
+            self.pieces += 1
+            self.words += len(words)
+            self.seconds += max(note.end for note in performance.notes) / STEPS_PER_SECOND
+            self.changes += performance.changes
+            yield " ".join(words)
         if not self.pieces:
             raise HeadwayError(f"None of the {len(paths):,} files can be used. The first one: {self.left_out[0]}")
 

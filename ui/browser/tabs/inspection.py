@@ -13,8 +13,9 @@ import gradio as gr
 
 from ....core.errors import HeadwayError
 from ....tasks import TASKS
+from ....tasks.events.event_words import WORDS
 from ....tasks.inspection import explainable_outputs
-from ....tasks.samples import sample_texts
+from ....tasks.samples import sample_melodies, sample_texts
 from ...commands.inspect_page import describe, inspect_texts, render_page
 from ..drawing import CHOICE_CLICK_JS, draw_facts, draw_frame, hint
 from ..events import bind, current_tab, refresh_models
@@ -88,7 +89,12 @@ def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -
 
 
 def _samples(opened: "InspectedModel") -> list[dict[str, str]]:
-    """Example texts of the model's task; without a task, those of the language-model task of its architecture."""
+    """Example texts of the model's task; without a task, those of the language-model task of its architecture.
+
+    A model whose words are events of music gets melodies.
+    """
+    if any(opened.tokenizer.id_of(word) is not None for word in WORDS):
+        return [{"text": melody} for melody in sample_melodies()]
     if opened.model is not None:
         return example_inputs(opened.model)
     architecture = ("gpt2",) if opened.causal else ("bert",)
