@@ -43,7 +43,7 @@ NORMALIZER_OPTIONS = {
 }
 # How an added token is found in a text: the names in tokenizer_config.json and in the tokenizers library.
 TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
-# The classes for which vocab.txt defines the tokenizer completely.
+# The classes that say nothing about the pipeline, and those for which vocab.txt defines it completely.
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend", None)
 PLAIN_BERT_CLASSES = (
     *(f"{name}Tokenizer{kind}" for name in ("Bert", "DistilBert", "Electra") for kind in ("", "Fast")),
