@@ -258,6 +258,8 @@ class TaskModel(Predictor):
         self.task = task.before_training(None, self.network)
         if task.headless:
             return f"there is no head: {self.base} itself is trained"
+        if not report.new:
+            return f"the head of {self.base} is trained further"
         return f"new {task.title.lower()} head ({len(report.new)} tensors) on {self.base}"
 
     # -- saving

@@ -42,6 +42,7 @@ class TaskOptions:
     name: ClassVar[str]
     pipeline_tag: ClassVar[str] = ""  # the Hub's, if it is not `name`
     divides: ClassVar[bool] = True  # whether a long text can be read in windows
+    undivided: ClassVar[str] = "end"  # how one is read that cannot: its end, or cut as options say
 
     @property
     def truncates(self) -> bool:

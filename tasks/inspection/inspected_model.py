@@ -93,7 +93,8 @@ class InspectedModel:
     @property
     def task(self) -> Task[Any, Any] | None:
         """The task of the head, if it predicts something about a text."""
-        return None if self.model is None or self.model.task.self_supervised else self.model.task
+        task = self.model and self.model.task
+        return None if task is None or task.self_supervised or task.scores_loss else task
 
     @property
     def causal(self) -> bool:

@@ -109,6 +109,7 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
     per_token: ClassVar[bool] = True
     divides: ClassVar[bool] = False  # a part of a long input is not read
+    undivided: ClassVar[str] = "cut"
     scores_loss: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
 

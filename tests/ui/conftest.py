@@ -167,7 +167,7 @@ def task_models(
     folders = {"text-classification": trained_once}
     for task, (data, _) in TRAINING.items():
         data = folder / data if (folder / data).exists() else SAMPLES / data
-        model, output = gpt2 if task == "text-generation" else tiny, folder / task
+        model, output = gpt2 if task in ("text-generation", "text-to-text") else tiny, folder / task
         command = ["train", task, "--data", data, "--model", model, "--output", output, *FEW_STEPS]
         assert main([str(part) for part in command]) == 0
         folders[task] = output

@@ -92,6 +92,12 @@ def test_generate_and_prompt_use_the_stored_template(headway, model):
     assert "--template names another one" in " ".join(shown.split())
 
 
+def test_inspection_shows_it_as_a_language_model_and_what_cannot_be_is_refused_by_its_name(headway, model, tmp_path):
+    assert headway("inspect", model, "the cat", "--output", tmp_path / "inside.html").code == 0
+    ran = headway("export", model, "--output", tmp_path / "onnx")
+    assert (ran.code, "is a GPT-2" in " ".join(ran.err.split())) == (2, True)
+
+
 def test_check_counts_inputs_that_are_cut(headway, place, tmp_path):
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps({"input": "the cat " * 200, "output": f"{w} it"}) + "\n" for w in WORDS * 3))

@@ -301,7 +301,7 @@ def _describe_limits(entry: "Entry", long_texts: str | None) -> dict[str, Any]:
     except (HeadwayError, OSError):  # the folder is damaged, or was removed after it was listed
         return {"max_tokens": None, "long_texts": None}
     if entry.task is not None and not TASKS[entry.task].divides:
-        return {**limits, "long_texts": "end"}
+        return {**limits, "long_texts": TASKS[entry.task].undivided}
     return limits if long_texts is None else {**limits, "long_texts": long_texts}
 
 
