@@ -146,9 +146,15 @@ class PublishedTensors:
         if isinstance(config, BertConfig) and config.num_segments:
             shapes["segment_embedding.weight"] = (config.num_segments, size)
         table = expand(self.family.backbone, 1)
-        last = self.family.backbone[part + "blocks.{i}.norm1.{p}"].fill(i=str(config.num_layers - 1), p="weight")
+        depths = {"blocks": config.num_layers}
+        if isinstance(config, TransformerConfig):
+            depths["encoder_blocks"] = config.num_encoder_layers
+        lasts = [
+            self.family.backbone[f"{part}{blocks}.{{i}}.norm1.{{p}}"].fill(i=str(layers - 1), p="weight")
+            for blocks, layers in depths.items()
+        ]
         shapes = {part + name: shape for name, shape in shapes.items() if part + name in table}  # no stored sinusoids
-        self._require([*(table[name] for name in shapes), last])
+        self._require([*(table[name] for name in shapes), *lasts])
         shared = isinstance(config, BertConfig) and config.share_layers
         if config.num_layers > (MAX_SHARED if shared else len(self.tensors)):  # although there is a last one
             raise HeadwayError(f"{self._source} holds fewer layers than config.json requires. {MISMATCH}")

@@ -56,7 +56,7 @@ class TransformerConfig:
 
     @property
     def init_std(self) -> float:
-        """The standard deviation of a new embedding: that of the positional encodings, before it is scaled."""
+        """The standard deviation of a new embedding, which the scale makes 1."""
         return self.hidden_size**-0.5
 
     @property

@@ -203,6 +203,23 @@ def test_what_is_not_implemented_is_refused_by_name(field, value):
         MARIAN.read_config({"vocab_size": VOCAB, field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("decoder_start_token_id", VOCAB, "decoder_start_token_id=61, but a vocabulary of 61 tokens"),
+        ("encoder_attention_heads", 5, "encoder_attention_heads=5, among which a hidden size of 24"),
+        ("encoder_layers", 10**12, r"encoder\.layers\.999999999999\.self_attn_layer_norm\.weight' is missing"),
+        ("encoder_ffn_dim", 10**12, "fc1.weight"),
+    ],
+)
+def test_a_damaged_config_is_refused_before_anything_is_computed(field, value, message, tmp_path):
+    reference().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, field: value}))
+    with pytest.raises(HeadwayError, match=message):
+        load_checkpoint(tmp_path)
+
+
 def test_more_positions_than_a_model_can_have_are_refused_before_they_are_computed(tmp_path):
     reference().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

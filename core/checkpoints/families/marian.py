@@ -4,6 +4,7 @@ Junczys-Dowmunt et al. 2018 (https://arxiv.org/abs/1804.00344), Tiedemann and Th
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import HeadwayError
@@ -77,12 +78,32 @@ HEAD: Table = {
 }
 
 
+# Of a config.json without fields.
+DEFAULTS = TransformerConfig(
+    vocab_size=58101, max_positions=1024, hidden_size=1024, num_encoder_layers=12, num_layers=12,
+    num_encoder_heads=16, num_heads=16, encoder_intermediate_size=4096, intermediate_size=4096, activation="gelu",
+    scale_embedding=False, start_id=58100, end_id=0, pad_id=58100,
+)  # fmt: skip
+
+
 def _read(ours: dict[str, Any], published: Mapping[str, Any]) -> dict[str, Any]:
     sizes = published.get("decoder_vocab_size"), published.get("vocab_size")
     if sizes[0] not in (None, sizes[1]):
         raise HeadwayError(
             f"config.json has decoder_vocab_size={sizes[0]} and vocab_size={sizes[1]}; Marian supports one vocabulary "
             "for both languages only."
+        )
+    config = replace(DEFAULTS, **ours)
+    for name in ("start_id", "end_id", "pad_id"):
+        if getattr(config, name) >= config.vocab_size:
+            raise HeadwayError(
+                f"config.json has {NAMES[name]}={getattr(config, name)}, but a vocabulary of {config.vocab_size} "
+                "tokens."
+            )
+    if config.hidden_size % config.num_encoder_heads:
+        raise HeadwayError(
+            f"config.json has encoder_attention_heads={config.num_encoder_heads}, among which a hidden size of "
+            f"{config.hidden_size} cannot be divided."
         )
     return ours
 
@@ -103,11 +124,7 @@ MARIAN = Family(
     "marian",
     "Marian",
     "Marian",
-    TransformerConfig(
-        vocab_size=58101, max_positions=1024, hidden_size=1024, num_encoder_layers=12, num_layers=12,
-        num_encoder_heads=16, num_heads=16, encoder_intermediate_size=4096, intermediate_size=4096, activation="gelu",
-        scale_embedding=False, start_id=58100, end_id=0, pad_id=58100,
-    ),
+    DEFAULTS,
     NAMES,
     SUPPORTED,
     "model.",
@@ -115,4 +132,4 @@ MARIAN = Family(
     {"Model": PublishedHead(None), "MTModel": PublishedHead(TransformerHead, HEAD)},
     read=_read,
     write=_write,
-)  # fmt: skip
+)
