@@ -14,7 +14,7 @@ from headway.tasks.events import EventErrors, notes_of, read_midi, words_of, wri
 from headway.tasks.events.event_words import WORDS
 from mutations import damage
 
-FILES = 100_000  # in the whole campaign
+FILES = 30_000  # in the whole campaign
 FEW = 500  # in the default run
 SECONDS = 10.0
 WELL_FORMED = EventErrors()
