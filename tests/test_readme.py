@@ -21,6 +21,7 @@ from headway.ui.cli import main
 from tiny_gpt2 import make_gpt2
 from torch.distributed import TCPStore
 from torch.distributed.run import get_args_parser
+from treebanks import treebank
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 CLUSTERS = README.parent / "docs/clusters.md"
@@ -52,6 +53,8 @@ def place(tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monke
     (tmp_path / "gpt2").mkdir()
     make_gpt2(byte_level_folder, tmp_path / "gpt2", max_positions=1024)
     (tmp_path / "corpus.txt").write_text("".join(f"{row[0]}\n" for row in rows[:200]), encoding="utf-8")
+    (tmp_path / "treebank.conllu").write_text(treebank(30, lengths=range(5, 9)), encoding="utf-8")
+    monkeypatch.setattr("headway.tasks.inspection.structural_probe.MAX_EPOCHS", 1)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""headway probe: measure how much each layer of a model knows about the labels of a file."""
+"""headway probe: measure how much each layer of a model knows about the labels of a file, or about its trees."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...tasks.inspection import LayerScore, ProbeResult
 
 PLOT_FORMATS = (".svg", ".png")
+PAGE_FORMATS = (".html",)
 
 
 def probe(
@@ -34,17 +35,32 @@ def probe(
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="The task of the labels. Default: inferred from the data.")
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of random train/test splits.")] = 3,
-    examples: Annotated[int, typer.Option(metavar="N", min=10, help="Maximum number of rows to use.")] = 2000,
+    structure: Annotated[
+        bool, typer.Option("--structure", help="Probe for the dependency trees of a treebank: a CoNLL-U file.")
+    ] = False,
+    rank: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rank of the probes for trees. Default: 64.")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Number of random train/test splits. Default: 3; 1 with --structure."),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Maximum number of rows or sentences to use.")
+    ] = 2000,
     pooling: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="How the vectors of a text's tokens become one vector: mean, or summary ([CLS] or the last token).",
+            help="How the vectors of a text's tokens become one vector: mean, or summary ([CLS] or the last token). "
+            "Default: mean.",
         ),
-    ] = "mean",
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Plot the score of each layer: .svg or .png.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Page with the trees found beside the true ones: .html.")
     ] = None,
     device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
@@ -53,51 +69,74 @@ def probe(
     columns: dict[str, Any],
     reading: dict[str, Any],
 ) -> None:
-    """Measure how much each layer of a model knows about the labels, with linear probes.
+    """Measure how much each layer of a model knows about labels, or about the structure of sentences.
 
     The model is not trained: for each layer, and for a learned mix of all layers, logistic regression is fitted on
     the layer's vectors of texts or words. Each seed draws a random split: 80 % of the rows for fitting, 20 % for
     evaluation.
+
+    With --structure, the probes are linear maps under which distances between words are those in the dependency tree
+    (Hewitt and Manning 2019). The same model with random weights is probed, too.
     """
-    from ...core.atomic_files import atomic_file, new_path, refuse_existing
-    from ...tasks.inspection import probe
+    from ...core.atomic_files import atomic_file
+    from ...tasks.inspection import probe, probe_structure
     from ..terminal import print_json, screen
+    from .probe_plot import save_plot, save_structure_plot
+    from .probe_structure import show_structure, structure_as_json
+    from .structure_page import render_page
 
-    if plot is not None:
-        if plot.suffix.lower() not in PLOT_FORMATS:
-            raise HeadwayError(f"{plot}: plots are written as {' or '.join(PLOT_FORMATS)}. Change the file name.")
-        plot = new_path(plot)
-        refuse_existing(plot, overwrite)
+    _refuse("structure (--structure)", {} if structure else {"rank": rank, "output": output})
+    _refuse("labels (without --structure)", {"task": task, "pooling": pooling} if structure else {})
+    plot, output = _new_file(plot, PLOT_FORMATS, overwrite), _new_file(output, PAGE_FORMATS, overwrite)
     console = screen(to_stderr=json)
-    steps = probe(
-        model,
-        data,
-        task=None if task is None else make_task(task, {}),
-        columns=chosen_columns(columns),
-        **reading,
-        seeds=seeds,
-        most=examples,
-        pooling=pooling,
-        device=device,
-    )
-    found = _follow(console, steps)
-    _show(console, found, data)
+    shared: dict[str, Any] = {"columns": chosen_columns(columns), "most": examples, "device": device, **reading}
+    if structure:
+        shared |= {} if rank is None else {"rank": rank}
+        found = _follow(console, probe_structure(model, data, seeds=seeds or 1, **shared))
+        show_structure(console, found, data)
+        content, save = structure_as_json(found), save_structure_plot
+    else:
+        chosen = None if task is None else make_task(task, {})
+        steps = probe(model, data, task=chosen, seeds=seeds or 3, pooling=pooling or "mean", **shared)
+        found = _follow(console, steps)
+        _show(console, found, data)
+        content, save = _to_json(found), save_plot
+    name = Path(model).resolve().name if Path(model).is_dir() else model
     if plot is not None:
-        from .probe_plot import save_plot
-
-        name = Path(model).resolve().name if Path(model).is_dir() else model
         with atomic_file(plot, overwrite) as unfinished:
-            save_plot(found, name, unfinished, plot.suffix.lower().removeprefix("."))
+            save(found, name, unfinished, plot.suffix.lower().removeprefix("."))
         console.print(f"\n  {plot}: score of each layer")
+    if output is not None:
+        with atomic_file(output, overwrite) as unfinished:
+            unfinished.write_text(render_page(found, name), encoding="utf-8")
+        console.print(f"\n  {output}: trees of {len(found.trees)} held-out sentences. Open it in a browser.")
     if json:
-        print_json(_to_json(found))
+        print_json(content)
 
 
-def _follow(console: "Console", steps: "Iterator[Any]") -> "ProbeResult":
+def _refuse(probes: str, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise HeadwayError(f"--{name} is an option of probes for {probes}. Omit it.")
+
+
+def _new_file(path: Path | None, formats: tuple[str, ...], overwrite: bool) -> Path | None:
+    """The file to write, checked before the work begins."""
+    from ...core.atomic_files import new_path, refuse_existing
+
+    if path is None:
+        return None
+    if path.suffix.lower() not in formats:
+        what = "plots are" if formats == PLOT_FORMATS else "the page is"
+        raise HeadwayError(f"{path}: {what} written as {' or '.join(formats)}. Change the file name.")
+    path = new_path(path)
+    refuse_existing(path, overwrite)
+    return path
+
+
+def _follow(console: "Console", steps: "Iterator[Any]") -> Any:
     """Shows the progress of the probes and returns the result, which comes last."""
     from rich.progress import Progress
-
-    from ...tasks.inspection import ProbeResult
 
     found = None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -105,7 +144,6 @@ def _follow(console: "Console", steps: "Iterator[Any]") -> "ProbeResult":
         for step in steps:
             progress.update(bar, advance=1)
             found = step
-    assert isinstance(found, ProbeResult)
     return found
 
 
