@@ -227,7 +227,7 @@ def _probe_layers(
 
 
 def _scale(vectors: Tensor, words: Tensor) -> Tensor:
-    """Scales each dimension alike over the words that the probes are fitted to, so that vectors have a norm of about 1.
+    """Scales the dimensions alike over the words that fit the probes, so that the norm of vectors is about 1.
 
     Args:
         vectors: (R, C).
