@@ -90,8 +90,9 @@ class StructureResult:
 
 @dataclass(frozen=True)
 class _Round:
-    """The scores of one seed, and the edges of each test sentence by layer."""
+    """The split of one seed, the scores by layer, and the edges of each test sentence by layer."""
 
+    split: TreeSplit
     layers: list[TreeScores]
     edges: list[list[frozenset[Edge]]]
 
@@ -141,28 +142,32 @@ def probe_structure(
             f"out. Give at least {FEWEST}."
         )
     rank = min(rank, backbone.config.hidden_size)
-    rounds: list[tuple[_Round, _Round]] = []
-    splits: list[TreeSplit] = []
-    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
-        vectors = LayerVectors.write(Path(folder, "model"), backbone.to(chosen).eval(), pieces)
-        bank = Treebank.build(trees, vectors.starts, chosen)
-        for seed in range(seeds):
-            splits.append(_split(bank, seed))
-            found = yield from _probe_layers(vectors, splits[-1], rank, seed, random=False, device=chosen)
-            fresh = _random_backbone(backbone, seed).to(chosen).eval()
-            others = LayerVectors.write(Path(folder, "random"), fresh, pieces)
-            rounds.append(
-                (found, (yield from _probe_layers(others, splits[-1], rank, seed, random=True, device=chosen)))
-            )
+    rounds = yield from _rounds(backbone.to(chosen).eval(), trees, pieces, rank, seeds)
     yield StructureResult(
         _by_layer([one.layers for one, _ in rounds]),
         _by_layer([one.layers for _, one in rounds]),
-        LayerStructure(None, tuple(map(_score_chain, splits))),
+        LayerStructure(None, tuple(_score_chain(one.split) for one, _ in rounds)),
         len(trees),
         rank,
-        _draw(splits[0], rounds[0][0].edges),
+        _draw(rounds[0][0]),
         (*table.notes, *notes),
     )
+
+
+def _rounds(
+    backbone: Backbone, trees: Sequence[DependencyTree], pieces: Sequence[WordPieces], rank: int, seeds: int
+) -> Generator[StructureScore, None, list[tuple[_Round, _Round]]]:
+    """Probes the model and one with random weights with every seed."""
+    rounds = []
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        vectors = LayerVectors.write(Path(folder, "model"), backbone, pieces)
+        bank = Treebank.build(trees, vectors.starts, next(backbone.parameters()).device)
+        for seed in range(seeds):
+            split = _split(bank, seed)
+            found = yield from _probe_layers(vectors, split, rank, seed, random=False)
+            others = LayerVectors.write(Path(folder, "random"), _random_backbone(backbone, seed), pieces)
+            rounds.append((found, (yield from _probe_layers(others, split, rank, seed, random=True))))
+    return rounds
 
 
 def _usable(
@@ -204,18 +209,18 @@ def _split(bank: Treebank, seed: int) -> TreeSplit:
 def _random_backbone(backbone: Backbone, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return new_backbone(backbone.config)
+        return new_backbone(backbone.config).to(next(backbone.parameters()).device).eval()
 
 
 def _probe_layers(
-    vectors: LayerVectors, split: TreeSplit, rank: int, seed: int, *, random: bool, device: torch.device
+    vectors: LayerVectors, split: TreeSplit, rank: int, seed: int, *, random: bool
 ) -> Generator[StructureScore, None, _Round]:
     """Fits and scores both probes on every layer."""
     words = torch.cat([batch.rows[batch.mask] for batch in split.batches(split.train)]).cpu()
     tested = [split.bank.trees[i] for i in split.test]
-    found = _Round([], [])
+    found = _Round(split, [], [])
     for layer in range(vectors.num_layers):
-        scaled = _scale(vectors.read(layer), words).to(device)
+        scaled = _scale(vectors.read(layer), words).to(split.bank.starts.device)
         distance, depth = (fit_probe(scaled, split, loss, rank, seed) for loss in (distance_loss, depth_loss))
         distances, depths = predict_trees(scaled, split, distance, depth)
         found.layers.append(score_trees(tested, distances, depths))
@@ -247,10 +252,12 @@ def _by_layer(rounds: Sequence[Sequence[TreeScores]]) -> tuple[LayerStructure, .
     return tuple(LayerStructure(i, tuple(scores)) for i, scores in enumerate(zip(*rounds, strict=True)))
 
 
-def _draw(split: TreeSplit, edges: Sequence[Sequence[frozenset[Edge]]]) -> tuple[DrawnTree, ...]:
+def _draw(found: _Round) -> tuple[DrawnTree, ...]:
     """The first held-out sentences, with the edges of each layer."""
-    trees = [split.bank.trees[i] for i in split.test[:DRAWN]]
+    trees = [found.split.bank.trees[i] for i in found.split.test[:DRAWN]]
     return tuple(
-        DrawnTree(tree.words, spanning_edges(tree.distances, tree.punctuation), tuple(layer[i] for layer in edges))
+        DrawnTree(
+            tree.words, spanning_edges(tree.distances, tree.punctuation), tuple(layer[i] for layer in found.edges)
+        )
         for i, tree in enumerate(trees)
     )
