@@ -100,8 +100,8 @@ def normalize(text: str) -> str:
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     """The length of the longest common subsequence.
 
-    Bit-parallel (Hyyrö 2004, https://www.stringology.org/event/2004/p03.html): a number with a bit per word instead of
-    rouge-score's table of len(first) x len(second) entries, which long texts do not fit into.
+    Bit-parallel (Hyyrö 2004, "Bit-parallel LCS-length computation revisited"): a number with a bit per word instead of
+    rouge-score's table of len(first) x len(second) entries, into which long texts do not fit.
     """
     first, second = sorted((first, second), key=len)
     places: dict[str, int] = {}
