@@ -50,7 +50,7 @@ def infer_tag_columns(
     if not chosen.get("label") and len(tagged) == 1:
         chosen["label"] = tagged[0]
         notes.append(f'label: column "{tagged[0]}" (its values are B- and I- tags)')
-    universal = find_column(table, ("upos",)) and find_column(table, ("form",))
+    universal = find_column(table, ("upos",)) and find_column(table, ("form", *WORD_COLUMNS))
     if universal and not chosen.get("text"):
         chosen["text"] = universal
         notes.append(f'text: column "{universal}" (by name)')

@@ -125,6 +125,12 @@ def test_equal_neighbours_are_two_words_and_not_one_entity(tmp_path):
     assert (example.gold or ())[2:4] == ("NOUN: apple", "NOUN: pies")
 
 
+def test_rows_with_words_and_parts_of_speech_are_read_like_the_file():
+    rows = [{"tokens": ["Sue", "bakes"], "lemmas": ["Sue", "bake"], "upos": ["PROPN", "VERB"], "head": ["2", "0"]}] * 9
+    columns = TokenClassification().columns(read_table(rows), {}, need_label=True)
+    assert (columns.texts["text"], columns.label) == ("tokens", "upos")
+
+
 def test_heads_are_refused_as_tags(tmp_path):
     with pytest.raises(HeadwayError, match=r"numbers of words, which are not tags.*upos.*--structure"):
         labels_of(write(tmp_path, "a.conllu", BOTH), "head")
