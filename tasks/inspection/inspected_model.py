@@ -227,12 +227,13 @@ class InspectedModel:
         return self.model.predict(encoded.texts[0] if single else encoded.texts)
 
 
-def open_model(name: str | Path, device: str = AUTO) -> InspectedModel:
+def open_model(name: str | Path, device: str = AUTO, *, reads_text: bool = True) -> InspectedModel:
     """Opens any model.
 
     Args:
         name: a folder, a built-in name or a hub id.
         device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
+        reads_text: whether it is to read a text, which an encoder-decoder does not.
 
     Raises:
         HeadwayError: there is no such model or device, or the model cannot be read.
@@ -240,7 +241,8 @@ def open_model(name: str | Path, device: str = AUTO) -> InspectedModel:
     chosen = inference_device(device)
     folder = find_folder(name)
     raw, config = read_config(folder)
-    refuse_encoder_decoder(config, name)
+    if reads_text:
+        refuse_encoder_decoder(config, name)
     family = family_of(config)
     published = published_class(folder, raw, family)
     tokenizer = Tokenizer.load(folder)

@@ -1,4 +1,4 @@
-"""What reads a text alone refuses an encoder-decoder by name, before anything is computed."""
+"""What reads a text alone refuses an encoder-decoder by name; its parameters can be counted."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from headway.tasks.base.model import TaskModel
 from headway.tasks.embedding.embedder import Embedder
 from headway.tasks.export import export
 from headway.tasks.inspection.inspected_model import open_model
+from headway.tasks.inspection.parameters import count_parameters
 from headway.tasks.inspection.probing import probe
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.tasks.prompting.demonstrations import load_similarity_model
@@ -26,9 +27,22 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_it_is_refused_by_name(use, tmp_path):
+@pytest.fixture
+def translator(tmp_path: Path) -> Path:
     tokenizer = learn_tokenizer(["a cat", "a car"], "encoder-decoder", 300)
     write_new_model(tmp_path / "translator", "encoder-decoder", "tiny", tokenizer)
+    return tmp_path / "translator"
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_it_is_refused_by_name(use, translator):
     with pytest.raises(HeadwayError, match=r"translator is a Marian,"):
-        use(tmp_path / "translator")
+        use(translator)
+
+
+def test_its_parameters_are_counted(translator):
+    opened = open_model(translator, reads_text=False)
+    counted = count_parameters(opened.network)
+    assert counted.total == sum(parameter.numel() for parameter in opened.network.parameters())
+    names = {one.name: one.count for one in counted.matrices}
+    assert names["backbone.blocks.{i}.cross_attn.kv.weight"] == names["backbone.encoder_blocks.{i}.mlp.up.weight"] == 2

@@ -85,7 +85,7 @@ def inspect(
         task_model = load(model, device=device)
         _rank_heads(console, task_model, data, columns=chosen, reading=reading, max_examples=examples, json=json)
     elif parameters:
-        _count_parameters(console, open_model(model, device), json)
+        _count_parameters(console, open_model(model, device, reads_text=False), json)
     else:
         opened = open_model(model, device)
         by_field = _texts_by_field(opened, texts or (), chosen)
