@@ -29,7 +29,14 @@ from .config_file import (
     read_labels,
 )
 from .families.family import expand
-from .families.registry import Architecture, architecture_of, build_head, family_of, find_architecture
+from .families.registry import (
+    Architecture,
+    architecture_of,
+    build_head,
+    family_of,
+    find_architecture,
+    refuse_encoder_decoder,
+)
 from .hub import find_folder
 from .weight_conversion import OF_LABELS, PublishedTensors, StoredParameter, Weights, backbone_table, published_tensors
 
@@ -123,12 +130,14 @@ def fill(network: Network, weights: Weights) -> None:
 
 
 def load_backbone(name_or_path: str | Path) -> Checkpoint:
-    """Loads the backbone of a model without its head.
+    """Loads the backbone of a model that reads a text alone, without its head.
 
     Raises:
-        HeadwayError: as `load_checkpoint`, or a part of the backbone is missing.
+        HeadwayError: as `load_checkpoint`, a part of the backbone is missing, or the model is an encoder-decoder.
     """
-    return load_checkpoint(name_or_path, head=None)
+    folder = find_folder(name_or_path)
+    refuse_encoder_decoder(read_config(folder)[1], name_or_path)
+    return load_checkpoint(folder, head=None)
 
 
 def load_head(network: Network, name_or_path: str | Path) -> HeadReport:

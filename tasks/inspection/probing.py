@@ -22,9 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.checkpoints.checkpoint import load_backbone
-from ...core.checkpoints.config_file import read_config
-from ...core.checkpoints.families.registry import refuse_encoder_decoder
-from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.models.activations import record_activations
 from ...core.models.gpt2 import GPT2
@@ -131,7 +128,6 @@ def probe(
     if seeds < 1:
         raise HeadwayError(f"--seeds {seeds}: at least 1.")
     chosen = inference_device(device)
-    refuse_encoder_decoder(read_config(find_folder(name))[1], name)
     table = read_table(data, **reading)
     task, examples, notes = _read_examples(task, table, columns or {}, most)
     checkpoint = load_backbone(name)

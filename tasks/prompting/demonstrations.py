@@ -16,8 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.checkpoints.checkpoint import load_backbone
-from ...core.checkpoints.config_file import read_config
-from ...core.checkpoints.families.registry import refuse_encoder_decoder
 from ...core.checkpoints.hub import find_folder
 from ...core.models.heads import Backbone
 from ...core.models.packing import BatchSampler, PackedBatch
@@ -93,7 +91,6 @@ def load_similarity_model(name: str | Path, device: torch.device) -> tuple[Backb
         HeadwayError: the model does not exist or cannot be read.
     """
     folder = find_folder(name)
-    refuse_encoder_decoder(read_config(folder)[1], name)
     backbone, tokenizer = load_backbone(folder).network.backbone, Tokenizer.load(folder)
     tokenizer.check_fits(backbone.config.vocab_size, name)
     return backbone.to(device), tokenizer

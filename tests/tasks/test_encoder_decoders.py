@@ -12,15 +12,18 @@ from headway.tasks.export import export
 from headway.tasks.inspection.inspected_model import open_model
 from headway.tasks.inspection.parameters import count_parameters
 from headway.tasks.inspection.probing import probe
+from headway.tasks.inspection.structure import probe_structure
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.tasks.prompting.demonstrations import load_similarity_model
 
 ROWS = [{"text": "a cat", "label": "animal"}, {"text": "a car", "label": "thing"}]
+TREES = [{"tokens": ["a", "cat", "sleeps"], "heads": [2, 3, 0]}] * 20
 USES = {
     "embed": Embedder,
     "export": lambda model: export(model, Path("model.onnx")),
     "inspect": open_model,
     "probe": lambda model: list(probe(model, ROWS, task=TextClassification())),
+    "probe for trees": lambda model: list(probe_structure(model, TREES)),
     "generate": load_language_model,
     "demonstrations": lambda model: load_similarity_model(model, "cpu"),
     "classify": lambda model: TaskModel.plug(TextClassification(), model),
