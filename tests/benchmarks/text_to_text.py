@@ -25,6 +25,7 @@ import json
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -319,7 +320,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="speed: how often, the sides in turn")
     parser.add_argument("--steps", type=int, help="speed: instead of the script's own, for a trial")
     parser.add_argument("--minutes", type=float, default=60, help="scores: stop after N minutes, to be continued")
-    parser.add_argument("--folder", type=Path, help="scores: of models and outputs; default: text-to-text/WHAT")
+    parser.add_argument("--folder", type=Path, help="scores: of models and outputs; default: temporary")
     parser.add_argument("--rows", type=int, help="training pairs, instead of the script's own, for a trial")
     parser.add_argument("--held-out", type=int, help="held-out pairs (translation) or inputs (summary), the same")
     parser.add_argument("--epochs", type=float, help="the same")
@@ -337,7 +338,8 @@ def main() -> None:
         sys.exit(0 if speed(works, given.precision or ["fp32", "bf16"], given.rounds) else 1)
     print(describe_machine("rouge-score", "sacrebleu"))
     trial = trial_of(given.what, given.rows, given.held_out, given.epochs)
-    folder = given.folder or Path("text-to-text") / given.what
+    sizes = f"{given.what}-{len(trial.train)}-{len(trial.held_out)}-{trial.epochs:g}"  # trials are kept apart
+    folder = (given.folder or Path(tempfile.gettempdir()) / "headway-text-to-text") / sizes
     compare_scores(trial, folder, given.model or list(MODELS), given.minutes)
 
 
