@@ -1,4 +1,4 @@
-"""How well-formed the music is that a small model writes: python tests/benchmarks/events.py [--epochs 60]
+"""How well-formed the music is that a small model writes: python tests/benchmarks/events.py [--epochs 50]
 
 A GPT-2 is trained from scratch on the melodies of tasks/samples without the last ten, and continues the beginnings of
 those, ten times each. The baselines draw each word by its frequency, and by the word before it. A text that the limit
@@ -32,7 +32,7 @@ def trained(texts: Sequence[str], folder: Path, epochs: int, size: str) -> Path:
     task = TextGeneration(documents="lines", max_length=256)
     scratch = {"size": size, "vocab_size": 400, "vocabulary": "words", "seed": SEED}
     model = on_new_model(task, folder / "pieces.txt", folder=folder / "new", **scratch)
-    config = TrainConfig(epochs=epochs, batch_size=8, learning_rate=1e-3, seed=SEED)
+    config = TrainConfig(epochs=epochs, batch_size=4, learning_rate=3e-3, seed=SEED)
     model.fit(folder / "pieces.txt", output=folder / "model", config=config)
     return folder / "model"
 
@@ -73,7 +73,7 @@ def row(name: str, texts: Sequence[str]) -> str:
 def main() -> None:
     """Trains the model and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--size", default="tiny")
     chosen = parser.parse_args()
     melodies = (FOLDER / "melodies.txt").read_text(encoding="utf-8").splitlines()
