@@ -152,3 +152,9 @@ def language_model_head(backbone: Backbone, next_sentence: bool = False) -> nn.M
     if next_sentence:
         return PretrainingHead(backbone.config, backbone.token_embedding)
     return MaskedLMHead(backbone.config, backbone.token_embedding)
+
+
+def smooth_labels(head: nn.Module | None, share: float) -> None:
+    """Sets the share of a language-modeling head's targets that training spreads over the vocabulary."""
+    assert isinstance(head, LanguageModelHead | MaskedLMHead | TransformerHead)
+    head.label_smoothing = share

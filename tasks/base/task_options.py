@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
 from ...core.options import check_choices, check_option, is_integer, is_of_type, option, options_of
+from ...core.tokenizers.vocabulary import Model
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -43,6 +44,7 @@ class TaskOptions:
     pipeline_tag: ClassVar[str] = ""  # the Hub's, if it is not `name`
     divides: ClassVar[bool] = True  # whether a long text can be read in windows
     undivided: ClassVar[str] = "end"  # how one is read that cannot: its end, or cut as options say
+    new_model: ClassVar[Model | None] = None  # what the task trains from random weights; None: nothing
 
     @property
     def truncates(self) -> bool:

@@ -20,6 +20,7 @@ from ...core.checkpoints.families.registry import architecture_of, family_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
+from ...core.tokenizers.vocabulary import Model
 from ...core.training.training_inputs import derive_seed
 from ..base.card_text import CardText
 from ..base.task import Task
@@ -89,6 +90,7 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     architecture: ClassVar[tuple[str, ...]] = ("ForMaskedLM", "ForPreTraining")
     models: ClassVar[tuple[str, ...]] = ("bert",)
     self_supervised: ClassVar[bool] = True
+    new_model: ClassVar[Model | None] = "bert"
     per_token: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     lookahead: ClassVar[int] = 0

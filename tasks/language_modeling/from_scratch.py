@@ -4,7 +4,7 @@ import atexit
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from ...core.new_model import learn_tokenizer, write_new_model
 from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, broadcast_object, first_on_machine, on_main, processes
 from ..base.model import TaskModel
+from ..base.task import Task
+from ..base.training_data import DataSource, read_labelled
 from ..data.corpus import open_documents
 from ..data.read_options import ReadOptions
 from .fill_mask import FillMask
@@ -24,7 +26,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def on_new_model(
-    task: FillMask | TextGeneration,
+    task: Task[Any, Any],
     data: Any,
     *,
     folder: Path,
@@ -42,8 +44,8 @@ def on_new_model(
     """Writes a new model with random weights (with a teacher, its token embedding) and opens it for the task.
 
     Args:
-        task: fill-mask or text-generation.
-        data: the training text.
+        task: one with a `new_model`: fill-mask, text-generation or text-to-text.
+        data: the training data.
         folder: of the new model.
         size: one of the published sizes, e.g. "mini".
         vocab_size: learn a vocabulary of this size from the text,
@@ -64,7 +66,7 @@ def on_new_model(
             "A model from scratch needs a vocabulary: add --learn-tokenizer N, or --model NAME to use the vocabulary "
             "of that model."
         )
-    kind: Any = task.models[0]
+    kind: Any = task.new_model
     new_model = partial(write_new_model, model=kind, size=size, max_positions=max_positions, seed=seed)
 
     def write() -> dict[str, bytes]:
@@ -73,16 +75,27 @@ def on_new_model(
                 tokenizer = Tokenizer.load(find_folder(tokenizer_of))
             else:
                 assert vocab_size is not None
-                documents = open_documents(data, columns or {}, task, ReadOptions(**reading))
-                texts = documents.part(eval_fraction, seed, held_out=False)
-                tokenizer = learn_tokenizer((piece.text for piece in texts), kind, vocab_size, vocabulary)
+                source = DataSource(data, None, columns or {}, eval_fraction, seed, ReadOptions(**reading))
+                tokenizer = learn_tokenizer(_training_texts(task, source), kind, vocab_size, vocabulary)
             shutil.rmtree(folder, ignore_errors=True)
-            new_model(folder, tokenizer=tokenizer, embeddings=task.initial_embedding(tokenizer))
+            of_teacher = task.initial_embedding(tokenizer) if isinstance(task, FillMask | TextGeneration) else None
+            new_model(folder, tokenizer=tokenizer, embeddings=of_teacher)
         return {name: (folder / name).read_bytes() for name in TOKENIZER_FILES}
 
     model = TaskModel.plug(task, _on_this_machine(folder, on_main(write), new_model))
     model.base = f"random weights ({size})"
     return model
+
+
+def _training_texts(task: Task[Any, Any], source: DataSource) -> Iterator[str]:
+    """The texts that are not held out; of pairs, inputs and outputs."""
+    if isinstance(task, FillMask | TextGeneration):
+        documents = open_documents(source.train, source.columns, task, source.reading)
+        yield from (piece.text for piece in documents.part(source.eval_fraction, source.seed, held_out=False))
+        return
+    _, examples = read_labelled(source, task, None).train
+    for example in examples:
+        yield from (*example.texts, *(example.gold or ()))
 
 
 def _on_this_machine(folder: Path, tokenizer_files: Mapping[str, bytes], new_model: Callable[..., None]) -> Path:

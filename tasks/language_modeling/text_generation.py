@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.models.heads import language_model_head
 from ...core.options import option
+from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -64,6 +65,7 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     architecture: ClassVar[str] = "GPT2LMHeadModel"
     models: ClassVar[tuple[str, ...]] = ("gpt2",)
     self_supervised: ClassVar[bool] = True
+    new_model: ClassVar[Model | None] = "gpt2"
     per_token: ClassVar[bool] = True
     divides: ClassVar[bool] = False  # the end of a long prompt is read
     higher_is_better: ClassVar[bool] = False

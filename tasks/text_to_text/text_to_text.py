@@ -17,8 +17,9 @@ from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.generation.generation import generate_ids
 from ...core.generation.generation_config import GenerationConfig
-from ...core.models.heads import language_model_head
-from ...core.options import check_option, is_integer, option, option_of
+from ...core.models.heads import language_model_head, smooth_labels
+from ...core.options import check_option, is_integer, is_number, option, option_of
+from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
 from ..base.model_folder import read_info
 from ..base.predictions import Misprediction
@@ -89,6 +90,10 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         "none.",
         when="always",
     )
+    label_smoothing: float = option(
+        0.0,
+        "Share of the target probability that training spreads over all tokens; the Transformer was trained with 0.1.",
+    )
     max_new_tokens: int = option(128, "Maximum number of tokens that predictions generate.", when="always")
     num_beams: int = option_of(GenerationConfig, "num_beams", when="always")
     length_penalty: float = option_of(GenerationConfig, "length_penalty", when="always")
@@ -112,12 +117,15 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     undivided: ClassVar[str] = "cut"
     scores_loss: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
+    new_model: ClassVar[Model | None] = "encoder-decoder"  # the Transformer, for which this task was made
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.overlap is not None or self.long_texts != "windows":
             raise HeadwayError(f"--overlap and --long-texts have no effect in {self.name}. Use --cut-side.")
         check_option(self, "eval_outputs", is_integer(self.eval_outputs, 0), "an integer, 0 or more")
+        valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing < 1
+        check_option(self, "label_smoothing", valid, "from 0 to below 1")
         _ = self.generation, self.pair_template
 
     @property
@@ -208,6 +216,11 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     def head(self, backbone: "Backbone") -> nn.Module:
         """The language-modeling head."""
         return language_model_head(backbone)
+
+    def before_training(self, before: Task[Any, Any] | None, network: "Network") -> Self:  # noqa: ARG002
+        """Sets the head's label smoothing."""
+        smooth_labels(network.head, self.label_smoothing)
+        return self
 
     def targets(self, features: Sequence[Features]) -> "Targets":  # noqa: ARG002
         """Nothing: the outputs are in the batch, because the head computes their losses."""

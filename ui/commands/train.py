@@ -160,7 +160,7 @@ def train(
 def _from_scratch(task: Any, data: str, **options: Any) -> "TaskModel":
     from ...tasks.language_modeling.from_scratch import on_new_model
 
-    if not task.self_supervised:
+    if task.new_model is None:
         raise HeadwayError(f"--size starts from random weights, which is too little for {task.name}. Use --model.")
     return on_new_model(task, data, **options)
 

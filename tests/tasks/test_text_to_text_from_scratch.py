@@ -1,0 +1,54 @@
+"""A Transformer for text to text starts from random weights and a vocabulary of inputs and outputs."""
+
+import pytest
+from headway.core.errors import HeadwayError
+from headway.core.training.training_config import TrainConfig
+from headway.tasks import TextToText
+from headway.tasks.language_modeling import from_scratch
+from headway.tasks.language_modeling.from_scratch import on_new_model
+
+ROWS = [{"input": f"in{i}", "output": f"out{i}"} for i in range(40)]
+
+
+class Learned(Exception):
+    """The texts of the vocabulary were read."""
+
+
+def texts_of_vocabulary(monkeypatch: pytest.MonkeyPatch, folder, **options) -> list[str]:
+    read: list[str] = []
+
+    def learn(texts, model, vocab_size, vocabulary):
+        assert (model, vocab_size, vocabulary) == ("encoder-decoder", 300, "pieces")
+        read.extend(texts)
+        raise Learned
+
+    monkeypatch.setattr(from_scratch, "learn_tokenizer", learn)
+    with pytest.raises(Learned):
+        on_new_model(TextToText(), ROWS, folder=folder / "new", size="tiny", vocab_size=300, **options)
+    return read
+
+
+def test_the_vocabulary_is_learned_from_inputs_and_outputs(monkeypatch, tmp_path):
+    read = texts_of_vocabulary(monkeypatch, tmp_path)
+    assert sorted(read) == sorted(text for row in ROWS for text in row.values())
+
+
+def test_rows_that_are_held_out_are_not_part_of_the_vocabulary(monkeypatch, tmp_path):
+    read = texts_of_vocabulary(monkeypatch, tmp_path, eval_fraction=0.25)
+    assert len(read) == 60
+    assert {text.removeprefix("in") for text in read if text.startswith("in")} == {
+        text.removeprefix("out") for text in read if text.startswith("out")
+    }
+
+
+def test_label_smoothing_is_that_of_the_head_in_training_also_of_a_trained_one(gpt2_folder, tmp_path):
+    first, second = (TextToText(label_smoothing=share, eval_outputs=0) for share in (0.1, 0.2))
+    config = TrainConfig(epochs=1, batch_size=20)
+    model = first.on(gpt2_folder)
+    list(model.train(ROWS, output=tmp_path / "model", eval_fraction=0, config=config))
+    assert model.network.head.label_smoothing == 0.1
+    again = second.on(tmp_path / "model")
+    list(again.train(ROWS, output=tmp_path / "again", eval_fraction=0, config=config))
+    assert again.network.head.label_smoothing == 0.2
+    with pytest.raises(HeadwayError, match=r"label.smoothing"):
+        TextToText(label_smoothing=1.0)
