@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ..core.training.training_events import Evaluated, Event, Note, Saved, Started, Step
 from ..tasks.base.label_table import FILE
-from ..tasks.base.results import Prepared, Trained
+from ..tasks.base.repeats import repeat_rows
+from ..tasks.base.results import Prepared, RepeatFinished, RepeatStarted, Trained
 from .terminal import BAR_WIDTH, INDENT, duration, metrics_line, section, show_evaluation, show_report, table
 
 STEPS_IN_MEAN = 20  # of the loss beside the progress bar
@@ -36,6 +37,8 @@ class TrainingView:
         self.step: int | None = None
         self.saved_step: int | None = None
         self.notes: tuple[str, ...] = ()  # on the data
+        self.finished_runs = 0  # of several (folds or seeds)
+        self._repeated = False  # whether the data was shown for an earlier run
         self._total = 0
         self._refreshed = 0.0
         self._progress = Progress(
@@ -73,7 +76,11 @@ class TrainingView:
     def show(self, event: Event) -> None:
         """Shows one event, if there is something to show about it."""
         match event:
-            case Prepared():
+            case RepeatStarted():
+                self._start_run(event)
+            case RepeatFinished():
+                self._finish_run(event)
+            case Prepared() if not self._repeated:
                 self.notes = event.notes
                 section(self.console, "Data", *event.notes)
                 show_report(self.console, event.report)
@@ -89,6 +96,21 @@ class TrainingView:
                 self.saved_step = event.step
             case Trained():
                 self._show_trained(event)
+
+    def _start_run(self, event: RepeatStarted) -> None:
+        kind = event.kind.removesuffix("s")
+        is_last = event.number > event.count
+        section(self.console, "All rows" if is_last else f"{kind.capitalize()} {event.number} of {event.count}")
+        self._repeated = event.number > 1
+        self.losses, self.evaluations, self._best_shown = [], [], None
+        self.step = self.saved_step = None
+
+    def _finish_run(self, event: RepeatFinished) -> None:
+        self._progress.stop()
+        self.finished_runs += 1
+        before = ("   finished before", "dim") if event.before else ""
+        first_two = dict(list(event.metrics.items())[:2])
+        self.console.print(Text.assemble("  ", metrics_line(first_two), f"   {event.steps:,} steps", before))
 
     def _show_started(self, event: Started) -> None:
         self._total, self.step, self.saved_step = event.total_steps, event.resumed_from or 0, event.resumed_from
@@ -139,7 +161,8 @@ class TrainingView:
         self._show_curve()
         if event.metrics:
             in_file = "" if event.output is None else f"All are in {event.output / FILE}."
-            title = f"Evaluation on {event.eval_examples:,} held-out examples"
+            which = "out-of-fold" if event.folds else "held-out"
+            title = f"Evaluation on {event.eval_examples:,} {which} examples"
             show_evaluation(
                 self.console,
                 event.metrics,
@@ -150,6 +173,7 @@ class TrainingView:
                 all_labels=in_file,
                 comparison=event.comparison,
             )
+            self._show_repeats(event)
             for note in event.notes:
                 self.console.print(Padding(note, INDENT, expand=False))
         if event.proposal:
@@ -161,6 +185,13 @@ class TrainingView:
             f"{event.tokens_per_second:,.0f} tokens/s)"
         )
         section(self.console, "Model", model)
+
+    def _show_repeats(self, event: Trained) -> None:
+        for name, found in (("Folds", event.folds), ("Seeds", event.seeds)):
+            if found is not None:
+                section(self.console, name, table(repeat_rows(found)))
+                if "kept" in found:
+                    self.console.print(f"  The model of seed {found['kept']} is kept, which has the median score.")
 
     def _show_curve(self) -> None:
         curves = {"loss": _bin_means(self.losses)}

@@ -56,6 +56,9 @@ MEANT = {
     "bf16": 'precision="bf16"',
     "verbose": "progress",
     "thresholds": "threshold",
+    "cv": "folds",
+    "n_splits": "folds",
+    "num_folds": "folds",
 }
 
 

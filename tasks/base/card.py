@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.checkpoints.families.registry import family_of
 from ...core.models.heads import Network
 from .card_text import CardText, bullets, code, escape, fenced, string
+from .fold import FILE as OUT_OF_FOLD
 from .label_table import FILE, describe_rest, worst_rows
 from .left_out import NAME as LEFT_OUT
 from .training_rows import FILE as TRAINING_ROWS
@@ -133,8 +134,20 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
         yield "There was no evaluation data, so no metric was computed."
         return
     data = info["data"]["eval"]
-    yield f"Of the weights in this folder, on {_describe(data)}."
+    if folds := info.get("folds"):
+        yield (
+            f"By cross-validation with {folds['count']} folds: each row is predicted by a model that was not "
+            f"trained on it (`{OUT_OF_FOLD}` has these predictions), {_describe(data)}. The weights in this folder "
+            f"are trained on all rows, for {folds['trained_for']}."
+        )
+    else:
+        yield f"Of the weights in this folder, on {_describe(data)}."
     yield _table(("metric", "value", "95 % interval"), _metric_rows(metrics, info.get("intervals") or {}))
+    for runs in filter(None, (info.get("folds"), info.get("seeds"))):
+        yield f"Mean and standard deviation of {runs['count']} {_kind_of_runs(runs)}:"
+        rows = ((name.replace("_", " "), f"{value:.4f}", f"{runs['spread'].get(name, 0.0):.4f}")
+                for name, value in runs["mean"].items())  # fmt: skip
+        yield _table(("metric", "mean", "standard deviation"), rows)
     if info.get("nothing_learnt"):
         yield f"**{escape(info['nothing_learnt'])}**"
     rows = info.get("per_label") or []
@@ -153,6 +166,12 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
         uses.append(f"the best weights (step {info['best_step']:,} of {info['steps']:,}) were selected")
     if uses:
         yield f"On the same data {' and '.join(uses)}, so the metrics may be slightly worse on other texts."
+
+
+def _kind_of_runs(runs: Mapping[str, Any]) -> str:
+    if "kept" not in runs:
+        return "folds"
+    return f"runs with different seeds (seed {runs['kept']}, with the median score, is kept)"
 
 
 def _training(info: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """The hooks of a task for evaluation beyond its metrics, with their defaults."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .predictions import Misprediction
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 class EvaluationHooks:
     """What a task says about its predictions for labelled examples, which are given in the same order."""
 
+    fitted_fields: ClassVar[tuple[str, ...]] = ()  # those that `calibrate` fits: numbers, or tuples of numbers
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
     @property
@@ -29,6 +32,18 @@ class EvaluationHooks:
     def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:
         """A copy that also knows the other labels in a table, to read and to score rows that have them."""
         return self
+
+    def averaged(self, others: Sequence[Self]) -> Self:
+        """A copy with the means of what `calibrate` fitted in others, which were trained on parts of the same data."""
+        means: dict[str, Any] = {}
+        for name in self.fitted_fields:
+            values = [getattr(one, name) for one in others]
+            if not isinstance(values[0], tuple):
+                means[name] = fmean(values)
+            elif fitted := [value for value in values if value]:
+                mostly = 2 * len(fitted) > len(values)
+                means[name] = tuple(map(fmean, zip(*fitted, strict=True))) if mostly else ()
+        return replace(self, **means)  # pyright: ignore[reportArgumentType] - a task is a dataclass
 
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Tally | None":
         """What is counted of each example, of which the metrics of `score` are functions; None: they have no interval.

@@ -129,6 +129,15 @@ def add_left_out(folder: Path, left_out: Sequence[LeftOutRow]) -> None:
         _write(folder / NAME, left_out)
 
 
+def count_left_out(folder: Path) -> int:
+    """The number of rows that a model folder lists."""
+    path = folder / NAME
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.reader(file)) - 1
+
+
 def _write(path: Path, left_out: Iterable[LeftOutRow]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([HEADER, *((one.where, one.reason) for one in left_out)])

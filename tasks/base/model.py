@@ -30,6 +30,7 @@ from .model_folder import name_base, read_info, require_task, stored_task, write
 from .precision import AUTO
 from .predictor import AnyTask, Predictor
 from .progress import follow
+from .repeats import FinishedFolds, Repeats, fold_lines, train_repeatedly
 from .results import Trained
 from .training_data import DataSource, TrainingData, encode_labelled, read_labelled, write_corpora
 from .training_rows import TrainingRows
@@ -164,6 +165,8 @@ class TaskModel(Predictor):
         resume: bool = False,
         settings: Mapping[str, Any] | None = None,
         stop: Callable[[], bool] | None = None,
+        folds: int | None = None,
+        seeds: int | None = None,
         **options: Any,
     ) -> Generator[Event, None, None]:
         """Trains as its events are read: Prepared, those of the training loop, Trained.
@@ -184,6 +187,9 @@ class TaskModel(Predictor):
             resume: continue the interrupted run towards `output`.
             settings: saved as run.yaml in the model folder, so that the run can be repeated.
             stop: called after every step; if it returns True, a checkpoint is saved and the run interrupted.
+            folds: number of folds of a cross-validation: the metrics are those of rows that a fold's model was not
+                trained on, and the model itself is trained on all rows.
+            seeds: number of runs with different seeds; the one with the median score is kept.
             **options: fields of TrainConfig, in place of those of `config`, and of ReadOptions (header, ...).
 
         Raises:
@@ -197,39 +203,86 @@ class TaskModel(Predictor):
         data = name_rows(self.task, data, labels, labelled=True)
         eval_data = name_rows(self.task, eval_data, labelled=True)
         source = DataSource(data, eval_data, columns or {}, eval_fraction, config.seed, reading)
-        lock = self.output_lock
-        with failing_together(), run_output(output) as path, lock or OutputLock(path), scratch_folder(path) as scratch:
-            run = RunOptions(config, path, overwrite, resume, stop)
-            refuse_output(path, overwrite=overwrite, resume=resume)
+        repeats = Repeats.of(folds, seeds)
+        with failing_together(), run_output(output) as path:
+            run, write = RunOptions(config, path, overwrite, resume, stop), output is not None
+            if repeats is None:
+                yield from self.run(source, run, settings=settings, write=write)
+            else:
+                yield from train_repeatedly(self, repeats, source, run, settings, write=write)
+
+    def run(
+        self,
+        source: DataSource,
+        run: RunOptions,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        write: bool = True,
+        folds: FinishedFolds | None = None,
+    ) -> Generator[Event, None, None]:
+        """A single run of `train`, as its events.
+
+        Args:
+            source: of the data.
+            run: options.
+            settings: for run.yaml.
+            write: whether the model folder is written.
+            folds: of a cross-validation, whose evaluation is the model's.
+        """
+        path = run.output
+        with self.output_lock or OutputLock(path), scratch_folder(path) as scratch:
+            refuse_output(path, overwrite=run.overwrite and not run.resume, resume=run.resume)
             run, prepared = self._prepare(source, scratch, run)
+            if folds is not None:
+                folds.check(prepared)
             yield prepared.event(self.task, self.base)
             result = yield from run_training(self.task, self.network, self.encoder, prepared, run)
+            facts: dict[str, Any] = {}
+            self.out_of_fold = ()
+            if folds is not None:
+                result, facts = folds.complete(result, prepared), folds.facts(prepared)
+                self.out_of_fold = folds.lines
+            elif source.fold is not None:
+                self.out_of_fold = fold_lines(source.fold, prepared, result)
             self.task, self.held_out, self.trained = result.task, result.held_out, True
-            self.info = {**name_base(self.base), **describe_run(result, prepared, run)}
-            if output is not None:
-                self._write(path, overwrite or resume, settings and {**settings, **run.chosen}, run.log)
+            self.info = {**name_base(self.base), **describe_run(result, prepared, run), **facts}
+            if write:
+                self._write(path, run.overwrite or run.resume, settings and {**settings, **run.chosen}, run.log)
             run.remove_folder()
-            yield trained_event(result, prepared, None if output is None else path)
+            event = trained_event(result, prepared, path if write else None)
+            yield replace(event, folds=facts.get("folds"))
+
+    def take(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Makes this model one that a run has written.
+
+        Args:
+            folder: that of the run.
+            facts: for headway.json in addition.
+        """
+        other = type(self).load(folder, {self.task.name: type(self.task)}, self.device)
+        self.task, self.info, self.trained = other.task, {**other.info, **facts}, True
+        self.training_rows, self._network, self._prepared = other.training_rows, other.network, None
+        self._weights_changed, self.held_out = True, None
 
     def _prepare(self, source: DataSource, scratch: Scratch, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
         with rare_collection():
-            data = self._read(source, scratch)
+            data = self._read(source, scratch, run.config.seed)
         from_scratch = name_base(self.base)["base_from"] == "scratch"
         run, data = run.complete(self.task, self.network, data, from_scratch=from_scratch)
-        rival = self.task.measure_rival(self.network, data, run.config)
+        rival = None if source.fold else self.task.measure_rival(self.network, data, run.config)
         return run, replace(data, rival=rival, notes=[*data.notes, rival.note]) if rival else data
 
-    def _read(self, source: DataSource, scratch: Scratch) -> TrainingData:
+    def _read(self, source: DataSource, scratch: Scratch, seed: int) -> TrainingData:
         """Reads and encodes the data, once on each machine, and puts the head for it on the network."""
         task, stored = self._initial_task, self._stored_task
         self.training_rows = None
         if task.self_supervised:
             data = scratch.once(lambda: write_corpora(source, task, self.encoder, scratch.folder), "corpora")
             reuse = stored is not None and task.reuse_head(stored) is not None
-            return replace(data, notes=[*data.notes, self._start(task, source.seed, reuse=reuse)])
+            return replace(data, notes=[*data.notes, self._start(task, seed, reuse=reuse)])
         rows = scratch.once(lambda: read_labelled(source, task, stored, scratch.folder), "rows")
-        note = self._start(rows.task, source.seed, reuse=rows.reuses_head)
+        note = self._start(rows.task, seed, reuse=rows.reuses_head)
 
         def encode() -> tuple[TrainingData, TrainingRows]:
             data = encode_labelled(replace(rows, task=self.task), self.encoder, [note], scratch.folder)
@@ -289,4 +342,5 @@ class TaskModel(Predictor):
             log=log,
             left_out=self.left_out,
             training_rows=self.training_rows,
+            out_of_fold=self.out_of_fold,
         )

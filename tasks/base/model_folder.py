@@ -21,16 +21,18 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..data.rows import LeftOutRow
 from .card import model_card
+from .fold import FILE as OUT_OF_FOLD
 from .label_table import add_label_table
-from .left_out import add_left_out
+from .left_out import add_left_out, count_left_out
 from .task import Task
+from .training_rows import FILE as TRAINING_ROWS
 from .training_rows import TrainingRows
 
 # What headway.json holds in addition to facts that are only shown.
 KINDS: dict[str, Any] = {
     "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "comparison": list,
-    "score_by_precision": dict, "columns": dict | None, "data": dict, "training": dict, "steps": int,
-    "best_step": int | None, "seconds": int | float,
+    "score_by_precision": dict, "columns": dict | None, "folds": dict, "seeds": dict, "data": dict, "training": dict,
+    "steps": int, "best_step": int | None, "seconds": int | float,
 }  # fmt: skip
 
 
@@ -47,6 +49,7 @@ def write_model(
     log: Path | None = None,
     left_out: Sequence[LeftOutRow] = (),
     training_rows: TrainingRows | None = None,
+    out_of_fold: Sequence[str] = (),
 ) -> None:
     """Writes a folder that Headway and transformers open, completely or not at all.
 
@@ -64,6 +67,7 @@ def write_model(
         log: of the run; it is copied.
         left_out: rows of the training data that were not used, for left_out.csv.
         training_rows: hashes of the texts it was trained on.
+        out_of_fold: lines of JSON, the predictions of a cross-validation.
 
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
@@ -78,19 +82,42 @@ def write_model(
         save_checkpoint(folder, network, config=came_with, **task.published)
         task.publish(folder, network, tokenizer)
         tokenizer.save(folder, segments=reads_segments(network.config))
-        _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
-        _write_text(folder / "README.md", card)
-        if settings is not None:
-            import yaml
-
-            _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        _write_texts(folder, info, card, settings)
         add_left_out(folder, left_out)
         add_label_table(folder, info.get("per_label") or [])
+        if out_of_fold:
+            _write_text(folder / OUT_OF_FOLD, "".join(f"{line}\n" for line in out_of_fold))
         if training_rows is not None:
             training_rows.write(folder)
         if log is not None:
             shutil.copy(log, folder / "log.jsonl")
     barrier()
+
+
+def copy_model(
+    source: Path, output: Path, task: Task[Any, Any], network: Network, *, info: Mapping[str, Any],
+    settings: Mapping[str, Any] | None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Copies a model folder, with another headway.json, card and run.yaml; the arguments are as in `write_model`."""
+    if processes().is_main:
+        refuse_replacing(output, overwrite)
+        info = _describe_model(task, info)
+        num_left_out = count_left_out(source)
+        hashes = (source / TRAINING_ROWS).exists()
+        card = model_card(task, network, info, output.name, hashes=hashes, num_left_out=num_left_out)
+        with atomic_folder(output, overwrite) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            _write_texts(folder, info, card, settings)
+    barrier()
+
+
+def _write_texts(folder: Path, info: Mapping[str, Any], card: str, settings: Mapping[str, Any] | None) -> None:
+    _write_text(folder / "headway.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    _write_text(folder / "README.md", card)
+    if settings is not None:
+        import yaml
+
+        _write_text(folder / "run.yaml", yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def _describe_model(task: Task[Any, Any], info: Mapping[str, Any]) -> dict[str, Any]:

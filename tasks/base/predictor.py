@@ -65,6 +65,7 @@ class Predictor:
         self.base = name
         self.info: dict[str, Any] = {}  # headway.json without the task
         self.left_out: Sequence[LeftOutRow] = ()  # rows of the training data that were not used
+        self.out_of_fold: Sequence[str] = ()  # of a cross-validation: a line of JSON per row (fold.py)
         self.training_rows: TrainingRows | None = None  # hashes of the texts it was trained on
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...core.training.distributed import processes
 from ...core.training.training_events import Evaluated, Event, Note, Started, Step
 from ...core.visible import visible
-from .results import Prepared, Trained
+from .results import Prepared, RepeatFinished, Trained
 
 
 def follow(events: Iterable[Event], progress: bool | None) -> Trained:
@@ -68,8 +68,11 @@ def _show(event: Event, bar: "tqdm[Any] | None") -> None:
             show_lines([event.note])
         case Evaluated():
             show_lines([f"epoch {event.epoch:.2f}: {_metrics(event.metrics)}{', best so far' * event.best}"])
+        case RepeatFinished():
+            show_lines([f"{event.kind.removesuffix('s')} {event.number} of {event.count}: {_metrics(event.metrics)}"])
         case Trained():
-            result = f"{event.eval_examples:,} held-out rows: {_metrics(event.metrics)}" if event.metrics else None
+            rows = "out-of-fold" if event.folds else "held-out"
+            result = f"{event.eval_examples:,} {rows} rows: {_metrics(event.metrics)}" if event.metrics else None
             show_lines(filter(None, [result, event.nothing_learnt, *event.notes, event.proposal]))
         case _:
             pass

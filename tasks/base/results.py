@@ -29,6 +29,28 @@ class Prepared(Event):
 
 
 @dataclass(frozen=True)
+class RepeatStarted(Event):
+    """One of several runs starts (repeats.py)."""
+
+    kind: str  # folds or seeds
+    number: int  # from 1; after the last fold comes the model that is trained on all rows
+    count: int
+
+
+@dataclass(frozen=True)
+class RepeatFinished(Event):
+    """One of several runs is finished."""
+
+    kind: str
+    number: int
+    count: int
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+    before: bool  # whether it was finished before this process started
+
+
+@dataclass(frozen=True)
 class Trained(Event):
     """The model is trained, and its folder complete."""
 
@@ -47,6 +69,8 @@ class Trained(Event):
     notes: tuple[str, ...] = ()  # about the metrics, a sentence each
     proposal: str | None = None  # a cheaper way to train that gave a better score
     comparison: Sequence[Mapping[str, Any]] = ()  # as in Evaluation
+    folds: Mapping[str, Any] | None = None  # of a cross-validation: the metrics of each fold, mean and spread
+    seeds: Mapping[str, Any] | None = None  # of runs with several seeds: the same
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ after the run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ..data.spool import IN_MEMORY, select
 from ..data.stored_windows import StoredWindows
 from ..data.token_counts import TokenCounts
 from .example_warnings import add_warnings
+from .fold import Fold
 from .inference import Encoder, in_parts
 from .known_columns import describe_columns
 from .left_out import explains_left_out, usable_rows
@@ -52,6 +53,7 @@ class DataSource:
         eval_fraction: the part of `train` to hold out; 0: none.
         seed: of the split.
         reading: how to read files.
+        fold: of a cross-validation, instead of `eval_fraction`.
     """
 
     train: Any
@@ -60,6 +62,7 @@ class DataSource:
     eval_fraction: float = EVAL_FRACTION
     seed: int = 0
     reading: ReadOptions = INFER
+    fold: Fold | None = None
 
     @cached_property
     def readings(self) -> tuple[ReadOptions, ReadOptions]:
@@ -140,6 +143,7 @@ class TrainingData:
     notes: list[str]  # what was inferred and decided, a sentence each
     report: DataReport
     columns: dict[str, Any] | None = None  # of the training data: field name or "label" -> column
+    mapping: ColumnMapping | None = None  # of the training data, if it is labelled
     rival: Rival | None = None  # a cheaper way to train, measured on the evaluation data
 
     @property
@@ -201,6 +205,11 @@ def read_labelled(
         eval_table = without_unknown(task, eval_table, eval_columns)
         notes += eval_table.describe()
         evaluation = eval_table, task.examples(eval_table, eval_columns, file=eval_folder and eval_folder / "examples")
+    elif source.fold is not None:
+        train, held_out, note = source.fold.split(examples, table, columns, source.seed)
+        if held_out:
+            examples, evaluation, task = train, (table, held_out), task.measure(train)
+        notes.append(note)
     elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
         examples, held_out, note = _hold_out(source, table, columns, examples)
         if held_out:
@@ -208,7 +217,7 @@ def read_labelled(
         notes.append(note)
     elif source.eval_fraction:
         notes.append(f"{len(examples)} rows are too few to hold some of them out ({FEWEST_TO_SPLIT} are needed)")
-    if not evaluation:
+    if not evaluation and source.fold is None:
         notes.append(NOTHING_HELD_OUT)
     return LabelledRows(task, reused is not None, (table, examples), evaluation, notes, columns)
 
@@ -262,7 +271,8 @@ def encode_labelled(
         is_split=evaluation is not None and evaluation.data.table is train.data.table,
     )
     columns = describe_columns(rows.columns, train.data.table)
-    return TrainingData(train.data, evaluation and evaluation.data, [*rows.notes, *notes], report, columns)
+    data = TrainingData(train.data, evaluation and evaluation.data, [*rows.notes, *notes], report, columns)
+    return replace(data, mapping=rows.columns)
 
 
 class _EncodedSide:

@@ -135,7 +135,7 @@ def refuse_output(output: Path, *, overwrite: bool, resume: bool) -> None:
         HeadwayError: a model or an interrupted run is there, and the user did not say what to do with it.
     """
     folder = _run_folder(output)
-    interrupted = newest_checkpoint(folder) is not None
+    interrupted = has_checkpoint(output)
     if resume and overwrite:
         raise HeadwayError("--resume continues a run and --overwrite starts again: give one of them.")
     if resume and output.exists() and not interrupted:
@@ -145,6 +145,11 @@ def refuse_output(output: Path, *, overwrite: bool, resume: bool) -> None:
             f"{folder} holds an interrupted run. Use --resume to continue it, or --overwrite to start again."
         )
     refuse_replacing(output, overwrite or resume)
+
+
+def has_checkpoint(output: Path) -> bool:
+    """Whether there is an interrupted run towards `output`."""
+    return newest_checkpoint(_run_folder(output)) is not None
 
 
 @contextmanager

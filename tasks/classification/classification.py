@@ -119,6 +119,7 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     title: ClassVar[str] = "Text classification"
     inputs: ClassVar[tuple[Field, ...]] = (TEXT, PAIR)
     architecture: ClassVar[str] = "ForSequenceClassification"
+    fitted_fields: ClassVar[tuple[str, ...]] = ("temperature", "thresholds")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -93,6 +93,7 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
     )
     label_columns: ClassVar[tuple[str, ...]] = ("answers", "answer", "answer_text", "answer_texts", "label")
     architecture: ClassVar[str] = "ForQuestionAnswering"
+    fitted_fields: ClassVar[tuple[str, ...]] = ("threshold",)
     per_token: ClassVar[bool] = True
     has_document: ClassVar[bool] = True
 

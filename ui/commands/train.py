@@ -56,6 +56,23 @@ def train(
             metavar="NUMBER", parser=read_value("eval_fraction", float), help="Fraction of the data to hold out."
         ),
     ] = 0.1,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=read_value("folds", int, optional=True),
+            help="Cross-validation: each row is predicted by a model that was not trained on it (out_of_fold.jsonl in "
+            "the model folder). The model itself is trained on all rows.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=read_value("seeds", int, optional=True),
+            help="Train with this number of seeds, show mean and spread, and keep the model with the median score.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, OVERWRITE] = False,
     size: Annotated[
@@ -146,6 +163,8 @@ def train(
             config=config,
             overwrite=overwrite,
             resume=resume,
+            folds=folds,
+            seeds=seeds,
             stop=stop,
             settings=_run_file(given if size or model else {"model": default, **given}),
             **source,
@@ -203,6 +222,9 @@ def _follow(console: "Console", events: "Generator[Event, None, None]", stop: "S
 
 def _explain_interruption(view: "TrainingView") -> str:
     when = "before the first step" if view.step is None else f"at step {view.step:,}"
+    if view.finished_runs:
+        again = "run the same command with --resume to continue"
+        return f"interrupted {when}. {view.finished_runs} of the runs are finished; {again}."
     if view.saved_step is None:
         return f"interrupted {when}. No checkpoint was saved yet, so nothing is kept."
     saved = f"The checkpoint of step {view.saved_step:,} is saved"
