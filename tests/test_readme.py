@@ -26,6 +26,7 @@ from treebanks import treebank
 README = Path(__file__).resolve().parents[1] / "README.md"
 CLUSTERS = README.parent / "docs/clusters.md"
 MODELS = README.parent / "docs/models.md"
+EVALUATION = README.parent / "docs/evaluation.md"
 MUSIC = README.parent / "docs/music.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 SHELL = [block.strip().splitlines() for language, block in BLOCKS if language == "sh"]
@@ -80,6 +81,16 @@ def test_the_commands_of_the_page_on_models_run():
     commands = [shlex.split(line) for line in block.splitlines()]
     assert [command[:2] for command in commands] == [["headway", "models"], ["headway", "train"]]
     for command in commands:
+        assert main(command[1:]) == 0, command
+
+
+@pytest.mark.usefixtures("place")
+def test_the_commands_of_the_page_on_evaluation_run():
+    blocks = re.findall(r"```sh\n(.*?)```", EVALUATION.read_text(encoding="utf-8"), re.S)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 2
+    for command in commands:
+        assert command[0] == "headway"
         assert main(command[1:]) == 0, command
 
 

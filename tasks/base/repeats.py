@@ -196,7 +196,11 @@ class FinishedFolds:
 
     def note(self, predicted: int, rows: int) -> str:
         """What the metrics are measured on."""
-        rest = f" ({rows - predicted:,} rows with a label of their own have none)" if predicted < rows else ""
+        rest = (
+            f" ({rows - predicted:,} rows whose label no other row has are only trained on)"
+            if predicted < rows
+            else ""
+        )
         return (
             f"each of {predicted:,} rows is predicted by the model of a fold that was not trained on it{rest}; "
             f"the model itself is trained on all {rows:,} rows, for {self.steps}"

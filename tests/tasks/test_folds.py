@@ -25,6 +25,7 @@ from headway.tasks.base.fold import OutOfFold
 from headway.tasks.base.repeats import Repeats, Summary
 from headway.tasks.base.results import RepeatFinished, RepeatStarted, Trained
 from headway.tasks.data.fold_assignment import assign_folds
+from launch_worker import launch
 
 QUICK = TrainConfig(max_steps=4, eval_steps=2, batch_size=8, learning_rate=1e-3, device="cpu", precision="fp32")
 WORDS = ("cat", "dog", "fox", "mat", "program", "money", "card", "parcel")
@@ -152,7 +153,8 @@ def test_a_row_with_a_label_of_its_own_is_always_trained_on_and_this_is_said(ber
     notes = [note for event in events for note in getattr(event, "notes", ())]
     assert any("1 are always trained on: no other rows have their labels" in note for note in notes)
     assert any(
-        "40 rows is predicted" in note and "1 rows with a label of their own have none" in note for note in notes
+        "40 rows is predicted" in note and "1 rows whose label no other row has are only trained on" in note
+        for note in notes
     )
 
 
@@ -296,6 +298,19 @@ def test_folds_without_an_output_leave_nothing(bert_folder: Path, tmp_path: Path
 def test_runs_that_make_no_sense_are_refused(bert_folder: Path, tmp_path: Path, task, options, words):
     assert_error(lambda: run(bert_folder, tmp_path / "model", task=task, **options), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_train_the_folds_together(bert_folder: Path, tmp_path: Path):
+    data = tmp_path / "train.csv"
+    data.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in rows()))
+    options = ["--max-steps", "4", "--batch-size", "8", "--device", "cpu", "--precision", "fp32"]
+    command = ["train", "text-classification", "--data", data, "--model", bert_folder, "--output", tmp_path / "model"]
+    line = [*map(str, command), *options, "--folds", "2"]
+    (tmp_path / "commands.json").write_text(json.dumps([line, [*line, "--frozen", "--overwrite"]]))
+    assert launch("commands", 2, tmp_path) == [[0, 0], [0, 0]], (tmp_path / "messages-0.txt").read_text()
+    assert len(lines(tmp_path / "model")) == 40
+    assert "Fold 2 of 2" in (tmp_path / "messages-0.txt").read_text()
+    assert "2 processes" in (tmp_path / "messages-0.txt").read_text()
 
 
 # Seeds.
