@@ -7,7 +7,7 @@ import pytest
 from conftest import Headway
 from headway.ui import cli
 
-WITHOUT = {"check", "export", "models", "quickstart", "tasks"}  # they are for the CPU or compute nothing
+WITHOUT = {"check", "events", "export", "models", "quickstart", "tasks"}  # they are for the CPU or compute nothing
 COMMANDS = {
     "predict": ["{trained}", "a text"],
     "evaluate": ["{trained}", "--data", "reviews.csv"],
