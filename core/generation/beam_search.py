@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..models.cache import KVCache
+from ..models.gpt2 import GPT2
 from ..models.transfers import is_asynchronous, send, to_device
 from ..tokenizers.text_stream import TextStream
 from .decoding import (
@@ -138,9 +139,11 @@ def beam_search(
     """
     config = generator.config
     searches = [BeamHypotheses(prompt, generator) for prompt in prompts]
-    cache, logits = prefill(generator.network, prompts, capacity=0)
-    seen = seen_tokens(prompts, logits) if config.repetition_penalty != 1 else None
-    is_forked = False
+    is_forked = not isinstance(generator.model, GPT2)  # an encoder-decoder's cache has room for all beams
+    capacity = _capacity(searches) if is_forked else 0
+    cache, logits = prefill(generator.network, prompts, capacity=capacity, copies=config.num_beams)
+    written = [generator.written(prompt) for prompt in prompts]
+    seen = seen_tokens(written, logits) if config.repetition_penalty != 1 else None
     running = searches
     while True:
         log_probabilities = logits.log_softmax(dim=-1)
@@ -172,11 +175,16 @@ def _fork(cache: KVCache, running: Sequence[BeamHypotheses], is_open: Sequence[b
     There are fewer first beams than `num_beams` if some candidates end at once.
     """
     config = running[0].config
-    capacity = max(1, min(config.max_new_tokens, max(search.max_tokens for search in running)) - 1)
-    cache = cache.fork([config.num_beams * one for one in is_open], capacity=capacity)
+    cache = cache.fork([config.num_beams * one for one in is_open], capacity=_capacity(running))
     starts = range(0, len(cache), config.num_beams)
     cache.reorder([start + i for start, s in zip(starts, running, strict=True) for i in range(len(s.running))])
     return cache
+
+
+def _capacity(searches: Sequence[BeamHypotheses]) -> int:
+    """Maximum number of new tokens in the cache; the last one is never an input."""
+    longest = max(search.max_tokens for search in searches)
+    return max(1, min(searches[0].config.max_new_tokens, longest) - 1)
 
 
 def _advance(searches: Sequence[BeamHypotheses], log_probabilities: Tensor) -> list[int]:

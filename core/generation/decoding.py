@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from ..errors import HeadwayError
+from ..models.bert import MaskedLMHead
 from ..models.cache import KVCache
+from ..models.encoder_decoder import EncoderDecoder
 from ..models.gpt2 import GPT2, LanguageModelHead
-from ..models.heads import Network
+from ..models.heads import Generator, Network
 from ..models.transfers import is_asynchronous, send
+from ..models.transformer import Transformer, TransformerHead
 from ..tokenizers.text_stream import TextStream
 from ..tokenizers.tokenizer import Tokenizer
 from .generation_config import GenerationConfig
@@ -44,19 +47,19 @@ class Generation:
 class TextGenerator:
     """What the texts of one call share."""
 
-    network: Network  # GPT-2 with its language-model head
+    network: Network  # GPT-2 or an encoder-decoder, with its language-model head
     config: GenerationConfig
     end_of_text_id: int | None  # None: no token ends a text
     tokenizer: Tokenizer | None  # for text and stop strings; None: only token ids
 
     @property
-    def model(self) -> GPT2:
+    def model(self) -> Generator:
         """The backbone.
 
         Raises:
             HeadwayError: the network cannot generate.
         """
-        return language_model(self.network)
+        return text_model(self.network)
 
     def new_stream(self) -> TextStream | None:
         """An empty text."""
@@ -64,7 +67,11 @@ class TextGenerator:
 
     def max_tokens(self, prompt: Sequence[int]) -> int:
         """The number of tokens after which the context is full; the last token is never an input."""
-        return self.model.config.max_positions - len(prompt) + 1
+        return self.model.config.max_positions - len(self.written(prompt)) + 1
+
+    def written(self, prompt: Sequence[int]) -> Sequence[int]:
+        """What a text begins with: its prompt, or the start token of an encoder-decoder, whose encoder reads it."""
+        return prompt if isinstance(self.model, GPT2) else [start_token(self.model)]
 
     def finish_reason(self, token: int, count: int, stream: TextStream | None, max_tokens: int) -> FinishReason | None:
         """Why a text of `count` new tokens ends with its newest token; None if it continues."""
@@ -85,13 +92,20 @@ class TextGenerator:
             HeadwayError: a prompt is longer than the context (and context=stop), or has a token that the model does
                 not have.
         """
-        window, vocab_size = self.model.config.max_positions, self.model.config.vocab_size
+        config = self.model.config
+        window, vocab_size = config.max_positions, config.vocab_size
+        if isinstance(self.model, EncoderDecoder):
+            window, vocab_size = self.model.config.encoder.max_positions, self.model.config.encoder.vocab_size
+        if not isinstance(self.model, GPT2):
+            start_token(self.model)
+            if self.config.context == "slide":
+                raise HeadwayError("context=slide needs a GPT-2: an encoder-decoder cannot slide. Use context=stop.")
         for i, prompt in enumerate(prompts, start=1):
             which = f"Prompt {i} of {len(prompts)}" if len(prompts) > 1 else "The prompt"
             if len(prompt) > window and self.config.context == "stop":
                 raise HeadwayError(
-                    f"{which} has {len(prompt)} tokens, but the model's context is {window} tokens. Shorten it, or "
-                    "use context=slide, which reads only its end."
+                    f"{which} has {len(prompt)} tokens, but the model's context is {window} tokens. Shorten it"
+                    + (", or use context=slide, which reads only its end." if isinstance(self.model, GPT2) else ".")
                 )
             if max(prompt) >= vocab_size:
                 raise HeadwayError(
@@ -130,21 +144,49 @@ class SequenceState:
 
 
 def language_model(network: Network) -> GPT2:
-    """The backbone of a network that can generate.
+    """The backbone of a network that continues a text.
 
     Raises:
         HeadwayError: the network is not a GPT-2 with its language-model head.
+    """
+    backbone = text_model(network)
+    if not isinstance(backbone, GPT2):
+        raise HeadwayError("This needs a GPT-2; an encoder-decoder does not continue texts. Choose another model.")
+    return backbone
+
+
+def text_model(network: Network) -> Generator:
+    """The backbone of a network that can generate.
+
+    Raises:
+        HeadwayError: the network is neither a GPT-2 nor an encoder-decoder, or has no language-model head.
         ValueError: the network is in training mode.
     """
-    if not isinstance(network.backbone, GPT2) or not isinstance(network.head, LanguageModelHead):
+    heads = LanguageModelHead | MaskedLMHead | TransformerHead
+    backbone = network.backbone
+    if not isinstance(backbone, GPT2 | EncoderDecoder | Transformer) or not isinstance(network.head, heads):
         head = "no head" if network.head is None else type(network.head).__name__
         raise HeadwayError(
-            "Generation needs a GPT-2 with its language-model head; "
-            f"this is a {type(network.backbone).__name__} with {head}. Choose another model."
+            "Generation needs a GPT-2 or an encoder-decoder with its language-model head; "
+            f"this is a {type(backbone).__name__} with {head}. Choose another model."
         )
     if network.training:
         raise ValueError("the network is in training mode: call eval() first")
-    return network.backbone
+    return backbone
+
+
+def start_token(model: EncoderDecoder | Transformer) -> int:
+    """The token that every target of an encoder-decoder begins with.
+
+    Raises:
+        HeadwayError: the model does not say.
+    """
+    if model.config.start_id is None:
+        raise HeadwayError(
+            "The model does not say from which token its texts start. Set decoder_start_token_id in config.json, "
+            "usually to the id of [CLS] or of the end-of-text token."
+        )
+    return model.config.start_id
 
 
 def next_logits(network: Network, cache: KVCache, sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -201,7 +243,7 @@ def decode(
     cache, logits = _prefill_sliding(generator, rows) if slides else _prefill_rows(generator, rows)
     seen = None
     if config.repetition_penalty != 1:
-        seen = seen_tokens([prompts[row.prompt] for row in rows], logits)
+        seen = seen_tokens([generator.written(prompts[row.prompt]) for row in rows], logits)
     while True:
         _append_tokens(generator, prompts, rows, logits, seen)
         yield rows, logits
@@ -220,18 +262,25 @@ def decode(
         logits = next_logits(generator.network, cache, [row.pending_ids for row in rows])
 
 
-def prefill(network: Network, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[KVCache, Tensor]:
+def prefill(
+    network: Network, prompts: Sequence[Sequence[int]], *, capacity: int, copies: int = 1
+) -> tuple[KVCache, Tensor]:
     """Computes the keys and values of prompts, those of their common prefix only once.
 
     Args:
-        network: GPT-2 with its language-model head.
+        network: GPT-2 or an encoder-decoder, with its language-model head.
         prompts: token ids of R prompts.
         capacity: number of tokens of each row that fit into the cache after its prompt.
+        copies: continuations of each prompt that `reorder` can make in an encoder-decoder's cache, where prompts are
+            never copied; GPT-2's cache is forked for them.
 
     Returns:
         The cache, and the logits of the next token, (R, V) in fp32.
     """
-    model = language_model(network)
+    model = text_model(network)
+    if not isinstance(model, GPT2):
+        cache = model.new_cache(prompts, 1 + capacity, copies)
+        return cache, next_logits(network, cache, [[start_token(model)]] * len(prompts))
     shared = _common_prefix_length(prompts)
     if shared < MIN_SHARED_PREFIX:
         cache = model.new_cache(len(prompts), max(map(len, prompts)) + capacity)
@@ -258,9 +307,13 @@ def _prefill_rows(generator: TextGenerator, rows: list[SequenceState]) -> tuple[
     prompts = {row.prompt: row.pending_ids for row in rows}
     count = len(rows) // len(prompts)
     capacity = max(1, min(generator.config.max_new_tokens, max(row.max_tokens for row in rows)) - 1)
-    cache, logits = prefill(generator.network, list(prompts.values()), capacity=capacity if count == 1 else 0)
+    own = count == 1 or not isinstance(generator.model, GPT2)
+    cache, logits = prefill(generator.network, list(prompts.values()), capacity=capacity if own else 0, copies=count)
     if count == 1:
         return cache, logits
+    if own:
+        cache.reorder([row for row in range(len(prompts)) for _ in range(count)])
+        return cache, logits.repeat_interleave(count, dim=0)
     return cache.fork([count] * len(prompts), capacity=capacity), logits.repeat_interleave(count, dim=0)
 
 
@@ -268,6 +321,7 @@ def _prefill_sliding(generator: TextGenerator, rows: list[SequenceState]) -> tup
     """Prefills the end of each row's prompt, without sharing: `decode` clears rows of the cache."""
     window, new_tokens = generator.model.config.max_positions, generator.config.max_new_tokens - 1
     prompts = [row.pending_ids[-window:] for row in rows]
+    assert isinstance(generator.model, GPT2)
     cache = generator.model.new_cache(len(rows), max(min(window, len(prompt) + new_tokens) for prompt in prompts))
     return cache, next_logits(generator.network, cache, prompts)
 

@@ -1,4 +1,6 @@
-"""Text generation with GPT-2: complete texts, text as it is generated, or token by token with alternatives.
+"""Text generation: complete texts, text as it is generated, or token by token with alternatives.
+
+GPT-2 continues a prompt. An encoder-decoder reads it and writes another text, of which the same holds.
 
 The next token is chosen in sampling.py or beam_search.py, in the loop of decoding.py, with the options of
 generation_config.py. Without a prompt, a text starts from the end-of-text token, as all texts in GPT-2's training.
@@ -11,7 +13,9 @@ from torch import Tensor
 
 from ..device import free_memory
 from ..errors import HeadwayError
+from ..models.encoder_decoder import EncoderDecoderConfig
 from ..models.heads import Network
+from ..models.transformer import TransformerConfig
 from ..tokenizers.text_stream import token_bytes
 from ..tokenizers.tokenizer import Tokenizer
 from .beam_search import beam_search
@@ -56,7 +60,7 @@ def generate(
     """Continues texts.
 
     Args:
-        network: GPT-2 with its language-model head, in eval mode.
+        network: GPT-2 or an encoder-decoder with its language-model head, in eval mode.
         tokenizer: the model's tokenizer.
         prompts: texts; an empty one starts from the end-of-text token.
         config: the options. Default: greedy decoding.
@@ -84,7 +88,7 @@ def generate_ids(
     """Continues sequences of token ids, without a tokenizer: no text and no stop strings.
 
     Args:
-        network: GPT-2 with its language-model head, in eval mode.
+        network: GPT-2 or an encoder-decoder with its language-model head, in eval mode.
         prompts: token ids, at least one each.
         config: the options. Default: greedy decoding.
         end_of_text_id: the token that ends a text. Default: no token does.
@@ -111,7 +115,7 @@ def generate_in_steps(
     The caller can generate several texts in turn, or stop early.
 
     Args:
-        network: GPT-2 with its language-model head, in eval mode.
+        network: GPT-2 or an encoder-decoder with its language-model head, in eval mode.
         tokenizer: the model's tokenizer.
         prompt: a text.
         config: the options. Default: greedy decoding.
@@ -190,6 +194,8 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         HeadwayError: the prompt is empty, and the vocabulary has no end-of-text token.
     """
     ids = tokenizer.encode(prompt).ids
+    if tokenizer.framing.after:  # an encoder reads it
+        return tokenizer.join(ids)[0]
     if ids:
         return ids
     if tokenizer.end_of_text_id is None:
@@ -201,7 +207,11 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 
 def _text_generator(network: Network, tokenizer: Tokenizer, config: GenerationConfig | None) -> TextGenerator:
-    return TextGenerator(network, config or GenerationConfig(), tokenizer.end_of_text_id, tokenizer)
+    written, model_config = tokenizer.of_outputs, network.config
+    end = written.end_of_text_id
+    if isinstance(model_config, EncoderDecoderConfig | TransformerConfig) and model_config.end_id is not None:
+        end = model_config.end_id
+    return TextGenerator(network, config or GenerationConfig(), end, written)
 
 
 def _cache_bytes(generator: TextGenerator) -> int:

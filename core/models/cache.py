@@ -19,7 +19,7 @@ that the encoder has read, and shared by all rows that are generated from it.
 L layers, T new tokens of all rows, H heads, D head size. T' is T plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, groupby
 from typing import Protocol, Self
 
@@ -114,6 +114,34 @@ class DecoderConfig(Protocol):
         ...
 
 
+def cache_with_sources(
+    config: DecoderConfig,
+    weight: Tensor,
+    sources: Sequence[Sequence[int]],
+    *,
+    encode: Callable[[PackedBatch], Iterable[Tensor]],
+    capacity: int,
+    copies: int,
+) -> "KVCache":
+    """A cache for the decoder of an encoder-decoder, with a row for each source.
+
+    Args:
+        config: the decoder's.
+        weight: one of its weights.
+        sources: token ids of each source, at least one each.
+        encode: computes the keys and values of the sources' tokens in every layer, (S', 2, H, D) each.
+        capacity: maximum number of tokens per row.
+        copies: rows that there is room for per source: `reorder` can continue each source that many times.
+    """
+    read = KVCache.of(config, weight, rows=len(sources), capacity=max(map(len, sources)))
+    for layer, keys_values in enumerate(encode(read.extend(sources))):
+        read.layer(layer).store(keys_values)
+    cache = KVCache.of(config, weight, rows=len(sources) * copies, capacity=capacity)
+    cache.source, cache._source_rows = read, [row for row in range(len(sources)) for _ in range(copies)]
+    cache.reorder(range(0, len(cache), copies))  # the copies of a source are stored beside each other
+    return cache
+
+
 def cache_dtype(weight: Tensor) -> torch.dtype:
     """The dtype of the cache of a model with such weights: on the CPU fp32 whatever the weights are.
 
@@ -173,9 +201,7 @@ class KVCache:
         self.levels: list[AttentionPlan] = []
 
     @classmethod
-    def of(
-        cls, config: DecoderConfig, weight: Tensor, *, rows: int, capacity: int, source: "KVCache | None" = None
-    ) -> Self:
+    def of(cls, config: DecoderConfig, weight: Tensor, *, rows: int, capacity: int) -> Self:
         """An empty cache for a decoder.
 
         Args:
@@ -183,11 +209,14 @@ class KVCache:
             weight: one of its weights, whose device the cache has.
             rows: as above.
             capacity: as above.
-            source: as above.
         """
         sizes = config.num_layers, config.num_heads, config.hidden_size // config.num_heads
-        dtype, device = cache_dtype(weight), weight.device
-        return cls(*sizes, rows=rows, capacity=capacity, dtype=dtype, device=device, source=source)
+        return cls(*sizes, rows=rows, capacity=capacity, dtype=cache_dtype(weight), device=weight.device)
+
+    @staticmethod
+    def bytes_per_token(config: DecoderConfig, weight: Tensor) -> int:
+        """The size of a token's keys and values in all layers, in the cache of a decoder with such a weight."""
+        return 2 * config.num_layers * config.hidden_size * cache_dtype(weight).itemsize
 
     def __len__(self) -> int:
         return len(self.lengths)

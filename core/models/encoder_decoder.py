@@ -8,13 +8,13 @@ B batch, T tokens of the target, S tokens of the source, C hidden size of the de
 `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .bert import Bert, BertConfig, BertPooler
-from .cache import KVCache
+from .cache import KVCache, cache_with_sources
 from .cross_attention import CrossAttention
 from .gpt2 import GPT2, GPT2Config
 from .layers import init_weights, pad_rows
@@ -124,7 +124,7 @@ class EncoderDecoder(nn.Module):
         hidden = self.encoder(source)
         return pad_rows(hidden if self.projection is None else self.projection(hidden))
 
-    def new_cache(self, sources: Sequence[Sequence[int]], capacity: int) -> KVCache:
+    def new_cache(self, sources: Sequence[Sequence[int]], capacity: int, copies: int = 1) -> KVCache:
         """A cache for generation, with a row for the target of each source.
 
         The encoder reads the sources, and every layer of the decoder computes its keys and values of them, once.
@@ -132,15 +132,24 @@ class EncoderDecoder(nn.Module):
 
         Args:
             sources: token ids of each source, at least one each.
-            capacity: maximum number of tokens per target.
+            capacity: maximum number of tokens per target, with the one that it starts from.
+            copies: targets that there is room for per source; `reorder` makes them of the first ones.
         """
         config, weight = self.config.decoder, self.token_embedding.weight
-        read = KVCache.of(config, weight, rows=len(sources), capacity=max(map(len, sources)))
-        encoded = self.encode(read.extend(sources))
-        for layer, block in enumerate(self.decoder.blocks):
-            assert isinstance(block.cross_attn, CrossAttention)
-            read.layer(layer).store(block.cross_attn.keys_values(encoded))
-        return KVCache.of(config, weight, rows=len(sources), capacity=capacity, source=read)
+        return cache_with_sources(config, weight, sources, encode=self._source_keys, capacity=capacity, copies=copies)
+
+    def _source_keys(self, source: PackedBatch) -> Iterator[Tensor]:
+        """The keys and values of the source in every layer of the decoder, (S', 2, H, D) each."""
+        encoded = self.encode(source)
+        for block in self.blocks:
+            cross_attention = block.get_submodule("cross_attn")
+            assert isinstance(cross_attention, CrossAttention)
+            yield cross_attention.keys_values(encoded)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """The size of a token's keys and values in all layers of the decoder, of the target or of the source."""
+        return KVCache.bytes_per_token(self.config.decoder, self.token_embedding.weight)
 
     def embed(self, batch: PackedBatch) -> Tensor:
         """The input of the decoder's first block, (T, C)."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
-from .cache import KVCache, LayerCache, cache_dtype
+from .cache import KVCache, LayerCache
 from .cross_attention import CrossAttention
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, init_weights, new_embedding, pad_rows
@@ -143,7 +143,7 @@ class GPT2(nn.Module):
     @property
     def cache_bytes_per_token(self) -> int:
         """The size of a token's keys and values in all layers."""
-        return 2 * self.config.num_layers * self.config.hidden_size * cache_dtype(self.token_embedding.weight).itemsize
+        return KVCache.bytes_per_token(self.config, self.token_embedding.weight)
 
     def _run(
         self,

@@ -21,6 +21,7 @@ from .transformer import Transformer, TransformerConfig, TransformerHead
 SingleConfig = BertConfig | GPT2Config | TransformerConfig  # of a model that is not joined from two
 Config = SingleConfig | EncoderDecoderConfig
 Backbone = Bert | GPT2 | EncoderDecoder | Transformer
+Generator = GPT2 | EncoderDecoder | Transformer  # a backbone that writes texts, with its language-modeling head
 
 
 class SequenceHead(nn.Module):

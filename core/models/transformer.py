@@ -9,7 +9,7 @@ B batch, T tokens of all targets, S tokens of all sources, C hidden, V vocabular
 plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
-from .cache import KVCache, LayerCache
+from .cache import KVCache, LayerCache, cache_with_sources
 from .cross_attention import CrossAttention
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, new_embedding, pad_rows
@@ -182,22 +182,32 @@ class Transformer(nn.Module):
         x = self.token_embedding(batch.input_ids) * self.embedding_scale
         return self.dropout(x + self.positions[batch.position_ids].to(x.dtype))
 
-    def new_cache(self, sources: Sequence[Sequence[int]], capacity: int) -> KVCache:
-        """A cache for generation, with a row for the target of each source; `fork` and `reorder` keep the source.
+    def new_cache(self, sources: Sequence[Sequence[int]], capacity: int, copies: int = 1) -> KVCache:
+        """A cache for generation, with a row for the target of each source.
 
         The encoder reads the sources, and every layer of the decoder computes its keys and values of them, once.
+        `fork` and `reorder` keep the source of every row, without copying it.
 
         Args:
             sources: token ids of each source, at least one each.
-            capacity: maximum number of tokens per target.
+            capacity: maximum number of tokens per target, with the one that it starts from.
+            copies: targets that there is room for per source; `reorder` makes them of the first ones.
         """
-        weight = self.token_embedding.weight
-        read = KVCache.of(self.config, weight, rows=len(sources), capacity=max(map(len, sources)))
-        encoded = self.encode(read.extend(sources))
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, DecoderBlock)
-            read.layer(layer).store(block.cross_attn.keys_values(encoded))
-        return KVCache.of(self.config, weight, rows=len(sources), capacity=capacity, source=read)
+        config, weight = self.config, self.token_embedding.weight
+        return cache_with_sources(config, weight, sources, encode=self._source_keys, capacity=capacity, copies=copies)
+
+    def _source_keys(self, source: PackedBatch) -> Iterator[Tensor]:
+        """The keys and values of the source in every layer of the decoder, (S', 2, H, D) each."""
+        encoded = self.encode(source)
+        for block in self.blocks:
+            cross_attention = block.get_submodule("cross_attn")
+            assert isinstance(cross_attention, CrossAttention)
+            yield cross_attention.keys_values(encoded)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """The size of a token's keys and values in all layers of the decoder, of the target or of the source."""
+        return KVCache.bytes_per_token(self.config, self.token_embedding.weight)
 
 
 class TransformerHead(nn.Module):

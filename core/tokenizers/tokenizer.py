@@ -26,6 +26,7 @@ from .tokenizer_files import NORMALIZER_OPTIONS, Kind, kind_of, read_tokenizer
 CONTINUED = "##"  # before a token of BERT's that continues a word
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # in SentencePiece's tokens
 WORD_STARTS = {"unigram": SPACE, "byte-level-bpe": "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"}  # which is a space
+DECODER_TOKENIZER = "decoder_tokenizer"  # a folder in that of an encoder-decoder
 GENERIC_CLASS = "PreTrainedTokenizerFast"  # of transformers: it reads tokenizer.json as it is
 # Classes of transformers, and others that build the same pipeline from a vocabulary.
 SAME_PIPELINE = {
@@ -46,7 +47,13 @@ class Encoding:
 
 
 class Tokenizer:
-    """The tokenizer of a model folder; created by `Tokenizer.load`."""
+    """The tokenizer of a model folder; created by `Tokenizer.load`.
+
+    The parts of an encoder-decoder may have different vocabularies. Then the folder itself holds the encoder's
+    tokenizer, which transformers opens with the folder, and its folder `decoder_tokenizer` that of the decoder.
+    """
+
+    decoder: "Tokenizer | None" = None  # of an encoder-decoder's decoder, if it is another one
 
     def __init__(self, backend: tokenizers.Tokenizer, config: Mapping[str, Any], special: Mapping[str, str]) -> None:
         self._backend = backend
@@ -81,8 +88,15 @@ class Tokenizer:
         Raises:
             HeadwayError: the vocabulary is missing, damaged, or of an unsupported kind.
         """
-        backend, config, special = read_tokenizer(folder)
-        return cls(backend, config, special)
+        tokenizer = cls(*read_tokenizer(folder))
+        if (folder / DECODER_TOKENIZER).is_dir():
+            tokenizer.decoder = cls(*read_tokenizer(folder / DECODER_TOKENIZER))
+        return tokenizer
+
+    @property
+    def of_outputs(self) -> "Tokenizer":
+        """The tokenizer of what a model writes: the decoder's."""
+        return self.decoder or self
 
     def check_fits(self, model_vocab_size: int, model: str | Path) -> None:
         """Checks that a model has an embedding for every token.
@@ -117,6 +131,9 @@ class Tokenizer:
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
         (folder / "tokenizer.json").write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+        if self.decoder is not None:
+            (folder / DECODER_TOKENIZER).mkdir(exist_ok=True)
+            self.decoder.save(folder / DECODER_TOKENIZER)
 
     def _published_class(self) -> str:
         """A class of transformers that gives the same ids; most keep only the vocabulary and rebuild the rest."""
