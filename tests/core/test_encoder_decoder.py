@@ -56,7 +56,7 @@ def published(pair, std=0.3):
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
         *PAIRS[pair](), decoder_start_token_id=START, eos_token_id=END, pad_token_id=0
     )
-    torch.manual_seed(0)
+    torch.manual_seed(7)
     model = transformers.EncoderDecoderModel(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -149,7 +149,7 @@ def test_a_folder_is_saved_again_bit_for_bit(theirs, tmp_path):
     assert read_config(tmp_path / "ours")[1] == checkpoint.network.config
 
 
-VARIED = pytest.mark.parametrize("std", [1.1])
+VARIED = pytest.mark.parametrize("std", [2.0])
 OPTIONS = {
     "greedy": {},
     "penalized": {"repetition_penalty": 1.3},
@@ -171,7 +171,7 @@ def test_generated_tokens_are_those_of_transformers(options, ours, theirs):
             different.update(ids)
             assert ids == row[1 : 1 + len(ids)]
             assert len(ids) == 16 or ids[-1] == END
-    assert len(different) > 1
+    assert len(different) > 3
 
 
 @VARIED
