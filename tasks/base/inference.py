@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from ...core.checkpoints.config_file import read_config
-from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.joining import find_model
 from ...core.models.heads import Config
 from ...core.models.packing import BatchSampler
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -38,7 +38,7 @@ class Encoder:
         Raises:
             HeadwayError: there is no such model, or it cannot be read.
         """
-        folder = find_folder(name)
+        folder = find_model(name)
         return cls(str(name), Tokenizer.load(folder), read_config(folder)[1])
 
     def limit(self, task: Task[Any, Any]) -> int:
@@ -51,7 +51,7 @@ class Encoder:
         Raises:
             HeadwayError: the tokenizer produces a token that the model does not have.
         """
-        features = task.encode(examples, self.tokenizer, self.limit(task))
+        features = task.for_model(self.config).encode(examples, self.tokenizer, self.limit(task))
         if max((max(one.input_ids) for one in features), default=0) >= self.config.vocab_size:
             self.tokenizer.check_fits(self.config.vocab_size, self.model)
         return group_windows(features)

@@ -13,6 +13,7 @@ from ...core.checkpoints.checkpoint import load_checkpoint, load_head
 from ...core.checkpoints.config_file import published_class, read_config
 from ...core.checkpoints.families.registry import family_of, model_of, titles_of
 from ...core.checkpoints.hub import find_folder
+from ...core.checkpoints.joining import find_model
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -61,11 +62,12 @@ class TaskModel(Predictor):
         Raises:
             HeadwayError: there is no such model, it cannot be read, or the task cannot be trained on it.
         """
-        folder = find_folder(name)
+        folder = find_model(name)
         raw, config = read_config(folder)
         if model_of(config) not in task.models:
             raise HeadwayError(
-                f"{name} is {family_of(config).with_article}, and {task.name} needs a {titles_of(task.models[0])}. "
+                f"{name} is {family_of(config).with_article}, and {task.name} needs a "
+                f"{' or '.join(map(titles_of, task.models))}. "
                 "Name another model."
             )
         has_head = published_class(folder, raw, family_of(config)).endswith(task.architecture)

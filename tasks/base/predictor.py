@@ -60,7 +60,7 @@ class Predictor:
     def __init__(
         self, task: AnyTask, stored: AnyTask | None, checkpoint: Checkpoint, tokenizer: Tokenizer, name: str
     ) -> None:
-        self.task = task
+        self.task = task = task.for_model(checkpoint.network.config)
         self.tokenizer = tokenizer
         self.base = name
         self.info: dict[str, Any] = {}  # headway.json without the task

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
 from ...core.options import check_choices, check_option, is_integer, is_of_type, option, options_of
 from ...core.tokenizers.vocabulary import Model
+
+if TYPE_CHECKING:
+    from ...core.models.heads import Config
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -80,6 +83,10 @@ class TaskOptions:
         if self.overlap is not None and self.overlap > limit // 2:
             raise HeadwayError(f"--overlap {self.overlap}: at most half a window of {limit} tokens is possible.")
         return limit
+
+    def for_model(self, config: "Config") -> Self:  # noqa: ARG002
+        """A copy for a model with this configuration."""
+        return self
 
     def reset(self) -> Self:
         """A copy with the same options, whose other fields have their default values again."""

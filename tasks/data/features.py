@@ -1,7 +1,7 @@
 """Features: the sequence of tokens of one window of an example."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ class Features:
         metadata: What `decode` needs to map outputs back to the text.
         text_index: Which text of the example this is, for tasks that encode each text separately.
         num_omitted: Tokens of the text that were omitted before it was divided: the end of a very long question.
+        source_ids: Token ids that the encoder of an encoder-decoder reads.
     """
 
     example: int
@@ -34,6 +35,12 @@ class Features:
     metadata: Any = None
     text_index: int = 0
     num_omitted: int = 0
+    source_ids: list[int] = field(default_factory=list)
+
+    @property
+    def num_read(self) -> int:
+        """Number of all tokens that the model reads."""
+        return len(self.input_ids) + len(self.source_ids)
 
 
 class TextLength(NamedTuple):
@@ -60,12 +67,12 @@ class TextLength(NamedTuple):
 def text_length(windows: Sequence[Features]) -> TextLength:
     """The length of an example, from all of its windows."""
     if len(windows) == 1:
-        return TextLength(windows[0].length, windows[0].length - len(windows[0].input_ids))
+        return TextLength(windows[0].length, windows[0].length - windows[0].num_read)
     by_text: dict[int, list[Features]] = {}
     for window in windows:
         by_text.setdefault(window.text_index, []).append(window)
     unread = (
-        part[0].length - len(part[0].input_ids) if len(part) == 1 else part[0].num_omitted for part in by_text.values()
+        part[0].length - part[0].num_read if len(part) == 1 else part[0].num_omitted for part in by_text.values()
     )
     return TextLength(sum(part[0].length for part in by_text.values()), sum(unread))
 
@@ -87,9 +94,11 @@ def num_truncated_tokens(windows: Sequence[Features]) -> int:
 
 def num_input_tokens(windows: Sequence[Features]) -> int:
     """Number of tokens of all windows of an example."""
-    return sum(len(window.input_ids) for window in windows)
+    return sum(window.num_read for window in windows)
 
 
 def pack(features: Sequence[Features]) -> PackedBatch:
-    """The sequences as one packed batch."""
-    return PackedBatch.pack([one.input_ids for one in features], [one.segment_ids for one in features])
+    """The sequences as one packed batch, with the sources if they have some."""
+    source = PackedBatch.pack([one.source_ids for one in features]) if features[0].source_ids else None
+    segments = [one.segment_ids for one in features]
+    return PackedBatch.pack([one.input_ids for one in features], segments, source)

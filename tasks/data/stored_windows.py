@@ -64,7 +64,8 @@ def _to_record(window: Features) -> tuple[Any, ...]:
     num_first = window.segment_ids.count(0)
     in_order = window.segment_ids == [0] * num_first + [1] * (len(window.segment_ids) - num_first)
     segments = num_first if in_order else window.segment_ids
-    rest = window.length, window.target, window.metadata, window.text_index, window.num_omitted
+    source = array("I", window.source_ids).tobytes()
+    rest = window.length, window.target, window.metadata, window.text_index, window.num_omitted, source
     return typecode, ids, segments, *rest
 
 
@@ -72,4 +73,5 @@ def _from_record(example: int, typecode: str, ids: bytes, segments: Any, *rest: 
     input_ids = array(typecode, ids).tolist()
     if isinstance(segments, int):
         segments = [0] * segments + [1] * (len(input_ids) - segments)
-    return Features(example, input_ids, segments, *rest)
+    *others, source = rest
+    return Features(example, input_ids, segments, *others, source_ids=array("I", source).tolist())

@@ -91,7 +91,7 @@ def token_batches(
     features: Sequence[Features], batch_tokens: int = INFERENCE_BATCH_TOKENS
 ) -> Iterable[list[Features]]:
     """Sequences in their order, in batches of at most `batch_tokens` tokens."""
-    sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=batch_tokens)
+    sampler = BatchSampler([one.num_read for one in features], batch_tokens=batch_tokens)
     return ([features[i] for i in indices] for indices in sampler.in_order())
 
 

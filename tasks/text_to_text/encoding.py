@@ -44,35 +44,50 @@ class _Prompt:
 
 @dataclass(frozen=True)
 class PairEncoder:
-    """Encodes pairs for a decoder.
+    """Encodes pairs for a decoder, or for an encoder-decoder if `source_limit` is given.
+
+    The encoder reads the prompt, and the decoder the output after its start token:
+
+        source_ids  prompt ... prompt
+        input_ids   start   output ... output
+        targets     output  output ... end
 
     Args:
         tokenizer: of the model.
         template: of prompts.
         limit: longest sequence in tokens.
         cut_side: "end" or "start", where inputs are cut.
+        source_limit: longest sequence of the encoder in tokens; None: there is no encoder.
+        ends: the start token and the end token of an encoder-decoder.
 
     Raises:
-        HeadwayError: the vocabulary has no end-of-text token, or the template leaves no room for an input.
+        HeadwayError: no token ends a text, or the template leaves no room for an input.
     """
 
     tokenizer: "Tokenizer"
     template: PairTemplate
     limit: int
     cut_side: str
+    source_limit: int | None = None
+    ends: tuple[int | None, int | None] = (None, None)
 
     def __post_init__(self) -> None:
-        if self.tokenizer.end_of_text_id is None:
+        if self.end_id is None:
             raise HeadwayError(
                 "This vocabulary has no end-of-text token, by which the model learns where an output ends. Set it as "
                 '"eos_token" in tokenizer_config.json, or choose another model.'
             )
-        fixed = len(self.tokenizer.encode(self.template.prompt("")).ids)
-        if fixed > self.limit // 2:
+        fixed, limit = len(self.tokenizer.encode(self.template.prompt("")).ids), self.source_limit or self.limit
+        if fixed > limit // 2:
             raise HeadwayError(
-                f"--template has {fixed} tokens, more than half of the {self.limit} that the model reads at once. "
+                f"--template has {fixed} tokens, more than half of the {limit} that the model reads at once. "
                 "Shorten it."
             )
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends an output."""
+        return self.tokenizer.end_of_text_id if self.source_limit is None else self.ends[1]
 
     def encode(self, examples: Sequence[PairExample], max_new_tokens: int) -> list[Features]:
         """The sequences for training, one for each output; for an example without outputs its prompt.
@@ -82,9 +97,8 @@ class PairEncoder:
             max_new_tokens: the number of tokens for which a prompt without output leaves room.
         """
         prompts = self._prompts([one.text for one in examples])
-        outputs = iter(
-            self.tokenizer.encode_ids([self.template.continuation(text) for one in examples for text in one.outputs])
-        )
+        written = [self.template.continuation(text) for one in examples for text in one.outputs]
+        outputs = iter(self.tokenizer.of_outputs.encode_ids(written))
         features: list[Features] = []
         for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             if not example.outputs:
@@ -93,25 +107,46 @@ class PairEncoder:
         return features
 
     def _prompt(self, number: int, prompt: _Prompt, max_new_tokens: int) -> Features:
+        if self.source_limit is not None:
+            source, length = self._source(prompt)
+            start = self.ends[0] or 0
+            return Features(number, [start], [0], length + 1, metadata=self.tokenizer, source_ids=source)
         ids = prompt.cut(prompt_budget(self.limit, max_new_tokens), self.cut_side)
         length = prompt.fixed + len(prompt.inside)
         return Features(number, ids, [0] * len(ids), length, metadata=self.tokenizer)
 
+    def _source(self, prompt: _Prompt) -> tuple[list[int], int]:
+        """What the encoder reads of a prompt, and the number of tokens of the whole one."""
+        assert self.source_limit is not None
+        special = self.tokenizer.num_special(pair=False)
+        ids = prompt.cut(self.source_limit - special, self.cut_side)
+        return self.tokenizer.join(ids)[0], prompt.fixed + len(prompt.inside) + special
+
     def _pair(self, number: int, reference: int, prompt: _Prompt, output: list[int]) -> Features:
         """The sequence of an output; `num_omitted` counts its tokens (and its end) that do not fit."""
-        end = self.tokenizer.end_of_text_id
+        end, source = self.end_id, []
         assert end is not None
-        room = self.limit - prompt.fixed - min(len(prompt.inside), self.limit // LEAST_INPUT)
-        fits = len(output) <= room
-        targets = [*output, end] if fits else output[: room + 1]
+        if self.source_limit is None:
+            length = prompt.fixed + len(prompt.inside)
+            room = self.limit - prompt.fixed - min(len(prompt.inside), self.limit // LEAST_INPUT)
+        else:
+            source, length = self._source(prompt)
+            length, room = length + 1, self.limit - 1
+        targets = [*output, end] if len(output) <= room else output[: room + 1]
         given = targets[:-1]
-        ids = prompt.cut(self.limit - len(given), self.cut_side)
-        positions = list(range(len(ids) - 1, len(ids) + len(given)))
-        length = prompt.fixed + len(prompt.inside) + len(output)
-        omitted = len(output) + 1 - len(targets)
-        ids = [*ids, *given]
-        target = TargetTokens(positions, targets)
-        return Features(number, ids, [0] * len(ids), length, target, text_index=reference, num_omitted=omitted)
+        before = [self.ends[0] or 0] if source else prompt.cut(self.limit - len(given), self.cut_side)
+        ids = [*before, *given]
+        target = TargetTokens(list(range(len(before) - 1, len(ids))), targets)
+        return Features(
+            number,
+            ids,
+            [0] * len(ids),
+            length + len(output),
+            target,
+            text_index=reference,
+            num_omitted=len(output) + 1 - len(targets),
+            source_ids=source,
+        )
 
     def _prompts(self, texts: Sequence[str]) -> list[_Prompt]:
         start = len(self.template.before)
@@ -124,5 +159,6 @@ class PairEncoder:
             last = len(encoding.offsets) - sum(begin >= stop for begin, _ in encoding.offsets)
             ids = encoding.ids
             parts = _Prompt(ids[:first], ids[first : max(first, last)], ids[max(first, last) :])
-            found.append(parts if ids else _Prompt(self.tokenizer.join([])[0], [], []))
+            alone = not ids and self.source_limit is None  # a decoder needs a token to start from
+            found.append(_Prompt(self.tokenizer.join([])[0], [], []) if alone else parts)
         return found

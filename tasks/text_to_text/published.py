@@ -4,21 +4,30 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.models.encoder_decoder import EncoderDecoderConfig
+from ...core.models.transformer import TransformerConfig
+
 if TYPE_CHECKING:
     from ...core.generation.generation_config import GenerationConfig
+    from ...core.models.heads import Config
     from ...core.tokenizers.tokenizer import Tokenizer
 
 
-def write_generation_config(folder: Path, config: "GenerationConfig", tokenizer: "Tokenizer") -> None:
+def write_generation_config(folder: Path, config: "GenerationConfig", model: "Config", tokenizer: "Tokenizer") -> None:
     """Writes the options and the token that ends a text, so that transformers stops and generates the same.
 
     Filters that transformers applies by default are switched off.
     """
-    end = tokenizer.end_of_text_id
+    if isinstance(model, EncoderDecoderConfig | TransformerConfig):
+        tokens: dict[str, int | None] = {
+            "decoder_start_token_id": model.start_id,
+            "eos_token_id": model.end_id,
+            "pad_token_id": model.pad_id,
+        }
+    else:
+        tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.end_of_text_id)
     written: dict[str, Any] = {
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "pad_token_id": end,
+        **tokens,
         "max_new_tokens": config.max_new_tokens,
         "num_beams": config.num_beams,
         "length_penalty": config.length_penalty,

@@ -17,7 +17,9 @@ from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.generation.generation import generate_ids
 from ...core.generation.generation_config import GenerationConfig
+from ...core.models.encoder_decoder import EncoderDecoderConfig
 from ...core.models.heads import language_model_head, smooth_labels
+from ...core.models.transformer import TransformerConfig
 from ...core.options import check_option, is_integer, is_number, option, option_of
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
@@ -54,7 +56,7 @@ from .template import DEFAULT, PairTemplate
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
-    from ...core.models.heads import Backbone, Network
+    from ...core.models.heads import Backbone, Config, Network
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_inputs import Targets
@@ -74,6 +76,8 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
 
     Args:
         reads_context: whether inputs have a second text; None until it is inferred from the training data.
+        source_limit: tokens that the encoder of an encoder-decoder reads; None for a decoder alone.
+        start_id, end_id: the tokens between which an encoder-decoder writes.
     """
 
     template: str = option(
@@ -104,14 +108,17 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     no_repeat_ngram_size: int | None = option_of(GenerationConfig, "no_repeat_ngram_size", when="always")
     seed: int = option_of(GenerationConfig, "seed", when="after")
     reads_context: bool | None = None
+    source_limit: int | None = None
+    start_id: int | None = None
+    end_id: int | None = None
 
     name: ClassVar[str] = "text-to-text"
     title: ClassVar[str] = "Text to text"
     pipeline_tag: ClassVar[str] = "text-generation"
     inputs: ClassVar[tuple[Field, ...]] = (INPUT, CONTEXT)
     label_columns: ClassVar[tuple[str, ...]] = OUTPUT_NAMES
-    architecture: ClassVar[str] = "GPT2LMHeadModel"
-    models: ClassVar[tuple[str, ...]] = ("gpt2",)
+    architecture: ClassVar[tuple[str, ...]] = ("GPT2LMHeadModel", "EncoderDecoderModel", "MarianMTModel")
+    models: ClassVar[tuple[str, ...]] = ("gpt2", "encoder-decoder")
     per_token: ClassVar[bool] = True
     divides: ClassVar[bool] = False  # a part of a long input is not read
     undivided: ClassVar[str] = "cut"
@@ -197,9 +204,21 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
 
     # -- examples -> sequences
 
+    def for_model(self, config: "Config") -> Self:
+        """A copy that knows the encoder's limit and the decoder's ends, if there are two."""
+        if isinstance(config, EncoderDecoderConfig):
+            return replace(
+                self, source_limit=config.encoder.max_positions, start_id=config.start_id, end_id=config.end_id
+            )
+        if isinstance(config, TransformerConfig):
+            return replace(self, source_limit=config.max_positions, start_id=config.start_id, end_id=config.end_id)
+        return replace(self, source_limit=None, start_id=None, end_id=None)
+
     def encode(self, examples: Sequence[PairExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """A sequence for each output of an example, or its prompt if it has none."""
-        encoder = PairEncoder(tokenizer, self.pair_template, limit, self.cut_side)
+        source_limit = self.source_limit and min(self.source_limit, self.max_length or self.source_limit)
+        ends = self.start_id, self.end_id
+        encoder = PairEncoder(tokenizer, self.pair_template, limit, self.cut_side, source_limit, ends)
         return encoder.encode(examples, self.max_new_tokens)
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
@@ -247,9 +266,10 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
 
     def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """The generated text of each prompt."""
-        tokenizer: Tokenizer = features[0].metadata
-        prompts = [one.input_ids for one in features]
-        found = generate_ids(network, prompts, self.generation, end_of_text_id=tokenizer.end_of_text_id)  # pyright: ignore[reportArgumentType]
+        tokenizer: Tokenizer = features[0].metadata.of_outputs
+        prompts = [one.source_ids or one.input_ids for one in features]
+        end = tokenizer.end_of_text_id if self.source_limit is None else self.end_id
+        found = generate_ids(network, prompts, self.generation, end_of_text_id=end)  # pyright: ignore[reportArgumentType]
         return [
             GeneratedText(tokenizer.decode(best.token_ids).strip(), best.finish_reason == "end-of-text")
             for best, *_ in found
@@ -301,9 +321,9 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         """Any head is trained further: it knows no labels."""
         return self if isinstance(before, TextToText) else None
 
-    def publish(self, folder: Path, network: "Network", tokenizer: "Tokenizer") -> None:  # noqa: ARG002
+    def publish(self, folder: Path, network: "Network", tokenizer: "Tokenizer") -> None:
         """Writes how transformers generates."""
-        write_generation_config(folder, self.generation, tokenizer)
+        write_generation_config(folder, self.generation, network.config, tokenizer)
 
     def card(self, network: "Network", name: str) -> CardText:
         """Usage and limitations."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from headway.core.checkpoints.checkpoint import save_checkpoint
 from headway.core.checkpoints.families.registry import FAMILIES
+from headway.core.checkpoints.joining import join_models
 from headway.core.models.heads import Network, new_backbone, reads_segments
 from headway.core.tokenizers.tokenizer import Tokenizer
 
@@ -32,6 +33,13 @@ def bert_folder(wordpiece_folder: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def gpt2_folder(byte_level_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder("gpt2", byte_level_folder, tmp_path_factory.mktemp("tiny-gpt2"))
+
+
+@pytest.fixture(scope="session")
+def encoder_decoder_folder(bert_folder: Path, gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-encoder-decoder")
+    join_models(bert_folder, gpt2_folder, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
