@@ -1,9 +1,10 @@
 """A Transformer for text to text starts from random weights and a vocabulary of inputs and outputs."""
 
 import pytest
+import transformers
 from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
-from headway.tasks import TextToText
+from headway.tasks import TextToText, load
 from headway.tasks.language_modeling import from_scratch
 from headway.tasks.language_modeling.from_scratch import on_new_model
 
@@ -52,3 +53,18 @@ def test_label_smoothing_is_that_of_the_head_in_training_also_of_a_trained_one(g
     assert again.network.head.label_smoothing == 0.2
     with pytest.raises(HeadwayError, match=r"label.smoothing"):
         TextToText(label_smoothing=1.0)
+
+
+def test_a_transformer_from_random_weights_is_trained_saved_and_generates_as_in_transformers(tmp_path):
+    rows = [{"input": f"{a} {b}", "output": f"{b} {a}"} for a in "abcd" for b in "wxyz"]
+    task = TextToText(max_new_tokens=8, eval_outputs=4)
+    model = on_new_model(task, rows, folder=tmp_path / "new", size="tiny", vocab_size=300, max_positions=32)
+    config = TrainConfig(max_steps=3, precision="fp32", device="cpu")
+    model.fit(rows, rows[:4], output=tmp_path / "model", config=config, progress=False)
+    theirs = transformers.MarianMTModel.from_pretrained(tmp_path / "model").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    opened = load(tmp_path / "model")
+    for text in ("a x", "d w"):
+        inputs = tokenizer(f"{text}\n", return_tensors="pt")
+        ids = theirs.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
+        assert opened.predict(text).text == tokenizer.decode(ids, skip_special_tokens=True).strip()
