@@ -12,6 +12,8 @@ from headway.core.atomic_files import atomic_folder
 from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.checkpoints.families.marian import MARIAN
 from headway.core.errors import HeadwayError
+from headway.core.generation.generation import generate_ids
+from headway.core.generation.generation_config import GenerationConfig
 from headway.core.inference.inference import load_for_inference, prepare_for_inference
 from headway.core.models.heads import Network, language_model_head, set_activation_checkpointing
 from headway.core.models.packing import PackedBatch
@@ -122,6 +124,42 @@ def test_with_a_cache_every_token_has_the_outputs_without_it(tmp_path):
     steps = [[row[:3] for row in targets], *([[row[i]] for row in targets] for i in range(3, 8))]
     found = [network.head(network.backbone(cache.extend(step), cache)).view(3, -1, VOCAB) for step in steps]
     torch.testing.assert_close(torch.cat(found, dim=1), expected, **TOLERANCE)
+
+
+GENERATION = {
+    "greedy": {},
+    "beams": {"num_beams": 4},
+    "beams of long texts": {"num_beams": 3, "length_penalty": 2.0, "early_stopping": "yes"},
+    "repetition": {"repetition_penalty": 1.3},
+}
+
+
+@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
+def test_generated_tokens_are_the_published_ones(options, tmp_path):
+    theirs = reference()
+    theirs.final_logits_bias[0, TOKENS["eos_token_id"]] += 2.0  # so that some texts end
+    with torch.no_grad():  # larger matrices, so that texts depend more on their sources
+        for parameter in theirs.parameters():
+            parameter.mul_(4.0 if parameter.requires_grad and parameter.dim() == 2 else 1.0)
+    network = ours(theirs, tmp_path).network
+    config = GenerationConfig(max_new_tokens=12, **options)
+    found = generate_ids(network, sequences(SOURCES, VOCAB), config, end_of_text_id=network.config.end_id)
+    _, padded_inputs = inputs()
+    more = {**options, "early_stopping": options.get("early_stopping") == "yes"}
+    expected = theirs.generate(
+        padded_inputs["input_ids"],
+        attention_mask=padded_inputs["attention_mask"],
+        max_new_tokens=12,
+        do_sample=False,
+        **(more if "num_beams" in options else options),
+    )
+    for (text, *_), row in zip(found, expected.tolist(), strict=True):
+        start, *tokens = row
+        assert start == network.config.start_id
+        end = tokens.index(network.config.end_id) + 1 if network.config.end_id in tokens else 12
+        assert list(text.token_ids) == tokens[:end]
+    assert {text.finish_reason for text, *_ in found} == {"end-of-text", "length"}
+    assert len({text.token_ids for text, *_ in found}) > 3
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
