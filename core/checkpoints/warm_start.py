@@ -1,8 +1,8 @@
 """An encoder-decoder that starts from two published models: `bert-base-uncased+gpt2`.
 
-Rothe et al. 2020, https://arxiv.org/abs/1907.12461. Both keep their weights, the decoder those of its language-modeling
-head as well (BERT the head for masked tokens); cross-attention is new, initialized as the decoder's other layers. Both
-tokenizers are kept: `Tokenizer` says where.
+Rothe et al. 2020, https://arxiv.org/abs/1907.12461. Both keep their weights, the decoder those of its
+language-modeling head as well (BERT the head for masked tokens); cross-attention is new, initialized as the decoder's
+other layers. Both tokenizers are kept: `Tokenizer` says where.
 """
 
 from pathlib import Path
