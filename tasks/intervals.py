@@ -12,14 +12,16 @@ E examples, K columns of counts, R replicates.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .metrics import LOWER_IS_BETTER
-from .tallies import Formulas, Tally, measured
+from .tallies import Formulas, LabelCounts, Tally, measured
 
 REPLICATES = 1000
 LEVEL = 0.95
+BOUNDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles
 DEVIATIONS = 1.959964  # of a normal distribution, on both sides of which 5 % lie
 CHUNK = 2**22  # weights that exist at a time
 
@@ -84,6 +86,7 @@ class Bootstrap:
         self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
         self._formulas: Formulas | None = None
         self._proportions: frozenset[str] = frozenset()
+        self._by_label: LabelCounts | None = None
         self._joined: list[tuple[Tally, np.ndarray]] = []  # tallies that are joined when all are known
 
     def add(self, tally: Tally, groups: Sequence[int] | np.ndarray | None = None) -> None:
@@ -116,10 +119,26 @@ class Bootstrap:
         samples = self._formulas(self._sums[1:])
         return {name: self._interval(name, value, samples[name]) for name, value in values.items()}
 
+    def by_label(self) -> list[dict[str, Any]]:
+        """A row per label: precision, recall and F1 with their intervals, and the number of correct labels."""
+        if self._by_label is None:
+            return []
+        scores = self._by_label.scores(self._sums)  # (1 + R, L) each
+        bounds = {name: np.quantile(values[1:], BOUNDS, axis=0) for name, values in scores.items()}
+        support = self._by_label.split(self._sums[:1])[0][0]
+        return [
+            {
+                "label": label,
+                **{name: _around(values[0, i], *bounds[name][:, i]) for name, values in scores.items()},
+                self._by_label.unit: int(support[i]),
+            }
+            for i, label in enumerate(self._by_label.labels)
+        ]
+
     def _add(self, tally: Tally, groups: np.ndarray) -> None:
         if not len(self._sums):
             self._sums = np.zeros((1 + self.replicates, tally.counts.shape[1]))
-        self._formulas, self._proportions = tally.formulas, tally.proportions
+        self._formulas, self._proportions, self._by_label = tally.formulas, tally.proportions, tally.by_label
         self._sums[0] += tally.counts.sum(0)
         at_once = max(1, CHUNK // max(1, self.replicates))
         for start in range(0, len(groups), at_once):
@@ -132,8 +151,12 @@ class Bootstrap:
             return wilson(value, self.num_examples)
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
             return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing
-        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Interval(value, float(min(low, value)), float(max(high, value)))
+        return _around(value, *np.quantile(defined, BOUNDS))
+
+
+def _around(value: float, low: float, high: float) -> Interval:
+    """An interval that contains the value."""
+    return Interval(float(value), float(min(low, value)), float(max(high, value)))
 
 
 def wilson(share: float, size: int) -> Interval:

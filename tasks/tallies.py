@@ -18,6 +18,37 @@ Formulas = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
+class LabelCounts:
+    """Where the counts of each label are among the counts of a tally.
+
+    Args:
+        labels: L.
+        split: sums (R, K) -> how often each label is correct, is predicted, and is both, (R, L) each.
+        unit: what is counted.
+    """
+
+    labels: tuple[str, ...]
+    split: Callable[[np.ndarray], Sequence[np.ndarray]]
+    unit: str = "examples"
+
+    def scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Precision, recall and F1 of each label, (R, L) each."""
+        truth, found, correct = self.split(sums)
+        precision, recall = ratio(correct, found), ratio(correct, truth)
+        return {"precision": precision, "recall": recall, "f1": ratio(2 * correct, truth + found)}
+
+
+def _thirds(size: int, start: int = 0) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    """Three neighbouring blocks of `size` columns."""
+    return lambda sums: [sums[:, start + i * size : start + (i + 1) * size] for i in range(3)]
+
+
+def label_counts(labels: Sequence[str], unit: str = "examples", start: int = 0) -> LabelCounts:
+    """Three blocks of a column per label from column `start`: correct labels, predicted labels, and their matches."""
+    return LabelCounts(tuple(labels), _thirds(len(labels), start), unit)
+
+
+@dataclass(frozen=True)
 class Tally:
     """The counts of some examples.
 
@@ -28,6 +59,7 @@ class Tally:
         numbers: of a correlation of ranks, which are known when all examples are: the predicted and the gold number of
             each example, (E, 2).
         join: makes the tally of all examples from these.
+        by_label: the counts of each label; None if there are no labels.
     """
 
     counts: Any
@@ -35,6 +67,7 @@ class Tally:
     proportions: frozenset[str] = frozenset()
     numbers: np.ndarray | None = None
     join: "Callable[[np.ndarray], Tally] | None" = None
+    by_label: LabelCounts | None = None
 
     def metrics(self) -> dict[str, float]:
         """The metrics of these examples, without those that there is nothing to measure for."""
@@ -75,7 +108,7 @@ def tally_labels(predictions: Sequence[Any], gold: Sequence[Any], labels: Sequen
         (3 * size, bins, confidence - correct),
     ]
     counts = _sparse(columns, (len(truth), 3 * size + CALIBRATION_BINS))
-    return Tally(counts, label_formulas(size), frozenset({"accuracy"}))
+    return Tally(counts, label_formulas(size), frozenset({"accuracy"}), by_label=label_counts(labels))
 
 
 def label_formulas(size: int) -> Formulas:
@@ -119,7 +152,7 @@ def tally_label_sets(predictions: Sequence[Sequence[str]], gold: Sequence[Any], 
             "accuracy": ratio(rows[:, 1], rows[:, 0], np.nan),
         }
 
-    return Tally(counts, formulas, frozenset({"accuracy"}))
+    return Tally(counts, formulas, frozenset({"accuracy"}), by_label=label_counts(labels))
 
 
 def _indicators(rows: Sequence[Sequence[str]], index: dict[str, int]) -> Any:

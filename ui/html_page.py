@@ -38,6 +38,20 @@ def draw_page(name: str, title: str, content: Any) -> tuple[str, str]:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template), policy
 
 
+def static_page(name: str, title: str, body: str) -> str:
+    """A page without scripts.
+
+    Args:
+        name: of the style in pages/.
+        title: title of the browser window, as plain text.
+        body: HTML in which all text is escaped; elements may have style attributes, as pictures do.
+    """
+    style = _read(f"{name}.css")
+    policy = f"default-src 'none'; style-src '{_hash(style)}'; style-src-attr 'unsafe-inline'"
+    values = {"policy": policy, "title": html.escape(title), "style": style, "body": body}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read(f"{name}.html"))
+
+
 def as_json(content: Any) -> str:
     """JSON that is safe in a script element: ASCII without characters that could end the element or start another."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))

@@ -84,6 +84,19 @@ UNKNOWN_LABELS = typer.Option(
     help="What happens to rows with labels that the model does not know. wrong: they count as wrong, because the "
     "model cannot be right about them; skip: they are left out; error: they are refused.",
 )
+REPORT = typer.Option(
+    metavar="FILE",
+    help="Write a report: intervals, labels, confusions, calibration, slices, mistakes, speed. .html: one page that "
+    "works without the internet; .json: the same content for programs.",
+)
+SLICE = typer.Option(
+    "--slice",
+    metavar="COLUMN",
+    help="In the report, compare the rows with each value of this column with all others. May be repeated.",
+)
+REFERENCE = typer.Option(
+    metavar="FILE", help="The training data, for the report: rows that almost equal a training row are listed."
+)
 OVERWRITE = typer.Option("--overwrite", help="Replace the output if it exists.")
 JSON_LINES = typer.Option("--json", help="Print one line of JSON per result.")
 JSON = typer.Option("--json", help="Print one JSON object on stdout and everything else on stderr.")

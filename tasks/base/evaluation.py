@@ -1,8 +1,8 @@
 """Evaluation of a trained model on labelled rows or on unlabelled text."""
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusTask, open_documents
 from ..data.examples import ExampleWarning
-from ..data.features import num_truncated_tokens
+from ..data.features import Features, num_truncated_tokens
 from ..data.findings import warnings_as_findings
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
@@ -29,6 +29,30 @@ WRONG, SKIP, ERROR = UNKNOWN_LABELS = ("wrong", "skip", "error")
 DONE = {WRONG: "counted as wrong (--unknown-labels skip leaves the rows out)", SKIP: "left out"}
 
 
+@dataclass(frozen=True)
+class EvaluatedPart:
+    """Some examples with their predictions, as an evaluation computes them.
+
+    Args:
+        task: that scores them, with the labels of the data.
+        examples: rows, or the numbers of the documents of a corpus.
+        predictions: one per example, or one per sequence of a corpus.
+        windows_by_example: the features of each example.
+        table: of the examples; None for a corpus.
+        columns: those of the table.
+    """
+
+    task: Task[Any, Any]
+    examples: Sequence[Any]
+    predictions: Sequence[Any]
+    windows_by_example: Sequence[list[Features]]
+    table: Table | None = None
+    columns: ColumnMapping | None = None
+
+
+Observer = Callable[[EvaluatedPart], None]
+
+
 def evaluate_rows(
     task: Task[Any, Any],
     network: nn.Module,
@@ -37,6 +61,7 @@ def evaluate_rows(
     columns: ColumnMapping,
     *,
     unknown_labels: str = WRONG,
+    observe: Observer | None = None,
 ) -> Evaluation:
     """The metrics of a network on labelled rows.
 
@@ -47,6 +72,7 @@ def evaluate_rows(
         table: the rows.
         columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
+        observe: called with the examples and their predictions, part by part.
 
     Raises:
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
@@ -76,6 +102,8 @@ def evaluate_rows(
             found, total, terms = evaluate_examples(task, network, windows_by_example)
         else:  # a loss is not defined for a label without an output
             found, total, terms = predict_examples(task, network, windows_by_example), 0.0, 0
+        if observe is not None:
+            observe(EvaluatedPart(scoring, part, found, windows_by_example, table, columns))
         predictions, loss, num_losses = predictions + found, loss + total, num_losses + terms
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
         for warning, places in collect_warnings(task, part, windows_by_example).items():
@@ -99,6 +127,7 @@ def evaluate_text(
     *,
     chosen: Mapping[str, Any],
     options: ReadOptions,
+    observe: Observer | None = None,
 ) -> Evaluation:
     """The metrics of a network on unlabelled text (`open_documents`).
 
@@ -113,6 +142,8 @@ def evaluate_text(
         if not len(corpus):
             raise HeadwayError(f"{texts.source}: there is no text to evaluate. Give a file with text.")
         predictions = predict_examples(task, network, corpus)
+        if observe is not None:
+            observe(EvaluatedPart(task, written.examples, predictions, corpus))
     counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
     metrics = task.score(predictions, written.examples)
     intervals = metric_intervals(task, predictions, written.examples)

@@ -1,6 +1,6 @@
 """The hooks of a task for evaluation beyond its metrics, with their defaults."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..tallies import Tally
     from .baseline import Baseline
     from .inference import Encoder
+    from .report_parts import ReportCollector
     from .results import Evaluation
 
 
@@ -84,4 +85,17 @@ class EvaluationHooks:
 
     def misprediction(self, prediction: Any, example: Any) -> Misprediction | None:
         """What is wrong with a prediction; None if it is right, or the task does not say."""
+        return None
+
+    def confidence(self, prediction: Any) -> float | None:
+        """The probability that a model gives its prediction; None if it gives none."""
+        score = getattr(prediction, "score", None)
+        return score if isinstance(score, float) else None
+
+    def slices_of(self, prediction: Any, example: Any) -> "Mapping[str, Collection[str]]":
+        """The parts of the data that an example belongs to, by what divides it. Default: by its labels."""
+        return {"label": set(example.labels)} if example.labels else {}
+
+    def report_collector(self) -> "ReportCollector | None":
+        """Collects the tables and charts that evaluation reports have for this task only; None: there are none."""
         return None

@@ -30,7 +30,7 @@ from ..data.read_options import ReadOptions
 from ..data.rows import LeftOutRow, RowStream, Table
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
-from .evaluation import WRONG, evaluate_rows, evaluate_text
+from .evaluation import WRONG, Observer, evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples, predict_here
 from .inputs import is_single, is_table, iterate, name_rows, read_inputs
 from .known_columns import columns_as_trained
@@ -243,6 +243,7 @@ class Predictor:
         *,
         columns: Mapping[str, Any] | None = None,
         unknown_labels: str = WRONG,
+        observe: Observer | None = None,
         **reading: Any,
     ) -> Evaluation:
         """The metrics of the model on labelled data.
@@ -253,6 +254,7 @@ class Predictor:
             columns: field name or "label" -> column, where the inferred one is wrong.
             unknown_labels: rows with labels that the model does not know are counted as "wrong", left out ("skip") or
                 refused ("error").
+            observe: called with the examples and their predictions, part by part.
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
@@ -262,10 +264,13 @@ class Predictor:
         task, chosen, options = self.task, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
-            return evaluate_text(task, self._for_inference, self.encoder, data, chosen=chosen, options=options)
+            return evaluate_text(
+                task, self._for_inference, self.encoder, data, chosen=chosen, options=options, observe=observe
+            )
         table, network = read_table(data, options), self._for_inference
         mapping = self.columns(table, chosen, need_label=True)
-        found = evaluate_rows(task, network, self.encoder, table, mapping, unknown_labels=unknown_labels)
+        how = {"unknown_labels": unknown_labels, "observe": observe}
+        found = evaluate_rows(task, network, self.encoder, table, mapping, **how)
         write_left_out(options.left_out, found.left_out)
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")

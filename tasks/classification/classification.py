@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ...core.training.training_inputs import Targets
+    from ..base.report_parts import ReportCollector
     from ..base.rival import Rival
     from ..base.training_data import TrainingData
 
@@ -313,6 +314,10 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
         """How wrong a prediction is, by the probabilities of the wrong labels or the distance from the number."""
         gold, predicted, error = self.target.compare(prediction, example.label)
         return Misprediction(example.where, example.texts, gold, predicted, error) if error else None
+
+    def report_collector(self) -> "ReportCollector | None":
+        """Calibration and curves of labels, or errors of numbers."""
+        return self.target.report_collector()
 
     def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
         """Fits the temperature of one label, or the thresholds of several labels."""

@@ -19,10 +19,12 @@ from .. import metrics
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.display import DisplayElement, ScoreBars
 from ..base.explanation import ExplainableOutput
+from ..base.report_parts import ReportCollector
 from ..data.labels import MULTI_LABEL
 from ..tallies import Tally, tally_label_sets
 from .calibration import fit_thresholds
 from .predictions import LabelsPrediction
+from .report_curves import LabelSetCurves
 from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
 
 
@@ -135,6 +137,10 @@ class MultiLabel(Target):
         wrong = {*gold} ^ {*prediction.labels}
         error = max((abs((label in gold) - prediction.scores.get(label, 0.0)) for label in wrong), default=0.0)
         return ", ".join(gold) or "none", prediction.brief, error
+
+    def report_collector(self) -> ReportCollector:
+        """Calibration, and curves over the thresholds."""
+        return LabelSetCurves(self.labels, tuple(self._threshold_of.values()))
 
     def calibrate(
         self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]

@@ -17,10 +17,12 @@ from ...core.errors import HeadwayError
 from .. import metrics
 from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
+from ..base.report_parts import ReportCollector
 from ..data.labels import map_valid
 from ..data.numbers import number_reader
 from ..tallies import Tally, tally_numbers
 from .predictions import NumberPrediction
+from .report_numbers import NumberCharts
 from .target import LabelColumn, Target
 
 
@@ -107,6 +109,10 @@ class Regression(Target):
     def compare(self, prediction: NumberPrediction, gold: float) -> tuple[str, str, float]:
         """The absolute error."""
         return f"{gold:g}", prediction.brief, abs(prediction.value - gold)
+
+    def report_collector(self) -> ReportCollector:
+        """Predicted beside correct numbers, and the errors."""
+        return NumberCharts()
 
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:  # noqa: ARG002
         """The number on its own scale."""

@@ -16,10 +16,12 @@ from ...core.errors import HeadwayError
 from .. import metrics
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.explanation import ExplainableOutput
+from ..base.report_parts import ReportCollector
 from ..data.labels import SINGLE_LABEL, UNLABELLED
 from ..tallies import Tally, tally_labels
 from .calibration import fit_temperature
 from .predictions import LabelPrediction
+from .report_curves import LabelCurves
 from .target import MAX_WEIGHT, LabelColumn, Target, explain_labels
 
 ID_COLUMN_ROWS = 50  # with at least this many rows, a column of mostly different values is not a label column
@@ -120,6 +122,10 @@ class SingleLabel(Target):
         """The less probable the gold label, the worse."""
         error = 1 - prediction.scores.get(gold, 0.0) if prediction.label != gold else 0.0
         return gold, f"{prediction.label} ({prediction.score:.2f})", error
+
+    def report_collector(self) -> ReportCollector:
+        """Calibration, and the curves of two labels."""
+        return LabelCurves(self.labels, self.temperature)
 
     def calibrate(
         self, predictions: Sequence[LabelPrediction], gold: Sequence[str]

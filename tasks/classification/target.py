@@ -20,6 +20,7 @@ from ...core.models.heads import SequenceHead
 from ..base.baseline import Baseline
 from ..base.display import DisplayElement
 from ..base.explanation import ExplainableOutput
+from ..base.report_parts import ReportCollector
 from ..data.columns import ColumnMapping
 from ..data.labels import MULTI_LABEL, SINGLE_LABEL, label_reader, map_valid, raw_label, sort_labels
 from ..data.rows import Table
@@ -154,6 +155,10 @@ class Target(ABC):
     def calibrate(self, predictions: Sequence[Any], gold: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
         """A copy calibrated on held-out predictions, and these predictions as the copy makes them."""
         return self, list(predictions)
+
+    def report_collector(self) -> ReportCollector | None:
+        """Collects what evaluation reports show of this kind of target only."""
+        return None
 
     @abstractmethod
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:

@@ -35,16 +35,27 @@ def example_groups(
     """
     texts, groups = bytearray(), bytearray()
     for example in examples:
-        of_texts = of_group = digest(key_bytes(text_key(example)))
-        value = None if table is None or column is None else table.rows[example.row].get(column)
-        if not is_missing(value):
-            of_group = digest(b"column " + key_bytes([str(value)]))
-        elif example.group is not None:
-            of_group = digest(b"document " + key_bytes([example.group]))
+        of_texts = digest(key_bytes(text_key(example)))
         texts += of_texts
-        groups += of_group
+        groups += _own_group(example, table, column) or of_texts
     numbers = number_equal(as_digests(texts))
     return numbers if groups == texts else number_equal(as_digests(groups)), numbers
+
+
+def group_hashes(examples: Iterable[Example], table: Table | None = None, column: str | None = None) -> np.ndarray:
+    """A hash of the group of each example, (N,) uint64: the same in every part of the data; groups as above."""
+    groups = bytearray()
+    for example in examples:
+        groups += _own_group(example, table, column) or digest(key_bytes(text_key(example)))
+    return as_digests(groups)[:, 0].copy()
+
+
+def _own_group(example: Example, table: Table | None, column: str | None) -> bytes | None:
+    """The digest of an example's group; None if it is in the group of its texts."""
+    value = None if table is None or column is None else table.rows[example.row].get(column)
+    if not is_missing(value):
+        return digest(b"column " + key_bytes([str(value)]))
+    return None if example.group is None else digest(b"document " + key_bytes([example.group]))
 
 
 def without_known_texts(held_out: Sequence[int], kept: Sequence[int], texts: np.ndarray) -> list[int]:

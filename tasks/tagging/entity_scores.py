@@ -4,15 +4,16 @@ https://www.clips.uantwerpen.be/conll2000/chunking/output.html, https://github.c
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..tallies import Tally, ratio
+from ..tallies import Tally, label_counts, ratio
 from .tag_schemes import WordSpan
 
 NO_ENTITY = "no entity"
+OVERALL = 7  # counts of an example over all types
 
 Spans = Sequence[Sequence[WordSpan]]  # the entities of each example
 
@@ -25,15 +26,18 @@ def entity_metrics(predicted: Spans, gold: Spans) -> dict[str, float]:
     return tally_entities(predicted, gold).metrics()
 
 
-def tally_entities(predicted: Spans, gold: Spans, words: Sequence[tuple[int, int]] = ()) -> Tally:
+def tally_entities(
+    predicted: Spans, gold: Spans, words: Sequence[tuple[int, int]] = (), types: Sequence[str] = ()
+) -> Tally:
     """The entities of each example, for `entity_metrics`, and the accuracy of words.
 
     Args:
         predicted: the predicted entities of each example.
         gold: the correct ones.
         words: of each example, how many have the gold tag, and how many there are; without it, there is no accuracy.
+        types: the types that are counted one by one, as well.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_array, hstack
 
     rows = [
         (
@@ -44,7 +48,7 @@ def tally_entities(predicted: Spans, gold: Spans, words: Sequence[tuple[int, int
     ]
 
     def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
-        found, truth, correct, overlapping, recalled, right, total = sums.T
+        found, truth, correct, overlapping, recalled, right, total = sums[:, :OVERALL].T
         scores = {}
         for suffix, hits, recall_hits in (("", correct, correct), ("_overlap", overlapping, recalled)):
             precision, recall = ratio(hits, found), ratio(recall_hits, truth)
@@ -52,7 +56,29 @@ def tally_entities(predicted: Spans, gold: Spans, words: Sequence[tuple[int, int
             scores |= {f"precision{suffix}": precision, f"recall{suffix}": recall}
         return {**scores, "accuracy": ratio(right, total)} if words else scores
 
-    return Tally(csr_array(np.array(rows, dtype=float).reshape(-1, 7)), formulas)
+    overall = csr_array(np.array(rows, dtype=float).reshape(-1, OVERALL))
+    if not types:
+        return Tally(overall, formulas)
+    pairs = zip(predicted, gold, strict=True)
+    by_type = _count_types([(truth, found, _equal(found, truth)) for found, truth in pairs], types)
+    counts = csr_array(hstack([overall, by_type]))
+    return Tally(counts, formulas, by_label=label_counts(types, "entities", OVERALL))
+
+
+def _count_types(rows: Sequence[tuple[Collection[WordSpan], ...]], types: Sequence[str]) -> Any:
+    """How many spans of each type each example has, (E, 3 T): gold ones, predicted ones, and those that are both."""
+    from scipy.sparse import coo_array
+
+    index, size = {label: i for i, label in enumerate(types)}, len(types)
+    entries = [
+        (row, block * size + index[span.label])
+        for row, blocks in enumerate(rows)
+        for block, spans in enumerate(blocks)
+        for span in spans
+        if span.label in index
+    ]
+    places, columns = np.array(entries, dtype=np.int64).reshape(-1, 2).T
+    return coo_array((np.ones(len(places)), (places, columns)), shape=(len(rows), 3 * size))
 
 
 def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) -> list[dict[str, Any]]:

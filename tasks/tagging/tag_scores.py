@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
-from ..tallies import Tally, ratio
+from ..tallies import Tally, label_counts, ratio
 from .predictions import EntitiesPrediction, TaggedExample
 from .tag_schemes import labels_as_tags, spans_to_tags, tag_indices
 
@@ -61,7 +61,7 @@ def tally_tags(pairs: Sequence[TagPairs], labels: Sequence[str]) -> Tally:
             "f1_weighted": ratio((f1 * truth).sum(1), words),
         }
 
-    return Tally(counts, formulas)
+    return Tally(counts, formulas, by_label=label_counts(labels, "words"))
 
 
 def tag_metrics_by_label(pairs_by_example: Iterable[TagPairs], labels: Sequence[str]) -> list[dict[str, Any]]:

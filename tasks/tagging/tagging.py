@@ -296,7 +296,9 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         """The tags, or the entities and the words, of each example."""
         pairs = tag_pairs(predictions, examples, self.labels, self.scheme)
         spans = self._spans(predictions, examples)
-        return tally_tags(pairs, self.labels) if self.tags_every_word else tally_entities(*spans, count_right(pairs))
+        if self.tags_every_word:
+            return tally_tags(pairs, self.labels)
+        return tally_entities(*spans, count_right(pairs), self.types)
 
     def baseline(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]

@@ -12,6 +12,9 @@ from ..options import (
     JSON,
     LABELLED_DATA,
     PRECISION,
+    REFERENCE,
+    REPORT,
+    SLICE,
     TRAINED_MODEL,
     UNKNOWN_LABELS,
     chosen_columns,
@@ -21,6 +24,7 @@ from ..options import (
     task_options,
     with_options,
 )
+from .report_file import check_report, write_report
 
 
 def evaluate(
@@ -32,6 +36,9 @@ def evaluate(
     per_label: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the metrics of every label to this CSV file.")
     ] = None,
+    report: Annotated[Path | None, REPORT] = None,
+    slice_by: Annotated[list[str] | None, SLICE] = None,
+    reference: Annotated[str | None, REFERENCE] = None,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
@@ -42,15 +49,23 @@ def evaluate(
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
     from ...tasks.base.label_table import write_rows
+    from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ..terminal import print_json, screen, section, show_evaluation
 
     console = screen(to_stderr=json)
-    per_label = per_label and new_path(per_label)
+    per_label, report = per_label and new_path(per_label), report and new_path(report)
+    check_report(report, slice_by, reference)
     if per_label is not None and per_label.exists():
         raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
     task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
-    found = task_model.evaluate(data, columns=chosen_columns(columns), unknown_labels=unknown_labels, **reading)
+    how = {"columns": chosen_columns(columns), "unknown_labels": unknown_labels, **reading}
+    if report is None:
+        found, described = task_model.evaluate(data, **how), None
+    else:
+        found, described = evaluate_with_report(
+            task_model, data, options=ReportOptions(slice_by or (), reference), **how
+        )
     section(console, "Data", *found.notes)
     title = f"Evaluation on {len(found.examples):,} examples of {data}"
     all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
@@ -60,6 +75,9 @@ def evaluate(
     if per_label is not None and found.per_label:
         with atomic_file(per_label, overwrite=False) as path:
             write_rows(path, found.per_label)
+    if report is not None and described is not None:
+        write_report(report, described)
+        section(console, "Report", f"{report}")
     if json:
         print_json(found.to_json())
 

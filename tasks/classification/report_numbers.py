@@ -1,0 +1,87 @@
+"""Charts of predicted numbers: a random sample of them, and statistics of all errors."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..base.report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
+
+MAX_POINTS = 1000
+BINS = 30
+
+
+class NumberCharts(ReportCollector):
+    """Predicted beside correct numbers."""
+
+    def __init__(self) -> None:
+        self._sample = np.zeros((0, 2))  # gold, predicted: uniform among the examples so far
+        self._keys = np.zeros(0)  # random numbers; the examples with the smallest ones are the sample
+        self._random = np.random.default_rng(0)
+        self._number = 0
+        self._sum = self._squares = 0.0
+
+    def add(self, predictions: Sequence[Any], examples: Sequence[Any]) -> None:
+        """Adds examples with their predictions."""
+        pairs = np.array([(example.gold, one.value) for one, example in zip(predictions, examples, strict=True)])
+        errors = pairs[:, 1] - pairs[:, 0]
+        self._number += len(errors)
+        self._sum += float(errors.sum())
+        self._squares += float((errors**2).sum())
+        keys = np.concatenate([self._keys, self._random.random(len(pairs))])
+        kept = np.argsort(keys)[:MAX_POINTS]
+        self._keys, self._sample = keys[kept], np.concatenate([self._sample, pairs])[kept]
+
+    def parts(self) -> list[ReportPart]:
+        """The scatter, the errors over the correct numbers, and their histogram."""
+        if not self._number:
+            return []
+        gold, found = self._sample[self._sample[:, 0].argsort()].T
+        errors = found - gold
+        mean = self._sum / self._number
+        rows = [
+            {"": "mean error (predicted minus correct)", "value": mean},
+            {"": "standard deviation", "value": math.sqrt(max(0.0, self._squares / self._number - mean**2))},
+            *(
+                {"": f"{share:.0%} of errors are below", "value": float(np.quantile(errors, share))}
+                for share in QUANTILES
+            ),
+        ]
+        low, high = errors.min(), errors.max()
+        margin = 0.5 if high - low <= 1e-9 * max(1.0, abs(low)) else 0.0  # equal errors have no range
+        counts, edges = np.histogram(errors, BINS, range=(low - margin, high + margin))
+        middles = (edges[1:] + edges[:-1]) / 2
+        sample = f"A random sample of {len(gold):,} of {self._number:,} rows." if len(gold) < self._number else ""
+        return [
+            ReportTable("Errors", rows),
+            Chart(
+                "Predicted and correct numbers",
+                ("correct", "predicted"),
+                (Series("row", _tuple(gold), _tuple(found)),),
+                kind="points",
+                diagonal=True,
+                note=sample,
+            ),
+            Chart(
+                "Errors by number",
+                ("correct", "predicted minus correct"),
+                (Series("row", _tuple(gold), _tuple(errors)),),
+                kind="points",
+                note=sample,
+            ),
+            Chart(
+                "Histogram of errors",
+                ("predicted minus correct", "rows"),
+                (Series("rows", _tuple(middles), _tuple(counts)),),
+                kind="bars",
+                note=sample,
+            ),
+        ]
+
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def _tuple(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)

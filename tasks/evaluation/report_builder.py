@@ -1,0 +1,228 @@
+"""Builds the report of an evaluation from its parts, as they are computed: only sums and a few rows are kept."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import HeadwayError
+from ..base.evaluation import WRONG, EvaluatedPart
+from ..base.predictor import Predictor
+from ..base.report_parts import Chart, ReportPart, ReportTable, Series
+from ..base.results import Evaluation
+from ..base.task import Task
+from ..data.examples import Example
+from ..data.features import text_length
+from ..data.groups import group_hashes
+from ..data.labels import is_missing
+from ..data.read import read_table
+from ..data.read_options import ReadOptions
+from ..intervals import Bootstrap
+from .example_lists import Confusions, ListedRow, Mistakes
+from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
+from .report import EvaluationReport, ReportOptions, RunFacts
+from .run_facts import measure
+from .slices import Slices
+
+MAX_VALUE = 60  # characters of a value that divides the data
+SHORTEST = 4  # power of two: texts of up to 16 tokens are one slice
+WHOLE, WINDOWS, CUT = "read whole", "read in windows", "cut"
+NEAR, NOT_NEAR = "near duplicate of a training row", "no near duplicate"
+
+
+def evaluate_with_report(
+    model: Predictor,
+    data: Any,
+    labels: Any = None,
+    *,
+    options: ReportOptions | None = None,
+    columns: Mapping[str, Any] | None = None,
+    unknown_labels: str = WRONG,
+    **reading: Any,
+) -> tuple[Evaluation, EvaluationReport]:
+    """Evaluates a model and describes the result in a report.
+
+    Args:
+        model: a trained one.
+        data: as for `TaskModel.evaluate`.
+        labels: one per text, if they are not in `data`.
+        options: what the report shows.
+        columns: field name or "label" -> column, where the inferred one is wrong.
+        unknown_labels: as for `TaskModel.evaluate`.
+        **reading: fields of ReadOptions: header, encoding, ...
+
+    Raises:
+        HeadwayError: as `TaskModel.evaluate`, or there is no such column, or the training data cannot be read.
+    """
+    options = options or ReportOptions()
+    if model.task.self_supervised and (options.slices or options.reference is not None):
+        raise HeadwayError(f"{model.task.name} is evaluated on text without columns: omit --slice and --reference.")
+    training = None if options.reference is None else _read_training(model, options.reference, columns, reading)
+    builder = ReportBuilder(model.task, options.slices, training)
+    how = {"columns": columns, "unknown_labels": unknown_labels, "observe": builder.add}
+    found = model.evaluate(data, labels, **how, **reading)
+    return found, builder.finish(found, _name_of(model.base), _name_of(data) if isinstance(data, str | Path) else "")
+
+
+def _name_of(path: str | Path) -> str:
+    """The last part of a path: reports are shared, folders are private."""
+    return Path(path).resolve().name if Path(path).exists() else str(path)
+
+
+def _read_training(
+    model: Predictor, data: Any, columns: Mapping[str, Any] | None, reading: Mapping[str, Any]
+) -> TrainingTexts:
+    """The texts of the training data; labels are not needed."""
+    kept = {name: value for name, value in reading.items() if name not in ("left_out", "strict")}
+    table = read_table(data, ReadOptions(**kept))
+    chosen = {name: column for name, column in (columns or {}).items() if name != "label"}
+    mapping = model.columns(table, chosen)
+    if not len(table):
+        raise HeadwayError(f"{table.source}: there is no row to compare with.")
+    return TrainingTexts(model.task.examples(table, mapping, labelled=False))
+
+
+class ReportBuilder:
+    """Collects what a report needs from evaluated parts.
+
+    Args:
+        task: of the model.
+        slices: columns whose values divide the data.
+        training: the texts of the training data; None: not given.
+    """
+
+    def __init__(
+        self, task: Task[Any, Any], slices: Sequence[str] = (), training: TrainingTexts | None = None
+    ) -> None:
+        self._task, self._columns, self._training = task, slices, training
+        self._start = time.monotonic()
+        self._bootstrap, self._slices = Bootstrap(), Slices()
+        self._confusions, self._mistakes = Confusions(), Mistakes()
+        self._collector = task.report_collector()
+        self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
+        self._tokens = self._unread = 0
+        self._duplicates: list[NearDuplicate] = []
+        self._num_duplicates = 0
+
+    def add(self, part: EvaluatedPart) -> None:
+        """Adds examples with their predictions."""
+        if self._collector is not None:
+            self._collector.add(part.predictions, part.examples)
+        lengths = [text_length(windows) for windows in part.windows_by_example]
+        self._tokens += sum(one.num_tokens for one in lengths)
+        self._unread += sum(one.num_unread for one in lengths)
+        if part.table is None:
+            return
+        how = [
+            CUT if length.truncated else WINDOWS if len(windows) > len({one.text_index for one in windows}) else WHOLE
+            for length, windows in zip(lengths, part.windows_by_example, strict=True)
+        ]
+        powers = [max(SHORTEST, (one.num_tokens - 1).bit_length()) for one in lengths]
+        self._lengths.update(zip(powers, how, strict=True))
+        tally = part.task.tally(part.predictions, part.examples)
+        if tally is not None:
+            groups = group_hashes(part.examples, part.table, part.columns and part.columns.group)
+            self._bootstrap.add(tally, groups)
+            self._slices.add(tally, groups, self._values(part, how, powers))
+        for prediction, example in zip(part.predictions, part.examples, strict=True):
+            self._add_mistake(part.task, prediction, example)
+
+    def _add_mistake(self, task: Task[Any, Any], prediction: Any, example: Example) -> None:
+        wrong, confidence = task.misprediction(prediction, example), task.confidence(prediction)
+        if wrong is not None:
+            self._mistakes.add(wrong, confidence)
+        row = None if wrong is None else ListedRow.of(wrong, confidence)
+        self._confusions.add(task, prediction, example, row)
+
+    def _values(
+        self, part: EvaluatedPart, how: Sequence[str], powers: Sequence[int]
+    ) -> dict[str, list[Sequence[str]]]:
+        """The parts of the data that each example belongs to, by what divides it."""
+        assert part.table is not None
+        values: dict[str, list[Sequence[str]]] = {
+            "length": [(_length_name(power),) for power in powers],
+            "reading": [(one,) for one in how],
+        }
+        of_task = [part.task.slices_of(*pair) for pair in zip(part.predictions, part.examples, strict=True)]
+        for name in dict.fromkeys(name for one in of_task for name in one):
+            values[name] = [tuple(map(_as_value, one.get(name, ()))) for one in of_task]
+        for column in self._columns:
+            if part.columns and column == part.columns.label and "label" in values:
+                continue
+            if column not in part.table.columns:
+                known = ", ".join(part.table.columns)
+                raise HeadwayError(f'{part.table.source} has no column "{column}" (--slice). It has: {known}.')
+            cells = (part.table.rows[example.row].get(column) for example in part.examples)
+            values[f"column {column}"] = [("empty",) if is_missing(cell) else (_as_value(cell),) for cell in cells]
+        if self._training is not None:
+            near = [self._training.nearest(example) for example in part.examples]
+            found = [one for one in near if one is not None]
+            self._num_duplicates += len(found)
+            self._duplicates = sorted([*self._duplicates, *found], key=lambda one: -one.similarity)[:MAX_LISTED]
+            values["training data"] = [(NOT_NEAR if one is None else NEAR,) for one in near]
+        return values
+
+    def finish(self, found: Evaluation, model: str, data: str) -> EvaluationReport:
+        """The report.
+
+        Args:
+            found: the evaluation whose parts were added.
+            model: its name.
+            data: its name; empty: rows that the caller gave.
+        """
+        metric, slices = self._slices.compare()
+        rows = bool(self._lengths)
+        number = self._bootstrap.num_examples or len(found.predictions)
+        return EvaluationReport(
+            model=model,
+            task=self._task.name,
+            title=self._task.title,
+            data=data or "the given rows",
+            examples=number,
+            unit="rows" if rows else "sequences",
+            left_out=len(found.left_out),
+            metrics=found.metrics,
+            intervals=found.intervals,
+            notes=found.notes,
+            warnings=[one for one in (found.nothing_learnt, found.seen) if one],
+            per_label=self._bootstrap.by_label() or found.per_label,
+            confusion=self._confusions.summary(),
+            parts=self._collector.parts() if self._collector else [],
+            slice_metric=metric,
+            slices=slices,
+            mistakes=self._mistakes.number if rows else None,
+            worst=self._mistakes.worst,
+            confident=self._mistakes.confident,
+            reading=self._reading() if rows else [],
+            near_duplicates=None if self._training is None else self._num_duplicates,
+            duplicates=self._duplicates,
+            comparison=found.comparison,
+            run=self._run(number),
+        )
+
+    def _reading(self) -> list[ReportPart]:
+        """How many texts were read whole, and the lengths of all."""
+        total = self._lengths.total()
+        by_how: Counter[str] = Counter()
+        for (_, how), count in self._lengths.items():
+            by_how[how] += count
+        rows = [{"": how, "rows": by_how[how], "share": by_how[how] / total} for how in (WHOLE, WINDOWS, CUT)]
+        note = f"{self._unread:,} of {self._tokens:,} tokens were not read."
+        powers = sorted({power for power, _ in self._lengths})
+        shown = [how for how in (WHOLE, WINDOWS, CUT) if by_how[how]]
+        series = [Series(how, tuple(powers), tuple(self._lengths[power, how] for power in powers)) for how in shown]
+        chart = Chart("Lengths of the texts", ("tokens, at most (powers of two)", "rows"), tuple(series), kind="bars")
+        return [ReportTable("How the texts were read", rows, note), chart]
+
+    def _run(self, number: int) -> RunFacts:
+        return measure(time.monotonic() - self._start, number, self._tokens)
+
+
+def _length_name(power: int) -> str:
+    return f"up to {2**power:,} tokens" if power == SHORTEST else f"{2 ** (power - 1) + 1:,} to {2**power:,} tokens"
+
+
+def _as_value(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"

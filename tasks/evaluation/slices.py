@@ -1,0 +1,194 @@
+"""Metrics of the parts of the data, each compared with all other examples.
+
+A part is compared by the difference between its metric and that of the rest. Its standard error is the larger one of
+two: the standard deviation of the difference in bootstrap samples (intervals.py), and that of a random part of the
+same size, which matters where all examples of a small part are right or wrong. The p-values are those of a normal
+distribution, corrected for the number of parts (Holm 1979).
+
+E examples, K columns of counts, R replicates.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..base.inference import EXAMPLES_AT_ONCE
+from ..intervals import BOUNDS, Interval, draw_weights
+from ..metrics import LOWER_IS_BETTER
+from ..tallies import Tally
+
+REPLICATES = 200
+MIN_EXAMPLES = 20  # of a part and of the rest; smaller ones are not compared
+MAX_VALUES = 200  # of a column or another division; further values are one part
+OTHER_VALUES = "other values"
+SIGNIFICANT = 0.05
+ADDITIVE = "mae"  # the metric of numbers: their correlations depend on the spread of the numbers in a part
+
+Values = Mapping[str, Sequence[Sequence[str]]]  # by what divides the data: the values of each example
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the data.
+
+    Args:
+        by: what divides the data: "length", "label", a column.
+        value: of the examples of the part.
+        examples: their number.
+        score: the metric of the part.
+        rest: the metric of all other examples.
+        p: that the difference is a random one, corrected for the number of parts; None: too few examples.
+        worse: whether the part has the worse metric.
+    """
+
+    by: str
+    value: str
+    examples: int
+    score: Interval
+    rest: float
+    p: float | None
+    worse: bool
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is probably not a random one."""
+        return self.p is not None and self.p < SIGNIFICANT
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON types."""
+        values = {"by": self.by, "value": self.value, "examples": self.examples}
+        interval = {"low": self.score.low, "high": self.score.high, "rest": self.rest}
+        return {**values, "score": self.score.value, **interval, "p": self.p, "significant": self.significant}
+
+
+@dataclass
+class _Sums:
+    """The sums of the counts in each replicate, after those of all examples: (1 + R, K)."""
+
+    values: np.ndarray
+    examples: int = 0
+
+    def add(self, counts: Any, weights: np.ndarray) -> None:
+        self.values[0] += counts.sum(0)
+        self.values[1:] += (counts.T @ weights).T
+        self.examples += counts.shape[0]
+
+
+@dataclass
+class Slices:
+    """The sums of every part; examples are added one after the other."""
+
+    _parts: dict[tuple[str, str], _Sums] = field(default_factory=dict)
+    _num_values: dict[str, int] = field(default_factory=dict)
+    _tally: Tally | None = None
+    _total: _Sums | None = None
+    _later: list[tuple[np.ndarray, np.ndarray, Values]] = field(default_factory=list)  # for tallies that are joined
+
+    def add(self, tally: Tally, groups: np.ndarray, values: Values) -> None:
+        """Adds examples.
+
+        Args:
+            tally: of the examples.
+            groups: the group of each, (E,) uint64.
+            values: of each example.
+        """
+        if tally.numbers is not None and ADDITIVE not in tally.metrics():
+            self._tally = tally
+            self._later.append((tally.numbers, groups, values))
+        else:
+            self._add(tally, groups, values)
+
+    def _add(self, tally: Tally, groups: np.ndarray, values: Values) -> None:
+        self._tally = tally
+        weights = draw_weights(groups, REPLICATES).astype(float)
+        if self._total is None:
+            self._total = self._zero()
+        self._total.add(tally.counts, weights)
+        for key, rows in self._rows(values).items():
+            sums = self._parts.setdefault(key, self._zero())
+            sums.add(tally.counts[rows], weights[rows])
+
+    def _zero(self) -> _Sums:
+        assert self._tally is not None
+        return _Sums(np.zeros((1 + REPLICATES, self._tally.counts.shape[1])))
+
+    def _rows(self, values: Values) -> dict[tuple[str, str], list[int]]:
+        """The examples of each part."""
+        rows: dict[tuple[str, str], list[int]] = {}
+        for by, of_examples in values.items():
+            for i, own in enumerate(of_examples):
+                for value in own:
+                    key = by, value
+                    if key not in rows and key not in self._parts:
+                        if self._num_values.get(by, 0) >= MAX_VALUES:
+                            key = by, OTHER_VALUES
+                        else:
+                            self._num_values[by] = self._num_values.get(by, 0) + 1
+                    rows.setdefault(key, []).append(i)
+        return rows
+
+    def _join(self) -> None:
+        """Adds what could not be counted before all examples were known."""
+        if not self._later:
+            return
+        numbers, groups, values = zip(*self._later, strict=True)
+        self._later = []
+        assert self._tally is not None
+        assert self._tally.join is not None
+        joined = {by: [own for part in values for own in part[by]] for by in values[0]}
+        whole, groups = self._tally.join(np.concatenate(numbers)), np.concatenate(groups)
+        for start in range(0, len(groups), EXAMPLES_AT_ONCE):
+            part = slice(start, start + EXAMPLES_AT_ONCE)
+            counted = replace(whole, counts=whole.counts[part])
+            self._add(counted, groups[part], {by: own[part] for by, own in joined.items()})
+
+    def compare(self) -> tuple[str, list[Slice]]:
+        """The metric and the parts: the significant ones first, the smallest of them first."""
+        self._join()
+        if self._tally is None or self._total is None:
+            return "", []
+        metrics = list(self._tally.formulas(self._total.values[:1]))
+        metric = ADDITIVE if ADDITIVE in metrics else metrics[0]
+        found = [one for one in (self._compare(key, metric) for key in self._parts) if one is not None]
+        corrected = _holm([one.p for one in found])
+        found = [Slice(**{**vars(one), "p": p}) for one, p in zip(found, corrected, strict=True)]
+        return metric, sorted(found, key=lambda one: (not one.significant, not one.worse, one.examples, one.value))
+
+    def _compare(self, key: tuple[str, str], metric: str) -> Slice | None:
+        assert self._tally is not None
+        assert self._total is not None
+        part, total = self._parts[key], self._total
+        others = total.examples - part.examples
+        if not others:
+            return None
+        score = self._tally.formulas(part.values)[metric]
+        rest = self._tally.formulas(total.values - part.values)[metric]
+        whole = self._tally.formulas(total.values)[metric]
+        if not np.isfinite([score[0], rest[0]]).all():
+            return None
+        difference = float(score[0] - rest[0])
+        p = None
+        if min(part.examples, others) >= MIN_EXAMPLES:
+            own = float(np.nanstd(score[1:] - rest[1:]))
+            scale = math.sqrt(total.examples * (1 / part.examples + 1 / others))
+            error = max(own, float(np.nanstd(whole[1:])) * scale)
+            p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
+        defined = score[1:][np.isfinite(score[1:])]
+        low, high = np.quantile(defined, BOUNDS) if len(defined) else (score[0], score[0])
+        interval = Interval(float(score[0]), float(min(low, score[0])), float(max(high, score[0])))
+        worse = difference != 0 and (difference > 0) == (metric in LOWER_IS_BETTER)
+        return Slice(*key, part.examples, interval, float(rest[0]), p, worse)
+
+
+def _holm(ps: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected for their number (Holm 1979, https://www.jstor.org/stable/4615733)."""
+    order = sorted((i for i, p in enumerate(ps) if p is not None), key=lambda i: ps[i] or 0.0)
+    corrected: list[float | None] = [None] * len(ps)
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * (ps[i] or 0.0)))
+        corrected[i] = largest
+    return corrected
