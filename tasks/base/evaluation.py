@@ -77,21 +77,8 @@ def evaluate_rows(
     Raises:
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
-    if unknown_labels not in UNKNOWN_LABELS:
-        raise HeadwayError(f"--unknown-labels {unknown_labels}: one of {', '.join(UNKNOWN_LABELS)}.")
     table = usable_rows(task, table, columns)
-    scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
-    examples = scoring.examples(table, columns)
-    others = set(scoring.label_names).difference(task.label_names)
-    known, unknown = divide(examples, others)
-    notes = [*table.notes, *columns.notes]
-    if unknown:
-        what = describe_unknown(unknown, others, len(examples), "the model does not know")
-        notes.append(f"{what}: {DONE[unknown_labels]}")
-    if unknown_labels == SKIP:
-        scoring, unknown = task, []
-        if not known:
-            raise HeadwayError(f"{table.source}: {notes[-1]}, and no row is left. Evaluate a model for these labels.")
+    scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels)
     predictions: list[Any] = []
     truncated = num_losses = 0
     loss = 0.0
@@ -117,6 +104,27 @@ def evaluate_rows(
     intervals = metric_intervals(scoring, predictions, examples, table, columns)
     found = replace(found, left_out=table.left_out, intervals=intervals)
     return scoring.finish_evaluation(found, network, encoder, ())
+
+
+def _read_examples(
+    task: Task[Any, Any], table: Table, columns: ColumnMapping, unknown_labels: str
+) -> tuple[Task[Any, Any], Sequence[Any], Sequence[Any], list[str]]:
+    """The task that scores, the examples with known and with unknown labels that are scored, and notes about them."""
+    if unknown_labels not in UNKNOWN_LABELS:
+        raise HeadwayError(f"--unknown-labels {unknown_labels}: one of {', '.join(UNKNOWN_LABELS)}.")
+    scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
+    examples = scoring.examples(table, columns)
+    others = set(scoring.label_names).difference(task.label_names)
+    known, unknown = divide(examples, others)
+    notes = [*table.notes, *columns.notes]
+    if unknown:
+        what = describe_unknown(unknown, others, len(examples), "the model does not know")
+        notes.append(f"{what}: {DONE[unknown_labels]}")
+    if unknown_labels == SKIP:
+        scoring, unknown = task, []
+        if not known:
+            raise HeadwayError(f"{table.source}: {notes[-1]}, and no row is left. Evaluate a model for these labels.")
+    return scoring, known, unknown, notes
 
 
 def evaluate_text(

@@ -252,8 +252,8 @@ class Predictor:
             data: anything that `train` takes.
             labels: one per text, if they are not in `data`.
             columns: field name or "label" -> column, where the inferred one is wrong.
-            unknown_labels: rows with labels that the model does not know are counted as "wrong", left out ("skip") or
-                refused ("error").
+            unknown_labels: rows with labels that the model does not know are "wrong", are left out ("skip") or refused
+                ("error").
             observe: called with the examples and their predictions, part by part.
             **reading: fields of ReadOptions: header, encoding, ...
 
@@ -261,22 +261,20 @@ class Predictor:
             HeadwayError: the data cannot be read, has no labels, or has labels that are refused.
         """
         self._need_training()
-        task, chosen, options = self.task, columns or {}, ReadOptions(**reading)
+        task, encoder, chosen, options = self.task, self.encoder, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
-            return evaluate_text(
-                task, self._for_inference, self.encoder, data, chosen=chosen, options=options, observe=observe
-            )
+            how = {"chosen": chosen, "options": options, "observe": observe}
+            return evaluate_text(task, self._for_inference, encoder, data, **how)
         table, network = read_table(data, options), self._for_inference
         mapping = self.columns(table, chosen, need_label=True)
-        how = {"unknown_labels": unknown_labels, "observe": observe}
-        found = evaluate_rows(task, network, self.encoder, table, mapping, **how)
+        found = evaluate_rows(task, network, encoder, table, mapping, unknown_labels=unknown_labels, observe=observe)
         write_left_out(options.left_out, found.left_out)
         trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
         had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
-        baseline = task.baseline(found.predictions, found.examples)
+        learnt = explain_no_learning(task.baseline(found.predictions, found.examples), trained, had_learnt=had_learnt)
         seen = self.training_rows and self.training_rows.describe_known(found.examples)
-        return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
+        return replace(found, seen=seen, nothing_learnt=learnt)
 
     def columns(
         self, data: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool = False

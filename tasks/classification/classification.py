@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from ...core.errors import HeadwayError
 from ...core.models.heads import SequenceHead
 from ...core.options import option
-from ..base.baseline import Baseline
 from ..base.card_text import CardText
 from ..base.display import DisplayElement
 from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
-from ..base.predictions import Misprediction, Prediction
+from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, parse_text
 from ..data.examples import PAIR, TEXT, Field
@@ -51,6 +50,7 @@ from .regression import Regression
 from .reused_labels import with_labels_of
 from .single_label import SingleLabel
 from .target import LabelColumn, Target
+from .target_evaluation import TargetEvaluation
 from .thresholds import apply_threshold, normalize_threshold
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ...core.training.training_inputs import Targets
-    from ..base.report_parts import ReportCollector
     from ..base.rival import Rival
     from ..base.training_data import TrainingData
 
@@ -68,7 +67,7 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(PairScore, Task[TextExample, Prediction]):
+class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Prediction]):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:
@@ -297,27 +296,6 @@ class TextClassification(PairScore, Task[TextExample, Prediction]):
     def tally(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Tally:
         """What the metrics are functions of."""
         return self.target.tally(predictions, [example.label for example in examples])
-
-    def baseline(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Baseline | None:
-        """Beside the most frequent label or labels, or the mean."""
-        return self.target.baseline(predictions, [example.label for example in examples])
-
-    def per_label(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[dict[str, Any]]:
-        """Precision, recall, F1 and number of examples of each label."""
-        return self.target.score_by_label(predictions, [example.label for example in examples])
-
-    def confused(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[tuple[str, str]]:
-        """The gold and the predicted label of each example, if it has exactly one."""
-        return self.target.confusions(predictions, [example.label for example in examples])
-
-    def misprediction(self, prediction: Any, example: TextExample) -> Misprediction | None:
-        """How wrong a prediction is, by the probabilities of the wrong labels or the distance from the number."""
-        gold, predicted, error = self.target.compare(prediction, example.label)
-        return Misprediction(example.where, example.texts, gold, predicted, error) if error else None
-
-    def report_collector(self) -> "ReportCollector | None":
-        """Calibration and curves of labels, or errors of numbers."""
-        return self.target.report_collector()
 
     def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
         """Fits the temperature of one label, or the thresholds of several labels."""

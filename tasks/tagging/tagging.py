@@ -295,10 +295,9 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
     def tally(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> Tally:
         """The tags, or the entities and the words, of each example."""
         pairs = tag_pairs(predictions, examples, self.labels, self.scheme)
-        spans = self._spans(predictions, examples)
         if self.tags_every_word:
             return tally_tags(pairs, self.labels)
-        return tally_entities(*spans, count_right(pairs), self.types)
+        return tally_entities(*self._spans(predictions, examples), count_right(pairs), self.types)
 
     def baseline(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
@@ -323,8 +322,7 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
     ) -> list[tuple[str, str]]:
         """The gold and the predicted entity type of each word, if at least one is an entity."""
-        predicted, gold = self._spans(predictions, examples)
-        return confused_types(predicted, gold, [len(one.words) for one in predictions])
+        return confused_types(*self._spans(predictions, examples), [len(one.words) for one in predictions])
 
     def misprediction(self, prediction: EntitiesPrediction, example: TaggedExample) -> Misprediction | None:
         """The number of entities that are missed or wrongly predicted."""
