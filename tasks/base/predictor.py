@@ -252,8 +252,8 @@ class Predictor:
             data: anything that `train` takes.
             labels: one per text, if they are not in `data`.
             columns: field name or "label" -> column, where the inferred one is wrong.
-            unknown_labels: rows with labels that the model does not know are "wrong", are left out ("skip") or refused
-                ("error").
+            unknown_labels: rows with labels that the model does not know are counted as "wrong", left out ("skip") or
+                refused ("error").
             observe: called with the examples and their predictions, part by part.
             **reading: fields of ReadOptions: header, encoding, ...
 
@@ -264,17 +264,14 @@ class Predictor:
         task, encoder, chosen, options = self.task, self.encoder, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
-            how = {"chosen": chosen, "options": options, "observe": observe}
-            return evaluate_text(task, self._for_inference, encoder, data, **how)
+            return evaluate_text(
+                task, self._for_inference, encoder, data, chosen=chosen, options=options, observe=observe
+            )
         table, network = read_table(data, options), self._for_inference
         mapping = self.columns(table, chosen, need_label=True)
         found = evaluate_rows(task, network, encoder, table, mapping, unknown_labels=unknown_labels, observe=observe)
         write_left_out(options.left_out, found.left_out)
-        trained = HowTrained.of(self.info, len(task.label_names), self.config.hidden_size)
-        had_learnt = bool(self.info.get("metrics")) and not self.info.get("nothing_learnt")
-        learnt = explain_no_learning(task.baseline(found.predictions, found.examples), trained, had_learnt=had_learnt)
-        seen = self.training_rows and self.training_rows.describe_known(found.examples)
-        return replace(found, seen=seen, nothing_learnt=learnt)
+        return _with_warnings(self, found)
 
     def columns(
         self, data: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool = False
@@ -348,6 +345,15 @@ class Predictor:
                 f"{self.base} has no trained head for {self.task.name} here. Train it with fit(), or open a trained "
                 "model with headway.tasks.load()."
             )
+
+
+def _with_warnings(model: Predictor, found: Evaluation) -> Evaluation:
+    """An evaluation that says whether the model was trained on the examples, or has learnt nothing."""
+    trained = HowTrained.of(model.info, len(model.labels), model.config.hidden_size)
+    had_learnt = bool(model.info.get("metrics")) and not model.info.get("nothing_learnt")
+    baseline = model.task.baseline(found.predictions, found.examples)
+    seen = model.training_rows and model.training_rows.describe_known(found.examples)
+    return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
 
 
 def with_lengths(predictions: Sequence[Prediction], windows_by_example: Sequence[list[Features]]) -> list[Any]:
