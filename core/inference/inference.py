@@ -17,7 +17,6 @@ from ..checkpoints.weight_conversion import Weights
 from ..cpu import has_amx, has_fast_int8, has_onednn, keep_freed_memory, use_available_cores
 from ..errors import HeadwayError
 from ..models.bert import Bert
-from ..models.gpt2 import GPT2
 from ..models.heads import Network
 from ..models.layers import ACTIVATIONS, FeedForward
 from .linears import FUSED, ChunkedLayer, Int8Linear, PackedLinear, RowLinear, TiledInt8Linear
@@ -49,7 +48,7 @@ def prepare_for_inference(network: Network, precision: str = "fp32", weights: We
         raise HeadwayError(f"--precision {precision}: say {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
     if weights is not None or next(network.parameters()).device.type == "cpu":
         use_available_cores()
-        pack = choose_linear(cast("Precision", precision), generates=isinstance(network.backbone, GPT2))
+        pack = choose_linear(cast("Precision", precision), generates=not isinstance(network.backbone, Bert))
         prepared = cast("Network", _prepare(network, pack, weights))
         keep_freed_memory()  # only now: packing the first model frees memory of the size of its weights
         return prepared

@@ -77,7 +77,7 @@ def _front_matter(task: "Task[Any, Any]", network: Network, info: Mapping[str, A
     metrics = info.get("metrics") or {}
     facts: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": task.pipeline_tag or task.name,
+        "pipeline_tag": task.pipeline_tag,
         "tags": ["headway", network.config.family],
     }
     if info.get("base_from") == "hub":

@@ -44,10 +44,14 @@ class TaskOptions:
     )
 
     name: ClassVar[str]
-    pipeline_tag: ClassVar[str] = ""  # the Hub's, if it is not `name`
     divides: ClassVar[bool] = True  # whether a long text can be read in windows
     undivided: ClassVar[str] = "end"  # how one is read that cannot: its end, or cut as options say
     new_model: ClassVar[Model | None] = None  # what the task trains from random weights; None: nothing
+
+    @property
+    def pipeline_tag(self) -> str:
+        """The Hub's name of what the model does."""
+        return self.name
 
     @property
     def truncates(self) -> bool:

@@ -7,12 +7,14 @@ checkpoint, and reads its text as a `Corpus`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
+from ...core.generation.generation_config import GenerationConfig
 from ...core.models.heads import language_model_head
 from ...core.options import option
 from ...core.tokenizers.vocabulary import Model
@@ -26,6 +28,7 @@ from ..data.rows import Table
 from ..tallies import Tally
 from .card import text_generation_card
 from .predictions import Continuation, SequenceLoss
+from .published import write_generation_config
 from .targets import (
     CORPUS_TEXT,
     DOCUMENTS_HELP,
@@ -189,7 +192,6 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
         """The continuation of each text; a text is one window, its end."""
         from ...core.generation.generation import generate_ids
-        from ...core.generation.generation_config import GenerationConfig
 
         tokenizer: Tokenizer = features[0].metadata
         config = GenerationConfig(max_new_tokens=self.max_new_tokens, context="slide")  # there may be less room
@@ -217,6 +219,11 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
         return tally_losses(predictions, ("perplexity", "bits_per_byte"))
 
     # -- model folders
+
+    def publish(self, folder: Path, network: "Network", tokenizer: "Tokenizer") -> None:
+        """Writes how transformers generates: until the token that ends a text."""
+        config = GenerationConfig(max_new_tokens=self.max_new_tokens)
+        write_generation_config(folder, config, network.config, tokenizer)
 
     def card(self, network: "Network", name: str) -> CardText:  # noqa: ARG002
         """The text of the model card."""

@@ -19,6 +19,17 @@ INSTRUCTIONS = {
 TRANSLATE = re.compile(r"translate [^\W\d_][\w() -]* to [^\W\d_][\w() -]*", re.IGNORECASE)
 
 
+def find_pipeline(template: str) -> str | None:
+    """The Hub's name of what an instruction asks for; None if it has none.
+
+    https://huggingface.co/tasks has had no "text2text-generation" since 2025.
+    """
+    name = " ".join(template.split()).removesuffix(":")
+    if TRANSLATE.fullmatch(name):
+        return "translation"
+    return "summarization" if name == SUMMARIZE else None
+
+
 def find_instruction(name: str) -> str | None:
     """The template of a name, with line breaks; None if the text is not a name."""
     name = " ".join(name.split()).removesuffix(":")

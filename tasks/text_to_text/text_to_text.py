@@ -32,12 +32,14 @@ from ..data.features import Features, group_windows, pack
 from ..data.findings import count
 from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
+from ..language_modeling.published import write_generation_config
 from ..language_modeling.targets import select_targets, sequence_losses, tally_losses, token_batches
 from ..tallies import Tally
 from . import chat
 from .card import text_to_text_card
 from .encoding import PairEncoder
 from .evaluation import evaluate_outputs
+from .instructions import find_pipeline
 from .pair_columns import (
     CONTEXT,
     INPUT,
@@ -51,7 +53,6 @@ from .pair_columns import (
     with_notes,
 )
 from .predictions import GeneratedText, OutputLoss, PairExample
-from .published import write_generation_config
 from .template import DEFAULT, PairTemplate
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
 
     name: ClassVar[str] = "text-to-text"
     title: ClassVar[str] = "Text to text"
-    pipeline_tag: ClassVar[str] = "text-generation"
     inputs: ClassVar[tuple[Field, ...]] = (INPUT, CONTEXT)
     label_columns: ClassVar[tuple[str, ...]] = OUTPUT_NAMES
     architecture: ClassVar[tuple[str, ...]] = ("GPT2LMHeadModel", "EncoderDecoderModel", "MarianMTModel")
@@ -134,6 +134,12 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         valid = is_number(self.label_smoothing) and 0 <= self.label_smoothing < 1
         check_option(self, "label_smoothing", valid, "from 0 to below 1")
         _ = self.generation, self.pair_template
+
+    @property
+    def pipeline_tag(self) -> str:
+        """The Hub's name: of an encoder-decoder, what its instruction says; it has none for other texts from texts."""
+        named = None if self.source_limit is None else find_pipeline(self.template)
+        return named or "text-generation"
 
     @property
     def generation(self) -> GenerationConfig:

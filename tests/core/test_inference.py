@@ -19,6 +19,7 @@ from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network, SequenceHead, language_model_head
 from headway.core.models.packing import PackedBatch
+from headway.core.models.transformer import Transformer, TransformerConfig
 from parity import stir
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
@@ -30,6 +31,11 @@ def network(kind: str, activation: str) -> Network:
     if kind == "bert":
         backbone = Bert(BertConfig(**SIZES, max_positions=40, activation=activation))
         return stir(Network(backbone, SequenceHead(backbone.config, 3)))
+    if kind == "transformer":
+        backbone = Transformer(
+            TransformerConfig(**SIZES, num_encoder_layers=1, num_encoder_heads=2, activation=activation)
+        )
+        return stir(Network(backbone, language_model_head(backbone)))
     backbone = GPT2(GPT2Config(**SIZES, max_positions=40, activation=activation))
     return stir(Network(backbone, language_model_head(backbone)))
 
@@ -128,10 +134,10 @@ def test_int8_uses_amx_for_models_that_do_not_generate(kind: str, amx: bool):
     assert any(isinstance(part, TiledInt8Linear) for part in prepared.modules()) == (amx and kind == "bert")
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "transformer"])
 def test_fp32_uses_the_layout_for_single_rows_on_amx_for_models_that_generate(kind: str, amx: bool):
     prepared = prepare_for_inference(network(kind, "gelu"), "fp32")
-    assert any(isinstance(part, RowLinear) for part in prepared.modules()) == (amx and kind == "gpt2")
+    assert any(isinstance(part, RowLinear) for part in prepared.modules()) == (amx and kind != "bert")
 
 
 def test_int8_falls_back_to_fp32_on_a_processor_without_int8_instructions(monkeypatch):
@@ -225,6 +231,7 @@ from headway.core.cpu import use_huge_pages
 from headway.core.inference.inference import load_for_inference
 from headway.core.inference.linears import PackedLinear
 from headway.core.models.packing import PackedBatch
+from headway.core.models.transformer import Transformer, TransformerConfig
 use_huge_pages()
 PackedLinear(torch.nn.Linear(64, 64), "none", torch.float32)(torch.zeros(64, 64))  # starts the threads
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

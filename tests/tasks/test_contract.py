@@ -198,6 +198,7 @@ CASES = {
         steps=150,
         worst_loss=0.5,
         reads_all=False,
+        files=("generation_config.json",),
     ),
     "text-to-text": Case(
         TextToText(max_new_tokens=5),

@@ -441,6 +441,21 @@ def test_sequences_of_events_are_learned_and_continued(tmp_path: Path):
     assert theirs("C4:1 nothing E4:1")["input_ids"] == model.tokenizer.encode("C4:1 nothing E4:1").ids
 
 
+def test_transformers_ends_a_text_where_the_model_does(tmp_path: Path):
+    melody = ["C4:1 E4:1 G4:2 C5:4"] * 20
+    model = on_new_model(
+        TextGeneration(max_new_tokens=9), melody, folder=tmp_path / "new", size="tiny", vocab_size=20,
+        vocabulary="words", max_positions=64,
+    )  # fmt: skip
+    model.fit(melody, output=tmp_path / "out", eval_fraction=0, config=CONFIG, max_steps=60)
+    found = load(tmp_path / "out").predict("C4:1 E4:1")
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = theirs.generate(**tokenizer("C4:1 E4:1", return_tensors="pt"))[0]
+    assert tokenizer.decode(ids[2:], skip_special_tokens=True) == found.continuation == "G4:2 C5:4"
+    assert ids[-1] == model.tokenizer.end_of_text_id
+
+
 def test_masked_events_are_predicted(tmp_path: Path):
     melody = ["C4:1 E4:1 G4:2 E4:1 C4:1 rest " * 6] * 20
     model = on_new_model(

@@ -12,7 +12,7 @@ from headway.core.generation.decoding import Generation
 from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network
 from headway.core.tokenizers.tokenizer import Tokenizer
-from headway.tasks import Prompt
+from headway.tasks import Prompt, TextToText
 from headway.tasks.prompting import prepared_prompt
 from headway.tasks.prompting.prompt import PromptModel
 from headway.tasks.prompting.templates import BUILT_IN, Template, find_template
@@ -75,6 +75,20 @@ def test_a_translation_can_name_any_two_languages(name: str) -> None:
 @pytest.mark.parametrize("text", ["translate it", "translate {text} to French", "summarise", "{input}"])
 def test_other_texts_are_no_names_of_instructions(text: str) -> None:
     assert find_instruction(text) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("translate English to French", "translation"),
+        ("summarize", "summarization"),
+        ("answer", "text-generation"),
+        ("{input} => {output}", "text-generation"),
+    ],
+)
+def test_the_hub_shows_what_the_instruction_of_an_encoder_decoder_asks_for(template: str, expected: str):
+    assert TextToText(template=template, source_limit=64, start_id=0, end_id=1).pipeline_tag == expected
+    assert TextToText(template=template).pipeline_tag == "text-generation"  # on GPT-2
 
 
 def test_a_template_with_input_and_output_generates() -> None:
