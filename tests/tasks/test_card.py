@@ -122,7 +122,7 @@ def test_the_card_of_a_copied_model_has_no_section_about_training(bert_folder: P
 def test_a_base_model_from_the_hub_is_in_the_metadata(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("headway.tasks.base.model.find_folder", lambda _: bert_folder)
+    monkeypatch.setattr("headway.tasks.base.model.find_model", lambda _: bert_folder)
     TextClassification().on("someone/tiny-bert").fit(rows("one"), output=tmp_path / "out", config=FAST)
     assert ModelCard.load(tmp_path / "out/README.md").data.base_model == "someone/tiny-bert"
 
