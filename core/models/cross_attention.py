@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import fused_attention, has_flash_attention
 from .cache import LayerCache
 from .packing import PackedBatch
 
@@ -62,6 +63,14 @@ class CrossAttention(nn.Module):
 def attend_across(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
     """Scaled dot-product attention of every sequence over its source, (T', H, D) -> (T', H, D).
 
+    | device | when                        | kernel            | why                                                |
+    |--------|-----------------------------|-------------------|----------------------------------------------------|
+    | CPU    | always                      | _across_by_pairs  | nothing is padded, and the scores of a pair stay   |
+    |        |                             |                   | in the processor's cache: 1/2 to 4/5 of the time   |
+    |        |                             |                   | of groups, with dropout as well                    |
+    | CUDA   | where `has_flash_attention` | _across_packed    | one call for all pairs without padding             |
+    | any    | otherwise                   | _across_by_groups | few calls, because launching a kernel takes time   |
+
     Args:
         q: queries of the target, (T', H, D).
         kv: keys and values of the source, (S', 2, H, D).
@@ -69,13 +78,42 @@ def attend_across(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, 
         dropout: probability that an attention weight is dropped.
         scale: factor of the dot products.
     """
+    if q.device.type == "cpu":
+        kernel = _across_by_pairs
+    else:
+        kernel = _across_packed if has_flash_attention(q, dropout) else _across_by_groups
+    return kernel(q, kv, batch, dropout=dropout, scale=scale)
+
+
+def _across_by_pairs(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
+    """One call of torch's fused kernel for each pair."""
     assert batch.source is not None
-    padding = len(q) - batch.num_tokens
-    queries = q[: batch.num_tokens].split(batch.lengths)
+    *queries, rest = q.split([*batch.lengths, len(q) - batch.num_tokens])
     sources = kv[: batch.source.num_tokens].split(batch.source.lengths)
     outputs = []
     for one, source in zip(queries, sources, strict=True):
         k, v = source.transpose(0, 2).unbind(1)  # (H, s, D)
         out = F.scaled_dot_product_attention(one.transpose(0, 1), k, v, dropout_p=dropout, scale=scale)
         outputs.append(out.transpose(0, 1))
-    return torch.cat([*outputs, q.new_zeros(padding, *q.shape[1:])])
+    return torch.cat([*outputs, torch.zeros_like(rest)])
+
+
+def _across_packed(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
+    """One call of flash attention for all pairs, with the offsets of the target and of the source."""
+    assert batch.source is not None
+    k, v = kv.unbind(1)
+    offsets, longest = (batch.cu_seqlens, batch.source.cu_seqlens), (max(batch.lengths), max(batch.source.lengths))
+    return torch.ops.aten._flash_attention_forward(q, k, v, *offsets, *longest, dropout, False, False, scale=scale)[0]
+
+
+def _across_by_groups(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
+    """One call of torch's fused kernel for each group of pairs with similar lengths, padded to rectangles."""
+    layout, outputs = batch.cross_layout, []
+    q, kv = F.pad(q, (0, 0, 0, 0, 0, 1)), F.pad(kv, (0, 0, 0, 0, 0, 0, 0, 1))  # a row of zeros that stands for padding
+    for group in layout.groups:
+        rows = q.index_select(0, group.targets).unflatten(0, (group.count, -1)).transpose(1, 2)  # (R, H, n, D)
+        k, v = kv.index_select(0, group.sources).unflatten(0, (group.count, -1)).transpose(1, 3).unbind(2)
+        out = fused_attention(rows, k, v, group.mask, dropout=dropout, scale=scale)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))  # (R n, H, D)
+    together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return together.index_select(0, layout.places)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .attention_layout import Layout, make_layout
+from .cross_layout import CrossLayout, make_cross_layout
 from .padded_layout import PaddedLayout, make_padded_layout
 from .transfers import to_device
 
@@ -167,6 +168,13 @@ class PackedBatch:
         """The sequences in padded rectangles, for devices without a kernel for packed ones; all layers share it."""
         with torch.inference_mode(False):  # the first one to ask may be an evaluation, the next one training
             return make_padded_layout(self.lengths, self.input_ids.device)
+
+    @cached_property
+    def cross_layout(self) -> CrossLayout:
+        """The pairs of target and source in padded rectangles, for cross-attention; all layers share it."""
+        assert self.source is not None
+        with torch.inference_mode(False):
+            return make_cross_layout(self.lengths, self.source.lengths, self.input_ids.device)
 
     @cached_property
     def _training_layouts(self) -> dict[tuple[int, int, bool], Layout]:

@@ -12,6 +12,7 @@ from headway.core.checkpoints.weight_conversion import published_tensors
 from headway.core.errors import HeadwayError
 from headway.core.generation.generation import generate, generate_ids
 from headway.core.generation.generation_config import GenerationConfig
+from headway.core.models import cross_attention
 from headway.core.models.bert import BertConfig
 from headway.core.models.encoder_decoder import EncoderDecoderConfig
 from headway.core.models.gpt2 import GPT2Config
@@ -295,3 +296,19 @@ def test_a_gpt2_cannot_be_an_encoder_and_a_plus_in_the_name_of_a_folder_joins_no
     assert parts_of("gpt2") is None
     (tmp_path / "one+two").mkdir()
     assert parts_of(tmp_path / "one+two") is None
+
+
+def test_groups_of_pairs_give_the_attention_of_single_pairs_with_equal_gradients():
+    torch.manual_seed(0)
+    lengths = [(3, 9), (1, 2), (17, 4), (3, 8), (40, 70), (16, 5), (2, 9)]
+    batch = batch_of([[1] * source for _, source in lengths], [[1] * target for target, _ in lengths])
+    assert 1 < len(batch.cross_layout.groups) < len(lengths)
+    outputs = []
+    for kernel in (cross_attention._across_by_pairs, cross_attention._across_by_groups):
+        torch.manual_seed(1)
+        q, kv = (torch.randn(n, *shape, requires_grad=True) for n, shape in [(82, (2, 4)), (107, (2, 2, 4))])
+        out = kernel(q, kv, batch, dropout=0.0, scale=0.5)
+        out.square().sum().backward()
+        outputs.append((out.detach(), q.grad, kv.grad))
+    for found, expected in zip(*reversed(outputs), strict=True):
+        assert_near(found, expected)
