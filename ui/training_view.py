@@ -161,8 +161,7 @@ class TrainingView:
         self._show_curve()
         if event.metrics:
             in_file = "" if event.output is None else f"All are in {event.output / FILE}."
-            which = "out-of-fold" if event.folds else "held-out"
-            title = f"Evaluation on {event.eval_examples:,} {which} examples"
+            title = f"Evaluation on {event.scored_on}"
             show_evaluation(
                 self.console,
                 event.metrics,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.families.registry import family_of
 from ...core.models.heads import Network
-from .card_text import CardText, bullets, code, escape, fenced, string
+from .card_text import bullets, code, escape, fenced, string
 from .fold import FILE as OUT_OF_FOLD
 from .label_table import FILE, describe_rest, worst_rows
 from .left_out import NAME as LEFT_OUT
+from .score_notes import TEST, score_notes
 from .training_rows import FILE as TRAINING_ROWS
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def model_card(
         fenced("python", f"from headway.tasks import load\n\nmodel = load({string(name)})\n{text.python}"),
         "Without Headway:",
         fenced("python", text.transformers),
-        *_results(info, text, task.calibration_note),
+        *_results(info, task.calibrated),
         *_training(info),
         *([HASHES] if hashes else []),
         *([f"`{LEFT_OUT}` lists the rows that were left out ({num_left_out:,})."] if num_left_out else []),
@@ -84,7 +85,7 @@ def _front_matter(task: "Task[Any, Any]", network: Network, info: Mapping[str, A
         facts["base_model"] = info["base"]
     if metrics:
         facts["metrics"] = list(metrics)
-        source = info["data"]["eval"]["source"]
+        source = _scored(info)["source"]
         result = {
             "task": {"type": task.name, "name": task.title},
             "dataset": {"type": _slug(source), "name": source},
@@ -125,7 +126,7 @@ def _short(number: int) -> str:
     return f"{number / 1e6:,.1f} million" if number >= 1e5 else f"{number:,}"
 
 
-def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> Iterator[str]:
+def _results(info: Mapping[str, Any], calibrated: str) -> Iterator[str]:
     metrics = info.get("metrics") or {}
     if not info.get("training"):
         return
@@ -133,15 +134,17 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
     if not metrics:
         yield "There was no evaluation data, so no metric was computed."
         return
-    data = info["data"]["eval"]
+    data = _describe(_scored(info))
     if folds := info.get("folds"):
         yield (
             f"By cross-validation with {folds['count']} folds: each row is predicted by a model that was not "
-            f"trained on it (`{OUT_OF_FOLD}` has these predictions), {_describe(data)}. The weights in this folder "
+            f"trained on it (`{OUT_OF_FOLD}` has these predictions), {data}. The weights in this folder "
             f"are trained on all rows, for {folds['trained_for']}."
         )
     else:
-        yield f"Of the weights in this folder, on {_describe(data)}."
+        is_test = info.get("metrics_from") == TEST
+        nothing = " Nothing was chosen on these rows: they are the test data." if is_test else ""
+        yield f"Of the weights in this folder, on {data}.{nothing}"
     yield _table(("metric", "value", "95 % interval"), _metric_rows(metrics, info.get("intervals") or {}))
     for runs in filter(None, (info.get("folds"), info.get("seeds"))):
         yield f"Mean and standard deviation of {runs['count']} {_kind_of_runs(runs)}:"
@@ -159,13 +162,14 @@ def _results(info: Mapping[str, Any], text: CardText, calibration_note: str) -> 
     if rows := info.get("comparison"):
         yield "Beside outputs that cost nothing:"
         yield _table(tuple(rows[0]), ([_cell(value) for value in row.values()] for row in rows))
-    if calibration_note:
-        yield calibration_note
-    uses = [text.fitted] if text.fitted else []
-    if info["training"].get("keep") == "best" and info.get("best_step") is not None:
-        uses.append(f"the best weights (step {info['best_step']:,} of {info['steps']:,}) were selected")
-    if uses:
-        yield f"On the same data {' and '.join(uses)}, so the metrics may be slightly worse on other texts."
+    runs = info["folds"]["runs"] if info.get("folds") else [info]
+    best_step = next((run["best_step"] for run in runs if run.get("best_step")), None)
+    yield from score_notes(info.get("metrics_from"), calibrated, best_step, info["steps"])
+
+
+def _scored(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data on which the metrics were measured."""
+    return info["data"]["test" if info.get("metrics_from") == TEST else "eval"]
 
 
 def _kind_of_runs(runs: Mapping[str, Any]) -> str:

@@ -26,7 +26,6 @@ class CardText:
     shell: str  # how to use it on the command line
     python: str  # how to use it in Python, where `model` is loaded
     transformers: str  # how to use it in plain transformers
-    fitted: str = ""  # what was fitted to the evaluation data, as the beginning of a sentence
     limits: tuple[str, ...] = ()
 
 

@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from ...core.errors import HeadwayError
 from ..data.corpus import CorpusTask, Documents, open_documents
 from ..data.examples import merge_similar
 from ..data.features import Features
-from ..data.findings import Finding
+from ..data.findings import Finding, leaked_texts
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
 from ..data.report import DataReport, Lengths, by_level, check_corpus, check_examples
 from ..data.token_counts import TokenCounts
+from .data_source import DataSource
 from .example_warnings import warning_findings
 from .inference import Encoder
 from .left_out import leave_out, left_out_findings, no_row_left, write_left_out
 from .task import Task
-from .training_data import DataSource, same_columns, write_corpus
+from .training_data import same_columns, write_corpus
 from .unknown_labels import without_unknown
 
 
@@ -30,6 +31,7 @@ def check_data(
     task: Task[Any, Any],
     data: Any,
     eval_data: Any = None,
+    test_data: Any = None,
     *,
     columns: Mapping[str, Any] | None = None,
     model: str | Path | None = None,
@@ -41,6 +43,7 @@ def check_data(
         task: that would be trained.
         data: anything that `train` takes.
         eval_data: the same, for evaluation.
+        test_data: the same, for the test.
         columns: field name or "label" -> column, where the inferred one is wrong.
         model: a folder, a built-in name or a hub id; text lengths are measured in its tokens.
         **reading: fields of ReadOptions: header, encoding, ...
@@ -48,7 +51,7 @@ def check_data(
     Raises:
         HeadwayError: a file cannot be read as a table, its columns cannot be inferred, or there is no such model.
     """
-    source = DataSource(data, eval_data, columns or {}, reading=ReadOptions(**reading))
+    source = DataSource(data, eval_data, columns or {}, reading=ReadOptions(**reading), test=test_data)
     encoder = None if model is None else Encoder.load(model)
     return _check_text(task, source, encoder) if task.self_supervised else _check_labelled(task, source, encoder)
 
@@ -69,16 +72,20 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     examples, problems = task.read(table, mapping)
     if failure and not any(problem.message in failure for problem in problems):
         findings.append(Finding("labels", "error", failure))
-    held_out: Sequence[Any] = []
-    if source.evaluation is not None:
-        eval_table = read_table(source.evaluation, source.readings[1])
-        notes += eval_table.describe()
-        chosen = same_columns(mapping, eval_table, source.columns)
-        eval_mapping = task.columns(eval_table, chosen, need_label=True)
-        eval_table, _ = leave_out(task, eval_table, eval_mapping)
-        eval_table = without_unknown(task, eval_table, eval_mapping)
-        held_out, more = task.read(eval_table, eval_mapping)
-        problems, left_out = [*problems, *more], [*left_out, *eval_table.left_out]
+    held_out, test = [], []
+    for side, data, reading in zip(
+        (held_out, test), (source.evaluation, source.test), source.readings[1:], strict=True
+    ):
+        if data is None:
+            continue
+        other = read_table(data, reading)
+        notes += other.describe()
+        columns = task.columns(other, same_columns(mapping, other, source.columns), need_label=True)
+        other, _ = leave_out(task, other, columns)
+        other = without_unknown(task, other, columns)
+        examples_there, more = task.read(other, columns)
+        side.extend(examples_there)
+        problems, left_out = [*problems, *more], [*left_out, *other.left_out]
     write_left_out(source.reading.left_out, left_out)
     findings += left_out_findings(left_out, strict=bool(source.reading.strict))
     findings += [Finding("unusable", "error", str(problem), problem.places) for problem in merge_similar(problems)]
@@ -86,20 +93,24 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     tokens = encoder and TokenCounts.of(
         windows_by_example, encoder.limit(task), encoder.tokenizer.unk_id, task.cut_note
     )
-    warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, held_out, [])]
+    others = [*held_out, *test]
+    warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, others, [])]
+    warnings += leaked_texts([*examples, *held_out], test, "test")
     report = check_examples(examples, held_out, tokens, warnings)
-    return replace(report, findings=by_level([*findings, *report.findings]), notes=tuple(notes))
+    found = by_level([*findings, *report.findings])
+    return replace(report, findings=found, test_examples=len(test), notes=tuple(notes))
 
 
 def _check_text(task: Task[Any, Any], source: DataSource, encoder: Encoder | None) -> DataReport:
     """Counts unlabelled documents and measures their lengths, in tokens if there is an encoder."""
     assert isinstance(task, CorpusTask)
     train = open_documents(source.train, source.columns, task, source.readings[0])
-    lengths, notes, num_evaluated = _document_lengths(train), train.notes, 0
-    if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, source.readings[1])
-        num_evaluated, notes = len(_document_lengths(others)), (*notes, *others.notes)
-    report = DataReport(len(lengths), num_evaluated, {}, Lengths.of(lengths, "characters"), (), (), notes)
+    lengths, notes, sizes = _document_lengths(train), train.notes, []
+    for data, reading in zip((source.evaluation, source.test), source.readings[1:], strict=True):
+        others = None if data is None else open_documents(data, source.columns, task, reading)
+        sizes.append(len(_document_lengths(others)) if others else 0)
+        notes += others.notes if others else ()
+    report = DataReport(len(lengths), sizes[0], {}, Lengths.of(lengths, "characters"), (), (), notes, sizes[1])
     if encoder is None:
         return report
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:

@@ -25,9 +25,17 @@ class EvaluationHooks:
     fitted_fields: ClassVar[tuple[str, ...]] = ()  # those that `calibrate` fits: numbers, or tuples of numbers
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
+    def calibrate(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Self:
+        """A copy whose thresholds (or similar) are fitted to the predictions for held-out data."""
+        return self
+
+    def recalibrate(self, predictions: Sequence[Any], calibrated: Any) -> list[Any]:
+        """Predictions that this task made, as a calibrated copy makes them."""
+        return list(predictions)
+
     @property
-    def calibration_note(self) -> str:
-        """How the metrics on held-out data are reported if `calibrate` was fitted to the same data; often empty."""
+    def calibrated(self) -> str:
+        """What `calibrate` has fitted to held-out data: "the thresholds"; empty: nothing."""
         return ""
 
     def with_labels_of(self, table: "Table", columns: "ColumnMapping") -> Self:

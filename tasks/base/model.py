@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from ...core.training.training_events import Event
 from ..data.read_options import take_read_options
 from ..data.spool import rare_collection
 from .arguments import check_train_arguments, explains_arguments, names_arguments
+from .data_source import EVAL_FRACTION, DataSource
 from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
@@ -33,7 +35,7 @@ from .predictor import AnyTask, Predictor
 from .progress import follow
 from .repeats import FinishedFolds, Repeats, fold_lines, train_repeatedly
 from .results import Trained
-from .training_data import DataSource, TrainingData, encode_labelled, read_labelled, write_corpora
+from .training_data import TrainingData, encode_labelled, read_labelled, write_corpora
 from .training_rows import TrainingRows
 from .training_run import (
     RunOptions,
@@ -112,6 +114,7 @@ class TaskModel(Predictor):
         *more: Any,
         labels: Any = None,
         eval_data: Any = None,
+        test_data: Any = None,
         output: str | Path | None = None,
         columns: Mapping[str, Any] | None = None,
         config: TrainConfig | None = None,
@@ -126,6 +129,7 @@ class TaskModel(Predictor):
             *more: labels, evaluation data or both: `fit(X, y)`, `fit(train, test)`, `fit(X, y, (X_test, y_test))`.
             labels: one per text, if they are not in `data`.
             eval_data: as `data`, or (texts, labels). Default: a part of `data` is held out.
+            test_data: the same, for the reported metrics, as of `train`.
             output: the model folder. Default: none is written; `save` does it.
             columns: field name or "label" -> column, where the inferred one is wrong.
             config: options of training.
@@ -145,6 +149,7 @@ class TaskModel(Predictor):
             events = self.train(
                 data,
                 **assign_positional(self.task, data, more, given),
+                test_data=test_data,
                 output=output,
                 columns=columns,
                 config=config,
@@ -159,9 +164,11 @@ class TaskModel(Predictor):
         eval_data: Any = None,
         *,
         labels: Any = None,
+        test_data: Any = None,
         output: str | Path | None = None,
         columns: Mapping[str, Any] | None = None,
-        eval_fraction: float = 0.1,
+        eval_fraction: float = EVAL_FRACTION,
+        test_fraction: float | None = None,
         config: TrainConfig | None = None,
         overwrite: bool = False,
         resume: bool = False,
@@ -179,11 +186,16 @@ class TaskModel(Predictor):
         Args:
             data: labelled rows: a file, a Hub data set, a DataFrame, a list of dicts, ... (`data.read.read_table`), or
                 of tuples that end with the label.
-            eval_data: the same, for evaluation. Default: a part of `data` is held out.
+            eval_data: the same, for evaluation, which chooses the best step, a temperature and thresholds. Default: a
+                part of `data` is held out.
             labels: one per text, if they are not in `data`.
+            test_data: the same, for the test, which chooses nothing: the metrics are measured on it. Without a test
+                they are measured on the evaluation data, and cross-fitted where something is fitted to it.
             output: the model folder, which exists only when training is complete. Default: no folder is written.
             columns: field name or "label" -> column, where the inferred one is wrong.
             eval_fraction: the part of `data` to hold out if there is no `eval_data`; 0: none.
+            test_fraction: the part of `data` to hold out if there is no `test_data`; 0: none. Default: 0.1 if rows are
+                held out for evaluation and there are at least 2,000 with labels (`DataSource` says why).
             config: options of training.
             overwrite: replace the model at `output`.
             resume: continue the interrupted run towards `output`.
@@ -203,15 +215,14 @@ class TaskModel(Predictor):
         reading, options = take_read_options(options)
         config = replace(config or TrainConfig(), **options)
         data = name_rows(self.task, data, labels, labelled=True)
-        eval_data = name_rows(self.task, eval_data, labelled=True)
-        source = DataSource(data, eval_data, columns or {}, eval_fraction, config.seed, reading)
+        eval_data, test_data = (name_rows(self.task, one, labelled=True) for one in (eval_data, test_data))
+        parts = eval_fraction, config.seed, reading, test_data, test_fraction
+        source = DataSource(data, eval_data, columns or {}, *parts)
         repeats = Repeats.of(folds, seeds)
         with failing_together(), run_output(output) as path:
-            run, write = RunOptions(config, path, overwrite, resume, stop), output is not None
-            if repeats is None:
-                yield from self.run(source, run, settings=settings, write=write)
-            else:
-                yield from train_repeatedly(self, repeats, source, run, settings, write=write)
+            run = RunOptions(config, path, overwrite, resume, stop)
+            start = self.run if repeats is None else partial(train_repeatedly, self, repeats)
+            yield from start(source, run, settings=settings, write=output is not None)
 
     def run(
         self,

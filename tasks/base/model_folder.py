@@ -31,8 +31,9 @@ from .training_rows import TrainingRows
 
 # What headway.json holds in addition to facts that are only shown.
 KINDS: dict[str, Any] = {
-    "task": str, "options": dict, "base": str, "metrics": dict, "per_label": list, "comparison": list,
-    "score_by_precision": dict, "columns": dict | None, "folds": dict, "seeds": dict, "data": dict, "training": dict,
+    "task": str, "options": dict, "base": str, "metrics": dict, "metrics_from": str | None, "per_label": list,
+    "comparison": list, "score_by_precision": dict, "columns": dict | None, "folds": dict, "seeds": dict,
+    "data": dict, "training": dict,
     "steps": int, "best_step": int | None, "seconds": int | float,
 }  # fmt: skip
 

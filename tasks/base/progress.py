@@ -71,8 +71,7 @@ def _show(event: Event, bar: "tqdm[Any] | None") -> None:
         case RepeatFinished():
             show_lines([f"{event.kind.removesuffix('s')} {event.number} of {event.count}: {_metrics(event.metrics)}"])
         case Trained():
-            rows = "out-of-fold" if event.folds else "held-out"
-            result = f"{event.eval_examples:,} {rows} rows: {_metrics(event.metrics)}" if event.metrics else None
+            result = f"{event.scored_on}: {_metrics(event.metrics)}" if event.metrics else None
             show_lines(filter(None, [result, event.nothing_learnt, *event.notes, event.proposal]))
         case _:
             pass

@@ -22,11 +22,13 @@ from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
 from ..metrics import LOWER_IS_BETTER
+from .data_source import EVAL_FRACTION, DataSource
 from .fold import FILE, Fold, OutOfFold, out_of_fold
 from .metric_intervals import metric_intervals
 from .model_folder import copy_model, read_info, refuse_replacing
 from .results import Evaluation, RepeatFinished, RepeatStarted, Trained
-from .training_data import EVAL_FRACTION, DataSource, LabelledData, TrainingData
+from .score_notes import OUT_OF_FOLD, describe_scored, score_notes
+from .training_data import LabelledData, TrainingData
 from .training_run import RunOptions, RunResult, has_checkpoint, refuse_output
 
 if TYPE_CHECKING:
@@ -77,8 +79,11 @@ class Repeats:
                     f"--folds predicts the label of each row by a model that was not trained on it, and {task.name} "
                     "has no such labels. Remove --folds."
                 )
-            if source.evaluation is not None:
-                raise HeadwayError("--folds evaluates on each training row once: remove --eval-data or --folds.")
+            if source.evaluation is not None or source.test is not None or source.test_fraction:
+                raise HeadwayError(
+                    "--folds evaluates on each training row once: remove --eval-data, --test-data and --test-fraction, "
+                    "or --folds."
+                )
             if source.eval_fraction != EVAL_FRACTION:
                 raise HeadwayError(
                     "--folds holds out each row once, so --eval-fraction has no meaning beside it: remove one of them."
@@ -188,11 +193,16 @@ class FinishedFolds:
             task.per_label(predictions, examples),
             examples,
             predictions,
-            (self.note(len(examples), len(data.train.examples)),),
+            (self.note(len(examples), len(data.train.examples)), *score_notes(OUT_OF_FOLD, "", *self.best_step)),
             next((info["nothing_learnt"] for info in self.summary.infos if info.get("nothing_learnt")), None),
-            intervals=metric_intervals(task, predictions, examples, data.train.table, data.mapping),
+            intervals=metric_intervals(task, predictions, examples, data.train.table, data.train.columns),
         )
-        return replace(result, task=task, evaluation=evaluation)
+        return replace(result, task=task, evaluation=evaluation, metrics_from=OUT_OF_FOLD)
+
+    @property
+    def best_step(self) -> tuple[int | None, int]:
+        """The best step of a fold, if one was chosen on the rows that it holds out, and the steps of this fold."""
+        return next(((info["best_step"], info["steps"]) for info in self.summary.infos if info["best_step"]), (None, 0))
 
     def note(self, predicted: int, rows: int) -> str:
         """What the metrics are measured on."""
@@ -209,7 +219,7 @@ class FinishedFolds:
     def facts(self, data: TrainingData) -> dict[str, Any]:
         """What headway.json says in addition."""
         facts = {"train": data.train.facts, "eval": {**data.train.facts, "examples": len(self.rows)}}
-        return {"metrics_from": "out-of-fold", "data": facts, FOLDS: self.summary.to_json(trained_for=self.steps)}
+        return {"data": facts, FOLDS: self.summary.to_json(trained_for=self.steps)}
 
 
 def repeat_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -340,25 +350,30 @@ def _keep_median(
     if write:
         copy_model(kept, run.output, model.task, model.network, info=model.info, settings=settings,
                    overwrite=run.overwrite or run.resume)  # fmt: skip
-    return _trained_of(model.info, run.output if write else None)
+    return _trained_of(model.info, run.output if write else None, model.task.calibrated)
 
 
-def _trained_of(info: Mapping[str, Any], output: Path | None) -> Trained:
+def _trained_of(info: Mapping[str, Any], output: Path | None, calibrated: str) -> Trained:
     """The last event of the run that is described by this headway.json."""
     data = info["data"]
+    sizes = {side: (data.get(side) or {}).get("examples", 0) for side in ("train", "eval", "test")}
     return Trained(
         output=output,
         metrics=info["metrics"],
         intervals={name: tuple(bounds) for name, bounds in info["intervals"].items()},
         per_label=info["per_label"],
-        examples=data["train"]["examples"],
-        eval_examples=data["eval"]["examples"],
+        examples=sizes["train"],
+        eval_examples=sizes["eval"],
+        test_examples=sizes["test"],
+        metrics_from=info["metrics_from"],
+        scored_on=describe_scored(info["metrics_from"], sizes["test"] or sizes["eval"]),
         steps=info["steps"],
         seconds=info["seconds"],
         tokens_per_second=0.0,
         best_step=info["best_step"],
         stopped_early=False,
         nothing_learnt=info.get("nothing_learnt"),
+        notes=tuple(score_notes(info["metrics_from"], calibrated, info["best_step"], info["steps"])),
         comparison=info.get("comparison") or (),
         seeds=info[SEEDS],
     )
@@ -379,6 +394,7 @@ def _plan(model: "TaskModel", repeats: Repeats, source: DataSource, config: Trai
                 "training": options,
                 "columns": columns,
                 "eval_fraction": source.eval_fraction,
+                "test_fraction": source.test_fraction,
             },
             default=str,
         )

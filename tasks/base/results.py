@@ -22,6 +22,7 @@ class Prepared(Event):
     report: DataReport
     examples: int
     eval_examples: int
+    test_examples: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As every event; the report is an object in it."""
@@ -55,7 +56,7 @@ class Trained(Event):
     """The model is trained, and its folder complete."""
 
     output: Path | None  # None: the run had none; `TaskModel.save` writes one
-    metrics: dict[str, float]  # of the kept weights on the evaluation data; empty without such data
+    metrics: dict[str, float]  # of the kept weights on the test data, else on the evaluation data; may be empty
     intervals: dict[str, tuple[float, float]]  # the bounds of the 95 % confidence interval of metrics
     per_label: list[dict[str, Any]]
     examples: int
@@ -71,6 +72,9 @@ class Trained(Event):
     comparison: Sequence[Mapping[str, Any]] = ()  # as in Evaluation
     folds: Mapping[str, Any] | None = None  # of a cross-validation: the metrics of each fold, mean and spread
     seeds: Mapping[str, Any] | None = None  # of runs with several seeds: the same
+    test_examples: int = 0
+    metrics_from: str | None = None  # "test", "cross-fitted" or "held-out" (held_out_score.py); None: no metrics
+    scored_on: str = ""  # what the metrics are measured on: "500 test rows that chose nothing"
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
-    - evaluation: `higher_is_better`, `measure_loss`, `calibrate`, and those of `EvaluationHooks`;
+    - evaluation: `higher_is_better`, `measure_loss`, and those of `EvaluationHooks`;
     - the model folder: `reset`, `label_names`, `head_class`, `published`, `is_published`, `from_published`, `publish`;
     - cards, forms, inspection, ranking: `card`, `sample`, and those of `InspectionHooks` and of `RankingHooks`.
     """
@@ -291,12 +291,6 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
     @abstractmethod
     def score(self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]) -> dict[str, float]:
         """Metrics by their usual names; the first one selects the best weights, unless the user names another one."""
-
-    def calibrate(
-        self, predictions: Sequence[PredictionT], examples: Sequence[ExampleT]
-    ) -> tuple[Self, list[PredictionT]]:
-        """A copy whose thresholds (or similar) are fitted to held-out data, and the predictions it makes there."""
-        return self, list(predictions)
 
     def display(self, prediction: PredictionT, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """How a prediction for some texts, given by the names of `fields`, is shown."""

@@ -5,30 +5,31 @@ after the run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from ...core.atomic_files import disk_errors
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import Corpus, CorpusTask, Documents, Piece, open_documents
-from ..data.digests import number_values
-from ..data.examples import ExampleWarning
+from ..data.examples import Example, ExampleWarning
 from ..data.features import Features
-from ..data.findings import Finding, warnings_as_findings
-from ..data.groups import example_groups, without_known_texts
-from ..data.read import options_by_source, read_table
-from ..data.read_options import INFER, ReadOptions
+from ..data.findings import Finding, leaked_texts, warnings_as_findings
+from ..data.groups import example_groups
+from ..data.read import read_table
 from ..data.report import DataReport, check_corpus, check_examples
 from ..data.rows import LeftOutRow, Table
-from ..data.split import split_rows
-from ..data.spool import IN_MEMORY, select
+from ..data.spool import IN_MEMORY
 from ..data.stored_windows import StoredWindows
 from ..data.token_counts import TokenCounts
+from .data_source import DataSource
 from .example_warnings import add_warnings
-from .fold import Fold
+from .hold_out import hold_out
 from .inference import Encoder, in_parts
 from .known_columns import describe_columns
 from .left_out import explains_left_out, usable_rows
@@ -37,57 +38,8 @@ from .rival import Rival
 from .task import Task
 from .unknown_labels import without_unknown
 
-FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
-EVAL_FRACTION = 0.1  # of the rows, held out if there is no evaluation data
 NOTHING_HELD_OUT = "nothing is held out: the last weights are kept and no score is measured"
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where the data of a run comes from.
-
-    Args:
-        train: labelled rows or texts: anything that `read_table` or `open_documents` reads.
-        evaluation: the same for evaluation; None: a part of `train` is held out.
-        columns: field name, "label" or "group" -> column that the user named.
-        eval_fraction: the part of `train` to hold out; 0: none.
-        seed: of the split.
-        reading: how to read files.
-        fold: of a cross-validation, instead of `eval_fraction`.
-    """
-
-    train: Any
-    evaluation: Any = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    eval_fraction: float = EVAL_FRACTION
-    seed: int = 0
-    reading: ReadOptions = INFER
-    fold: Fold | None = None
-
-    @cached_property
-    def readings(self) -> tuple[ReadOptions, ReadOptions]:
-        """How the training data and the evaluation data are read: an option applies to those that it concerns."""
-        train, *others = options_by_source(
-            self.reading, [one for one in (self.train, self.evaluation) if one is not None]
-        )
-        return train, others[0] if others else train
-
-    def check_split(self) -> list[str]:
-        """Notes on options that have no effect.
-
-        Raises:
-            HeadwayError: `eval_fraction` is not possible, or groups are named and there is no split.
-        """
-        if self.columns.get("group") and (self.evaluation is not None or not self.eval_fraction):
-            raise HeadwayError(
-                "--group keeps rows together where a part of the training data is held out, and here none is: "
-                "remove --group, or --eval-data or --eval-fraction 0."
-            )
-        if not 0 <= self.eval_fraction < 1:
-            raise HeadwayError(f"--eval-fraction {self.eval_fraction}: a number from 0 to below 1.")
-        if self.evaluation is None or self.eval_fraction in (0, EVAL_FRACTION):
-            return []
-        return [f"--eval-fraction {self.eval_fraction:g} has no effect beside --eval-data: all training rows are used"]
+NOTHING_CHOSEN = "nothing is held out for evaluation: the last weights are kept"
 
 
 @dataclass(frozen=True)
@@ -97,6 +49,14 @@ class LabelledData:
     table: Table
     examples: Sequence[Any]
     windows_by_example: Sequence[list[Features]]
+    columns: ColumnMapping | None = None  # of the table
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The number of the group of each example: equal ones belong together, (E,)."""
+        if not isinstance(self.examples[0], Example):
+            return None
+        return example_groups(self.examples, self.table, self.columns and self.columns.group)[0]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -115,6 +75,7 @@ class CorpusData:
 
     source: str
     windows_by_example: Corpus
+    groups: ClassVar[None] = None  # what is fitted to labelled examples
 
     @property
     def examples(self) -> Sequence[int]:
@@ -143,20 +104,33 @@ class TrainingData:
     notes: list[str]  # what was inferred and decided, a sentence each
     report: DataReport
     columns: dict[str, Any] | None = None  # of the training data: field name or "label" -> column
-    mapping: ColumnMapping | None = None  # of the training data, if it is labelled
-    rival: Rival | None = None  # a cheaper way to train, measured on the evaluation data
+    rival: Rival | None = None  # a cheaper way to train, measured on the data that is scored
+    test: LabelledData | CorpusData | None = None
+
+    @property
+    def scored(self) -> LabelledData | CorpusData | None:
+        """The data whose metrics are reported: for the test, which chooses nothing, else for evaluation."""
+        return self.test or self.evaluation
 
     @property
     def left_out(self) -> tuple[LeftOutRow, ...]:
         """The rows that are not used."""
-        tables = [side.table for side in (self.train, self.evaluation) if isinstance(side, LabelledData)]
-        distinct = tables[:1] if tables and tables[-1] is tables[0] else tables
-        return tuple(row for table in distinct for row in table.left_out)
+        sides = (self.train, self.evaluation, self.test)
+        distinct = {id(side.table): side.table for side in sides if isinstance(side, LabelledData)}
+        return tuple(row for table in distinct.values() for row in table.left_out)
 
     def event(self, task: Task[Any, Any], base: str) -> Prepared:
         """The first event of a run of the task on the model `base`."""
-        evaluated = len(self.evaluation.examples) if self.evaluation else 0
-        return Prepared(task.name, base, tuple(self.notes), self.report, len(self.train.examples), evaluated)
+        sizes = (len(side.examples) if side else 0 for side in (self.train, self.evaluation, self.test))
+        return Prepared(task.name, base, tuple(self.notes), self.report, *sizes)
+
+
+class LabelledSide(NamedTuple):
+    """Rows for training, evaluation or the test, before they are encoded."""
+
+    table: Table
+    examples: Sequence[Any]
+    columns: ColumnMapping
 
 
 @dataclass(frozen=True)
@@ -165,10 +139,10 @@ class LabelledRows:
 
     task: Task[Any, Any]  # with its labels
     reuses_head: bool  # whether the task trains the head that the model came with further
-    train: tuple[Table, Sequence[Any]]
-    evaluation: tuple[Table, Sequence[Any]] | None
+    train: LabelledSide
+    evaluation: LabelledSide | None
+    test: LabelledSide | None
     notes: list[str]  # what was inferred and decided, a sentence each
-    columns: ColumnMapping  # of the training data
 
 
 def read_labelled(
@@ -195,50 +169,48 @@ def read_labelled(
     task = reused or labelled
     notes = [*table.describe(), *columns.notes, *inferred, *split_notes]
     examples = task.examples(table, columns, file=folder and folder / "train" / "examples")
-    evaluation = None
+    evaluation = test = None
+    if any(source.fractions(len(examples))):
+        split = hold_out(source, table, columns, examples)
+        notes.append(split.note)
+        examples = split.train
+        evaluation, test = (
+            LabelledSide(table, one, columns) if one else None for one in (split.evaluation, split.test)
+        )
+        task = task.measure(examples) if evaluation or test else task
+    if source.fold is not None:
+        examples, held_out, note = source.fold.split(examples, table, columns, source.seed)
+        notes.append(note)
+        if held_out:
+            evaluation, task = LabelledSide(table, held_out, columns), task.measure(examples)
     if source.evaluation is not None:
-        eval_folder = folder and folder / "evaluation"
-        eval_table = read_table(source.evaluation, source.readings[1], folder=eval_folder)
-        chosen = same_columns(columns, eval_table, source.columns)
-        eval_columns = task.columns(eval_table, chosen, need_label=True)
-        eval_table = usable_rows(task, eval_table, eval_columns)
-        eval_table = without_unknown(task, eval_table, eval_columns)
-        notes += eval_table.describe()
-        evaluation = eval_table, task.examples(eval_table, eval_columns, file=eval_folder and eval_folder / "examples")
-    elif source.fold is not None:
-        train, held_out, note = source.fold.split(examples, table, columns, source.seed)
-        if held_out:
-            examples, evaluation, task = train, (table, held_out), task.measure(train)
-        notes.append(note)
-    elif source.eval_fraction and len(examples) >= FEWEST_TO_SPLIT:
-        examples, held_out, note = _hold_out(source, table, columns, examples)
-        if held_out:
-            evaluation, task = (table, held_out), task.measure(examples)
-        notes.append(note)
-    elif source.eval_fraction:
-        notes.append(f"{len(examples)} rows are too few to hold some of them out ({FEWEST_TO_SPLIT} are needed)")
+        evaluation = _read_other(source, 1, task, columns, folder and folder / "evaluation")
+        notes += evaluation.table.describe()
+    if source.test is not None:
+        test = _read_other(source, 2, task, columns, folder and folder / "test")
+        notes += test.table.describe()
     if not evaluation and source.fold is None:
-        notes.append(NOTHING_HELD_OUT)
-    return LabelledRows(task, reused is not None, (table, examples), evaluation, notes, columns)
+        notes.append(NOTHING_CHOSEN if test else NOTHING_HELD_OUT)
+    return LabelledRows(task, reused is not None, LabelledSide(table, examples, columns), evaluation, test, notes)
 
 
-def _hold_out(
-    source: DataSource, table: Table, columns: ColumnMapping, examples: Sequence[Any]
-) -> tuple[Sequence[Any], Sequence[Any], str]:
-    """The examples for training, those for evaluation, and a note. Equal texts and groups are not divided."""
-    groups, texts = example_groups(examples, table, columns.group)
-    strata = number_values(one.stratum for one in examples)
-    kept, chosen = split_rows(strata, source.eval_fraction, source.seed, groups)
-    held_out = without_known_texts(chosen, kept, texts)
-    what = "equal texts" if columns.group is None else f'rows with the same "{columns.group}"'
-    together = f"{what} stay together" if groups.max() + 1 < len(groups) else ""
-    if not held_out:
-        return examples, [], f"{together or 'each label stays in the training data'}, so no rows can be held out"
-    options = [f"--eval-fraction {source.eval_fraction:g}", f"seed {source.seed}"]
-    note = f"{len(held_out)} rows are held out for evaluation ({', '.join(options)}{'; ' * bool(together)}{together})"
-    if len(held_out) < len(chosen):
-        note += f"; {len(chosen) - len(held_out)} more are left out because training rows have the same texts"
-    return select(examples, kept), select(examples, held_out), note
+def _read_other(
+    source: DataSource, place: int, task: Task[Any, Any], columns: ColumnMapping, folder: Path | None
+) -> LabelledSide:
+    """Rows that are not for training.
+
+    Args:
+        source: of the rows.
+        place: 1: for evaluation; 2: for the test.
+        task: with the labels of the training data.
+        columns: of the training data.
+        folder: for files, if there are many rows.
+    """
+    data = (source.train, source.evaluation, source.test)[place]
+    table = read_table(data, source.readings[place], folder=folder)
+    own = task.columns(table, same_columns(columns, table, source.columns), need_label=True)
+    table = without_unknown(task, usable_rows(task, table, own), own)
+    return LabelledSide(table, task.examples(table, own, file=folder and folder / "examples"), own)
 
 
 def same_columns(columns: ColumnMapping, table: Table, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -258,21 +230,27 @@ def encode_labelled(
         notes: added to those of the rows.
         folder: for files with the token ids, if there are many examples; None: they stay in memory.
     """
-    named = zip(("train", "evaluation"), (rows.train, rows.evaluation), strict=True)
-    sides = [
-        _EncodedSide(rows.task, *side, encoder, folder and folder / name / "tokens") for name, side in named if side
-    ]
-    train, evaluation = sides[0], sides[1] if len(sides) > 1 else None
+    named = {"train": rows.train, "evaluation": rows.evaluation, "test": rows.test}
+    sides = {
+        name: _EncodedSide(rows.task, side, encoder, folder and folder / name / "tokens")
+        for name, side in named.items()
+        if side
+    }
+    train, evaluation, test = (sides[name].data if name in sides else None for name in named)
+    assert train is not None
+    found = [finding for one in sides.values() for finding in one.findings()]
+    known = [side.examples for side in (train, evaluation) if side and test and side.table is not test.table]
+    found += leaked_texts(chain(*known), test.examples if test and known else [], "test")
     report = check_examples(
-        train.data.examples,
-        evaluation.data.examples if evaluation else [],
-        train.tokens,
-        [found for one in sides for found in one.findings()],
-        is_split=evaluation is not None and evaluation.data.table is train.data.table,
+        train.examples,
+        evaluation.examples if evaluation else [],
+        sides["train"].tokens,
+        found,
+        is_split=evaluation is not None and evaluation.table is train.table,
     )
-    columns = describe_columns(rows.columns, train.data.table)
-    data = TrainingData(train.data, evaluation and evaluation.data, [*rows.notes, *notes], report, columns)
-    return replace(data, mapping=rows.columns)
+    report = replace(report, test_examples=len(test.examples) if test else 0)
+    columns = describe_columns(rows.train.columns, train.table)
+    return TrainingData(train, evaluation, [*rows.notes, *notes], report, columns, test=test)
 
 
 class _EncodedSide:
@@ -280,16 +258,14 @@ class _EncodedSide:
 
     Args:
         task: with its labels.
-        table: of the examples.
-        examples: for training or for evaluation.
+        side: the examples.
         encoder: of the model.
         file: for the windows, if there are many examples; None: they stay in memory.
     """
 
-    def __init__(
-        self, task: Task[Any, Any], table: Table, examples: Sequence[Any], encoder: Encoder, file: Path | None
-    ) -> None:
+    def __init__(self, task: Task[Any, Any], side: LabelledSide, encoder: Encoder, file: Path | None) -> None:
         self.task, self.encoder = task, encoder
+        table, examples, columns = side
         self.tokens = TokenCounts(encoder.limit(task), encoder.tokenizer.unk_id, task.cut_note)
         self.warnings: dict[ExampleWarning, list[str]] = {}
         if file is None or len(examples) <= IN_MEMORY:
@@ -297,7 +273,7 @@ class _EncodedSide:
         else:
             parts = map(self._encode, in_parts(examples))
             windows_by_example = StoredWindows.write((windows for part in parts for windows in part), file)
-        self.data = LabelledData(table, examples, windows_by_example)
+        self.data = LabelledData(table, examples, windows_by_example, columns)
 
     def _encode(self, examples: Sequence[Any]) -> list[list[Features]]:
         found = self.encoder.encode(self.task, examples)
@@ -328,31 +304,44 @@ def write_corpora(source: DataSource, task: Task[Any, Any], encoder: Encoder, fo
     assert isinstance(task, CorpusTask)
     texts = open_documents(source.train, source.columns, task, source.readings[0])
     notes = [*texts.notes, *split_notes]
-    fraction = 0.0 if source.evaluation is not None else source.eval_fraction
-    pieces = texts.part(fraction, source.seed, held_out=False)
-    train = write_corpus(folder / "train", task, encoder, texts, pieces, held_out=False)
-    evaluation = None
+    test_part, eval_part = source.fractions()
+
+    def part(name: str, start: float, stop: float) -> CorpusData | None:
+        """A part of the training data; None if it is empty."""
+        pieces = texts.part(start, stop, source.seed)
+        found = write_corpus(folder / name, task, encoder, texts, pieces, held_out=name != "train")
+        return found if len(found.windows_by_example) else None
+
+    def other(name: str, place: int) -> CorpusData:
+        data = (source.train, source.evaluation, source.test)[place]
+        others = open_documents(data, source.columns, task, source.readings[place])
+        notes.extend(others.notes)
+        return write_corpus(folder / name, task, encoder, others, others.read(), held_out=True)
+
+    train = part("train", eval_part + test_part, 1)
+    evaluation = test = None
     if source.evaluation is not None:
-        others = open_documents(source.evaluation, source.columns, task, source.readings[1])
-        notes += others.notes
-        evaluation = write_corpus(folder / "held-out", task, encoder, others, others.read(), held_out=True)
-    elif fraction:
-        pieces = texts.part(fraction, source.seed, held_out=True)
-        some = write_corpus(folder / "held-out", task, encoder, texts, pieces, held_out=True)
-        evaluation = some if len(some.windows_by_example) else None
+        evaluation = other("held-out", 1)
+    elif eval_part:
+        evaluation = part("held-out", 0, eval_part)
+    if source.test is not None:
+        test = other("test", 2)
+    elif test_part:
+        test = part("test", eval_part, eval_part + test_part)
     notes += [
         f"{one.source}: {one.windows_by_example.num_documents:,} documents {purpose}, "
         f"{one.windows_by_example.num_tokens:,} tokens in {len(one.windows_by_example):,} sequences of at most "
         f"{encoder.limit(task)}"
-        for one, purpose in ((train, "for training"), (evaluation, "for evaluation"))
+        for one, purpose in ((train, "for training"), (evaluation, "for evaluation"), (test, "for the test"))
         if one is not None
     ]
     if evaluation is None:
-        notes.append(NOTHING_HELD_OUT)
-    if not len(train.windows_by_example):
-        raise HeadwayError(f"{train.source}: there is no text to train on. Give a file with text.")
+        notes.append(NOTHING_CHOSEN if test else NOTHING_HELD_OUT)
+    if train is None:
+        raise HeadwayError(f"{texts.source}: there is no text to train on. Give a file with text.")
     report = check_corpus(train.windows_by_example, evaluation and evaluation.windows_by_example)
-    return TrainingData(train, evaluation, notes, report)
+    report = replace(report, test_examples=len(test.examples) if test else 0)
+    return TrainingData(train, evaluation, notes, report, test=test)
 
 
 def write_corpus(

@@ -1,4 +1,4 @@
-"""A training run: the training loop over prepared data, then calibration and evaluation on the held-out part."""
+"""A training run: the training loop over prepared data, then calibration and evaluation on the held-out parts."""
 
 import hashlib
 import json
@@ -27,12 +27,14 @@ from ...core.training.training_inputs import TrainingInputs
 from ...core.training.training_state import newest_checkpoint
 from ..metrics import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
+from .held_out_score import HeldOutScore, score_evaluation, score_test
 from .held_out_texts import held_out_texts
-from .inference import Encoder, evaluate_examples, mean_loss, predict_examples, sequence_lengths
+from .inference import Encoder, predict_examples, sequence_lengths
 from .metric_intervals import metric_intervals
 from .model_folder import refuse_replacing
 from .precision import worth_comparing
 from .results import Evaluation, Trained
+from .score_notes import ADVICE, TEST, describe_scored, score_notes
 from .task import Task
 from .training_data import CorpusData, LabelledData, TrainingData
 
@@ -117,10 +119,11 @@ class RunResult:
     """A finished run."""
 
     task: Task[Any, Any]  # with its thresholds and similar
-    evaluation: Evaluation | None  # of the kept weights on the evaluation data
+    evaluation: Evaluation | None  # of the kept weights, on the test data if there is any, else on the evaluation data
     started: Started
     finished: Finished
     score_by_precision: dict[str, float]  # the first metric in fp32 and bf16, if both were measured
+    metrics_from: str | None = None  # as in HeldOutScore
 
     @property
     def held_out(self) -> Evaluation | None:
@@ -214,7 +217,7 @@ def run_training(
         task: with its labels.
         network: the backbone with the task's head.
         encoder: of the model that training starts from.
-        data: for training and evaluation.
+        data: for training, evaluation and the test.
         options: of the run.
 
     Raises:
@@ -228,44 +231,66 @@ def run_training(
     finally:
         if newest_checkpoint(options.folder) is None:
             options.remove_folder()  # interrupted with nothing to resume from
-    if not data.evaluation:
+    if not data.scored:
         return RunResult(task.after_training(network), None, started, finished, {})
-    examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
-    task, predictions, metrics = _evaluate(task, network, data.evaluation)
-    task = task.after_training(network)
-    notes = (task.calibration_note,) if task.calibration_note else ()
-    finding = explain_no_learning(
-        task.baseline(predictions, examples),
-        HowTrained(
-            len(data.train.examples),
-            len(task.label_names),
-            finished.steps,
-            started.learning_rate or None,
-            network.config.hidden_size,
-        ),
-    )
-    intervals = metric_intervals(task, predictions, examples)
-    per_label = task.per_label(predictions, examples)
-    evaluation = Evaluation(metrics, per_label, examples, predictions, notes, finding, intervals=intervals)
-    evaluation = task.finish_evaluation(evaluation, network, encoder, data.train.examples)
+    chosen = data.evaluation and score_evaluation(task, network, data.evaluation)
+    score = score_test(chosen.task if chosen else task, network, data.test) if data.test else chosen
+    assert score is not None
+    task = score.task.after_training(network)
+    evaluation = _evaluation(network, encoder, data, replace(score, task=task), (started, finished))
     scores: dict[str, float] = {}
-    if worth_comparing(len(examples), torch.device(started.device)):
+    if chosen and data.evaluation and worth_comparing(len(data.evaluation.examples), torch.device(started.device)):
+        examples, windows_by_example = data.evaluation.examples, data.evaluation.windows_by_example
         predictions = predict_examples(task, prepare_for_inference(network, "bf16"), windows_by_example)
-        first, value = next(iter(metrics.items()))
+        first, value = next(iter(task.score(chosen.fitted, examples).items()))
         scores = {"fp32": value, "bf16": task.score(predictions, examples)[first]}
-    return RunResult(task, evaluation, started, finished, scores)
+    return RunResult(task, evaluation, started, finished, scores, score.metrics_from)
+
+
+def _evaluation(
+    network: Network, encoder: Encoder, data: TrainingData, score: HeldOutScore, run: tuple[Started, Finished]
+) -> Evaluation:
+    """The reported evaluation of the kept weights."""
+    side, (started, finished) = data.scored, run
+    assert side is not None
+    task, predictions, examples = score.task, score.predictions, side.examples
+    how = HowTrained(
+        len(data.train.examples),
+        len(task.label_names),
+        finished.steps,
+        started.learning_rate or None,
+        network.config.hidden_size,
+    )
+    notes = tuple(score_notes(score.metrics_from, score.calibrated, finished.best_step, finished.steps))
+    chosen_here = score.metrics_from != TEST and finished.best_step is not None
+    table, columns = (side.table, side.columns) if isinstance(side, LabelledData) else (None, None)
+    evaluation = Evaluation(
+        score.metrics,
+        task.per_label(predictions, examples),
+        examples,
+        predictions,
+        (*notes, ADVICE) if chosen_here else notes,
+        explain_no_learning(task.baseline(predictions, examples), how),
+        intervals=metric_intervals(task, predictions, examples, table, columns),
+    )
+    return task.finish_evaluation(evaluation, network, encoder, data.train.examples)
 
 
 def trained_event(result: RunResult, data: TrainingData, output: Path | None) -> Trained:
     """The last event of a run towards `output`."""
     evaluation, finished = result.evaluation, result.finished
+    num_scored = len(evaluation.examples) if evaluation else 0  # of a cross-validation, the rows of all folds
+    num_tested = len(data.test.examples) if data.test else 0
     return Trained(
         output=output,
         metrics=evaluation.metrics if evaluation else {},
         intervals=evaluation.bounds if evaluation else {},
         per_label=evaluation.per_label if evaluation else [],
         examples=len(data.train.examples),
-        eval_examples=len(evaluation.examples) if evaluation else 0,
+        eval_examples=len(data.evaluation.examples) if data.evaluation else num_scored - num_tested,
+        test_examples=num_tested,
+        metrics_from=result.metrics_from,
+        scored_on=describe_scored(result.metrics_from, num_scored) if evaluation else "",
         steps=finished.steps,
         seconds=finished.seconds,
         tokens_per_second=finished.tokens_per_second,
@@ -284,6 +309,7 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
     used = asdict(options.config) if options.log else {"seed": options.config.seed}
     return {
         "metrics": evaluation.metrics if evaluation else {},
+        "metrics_from": result.metrics_from,
         "intervals": evaluation.bounds if evaluation else {},
         "per_label": evaluation.per_label if evaluation else [],
         "comparison": list(evaluation.comparison) if evaluation else [],
@@ -291,7 +317,11 @@ def describe_run(result: RunResult, data: TrainingData, options: RunOptions) -> 
         "examples": held_out_texts(result.task, evaluation) if evaluation else [],
         "score_by_precision": result.score_by_precision,
         "columns": data.columns,
-        "data": {"train": data.train.facts, "eval": data.evaluation.facts if data.evaluation else None},
+        "data": {
+            "train": data.train.facts,
+            "eval": data.evaluation and data.evaluation.facts,
+            "test": data.test and data.test.facts,
+        },
         "training": {**used, "precision": result.started.precision, "device": result.started.device},
         "steps": finished.steps,
         "best_step": finished.best_step,
@@ -313,7 +343,7 @@ def _run_loop(
 
     def evaluate(network: nn.Module) -> dict[str, float]:
         assert held_out is not None
-        _, _, metrics = _evaluate(task, network, held_out)
+        metrics = score_evaluation(task, network, held_out).metrics
         return metrics if config.metric is None else {config.metric: metrics[config.metric], **metrics}
 
     events = task.fit_head(network, windows, config) or fit(
@@ -351,15 +381,6 @@ def _check_metric(metric: str, task: Task[Any, Any], network: nn.Module, data: L
     names = dict.fromkeys([*task.score(predictions, data.examples[:1]), "loss"])
     if metric not in names:
         raise HeadwayError(f"--metric {metric}: the metrics of {task.name} are {', '.join(names)}.")
-
-
-def _evaluate(
-    task: Task[Any, Any], network: nn.Module, data: LabelledData | CorpusData
-) -> tuple[Task[Any, Any], list[Any], dict[str, float]]:
-    """The task calibrated on held-out data, its predictions there, and their metrics with the loss."""
-    predictions, loss, count = evaluate_examples(task, network, data.windows_by_example)
-    task, predictions = task.calibrate(predictions, data.examples)
-    return task, predictions, task.score(predictions, data.examples) | mean_loss(loss, count)
 
 
 def _describe_unused(config: TrainConfig) -> str:

@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.folds import folds_of
+
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 8
 # With fewer examples or errors, a temperature fits noise; without errors, it only makes the model more confident.
 MIN_EXAMPLES = 50
 MIN_ERRORS = 5
 MIN_POSITIVES = 5  # labels of all rows, to fit a threshold
-FOLDS = 5
 SHRINKAGE = 20  # rows with a label, for which its own threshold and the common one have the same weight
 
 
@@ -65,8 +66,8 @@ def best_f1_threshold(
     return float(middle if middle > below else ranked[best])
 
 
-def fit_thresholds(probabilities: np.ndarray, gold: np.ndarray) -> tuple[tuple[float, ...], np.ndarray]:
-    """The thresholds of several labels, and what they predict on rows that they were not fitted to.
+def fit_thresholds(probabilities: np.ndarray, gold: np.ndarray) -> tuple[float, ...]:
+    """The thresholds of several labels.
 
     Three kinds are compared by the micro F1 of cross-fitted predictions: 0.5, one common threshold, and a threshold
     for each label that is shrunk towards the common one. A threshold fitted to a few rows with the label is mostly
@@ -78,19 +79,17 @@ def fit_thresholds(probabilities: np.ndarray, gold: np.ndarray) -> tuple[tuple[f
         gold: true where an example has a label, (E, L).
 
     Returns:
-        The thresholds fitted to all rows, one for each label; empty: 0.5 is not worse. And the predictions, (E, L),
-        true where a label is predicted: for each fold with the thresholds fitted to the other folds.
+        The thresholds of the best kind, fitted to all rows, one for each label; empty: 0.5 is not worse.
     """
-    fold_of = np.random.default_rng(0).permutation(len(gold)) % FOLDS
+    fold_of = folds_of(np.arange(len(gold)))
     plain = probabilities >= 0.5
     found = {"plain": plain, "common": plain.copy(), "own": plain.copy()}
-    for fold in range(min(FOLDS, len(gold))):
+    for fold in range(fold_of.max(initial=0) + 1):
         rows = fold_of == fold
         for choice, thresholds in candidates(probabilities[~rows], gold[~rows]).items():
             found[choice][rows] = probabilities[rows] >= thresholds
     best = max(found, key=lambda choice: _micro_f1(found[choice], gold))  # of equal ones the first, the simplest
-    thresholds = () if best == "plain" else tuple(candidates(probabilities, gold)[best].tolist())
-    return thresholds, found[best]
+    return () if best == "plain" else tuple(candidates(probabilities, gold)[best].tolist())
 
 
 def candidates(probabilities: np.ndarray, gold: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from .classification import TextClassification
 
-CROSS_FITTED = (
-    "The thresholds were fitted to the evaluation rows. The metrics are cross-fitted: each row was scored with "
-    "thresholds that were fitted to other rows."
-)
-
 
 def classification_card(task: "TextClassification", network: "Network", name: str) -> CardText:
     """The parts of the card: labels, usage with and without Headway, limitations."""
@@ -33,7 +28,6 @@ def classification_card(task: "TextClassification", network: "Network", name: st
         shell=f'headway predict {shell_word(name)} "A text."' + ' --pair "Another text."' * bool(task.paired),
         python=f"print(model.predict({_example(task)}))",
         transformers=_transformers(task, name, gpt2),
-        fitted=_fitted(task),
         limits=tuple(_limits(task, network, gpt2)),
     )
 
@@ -72,10 +66,6 @@ def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
             f"result = pipe({example}, top_k=None)",
         ]
     return "\n".join([*lines, "print(result)"])
-
-
-def _fitted(task: "TextClassification") -> str:
-    return "the temperature of the probabilities was chosen" if task.temperature != 1 else ""
 
 
 def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[str]:

@@ -19,7 +19,7 @@ from ...core.models.heads import SequenceHead
 from ...core.options import option
 from ..base.card_text import CardText
 from ..base.display import DisplayElement
-from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
+from ..base.explanation import ExplainableOutput, ProbeTargets
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping, parse_text
@@ -40,7 +40,7 @@ from ..data.numbers import number_reader
 from ..data.rows import Table
 from ..data.windows import Windowing
 from ..tallies import Tally
-from .card import CROSS_FITTED, classification_card
+from .card import classification_card
 from .cross_encoder import PairScore, published_fields
 from .encoding import average_windows, encode_texts, example_targets, join_windows
 from .frozen_comparison import measure_frozen
@@ -161,9 +161,9 @@ class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Predicti
         return () if self.problem_type == REGRESSION else self.labels
 
     @property
-    def calibration_note(self) -> str:
-        """How metrics with fitted thresholds are measured."""
-        return CROSS_FITTED if self.thresholds else ""
+    def calibrated(self) -> str:
+        """The temperature of one label, or the thresholds of several labels."""
+        return self.target.calibrated
 
     @property
     def sample(self) -> str:
@@ -297,10 +297,13 @@ class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Predicti
         """What the metrics are functions of."""
         return self.target.tally(predictions, [example.label for example in examples])
 
-    def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> tuple[Self, list[Any]]:
+    def calibrate(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Self:
         """Fits the temperature of one label, or the thresholds of several labels."""
-        target, calibrated = self.target.calibrate(predictions, [example.label for example in examples])
-        return self._with(target), calibrated
+        return self._with(self.target.calibrate(predictions, [example.label for example in examples]))
+
+    def recalibrate(self, predictions: Sequence[Any], calibrated: Any) -> list[Any]:
+        """By the temperature or the thresholds of the copy."""
+        return self.target.recalibrate(predictions, calibrated.target)
 
     # -- training
 
@@ -321,12 +324,7 @@ class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Predicti
         target = self.target
         return self._with(target.rescale(_classifier(network), 0.0, 1.0)) if isinstance(target, Regression) else self
 
-    def explainable_outputs(
-        self,
-        outputs: Tensor,
-        features: Features,  # noqa: ARG002
-        words: Sequence[TokenizedWord],  # noqa: ARG002
-    ) -> list[ExplainableOutput]:
+    def explainable_outputs(self, outputs: Tensor, features: Any, words: Any) -> list[ExplainableOutput]:  # noqa: ARG002
         """The probability of every label in descending order, or the number."""
         return self.target.explain(outputs)
 

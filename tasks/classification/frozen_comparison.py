@@ -30,9 +30,9 @@ def measure_frozen(
     task: "TextClassification", network: Network, data: TrainingData, config: TrainConfig
 ) -> Rival | None:
     """The accuracy of logistic regression on the network's features; None with few labels, or several per text."""
-    if task.frozen or task.problem_type != SINGLE_LABEL or len(task.labels) < MANY_LABELS or not data.evaluation:
+    if task.frozen or task.problem_type != SINGLE_LABEL or len(task.labels) < MANY_LABELS or not data.scored:
         return None
-    train, held_out = data.train, data.evaluation
+    train, held_out = data.train, data.scored
     assert isinstance(train, LabelledData)
     assert isinstance(held_out, LabelledData)
     if len(train.examples) > MAX_ROWS or {example.label for example in train.examples} != set(task.labels):

@@ -6,7 +6,6 @@ Shapes: E examples, L labels.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -142,17 +141,19 @@ class MultiLabel(Target):
         """Calibration, and curves over the thresholds."""
         return LabelSetCurves(self.labels, tuple(self._threshold_of.values()))
 
-    def calibrate(
-        self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]
-    ) -> tuple[Self, list[LabelsPrediction]]:
-        """Fits the thresholds; the predictions are cross-fitted, so that their metrics hold for other rows."""
+    def calibrate(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Self:
+        """Fits the thresholds."""
         probabilities = np.array([[one.scores[label] for label in self.labels] for one in predictions])
-        thresholds, found = fit_thresholds(probabilities, metrics.indicators(gold, self.labels))
-        cross_fitted = [
-            LabelsPrediction(tuple(compress(self.labels, row)), one.scores)
-            for one, row in zip(predictions, found.tolist(), strict=True)
-        ]
-        return replace(self, thresholds=thresholds), cross_fitted
+        return replace(self, thresholds=fit_thresholds(probabilities, metrics.indicators(gold, self.labels)))
+
+    def recalibrate(self, predictions: Sequence[LabelsPrediction], calibrated: Any) -> list[LabelsPrediction]:
+        """Compares the probabilities with the thresholds of the copy."""
+        return [calibrated._decide(one.scores) for one in predictions]
+
+    @property
+    def calibrated(self) -> str:
+        """The thresholds."""
+        return "the thresholds" if self.thresholds else ""
 
     def display(self, prediction: LabelsPrediction, texts: Mapping[str, str]) -> tuple[DisplayElement, ...]:
         """The labels and all probabilities, each with its threshold."""

@@ -127,21 +127,30 @@ class SingleLabel(Target):
         """Calibration, and the curves of two labels."""
         return LabelCurves(self.labels, self.temperature)
 
-    def calibrate(
-        self, predictions: Sequence[LabelPrediction], gold: Sequence[str]
-    ) -> tuple[Self, list[LabelPrediction]]:
+    def calibrate(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Self:
         """Fits the temperature."""
-        probabilities = torch.tensor([list(one.scores.values()) for one in predictions])
-        logits = probabilities.clamp_min(1e-30).log()  # (E, L), at the present temperature
-        factor = fit_temperature(logits, torch.tensor([self.encode(str(label)) for label in gold]))
-        if factor is None:
-            return self, list(predictions)
-        calibrated = replace(self, temperature=factor).decode(logits)
-        return replace(self, temperature=self.temperature * factor), calibrated
+        factor = fit_temperature(_logits(predictions), torch.tensor([self.encode(str(label)) for label in gold]))
+        return self if factor is None else replace(self, temperature=self.temperature * factor)
+
+    def recalibrate(self, predictions: Sequence[LabelPrediction], calibrated: Any) -> list[LabelPrediction]:
+        """Divides the logits by the temperature of the copy."""
+        if calibrated.temperature == self.temperature or not predictions:
+            return list(predictions)
+        return replace(self, temperature=calibrated.temperature / self.temperature).decode(_logits(predictions))
+
+    @property
+    def calibrated(self) -> str:
+        """The temperature."""
+        return "the temperature of the probabilities" if self.temperature != 1 else ""
 
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:
         """The probability of every label."""
         return explain_labels(self.labels, logits, lambda outputs: (outputs / self.temperature).softmax(-1))
+
+
+def _logits(predictions: Sequence[LabelPrediction]) -> Tensor:
+    """Logits with the probabilities of predictions, (E, L)."""
+    return torch.tensor([list(one.scores.values()) for one in predictions]).clamp_min(1e-30).log()
 
 
 def _balanced_weights(labels: Sequence[str], counts: Mapping[str, int]) -> tuple[float, ...]:

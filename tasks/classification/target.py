@@ -152,9 +152,18 @@ class Target(ABC):
             gold: the label, the labels or the number of each row.
         """
 
-    def calibrate(self, predictions: Sequence[Any], gold: Sequence[Any]) -> tuple[Self, list[Any]]:  # noqa: ARG002
-        """A copy calibrated on held-out predictions, and these predictions as the copy makes them."""
-        return self, list(predictions)
+    def calibrate(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Self:  # noqa: ARG002
+        """A copy calibrated on held-out predictions."""
+        return self
+
+    def recalibrate(self, predictions: Sequence[Any], calibrated: Any) -> list[Any]:  # noqa: ARG002
+        """Predictions that this target made, as a calibrated copy makes them."""
+        return list(predictions)
+
+    @property
+    def calibrated(self) -> str:
+        """What `calibrate` has fitted; empty: nothing."""
+        return ""
 
     def report_collector(self) -> ReportCollector | None:
         """Collects what evaluation reports show of this kind of target only."""

@@ -98,11 +98,14 @@ class Documents:
     notes: tuple[str, ...]  # what was inferred about them
     read: Callable[[], Iterator[Piece]]
 
-    def part(self, fraction: float, seed: int, *, held_out: bool) -> Iterator[Piece]:
-        """The pieces of one side of a split. The side of a piece depends on the seed and its position only."""
+    def part(self, start: float, stop: float, seed: int) -> Iterator[Piece]:
+        """The pieces from the share `start` to the share `stop` of a random order of all, in their own order.
+
+        The place of a piece in the random order depends on the seed and its position only.
+        """
         gap = True  # whether the piece before is on the other side
         for number, piece in enumerate(self.read()):
-            included = (random.Random(f"{seed} {number}").random() < fraction) == held_out
+            included = start <= random.Random(f"{seed} {number}").random() < stop
             if included:
                 yield Piece(piece.text, piece.starts_document or gap)
             gap = not included

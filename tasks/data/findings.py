@@ -66,15 +66,18 @@ def repeated_texts(train: Sequence[Example]) -> Iterator[Finding]:
         yield Finding("duplicate", "note", message, places)
 
 
-def leaked_texts(train: Sequence[Example], evaluation: Sequence[Example]) -> Iterator[Finding]:
-    """Texts that are in both the training data and the evaluation data."""
+def leaked_texts(
+    train: Iterable[Example], evaluation: Sequence[Example], purpose: str = "evaluation"
+) -> Iterator[Finding]:
+    """Texts that are in both the training data (or whatever chooses) and the evaluation data."""
     if not evaluation:
         return
     known, other = (digests(key_bytes(text_key(example)) for example in side) for side in (train, evaluation))
     texts = number_equal(np.concatenate([known, other]))
     places = _places(evaluation, np.flatnonzero(np.isin(texts[len(known) :], texts[: len(known)])))
+    others = "training" if purpose == "evaluation" else "training or evaluation"
     if places:
-        what = f"{len(places):,} of {len(evaluation):,} evaluation texts {are(places)} also in the training data"
+        what = f"{len(places):,} of {len(evaluation):,} {purpose} texts {are(places)} also in the {others} data"
         yield Finding(
             "leak",
             "warning",

@@ -62,6 +62,7 @@ class DataReport:
         findings: Errors, then warnings, then notes.
         first: The first training examples.
         notes: What was inferred about the files, one sentence each.
+        test_examples: Number of test examples.
     """
 
     examples: int
@@ -71,6 +72,7 @@ class DataReport:
     findings: tuple[Finding, ...]
     first: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    test_examples: int = 0
 
     @property
     def errors(self) -> tuple[Finding, ...]:

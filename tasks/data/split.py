@@ -55,6 +55,32 @@ def split_rows(
     return np.flatnonzero(~held_out).tolist(), np.flatnonzero(held_out).tolist()
 
 
+def split_parts(
+    labels: np.ndarray, fractions: Sequence[float], seed: int, groups: np.ndarray
+) -> tuple[list[int], list[list[int]]]:
+    """Splits rows into train rows and several held-out parts, each as `split_rows` does.
+
+    Args:
+        labels: as of `number_values`, (N,).
+        fractions: Share of each part in all rows; 0: the part is empty. Their sum is below 1.
+        seed: Seed of the random choice.
+        groups: as of `number_values`, (N,).
+
+    Returns:
+        The positions of the train rows, and those of the rows of each part, all ascending.
+    """
+    kept, parts, left = np.arange(len(labels)), [], 1.0
+    for fraction in fractions:
+        chosen = np.empty(0, dtype=np.int64)
+        if fraction and len(kept) > 1:
+            rest_groups = np.unique(groups[kept], return_inverse=True)[1]  # without those of the parts before
+            train, held_out = split_rows(labels[kept], fraction / left, seed, rest_groups)
+            kept, chosen = kept[train], kept[held_out]
+        left -= fraction
+        parts.append(chosen.tolist())
+    return kept.tolist(), parts
+
+
 def _sample_rows(labels: np.ndarray, fraction: float, rng: random.Random) -> Iterator[np.ndarray]:
     """The held-out rows of each class.
 

@@ -37,6 +37,7 @@ def on_new_model(
     max_positions: int = 512,
     columns: Mapping[str, Any] | None = None,
     eval_fraction: float = 0.0,
+    test_fraction: float | None = 0.0,
     seed: int = 0,
     keep: bool = False,
     **reading: Any,
@@ -54,6 +55,7 @@ def on_new_model(
         max_positions: the longest sequence in tokens.
         columns: which column holds the text.
         eval_fraction: the share of the text to hold out; the vocabulary is learned from the rest.
+        test_fraction: the same for the test (`DataSource`).
         seed: of the weights and of the held-out share.
         keep: whether to use the model that is already in the folder (to resume a run).
         **reading: fields of ReadOptions: header, encoding, ...
@@ -75,7 +77,8 @@ def on_new_model(
                 tokenizer = Tokenizer.load(find_folder(tokenizer_of))
             else:
                 assert vocab_size is not None
-                source = DataSource(data, None, columns or {}, eval_fraction, seed, ReadOptions(**reading))
+                parts = eval_fraction, seed, ReadOptions(**reading), None, test_fraction
+                source = DataSource(data, None, columns or {}, *parts)
                 tokenizer = learn_tokenizer(_training_texts(task, source), kind, vocab_size, vocabulary)
             shutil.rmtree(folder, ignore_errors=True)
             of_teacher = task.initial_embedding(tokenizer) if isinstance(task, FillMask | TextGeneration) else None
@@ -91,7 +94,7 @@ def _training_texts(task: Task[Any, Any], source: DataSource) -> Iterator[str]:
     """The texts that are not held out; of pairs, inputs and outputs."""
     if isinstance(task, FillMask | TextGeneration):
         documents = open_documents(source.train, source.columns, task, source.reading)
-        yield from (piece.text for piece in documents.part(source.eval_fraction, source.seed, held_out=False))
+        yield from (piece.text for piece in documents.part(sum(source.fractions()), 1, source.seed))
         return
     _, examples = read_labelled(source, task, None).train
     for example in examples:

@@ -22,7 +22,6 @@ def question_answering_card(task: "QuestionAnswering", network: "Network", name:
         shell=f'headway predict {shell_word(name)} "{QUESTION}" --context "{CONTEXT}"',
         python=f'print(model.predict(("{QUESTION}", "{CONTEXT}")))',
         transformers=_transformers(name, gpt2),
-        fitted='the threshold of "no answer" was chosen' if task.threshold else "",
         limits=tuple(_limits(task, network, gpt2)),
     )
 

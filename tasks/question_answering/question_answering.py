@@ -308,22 +308,30 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         rows, predictions = tee(found)
         return squad_predictions((prediction for _, prediction in predictions), (row for row, _ in rows))
 
-    def calibrate(
-        self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]
-    ) -> tuple[Self, list[AnswerPrediction]]:
+    def calibrate(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> Self:
         """Fits the threshold of "no answer" for the best F1, if there are enough questions with and without answer."""
         pairs = zip(predictions, examples, strict=True)
         cases = [(one, example.gold or ()) for one, example in pairs if one.alternatives]
         counts = Counter(bool(gold) for _, gold in cases)
         if not self.says_none or min(counts[True], counts[False]) < MIN_QUESTIONS:
-            return self, list(predictions)
+            return self
         threshold = best_no_answer_threshold(
             [_log_odds(one.no_answer_score, one.alternatives) for one, _ in cases],
             [answer_scores(one.alternatives[0].text, gold)[1] for one, gold in cases],
             [answer_scores(None, gold)[1] for _, gold in cases],
         )
-        task = replace(self, threshold=threshold)
-        return task, [task._decide(one.alternatives, one.no_answer_score, one.unread_tokens) for one in predictions]
+        return replace(self, threshold=threshold)
+
+    def recalibrate(self, predictions: Sequence[AnswerPrediction], calibrated: Any) -> list[AnswerPrediction]:
+        """By the threshold of the copy."""
+        if calibrated.threshold == self.threshold:
+            return list(predictions)
+        return [calibrated._decide(one.alternatives, one.no_answer_score, one.unread_tokens) for one in predictions]
+
+    @property
+    def calibrated(self) -> str:
+        """The threshold of "no answer"."""
+        return 'the threshold of "no answer"' if self.threshold else ""
 
     # -- inspection
 

@@ -72,12 +72,12 @@ def test_metrics_and_labels_are_those_of_the_model(folder: Path, text: str):
     assert str(folder.parent) not in text
 
 
-def test_the_card_names_what_was_fitted_to_the_evaluation_data(folder: Path, text: str):
+def test_the_card_names_what_was_chosen_on_the_evaluation_data(folder: Path, text: str):
     task = load(folder).task
     assert isinstance(task, TextClassification)
-    assert ("thresholds were fitted" in text) == bool(task.thresholds)
-    assert ("temperature of the probabilities was chosen" in text) == (task.temperature != 1)
-    assert "the best weights (step" in text
+    assert ("scored with the thresholds fitted to other held-out rows" in text) == bool(task.thresholds)
+    assert ("scored with the temperature" in text) == (task.temperature != 1)
+    assert re.search(r"The best step \(\d of 4\) was chosen on the same rows", text)
     for label, threshold in zip(task.labels, task.thresholds, strict=False):
         assert f"- `{label}` {threshold:.3f}" in text
 

@@ -367,7 +367,8 @@ def one_label(probabilities: list[float], gold: list[str]) -> tuple[list[Any], l
 def test_the_temperature_reduces_overconfidence():
     task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     predictions, gold = one_label([0.99] * 100, ["a"] * 80 + ["b"] * 20)  # correct in 80 %
-    calibrated, cooled = task.calibrate(predictions, gold)
+    calibrated = task.calibrate(predictions, gold)
+    cooled = task.recalibrate(predictions, calibrated)
     assert calibrated.temperature > 2
     assert cooled[0].score == pytest.approx(0.8, abs=0.02)
     assert [one.label for one in cooled] == [one.label for one in predictions]
@@ -380,7 +381,8 @@ def test_the_temperature_reduces_overconfidence():
 def test_no_temperature_is_fitted_to_few_examples_or_errors(examples: int, errors: int):
     task = TextClassification(labels=("a", "b"), problem_type=SINGLE_LABEL)
     predictions, gold = one_label([0.9] * examples, ["b"] * errors + ["a"] * (examples - errors))
-    assert task.calibrate(predictions, gold) == (task, predictions)
+    assert task.calibrate(predictions, gold) == task
+    assert task.recalibrate(predictions, task) == predictions
 
 
 # Published models

@@ -314,11 +314,11 @@ def test_a_hub_data_set_is_not_read_as_a_plain_file(name: str, monkeypatch: pyte
 def test_held_out_text_is_not_trained_on(gpt2_folder: Path, tmp_path: Path):
     given = [f"{text} {i}" for i, text in enumerate(texts(200, seed=8, longest=8))]
     documents = open_documents(given, {}, TextGeneration())
-    kept = [piece.text for piece in documents.part(0.2, 0, held_out=False)]
-    out = [piece.text for piece in documents.part(0.2, 0, held_out=True)]
+    kept = [piece.text for piece in documents.part(0.2, 1, 0)]
+    out = [piece.text for piece in documents.part(0, 0.2, 0)]
     assert sorted(kept + out) == sorted(given)
     assert 20 <= len(out) <= 60
-    assert out != [piece.text for piece in documents.part(0.2, 1, held_out=True)]
+    assert out != [piece.text for piece in documents.part(0, 0.2, 1)]
 
 
 # Training.

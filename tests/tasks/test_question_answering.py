@@ -682,7 +682,8 @@ class TestNoAnswer:
         odds = [-4, -3, -2, 1, 2, 3, 4, 5, 6, 7, 8, 9]
         predictions, examples = self.held_out(task, odds, [True] * 6 + [False] * 6)
         assert [one.answer for one in predictions] == ["London"] * 3 + [None] * 9
-        calibrated, better = task.calibrate(predictions, examples)
+        calibrated = task.calibrate(predictions, examples)
+        better = task.recalibrate(predictions, calibrated)
         assert calibrated.threshold == pytest.approx(3.5)
         assert [one.answer for one in better] == ["London"] * 6 + [None] * 6
         assert task.score(predictions, examples)["f1"] == 0.75
@@ -693,13 +694,13 @@ class TestNoAnswer:
     def test_no_threshold_is_fitted_to_too_few_questions_of_a_kind(self):
         task = QuestionAnswering(says_none=True)
         predictions, examples = self.held_out(task, [1] * 12, [True] * 8 + [False] * 4)
-        assert task.calibrate(predictions, examples) == (task, predictions)
+        assert task.calibrate(predictions, examples) == task
 
     def test_a_model_trained_without_unanswerable_questions_always_predicts_an_answer(self):
         task = QuestionAnswering(says_none=False)
         predictions, examples = self.held_out(task, [50.0] * 12, [True] * 6 + [False] * 6)
         assert all(one.answer == "London" for one in predictions)
-        assert task.calibrate(predictions, examples)[0] == task
+        assert task.calibrate(predictions, examples) == task
 
 
 BAD_ROWS = [

@@ -61,12 +61,22 @@ def _read(option: Option, value: Any) -> Any:
     kind = _types(option)[0]
     if kind is bool:
         return ANSWERS.get(value, value)
+    return read_number(title(option.name), value, kind) if kind in (int, float) else value
+
+
+def read_number(name: str, value: Any, kind: type[int] | type[float] = float) -> Any:
+    """A number that the user typed; None if the field is empty.
+
+    Raises:
+        HeadwayError: it is not a number.
+    """
+    if value is None or value == "":
+        return None
     try:
-        return kind(value) if kind in (int, float) else value
+        return kind(value)
     except ValueError as error:
         expected = "a whole number" if kind is int else "a number"
-        message = f"{title(option.name)}: {value} is not {expected}. Correct it, or leave it empty."
-        raise HeadwayError(message) from error
+        raise HeadwayError(f"{name}: {value} is not {expected}. Correct it, or leave it empty.") from error
 
 
 def _plain(default: Any) -> Any:

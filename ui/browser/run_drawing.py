@@ -122,6 +122,7 @@ def _shorten(text: str, length: int) -> str:
 def draw_report(report: "DataReport") -> str:
     """The result of the data check."""
     held_out = f", {report.eval_examples:,} held out" if report.eval_examples else ""
+    held_out += f", {report.test_examples:,} for the test" if report.test_examples else ""
     parts = [f'<p class="hw-summary">{report.examples:,} usable examples{held_out}</p>']
     if lengths := report.lengths:
         parts.append(
@@ -301,9 +302,7 @@ def draw_results(job: "Job", history: "History") -> str:
         return ""
     if not any(value is not None for value in trained["metrics"].values()):
         return caption("No data was held out, so there are no metrics.")
-    return draw_metrics(
-        trained, f"Metrics on {trained['eval_examples']:,} held-out examples", job.error_analysis or {}
-    )
+    return draw_metrics(trained, f"Metrics on {trained['scored_on']}", job.error_analysis or {})
 
 
 def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[str, Any]) -> str:

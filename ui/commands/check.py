@@ -23,6 +23,7 @@ def check(
     task: Annotated[str, TASK],
     data: Annotated[str, TRAINING_DATA],
     eval_data: Annotated[str | None, typer.Option(metavar="FILE", help="Held-out data in the same format.")] = None,
+    test_data: Annotated[str | None, typer.Option(metavar="FILE", help="Test data in the same format.")] = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Count text lengths in tokens of this model. Default: in characters."),
@@ -46,6 +47,7 @@ def check(
         make_task(task, task_options),
         data,
         eval_data,
+        test_data,
         columns=chosen_columns(columns),
         **reading,
         model=model,

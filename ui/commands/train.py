@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DEFAULT_MODELS = {"bert": "mini-bert", "gpt2": "mini-gpt2"}
 MAX_POSITIONS = 512  # of a new model
 SCRATCH: dict[str, Any] = {"rich_help_panel": "Training from scratch (language models)"}
-PATHS = ("data", "eval-data", "model", "label-names")
+PATHS = ("data", "eval-data", "test-data", "model", "label-names")
 NOT_IN_RUN_FILE = ("output", "resume", "overwrite", "json", "debug", "offline", "config")
 
 
@@ -56,6 +56,23 @@ def train(
             metavar="NUMBER", parser=read_value("eval_fraction", float), help="Fraction of the data to hold out."
         ),
     ] = 0.1,
+    test_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Test data, which chooses nothing: the metrics are measured on it. Default: --test-fraction of the "
+            "training data.",
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            parser=read_value("test_fraction", float, optional=True),
+            help="Fraction of the data to hold out for the test; 0: none, and the metrics are measured on the rows "
+            "that choose the best step. Default: 0.1 from 2,000 rows on.",
+        ),
+    ] = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -147,6 +164,7 @@ def train(
                 vocabulary=vocabulary,
                 max_positions=max_positions,
                 eval_fraction=0.0 if eval_data else eval_fraction,
+                test_fraction=0.0 if test_data else test_fraction,
                 seed=config.seed,
                 keep=resume,
                 **source,
@@ -159,7 +177,9 @@ def train(
             data,
             eval_data,
             output=output,
+            test_data=test_data,
             eval_fraction=eval_fraction,
+            test_fraction=test_fraction,
             config=config,
             overwrite=overwrite,
             resume=resume,

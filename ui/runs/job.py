@@ -57,6 +57,8 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)  # task options
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig
     eval_fraction: float = 0.1
+    test_data: Path | None = None
+    test_fraction: float | None = None
     header: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)  # further fields of ReadOptions
     shown_model: str = ""  # name of the initial model in the browser app
@@ -67,6 +69,7 @@ class Request:
             **asdict(self),
             "data": self.data.name,
             "eval_data": self.eval_data and self.eval_data.name,
+            "test_data": self.test_data and self.test_data.name,
         }
 
 
@@ -101,7 +104,8 @@ class Job:
     def request(self) -> Request:
         """The request."""
         stored = json.loads((self.folder / "job.json").read_text(encoding="utf-8"))
-        files = {name: self.data_folder / stored[name] if stored[name] else None for name in ("data", "eval_data")}
+        names = [name for name in ("data", "eval_data", "test_data") if stored.get(name)]
+        files = {name: self.data_folder / stored[name] for name in names}
         return Request(**{**stored, **files})
 
     @property

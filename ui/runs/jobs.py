@@ -144,10 +144,11 @@ class Jobs:
                     (new / "data" / "label-names.txt").write_text(f"{names}\n", encoding="utf-8")
                 data = _copy_upload(request.data, new / "data", "data")
                 held_out = request.eval_data and _copy_upload(request.eval_data, new / "data", "held-out")
+                test = request.test_data and _copy_upload(request.test_data, new / "data", "test")
                 locked.enter_context(self._lock)  # until the folder, which reserves the name, is in place
                 request = replace(request, name=self._free_name(safe_name(request.name), taken))
                 created = Job(new)
-                created.write("job.json", replace(request, data=data, eval_data=held_out).to_json())
+                created.write("job.json", replace(request, data=data, eval_data=held_out, test_data=test).to_json())
                 created.enqueue()
         self._wake.set()
         return job

@@ -85,7 +85,9 @@ def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
             request.eval_data and Path(request.eval_data.name),
             output=job.unpublished,
             columns=request.columns,
+            test_data=request.test_data and Path(request.test_data.name),
             eval_fraction=request.eval_fraction,
+            test_fraction=request.test_fraction,
             config=TrainConfig(**request.training),
             resume=True,  # starts from the beginning if there is no checkpoint
             header=request.header,
@@ -122,6 +124,8 @@ def settings_of(request: Request) -> dict[str, Any]:
         "eval_data": request.eval_data and str(request.eval_data),
         "model": request.model,
         "eval_fraction": request.eval_fraction,
+        "test_data": request.test_data and str(request.test_data),
+        "test_fraction": request.test_fraction,
         "header": request.header,
         **request.reading,
         **request.columns,

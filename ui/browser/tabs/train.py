@@ -87,7 +87,7 @@ def _bind_form(context: TabContext, form: TrainForm, outputs: FormOutputs, error
     redrawn = [outputs.first_rows, outputs.cancel]
     reading.append(bind(chosen, redraw_rows, form.inputs, redrawn, errors, queue=FILES, **quick))
     check_after(reading[-1])
-    check_after(bind([form.held_out.change], lambda: (), [], [], errors, queue=None, **quick))
+    check_after(bind([form.held_out.change, form.test.change], lambda: (), [], [], errors, queue=None, **quick))
     check_after(bind([form.model.input, form.preset.input], lambda: (), [], [], errors, queue=None, **quick))
     outputs.cancel.click(
         lambda: (gr.Button(visible=False), hint("Cancelled.")),
@@ -135,6 +135,8 @@ def start_run(
         options=form.options,
         training=form.training,
         eval_fraction=form.fraction,
+        test_data=form.test,
+        test_fraction=form.test_fraction,
         header=form.reading.header,
         reading={name: value for name, value in form.reading.given.items() if name != "header"},
         shown_model=form.model,

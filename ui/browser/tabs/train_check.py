@@ -49,7 +49,7 @@ def missing_columns(form: FormValues) -> list[str]:
 
 def _reports(registry: "ModelRegistry", form: FormValues) -> Iterator[tuple[Any, ...]]:
     model = registry.find(form.model).folder if form.model else None
-    files = [path for path in (form.data, form.held_out) if path is not None]
+    files = [path for path in (form.data, form.held_out, form.test) if path is not None]
     if sum(path.stat().st_size for path in files) <= LARGE:
         yield _result(_check(form, model, None), form)
         return
@@ -73,7 +73,7 @@ def _reports(registry: "ModelRegistry", form: FormValues) -> Iterator[tuple[Any,
 
 def _check(form: FormValues, model: Path | None, limit: int | None) -> "DataReport":
     """Checks the first rows, or all if there is no limit."""
-    task, files = form.create_task(), (form.data, form.held_out)
+    task, files = form.create_task(), (form.data, form.held_out, form.test)
     if limit is None or task.self_supervised:
         return check_data(task, *files, columns=form.columns, model=model, **form.reading.given)
     tables = [path and read_table(path, form.reading, limit=limit) for path in files]

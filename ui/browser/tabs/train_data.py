@@ -174,7 +174,7 @@ def message_for(error: HeadwayError, form: FormValues) -> str:
 
 def without_folders(text: str, form: FormValues) -> str:
     """A text in which the files of the form are named without their folders."""
-    for path in (form.data, form.held_out):
+    for path in (form.data, form.held_out, form.test):
         if path is not None:
             text = text.replace(f"{path.parent}{os.sep}", "")
     return text

@@ -14,7 +14,7 @@ from ....tasks.data.read_options import ReadOptions
 from ...commands.train import DEFAULT_MODELS
 from ...options import column_options, task_options, training_options
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, hint
-from ..form import option_component, read_options
+from ..form import option_component, read_number, read_options
 from ..presets import BALANCED, PRESETS, preset_of, presets_for
 from ..run_drawing import title
 
@@ -45,6 +45,8 @@ class TrainForm:
     header: gr.Dropdown
     reading: dict[str, Any]
     fraction: gr.Slider
+    test: gr.File
+    test_fraction: gr.Textbox
     task: gr.Dropdown
     columns: dict[str, gr.Dropdown]
     model: gr.Dropdown
@@ -58,8 +60,8 @@ class TrainForm:
     def inputs(self) -> list[Any]:
         """All components with a value, in the order of `FormValues.read`."""
         fixed = [
-            self.data, self.held_out, self.task, self.header, self.fraction, self.model, self.name,
-            self.read_from, self.preset,
+            self.data, self.held_out, self.test, self.task, self.header, self.fraction, self.test_fraction,
+            self.model, self.name, self.read_from, self.preset,
         ]  # fmt: skip
         return [
             *fixed,
@@ -92,6 +94,8 @@ class FormValues:
     task: str
     reading: ReadOptions
     fraction: float
+    test: Path | None
+    test_fraction: float | None
     model: str
     name: str
     read_from: str
@@ -106,7 +110,7 @@ class FormValues:
         Raises:
             HeadwayError: a value is not a number where one is required.
         """
-        data, held_out, task, header, fraction, model, name, read_from, preset, *rest = values
+        data, held_out, test, task, header, fraction, test_fraction, model, name, read_from, preset, *rest = values
         remaining = iter(rest)
         reading = {option.name: next(remaining) for option in shown_reading_options()}
         columns = {option.name: next(remaining) for option in column_options(group=True)}
@@ -120,6 +124,8 @@ class FormValues:
             task,
             ReadOptions(header=HEADERS[header], **read_options(shown_reading_options(), reading)),
             fraction,
+            test and Path(test),
+            read_number("Test fraction", test_fraction),
             model or "",
             name or "",
             read_from or "",
@@ -195,7 +201,9 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
                     placeholder="Copy the cells, with the column names, and paste them here.",
                 )
             with gr.Accordion("Held-out data and format", open=False, elem_id="held-out"):
-                held_out = gr.File(label="Held-out data", height=110)
+                with gr.Row():
+                    held_out = gr.File(label="Held-out data", height=110)
+                    test = gr.File(label="Test data", height=110)
                 fraction = gr.Slider(
                     0,
                     0.5,
@@ -204,6 +212,12 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
                     label="Held-out fraction",
                     info="Share of the training data to hold out if there is no file of held-out data.",
                 )
+                test_fraction = gr.Textbox(
+                    placeholder="0.1 from 2,000 rows on",
+                    label="Test fraction",
+                    info="Share of the training data to hold out for the test, which chooses nothing, if there is no "
+                    "file of test data. 0: none.",
+                )
                 header = gr.Dropdown(list(HEADERS), value=next(iter(HEADERS)), label="Header with the column names")
                 with gr.Row():
                     reading = {option.name: option_component(option) for option in shown_reading_options()}
@@ -211,8 +225,8 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
             first_rows = gr.HTML(hint(NO_DATA), elem_id="first-rows")
             cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel-reading")
     data = {
-        "data": data, "read_from": read_from, "held_out": held_out, "fraction": fraction, "header": header,
-        "reading": reading,
+        "data": data, "read_from": read_from, "held_out": held_out, "fraction": fraction, "test": test,
+        "test_fraction": test_fraction, "header": header, "reading": reading,
     }  # fmt: skip
     return data, samples, pasted, first_rows, cancel
 
