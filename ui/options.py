@@ -28,6 +28,7 @@ ALIASES = {
     "model-name-or-path": "model",
     "train-file": "data",
     "validation-file": "eval-data",
+    "test-file": "test-data",
     "output-dir": "output",
     "overwrite-output-dir": "overwrite",
     "num-train-epochs": "epochs",

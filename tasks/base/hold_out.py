@@ -13,7 +13,8 @@ from ..data.spool import select
 from .data_source import DataSource
 
 FEWEST_TO_SPLIT = 20  # examples; a tenth of fewer measures nothing
-FEWEST_TEST_ROWS = 100  # held out for the test by default: groups may be too large for a tenth of the rows
+# Rows that are held out for the test by default, as shares of those wanted: with large groups, they may be others.
+LEAST, MOST = 0.5, 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def hold_out(source: DataSource, table: Table, columns: ColumnMapping, examples:
     groups, texts = example_groups(examples, table, columns.group)
     strata = number_values(one.stratum for one in examples)
     train, (test, evaluation) = split_parts(strata, fractions, source.seed, groups)
-    if source.test_fraction is None and fractions[0] and (not evaluation or len(test) < FEWEST_TEST_ROWS):
+    wanted = fractions[0] * len(examples)
+    if source.test_fraction is None and not (evaluation and LEAST * wanted <= len(test) <= MOST * wanted):
         fractions = 0.0, fractions[1]
         train, (test, evaluation) = split_parts(strata, fractions, source.seed, groups)
     drawn = len(test) + len(evaluation)

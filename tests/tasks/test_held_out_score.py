@@ -45,7 +45,7 @@ def test_twenty_eight_labels_that_say_nothing_score_at_chance():
     cross_fitted, fitted = np.array([scores_of_random_labels(seed) for seed in range(12)]).T
     chance = 2 * SHARE / (1 + SHARE)  # of every label for every row, the best that does not read the text
     assert chance - 0.02 < cross_fitted.mean() < chance + 0.002
-    assert fitted.mean() > chance + 0.01  # on the rows to which the thresholds were fitted
+    assert fitted.mean() > cross_fitted.mean() + 0.002  # on the rows to which the thresholds were fitted
 
 
 def test_one_of_twenty_eight_labels_at_random_scores_at_chance_and_its_calibration_as_on_other_rows():
@@ -103,7 +103,7 @@ def test_rows_of_a_group_are_in_one_fold():
     folds = folds_of(groups)
     assert all(len(set(folds[groups == group])) == 1 for group in range(40))
     assert np.bincount(folds).tolist() == [24] * 5
-    assert set(folds_of(np.arange(5000))) == {0, 1}
+    assert set(folds_of(np.arange(50_000))) == {0, 1}
     assert folds_of(np.zeros(9, dtype=int)).max() == 0
 
 

@@ -168,6 +168,24 @@ def test_with_json_stdout_is_one_line_of_json(headway, reviews, tiny):
     assert "epoch" in ran.err
 
 
+def test_test_rows_are_reported_by_file_by_fraction_and_from_a_run_file(headway, reviews, tiny):
+    start = "train", TASK, "--data", reviews, "--model", tiny, *QUICK
+    ran = headway(*start, "--output", "model", "--test-fraction", "0.25", "--json")
+    result = only_json(ran.out)
+    sizes = result["examples"], result["eval_examples"], result["test_examples"]
+    assert sizes == (42, 6, 16)
+    assert (result["metrics_from"], result["scored_on"]) == ("test", "16 test rows that chose nothing")
+    assert "6 rows are held out for evaluation and 16 for the test" in " ".join(ran.err.split())
+    shown = " ".join(headway(*start, "--output", "second", "--test-data", reviews, "--eval-data", reviews).out.split())
+    assert "Evaluation on 64 test rows that chose nothing" in shown
+    assert "64 of 64 test texts are also in the training or evaluation data" in shown
+    again = headway("train", "--config", "model/run.yaml", "--output", "third", "--json")
+    assert only_json(again.out)["metrics"] == result["metrics"]
+    refused = headway(*start, "--output", "fourth", "--test-fraction", "0.95")
+    assert refused.code == 2
+    assert "--eval-fraction 0.1 and --test-fraction 0.95" in " ".join(refused.err.split())
+
+
 def test_options_reach_the_task_and_the_training_loop(headway, reviews, tiny):
     headway("train", TASK, "--data", reviews, "--model", tiny, "--output", "model", "--max-length", "16",
             "--long-texts", "cut", "--class-weight", "balanced", "--max-steps", "3", "--batch-size", "4",

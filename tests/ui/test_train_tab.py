@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ from headway.ui.browser.tabs.train_form import (
 )
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.options import column_options, task_options, training_options
-from headway.ui.runs.job import History, Status
+from headway.ui.runs.job import History, Job, Status
+from headway.ui.runs.worker import settings_of
 from page_elements import Page
 from reviews import REVIEWS, write_reviews
 from task_inputs import SAMPLES
@@ -64,8 +66,8 @@ def registry(tiny: Path, folder: Path) -> ModelRegistry:
 def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
     """The values of the form, in order."""
     form: dict[str, Any] = {
-        "data": file and str(file), "held_out": None, "task": "text-classification",
-        "header": "Automatic", "fraction": 0.1, "model": base, "name": "reviews",
+        "data": file and str(file), "held_out": None, "test": None, "task": "text-classification",
+        "header": "Automatic", "fraction": 0.1, "test_fraction": "", "model": base, "name": "reviews",
         "read_from": "", "preset": "Balanced",
     }  # fmt: skip
     form |= {option.name: option_component(option).value for option in shown_reading_options()}
@@ -151,6 +153,23 @@ def test_a_preset_gives_way_to_the_options_of_the_form(tiny):
     assert read(preset="Frozen features", task="question-answering").options == {}
     for preset in PRESETS.values():
         TrainConfig(**preset.training)
+
+
+def test_test_data_and_its_fraction_reach_the_run_and_run_yaml(registry, jobs, folder, tiny):
+    (folder / "new").mkdir()
+    data, test = write_reviews(folder / "reviews.csv"), write_reviews(folder / "new" / "reviews.csv", "words,label")
+    start_run(registry, jobs, *values(data, tiny.name, test=str(test), test_fraction=" 0.2"))
+    (job,) = jobs.all()
+    request = Job(job.folder).request
+    assert request.test_data is not None
+    assert request.test_data.read_bytes() == test.read_bytes()
+    assert request.test_data != request.data
+    assert request.test_fraction == 0.2
+    settings = settings_of(request)
+    assert (settings["test-data"], settings["test-fraction"]) == (str(request.test_data), 0.2)
+    assert "test-fraction" not in settings_of(replace(request, test_fraction=None))
+    with pytest.raises(HeadwayError, match="Test fraction: a tenth is not a number"):
+        FormValues.read(values(data, tiny.name, test_fraction="a tenth"))
 
 
 # The data.

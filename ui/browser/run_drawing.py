@@ -302,7 +302,8 @@ def draw_results(job: "Job", history: "History") -> str:
         return ""
     if not any(value is not None for value in trained["metrics"].values()):
         return caption("No data was held out, so there are no metrics.")
-    return draw_metrics(trained, f"Metrics on {trained['scored_on']}", job.error_analysis or {})
+    scored_on = trained.get("scored_on") or f"{trained['eval_examples']:,} held-out examples"  # of earlier versions
+    return draw_metrics(trained, f"Metrics on {scored_on}", job.error_analysis or {})
 
 
 def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[str, Any]) -> str:
