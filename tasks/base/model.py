@@ -144,11 +144,10 @@ class TaskModel(Predictor):
             HeadwayError: as `train`.
         """
         check_train_arguments(options, self.task, [*inspect.signature(self.train).parameters, "progress"])
-        given = {"labels": labels, "eval_data": eval_data}
         with names_arguments(self.task):
             events = self.train(
                 data,
-                **assign_positional(self.task, data, more, given),
+                **assign_positional(self.task, data, more, {"labels": labels, "eval_data": eval_data}),
                 test_data=test_data,
                 output=output,
                 columns=columns,
@@ -184,18 +183,14 @@ class TaskModel(Predictor):
         from the data; the head that the model came with is trained further if it has these labels.
 
         Args:
-            data: labelled rows: a file, a Hub data set, a DataFrame, a list of dicts, ... (`data.read.read_table`), or
-                of tuples that end with the label.
-            eval_data: the same, for evaluation, which chooses the best step, a temperature and thresholds. Default: a
-                part of `data` is held out.
+            data: labelled rows: a file, a Hub data set, a DataFrame, dicts, tuples that end with the label, ...
+            eval_data: the same, to choose the best step, a temperature and thresholds. Default: a part of `data`.
             labels: one per text, if they are not in `data`.
-            test_data: the same, for the test, which chooses nothing: the metrics are measured on it. Without a test
-                they are measured on the evaluation data, and cross-fitted where something is fitted to it.
+            test_data: the same, for the metrics, which then come from rows that chose nothing.
             output: the model folder, which exists only when training is complete. Default: no folder is written.
             columns: field name or "label" -> column, where the inferred one is wrong.
             eval_fraction: the part of `data` to hold out if there is no `eval_data`; 0: none.
-            test_fraction: the part of `data` to hold out if there is no `test_data`; 0: none. Default: 0.1 if rows are
-                held out for evaluation and there are at least 2,000 with labels (`DataSource` says why).
+            test_fraction: the same if there is no `test_data`. Default: 0.1 of 2,000 or more labelled rows.
             config: options of training.
             overwrite: replace the model at `output`.
             resume: continue the interrupted run towards `output`.
@@ -218,11 +213,10 @@ class TaskModel(Predictor):
         eval_data, test_data = (name_rows(self.task, one, labelled=True) for one in (eval_data, test_data))
         parts = eval_fraction, config.seed, reading, test_data, test_fraction
         source = DataSource(data, eval_data, columns or {}, *parts)
-        repeats = Repeats.of(folds, seeds)
+        repeats, write = Repeats.of(folds, seeds), output is not None
         with failing_together(), run_output(output) as path:
-            run = RunOptions(config, path, overwrite, resume, stop)
             start = self.run if repeats is None else partial(train_repeatedly, self, repeats)
-            yield from start(source, run, settings=settings, write=output is not None)
+            yield from start(source, RunOptions(config, path, overwrite, resume, stop), settings=settings, write=write)
 
     def run(
         self,
@@ -266,12 +260,7 @@ class TaskModel(Predictor):
             yield replace(event, folds=facts.get("folds"))
 
     def take(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Makes this model one that a run has written.
-
-        Args:
-            folder: that of the run.
-            facts: for headway.json in addition.
-        """
+        """Makes this model the one in the folder of a run, with further facts for headway.json."""
         other = type(self).load(folder, {self.task.name: type(self.task)}, self.device)
         self.task, self.info, self.trained = other.task, {**other.info, **facts}, True
         self.training_rows, self._network, self._prepared = other.training_rows, other.network, None

@@ -81,8 +81,8 @@ class Repeats:
                 )
             if source.evaluation is not None or source.test is not None or source.test_fraction:
                 raise HeadwayError(
-                    "--folds evaluates on each training row once: remove --eval-data, --test-data and --test-fraction, "
-                    "or --folds."
+                    "--folds evaluates on each training row once: remove --eval-data, --test-data and "
+                    "--test-fraction, or --folds."
                 )
             if source.eval_fraction != EVAL_FRACTION:
                 raise HeadwayError(
@@ -202,7 +202,9 @@ class FinishedFolds:
     @property
     def best_step(self) -> tuple[int | None, int]:
         """The best step of a fold, if one was chosen on the rows that it holds out, and the steps of this fold."""
-        return next(((info["best_step"], info["steps"]) for info in self.summary.infos if info["best_step"]), (None, 0))
+        return next(
+            ((info["best_step"], info["steps"]) for info in self.summary.infos if info["best_step"]), (None, 0)
+        )
 
     def note(self, predicted: int, rows: int) -> str:
         """What the metrics are measured on."""

@@ -36,8 +36,7 @@ def on_new_model(
     vocabulary: str = "pieces",
     max_positions: int = 512,
     columns: Mapping[str, Any] | None = None,
-    eval_fraction: float = 0.0,
-    test_fraction: float | None = 0.0,
+    held_out: tuple[float, float | None] = (0.0, 0.0),
     seed: int = 0,
     keep: bool = False,
     **reading: Any,
@@ -54,8 +53,7 @@ def on_new_model(
         vocabulary: "pieces" of words, or "words" separated by white space.
         max_positions: the longest sequence in tokens.
         columns: which column holds the text.
-        eval_fraction: the share of the text to hold out; the vocabulary is learned from the rest.
-        test_fraction: the same for the test (`DataSource`).
+        held_out: --eval-fraction and --test-fraction; the vocabulary is learned from the rest.
         seed: of the weights and of the held-out share.
         keep: whether to use the model that is already in the folder (to resume a run).
         **reading: fields of ReadOptions: header, encoding, ...
@@ -65,8 +63,7 @@ def on_new_model(
     """
     if (vocab_size is None) == (tokenizer_of is None):
         raise HeadwayError(
-            "A model from scratch needs a vocabulary: add --learn-tokenizer N, or --model NAME to use the vocabulary "
-            "of that model."
+            "A model from scratch needs a vocabulary: add --learn-tokenizer N, or --model NAME to use that of a model."
         )
     kind: Any = task.new_model
     new_model = partial(write_new_model, model=kind, size=size, max_positions=max_positions, seed=seed)
@@ -77,7 +74,7 @@ def on_new_model(
                 tokenizer = Tokenizer.load(find_folder(tokenizer_of))
             else:
                 assert vocab_size is not None
-                parts = eval_fraction, seed, ReadOptions(**reading), None, test_fraction
+                parts = held_out[0], seed, ReadOptions(**reading), None, held_out[1]
                 source = DataSource(data, None, columns or {}, *parts)
                 tokenizer = learn_tokenizer(_training_texts(task, source), kind, vocab_size, vocabulary)
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,8 +93,7 @@ def _training_texts(task: Task[Any, Any], source: DataSource) -> Iterator[str]:
         documents = open_documents(source.train, source.columns, task, source.reading)
         yield from (piece.text for piece in documents.part(sum(source.fractions()), 1, source.seed))
         return
-    _, examples = read_labelled(source, task, None).train
-    for example in examples:
+    for example in read_labelled(source, task, None).train.examples:
         yield from (*example.texts, *(example.gold or ()))
 
 

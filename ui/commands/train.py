@@ -150,6 +150,7 @@ def train(
     new_task = make_task(task, task_options)
     console = screen(to_stderr=json)
     source = {"columns": chosen_columns(columns), **reading}
+    held_out = {"test_data": test_data, "eval_fraction": eval_fraction, "test_fraction": test_fraction}
     default = DEFAULT_MODELS[new_task.models[0]]
     with failing_together(), OutputLock(output) as lock, StopRequest() as stop, initial_folder(output) as initial:
         refuse_output(output, overwrite=overwrite, resume=resume)
@@ -163,8 +164,7 @@ def train(
                 tokenizer_of=model,
                 vocabulary=vocabulary,
                 max_positions=max_positions,
-                eval_fraction=0.0 if eval_data else eval_fraction,
-                test_fraction=0.0 if test_data else test_fraction,
+                held_out=(0.0 if eval_data else eval_fraction, 0.0 if test_data else test_fraction),
                 seed=config.seed,
                 keep=resume,
                 **source,
@@ -177,9 +177,7 @@ def train(
             data,
             eval_data,
             output=output,
-            test_data=test_data,
-            eval_fraction=eval_fraction,
-            test_fraction=test_fraction,
+            **held_out,
             config=config,
             overwrite=overwrite,
             resume=resume,
