@@ -46,10 +46,10 @@ class Entry:
 
     @property
     def model(self) -> str:
-        """Our model: bert or gpt2."""
-        from ..core.checkpoints.families.registry import FAMILIES, model_of
+        """Our model: bert, gpt2 or encoder-decoder."""
+        from ..core.checkpoints.families.registry import family_named, model_of
 
-        return model_of(FAMILIES[self.family].config)
+        return model_of(family_named(self.family).config)
 
 
 class ModelRegistry:

@@ -7,6 +7,7 @@ import torch
 import transformers
 from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.checkpoints.config_file import read_config
+from headway.core.checkpoints.families.registry import family_named, model_of
 from headway.core.checkpoints.warm_start import join_models, parts_of
 from headway.core.checkpoints.weight_conversion import published_tensors
 from headway.core.errors import HeadwayError
@@ -312,3 +313,9 @@ def test_groups_of_pairs_give_the_attention_of_single_pairs_with_equal_gradients
         outputs.append((out.detach(), q.grad, kv.grad))
     for found, expected in zip(*reversed(outputs), strict=True):
         assert_near(found, expected)
+
+
+def test_a_model_type_has_a_family_whether_or_not_it_is_joined_of_two():
+    assert family_named("encoder-decoder").with_article == "an encoder-decoder"
+    assert model_of(family_named("encoder-decoder").config) == "encoder-decoder"
+    assert family_named("bert").title == "BERT"

@@ -257,9 +257,9 @@ def _unsupported(entry: "Entry", use: Use) -> str | None:
     if use == "predict" and entry.task is None:
         return "has no task head; use /embed for its embeddings"
     if use == "generate" and entry.model != "gpt2":
-        from ...core.checkpoints.families.registry import FAMILIES
+        from ...core.checkpoints.families.registry import family_named
 
-        return f"is {FAMILIES[entry.family].with_article}, which cannot generate text; choose a GPT-2 model"
+        return f"is {family_named(entry.family).with_article}, which cannot generate text; choose a GPT-2 model"
     return None
 
 

@@ -1,6 +1,6 @@
 """All families: by their model type, and their classes by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -49,9 +49,9 @@ def family_of(config: Config) -> Family:
     return FAMILIES[config.family]
 
 
-def title_of(model_type: str) -> str:
-    """The title of a published model type."""
-    return TITLE if model_type == MODEL_TYPE else FAMILIES[model_type].title
+def family_named(model_type: str) -> Family:
+    """The family of a published model type; of an encoder-decoder, whose parts are not known, with a general title."""
+    return replace(join(BERT, GPT2), title=TITLE) if model_type == MODEL_TYPE else FAMILIES[model_type]
 
 
 def find_architecture(published: str, family: Family) -> Architecture | None:
