@@ -10,6 +10,7 @@ from .classification.next_sentence import NextSentencePrediction
 from .data.read import read_table
 from .embedding.embedder import Embedder
 from .embedding.similarity import SentenceSimilarity
+from .evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
 from .language_modeling.fill_mask import FillMask
 from .language_modeling.text_generation import TextGeneration
 from .multiple_choice.multiple_choice import MultipleChoice
@@ -27,15 +28,19 @@ __all__ = [
     "NextSentencePrediction",
     "Prompt",
     "QuestionAnswering",
+    "RuleOptions",
     "SentenceSimilarity",
     "TaskModel",
     "TextClassification",
     "TextGeneration",
     "TextToText",
     "TokenClassification",
+    "fit_rules",
     "load",
+    "measure_rules",
     "rank",
     "read_table",
+    "save_rules",
 ]
 
 # In the order of lists and forms; forms start with the first one.

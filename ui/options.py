@@ -56,6 +56,7 @@ PANELS = {
     "prompting": "Prompt",
     "embedding": "Embedding (default for a sentence-transformers folder: its own settings)",
     "limits": "Limits",
+    "rules": "Decision rules (fitted to the rows, which must not have trained the model)",
 }
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
 KINDS = {int: "an integer", float: "a number"}
@@ -79,11 +80,6 @@ LONG_TEXTS = typer.Option(
     metavar="NAME",
     help="How to read texts longer than a model's limit. windows: in overlapping windows; cut: only their beginning, "
     "as sentence-transformers does. Default: as a model trained here was trained, else windows.",
-)
-UNKNOWN_LABELS = typer.Option(
-    metavar="NAME",
-    help="What happens to rows with labels that the model does not know. wrong: they count as wrong, because the "
-    "model cannot be right about them; skip: they are left out; error: they are refused.",
 )
 REPORT = typer.Option(
     metavar="FILE",

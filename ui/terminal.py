@@ -135,7 +135,7 @@ def shorten(text: str, width: int) -> str:
 
 def show_prediction(console: Console, texts: Sequence[str], prediction: "Prediction") -> None:
     """Prints a prediction and its texts on one line."""
-    left = prediction.brief.ljust(PREDICTION_WIDTH)
+    left = prediction.summary.ljust(PREDICTION_WIDTH)
     width = console.width - cell_len(left) - len("  ") if console.is_terminal else UNLIMITED
     right = shorten(" / ".join(texts), max(width, MIN_TEXT_WIDTH))
     console.print(Text.assemble((left, "bold"), "  ", right), soft_wrap=True)

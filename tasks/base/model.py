@@ -100,6 +100,7 @@ class TaskModel(Predictor):
         model = cls(task.reset(), task, checkpoint, Tokenizer.load(folder), str(name))
         model.task, model.info, model.trained = task, info, True
         model.training_rows = TrainingRows.read(folder, info)
+        _ = model.rules  # refuses damaged ones before anything is computed
         model.device = device
         if chosen.type != "cpu":
             processes()  # assigns each process of a launch its device

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...core.atomic_files import atomic_folder, refuse_existing, user_path
+from ...core.atomic_files import atomic_file, atomic_folder, refuse_existing, user_path
 from ...core.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from ...core.checkpoints.hub import BUILT_IN
 from ...core.checkpoints.joining import JOINED
@@ -33,8 +33,8 @@ from .training_rows import TrainingRows
 KINDS: dict[str, Any] = {
     "task": str, "options": dict, "base": str, "metrics": dict, "metrics_from": str | None, "per_label": list,
     "comparison": list, "score_by_precision": dict, "columns": dict | None, "folds": dict, "seeds": dict,
-    "data": dict, "training": dict,
-    "steps": int, "best_step": int | None, "seconds": int | float,
+    "data": dict, "training": dict, "steps": int, "best_step": int | None, "seconds": int | float,
+    "decision_rules": dict,
 }  # fmt: skip
 
 
@@ -196,6 +196,24 @@ def read_info(folder: Path) -> dict[str, Any]:
         if name in info and not isinstance(info[name], kind):
             raise HeadwayError(f"{path}: {name} is {repr(info[name])[:99]}, which cannot be. Copy the file again.")
     return info
+
+
+def update_info(model: str, changed: Mapping[str, Any]) -> None:
+    """Replaces entries of the headway.json of a model folder. The main process of a launch does it.
+
+    Raises:
+        HeadwayError: there is no such folder with a headway.json, or it cannot be written.
+    """
+    path = user_path(model) / "headway.json"
+    if not path.is_file():
+        raise HeadwayError(
+            f"{model} is not a folder that Headway saved, so nothing can be stored in it. Save the model to a folder "
+            "first: headway.tasks.load(MODEL).save(FOLDER)."
+        )
+    if processes().is_main:
+        info = {**read_info(path.parent), **changed}
+        with atomic_file(path, overwrite=True) as unfinished:
+            _write_text(unfinished, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
 
 
 def name_base(model: str) -> dict[str, str]:

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..data.features import TextLength
+from .certainty import NO_RULES, Certainty
 from .display import DisplayElement, ScoreBar, ScoreBars, Text
 
 NOT_MEASURED = TextLength(0, 0)
+NOT_OF_TASK = ("length", "certainty")  # fields that every prediction has
 
 
 @dataclass(frozen=True)
@@ -16,14 +18,41 @@ class Prediction:
 
     Args:
         length: the number of tokens of the input, and how many of them the model did not read.
+        certainty: what the decision rules of the model say about it (decision_rules.py).
     """
 
     length: TextLength = field(default=NOT_MEASURED, kw_only=True, repr=False, compare=False)
+    certainty: Certainty = field(default=NO_RULES, kw_only=True, repr=False, compare=False)
 
     @property
     def truncated(self) -> bool:
         """Whether the model did not read the whole input."""
         return self.length.truncated
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability that everything in the prediction is right, as the model sees it; None: it gives none."""
+        return None
+
+    @property
+    def label_probabilities(self) -> Mapping[str, float] | None:
+        """The probability of every label if exactly one is right; None: of another task."""
+        return None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the confidence is below the one from which the model answers; False if it has no such rule."""
+        return bool(self.certainty.abstained)
+
+    @property
+    def label_set(self) -> tuple[str, ...] | None:
+        """The conformal prediction set, the most probable label first; None if the model has no such rule."""
+        return self.certainty.label_set
+
+    @property
+    def summary(self) -> str:
+        """`brief`, with what the decision rules of the model say."""
+        return self.certainty.summarize(self.brief)
 
     @property
     def brief(self) -> str:
@@ -43,11 +72,12 @@ class Prediction:
         return (Text(self.brief), *bars)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the task as plain JSON types; `length.to_json()` has the others."""
-        return {name: value for name, value in asdict(self).items() if name != "length"}
+        """The fields of the task and what decision rules say as plain JSON types; `length.to_json()` has the rest."""
+        fields = {name: value for name, value in asdict(self).items() if name not in NOT_OF_TASK}
+        return fields | self.certainty.to_json()
 
     def _own_fields(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "length"}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in NOT_OF_TASK}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from ..data.read_options import ReadOptions
 from ..data.rows import LeftOutRow, RowStream, Table
 from .arguments import explains_arguments
 from .baseline import HowTrained, explain_no_learning
+from .decision_rules import DecisionRules
 from .evaluation import WRONG, Observer, evaluate_rows, evaluate_text
 from .inference import EXAMPLES_AT_ONCE, Encoder, in_parts, predict_examples, predict_here
 from .inputs import is_single, is_table, iterate, name_rows, read_inputs
@@ -80,24 +81,13 @@ class Predictor:
         self._lock = RLock()  # several threads may predict; one prepares the network
 
     def __repr__(self) -> str:
-        backbone = f"{self.base} ({family_of(self.config).title})"
-        labels = f"{len(self.labels)} labels: {shorten(', '.join(self.labels), 120)}" if self.labels else ""
-        parts = (f"{self.task.name} on {backbone}", labels, "trained" if self.trained else "not trained")
-        return f"<{type(self).__name__}: {'; '.join(part for part in parts if part)}>"
+        return f"<{type(self).__name__}: {_describe(self)}>"
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy: the weights themselves instead of their files; without the prepared network."""
-        network = self._network
-        if self._unread:
-            network = copy.deepcopy(network)
-            fill(network, self._checkpoint.weights)
-        elif next(network.parameters()).device.type != "cpu":
-            network = copy.deepcopy(network).to("cpu")
-        changed = {
-            "_network": network,
-            "_checkpoint": replace(self._checkpoint, network=network, weights={}),
-            "_prepared": None,
-        }
+        network = _filled_on_cpu(self._network, self._checkpoint.weights)
+        checkpoint = replace(self._checkpoint, network=network, weights={})
+        changed = {"_network": network, "_checkpoint": checkpoint, "_prepared": None}
         return {name: value for name, value in {**self.__dict__, **changed}.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -140,13 +130,23 @@ class Predictor:
         self.task, self._initial_task = self.task.with_options(options), self._initial_task.with_options(options)
 
     @property
+    def rules(self) -> DecisionRules:
+        """The decision rules that its predictions follow: when it abstains, and its prediction sets."""
+        return DecisionRules.of(self.info)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels or types of entities that predictions choose from, in the order of the model's outputs."""
         return self.task.label_names
 
     @explains_arguments
     def predict(
-        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, threshold: Threshold | None = None
+        self,
+        inputs: Any,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        threshold: Threshold | None = None,
+        min_confidence: float | None = None,
     ) -> Any:
         """Predictions for texts.
 
@@ -157,15 +157,17 @@ class Predictor:
             columns: of a table: field name -> column, where the inferred one is wrong.
             threshold: several labels only: the probability from which a label is predicted; one number, or numbers by
                 label. Default: fitted in training. `set_options(threshold=...)` keeps one.
+            min_confidence: predictions with a lower confidence are `abstained`; 0: none is. Default: the stored rule.
 
         Raises:
             HeadwayError: an input does not have the texts that the task reads, or the model has no threshold.
         """
         if is_table(inputs) or columns is not None:
-            found = [prediction for _, prediction in self.predict_rows(inputs, columns, threshold=threshold)]
-            return broadcast_object(found)
-        single, task = is_single(inputs), self._task_at(threshold)
-        predictions = self._predict(task, read_inputs(task, [inputs] if single else iterate(inputs)))
+            chosen: dict[str, Any] = {"threshold": threshold, "min_confidence": min_confidence}
+            return broadcast_object([prediction for _, prediction in self.predict_rows(inputs, columns, **chosen)])
+        single, task = is_single(inputs), _task_at(self.task, threshold)
+        rules = self.rules.with_min_confidence(min_confidence)
+        predictions = rules.apply(self._predict(task, read_inputs(task, [inputs] if single else iterate(inputs))))
         return predictions[0] if single else predictions
 
     @explains_arguments
@@ -200,6 +202,7 @@ class Predictor:
         columns: ColumnMapping | Mapping[str, Any] | None = None,
         *,
         threshold: Threshold | None = None,
+        min_confidence: float | None = None,
         at_once: int = EXAMPLES_AT_ONCE,
         **reading: Any,
     ) -> Iterator[tuple[dict[str, Any], Prediction]]:
@@ -212,13 +215,14 @@ class Predictor:
             data: the rows: a file name, a DataFrame, a list or generator of dicts, texts or tuples, ...
             columns: those of the texts, or field name -> column where the inferred one is wrong.
             threshold: as for `predict`.
+            min_confidence: as for `predict`.
             at_once: number of rows that are predicted together.
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
             HeadwayError: the data cannot be read, or a row does not have the texts that the task reads.
         """
-        task = self._task_at(threshold)
+        task, rules = _task_at(self.task, threshold), self.rules.with_min_confidence(min_confidence)
         ReadOptions(**reading).refuse_for_prediction()
         stream = stream_rows(name_rows(self.task, data, labelled=False), **reading)
         if not isinstance(columns, ColumnMapping):
@@ -229,7 +233,7 @@ class Predictor:
 
         def predict(part: list[tuple[int, dict[str, Any]]]) -> list[Any]:
             table = stream.table([row for _, row in part], [place for place, _ in part])
-            return self._predict(task, task.examples(table, mapping, labelled=False), predict_here)
+            return rules.apply(self._predict(task, task.examples(table, mapping, labelled=False), predict_here))
 
         for part, predictions in in_turns(iter(lambda: list(islice(rows, at_once)), []), predict):
             yield from zip((row for _, row in part), predictions, strict=True)
@@ -270,6 +274,7 @@ class Predictor:
         table, network = read_table(data, options), self._for_inference
         mapping = self.columns(table, chosen, need_label=True)
         found = evaluate_rows(task, network, encoder, table, mapping, unknown_labels=unknown_labels, observe=observe)
+        found = replace(found, predictions=self.rules.apply(found.predictions))
         write_left_out(options.left_out, found.left_out)
         return _with_warnings(self, found)
 
@@ -292,9 +297,6 @@ class Predictor:
             windows_by_example = self.encoder.encode(task, part)
             predictions += with_lengths(compute(task, self._for_inference, windows_by_example), windows_by_example)
         return predictions
-
-    def _task_at(self, threshold: Threshold | None) -> AnyTask:
-        return self.task if threshold is None else self.task.with_options({"threshold": threshold})
 
     # -- the steps of a prediction, for a server that computes long texts window by window
 
@@ -323,7 +325,7 @@ class Predictor:
     def join_windows(self, windows_by_input: Sequence[list[Features]], found: Sequence[Any]) -> list[Any]:
         """One prediction per input, from what `predict_windows` returned for the windows of all inputs."""
         windows = [replace(one, example=i) for i, part in enumerate(windows_by_input) for one in part]
-        return with_lengths(self.task.join_windows(found, windows), windows_by_input)
+        return self.rules.apply(with_lengths(self.task.join_windows(found, windows), windows_by_input))
 
     @property
     def _for_inference(self) -> Network:
@@ -354,6 +356,28 @@ def _with_warnings(model: Predictor, found: Evaluation) -> Evaluation:
     baseline = model.task.baseline(found.predictions, found.examples)
     seen = model.training_rows and model.training_rows.describe_known(found.examples)
     return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
+
+
+def _task_at(task: AnyTask, threshold: Threshold | None) -> AnyTask:
+    return task if threshold is None else task.with_options({"threshold": threshold})
+
+
+def _describe(model: Predictor) -> str:
+    backbone = f"{model.base} ({family_of(model.config).title})"
+    labels = f"{len(model.labels)} labels: {shorten(', '.join(model.labels), 120)}" if model.labels else ""
+    parts = (f"{model.task.name} on {backbone}", labels, "trained" if model.trained else "not trained")
+    return "; ".join(part for part in parts if part)
+
+
+def _filled_on_cpu(network: Network, weights: Mapping[str, Any]) -> Network:
+    """The network if its weights are read and on the CPU, else such a copy."""
+    first = next(network.parameters())
+    if not first.is_meta and first.device.type == "cpu":
+        return network
+    network = copy.deepcopy(network)
+    if first.is_meta:
+        fill(network, weights)
+    return network.to("cpu")
 
 
 def with_lengths(predictions: Sequence[Prediction], windows_by_example: Sequence[list[Features]]) -> list[Any]:

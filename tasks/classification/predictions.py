@@ -46,6 +46,16 @@ class LabelPrediction(Prediction):
     scores: dict[str, float]  # the probability of every label; they sum to 1
 
     @property
+    def confidence(self) -> float:
+        """The probability of the label."""
+        return self.score
+
+    @property
+    def label_probabilities(self) -> Mapping[str, float]:
+        """The probability of every label."""
+        return self.scores
+
+    @property
     def brief(self) -> str:
         """The label, padded to the longest one, and its probability."""
         return f"{self.label.ljust(max(map(len, self.scores)))}  {self.score:.2f}"
@@ -61,6 +71,11 @@ class LabelsPrediction(Prediction):
 
     labels: tuple[str, ...]  # those whose probability reaches their threshold
     scores: dict[str, float]  # the probability of every label, each between 0 and 1
+
+    @property
+    def confidence(self) -> float:
+        """How far the least certain label is from even odds: the smallest probability that it applies or does not."""
+        return min((max(score, 1 - score) for score in self.scores.values()), default=1.0)
 
     @property
     def brief(self) -> str:

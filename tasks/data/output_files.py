@@ -16,6 +16,7 @@ from .reading.json_files import JSON_LINES_SUFFIXES
 
 TSV_SUFFIX, XLSX_SUFFIX, CONLL_SUFFIX = ".tsv", ".xlsx", ".conll"
 SUFFIXES = (*JSON_LINES_SUFFIXES, CSV_SUFFIX, TSV_SUFFIX, XLSX_SUFFIX, CONLL_SUFFIX)
+LISTED = ("labels", "label_set")  # fields with several labels
 DECIMALS = 3  # of scores in tables
 # What Excel takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection), and numbers,
 # which may begin in the same way.
@@ -227,7 +228,7 @@ def table_cells(prediction: Mapping[str, Any]) -> dict[str, Any]:
             cells |= {f"{name.removesuffix('s')}_{label}": Score(one) for label, one in value.items()}
         elif isinstance(value, float) and (name.endswith("score") or name == "similarity"):
             cells[name] = Score(value)
-        elif name == "labels" and isinstance(value, list | tuple) and not _has_semicolon(prediction, value):
+        elif name in LISTED and isinstance(value, list | tuple) and not _has_semicolon(prediction, value):
             cells[name] = ";".join(map(str, value))
         else:
             cells[name] = value

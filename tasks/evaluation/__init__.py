@@ -1,4 +1,4 @@
-"""Evaluation beyond the metrics: reports."""
+"""Evaluation beyond the metrics: reports, and decision rules fitted to held-out rows."""
 
 from .report import EvaluationReport, ReportOptions
 from .report_builder import evaluate_with_report

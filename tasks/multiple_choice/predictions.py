@@ -55,6 +55,11 @@ class ChoicePrediction(Prediction):
     scores: tuple[float, ...]  # the probability of every choice, in their order; they sum to 1
 
     @property
+    def confidence(self) -> float:
+        """The probability of the choice."""
+        return self.score
+
+    @property
     def brief(self) -> str:
         """The choice on one line, and its probability."""
         return f"{' '.join(self.label.split())}  {self.score:.2f}"

@@ -62,6 +62,11 @@ class AnswerPrediction(Prediction):
     unread_tokens: int = 0  # truncated tokens of question and context
 
     @property
+    def confidence(self) -> float:
+        """The probability of the answer, or of no answer."""
+        return self.score
+
+    @property
     def brief(self) -> str:
         """The answer on one line, and its probability."""
         answer = NO_ANSWER if self.answer is None else " ".join(self.answer.split())

@@ -77,6 +77,11 @@ class EntitiesPrediction(Prediction):
     probabilities: tuple[float, ...]  # of each word's tag; 0 if the model has not read the word
 
     @property
+    def confidence(self) -> float:
+        """The probability of the least certain tag; 1 if there are no words."""
+        return min(self.probabilities, default=1.0)
+
+    @property
     def brief(self) -> str:
         """The entities with their types and scores."""
         found = [f"{one.label} {' '.join(one.text.split())} {one.score:.2f}" for one in self.entities]

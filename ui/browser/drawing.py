@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ...tasks.base.display import DisplayElement, Highlight, HighlightedText, ScoreBars, Text
+from ...tasks.base.predictions import Prediction
 from ...tasks.data.features import TextLength
 from ..terminal import format_value
 
@@ -49,6 +50,11 @@ def truncation(length: TextLength) -> str:
     return alert(
         f"Only {length.num_read:,} of {length.num_tokens:,} tokens were read: the text is too long for the model."
     )
+
+
+def draw_certainty(prediction: Prediction) -> str:
+    """What the decision rules of the model say about a prediction; empty if it has none, or is sure."""
+    return alert(prediction.certainty.warning) + caption(prediction.certainty.note)
 
 
 def draw_display(elements: Iterable[DisplayElement]) -> str:

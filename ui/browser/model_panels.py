@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...core.errors import HeadwayError
-from ...tasks import load
+from ...tasks import load, measure_rules
 from ...tasks.base.error_analysis import analyze_errors
 from .background import LARGE, process_file
 from .drawing import caption, hint
@@ -77,8 +77,9 @@ def _score(model: "TaskModel", file: str) -> str:
     folder = f"{Path(file).parent}{os.sep}"
     for one in analysis.get("mistakes", ()):
         one["where"] = one["where"].replace(folder, "")
+    rules = measure_rules(model, found).sentences()
     title = f"Metrics on {len(found.examples):,} examples of {Path(file).name}"
-    notes = [note.replace(folder, "") for note in found.notes]
+    notes = [note.replace(folder, "") for note in (*rules, *found.notes)]
     return draw_metrics({**found.to_json(), "notes": notes}, title, analysis)
 
 

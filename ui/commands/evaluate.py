@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
+from ...core.options import options_of
 from ..options import (
     DEVICE,
     JSON,
@@ -16,7 +17,6 @@ from ..options import (
     REPORT,
     SLICE,
     TRAINED_MODEL,
-    UNKNOWN_LABELS,
     chosen_columns,
     chosen_options,
     column_options,
@@ -25,6 +25,12 @@ from ..options import (
     with_options,
 )
 from .report_file import check_report, write_report
+
+UNKNOWN_LABELS = typer.Option(
+    metavar="NAME",
+    help="What happens to rows with labels that the model does not know. wrong: they count as wrong, because the "
+    "model cannot be right about them; skip: they are left out; error: they are refused.",
+)
 
 
 def evaluate(
@@ -39,19 +45,32 @@ def evaluate(
     report: Annotated[Path | None, REPORT] = None,
     slice_by: Annotated[list[str] | None, SLICE] = None,
     reference: Annotated[str | None, REFERENCE] = None,
+    save: Annotated[
+        bool,
+        typer.Option("--save", help="Store the fitted decision rules in the model folder; predictions follow them."),
+    ] = False,
     json: Annotated[bool, JSON] = False,
     *,
     columns: dict[str, Any],
     reading: dict[str, Any],
     options: dict[str, Any],
+    rules: dict[str, Any],
 ) -> None:
-    """Evaluate a model on labelled data."""
+    """Evaluate a model on labelled data.
+
+    With --coverage or --conformal, also fit decision rules to the rows. A model whose folder has such rules (--save)
+    is measured with them on every other file.
+    """
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
     from ...tasks.base.label_table import write_rows
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
+    from ...tasks.evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
     from ..terminal import print_json, screen, section, show_evaluation
 
+    fitting = RuleOptions(**chosen_options(rules))
+    if save and not fitting.any:
+        raise HeadwayError("--save stores decision rules: add --coverage 0.9 or --conformal 0.9, or omit it.")
     console = screen(to_stderr=json)
     per_label, report = per_label and new_path(per_label), report and new_path(report)
     check_report(report, slice_by, reference)
@@ -72,6 +91,12 @@ def evaluate(
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
     show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
+    scores = fit_rules(task_model, found, fitting) if fitting.any else measure_rules(task_model, found)
+    if sentences := scores.sentences():
+        section(console, "Decision rules", *sentences)
+    if save:
+        save_rules(task_model)
+        section(console, "Stored", f"{model}: its predictions follow these rules from now on")
     if per_label is not None and found.per_label:
         with atomic_file(per_label, overwrite=False) as path:
             write_rows(path, found.per_label)
@@ -79,9 +104,17 @@ def evaluate(
         write_report(report, described)
         section(console, "Report", f"{report}")
     if json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "decision_rules": scores.to_json()})
 
 
 def evaluate_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(evaluate, reading=reading_options(), columns=column_options(), options=task_options("after"))
+    from ...tasks.evaluation.rules import RuleOptions
+
+    return with_options(
+        evaluate,
+        reading=reading_options(),
+        columns=column_options(),
+        rules=options_of(RuleOptions),
+        options=task_options("after"),
+    )

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from ...tasks.data.rows import RowStream
 
 STDIN = "-"
+MIN_CONFIDENCE = typer.Option(
+    metavar="NUMBER",
+    help="Mark predictions with a lower confidence as unsure; 0: none. The confidence is the probability of the "
+    "label, answer or choice; of several labels or entities, of the least certain one. Default: the rule that "
+    "headway evaluate --coverage stored in the model folder, if any.",
+)
 
 
 def predict(
@@ -49,6 +55,7 @@ def predict(
             help="Write rows with their predictions to a .jsonl, .csv, .tsv or .xlsx; entities also to a .conll.",
         ),
     ] = None,
+    min_confidence: Annotated[float | None, MIN_CONFIDENCE] = None,
     precision: Annotated[str, PRECISION] = "auto",
     device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
@@ -95,7 +102,8 @@ def predict(
             stream, chosen = _rows_of_texts(lines, chosen, task.fields), {}
         mapping = task_model.columns(stream, chosen)
         show_notes([*stream.notes, *(mapping.notes if data is not None else ())])
-        predictions = note_inputs(task_model.predict_rows(stream, mapping), list(mapping.texts.values()), task)
+        predictions = task_model.predict_rows(stream, mapping, min_confidence=min_confidence)
+        predictions = note_inputs(predictions, list(mapping.texts.values()), task)
         if not is_main_process():
             for _ in predictions:
                 pass  # all processes compute, the main process writes

@@ -109,6 +109,12 @@ GENERATED = _object(text=TEXT, token_ids=_list(INTEGER), score={"type": ["number
 INFO = _object(models=_list({"type": "object"}), tasks={"type": "object"}, limits={"type": "object"}, device=TEXT)
 USAGE = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
 LENGTH = {"num_tokens": INTEGER, "truncated": FLAG}
+RULES = {  # the fields of the decision rules that a model has
+    "abstained": {**FLAG, "description": "Whether the confidence is below the one from which the model answers."},
+    "label_set": {**_list(TEXT), "description": "The conformal prediction set, the most probable label first."},
+}
+PREDICTION = {**_object(**LENGTH), "description": "With the fields of the task."}
+PREDICTION["properties"] = {**PREDICTION["properties"], **RULES}
 EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR, **LENGTH)
 RANKED = {**_object(index=INTEGER, score=NUMBER, **LENGTH), "description": "With texts; text, if return_text is true."}
 RELEVANT = {
@@ -116,7 +122,7 @@ RELEVANT = {
     "description": "With documents; document, if return_documents is true.",
 }
 ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful response by media type
-    "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list(_object(**LENGTH)))},
+    "/predict": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list(PREDICTION))},
     "/embed": {
         "application/json": _object(
             model=TEXT,

@@ -30,6 +30,7 @@ from ..drawing import (
     alert,
     caption,
     draw_bars,
+    draw_certainty,
     draw_choices,
     draw_display,
     draw_facts,
@@ -189,7 +190,8 @@ def predict(registry: "ModelRegistry", name: str | None, *texts: str | None) -> 
     opened = registry.task_model(name)
     given = read_texts(opened.task.fields, texts)
     prediction = opened.predict(given)
-    return truncation(prediction.length) + draw_display(opened.task.display(prediction, given))
+    shown = draw_display(opened.task.display(prediction, given))
+    return truncation(prediction.length) + draw_certainty(prediction) + shown
 
 
 def read_texts(fields: "Sequence[Field]", texts: Sequence[str | None]) -> dict[str, str]:
@@ -327,7 +329,7 @@ def predict_file(
                     writer.write(row, with_length(prediction, model.task.truncates))
                     num_truncated += prediction.truncated
                     if len(first) < PREVIEW_ROWS:
-                        *cells, shown = with_prediction(row, {"prediction": prediction.brief}).items()
+                        *cells, shown = with_prediction(row, {"prediction": prediction.summary}).items()
                         first.append(dict([shown, *cells]))  # the prediction first, visible in a wide table
                     if time.monotonic() - updated > PROGRESS_SECONDS:
                         updated = time.monotonic()

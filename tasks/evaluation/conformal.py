@@ -1,0 +1,65 @@
+"""Split conformal prediction sets (Vovk et al. 2005; the scores are described in tasks/base/decision_rules.py).
+
+The set of a new row has its right label with at least the chosen probability, on average over rows and held-out
+samples. The only condition: the new row and the held-out rows are exchangeable (drawn in the same way, in any order),
+and the held-out rows trained nothing.
+
+Shapes: E examples, L labels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import HeadwayError
+from ..base.decision_rules import METHODS, ConformalSets, label_table, nonconformity
+from ..base.predictions import Prediction
+
+
+def fit_conformal(
+    predictions: Sequence[Prediction], gold: Sequence[Any], coverage: float, method: str
+) -> ConformalSets:
+    """The quantile of the scores of the right labels.
+
+    Args:
+        predictions: of one label each, for held-out rows.
+        gold: the right label of each; one that the model does not know is in no set.
+        coverage: the share of rows whose set has the right label.
+        method: one of METHODS.
+
+    Raises:
+        HeadwayError: the predictions are not of one label, or there are too few for this coverage.
+    """
+    if method not in METHODS:
+        raise HeadwayError(f"--conformal-method {method}: choose {' or '.join(METHODS)}.")
+    rank = math.ceil((len(gold) + 1) * coverage - 1e-9)  # of the smallest sufficient score, from 1
+    if rank > len(gold):
+        fewest = math.ceil(coverage / (1 - coverage) - 1e-9)
+        raise HeadwayError(
+            f"--conformal {coverage:g} needs at least {fewest:,} held-out rows, and there are {len(gold):,}. Give "
+            "more rows, or choose a lower coverage."
+        )
+    scores = gold_scores(predictions, gold, method)
+    quantile = float(np.sort(scores)[rank - 1])
+    if math.isinf(quantile):
+        unknown = int(np.isinf(scores).sum())
+        raise HeadwayError(
+            f"--conformal {coverage:g} cannot be reached: {unknown:,} of {len(gold):,} rows have a label that the "
+            "model does not know. Add --unknown-labels skip, or train on all labels."
+        )
+    return ConformalSets(method, quantile, coverage, len(gold))
+
+
+def gold_scores(predictions: Sequence[Prediction], gold: Sequence[Any], method: str) -> np.ndarray:
+    """The nonconformity score of each right label, (E,); infinite for one that the model does not know.
+
+    Raises:
+        HeadwayError: the predictions are not of one label.
+    """
+    probabilities = label_table(predictions)
+    index = {label: i for i, label in enumerate(probabilities[0])}
+    places = np.array([index.get(label, -1) for label in gold])
+    scores = nonconformity(np.array([list(one.values()) for one in probabilities]), method)
+    return np.where(places < 0, np.inf, scores[np.arange(len(places)), places])

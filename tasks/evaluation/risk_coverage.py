@@ -1,0 +1,63 @@
+"""Risk and coverage of a model that may abstain (El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a).
+
+Rows are answered in descending order of confidence. Coverage is the share of answered rows, risk the share of wrong
+ones among them. The area under the curve is the mean risk over all coverages (Geifman and El-Yaniv 2017,
+https://arxiv.org/abs/1705.08500); smaller is better.
+
+Shapes: E examples.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MAX_POINTS = 100  # of a stored curve
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """The curve, from the most confident row to all rows."""
+
+    coverage: tuple[float, ...]  # ascending, the last one is 1
+    risk: tuple[float, ...]
+    min_confidence: tuple[float, ...]  # the confidence from which so many rows are answered
+    area: float  # 0 to 1
+    best_area: float  # of the same errors if all of them had the lowest confidences
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON types."""
+        curve = {name: list(getattr(self, name)) for name in ("coverage", "risk", "min_confidence")}
+        return {**curve, "area": self.area, "best_area": self.best_area}
+
+
+def risk_coverage(confidence: np.ndarray, wrong: np.ndarray, max_points: int = MAX_POINTS) -> RiskCoverage:
+    """The curve of predictions.
+
+    Args:
+        confidence: of each prediction, (E,).
+        wrong: whether each one is wrong, (E,).
+        max_points: number of points of the curve; the area is that of all points.
+    """
+    size = len(confidence)
+    order = np.argsort(-confidence, kind="stable")
+    ranked, numbers = confidence[order], np.arange(1, size + 1)
+    last = np.append(ranked[1:] != ranked[:-1], True)  # no threshold divides rows of the same confidence
+    ends = np.flatnonzero(last)
+    errors = np.interp(numbers, np.append(0, numbers[ends]), np.append(0, np.cumsum(wrong[order])[ends]))
+    kept = ends[np.unique(np.linspace(0, len(ends) - 1, min(max_points, len(ends))).round().astype(int))]
+    risk = errors / numbers
+    best = np.maximum(0, numbers - (size - int(np.sum(wrong)))) / numbers
+    return RiskCoverage(
+        tuple((numbers[kept] / size).tolist()),
+        tuple(risk[kept].tolist()),
+        tuple(ranked[kept].tolist()),
+        float(risk.mean()),
+        float(best.mean()),
+    )
+
+
+def confidence_at(confidence: np.ndarray, coverage: float) -> float:
+    """The highest confidence from which at least this share of the rows is answered."""
+    answered = max(1, int(np.ceil(coverage * len(confidence) - 1e-9)))
+    return float(np.sort(confidence)[::-1][answered - 1])

@@ -1,0 +1,241 @@
+"""Decision rules: fitted to an evaluation on held-out rows, and measured in an evaluation on any labelled rows.
+
+Whether a prediction is right is decided by the task: everything in it must be (every label, every entity).
+The threshold of confidence follows from the confidences alone, so the accuracy of the answered rows is not fitted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import HeadwayError
+from ...core.options import check_choices, check_option, is_number, option
+from ..base.decision_rules import LAC, METHODS, STORED_AS, Abstention, DecisionRules, confidences
+from ..base.model_folder import update_info
+from ..base.results import Evaluation
+from ..base.task import Task
+from ..data.examples import Example
+from ..data.groups import example_groups
+from ..intervals import Bootstrap, Interval
+from ..tallies import tally_means
+from .conformal import fit_conformal
+from .risk_coverage import RiskCoverage, confidence_at, risk_coverage
+
+if TYPE_CHECKING:
+    from ..base.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """Which decision rules are fitted to the rows of an evaluation."""
+
+    coverage: float | None = option(
+        None,
+        "Fit a threshold of confidence, so that this share of the rows is answered, for example 0.9; predictions "
+        "below it say that they are unsure.",
+    )
+    conformal: float | None = option(
+        None,
+        "Fit conformal prediction sets that have the right label of this share of new rows, for example 0.95. The "
+        "rows must not have trained the model.",
+    )
+    conformal_method: str = option(
+        LAC,
+        "lac: the smallest sets on average; aps: sets that grow with the difficulty of the text.",
+        choices=METHODS,
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("coverage", "conformal"):
+            value = getattr(self, name)
+            valid = is_number(value) and 0 < value <= 1 and (value < 1 or name == "coverage")
+            check_option(self, name, valid, "a share above 0, such as 0.9", optional=True)
+
+    @property
+    def any(self) -> bool:
+        """Whether a rule is fitted."""
+        return self.coverage is not None or self.conformal is not None
+
+
+@dataclass(frozen=True)
+class SelectiveScores:
+    """What abstaining gives on some rows."""
+
+    min_confidence: float
+    answered: Interval  # share of the rows
+    accuracy: Interval | None  # share of the answered rows whose prediction is right; None: none is answered
+    accuracy_of_all: Interval  # without abstaining
+    curve: RiskCoverage
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """What conformal prediction sets give on some rows."""
+
+    wanted: float
+    covered: Interval  # share of the rows whose set has the right label
+    mean_size: float  # labels
+    sizes: dict[int, int]  # number of sets by their size
+
+
+@dataclass(frozen=True)
+class RuleScores:
+    """What the decision rules of a model give on some rows; a field is None if it has no such rule."""
+
+    abstention: SelectiveScores | None = None
+    conformal: SetScores | None = None
+    fitted: frozenset[str] = field(default=frozenset())  # the rules that were fitted to the same rows
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores as plain JSON types."""
+        found: dict[str, Any] = {"abstention": None, "conformal": None}
+        if one := self.abstention:
+            found["abstention"] = {
+                "min_confidence": one.min_confidence,
+                "answered": one.answered.to_json(),
+                "accuracy": one.accuracy and one.accuracy.to_json(),
+                "accuracy_of_all": one.accuracy_of_all.to_json(),
+                "risk_coverage": one.curve.to_json(),
+                "fitted": "abstention" in self.fitted,
+            }
+        if one := self.conformal:
+            found["conformal"] = {
+                "wanted": one.wanted,
+                "covered": one.covered.to_json(),
+                "mean_size": one.mean_size,
+                "sizes": {str(size): count for size, count in one.sizes.items()},
+                "fitted": "conformal" in self.fitted,
+            }
+        return found
+
+    def sentences(self) -> list[str]:
+        """The scores in words, for terminals and pages."""
+        found = []
+        if one := self.abstention:
+            right = "none" if one.accuracy is None else f"{_percent(one.accuracy)} of them right"
+            found += [
+                f"From a confidence of {one.min_confidence:.3f}, {_percent(one.answered)} of the rows are answered, "
+                f"{right}; of all rows {_percent(one.accuracy_of_all)} are right",
+                f"area under the risk-coverage curve: {one.curve.area:.4f} (0 is best; with these errors "
+                f"{one.curve.best_area:.4f})",
+            ]
+        if one := self.conformal:
+            rows = " (the rows that they are fitted to)" if "conformal" in self.fitted else ""
+            found.append(
+                f"Prediction sets for {one.wanted:.1%}: {_percent(one.covered)} have the right label{rows}; "
+                f"{one.mean_size:.2f} labels on average"
+            )
+        return found
+
+
+def fit_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> RuleScores:
+    """Fits decision rules to an evaluation on held-out rows; the model's predictions follow them from now on.
+
+    Nothing is written: `save_rules` stores them in the model folder.
+
+    Args:
+        model: whose `evaluate` returned the evaluation.
+        found: on rows that did not train the model.
+        options: the rules. The model keeps its others.
+
+    Returns:
+        What all rules of the model give on the same rows.
+
+    Raises:
+        HeadwayError: the task has no such rule, or there are too few rows.
+    """
+    rules, fitted = model.rules, set()
+    _require_rows(found)
+    if options.coverage is not None:
+        confidence = confidences(found.predictions, "--coverage")
+        least = confidence_at(confidence, options.coverage)
+        rules = replace(rules, abstention=Abstention(least, options.coverage, len(confidence)))
+        fitted.add("abstention")
+    if options.conformal is not None:
+        gold = [example.gold for example in found.examples]
+        sets = fit_conformal(found.predictions, gold, options.conformal, options.conformal_method)
+        rules = replace(rules, conformal=sets)
+        fitted.add("conformal")
+    scores = _measure(model.task, found, rules)
+    model.info[STORED_AS] = rules.to_json()
+    return replace(scores, fitted=frozenset(fitted))
+
+
+def save_rules(model: "Predictor") -> None:
+    """Stores the decision rules of a model in its folder, whose headway.json is written anew; nothing else changes.
+
+    Raises:
+        HeadwayError: the model was not opened from a folder that Headway saved, or it cannot be written.
+    """
+    update_info(model.base, {STORED_AS: model.rules.to_json()})
+
+
+def measure_rules(model: "Predictor", found: Evaluation) -> RuleScores:
+    """What the decision rules of a model give on the rows of an evaluation; empty if it has none.
+
+    Args:
+        model: whose `evaluate` returned the evaluation.
+        found: on labelled rows.
+    """
+    return _measure(model.task, found, model.rules)
+
+
+def _measure(task: Task[Any, Any], found: Evaluation, rules: DecisionRules) -> RuleScores:
+    scores = RuleScores()
+    if rules == DecisionRules():
+        return scores
+    _require_rows(found)
+    predictions = rules.apply(found.predictions)
+    groups = _groups(found.examples)
+    if rules.abstention is not None:
+        scores = replace(scores, abstention=_selective(task, found, rules.abstention, groups))
+    if rules.conformal is not None:
+        sets = [one.label_set or () for one in predictions]
+        covered = np.array([example.gold in one for example, one in zip(found.examples, sets, strict=True)])
+        sizes, counts = np.unique([len(one) for one in sets], return_counts=True)
+        by_size = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+        mean = float(sizes @ counts / len(sets))
+        scores = replace(scores, conformal=SetScores(rules.conformal.coverage, share(covered, groups), mean, by_size))
+    return scores
+
+
+def _selective(
+    task: Task[Any, Any], found: Evaluation, rule: Abstention, groups: np.ndarray | None
+) -> SelectiveScores:
+    pairs = zip(found.predictions, found.examples, strict=True)
+    wrong = np.array([task.misprediction(one, example) is not None for one, example in pairs])
+    confidence = confidences(found.predictions, "--coverage")
+    answered = confidence >= rule.min_confidence
+    of_answered = None if groups is None else groups[answered]
+    return SelectiveScores(
+        rule.min_confidence,
+        share(answered, groups),
+        share(~wrong[answered], of_answered) if answered.any() else None,
+        share(~wrong, groups),
+        risk_coverage(confidence, wrong),
+    )
+
+
+def share(hits: np.ndarray, groups: np.ndarray | None = None) -> Interval:
+    """The share of rows, (E,) bool, with its 95 % interval; rows of the same group, (E,), are drawn together."""
+    bootstrap = Bootstrap()
+    bootstrap.add(tally_means({"share": hits}, of_01=["share"]), groups)
+    return bootstrap.intervals()["share"]
+
+
+def _groups(examples: Sequence[Any]) -> np.ndarray | None:
+    """The group of each example; None if each is one of its own."""
+    groups, _ = example_groups(examples)
+    return groups if len(np.unique(groups)) < len(groups) else None
+
+
+def _require_rows(found: Evaluation) -> None:
+    if not len(found.examples) or not isinstance(found.examples[0], Example):
+        raise HeadwayError("Decision rules are fitted to rows with labels; this model is evaluated on plain text.")
+
+
+def _percent(one: Interval) -> str:
+    return f"{one.value:.1%} (95 % interval {one.low:.1%} to {one.high:.1%})"
