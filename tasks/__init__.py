@@ -1,8 +1,10 @@
 """Tasks: the heads and everything around them, and the list of tasks."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import HeadwayError
 from .base.model import TaskModel
 from .base.task import Task
 from .classification.classification import TextClassification
@@ -10,11 +12,15 @@ from .classification.next_sentence import NextSentencePrediction
 from .data.read import read_table
 from .embedding.embedder import Embedder
 from .embedding.similarity import SentenceSimilarity
+from .evaluation.compare import compare_sides
+from .evaluation.comparison import Comparison
 from .evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
+from .evaluation.sides import ModelSide, PromptSide, Side
 from .language_modeling.fill_mask import FillMask
 from .language_modeling.text_generation import TextGeneration
 from .multiple_choice.multiple_choice import MultipleChoice
 from .prompting.prompt import Prompt
+from .prompting.saved_prompt import SavedPrompt, is_saved_prompt
 from .question_answering.question_answering import QuestionAnswering
 from .ranking import rank
 from .tagging.tagging import TokenClassification
@@ -29,12 +35,14 @@ __all__ = [
     "Prompt",
     "QuestionAnswering",
     "RuleOptions",
+    "SavedPrompt",
     "SentenceSimilarity",
     "TaskModel",
     "TextClassification",
     "TextGeneration",
     "TextToText",
     "TokenClassification",
+    "compare",
     "fit_rules",
     "load",
     "measure_rules",
@@ -75,3 +83,44 @@ def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskMode
     opened = TaskModel.load(model, TASKS, device)
     opened.set_options(**options)
     return opened
+
+
+def compare(
+    *models: Any,
+    data: Any,
+    columns: Mapping[str, Any] | None = None,
+    slices: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    **reading: Any,
+) -> Comparison:
+    """Compares models on the same labelled rows, or language models on the same text; the first one is the reference.
+
+    Args:
+        *models: each a model of `load`, the name of one, a `SavedPrompt`, or the file of one.
+        data: anything that `train` takes.
+        columns: field name or "label" -> column, where the inferred one is wrong.
+        slices: columns whose values make slices.
+        device: of models given by name: auto, cpu, cuda, cuda:1, mps or xpu.
+        precision: of models given by name: one of `headway.tasks.base.precision.PRECISION_CHOICES`.
+        **reading: fields of ReadOptions: header, encoding, ...
+
+    Raises:
+        HeadwayError: the models cannot be compared, or a model or the data cannot be read.
+    """
+    sides: list[Side] = []
+    for number, model in enumerate(models, start=1):
+        name = str(model) if isinstance(model, str | Path) else getattr(model, "base", f"prompt {number}")
+        name = f"{name} ({number})" if any(name == one.name for one in sides) else name
+        if is_saved_prompt(model):
+            model = SavedPrompt.load(model)
+        if isinstance(model, SavedPrompt):
+            sides.append(PromptSide(model, name, device=device, precision=precision))
+            continue
+        if isinstance(model, str | Path):
+            model = load(model, device=device)
+            model.precision = precision
+        if not isinstance(model, TaskModel):
+            raise HeadwayError(f"{name}: expected a model, the name of one or a SavedPrompt. Give one of these.")
+        sides.append(ModelSide(model, name))
+    return compare_sides(sides, data, columns=columns, by=slices, **reading)

@@ -109,10 +109,7 @@ class Bootstrap:
 
     def intervals(self) -> dict[str, Interval]:
         """The metrics that can be measured, with their intervals."""
-        if self._joined:
-            tallies, groups = zip(*self._joined, strict=True)
-            join, self._joined = tallies[0].join, []
-            self._add(join(np.concatenate([one.numbers for one in tallies])), np.concatenate(groups))
+        self._join()
         if self._formulas is None:
             return {}
         values = measured(self._formulas(self._sums[:1]))
@@ -135,6 +132,30 @@ class Bootstrap:
             for i, label in enumerate(self._by_label.labels)
         ]
 
+    def differences(self, other: "Bootstrap") -> dict[str, Interval]:
+        """By how much each metric of both exceeds that of the other one, which has counted the same groups.
+
+        The samples of both are the same examples, so what makes an example hard for both does not widen the interval.
+        """
+        self._join()
+        other._join()
+        if self._formulas is None or other._formulas is None:
+            return {}
+        values, found = measured(self._formulas(self._sums[:1])), measured(other._formulas(other._sums[:1]))
+        samples, others = self._formulas(self._sums[1:]), other._formulas(other._sums[1:])
+        return {
+            name: _around(value - found[name], *_quantiles(value - found[name], samples[name] - others[name]))
+            for name, value in values.items()
+            if name in found
+        }
+
+    def _join(self) -> None:
+        """Adds the tallies that have to be joined first."""
+        if self._joined:
+            tallies, groups = zip(*self._joined, strict=True)
+            join, self._joined = tallies[0].join, []
+            self._add(join(np.concatenate([one.numbers for one in tallies])), np.concatenate(groups))
+
     def _add(self, tally: Tally, groups: np.ndarray) -> None:
         if not len(self._sums):
             self._sums = np.zeros((1 + self.replicates, tally.counts.shape[1]))
@@ -152,6 +173,13 @@ class Bootstrap:
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
             return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing
         return _around(value, *np.quantile(defined, BOUNDS))
+
+
+def _quantiles(value: float, samples: np.ndarray) -> tuple[float, float]:
+    """The bounds of the samples that are finite; the value, if none is."""
+    defined = samples[np.isfinite(samples)]
+    low, high = np.quantile(defined, BOUNDS) if len(defined) else (value, value)
+    return float(low), float(high)
 
 
 def _around(value: float, low: float, high: float) -> Interval:

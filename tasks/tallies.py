@@ -210,7 +210,7 @@ def _correlation(total: np.ndarray, moments: np.ndarray) -> np.ndarray:
 def _standardize(values: np.ndarray) -> np.ndarray:
     """Without their mean and scale, which correlations do not depend on, so that sums of squares stay precise."""
     centred = values - values.mean() if len(values) else values
-    scale = np.abs(centred).max(initial=0)
+    scale = centred.std() if len(values) else 0.0
     return centred / scale if scale else centred
 
 

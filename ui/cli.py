@@ -28,6 +28,7 @@ COMMANDS = {
     "quickstart": ("commands.quickstart", "Train a model on sample messages and try it, in about a minute."),
     "train": ("commands.train", "Train a model on a data file."),
     "evaluate": ("commands.evaluate", "Evaluate a model on labelled data."),
+    "compare": ("commands.compare", "Compare models on the same labelled data."),
     "predict": ("commands.predict", "Run a model on texts or on every row of a file."),
     "prompt": ("commands.prompt", "Prompt GPT-2 with a few examples, without training."),
     "generate": ("commands.generate", "Continue a text with GPT-2."),

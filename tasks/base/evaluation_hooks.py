@@ -54,6 +54,10 @@ class EvaluationHooks:
                 means[name] = tuple(map(fmean, zip(*fitted, strict=True))) if mostly else ()
         return replace(self, **means)  # pyright: ignore[reportArgumentType] - a task is a dataclass
 
+    def with_labels_known_to(self, other: Any) -> Self:
+        """A copy that also knows the labels of a task of the same kind, to score its predictions as its own."""
+        return self
+
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Tally | None":
         """What is counted of each example, of which the metrics of `score` are functions; None: they have no interval.
 

@@ -40,7 +40,7 @@ class ExampleReader:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The texts of a row."""
-        return self._task().fields
+        return self.task.fields
 
     def columns(self, table: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool) -> ColumnMapping:
         """Which column holds what.
@@ -56,7 +56,7 @@ class ExampleReader:
         if not need_label:
             chosen = {name: column for name, column in chosen.items() if name != "label"}
         if not self.writes:
-            return self._task().columns(table, chosen, need_label=need_label)
+            return self.task.columns(table, chosen, need_label=need_label)
         pair = {} if self.paired else _named_pair(table, chosen, need_label)
         texts = {name: None if column is None else str(column) for name, column in chosen.items() if name != "label"}
         found = infer_columns(
@@ -102,11 +102,11 @@ class ExampleReader:
         Raises:
             HeadwayError: a row cannot be used.
         """
-        return self._task().examples(table, columns, labelled=labelled)
+        return self.task.examples(table, columns, labelled=labelled)
 
     def usable(self, table: Table, columns: ColumnMapping) -> Table:
         """The rows of a table of examples that have a text and a label; as `usable_rows`."""
-        return usable_rows(self._task(), table, columns)
+        return usable_rows(self.task, table, columns)
 
     def texts(self, inputs: Sequence[Any]) -> Sequence[TextExample]:
         """Texts, pairs of texts, or dicts of them, as examples without labels.
@@ -127,7 +127,9 @@ class ExampleReader:
         table = table_of_texts(names, rows)
         return self.examples(table, ColumnMapping({name: name for name in names}, None, ()), labelled=False)
 
-    def _task(self) -> TextClassification:
+    @property
+    def task(self) -> TextClassification:
+        """The classifier that reads rows in the same way."""
         return TextClassification(
             labels=self.labels,
             problem_type=self.problem_type or SINGLE_LABEL,

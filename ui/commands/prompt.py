@@ -1,6 +1,7 @@
 """headway prompt: GPT-2 chooses a label or writes an answer after a few examples, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ...tasks.data.rows import RowStream
     from ...tasks.prompting.prepared_prompt import PreparedPrompt
     from ...tasks.prompting.prompt import PromptModel
+    from ...tasks.prompting.saved_prompt import SavedPrompt
 
 COLUMNS = ("text", "pair", "label")
 COMMA_SEPARATED = ("labels", "verbalize")  # options whose values can be separated by commas
@@ -54,6 +56,14 @@ def prompt(
         Path | None,
         typer.Option(metavar="FILE", help="Write rows with their answers: .jsonl, .csv, .tsv or .xlsx."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the prompt (.yaml): options, model, and the file of the examples with its fingerprint. "
+            "`headway compare` takes this file, and so does this command instead of MODEL.",
+        ),
+    ] = None,
     precision: Annotated[str, PRECISION] = "auto",
     device: Annotated[str, DEVICE] = "auto",
     overwrite: Annotated[bool, OVERWRITE] = False,
@@ -73,18 +83,24 @@ def prompt(
     template contains {pair}, give two texts per pair. --text, --pair and --label name columns of both --data and
     --examples.
     """
-    from ...tasks import Prompt
     from ..terminal import print_json, screen, section, show_prompt_evaluation
     from .results import print_predictions, show_predictions, write_predictions
 
-    prompt = Prompt(**_parse(chosen_options(prompting)))
-    chosen = chosen_columns(columns)
     name, texts = model_and_texts(arguments)
-    _check_modes(texts, data, output, evaluate)
+    given = {"examples": examples, "unlabelled": unlabelled, "columns": chosen_columns(columns), "reading": reading}
+    saved = _prompt_of(name, _parse(chosen_options(prompting)), given)
+    examples, unlabelled, chosen, reading = saved.examples, saved.unlabelled, {**saved.columns}, {**saved.reading}
+    if save is None or texts or data is not None:
+        _check_modes(texts, data, output, evaluate)
     refuse_without_file(reading, data or examples)
     form = output_options(writing, output)
     console = screen(to_stderr=json)
-    model = prompt.on(name, precision, device)
+    if save is not None:
+        saved.save(save, overwrite=overwrite)
+        console.print(f"The prompt is saved in {save}", soft_wrap=True)
+        if not texts and data is None:
+            return
+    model = saved.open(precision, device)
     if evaluate:
         found = model.evaluate(data, examples, seeds=seeds, columns=chosen, unlabelled=unlabelled, **reading)
         section(console, "Data", *found.notes)
@@ -113,6 +129,21 @@ def prompt(
         show_predictions(console, predictions, list(mapping.texts.values()), with_scores=single)
     if prepared.warnings:
         section(console, "Note", *prepared.warnings)
+
+
+def _prompt_of(name: str, options: dict[str, Any], given: dict[str, Any]) -> "SavedPrompt":
+    """The prompt of the options and, if the name of the model is that of a saved prompt, of this file."""
+    from ...tasks import Prompt, SavedPrompt
+    from ...tasks.prompting.saved_prompt import is_saved_prompt
+
+    if not is_saved_prompt(name):
+        return SavedPrompt(Prompt(**options), name, **given)
+    saved = SavedPrompt.load(name)
+    changed = {key: value for key, value in given.items() if value is not None and key in ("examples", "unlabelled")}
+    if "examples" in changed:
+        changed["fingerprint"] = None
+    merged = {key: {**getattr(saved, key), **given[key]} for key in ("columns", "reading")}
+    return replace(saved, prompt=replace(saved.prompt, **options), **changed, **merged)
 
 
 def _parse(given: dict[str, Any]) -> dict[str, Any]:
