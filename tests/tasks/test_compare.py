@@ -260,7 +260,7 @@ def test_what_cannot_be_compared_is_refused(models, bert_folder, tmp_path):
         compare(models[0], tmp_path / "entities", data=ROWS)
     with pytest.raises(HeadwayError, match="at least two"):
         compare(models[0], data=ROWS)
-    with pytest.raises(HeadwayError, match="that .*numbers cannot read"):
+    with pytest.raises(HeadwayError, match=r"that .*numbers cannot read"):
         compare(models[0], tmp_path / "numbers", data=ROWS)
     renamed = [{"text": row["text"], "label": row["label"], "kind": row["from"]} for row in ROWS]
     other = tmp_path / "kind"
