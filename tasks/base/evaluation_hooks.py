@@ -56,7 +56,11 @@ class EvaluationHooks:
 
     def with_labels_known_to(self, other: Any) -> Self:
         """A copy that also knows the labels of a task of the same kind, to score its predictions as its own."""
-        return self
+        labels = getattr(self, "labels", None)
+        if labels is None:
+            return self
+        merged = tuple(dict.fromkeys((*labels, *other.labels)))
+        return replace(self, labels=merged)  # pyright: ignore[reportArgumentType] - a task is a dataclass
 
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Tally | None":
         """What is counted of each example, of which the metrics of `score` are functions; None: they have no interval.

@@ -107,11 +107,6 @@ class Predictor:
         return next(self._network.parameters()).is_meta
 
     @property
-    def num_parameters(self) -> int:
-        """Those of the backbone and the head; parameters that two modules share count once."""
-        return sum(one.numel() for one in self._network.parameters())
-
-    @property
     def config(self) -> Config:
         """The configuration of the backbone."""
         return self._network.config

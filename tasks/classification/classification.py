@@ -210,10 +210,6 @@ class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Predicti
         others = column.unknown_labels(self.problem_type, self.labels, numbered=self.numbered)
         return replace(self, labels=(*self.labels, *others))
 
-    def with_labels_known_to(self, other: Any) -> Self:
-        """The labels of this model, then those of the other one."""
-        return replace(self, labels=tuple(dict.fromkeys((*self.labels, *other.labels))))
-
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         kept = {"class_weight": self.class_weight, "merge_labels": self.merge_labels, "frozen": self.frozen}

@@ -98,7 +98,7 @@ class ModelSide(Side):
     @property
     def parameters(self) -> int:
         """Of the backbone and the head."""
-        return self.model.num_parameters
+        return sum(one.numel() for one in self.model._network.parameters())  # without reading the weights
 
     def task(self) -> Task[Any, Any]:
         """That of the model."""

@@ -244,10 +244,6 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         others = [one for one in types_in_table(table, columns, self._word_options) if one not in self.types]
         return replace(self, labels=(*self.labels, *all_tags(others, self.scheme)))
 
-    def with_labels_known_to(self, other: Any) -> Self:
-        """The labels of this model, then those of the other one."""
-        return replace(self, labels=tuple(dict.fromkeys((*self.labels, *other.labels))))
-
     def warnings(self, example: TaggedExample, windows: Sequence[Features]) -> Iterator[ExampleWarning]:
         """Spans that do not fit the words, words without a tag or without tokens, and truncated entities."""
         for what, spans in ((WIDENED, example.widened), (DROPPED, example.dropped)):
