@@ -217,14 +217,11 @@ def _excluded(sides: Sequence[Side]) -> tuple[str, ...]:
 
 def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
     """With the p of each metric corrected for the number of models."""
-    p = {one.metric: [] for one in differences}
+    p: dict[str, list[float | None]] = {}
     for one in differences:
-        p[one.metric].append(1.0 if one.p is None else one.p)
+        p.setdefault(one.metric, []).append(one.p)
     corrected = {metric: iter(holm(values)) for metric, values in p.items()}
-    return tuple(
-        replace(one, p=None if one.p is None else value)
-        for one, value in ((one, next(corrected[one.metric])) for one in differences)
-    )
+    return tuple(replace(one, p=next(corrected[one.metric])) for one in differences)
 
 
 def _compare_slices(
@@ -245,8 +242,8 @@ def _compare_slices(
             score, other = values[metric], found[metric]
             turns = (other - score) * overall < 0
             of_model.append(SliceDifference(name, part.name, len(part.rows), score, other, test and test.p, turns))
-        p = holm([1.0 if one.p is None else one.p for one in of_model])
-        result += [replace(one, p=None if one.p is None else value) for one, value in zip(of_model, p, strict=True)]
+        p = holm([one.p for one in of_model])
+        result += [replace(one, p=value) for one, value in zip(of_model, p, strict=True)]
     return tuple(sorted(result, key=lambda one: (not one.turns, 1.0 if one.p is None else one.p)))
 
 

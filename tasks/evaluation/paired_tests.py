@@ -108,10 +108,14 @@ def _by_group(counts: Any, groups: np.ndarray | None) -> Any:
     return csr_array(members @ counts)
 
 
-def holm(probabilities: Sequence[float]) -> list[float]:
-    """The p of several tests, corrected so that the chance of any false finding keeps the level (Holm 1979)."""
-    corrected, largest = [0.0] * len(probabilities), 0.0
-    for rank, i in enumerate(sorted(range(len(probabilities)), key=probabilities.__getitem__)):
-        largest = max(largest, min(1.0, probabilities[i] * (len(probabilities) - rank)))
+def holm(probabilities: Sequence[float | None]) -> list[float | None]:
+    """The p of several tests, corrected so that the chance of any false finding keeps the level; None: no test.
+
+    Holm 1979, https://www.jstor.org/stable/4615733.
+    """
+    tested = sorted((p, i) for i, p in enumerate(probabilities) if p is not None)
+    corrected, largest = [None] * len(probabilities), 0.0
+    for rank, (p, i) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - rank)))
         corrected[i] = largest
     return corrected

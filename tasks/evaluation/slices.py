@@ -19,6 +19,7 @@ from ..base.inference import EXAMPLES_AT_ONCE
 from ..intervals import BOUNDS, Interval, draw_weights
 from ..metrics import LOWER_IS_BETTER
 from ..tallies import Tally
+from .paired_tests import holm
 
 REPLICATES = 200
 MIN_EXAMPLES = 20  # of a part and of the rest; smaller ones are not compared
@@ -153,7 +154,7 @@ class Slices:
         metrics = list(self._tally.formulas(self._total.values[:1]))
         metric = ADDITIVE if ADDITIVE in metrics else metrics[0]
         found = [one for one in (self._compare(key, metric) for key in self._parts) if one is not None]
-        corrected = _holm([one.p for one in found])
+        corrected = holm([one.p for one in found])
         found = [Slice(**{**vars(one), "p": p}) for one, p in zip(found, corrected, strict=True)]
         return metric, sorted(found, key=lambda one: (not one.significant, not one.worse, one.examples, one.value))
 
@@ -181,14 +182,3 @@ class Slices:
         interval = Interval(float(score[0]), float(min(low, score[0])), float(max(high, score[0])))
         worse = difference != 0 and (difference > 0) == (metric in LOWER_IS_BETTER)
         return Slice(*key, part.examples, interval, float(rest[0]), p, worse)
-
-
-def _holm(ps: Sequence[float | None]) -> list[float | None]:
-    """The p-values corrected for their number (Holm 1979, https://www.jstor.org/stable/4615733)."""
-    order = sorted((i for i, p in enumerate(ps) if p is not None), key=lambda i: ps[i] or 0.0)
-    corrected: list[float | None] = [None] * len(ps)
-    largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * (ps[i] or 0.0)))
-        corrected[i] = largest
-    return corrected
