@@ -26,8 +26,8 @@ from ..tallies import Tally
 from .comparison import ComparedModel, Comparison, Difference, SliceDifference
 from .differing_rows import differing_rows
 from .paired_tests import holm, paired_tests
-from .sides import ModelSide, Predicted, Side
 from .row_parts import RowPart, row_parts
+from .sides import ModelSide, Predicted, Side
 
 FEWEST_DOCUMENTS = 20  # with fewer of them, sequences are compared instead
 PER_TOKEN = ("loss", "perplexity", "accuracy", "next_sentence_accuracy")  # metrics of language models

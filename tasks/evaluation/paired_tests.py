@@ -114,7 +114,8 @@ def holm(probabilities: Sequence[float | None]) -> list[float | None]:
     Holm 1979, https://www.jstor.org/stable/4615733.
     """
     tested = sorted((p, i) for i, p in enumerate(probabilities) if p is not None)
-    corrected, largest = [None] * len(probabilities), 0.0
+    largest = 0.0
+    corrected: list[float | None] = [None] * len(probabilities)
     for rank, (p, i) in enumerate(tested):
         largest = max(largest, min(1.0, p * (len(tested) - rank)))
         corrected[i] = largest
