@@ -212,7 +212,7 @@ def show_report(console: Console, report: "DataReport") -> None:
 def _example_row(console: Console, example: Any) -> dict[str, str]:
     texts = example.shown_texts
     width = max(20, (console.width - 24) // len(texts)) if console.is_terminal else 80
-    label = {} if example.gold is None else {"label": example.shown_gold}
+    label = {} if example.gold is None else {example.gold_name: example.shown_gold}
     return {**label, **{name: shorten(text, width) for name, text in texts.items()}}
 
 

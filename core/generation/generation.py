@@ -22,6 +22,7 @@ from .beam_search import beam_search
 from .decoding import FinishReason, Generation, SequenceState, TextGenerator, decode
 from .generation_config import GenerationConfig
 
+Prompt = str | Sequence[int]  # a text, or token ids, at least one
 CACHE_BYTES = 2**30  # keys and values of the texts that are generated in parallel, on a CPU
 
 
@@ -55,14 +56,14 @@ class TokenStep:
 
 
 def generate(
-    network: Network, tokenizer: Tokenizer, prompts: Sequence[str], config: GenerationConfig | None = None
+    network: Network, tokenizer: Tokenizer, prompts: Sequence[Prompt], config: GenerationConfig | None = None
 ) -> list[tuple[Generation, ...]]:
     """Continues texts.
 
     Args:
         network: GPT-2 or an encoder-decoder with its language-model head, in eval mode.
         tokenizer: the model's tokenizer.
-        prompts: texts; an empty one starts from the end-of-text token.
+        prompts: texts or their token ids; an empty text starts from the end-of-text token.
         config: the options. Default: greedy decoding.
 
     Returns:
@@ -105,7 +106,7 @@ def generate_ids(
 def generate_in_steps(
     network: Network,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: Prompt,
     config: GenerationConfig | None = None,
     *,
     share: int = 1,
@@ -117,7 +118,7 @@ def generate_in_steps(
     Args:
         network: GPT-2 or an encoder-decoder with its language-model head, in eval mode.
         tokenizer: the model's tokenizer.
-        prompt: a text.
+        prompt: a text or its token ids.
         config: the options. Default: greedy decoding.
         share: the number of generations that share the memory for keys and values.
 
@@ -131,7 +132,7 @@ def generate_in_steps(
 
 
 def stream(
-    network: Network, tokenizer: Tokenizer, prompt: str, config: GenerationConfig | None = None
+    network: Network, tokenizer: Tokenizer, prompt: Prompt, config: GenerationConfig | None = None
 ) -> Iterator[StreamedText]:
     """Continues a text and yields it as it is generated; several samples one after the other.
 
@@ -152,7 +153,7 @@ def stream(
 def next_tokens(
     network: Network,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: Prompt,
     config: GenerationConfig | None = None,
     *,
     likeliest: int = 10,
@@ -187,12 +188,14 @@ def next_tokens(
         )
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The token ids of a prompt; the end-of-text token if it is empty.
+def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+    """The token ids of a prompt; the end-of-text token if it is an empty text.
 
     Raises:
         HeadwayError: the prompt is empty, and the vocabulary has no end-of-text token.
     """
+    if not isinstance(prompt, str):
+        return list(prompt)
     ids = tokenizer.encode(prompt).ids
     if tokenizer.framing.after:  # an encoder reads it
         return tokenizer.join(ids)[0]

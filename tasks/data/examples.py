@@ -43,6 +43,7 @@ class Example:
     row: int
     where: str
 
+    gold_name: ClassVar[str] = "label"  # of `gold`, in lists of examples
     often_unlabelled: ClassVar[bool] = False  # whether examples without a label are usual, and no reason for a note
     labels_may_differ: ClassVar[bool] = False  # whether rows with the same texts may have different labels
 

@@ -22,7 +22,7 @@ from ..data.labels import MULTI_LABEL, SINGLE_LABEL
 from ..data.read import read_table
 from ..data.rows import Table
 from ..language_modeling.loading import load_language_model
-from ..text_to_text.text_to_text import stored_template
+from ..text_to_text.stored import find_stored
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
 from .evaluation import PromptEvaluation, evaluate_prompt
@@ -148,8 +148,9 @@ class Prompt:
             HeadwayError: the model or the device does not exist, the model cannot be read or is not a GPT-2, or the
                 precision is unknown.
         """
-        prompt, notes, template = self, (), None if self.template or self.labels else stored_template(model)
-        if template is not None:
+        prompt, notes, stored = self, (), None if self.template or self.labels else find_stored(model)
+        if stored is not None:
+            template = stored.template
             prompt = replace(self, template=template.text)
             notes = (f"the template is that of {model}: {template.shown} (--template names another one)",)
         loaded = load_language_model(model, precision, device)

@@ -16,6 +16,7 @@ class PairExample(Example):
     text: str
     outputs: tuple[str, ...] = ()
 
+    gold_name: ClassVar[str] = "output"
     labels_may_differ: ClassVar[bool] = True
 
     @property

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ...core.checkpoints.hub import find_folder
 from ...core.errors import HeadwayError
 from ...core.generation.generation import generate_ids
 from ...core.generation.generation_config import GenerationConfig
@@ -23,7 +22,6 @@ from ...core.models.transformer import TransformerConfig
 from ...core.options import check_option, is_integer, is_number, option, option_of
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
-from ..base.model_folder import read_info
 from ..base.predictions import Misprediction
 from ..base.task import Task
 from ..data.columns import ColumnMapping
@@ -334,15 +332,3 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     def card(self, network: "Network", name: str) -> CardText:
         """Usage and limitations."""
         return text_to_text_card(self, network, name)
-
-
-def stored_template(model: str | Path) -> PairTemplate | None:
-    """The template of a model folder for text to text; None for another model.
-
-    Raises:
-        HeadwayError: there is no such model, or its headway.json is damaged.
-    """
-    info = read_info(find_folder(model))
-    if info.get("task") != TextToText.name:
-        return None
-    return TextToText.from_json(info.get("options", {})).pair_template

@@ -4,10 +4,13 @@ import csv
 import json
 
 import pytest
+from fastapi.testclient import TestClient
 from headway.core.generation.generation import generate
 from headway.core.generation.generation_config import GenerationConfig
 from headway.tasks import load
 from headway.tasks.language_modeling.loading import load_language_model
+from headway.ui.http.api import create_api
+from headway.ui.model_registry import ModelRegistry
 from tiny_gpt2 import make_gpt2
 
 WORDS = ["cat", "dog", "fox", "mat"]
@@ -81,15 +84,62 @@ def test_an_evaluation_shows_the_baselines(headway, model, place):
 
 def test_generate_and_prompt_use_the_stored_template(headway, model):
     network, tokenizer = load_language_model(model)
-    ((expected,),) = generate(network, tokenizer, ["the cat\nTL;DR:"], GenerationConfig(max_new_tokens=6))
-    ran = headway("generate", model, "the cat", "--max-new-tokens", 6)
-    assert ran.out == f"the cat\nTL;DR:{expected.text}\n"
+    config = GenerationConfig(max_new_tokens=6, num_beams=2)  # as in training
+    ((expected,),) = generate(network, tokenizer, ["the cat\nTL;DR:"], config)
+    ran = headway("generate", model, "the cat")
+    assert ran.out.startswith(f"the cat\nTL;DR:{expected.text}\n")
     assert "--plain" in ran.err
     ((plain,),) = generate(network, tokenizer, ["the cat"], GenerationConfig(max_new_tokens=6))
     assert headway("generate", model, "the cat", "--max-new-tokens", 6, "--plain").out == f"the cat{plain.text}\n"
     shown = headway("prompt", model, "the cat", "--show-prompt", "--max-new-tokens", 6).out
     assert "the cat\nTL;DR:" in "\n".join(line.strip() for line in shown.splitlines())
     assert "--template names another one" in " ".join(shown.split())
+
+
+def test_options_that_contradict_the_stored_ones_come_before_them(headway, model):
+    network, tokenizer = load_language_model(model)
+    for given, config in [
+        (["--top-k", 3, "--seed", 1], {"top_k": 3, "seed": 1}),
+        (["--stream"], {}),
+        (["--temperature", 0.5], {"temperature": 0.5}),
+        (["--samples", 2, "--seed", 2], {"num_return_sequences": 2, "seed": 2}),
+    ]:
+        (expected,) = generate(
+            network, tokenizer, ["the cat\nTL;DR:"], GenerationConfig(**{"max_new_tokens": 6, **config})
+        )
+        ran = headway("generate", model, "the cat", *given)
+        assert (ran.code, all(one.text in ran.out for one in expected)) == (0, True)
+
+
+@pytest.mark.parametrize("side", ["end", "start"])
+def test_an_input_that_is_too_long_is_cut_at_the_stored_side_and_the_command_says_so(headway, place, tmp_path, side):
+    folder = tmp_path / "model"
+    options = ["--template", TEMPLATE, "--max-new-tokens", 6, "--max-steps", 1, "--device", "cpu", "--cut-side", side]
+    data = ["--data", place / "pairs.csv", "--model", place / "gpt2", "--output", folder]
+    assert headway("train", "text-to-text", *data, *options).code == 0
+    ran = headway("generate", folder, "the cat " * 200, "--json")
+    assert f"1 of 1 texts are too long: of each, the {side} is not read" in " ".join(ran.err.split())
+    (found,) = json.loads(ran.out)["results"]
+    assert found["texts"][0]["text"].strip() == load(folder).predict("the cat " * 200).text
+    assert headway("generate", folder, "the cat", "--json").err.count("too long") == 0
+
+
+def test_the_server_continues_an_input_as_the_command_does(headway, model):
+    expected = json.loads(headway("generate", model, "the cat", "--json").out)["results"][0]
+    long = "the cat " * 200
+    with TestClient(create_api(ModelRegistry([model]))) as client:
+
+        def ask(**body):
+            return client.post("/generate", json={"model": model.name, **body}).json()
+
+        found = ask(prompt="the cat")
+        assert (found["prompt"], found["truncated"], found["texts"]) == (expected["prompt"], False, expected["texts"])
+        assert ask(prompt="the cat", plain=True)["prompt"] == "the cat"
+        cut = ask(prompt=long)
+        assert (cut["truncated"], cut["texts"][0]["text"].strip()) == (True, load(model).predict(long).text)
+        assert ask(prompt=long, plain=True)["error"]["type"] == "invalid_request_error"
+        streamed = client.post("/generate", json={"model": model.name, "prompt": "the cat", "stream": True}).text
+        assert '"truncated": false' in streamed
 
 
 def test_inspection_shows_it_as_a_language_model_and_what_cannot_be_is_refused_by_its_name(headway, model, tmp_path):
@@ -104,3 +154,4 @@ def test_check_counts_inputs_that_are_cut(headway, place, tmp_path):
     ran = headway("check", "text-to-text", "--data", path, "--model", place / "gpt2", "--cut-side", "start")
     assert ran.code == 0
     assert "(--cut-side start)" in " ".join(ran.out.split())
+    assert any(line.split() == ["output", "text"] for line in ran.out.splitlines())  # the first rows

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.rows import RowStream
-    from ...tasks.text_to_text.template import PairTemplate
+    from ...tasks.text_to_text.stored import StoredPrompt, StoredTask
 
 ROWS_AT_ONCE = 256
 
@@ -70,13 +70,12 @@ def generate(
     from ...core.generation.generation_config import GenerationConfig
     from ...tasks.data.read import stream_rows
     from ...tasks.language_modeling.loading import load_language_model
-    from ...tasks.text_to_text.text_to_text import stored_template
+    from ...tasks.text_to_text.stored import find_stored
     from ..terminal import print_json, screen, section
 
     given = chosen_options(generation)
     if "stop" in given:
         given["stop"] = tuple(unescape(text) for text in given["stop"])
-    config = GenerationConfig(**given)
     name, texts = model_and_texts(arguments)
     chosen = chosen_columns(columns)
     if data is None and "text" in chosen:
@@ -86,11 +85,13 @@ def generate(
     _check_modes(texts, data, output, stream=stream, show_probabilities=show_probabilities)
     refuse_without_file(reading, data)
     console = screen(to_stderr=json)
-    template = None if plain else stored_template(name)
-    if template is not None:
-        note = f"each text is read in the template of {name}: {template.shown} (--plain continues it as it is)"
+    GenerationConfig(**given)  # before a model is searched
+    stored = None if plain else find_stored(name)
+    if stored is not None:
+        given = stored.options(given, as_written=stream or show_probabilities)
+        note = f"each text is read in the template of {name}: {stored.template.shown} (--plain continues it as it is)"
         section(screen(to_stderr=True), "Prompt", note)
-    generator = _Generator(*load_language_model(name, precision, device), config, console, template)
+    generator = _Generator(*load_language_model(name, precision, device), GenerationConfig(**given), console, stored)
     if data is not None and output is not None:
         written = generator.continue_rows(stream_rows(data, **reading), chosen.get("text"), output, overwrite)
         if json:
@@ -130,28 +131,40 @@ class _Generator:
     tokenizer: "Tokenizer"
     config: "GenerationConfig"
     console: "Console"
-    template: "PairTemplate | None" = None  # around every text
+    stored: "StoredTask | None" = None  # of a text-to-text model
 
-    def prompts(self, texts: Sequence[str]) -> Sequence[str]:
+    def prompts(self, texts: Sequence[str]) -> "list[StoredPrompt | str]":
         """What is continued for each text."""
-        return texts if self.template is None else [self.template.prompt(text) for text in texts]
+        from ..terminal import screen
+
+        if self.stored is None:
+            return list(texts)
+        most, new = self.network.config.max_positions, self.config.max_new_tokens
+        found = [self.stored.prompt(text, self.tokenizer, most, new) for text in texts]
+        if cut := [one.num_unread for one in found if one.num_unread]:
+            screen(to_stderr=True).print(
+                f"{len(cut):,} of {len(found):,} texts are too long: of each, the {self.stored.task.cut_side} is not "
+                f"read (up to {max(cut):,} tokens).",
+                style="yellow",
+            )
+        return [*found]
 
     @property
     def scored(self) -> bool:
         """Whether there are several texts per prompt or a beam search, so that their scores are of interest."""
         return self.config.num_return_sequences > 1 or self.config.num_beams > 1
 
-    def continue_texts(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    def continue_texts(self, prompts: "Sequence[StoredPrompt | str]") -> list[dict[str, Any]]:
         """Prints the continuations of all prompts."""
         from ..terminal import show_generations
 
         results = []
         for prompt, texts in zip(prompts, self._generate(prompts), strict=True):
-            show_generations(self.console, prompt, texts, scored=self.scored)
-            results.append({"prompt": prompt, "texts": [_to_json(one) for one in texts]})
+            show_generations(self.console, _text(prompt), texts, scored=self.scored)
+            results.append({"prompt": _text(prompt), "texts": [_to_json(one) for one in texts]})
         return results
 
-    def stream(self, prompt: str) -> dict[str, Any]:
+    def stream(self, prompt: "StoredPrompt | str") -> dict[str, Any]:
         """Prints a text while it is generated."""
         from rich.text import Text
 
@@ -160,28 +173,30 @@ class _Generator:
 
         texts: list[Generation] = []
         first = True
-        for part in stream(self.network, self.tokenizer, prompt, self.config):
-            self.console.print(Text.assemble((prompt if first else "", "dim"), part.piece), end="", soft_wrap=True)
+        for part in stream(self.network, self.tokenizer, _given(prompt), self.config):
+            self.console.print(
+                Text.assemble((_text(prompt) if first else "", "dim"), part.piece), end="", soft_wrap=True
+            )
             self.console.file.flush()
             first = part.generation is not None  # of the next sample
             if part.generation is not None:
                 self.console.print()
                 show_ending(self.console, part.generation, scored=self.scored)
                 texts.append(part.generation)
-        return {"prompt": prompt, "texts": [_to_json(one) for one in texts]}
+        return {"prompt": _text(prompt), "texts": [_to_json(one) for one in texts]}
 
-    def show_steps(self, prompt: str) -> dict[str, Any]:
+    def show_steps(self, prompt: "StoredPrompt | str") -> dict[str, Any]:
         """Prints a text, then each of its tokens with the most likely ones."""
         from ...core.generation.generation import next_tokens
         from ..terminal import show_steps
 
-        steps: list[TokenStep] = list(next_tokens(self.network, self.tokenizer, prompt, self.config))
+        steps: list[TokenStep] = list(next_tokens(self.network, self.tokenizer, _given(prompt), self.config))
         text = "".join(step.piece for step in steps)
-        self.console.print(prompt, style="dim", end="", soft_wrap=True)
+        self.console.print(_text(prompt), style="dim", end="", soft_wrap=True)
         self.console.print(text, soft_wrap=True)
         show_steps(self.console, steps)
         return {
-            "prompt": prompt,
+            "prompt": _text(prompt),
             "texts": [{"text": text, "token_ids": [step.token_id for step in steps]}],
             "steps": [
                 {
@@ -215,10 +230,18 @@ class _Generator:
                     writer.write(row, {"continuations": [first, *others]} if others else {"continuation": first})
             return writer.num_rows
 
-    def _generate(self, prompts: Sequence[str]) -> "list[tuple[Generation, ...]]":
+    def _generate(self, prompts: "Sequence[StoredPrompt | str]") -> "list[tuple[Generation, ...]]":
         from ...core.generation.generation import generate
 
-        return generate(self.network, self.tokenizer, prompts, self.config)
+        return generate(self.network, self.tokenizer, [_given(one) for one in prompts], self.config)
+
+
+def _text(prompt: "StoredPrompt | str") -> str:
+    return prompt if isinstance(prompt, str) else prompt.text
+
+
+def _given(prompt: "StoredPrompt | str") -> str | list[int]:
+    return prompt if isinstance(prompt, str) else prompt.ids
 
 
 def _to_json(found: "Generation") -> dict[str, Any]:

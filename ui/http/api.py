@@ -199,17 +199,16 @@ def _add_generation(api: FastAPI, serving: ModelServer) -> None:
         body = read_generate(await read_object(request, limits), limits)
         with Client.of(request) as client:
             served = await open_model(client, serving, "generate", body.model)
+            prompt = await asyncio.to_thread(serving.prompt, served, body)
             if body.stream:
-                generation = served.worker.submit(
-                    lambda: serving.stream(served, body.prompt, body.config), client.address
-                )
-                return EventStream(await _first(client, generation, limits), generation, limits.timeout)
-            generation = served.worker.submit(
-                lambda: serving.generate(served, body.prompt, body.config), client.address
-            )
+                generation = served.worker.submit(lambda: serving.stream(served, prompt), client.address)
+                first = await _first(client, generation, limits)
+                return EventStream(first, generation, limits.timeout, truncated=prompt.truncated)
+            generation = served.worker.submit(lambda: serving.generate(served, prompt), client.address)
             texts = await _first(client, generation, limits)
             generation.close()
-        content = {"model": served.name, "prompt": body.prompt, "texts": [generation_json(one) for one in texts]}
+        written = [generation_json(one) for one in texts]
+        content = {"model": served.name, "prompt": prompt.text, "truncated": prompt.truncated, "texts": written}
         return JsonResponse(content)
 
 

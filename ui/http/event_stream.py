@@ -41,14 +41,17 @@ class EventStream(Response):
         first: the first part, awaited before the response starts so that errors before it have their own status.
         request: the remaining parts.
         timeout: maximum number of seconds for each part.
+        truncated: whether a part of the prompt was not read.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: "StreamedText", request: "GenerationRequest[StreamedText]", timeout: float) -> None:
+    def __init__(
+        self, first: "StreamedText", request: "GenerationRequest[StreamedText]", timeout: float, *, truncated: bool
+    ) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._first, self._request, self._timeout = first, request, timeout
+        self._first, self._request, self._timeout, self._truncated = first, request, timeout, truncated
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Sends the events."""
@@ -65,7 +68,11 @@ class EventStream(Response):
                     if part.piece:
                         await send_body(_event({"sample": sample, "piece": part.piece}))
                     if part.generation is not None:
-                        await send_body(_event({"sample": sample, **generation_json(part.generation)}))
+                        await send_body(
+                            _event(
+                                {**generation_json(part.generation), "sample": sample, "truncated": self._truncated}
+                            )
+                        )
                         sample += 1
                     part = await client.wait_for(anext(self._request, None), self._timeout)
             await send_body(DONE)

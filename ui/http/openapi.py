@@ -136,7 +136,7 @@ ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful respons
     },
     "/rerank": {"application/json": {"anyOf": [_list(RANKED), _object(model=TEXT, results=_list(RELEVANT))]}},
     "/generate": {
-        "application/json": _object(model=TEXT, prompt=TEXT, texts=_list(GENERATED)),
+        "application/json": _object(model=TEXT, prompt=TEXT, truncated=FLAG, texts=_list(GENERATED)),
         "text/event-stream": _object(data=TEXT),
     },
     "/health": {"application/json": _object(status=TEXT)},
@@ -358,6 +358,11 @@ def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:
     properties: dict[str, Any] = {
         "model": _model(registry, entries),
         "prompt": {**_text(limits), "description": "Text to continue. Default: empty."},
+        "plain": {
+            "type": "boolean",
+            "default": False,
+            "description": "Continue the prompt itself, without the template of a text-to-text model.",
+        },
         "stream": {"type": "boolean", "default": False, "description": "Stream the text as server-sent events."},
     }
     for option in options_of(GenerationConfig):

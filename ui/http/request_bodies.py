@@ -253,8 +253,9 @@ class GenerateRequest:
 
     model: str | None
     prompt: str
-    config: GenerationConfig
+    options: dict[str, Any]  # fields of GenerationConfig
     stream: bool
+    plain: bool  # continue the prompt itself, without the template of a text-to-text model
 
 
 def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
@@ -265,7 +266,7 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
     """
     options = options_of(GenerationConfig)
     fields = {name: option.name for option in options for name in (option.name, option.alias) if name is not None}
-    check_fields(body, "/generate", ("model", *PROMPT_NAMES, "stream", *fields))
+    check_fields(body, "/generate", ("model", *PROMPT_NAMES, "stream", "plain", *fields))
     name = only_name(body, PROMPT_NAMES)
     prompt = read_text(body.get(name, ""), name, limits)
     stream = read_flag(body, "stream")
@@ -287,7 +288,7 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
     config = GenerationConfig(**given)
     if stream and config.num_beams > 1:
         raise ApiError(422, "A beam search cannot be streamed. Remove stream or beams.", "stream")
-    return GenerateRequest(read_model(body), prompt, config, stream)
+    return GenerateRequest(read_model(body), prompt, given, stream, read_flag(body, "plain"))
 
 
 def generation_limits(limits: Limits) -> dict[str, int]:

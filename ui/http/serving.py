@@ -17,6 +17,7 @@ from ...core.visible import visible
 from ..model_registry import FileStates, NoSuchModel, file_states
 from .batching import Batcher, Model
 from .errors import ApiError
+from .generation_prompt import PreparedPrompt
 from .interleaving import Interleaver
 from .metrics import Metrics
 from .model_steps import Embedded, EmbeddingSteps, Input, PredictionSteps
@@ -25,12 +26,12 @@ from .worker import Worker
 if TYPE_CHECKING:
     from ...core.generation.decoding import Generation
     from ...core.generation.generation import StreamedText
-    from ...core.generation.generation_config import GenerationConfig
     from ...core.models.heads import Network
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...tasks.data.examples import Field
     from ..model_registry import Entry, ModelRegistry
     from .limits import Limits
+    from .request_bodies import GenerateRequest
 
 Use = Literal["predict", "embed", "generate"]
 WorkerT = TypeVar("WorkerT", bound=Worker)
@@ -127,7 +128,10 @@ class ModelServer:
                 await (await self.open("embed", entry.name)).worker.submit([WARM_UP_TEXT])
             if not _unsupported(entry, "generate"):
                 served = await self.open("generate", entry.name)
-                steps = partial(self.generate, served, WARM_UP_TEXT, GenerationConfig(max_new_tokens=1))
+                warm_up = PreparedPrompt(
+                    WARM_UP_TEXT, WARM_UP_TEXT, GenerationConfig(max_new_tokens=1), truncated=False
+                )
+                steps = partial(self.generate, served, warm_up)
                 await anext(served.worker.submit(steps))
 
     def close(self, timeout: float | None = None) -> None:
@@ -225,25 +229,27 @@ class ModelServer:
 
     # Generation.
 
+    def prompt(self, served: ServedModel[Interleaver], body: "GenerateRequest") -> "PreparedPrompt":
+        """What a request asks for: its prompt, in the template of a text-to-text model and with its options."""
+        return PreparedPrompt.of(self.registry, served.name, body)
+
     def generate(
-        self, served: ServedModel[Interleaver], prompt: str, config: "GenerationConfig"
+        self, served: ServedModel[Interleaver], prompt: "PreparedPrompt"
     ) -> "Iterator[tuple[Generation, ...] | None]":
         """Generates texts: None after each step, and all samples, or the best beams, at the end."""
         from ...core.generation.generation import generate_in_steps
 
         share = max(1, served.worker.num_active)  # concurrent generations share the memory
-        for texts in generate_in_steps(*self._language_model(served), prompt, config, share=share):
+        for texts in generate_in_steps(*self._language_model(served), prompt.given, prompt.config, share=share):
             if texts is not None:
                 self._token_counter("generate", served.name)(sum(len(one.token_ids) for one in texts))
             yield texts
 
-    def stream(
-        self, served: ServedModel[Interleaver], prompt: str, config: "GenerationConfig"
-    ) -> "Iterator[StreamedText | None]":
+    def stream(self, served: ServedModel[Interleaver], prompt: "PreparedPrompt") -> "Iterator[StreamedText | None]":
         """Generates texts piece by piece: None after a step that completes no piece."""
         from ...core.generation.generation import stream
 
-        for part in stream(*self._language_model(served), prompt, config):
+        for part in stream(*self._language_model(served), prompt.given, prompt.config):
             if part.generation is not None:
                 self._token_counter("generate", served.name)(len(part.generation.token_ids))
             yield part if part.piece or part.generation is not None else None
