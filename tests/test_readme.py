@@ -88,10 +88,12 @@ def test_the_commands_of_the_page_on_models_run():
 def test_the_commands_of_the_page_on_evaluation_run():
     blocks = re.findall(r"```sh\n(.*?)```", EVALUATION.read_text(encoding="utf-8"), re.S)
     commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
-    assert len(commands) >= 2
+    assert len(commands) >= 5
     for command in commands:
         assert command[0] == "headway"
         assert main(command[1:]) == 0, command
+    for example in re.findall(r"```python\n(.*?)```", EVALUATION.read_text(encoding="utf-8"), re.S):
+        exec(compile(example, str(EVALUATION), "exec"), {})
 
 
 def test_the_python_examples_of_the_readme_run(place: Path, capsys: pytest.CaptureFixture[str]):

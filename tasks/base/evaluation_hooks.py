@@ -103,11 +103,6 @@ class EvaluationHooks:
         """What is wrong with a prediction; None if it is right, or the task does not say."""
         return None
 
-    def confidence(self, prediction: Any) -> float | None:
-        """The probability that a model gives its prediction; None if it gives none."""
-        score = getattr(prediction, "score", None)
-        return score if isinstance(score, float) else None
-
     def slices_of(self, prediction: Any, example: Any) -> "Mapping[str, Collection[str]]":
         """The parts of the data that an example belongs to, by what divides it. Default: by its labels."""
         return {"label": set(example.labels)} if example.labels else {}

@@ -57,7 +57,7 @@ class EvaluationReport:
     warnings: Sequence[str]
     per_label: Sequence[Mapping[str, Any]]  # cells are texts, numbers or intervals
     confusion: ConfusionSummary | None
-    parts: Sequence[ReportPart]  # of the task only
+    parts: Sequence[ReportPart]  # of the task, and risk and coverage
     slice_metric: str
     slices: Sequence[Slice]
     mistakes: int | None  # None: the task does not say which predictions are wrong

@@ -22,6 +22,7 @@ from ..intervals import Bootstrap
 from .example_lists import Confusions, ListedRow, Mistakes
 from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
 from .report import EvaluationReport, ReportOptions, RunFacts
+from .risk_coverage import RiskCollector
 from .run_facts import measure
 from .slices import Slices
 
@@ -98,7 +99,7 @@ class ReportBuilder:
         self._task, self._columns, self._training = task, slices, training
         self._start = time.monotonic()
         self._bootstrap, self._slices = Bootstrap(), Slices()
-        self._confusions, self._mistakes = Confusions(), Mistakes()
+        self._confusions, self._mistakes, self._risk = Confusions(), Mistakes(), RiskCollector()
         self._collector = task.report_collector()
         self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
         self._tokens = self._unread = 0
@@ -129,7 +130,9 @@ class ReportBuilder:
             self._add_mistake(part.task, prediction, example)
 
     def _add_mistake(self, task: Task[Any, Any], prediction: Any, example: Example) -> None:
-        wrong, confidence = task.misprediction(prediction, example), task.confidence(prediction)
+        wrong, confidence = task.misprediction(prediction, example), prediction.confidence
+        if confidence is not None:
+            self._risk.add(confidence, wrong=wrong is not None)
         if wrong is not None:
             self._mistakes.add(wrong, confidence)
         row = None if wrong is None else ListedRow.of(wrong, confidence)
@@ -188,7 +191,7 @@ class ReportBuilder:
             warnings=[one for one in (found.nothing_learnt, found.seen) if one],
             per_label=self._bootstrap.by_label() or found.per_label,
             confusion=self._confusions.summary(),
-            parts=self._collector.parts() if self._collector else [],
+            parts=[*(self._collector.parts() if self._collector else []), *self._risk.charts()],
             slice_metric=metric,
             slices=slices,
             mistakes=self._mistakes.number if rows else None,

@@ -7,10 +7,13 @@ https://arxiv.org/abs/1705.08500); smaller is better.
 Shapes: E examples.
 """
 
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ..base.report_parts import Chart, Series
 
 MAX_POINTS = 100  # of a stored curve
 
@@ -61,3 +64,28 @@ def confidence_at(confidence: np.ndarray, coverage: float) -> float:
     """The highest confidence from which at least this share of the rows is answered."""
     answered = max(1, int(np.ceil(coverage * len(confidence) - 1e-9)))
     return float(np.sort(confidence)[::-1][answered - 1])
+
+
+class RiskCollector:
+    """Collects the confidence of predictions and whether they are wrong, five bytes each."""
+
+    def __init__(self) -> None:
+        self._confidence, self._wrong = array("f"), bytearray()
+
+    def add(self, confidence: float, *, wrong: bool) -> None:
+        """Adds a prediction."""
+        self._confidence.append(confidence)
+        self._wrong.append(wrong)
+
+    def charts(self) -> list[Chart]:
+        """The curve; none if there is no prediction with a confidence."""
+        if not self._confidence:
+            return []
+        found = risk_coverage(np.asarray(self._confidence), np.frombuffer(self._wrong, dtype=bool))
+        note = (
+            "Rows are answered in descending order of confidence (--coverage fits a threshold). "
+            f"Area under the curve: {found.area:.4f}; with the same errors at the lowest confidences "
+            f"{found.best_area:.4f}."
+        )
+        axes = "share of rows answered", "share of them wrong"
+        return [Chart("Risk and coverage", axes, (Series("", found.coverage, found.risk),), note=note)]

@@ -20,7 +20,9 @@ from headway.tasks import (
 )
 from headway.tasks.base.decision_rules import STORED_AS
 from headway.tasks.base.model import TaskModel
+from headway.tasks.base.report_parts import Chart
 from headway.tasks.classification.predictions import LabelsPrediction
+from headway.tasks.evaluation import evaluate_with_report
 from headway.tasks.evaluation.risk_coverage import confidence_at, risk_coverage
 from headway.tasks.tagging.predictions import EntitiesPrediction
 
@@ -206,3 +208,13 @@ def test_the_risk_of_sst2_falls_with_coverage(minilm: Path):
     assert scores.abstention.accuracy is not None
     assert scores.abstention.accuracy.low > scores.abstention.accuracy_of_all.value
     assert scores.conformal.covered.low < 0.9 < scores.conformal.covered.high
+
+
+def test_the_report_has_the_curve_of_the_same_rows(model: TaskModel):
+    found, report = evaluate_with_report(model, ROWS)
+    (chart,) = [part for part in report.parts if isinstance(part, Chart) and part.title == "Risk and coverage"]
+    scores = fit_rules(model, found, RuleOptions(coverage=0.5)).abstention
+    assert scores is not None
+    assert chart.series[0].x == pytest.approx(scores.curve.coverage)
+    assert chart.series[0].y == pytest.approx(scores.curve.risk)
+    assert f"{scores.curve.area:.4f}" in chart.note
