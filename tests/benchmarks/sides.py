@@ -185,9 +185,11 @@ def train_ours(run: Run, model: Any, rows: Sequence[Any], **options: Any) -> dic
     `options` are further arguments of `TaskModel.train`.
     """
     from headway.core.training.training_events import Step
+    from headway.tasks.base.results import Trained
 
     work = run.work
     clock, losses, tokens, norms = [time.perf_counter()], [], [], []
+    metrics: dict[str, float] = {}
     for event in model.train(
         rows,
         output=run.folder / "ours",
@@ -209,7 +211,9 @@ def train_ours(run: Run, model: Any, rows: Sequence[Any], **options: Any) -> dic
             losses.append(event.loss)
             norms.append(event.grad_norm)
             tokens.append(event.tokens)
-    return {**measured(run, clock, losses, tokens, _end_of_group(run, clock)), "norms": norms}
+        if isinstance(event, Trained):
+            metrics = event.metrics
+    return {**measured(run, clock, losses, tokens, _end_of_group(run, clock)), "norms": norms, "metrics": metrics}
 
 
 def wait_for(device: str) -> None:
