@@ -288,6 +288,8 @@ def test_folds_without_an_output_leave_nothing(bert_folder: Path, tmp_path: Path
         (TextClassification(), {"folds": 1}, ["--folds 1", "from 2"]),
         (TextClassification(), {"folds": 3, "seeds": 3}, ["--folds", "--seeds", "one of them"]),
         (TextClassification(), {"folds": 3, "eval_data": rows()}, ["--eval-data", "--folds"]),
+        (TextClassification(), {"folds": 3, "test_data": rows()}, ["--test-data", "--folds"]),
+        (TextClassification(), {"folds": 3, "test_fraction": 0.1}, ["--test-fraction", "--folds"]),
         (TextClassification(), {"folds": 3, "eval_fraction": 0.2}, ["--eval-fraction", "--folds"]),
         (TextClassification(), {"seeds": 3, "eval_fraction": 0}, ["--seeds", "held-out rows"]),
         (TextClassification(frozen=True), {"seeds": 3}, ["--seeds", "--frozen"]),
@@ -336,6 +338,26 @@ def test_the_run_with_the_median_score_is_kept(bert_folder: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     texts = [row["text"] for row in rows()]
     assert [one.score for one in model.predict(texts)] == [one.score for one in load(output).predict(texts)]
+
+
+def test_runs_with_several_seeds_are_scored_on_the_same_test_rows(bert_folder: Path, tmp_path: Path):
+    options = {"task": TextClassification(), "seeds": 2, "config": QUICK, "test_fraction": 0.25}
+    trained = run(bert_folder, tmp_path / "model", rows(60), **options)[-1]
+    assert isinstance(trained, Trained)
+    assert (trained.metrics_from, trained.test_examples, trained.eval_examples) == ("test", 15, 6)
+    assert trained.scored_on == "15 test rows that chose nothing"
+    assert trained.notes == ()
+    info = json.loads((tmp_path / "model" / "headway.json").read_text())
+    assert (info["metrics_from"], info["data"]["test"]["examples"]) == ("test", 15)
+
+
+def test_folds_say_that_their_best_steps_were_chosen_on_the_rows_that_they_hold_out(bert_folder: Path, tmp_path: Path):
+    options = {"task": TextClassification(), "folds": 2, "config": QUICK}
+    trained = run(bert_folder, tmp_path / "model", **options)[-1]
+    assert isinstance(trained, Trained)
+    assert (trained.metrics_from, trained.scored_on) == ("out-of-fold", "40 out-of-fold rows")
+    assert trained.notes[1].startswith("The best step of each fold was chosen on the rows that it holds out")
+    assert trained.notes[1] in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_finished_seeds_are_not_repeated(bert_folder: Path, tmp_path: Path):
