@@ -43,6 +43,7 @@ COMMANDS = {
     "ui": ("browser.app", "Open Headway in the browser."),
     "serve": ("http.serve", "Serve models over HTTP."),
     "check": ("commands.check", "Check a data file before training."),
+    "label-errors": ("commands.label_errors", "Find labels in a data file that are probably wrong."),
     "tasks": ("commands.lists", "List the tasks that a model can be trained for."),
     "models": ("commands.lists", "List the models that can be used."),
 }
@@ -103,7 +104,7 @@ def _run(arguments: list[str]) -> None:
         if name == arguments[0]:
             from .options import canonical_arguments
 
-            command = getattr(import_module(f".{module}", __package__), f"{name}_command")()
+            command = getattr(import_module(f".{module}", __package__), f"{name.replace('-', '_')}_command")()
             arguments = [name, *canonical_arguments(arguments[1:])]
         app.command(name, short_help=summary, help=_unwrapped_help(command))(command)
     with get_command(app).make_context("headway", arguments) as context:

@@ -19,7 +19,6 @@ from ..data.spool import select
 from .predictions import Prediction
 
 FILE = "out_of_fold.jsonl"  # in a model folder
-FEWEST_ROWS = 2  # per fold
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Fold:
             HeadwayError: there are fewer groups of rows than folds.
         """
         groups, texts = example_groups(examples, table, columns.group)
-        folds = assign_folds(number_values(_rarest_labels(examples)), self.count, seed, groups)
+        folds = folds_of(examples, groups, self.count, seed)
         what = "equal texts" if columns.group is None else f'rows with the same "{columns.group}"'
         together = f"; {what} stay together" if groups.max() + 1 < len(groups) else ""
         alone = int((folds < 0).sum())
@@ -100,11 +99,26 @@ class OutOfFold:
         return cls(**facts, prediction=_read(kinds[found["kind"]], values))
 
 
+def folds_of(examples: Sequence[Any], groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The fold of each example, from 0; -1: in no fold (`assign_folds`).
+
+    Args:
+        examples: labelled.
+        groups: the number of the group of each (`example_groups`).
+        count: of the folds.
+        seed: of the random order of the groups.
+
+    Raises:
+        HeadwayError: there are fewer groups than folds.
+    """
+    return assign_folds(number_values(_rarest_labels(examples)), count, seed, groups)
+
+
 def _rarest_labels(examples: Sequence[Example]) -> Iterator[str | None]:
     """The rarest label of each example, so that each model is trained on rows of every label."""
     counts = Counter(label for one in examples for label in set(one.labels))
     for one in examples:
-        yield min(one.labels, key=lambda label: counts[label], default=one.stratum)
+        yield min(one.labels, key=lambda label: counts[label], default=one.stratum or None)
 
 
 def out_of_fold(

@@ -1,0 +1,41 @@
+"""headway label-errors."""
+
+import csv
+import json
+from pathlib import Path
+
+from reviews import REVIEWS
+
+
+def write(path: Path) -> None:
+    rows = [(f"{text} {i}", label) for i in range(6) for text, label in REVIEWS]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+
+
+def test_suspects_are_listed_and_written(headway, tiny, folder):
+    write(Path("train.csv"))
+    ran = headway("label-errors", "--data", "train.csv", "--model", tiny, "--output", "suspects.csv", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["checked"] == 6 * len(REVIEWS)
+    assert "labels are suspect" in ran.err
+    with (folder / "suspects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found["suspects"])
+    columns = ["place", "where", "text", "item", "given", "likely", "given_probability", "likely_probability"]
+    if rows:
+        assert list(rows[0]) == [*columns, "suspicion", "nearest_1", "nearest_2", "nearest_3"]
+        assert [int(row["place"]) for row in rows] == [one["place"] for one in found["suspects"]]
+
+
+def test_what_cannot_be_written_is_refused_before_the_search(headway, folder):
+    write(Path("train.csv"))
+    ran = headway("label-errors", "--data", "train.csv", "--output", "suspects.conll")
+    assert (ran.code, ran.out) == (2, "")
+    assert ".csv, .tsv, .xlsx or .jsonl" in ran.err
+    Path("there.csv").write_text("mine")
+    ran = headway("label-errors", "--data", "train.csv", "--output", "there.csv")
+    assert ran.code == 2
+    assert "--overwrite" in ran.err
+    assert (folder / "there.csv").read_text() == "mine"
