@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...core.models.activations import record_activations
 from ...core.models.packing import BatchSampler
 from ..base.inference import Encoder
 from ..base.task import Task
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from ..embedding.embedder import Embedder
-from ..inspection.probing import layer_states
 
 INVERSE_REGULARIZATION = (
     1e-4,
@@ -81,7 +81,10 @@ class FrozenModel:
         sampler = BatchSampler([len(one.input_ids) for one in features], batch_tokens=INFERENCE_BATCH_TOKENS)
         for indices in sampler.by_length():
             batch = pack([features[i] for i in indices]).to(self.embedder.device)
-            states = batch.split(layer_states(self.embedder.backbone, batch)[:, layers].float().cpu())
+            with record_activations(self.embedder.backbone, attentions=False) as activations:
+                self.embedder.backbone(batch)
+            stacked = torch.stack([activations.hidden_states[layer] for layer in layers], dim=1)
+            states = batch.split(stacked.float().cpu())
             found |= {i: read(features[i], one.numpy()) for i, one in zip(indices, states, strict=True)}
         return [found[i] for i in range(len(features))]
 
