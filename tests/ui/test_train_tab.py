@@ -435,7 +435,10 @@ def test_each_state_of_a_run_is_described(jobs, registry, folder, tiny):
     ):
         assert message in safe_page(draw_head(job, status, history_of(*events), runs_before)).text
     said = "accuracy 0.3 is no better than always predicting 'red' (0.3). Few steps (4): increase --epochs"
-    page = draw_results(job, history_of({**trained({"accuracy": 0.3}, []), "nothing_learnt": said}))
+    chosen = {"scored_on": "2 held-out rows, cross-fitted", "notes": ["--test-fraction 0.1 measures them on others"]}
+    page = draw_results(job, history_of({**trained({"accuracy": 0.3}, []), **chosen, "nothing_learnt": said}))
+    assert "Metrics on 2 held-out rows, cross-fitted" in page
+    assert "“Test fraction” 0.1 measures" in page
     assert "no better than always predicting" in page
     assert "increase “Epochs”" in page
     proposed = draw_results(

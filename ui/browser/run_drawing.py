@@ -322,10 +322,8 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
         for name, value in main
     )
     more = ", ".join(f"{title(name).lower()} {format_value(value, 3)}" for name, value in others)
-    parts = [
-        heading(heading_text),
-        f'<div class="hw-figures">{figures}</div>{caption(more)}{"".join(map(caption, found.get("notes", ())))}',
-    ]
+    notes = "".join(caption(form_message(note)) for note in found.get("notes", ()))
+    parts = [heading(heading_text), f'<div class="hw-figures">{figures}</div>{caption(more)}{notes}']
     parts += [alert(form_message(found[name])) for name in ("nothing_learnt", "seen") if found.get(name)]
     if found.get("proposal"):
         parts.append(f'<p class="hw-plain">{escape(form_message(found["proposal"]))}</p>')
