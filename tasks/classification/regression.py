@@ -17,12 +17,12 @@ from ...core.errors import HeadwayError
 from .. import metrics
 from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
+from ..base.report_numbers import NumberCharts
 from ..base.report_parts import ReportCollector
 from ..data.labels import map_valid
 from ..data.numbers import number_reader
 from ..tallies import Tally, tally_numbers
 from .predictions import NumberPrediction
-from .report_numbers import NumberCharts
 from .target import LabelColumn, Target
 
 
@@ -112,7 +112,7 @@ class Regression(Target):
 
     def report_collector(self) -> ReportCollector:
         """Predicted beside correct numbers, and the errors."""
-        return NumberCharts()
+        return NumberCharts(lambda one: one.value)
 
     def explain(self, logits: Tensor) -> list[ExplainableOutput]:  # noqa: ARG002
         """The number on its own scale."""

@@ -8,44 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..base.report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
-from ..metrics import CALIBRATION_BINS
+from ..base.report_calibration import Reliability, calibration_parts, rounded
+from ..base.report_parts import Chart, ReportCollector, ReportPart, Series
 from .predictions import LabelPrediction, LabelsPrediction
 
 BINS = 1000  # of probabilities: more points than a chart shows
 MAX_CURVES = 6  # labels with a curve of their own
 MAX_POINTS = 200  # of a curve
 ALL_LABELS = "all labels"
-
-
-class Reliability:
-    """How often predictions are correct, by their probability."""
-
-    def __init__(self) -> None:
-        self._sums = np.zeros((3, CALIBRATION_BINS))  # examples, their probabilities, how many are correct
-
-    def add(self, confidence: np.ndarray, correct: np.ndarray) -> None:
-        """Adds predictions, (E,) each."""
-        clipped = np.clip(confidence, 0, 1)
-        bins = np.minimum((clipped * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        for row, weights in zip(self._sums, (np.ones_like(clipped), clipped, correct.astype(float)), strict=True):
-            row += np.bincount(bins, weights, CALIBRATION_BINS)
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error (metrics.calibration_error)."""
-        number, confidence, correct = self._sums
-        return float(np.abs(confidence - correct).sum() / max(1, number.sum()))
-
-    def series(self, name: str) -> Series:
-        """The share of correct predictions over the mean probability, in bins with examples."""
-        number, confidence, correct = self._sums[:, self._sums[0] > 0]
-        return Series(name, _rounded(confidence / number), _rounded(correct / number))
-
-    def histogram(self, name: str) -> Series:
-        """The share of predictions in each bin, over its middle."""
-        middles = (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
-        return Series(name, _rounded(middles), _rounded(self._sums[0] / max(1, self._sums[0].sum())))
 
 
 class ThresholdCurves:
@@ -78,11 +48,11 @@ class ThresholdCurves:
         curves = [(name, *_precision_recall(*counts)) for name, *counts in named]
         if not curves:
             return []
-        lines = tuple(Series(name, _rounded(recall), _rounded(precision)) for name, _, precision, recall in curves)
+        lines = tuple(Series(name, rounded(recall), rounded(precision)) for name, _, precision, recall in curves)
         name, thresholds, precision, recall = curves[0]
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         over = {"precision": precision, "recall": recall, "F1": f1}
-        at = tuple(Series(metric, _rounded(thresholds), _rounded(values)) for metric, values in over.items())
+        at = tuple(Series(metric, rounded(thresholds), rounded(values)) for metric, values in over.items())
         what = f"of {name}" if name == ALL_LABELS else f"of the label {name!r}"
         rest = f" The {len(order)} most frequent labels have curves." if len(self._labels) > MAX_CURVES else ""
         note = f"Each point is a threshold; the higher it is, the lower is the recall.{rest}"
@@ -100,39 +70,6 @@ def _precision_recall(without: np.ndarray, having: np.ndarray) -> tuple[np.ndarr
     used = np.arange(0, BINS, step)
     used = used[predicted[used] > 0]
     return used / BINS, correct[used] / predicted[used], correct[used] / max(1, having.sum())
-
-
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(np.round(values.astype(float), 5).tolist())
-
-
-def calibration_parts(before: Reliability | None, after: Reliability, note: str = "") -> list[ReportPart]:
-    """The reliability diagram, the calibration errors and the histogram of probabilities.
-
-    Args:
-        before: without the temperature; None if there is none.
-        after: as the model predicts.
-        note: about the probabilities.
-    """
-    both = [*([("without temperature", before)] if before else []), ("as predicted", after)]
-    return [
-        ReportTable(
-            "Calibration error", [{"probabilities": name, "calibration error": one.error} for name, one in both], note
-        ),
-        Chart(
-            "Reliability",
-            ("mean probability of the prediction", "share that is correct"),
-            tuple(one.series(name) for name, one in both),
-            diagonal=True,
-            note="On the diagonal, probabilities mean what they say; below it, the model is too sure.",
-        ),
-        Chart(
-            "Histogram of probabilities",
-            ("probability of the prediction", "share of predictions"),
-            tuple(one.histogram(name) for name, one in both),
-            kind="bars",
-        ),
-    ]
 
 
 class LabelCurves(ReportCollector):

@@ -26,6 +26,8 @@ from ...core.options import option
 from ...core.training.training_inputs import Gather, own_rows
 from .. import metrics
 from ..base.card_text import CardText
+from ..base.report_numbers import NumberCharts
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.column_names import normalize_name
 from ..data.columns import ColumnMapping, parse_text
@@ -283,6 +285,10 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             return tally_numbers(cosines, [example.score for example in examples], ("spearman", "pearson"))
         found = ranks(*(np.stack([one.vectors[text_index] for one in predictions]) for text_index in (0, 1)))
         return tally_means({"accuracy": found == 1, "mrr": 1 / found}, of_01=["accuracy"])
+
+    def report_collector(self) -> ReportCollector:
+        """The cosines beside the scores of the data, if it has them."""
+        return NumberCharts(lambda one: one.similarity, same_scale=False)
 
     @property
     def ranks(self) -> bool:

@@ -12,7 +12,6 @@ from ..base.predictor import Predictor
 from ..base.report_parts import Chart, ReportPart, ReportTable, Series
 from ..base.results import Evaluation
 from ..base.task import Task
-from ..data.examples import Example
 from ..data.features import text_length
 from ..data.groups import group_hashes
 from ..data.labels import is_missing
@@ -108,8 +107,8 @@ class ReportBuilder:
 
     def add(self, part: EvaluatedPart) -> None:
         """Adds examples with their predictions."""
-        if self._collector is not None:
-            self._collector.add(part.predictions, part.examples)
+        if not self._task.finishes_predictions:
+            self._add_examples(part.task, part.predictions, part.examples)
         lengths = [text_length(windows) for windows in part.windows_by_example]
         self._tokens += sum(one.num_tokens for one in lengths)
         self._unread += sum(one.num_unread for one in lengths)
@@ -126,17 +125,21 @@ class ReportBuilder:
             groups = group_hashes(part.examples, part.table, part.columns and part.columns.group)
             self._bootstrap.add(tally, groups)
             self._slices.add(tally, groups, self._values(part, how, powers))
-        for prediction, example in zip(part.predictions, part.examples, strict=True):
-            self._add_mistake(part.task, prediction, example)
 
-    def _add_mistake(self, task: Task[Any, Any], prediction: Any, example: Example) -> None:
-        wrong, confidence = task.misprediction(prediction, example), prediction.confidence
-        if confidence is not None:
-            self._risk.add(confidence, wrong=wrong is not None)
-        if wrong is not None:
-            self._mistakes.add(wrong, confidence)
-        row = None if wrong is None else ListedRow.of(wrong, confidence)
-        self._confusions.add(task, prediction, example, row)
+    def _add_examples(self, task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any]) -> None:
+        """Adds what the task shows, and mistakes."""
+        if self._collector is not None:
+            self._collector.add(predictions, examples)
+        if task.self_supervised:
+            return
+        for prediction, example in zip(predictions, examples, strict=True):
+            wrong, confidence = task.misprediction(prediction, example), prediction.confidence
+            if confidence is not None:
+                self._risk.add(confidence, wrong=wrong is not None)
+            if wrong is not None:
+                self._mistakes.add(wrong, confidence)
+            row = None if wrong is None else ListedRow.of(wrong, confidence)
+            self._confusions.add(task, prediction, example, row)
 
     def _values(
         self, part: EvaluatedPart, how: Sequence[str], powers: Sequence[int]
@@ -174,6 +177,8 @@ class ReportBuilder:
             model: its name.
             data: its name; empty: rows that the caller gave.
         """
+        if self._task.finishes_predictions:
+            self._add_examples(self._task, found.predictions, found.examples)
         metric, slices = self._slices.compare()
         rows = bool(self._lengths)
         number = self._bootstrap.num_examples or len(found.predictions)

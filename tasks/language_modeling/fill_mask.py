@@ -23,6 +23,7 @@ from ...core.options import option
 from ...core.tokenizers.vocabulary import Model
 from ...core.training.training_inputs import derive_seed
 from ..base.card_text import CardText
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
@@ -35,6 +36,7 @@ from .card import fill_mask_card
 from .distillation import DISTILLATION_WEIGHT, DistillationHead, distillation_loss, find_words, load_teacher
 from .masking import choose_positions, corrupt_tokens, ordered_pair, segment_pair
 from .predictions import MASK, MASKS, FilledMasks, MaskCandidate, SequenceLoss
+from .report_losses import LossCharts
 from .targets import (
     CORPUS_TEXT,
     DOCUMENTS_HELP,
@@ -302,6 +304,10 @@ class FillMask(Task[UnlabelledText, FilledMasks | SequenceLoss]):
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Tally:  # noqa: ARG002
         """The losses of each sequence."""
         return tally_losses(predictions, ("perplexity", "accuracy", *["next_sentence_accuracy"] * self.next_sentence))
+
+    def report_collector(self) -> ReportCollector:
+        """Losses by position and by document."""
+        return LossCharts()
 
     # -- model folders
 

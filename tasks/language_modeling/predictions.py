@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..base.display import DisplayElement, Highlight, HighlightedText, ScoreBar, ScoreBars, Text
 from ..base.predictions import Prediction
@@ -76,3 +76,5 @@ class SequenceLoss(Prediction):
     num_correct: int  # targets that are the most likely token
     num_bytes: int  # UTF-8 bytes of the document for its first sequence, else 0
     next_sentence_correct: bool | None = None  # None without next-sentence prediction
+    # The sum of the losses and their number at the positions 0, 1, 2 to 3, 4 to 7, ...
+    by_position: tuple[tuple[float, int], ...] = field(default=(), repr=False)

@@ -109,9 +109,19 @@ def sequence_losses(
     counts = [len(one.target.ids) for one in features]
     losses, correct = outputs.losses.cpu().double().split(counts), outputs.correct.cpu().split(counts)
     return [
-        SequenceLoss(float(loss.sum()), len(loss), int(found.sum()), one.target.num_bytes, is_next)
+        SequenceLoss(
+            float(loss.sum()), len(loss), int(found.sum()), one.target.num_bytes, is_next, _by_position(loss, one)
+        )
         for loss, found, one, is_next in zip(losses, correct, features, next_sentence_correct, strict=True)
     ]
+
+
+def _by_position(losses: torch.Tensor, one: Features) -> tuple[tuple[float, int], ...]:
+    """The sum of a sequence's losses and their number at the positions 0, 1, 2 to 3, 4 to 7, ..."""
+    if not len(losses):
+        return ()
+    powers = [position.bit_length() for position in one.target.positions]
+    return tuple(zip(np.bincount(powers, losses).tolist(), np.bincount(powers).tolist(), strict=True))
 
 
 COUNTED = {  # what each metric sums over the sequences, beside their losses

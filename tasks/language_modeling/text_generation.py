@@ -19,6 +19,7 @@ from ...core.models.heads import language_model_head
 from ...core.options import option
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.corpus import DOCUMENTS, Corpus, CorpusWindow
@@ -29,6 +30,7 @@ from ..tallies import Tally
 from .card import text_generation_card
 from .predictions import Continuation, SequenceLoss
 from .published import write_generation_config
+from .report_losses import LossCharts
 from .targets import (
     CORPUS_TEXT,
     DOCUMENTS_HELP,
@@ -217,6 +219,10 @@ class TextGeneration(Task[UnlabelledText, Continuation | SequenceLoss]):
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Tally:  # noqa: ARG002
         """The losses of each sequence."""
         return tally_losses(predictions, ("perplexity", "bits_per_byte"))
+
+    def report_collector(self) -> ReportCollector:
+        """Losses by position and by document."""
+        return LossCharts()
 
     # -- model folders
 

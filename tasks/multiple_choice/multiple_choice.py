@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from ...core.options import option
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.card_text import CardText
 from ..base.predictions import Misprediction
+from ..base.report_calibration import CalibrationCollector
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.column_names import LABEL_COLUMNS, normalize_name
 from ..data.columns import ColumnMapping, parse_text
@@ -245,6 +248,10 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
         gold, error = example.choices[example.answer], 1 - prediction.scores[example.answer]
         return Misprediction(example.where, tuple(example.shown_texts.values()), gold, prediction.brief, error)
 
+    def report_collector(self) -> ReportCollector:
+        """Calibration."""
+        return CalibrationCollector(_judge, "Of the probability of the predicted choice.")
+
     # -- model folders
 
     def reuse_head(self, before: Task) -> Self | None:
@@ -269,3 +276,11 @@ def _labelled_choices(table: Table, columns: ColumnMapping) -> list[tuple[Any, C
     label = str(columns.label)
     rows = (cells for cells in table.rows if not is_missing(cells.get(label)))
     return list(map_valid(lambda cells: (cells.get(label), read(cells)), rows))
+
+
+def _judge(
+    predictions: Sequence[ChoicePrediction], examples: Sequence[ChoiceExample]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of each prediction, and whether it is right."""
+    right = [one.index == example.answer for one, example in zip(predictions, examples, strict=True)]
+    return np.array([one.score for one in predictions]), np.array(right)

@@ -28,6 +28,7 @@ from ..base.baseline import Baseline, paired
 from ..base.card_text import CardText
 from ..base.explanation import ExplainableOutput, TokenizedWord
 from ..base.predictions import Misprediction
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
@@ -45,6 +46,7 @@ from .encoding import QuestionEncoder
 from .explanation import explainable_answers
 from .predictions import NO_ANSWER, AnswerPrediction, QuestionExample
 from .question_rows import answers_reader, question_reader, unanswered_checker
+from .report_answers import AnswerCharts, question_slices
 from .squad_file import squad_predictions
 from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores, tally_answers
 
@@ -302,6 +304,14 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
         shown = " / ".join(dict.fromkeys(gold)) or NO_ANSWER
         error = 1 - f1 + prediction.score
         return None if exact else Misprediction(example.where, example.texts, shown, prediction.brief, error)
+
+    def slices_of(self, prediction: AnswerPrediction, example: QuestionExample) -> dict[str, tuple[str, ...]]:  # noqa: ARG002
+        """By whether there is an answer, and by the question word."""
+        return question_slices(example)
+
+    def report_collector(self) -> ReportCollector:
+        """Where answers are predicted, and calibration."""
+        return AnswerCharts()
 
     def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
         """Predictions in the format of SQuAD's evaluation script."""

@@ -27,6 +27,7 @@ from ...core.options import option
 from ..base.baseline import Baseline
 from ..base.explanation import ExplainableOutput, ProbeTargets, TokenizedWord
 from ..base.predictions import Misprediction
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
@@ -51,16 +52,15 @@ from .label_inference import (
     num_misaligned,
 )
 from .predictions import EntitiesPrediction, TaggedExample
+from .report_entities import EntityErrors, SpanPairs, entity_spans
 from .tag_columns import WORD_COLUMNS, find_column, infer_tag_columns
 from .tag_schemes import (
     OUTSIDE,
-    WordSpan,
     all_tags,
     detect_scheme,
     entity_types,
     labels_as_tags,
     scheme_of_labels,
-    tags_to_spans,
 )
 from .tag_scores import count_right, tag_metrics_by_label, tag_pairs, tally_tags
 from .tagged_rows import TaggedRowReader, WordOptions, types_in_table
@@ -331,15 +331,13 @@ class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
         shown = "; ".join(example.gold or ()) or NO_ENTITY, "; ".join(found) or NO_ENTITY
         return Misprediction(example.where, example.texts, *shown, float(len(wrong))) if wrong else None
 
-    def _spans(
-        self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
-    ) -> tuple[list[list[WordSpan]], list[list[WordSpan]]]:
+    def report_collector(self) -> ReportCollector | None:
+        """Errors of boundaries apart from errors of types; none where every word has a tag."""
+        return None if self.tags_every_word else EntityErrors(self._spans)
+
+    def _spans(self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]) -> SpanPairs:
         """The predicted and the gold entities of each example, without ignored words."""
-        predicted = [
-            tags_to_spans(prediction.tags, self.scheme != "IO", example.ignored, every_word=self.tags_every_word)
-            for prediction, example in zip(predictions, examples, strict=True)
-        ]
-        return predicted, [list(example.spans or ()) for example in examples]
+        return entity_spans(predictions, examples, self.scheme, every_word=self.tags_every_word)
 
     def reuse_head(self, before: Task) -> Self | None:
         """Reuses a head with the same entity types, or with these types and others."""

@@ -23,6 +23,7 @@ from ...core.options import check_option, is_integer, is_number, option, option_
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
 from ..base.predictions import Misprediction
+from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
@@ -51,6 +52,7 @@ from .pair_columns import (
     with_notes,
 )
 from .predictions import GeneratedText, OutputLoss, PairExample
+from .report_outputs import OutputCharts
 from .template import DEFAULT, PairTemplate
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     per_token: ClassVar[bool] = True
     divides: ClassVar[bool] = False  # a part of a long input is not read
     undivided: ClassVar[str] = "cut"
+    finishes_predictions: ClassVar[bool] = True
     scores_loss: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     new_model: ClassVar[Model | None] = "encoder-decoder"  # the Transformer, for which this task was made
@@ -305,6 +308,10 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     ) -> "Evaluation":
         """Adds generated outputs of some examples, their scores and the baselines."""
         return evaluate_outputs(self, found, network, encoder, known)
+
+    def report_collector(self) -> ReportCollector:
+        """How generated outputs end."""
+        return OutputCharts()
 
     def misprediction(self, prediction: Any, example: PairExample) -> Misprediction | None:
         """A generated output that is none of the references; the larger its loss, the worse."""

@@ -7,16 +7,25 @@ import numpy as np
 import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import TextClassification, TokenClassification, metrics
+from headway.tasks.base.report_numbers import NumberCharts
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.classification.report_curves import LabelCurves, LabelSetCurves
-from headway.tasks.classification.report_numbers import NumberCharts
 from headway.tasks.evaluation import ReportOptions, evaluate_with_report
 from headway.tasks.evaluation.near_duplicates import TrainingTexts
 from headway.tasks.evaluation.slices import OTHER_VALUES, Slices
 from headway.tasks.intervals import Bootstrap
+from headway.tasks.language_modeling.predictions import SequenceLoss
+from headway.tasks.language_modeling.report_losses import LossCharts
+from headway.tasks.question_answering.answers import Answer
+from headway.tasks.question_answering.predictions import AnswerPrediction, QuestionExample
+from headway.tasks.question_answering.report_answers import AnswerCharts, question_word
 from headway.tasks.tagging.entity_scores import entity_metrics_by_type, tally_entities
+from headway.tasks.tagging.report_entities import entity_errors
 from headway.tasks.tagging.tag_schemes import WordSpan
 from headway.tasks.tallies import tally_label_sets, tally_labels, tally_means, tally_numbers
+from headway.tasks.text_to_text.predictions import GeneratedText, OutputLoss
+from headway.tasks.text_to_text.predictions import PairExample as TextPair
+from headway.tasks.text_to_text.report_outputs import OutputCharts
 
 LABELS = ("red", "green", "blue")
 
@@ -199,14 +208,106 @@ def test_several_labels_have_a_curve_for_each_and_one_for_all():
 def test_charts_of_numbers_keep_a_random_sample_and_the_statistics_of_all():
     rng = np.random.default_rng(0)
     gold = np.sort(rng.normal(size=5000))
-    charts = NumberCharts()
+    charts = NumberCharts(lambda one: one.value)
     for rows in np.array_split(np.arange(5000), 7):
         examples = [text(int(i), label=float(gold[i])) for i in rows]
         charts.add([NumberPrediction(float(gold[i]) + 0.5) for i in rows], examples)
-    table, scatter, *_ = charts.parts()
+    table, *_, scatter = charts.parts()
     assert table.rows[0]["value"] == pytest.approx(0.5)
     assert len(scatter.series[0].x) == 1000
     assert np.mean(scatter.series[0].x) == pytest.approx(0, abs=0.15)  # five standard deviations: of all parts
+
+
+# Other tasks.
+
+
+def test_errors_of_boundaries_are_apart_from_errors_of_types():
+    gold = [WordSpan(i, i + 2, "PER") for i in (0, 10, 20, 30, 40)]
+    places = [(0, 2, "PER"), (10, 12, "LOC"), (20, 23, "PER"), (31, 33, "LOC"), (50, 51, "ORG")]
+    assert entity_errors([WordSpan(*one) for one in places], gold) == [
+        ("PER", "correct"),
+        ("PER", "wrong type"),
+        ("PER", "wrong boundaries"),
+        ("PER", "both wrong"),
+        ("PER", "missed"),
+        ("ORG", "spurious"),
+    ]
+
+
+def test_an_entity_is_compared_with_the_equal_one_if_there_is_one():
+    gold = [WordSpan(0, 2, "PER")]
+    assert entity_errors([WordSpan(0, 3, "PER"), WordSpan(0, 2, "PER")], gold) == [("PER", "correct")]
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("Who wrote it?", "who"),
+        ("In which year was it?", "which"),
+        ("To whom did she write?", "who"),
+        ("How many  were there?", "how many"),
+        ("How did it end?", "how"),
+        ("Name the author.", "other"),
+        ("Somewhere, whose is it?", "who"),
+    ],
+)
+def test_questions_are_divided_by_their_question_word(question, word):
+    assert question_word(question) == word
+
+
+def test_answers_are_counted_for_questions_with_and_without_an_answer():
+    def asked(i, *answers):
+        return QuestionExample(i, f"line {i}", str(i), "Who?", "context", tuple(Answer(one, 0) for one in answers))
+
+    def answered(answer):
+        return AnswerPrediction(answer, None, None, 0.8, 0.1, ())
+
+    charts = AnswerCharts()
+    charts.add(
+        [answered("Ada"), answered("Ada King"), answered("Bob"), answered(None), answered("Ada"), answered(None)],
+        [*(asked(i, "Ada") for i in range(4)), asked(4), asked(5)],
+    )
+    has, none = charts.parts()[0].rows
+    names = ("number", "exact answer", "overlapping answer", "wrong answer", "no answer")
+    assert [has[name] for name in names] == [4, 1, 1, 1, 1]
+    assert [none[name] for name in names] == [2, 0, 0, 1, 1]
+
+
+def test_losses_are_divided_by_position_and_by_document():
+    charts = LossCharts()
+    first = SequenceLoss(6.0, 4, 0, 30, by_position=((3.0, 1), (1.0, 1), (2.0, 2)))
+    rest = SequenceLoss(1.0, 1, 0, 0, by_position=((1.0, 1),))
+    charts.add([first, rest], [0])
+    charts.add([SequenceLoss(40.0, 20, 0, 9, by_position=((40.0, 20),))], [1])
+    table, line, documents, worst = charts.parts()
+    assert [(row["position"], row["tokens"], row["loss"]) for row in table.rows] == [
+        ("0", 22, 2.0),
+        ("1", 1, 1.0),
+        ("2 to 3", 2, 1.0),
+    ]
+    assert line.series[0].y == (2.0, 1.0, 1.0)
+    assert sum(documents.series[0].y) == 2
+    assert [(row["document"], row["loss"]) for row in worst.rows] == [("number 2", 2.0)]
+
+
+def test_outputs_that_did_not_stop_are_listed():
+    charts = OutputCharts()
+    outputs = [GeneratedText("one two", stopped=True), GeneratedText("on and on", stopped=False), None]
+    charts.add(
+        [OutputLoss(1.0, 1, 0, one) for one in outputs],
+        [TextPair(i, f"line {i}", f"input {i}", ("one two three",)) for i in range(3)],
+    )
+    ends, lengths, unfinished = charts.parts()
+    assert [row["number"] for row in ends.rows] == [1, 1, 0]
+    assert [sum(one.y) for one in lengths.series] == [2, 2]
+    assert unfinished.rows == [{"input": "input 1", "output": "on and on"}]
+
+
+def test_cosines_are_drawn_beside_scores_on_another_scale():
+    charts = NumberCharts(lambda one: one, same_scale=False)
+    charts.add([0.1, 0.9, 0.5], [text(0, label=1.0), text(1, label=5.0), text(2)])
+    (scatter,) = charts.parts()
+    assert (scatter.series[0].x, scatter.series[0].y, scatter.diagonal) == ((1.0, 5.0), (0.1, 0.9), False)
 
 
 # Near duplicates.

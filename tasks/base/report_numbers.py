@@ -1,21 +1,29 @@
 """Charts of predicted numbers: a random sample of them, and statistics of all errors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..base.report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
+from .report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
 
 MAX_POINTS = 1000
 BINS = 30
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+ERROR = "predicted minus correct"
 
 
 class NumberCharts(ReportCollector):
-    """Predicted beside correct numbers."""
+    """Predicted beside correct numbers.
 
-    def __init__(self) -> None:
+    Args:
+        read: the number of a prediction.
+        same_scale: whether both numbers have the same scale, so that there are errors.
+    """
+
+    def __init__(self, read: Callable[[Any], float], *, same_scale: bool = True) -> None:
+        self._read, self._same_scale = read, same_scale
         self._sample = np.zeros((0, 2))  # gold, predicted: uniform among the examples so far
         self._keys = np.zeros(0)  # random numbers; the examples with the smallest ones are the sample
         self._random = np.random.default_rng(0)
@@ -24,7 +32,9 @@ class NumberCharts(ReportCollector):
 
     def add(self, predictions: Sequence[Any], examples: Sequence[Any]) -> None:
         """Adds examples with their predictions."""
-        pairs = np.array([(example.gold, one.value) for one, example in zip(predictions, examples, strict=True)])
+        both = zip(predictions, examples, strict=True)
+        pairs = np.array([(one.gold, self._read(prediction)) for prediction, one in both if one.gold is not None])
+        pairs = pairs.reshape(-1, 2)
         errors = pairs[:, 1] - pairs[:, 0]
         self._number += len(errors)
         self._sum += float(errors.sum())
@@ -34,11 +44,17 @@ class NumberCharts(ReportCollector):
         self._keys, self._sample = keys[kept], np.concatenate([self._sample, pairs])[kept]
 
     def parts(self) -> list[ReportPart]:
-        """The scatter, the errors over the correct numbers, and their histogram."""
+        """The scatter and, on the same scale, the errors over the correct numbers, and their histogram."""
         if not self._number:
             return []
         gold, found = self._sample[self._sample[:, 0].argsort()].T
-        errors = found - gold
+        note = f"A random sample of {len(gold):,} of {self._number:,} rows." if len(gold) < self._number else ""
+        axes, points = ("correct", "predicted"), (Series("row", _tuple(gold), _tuple(found)),)
+        title, diagonal = "Predicted and correct numbers", self._same_scale
+        scatter = Chart(title, axes, points, kind="points", diagonal=diagonal, note=note)
+        return [*self._errors(gold, found - gold, note), scatter] if self._same_scale else [scatter]
+
+    def _errors(self, gold: np.ndarray, errors: np.ndarray, note: str) -> list[ReportPart]:
         mean = self._sum / self._number
         rows = [
             {"": "mean error (predicted minus correct)", "value": mean},
@@ -51,36 +67,13 @@ class NumberCharts(ReportCollector):
         low, high = errors.min(), errors.max()
         margin = 0.5 if high - low <= 1e-9 * max(1.0, abs(low)) else 0.0  # equal errors have no range
         counts, edges = np.histogram(errors, BINS, range=(low - margin, high + margin))
-        middles = (edges[1:] + edges[:-1]) / 2
-        sample = f"A random sample of {len(gold):,} of {self._number:,} rows." if len(gold) < self._number else ""
+        residuals = (Series("row", _tuple(gold), _tuple(errors)),)
+        bars = (Series("rows", _tuple((edges[1:] + edges[:-1]) / 2), _tuple(counts)),)
         return [
             ReportTable("Errors", rows),
-            Chart(
-                "Predicted and correct numbers",
-                ("correct", "predicted"),
-                (Series("row", _tuple(gold), _tuple(found)),),
-                kind="points",
-                diagonal=True,
-                note=sample,
-            ),
-            Chart(
-                "Errors by number",
-                ("correct", "predicted minus correct"),
-                (Series("row", _tuple(gold), _tuple(errors)),),
-                kind="points",
-                note=sample,
-            ),
-            Chart(
-                "Histogram of errors",
-                ("predicted minus correct", "rows"),
-                (Series("rows", _tuple(middles), _tuple(counts)),),
-                kind="bars",
-                note=sample,
-            ),
+            Chart("Errors by number", ("correct", ERROR), residuals, kind="points", note=note),
+            Chart("Histogram of errors", (ERROR, "rows"), bars, kind="bars", note=note),
         ]
-
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def _tuple(values: np.ndarray) -> tuple[float, ...]:
