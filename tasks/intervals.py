@@ -122,13 +122,17 @@ class Bootstrap:
             return []
         scores = self._by_label.scores(self._sums)  # (1 + R, L) each
         bounds = {name: np.quantile(values[1:], BOUNDS, axis=0) for name, values in scores.items()}
-        support = self._by_label.split(self._sums[:1])[0][0]
+        truth, found, _ = (counts[0] for counts in self._by_label.split(self._sums[:1]))
+        sizes = {"precision": found, "recall": truth}
+
+        def interval(name: str, i: int) -> Interval:
+            value, (low, high) = float(scores[name][0, i]), bounds[name][:, i]
+            if low == high == value and value in (0, 1):  # no sample shows what is possible beside all or nothing
+                return wilson(value, max(1, int(sizes.get(name, truth + found)[i])))
+            return _around(value, low, high)
+
         return [
-            {
-                "label": label,
-                **{name: _around(values[0, i], *bounds[name][:, i]) for name, values in scores.items()},
-                self._by_label.unit: int(support[i]),
-            }
+            {"label": label, **{name: interval(name, i) for name in scores}, self._by_label.unit: int(truth[i])}
             for i, label in enumerate(self._by_label.labels)
         ]
 

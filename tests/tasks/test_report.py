@@ -62,6 +62,16 @@ def test_the_scores_of_each_label_are_those_of_scikit_learn_and_inside_their_int
                 assert row[name].low < row[name].value < row[name].high
 
 
+def test_a_label_that_is_never_right_has_an_interval_all_the_same():
+    gold = ["red"] * 50 + ["green"] * 4
+    bootstrap = Bootstrap()
+    bootstrap.add(tally_labels([Predicted("red")] * 54, gold, LABELS))
+    recall = {row["label"]: row["recall"] for row in bootstrap.by_label()}
+    assert (recall["green"].value, recall["green"].low) == (0, 0)
+    assert 0.3 < recall["green"].high < 0.6  # 4 examples
+    assert recall["red"].low > 0.9
+
+
 def test_the_scores_of_each_type_of_entities_are_those_of_its_table():
     rng = np.random.default_rng(0)
 
