@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import tee
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,11 +23,8 @@ from ...core.checkpoints.families.registry import model_of
 from ...core.errors import HeadwayError
 from ...core.models.heads import SpanHead
 from ...core.options import option
-from ..base.baseline import Baseline, paired
 from ..base.card_text import CardText
 from ..base.explanation import ExplainableOutput, TokenizedWord
-from ..base.predictions import Misprediction
-from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
@@ -38,17 +34,16 @@ from ..data.labels import map_valid
 from ..data.places import format_places, shorten
 from ..data.rows import Table
 from ..data.windows import Windowing
-from ..tallies import Tally
 from .answer_spans import AnswerSpan, best_spans
 from .answers import CORRECTED
 from .card import question_answering_card
 from .encoding import QuestionEncoder
+from .evaluation import AnswerEvaluation
 from .explanation import explainable_answers
-from .predictions import NO_ANSWER, AnswerPrediction, QuestionExample
+from .predictions import AnswerPrediction, QuestionExample
 from .question_rows import answers_reader, question_reader, unanswered_checker
-from .report_answers import AnswerCharts, question_slices
 from .squad_file import squad_predictions
-from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores, tally_answers
+from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -62,7 +57,7 @@ SMALLEST_FLOAT = 5e-324
 
 
 @dataclass(frozen=True)
-class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
+class QuestionAnswering(AnswerEvaluation, Task[QuestionExample, AnswerPrediction]):
     """Finds answers to questions in their contexts.
 
     Unless `overlap` is given, neighbouring windows share at least an eighth of a window and the longest answer (but
@@ -280,38 +275,6 @@ class QuestionAnswering(Task[QuestionExample, AnswerPrediction]):
     def score(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> dict[str, float]:
         """F1 and exact match as in SQuAD, over all questions, and over those with and without an answer."""
         return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
-
-    def tally(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> Tally:
-        """Exact match and F1 of each question."""
-        return tally_answers([one.answer for one in predictions], [example.gold or () for example in examples])
-
-    def baseline(
-        self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]
-    ) -> Baseline | None:
-        """Beside no answer to any question, by F1."""
-        gold = [example.gold or () for example in examples]
-        scores = [answer_scores(one.answer, truths)[1] for one, truths in zip(predictions, gold, strict=True)]
-        declined = [answer_scores(None, truths)[1] for truths in gold]
-        if not any(gold):
-            return None
-        means = float(np.mean(scores)), float(np.mean(declined))
-        return Baseline("answering no question", "f1", *means, paired(scores, declined), len(scores))
-
-    def misprediction(self, prediction: AnswerPrediction, example: QuestionExample) -> Misprediction | None:
-        """Worse the fewer words a wrong answer shares with a gold answer, and the more probable it is."""
-        gold = example.gold or ()
-        exact, f1 = answer_scores(prediction.answer, gold)
-        shown = " / ".join(dict.fromkeys(gold)) or NO_ANSWER
-        error = 1 - f1 + prediction.score
-        return None if exact else Misprediction(example.where, example.texts, shown, prediction.brief, error)
-
-    def slices_of(self, prediction: AnswerPrediction, example: QuestionExample) -> dict[str, tuple[str, ...]]:  # noqa: ARG002
-        """By whether there is an answer, and by the question word."""
-        return question_slices(example)
-
-    def report_collector(self) -> ReportCollector:
-        """Where answers are predicted, and calibration."""
-        return AnswerCharts()
 
     def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
         """Predictions in the format of SQuAD's evaluation script."""
