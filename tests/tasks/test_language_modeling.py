@@ -20,11 +20,13 @@ from headway.core.generation.generation_config import GenerationConfig
 from headway.core.models.bert import Bert, BertConfig
 from headway.core.models.heads import Network
 from headway.core.models.packing import PackedBatch
+from headway.core.new_model import learn_tokenizer
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.tokenizers.vocabulary import learn_wordpiece
 from headway.core.training.training_config import TrainConfig
 from headway.core.training.training_events import Saved
 from headway.tasks import FillMask, TextGeneration, load
+from headway.tasks.base.results import Prepared
 from headway.tasks.data.columns import ColumnMapping
 from headway.tasks.data.corpus import Corpus, open_documents
 from headway.tasks.data.read import read_table, stream_rows
@@ -380,6 +382,25 @@ def teacher(tmp_path: Path) -> Path:
     save_checkpoint(folder, Network(backbone))
     tokenizer.save(folder)
     return folder
+
+
+def test_the_vocabulary_is_learned_without_the_texts_for_evaluation_and_for_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given, read = [f"{text} {i}" for i, text in enumerate(texts(100))], []
+
+    def learn(some: Any, *options: Any) -> Any:
+        read.extend(some)
+        return learn_tokenizer(read, *options)
+
+    monkeypatch.setattr("headway.tasks.language_modeling.from_scratch.learn_tokenizer", learn)
+    new = {"folder": tmp_path / "new", "size": "tiny", "vocab_size": 60}
+    model = on_new_model(FillMask(), given, **new, held_out=(0.2, 0.3))
+    events = model.train(given, output=tmp_path / "out", config=CONFIG, eval_fraction=0.2, test_fraction=0.3)
+    prepared = next(events)
+    assert isinstance(prepared, Prepared)
+    assert 30 < len(read) == prepared.examples < 70
+    assert prepared.examples + prepared.eval_examples + prepared.test_examples == 100
 
 
 def test_distillation_lowers_the_loss_and_leaves_no_trace_in_the_model(teacher: Path, tmp_path: Path):
