@@ -41,7 +41,7 @@ class Entry:
 
     name: str
     folder: Path
-    family: str  # the published model type: bert, roberta, gpt2, ...
+    family: str  # the published model type: bert, roberta, gpt2, encoder-decoder, ...
     task: str | None  # None if it has no head of a known task
 
     @property
@@ -118,6 +118,10 @@ class ModelRegistry:
         named = [entry for name, entry in self._named.items() if name not in BUILT_IN]
         built_in = [entry for name, entry in self._named.items() if name in BUILT_IN]
         return named + [entry for entry in self._finished_runs() if entry.name not in self._named] + built_in
+
+    def text_readers(self) -> list[Entry]:
+        """The models that read a text alone, which can be embedded and inspected."""
+        return [entry for entry in self.entries() if entry.model != "encoder-decoder"]
 
     def _finished_runs(self) -> list[Entry]:
         if self.runs is None or not self.runs.is_dir():

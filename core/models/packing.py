@@ -98,10 +98,7 @@ class PackedBatch:
 
         A longer sequence forms one alone.
         """
-        lengths = self.lengths
-        if self.source is not None:
-            lengths = [target + source for target, source in zip(lengths, self.source.lengths, strict=True)]
-        sampler = BatchSampler(lengths, batch_tokens=max_tokens)
+        sampler = BatchSampler(self.lengths_with_source, batch_tokens=max_tokens)
         parts = sampler.in_order()
         return [self] if len(parts) == 1 else [self._part(part[0], part[-1] + 1) for part in parts]
 
@@ -131,6 +128,13 @@ class PackedBatch:
     def num_tokens(self) -> int:
         """T, the tokens of all sequences."""
         return self.input_ids.shape[0]
+
+    @property
+    def lengths_with_source(self) -> tuple[int, ...]:
+        """The tokens of each sequence and of its source, which together are what a model computes of an example."""
+        if self.source is None:
+            return self.lengths
+        return tuple(target + source for target, source in zip(self.lengths, self.source.lengths, strict=True))
 
     @property
     def first(self) -> Tensor:

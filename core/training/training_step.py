@@ -90,7 +90,7 @@ class TrainingStep:
         accumulate_embedding_rows(network, self.accumulate_rows)
         self.optimizer = adamw(network, config)
         self.tokens_at_once = config.tokens_at_once or self._tokens_that_fit()
-        self._computed_lengths: tuple[int, ...] = ()  # of the sequences of the last forward pass
+        self._computed_lengths: tuple[int, ...] = ()  # of the examples of the last forward pass
         self._upcoming: list[tuple[list[int], int]] = []  # the next inputs: indices and seed
         self._exchanging = False  # whether this step has begun to communicate with the other processes
         self.inputs = Prefetcher(self._make_inputs, self.device)
@@ -115,7 +115,8 @@ class TrainingStep:
             learning_rate: of this step.
 
         Returns:
-            (4,) on the device: summed loss, labels and tokens over all processes, and the norm of the gradient.
+            (4,) on the device: summed loss, labels and tokens (sources included) over all processes, and the norm of
+                the gradient.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -171,7 +172,7 @@ class TrainingStep:
             self._upcoming = plan[number : number + 1]
             loss, count = self._backward(inputs, unit, last=number == len(units))
             if not unit.idle:
-                tokens += inputs.batch.num_tokens
+                tokens += sum(inputs.batch.lengths_with_source)
             # With in-batch negatives every process knows the loss of all.
             if self.processes.is_main if unit.counts else not unit.idle:
                 loss_sum, labels = loss_sum + loss.float(), labels + count
@@ -246,7 +247,7 @@ class TrainingStep:
         return loss.detach(), count
 
     def _outputs(self, network: nn.Module, batch: PackedBatch) -> Any:
-        self._computed_lengths = batch.lengths
+        self._computed_lengths = batch.lengths_with_source
         with self.accelerator.autocast():
             return self.pool(network(batch), batch)
 

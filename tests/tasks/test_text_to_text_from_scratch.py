@@ -1,10 +1,13 @@
 """A Transformer for text to text starts from random weights and a vocabulary of inputs and outputs."""
 
+from dataclasses import replace
+
 import pytest
 import transformers
 from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
-from headway.tasks import TextToText, load
+from headway.core.training.training_events import Step
+from headway.tasks import TextToText, load, read_table
 from headway.tasks.language_modeling import from_scratch
 from headway.tasks.language_modeling.from_scratch import on_new_model
 
@@ -68,3 +71,16 @@ def test_a_transformer_from_random_weights_is_trained_saved_and_generates_as_in_
         inputs = tokenizer(f"{text}\n", return_tensors="pt")
         ids = theirs.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
         assert opened.predict(text).text == tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def test_the_tokens_of_a_step_are_those_of_inputs_and_outputs(tmp_path):
+    model = on_new_model(TextToText(eval_outputs=0), ROWS, folder=tmp_path / "new", size="tiny", vocab_size=300)
+    table = read_table(ROWS)
+    examples = model.task.examples(table, model.task.columns(table, {}, need_label=True))
+    windows = model.task.encode(examples, model.tokenizer, model.limit)
+    expected = sum(len(one.source_ids) + len(one.input_ids) for one in windows)
+    config = TrainConfig(max_steps=1, batch_size=len(ROWS), precision="fp32", device="cpu")
+    for number, tokens_at_once in enumerate((None, 150)):
+        limited = replace(config, tokens_at_once=tokens_at_once)
+        events = model.train(ROWS, output=tmp_path / f"model-{number}", eval_fraction=0, config=limited)
+        assert [event.tokens for event in events if isinstance(event, Step)] == [expected]

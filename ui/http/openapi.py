@@ -290,7 +290,7 @@ def _input_forms(title: str, fields: "Sequence[Field]", limits: Limits) -> list[
 
 def embed_body(registry: "ModelRegistry", limits: Limits) -> Schema:
     """The body of /embed."""
-    properties = {"model": _model(registry, registry.entries()), INPUT_NAMES[0]: _inputs([_text(limits)], limits)}
+    properties = {"model": _model(registry, registry.text_readers()), INPUT_NAMES[0]: _inputs([_text(limits)], limits)}
     return _body(_fields(properties, INPUT_NAMES, required=True), {"inputs": ["a lovely film", "where is my parcel?"]})
 
 
@@ -298,7 +298,7 @@ def embeddings_body(registry: "ModelRegistry", limits: Limits) -> Schema:
     """The body of /v1/embeddings, where OpenAI's name of the texts is the first one."""
     from ...tasks.embedding.embedder import vector_size
 
-    entries = registry.entries()
+    entries = registry.text_readers()
     properties: dict[str, Any] = {
         "model": _model(registry, entries),
         "input": _inputs([_text(limits)], limits),

@@ -262,6 +262,8 @@ def _unsupported(entry: "Entry", use: Use) -> str | None:
     """Why a model does not support a use, or None if it does."""
     if use == "predict" and entry.task is None:
         return "has no task head; use /embed for its embeddings"
+    if use != "predict" and entry.model == "encoder-decoder":
+        return "writes an output for an input, and neither embeds nor continues texts; use /predict"
     if use == "generate" and entry.model != "gpt2":
         from ...core.checkpoints.families.registry import family_named
 

@@ -38,7 +38,7 @@ def draw(context: TabContext) -> None:
     """Draws the tab."""
     registry, tab = context.registry, current_tab()
     num_fields = max(len(task.inputs) for task in TASKS.values())
-    names = [entry.name for entry in registry.entries()]
+    names = [entry.name for entry in registry.text_readers()]
     with gr.Row():
         model = gr.Dropdown(names, value=None, label="Model", allow_custom_value=True, min_width=240)
         explained = gr.Dropdown([PREDICTION], value=PREDICTION, label="Explain", visible=False, min_width=160)
@@ -71,7 +71,7 @@ def draw(context: TabContext) -> None:
     answered = [inspected, bind(taken.success, *inspect_event, **options)]
     mark_outdated(answered, question, "inspection", watched=[explained, *texts])
     keep_form(context.page, "inspect", [model, *texts])
-    refresh_models(model, lambda: [entry.name for entry in registry.entries()], tab.select)
+    refresh_models(model, lambda: [entry.name for entry in registry.text_readers()], tab.select)
 
 
 def choose_model(registry: "ModelRegistry", num_fields: int, name: str | None) -> tuple[Any, ...]:
