@@ -42,5 +42,9 @@ def test_the_browser_offers_it_for_text_to_text_alone(registry):
 
 def test_the_description_of_the_api_offers_it_for_predictions_alone(registry):
     with TestClient(create_api(registry)) as client:
-        bodies = {path: str(one["post"]) for path, one in client.get("/openapi.json").json()["paths"].items() if "post" in one}
+        bodies = {
+            path: str(one["post"])
+            for path, one in client.get("/openapi.json").json()["paths"].items()
+            if "post" in one
+        }
     assert {path for path, one in bodies.items() if "joined" in one} == {"/predict"}
