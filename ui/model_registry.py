@@ -163,14 +163,14 @@ class ModelRegistry:
         raise NoSuchModel(f"There is no model {name!r}. Available models: {', '.join(known) or 'none'}.")
 
     def trained_here(self, name: str) -> Entry:
-        """Finds a model in the folder of runs, which may be renamed or deleted.
+        """Finds a model in the folder of runs, which may be renamed, deleted or changed.
 
         Raises:
             HeadwayError: there is no such model, or it is built in or was given at the start.
         """
         entry = self.find(name)
         if entry not in self._finished_runs():
-            raise HeadwayError(f"{name} was not trained here, so it cannot be renamed or deleted here.")
+            raise HeadwayError(f"{name} was not trained here, so it cannot be renamed, deleted or changed here.")
         return entry
 
     def task_model(self, name: str) -> "TaskModel":

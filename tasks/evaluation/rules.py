@@ -147,6 +147,13 @@ def fit_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> Ru
     Raises:
         HeadwayError: the task has no such rule, or there are too few rows.
     """
+    rules, scores = propose_rules(model, found, options)
+    model.info[STORED_AS] = rules.to_json()
+    return scores
+
+
+def propose_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> tuple[DecisionRules, RuleScores]:
+    """As `fit_rules`, but the model keeps the rules that it has; returns the others, too."""
     rules, fitted = model.rules, set()
     _require_rows(found)
     if options.coverage is not None:
@@ -159,9 +166,7 @@ def fit_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> Ru
         sets = fit_conformal(found.predictions, gold, options.conformal, options.conformal_method)
         rules = replace(rules, conformal=sets)
         fitted.add("conformal")
-    scores = _measure(model.task, found, rules)
-    model.info[STORED_AS] = rules.to_json()
-    return replace(scores, fitted=frozenset(fitted))
+    return rules, replace(_measure(model.task, found, rules), fitted=frozenset(fitted))
 
 
 def save_rules(model: "Predictor") -> None:
@@ -170,7 +175,12 @@ def save_rules(model: "Predictor") -> None:
     Raises:
         HeadwayError: the model was not opened from a folder that Headway saved, or it cannot be written.
     """
-    update_info(model.base, {STORED_AS: model.rules.to_json()})
+    store_rules(model.base, model.rules)
+
+
+def store_rules(folder: str, rules: DecisionRules) -> None:
+    """As `save_rules`, with these rules in this model folder."""
+    update_info(folder, {STORED_AS: rules.to_json()})
 
 
 def measure_rules(model: "Predictor", found: Evaluation) -> RuleScores:
