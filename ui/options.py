@@ -92,7 +92,9 @@ SLICE = typer.Option(
     help="In the report, compare the rows with each value of this column with all others. May be repeated.",
 )
 REFERENCE = typer.Option(
-    metavar="FILE", help="The training data, for the report: rows that almost equal a training row are listed."
+    metavar="FILE",
+    help="Reference rows, usually the training data: the drift of --data from them is measured, and --data needs no "
+    "labels then. In the report, rows that almost equal a reference row are listed.",
 )
 OVERWRITE = typer.Option("--overwrite", help="Replace the output if it exists.")
 JSON_LINES = typer.Option("--json", help="Print one line of JSON per result.")

@@ -63,6 +63,12 @@ class TrainingRows:
         known = int(np.isin(compared, self.hashes).sum())
         return known if complete else round(known * len(hashes) / max(1, len(compared)))
 
+    def are_known(self, examples: Sequence[Example]) -> np.ndarray:
+        """Whether each example has texts of the training data, (N,) bool; true where that is not stored."""
+        hashes = _hash(examples, self.salt)
+        known = np.isin(hashes, self.hashes)
+        return known if len(self.hashes) < MAX_HASHES else known | (hashes > self.hashes[-1])
+
     def describe_known(self, examples: Sequence[Example]) -> str | None:
         """A warning if examples have texts of the training data."""
         known = self.count_known(examples)

@@ -40,7 +40,6 @@ def test_the_command_writes_the_same_content_as_a_page_and_as_json(headway, trai
     ("arguments", "words"),
     [
         (["--slice", "label"], "Add --report FILE"),
-        (["--reference", "reviews.csv"], "Add --report FILE"),
         (["--report", "report.pdf"], "written as .html or .json"),
         (["--report", "report.html", "--slice", "nowhere"], 'no column "nowhere"'),
     ],

@@ -24,6 +24,7 @@ from ..options import (
     task_options,
     with_options,
 )
+from .drift_output import show_drift
 from .report_file import check_report, write_report
 
 UNKNOWN_LABELS = typer.Option(
@@ -59,7 +60,8 @@ def evaluate(
     """Evaluate a model on labelled data.
 
     With --coverage or --conformal, also fit decision rules to the rows. A model whose folder has such rules (--save)
-    is measured with them on every other file.
+    is measured with them on every other file. With --reference, also measure how far the rows have drifted from
+    others; rows without labels will do.
     """
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
@@ -73,12 +75,18 @@ def evaluate(
         raise HeadwayError("--save stores decision rules: add --coverage 0.9 or --conformal 0.9, or omit it.")
     console = screen(to_stderr=json)
     per_label, report = per_label and new_path(per_label), report and new_path(report)
-    check_report(report, slice_by, reference)
+    check_report(report, slice_by)
     if per_label is not None and per_label.exists():
         raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
     task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
     how = {"columns": chosen_columns(columns), "unknown_labels": unknown_labels, **reading}
+    need_labels = {"--report": report, "--per-label": per_label, "--coverage or --conformal": fitting.any}
+    drift, labelled = show_drift(console, task_model, data, reference, how, need_labels=need_labels)
+    if not labelled:
+        if json and drift is not None:
+            print_json({"drift": drift.to_json()})
+        return
     if report is None:
         found, described = task_model.evaluate(data, **how), None
     else:
@@ -101,10 +109,10 @@ def evaluate(
         with atomic_file(per_label, overwrite=False) as path:
             write_rows(path, found.per_label)
     if report is not None and described is not None:
-        write_report(report, described)
+        write_report(report, described, drift and drift.report_part())
         section(console, "Report", f"{report}")
     if json:
-        print_json({**found.to_json(), "decision_rules": scores.to_json()})
+        print_json({**found.to_json(), "decision_rules": scores.to_json(), "drift": drift and drift.to_json()})
 
 
 def evaluate_command() -> Callable[..., None]:

@@ -3,23 +3,24 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeadwayError
 
 if TYPE_CHECKING:
+    from ...tasks.base.report_parts import ReportTable
     from ...tasks.evaluation import EvaluationReport
 
 PAGE, DATA = ".html", ".json"
 
 
-def check_report(path: Path | None, slices: Sequence[str] | None, reference: str | None) -> None:
+def check_report(path: Path | None, slices: Sequence[str] | None) -> None:
     """Raises HeadwayError before anything is computed if the report cannot be written, or nothing shows an option."""
     if path is None:
-        for name, given in (("--slice", slices), ("--reference", reference)):
-            if given:
-                raise HeadwayError(f"{name} is an option of the report. Add --report FILE.")
+        if slices:
+            raise HeadwayError("--slice is an option of the report. Add --report FILE.")
         return
     if path.suffix.lower() not in (PAGE, DATA):
         raise HeadwayError(f"{path}: a report is written as {PAGE} or {DATA}. Choose such a name for --report.")
@@ -27,8 +28,8 @@ def check_report(path: Path | None, slices: Sequence[str] | None, reference: str
         raise HeadwayError(f"{path} already exists. Choose another --report.")
 
 
-def write_report(path: Path, report: "EvaluationReport") -> None:
-    """Writes the report as its ending says.
+def write_report(path: Path, report: "EvaluationReport", drift: "ReportTable | None" = None) -> None:
+    """Writes the report as its ending says, with the drift of the rows if it was measured.
 
     Raises:
         HeadwayError: the file exists or cannot be written.
@@ -36,6 +37,8 @@ def write_report(path: Path, report: "EvaluationReport") -> None:
     from ...core.atomic_files import atomic_file
     from ..report_page import render_report
 
+    if drift is not None:
+        report = replace(report, parts=[*report.parts, drift])
     text = (
         render_report(report)
         if path.suffix.lower() == PAGE
