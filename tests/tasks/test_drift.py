@@ -13,7 +13,7 @@ from test_compare import FAST, ROWS
 from test_contract import CASES
 
 NAMES = np.array(["red", "green", "blue"])
-NEW = [{"text": "naïve café owners " * 4 + word} for word in ("today", "card", "cat", "dog", "London") * 8]
+NEW = [{"text": "naïve ξψω owners " * 4 + word} for word in ("today", "card", "cat", "dog", "London") * 8]
 
 
 def facts(kind: str, rng: np.random.Generator, size: int, shift: float = 0.0) -> RowFacts:
