@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -11,14 +12,15 @@ from typing import Any, ClassVar
 import gradio as gr
 import pytest
 from headway.core.errors import HeadwayError
-from headway.tasks import TASKS, FillMask
+from headway.tasks import TASKS, FillMask, TextGeneration, TextToText, load
 from headway.tasks.base.predictions import Prediction
 from headway.tasks.base.task import Task
 from headway.tasks.data.examples import Field
+from headway.tasks.language_modeling.from_scratch import on_new_model
 from headway.tasks.language_modeling.writing import Writer
 from headway.tasks.prompting.predictions import WrittenAnswer
 from headway.tasks.prompting.prepared_prompt import PreparedPrompt
-from headway.tasks.samples import sample_prompt, sample_texts
+from headway.tasks.samples import sample_melodies, sample_prompt, sample_texts
 from headway.ui.browser import background, model_panels
 from headway.ui.browser.app import build_app
 from headway.ui.browser.model_panels import score
@@ -318,9 +320,10 @@ def test_the_most_likely_tokens_can_be_appended(registry):
     assert (continuations, continuation_texts) == ("", [])
     assert [("disabled" in one) for one in buttons] == [token is None for token in tokens]
     place = next(i for i, token in enumerate(tokens) if token)
-    assert generate.append("the cat", [], tokens, clicked(place)) == ("the cat" + tokens[place], ["the cat"])
-    assert generate.append("the cat", [], tokens, clicked(99)) == ("the cat", [])
-    assert generate.append("the cat", [], [None], clicked(0)) == ("the cat", [])
+    add = partial(generate.append, registry, "writer", "the cat", [])
+    assert add(tokens, clicked(place)) == ("the cat" + tokens[place], ["the cat"])
+    assert add(tokens, clicked(99)) == ("the cat", [])
+    assert add([None], clicked(0)) == ("the cat", [])
 
 
 def test_the_probabilities_of_the_next_token_are_those_of_the_model(registry):
@@ -333,10 +336,48 @@ def test_the_probabilities_of_the_next_token_are_those_of_the_model(registry):
 
 
 def test_a_continuation_can_be_appended(registry):
-    drawn, offered = generate.find_continuations(registry, "writer", "the cat", 3)
+    drawn, offered = generate.find_continuations(registry, "writer", "the cat", [], 3)
     assert len(Page(drawn).named("button")) == len(offered) == 3
-    text, _ = generate.append("the cat", [], offered, clicked(1))
+    text, _ = generate.append(registry, "writer", "the cat", [], offered, clicked(1))
     assert text == "the cat" + offered[1]
+
+
+def test_an_input_is_continued_in_the_template_of_a_text_to_text_model_once(registry, tmp_path):
+    rows = [{"input": f"the {word}", "output": f"my {word}"} for word in ("cat", "mat") * 3]
+    task = TextToText(template=r"{input}\nTL;DR: {output}", max_new_tokens=5, cut_side="start")
+    task.on(registry.find("writer").folder).fit(rows, output=tmp_path / "pairs", eval_fraction=0, max_steps=1)
+    registry = ModelRegistry([tmp_path / "pairs"], built_in=False)
+    note, examples = generate.describe(registry, "pairs")
+    assert r"{input}\nTL;DR: {output}" in Page(note).text
+    assert "Read the letter tomorrow." in Page(examples).text
+    assert generate.take_example(registry, "pairs", clicked(0)) == "Read the letter tomorrow."
+    first, history = last(generate.generate(registry, "pairs", "the cat", [], 0.0, 5, 0, 1.0))
+    assert first.startswith("the cat\nTL;DR:")
+    assert first.removeprefix("the cat\nTL;DR:").strip() == load(tmp_path / "pairs").predict("the cat").text
+    second, history = last(generate.generate(registry, "pairs", first, history, 0.0, 5, 0, 1.0))
+    assert (second.startswith(first), second.count("TL;DR")) == (True, 1)
+    _, tokens, *_ = generate.look_ahead(registry, "pairs", "the mat", history)
+    place = next(i for i, token in enumerate(tokens) if token)
+    added, _ = generate.append(registry, "pairs", "the mat", history, tokens, clicked(place))
+    assert added == "the mat\nTL;DR:" + tokens[place]
+    with pytest.warns(UserWarning, match="too long for the model: its start is not read"):
+        long, history = last(generate.generate(registry, "pairs", "the cat " * 2000, [], 0.0, 5, 0, 1.0))
+    assert (len(long) < 8000, "the cat \nTL;DR:" in long) == (True, True)
+    again, _ = last(generate.generate(registry, "pairs", long, history, 0.0, 5, 0, 1.0))
+    assert again.startswith(long)
+
+
+def test_a_model_of_events_gets_melodies_as_examples(registry, tmp_path):
+    melodies = sample_melodies()
+    on_new_model(
+        TextGeneration(), melodies, folder=tmp_path / "music", size="tiny", vocab_size=300, vocabulary="words",
+        max_positions=64,
+    )  # fmt: skip
+    music = ModelRegistry([tmp_path / "music"], built_in=False)
+    taken = generate.take_example(music, "music", clicked(0))
+    assert melodies[0].startswith(taken)
+    assert taken[:20] in Page(generate.describe(music, "music")[1]).text
+    assert generate.take_example(registry, "writer", clicked(0)) == sample_texts(TextGeneration())[0]["text"]
 
 
 def test_a_bert_cannot_generate(registry):

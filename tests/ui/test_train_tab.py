@@ -29,17 +29,19 @@ from headway.ui.browser.run_drawing import (
 )
 from headway.ui.browser.runs_panel import update
 from headway.ui.browser.tabs import train_check, train_data
-from headway.ui.browser.tabs.train import model_to_open, start_run
+from headway.ui.browser.tabs.train import start_run
 from headway.ui.browser.tabs.train_form import (
     HIDDEN_OPTIONS,
     FormValues,
     choose_task,
     field_labels,
+    model_names,
+    model_to_open,
     shown_reading_options,
     shown_task_options,
     shown_training_options,
 )
-from headway.ui.model_registry import ModelRegistry
+from headway.ui.model_registry import ModelRegistry, NoSuchModel
 from headway.ui.options import column_options, task_options, training_options
 from headway.ui.runs.job import History, Job, Status
 from headway.ui.runs.worker import settings_of
@@ -323,9 +325,17 @@ def test_missing_and_invalid_values_are_errors(registry, jobs, folder, tiny, cha
     assert jobs.all() == []
 
 
+def test_pairs_of_built_in_models_are_offered_where_an_encoder_decoder_can_be_trained(registry):
+    assert "mini-bert+mini-gpt2" in model_names(registry, "text-to-text")
+    assert not any("+" in name for name in model_names(registry, "text-generation"))
+
+
 def test_a_built_in_model_is_opened_by_name_and_a_folder_by_path(registry, tiny):
     assert model_to_open(registry, "mini-bert") == "mini-bert"
     assert model_to_open(registry, tiny.name) == str(tiny.resolve())
+    assert model_to_open(registry, f"{tiny.name}+mini-gpt2") == f"{tiny.resolve()}+mini-gpt2"
+    with pytest.raises(NoSuchModel, match="There is no model 'nothing'"):
+        model_to_open(registry, "mini-bert+nothing")
 
 
 # The runs.

@@ -2,16 +2,18 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ....core.errors import HeadwayError
-from ....tasks import TextGeneration
+from ....tasks import TextGeneration, TextToText
+from ....tasks.events.event_words import WORDS
 from ....tasks.language_modeling.writing import Writer
-from ....tasks.samples import sample_texts
+from ....tasks.samples import sample_melodies, sample_texts
+from ....tasks.text_to_text.stored import find_stored
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, draw_token_bars, hint
 from ..events import bind, current_tab, refresh_models
 from ..kept_form import keep_form
@@ -25,6 +27,7 @@ NUM_CANDIDATES = 10  # next tokens shown
 UPDATE_SECONDS = 0.05  # between two updates of the text
 MAX_NEW_TOKENS = 200
 CONTINUATION_TOKENS = 20  # per continuation; longer ones of a beam search share their beginning
+MELODY_WORDS = 24  # of an example
 TOP_K_OFF, TOP_P_OFF = 0, 1
 
 
@@ -33,6 +36,7 @@ def draw(context: TabContext) -> None:
     registry, tab = context.registry, current_tab()
     names = language_models(registry)
     model = gr.Dropdown(names, value=next(iter(names), None), label="Model", allow_custom_value=True)
+    about = gr.HTML()
     history = gr.State([])  # earlier texts, for Undo
     next_texts, continuation_texts = gr.State([]), gr.State([])  # the texts of the choices
     with gr.Row(equal_height=False):
@@ -50,7 +54,7 @@ def draw(context: TabContext) -> None:
                 stop = gr.Button("Stop", min_width=80)
                 undo = gr.Button("Undo", min_width=80)
             errors = gr.HTML()
-            examples = gr.HTML(draw_choices(_examples(), "Examples"), js_on_load=CHOICE_CLICK_JS)
+            examples = gr.HTML(js_on_load=CHOICE_CLICK_JS)
             settings = _draw_settings()
         with gr.Column(scale=2, min_width=300):
             gr.HTML("<h4>Next token</h4>")
@@ -65,17 +69,21 @@ def draw(context: TabContext) -> None:
     inputs = [model, *draft, *settings]
     generating = bind(start.click, partial(generate, registry), inputs, draft, errors)
     look_outputs = [candidates, next_texts, continuations, continuation_texts]
-    look = partial(look_ahead, registry), [model, text], look_outputs, errors
+    look = partial(look_ahead, registry), [model, *draft], look_outputs, errors
     quick: dict[str, Any] = {"queue": None, "show_progress": "hidden"}
-    appended = bind(candidates.click, append, [*draft, next_texts], draft, errors, **quick)
-    continued = bind(continuations.click, append, [*draft, continuation_texts], draft, errors, **quick)
-    taken = bind(examples.click, take_example, [], [text], errors, **quick)
+    add = partial(append, registry)
+    appended = bind(candidates.click, add, [model, *draft, next_texts], draft, errors, **quick)
+    continued = bind(continuations.click, add, [model, *draft, continuation_texts], draft, errors, **quick)
+    taken = bind(examples.click, partial(take_example, registry), [model], [text], errors, **quick)
     undone = bind(undo.click, take_back, draft, draft, errors, **quick)
     for event in (generating, appended, continued, taken, undone):
         bind(event.then, *look, show_progress="hidden")
-    bind([model.change, text.blur], *look, show_progress="hidden")
+    looked = bind([model.change, text.blur], *look, show_progress="hidden")
+    described = partial(describe, registry), [model], [about, examples], errors
+    for event in (looked.then, tab.select):
+        bind(event, *described, **quick)
     found = [continuations, continuation_texts]
-    bind(search.click, partial(find_continuations, registry), [model, text, beams], found, errors)
+    bind(search.click, partial(find_continuations, registry), [model, *draft, beams], found, errors)
     stop.click(lambda: None, None, None, cancels=[generating], queue=False, api_visibility="private")
     keep_form(context.page, "generate", [model, text, *settings])
     refresh_models(model, partial(language_models, registry), tab.select)
@@ -115,8 +123,49 @@ def language_models(registry: "ModelRegistry") -> list[str]:
     return [entry.name for entry in registry.entries() if entry.model == "gpt2"]
 
 
-def _examples() -> list[str]:
+def describe(registry: "ModelRegistry", name: str | None) -> tuple[str, str]:
+    """How a model reads a text, and examples for it."""
+    stored = find_stored(registry.find(name).folder) if name else None
+    note = "" if stored is None else hint(f"Reads an input in its template: {stored.template.shown}")
+    return note, draw_choices(_examples(registry, name), "Examples")
+
+
+def _examples(registry: "ModelRegistry", name: str | None) -> list[str]:
+    """Inputs for a text-to-text model, beginnings of melodies for one of events, of texts for others."""
+    if name and find_stored(registry.find(name).folder) is not None:
+        return [one["input"] for one in sample_texts(TextToText(reads_context=False))]
+    if name and any(word in WORDS for word in registry.language_model(name)[1].vocabulary):
+        return [" ".join(melody.split()[:MELODY_WORDS]) for melody in sample_melodies()]
     return [one["text"] for one in sample_texts(TextGeneration())]
+
+
+def _in_template(
+    registry: "ModelRegistry", name: str | None, text: str, history: Sequence[str], *, warn: bool = False
+) -> str:
+    """A text as the model continues it: an input is put into the template of a text-to-text model, once.
+
+    Args:
+        registry: the models.
+        name: name of the model.
+        text: an input, or one that is in the template and perhaps continued.
+        history: earlier texts, of which `text` continues one if it is in the template.
+        warn: show that the input is too long.
+    """
+    stored = find_stored(registry.find(name).folder) if name else None
+    if name is None or stored is None:
+        return text
+    network, tokenizer = registry.language_model(name)
+
+    def read(one: str) -> tuple[str, bool]:
+        found = stored.prompt(one, tokenizer, network.config.max_positions, stored.task.max_new_tokens)
+        return (tokenizer.decode(found.ids), True) if found.num_unread else (found.text, False)
+
+    if any(text.startswith(read(one)[0]) for one in history):
+        return text
+    prompt, cut = read(text)
+    if cut and warn:
+        gr.Warning(f"The text is too long for the model: its {stored.task.cut_side} is not read.")
+    return prompt
 
 
 def _writer(registry: "ModelRegistry", name: str | None) -> Writer:
@@ -146,7 +195,10 @@ def generate(
         options |= {"seed": secrets.randbelow(2**31)}
         options |= {"top_k": int(top_k)} if top_k != TOP_K_OFF else {}
         options |= {"top_p": float(top_p)} if top_p != TOP_P_OFF else {}
-    history = [*history, text]
+    prompt = _in_template(registry, name, text, history, warn=True)
+    stored = find_stored(registry.find(name).folder) if name else None
+    options = options if stored is None else stored.options(options, as_written=True)
+    history, text = [*history, text], prompt
     updated = 0.0
     for piece in _writer(registry, name).write(text, **options):
         text += piece
@@ -156,9 +208,12 @@ def generate(
     yield text, history
 
 
-def look_ahead(registry: "ModelRegistry", name: str | None, text: str) -> tuple[str, list[str | None], str, list[str]]:
+def look_ahead(
+    registry: "ModelRegistry", name: str | None, text: str, history: Sequence[str] = ()
+) -> tuple[str, list[str | None], str, list[str]]:
     """The most likely next tokens as bars and texts; removes the continuations of an earlier text."""
-    found = _writer(registry, name).likeliest(text, NUM_CANDIDATES)
+    prompt = _in_template(registry, name, text, history)
+    found = _writer(registry, name).likeliest(prompt, NUM_CANDIDATES)
     shown = [(_visible(one.token), one.probability, one.text is not None) for one in found]
     return draw_token_bars(shown), [one.text for one in found], "", []
 
@@ -168,16 +223,20 @@ def _visible(token: str) -> str:
     return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
 
 
-def append(text: str, history: list[str], choices: list[str | None], event: gr.EventData) -> tuple[str, list[str]]:
+def append(
+    registry: "ModelRegistry", name: str, text: str, history: list[str], choices: list[str | None], event: gr.EventData
+) -> tuple[str, list[str]]:
     """The text with the clicked choice appended."""
     number = event.choice
     chosen = choices[number] if isinstance(number, int) and 0 <= number < len(choices) else None
-    return (text, history) if chosen is None else (text + chosen, [*history, text])
+    if chosen is None:
+        return text, history
+    return _in_template(registry, name, text, history) + chosen, [*history, text]
 
 
-def take_example(event: gr.EventData) -> str:
+def take_example(registry: "ModelRegistry", name: str | None, event: gr.EventData) -> str:
     """The clicked example."""
-    return _examples()[event.choice]
+    return _examples(registry, name)[event.choice]
 
 
 def take_back(text: str, history: list[str]) -> tuple[str, list[str]]:
@@ -185,9 +244,12 @@ def take_back(text: str, history: list[str]) -> tuple[str, list[str]]:
     return (history[-1], history[:-1]) if history else (text, history)
 
 
-def find_continuations(registry: "ModelRegistry", name: str | None, text: str, beams: int) -> tuple[str, list[str]]:
+def find_continuations(
+    registry: "ModelRegistry", name: str | None, text: str, history: Sequence[str], beams: int
+) -> tuple[str, list[str]]:
     """The most likely continuations, as choices and texts."""
-    found = _writer(registry, name).alternatives(text, int(beams), CONTINUATION_TOKENS)
+    prompt = _in_template(registry, name, text, history)
+    found = _writer(registry, name).alternatives(prompt, int(beams), CONTINUATION_TOKENS)
     shown = [one.text.strip("\n") or "(end of text)" for one in found]
     choices = draw_choices(shown, long=True)
     return caption("Most likely first. Click one to append it.") + choices, [one.text for one in found]

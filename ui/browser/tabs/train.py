@@ -5,12 +5,10 @@ Training runs in separate processes (../../runs): the page only shows their stat
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ....core.checkpoints.hub import BUILT_IN, HUB_ID
 from ....core.errors import HeadwayError
 from ...runs.double_click import SubmitOnce
 from ...runs.job import Job, Request
@@ -22,7 +20,7 @@ from ..runs_panel import draw_runs, run_choices
 from ..tab_context import TabContext
 from .train_check import check
 from .train_data import message_for, read_file, redraw_rows, take_sample
-from .train_form import FormOutputs, FormValues, TrainForm, choose_task, draw_form, model_names
+from .train_form import FormOutputs, FormValues, TrainForm, choose_task, draw_form, model_names, model_to_open
 
 if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
@@ -99,17 +97,6 @@ def _bind_form(context: TabContext, form: TrainForm, outputs: FormOutputs, error
     context.page.load(
         lambda task: gr.Dropdown(choices=list(model_names(registry, task))), form.task, form.model, **QUIET
     )
-
-
-def model_to_open(registry: "ModelRegistry", name: str) -> str:
-    """A model as the training process opens it: a built-in name, a Hub id or a folder.
-
-    Raises:
-        HeadwayError: the model does not exist.
-    """
-    entry = registry.find(name)
-    on_hub = HUB_ID.fullmatch(name) and entry.folder.name != name and not Path(name).exists()
-    return name if name in BUILT_IN or on_hub else str(entry.folder.resolve())
 
 
 def start_run(

@@ -1,7 +1,6 @@
 """The data check of the tab Train: of the first rows of a large file, then of the whole file."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,7 +12,7 @@ from ..background import LARGE, run_in_background
 from ..drawing import alert, caption, hint
 from ..run_drawing import draw_report
 from .train_data import message_for, without_folders
-from .train_form import FormValues
+from .train_form import FormValues, model_to_open
 
 if TYPE_CHECKING:
     from ....tasks.data.report import DataReport
@@ -48,7 +47,7 @@ def missing_columns(form: FormValues) -> list[str]:
 
 
 def _reports(registry: "ModelRegistry", form: FormValues) -> Iterator[tuple[Any, ...]]:
-    model = registry.find(form.model).folder if form.model else None
+    model = model_to_open(registry, form.model) if form.model else None
     files = [path for path in (form.data, form.held_out, form.test) if path is not None]
     if sum(path.stat().st_size for path in files) <= LARGE:
         yield _result(_check(form, model, None), form)
@@ -71,7 +70,7 @@ def _reports(registry: "ModelRegistry", form: FormValues) -> Iterator[tuple[Any,
             yield sample, cancel, start
 
 
-def _check(form: FormValues, model: Path | None, limit: int | None) -> "DataReport":
+def _check(form: FormValues, model: str | None, limit: int | None) -> "DataReport":
     """Checks the first rows, or all if there is no limit."""
     task, files = form.create_task(), (form.data, form.held_out, form.test)
     if limit is None or task.self_supervised:

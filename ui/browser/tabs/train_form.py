@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ....core.checkpoints.hub import BUILT_IN, HUB_ID
+from ....core.checkpoints.joining import JOINED
 from ....core.options import Option, options_of
 from ....tasks import TASKS
 from ....tasks.data.read_options import ReadOptions
@@ -296,8 +298,27 @@ def _draw_model_step(registry: "ModelRegistry") -> dict[str, Any]:
 
 def model_names(registry: "ModelRegistry", task: str | None) -> list[str]:
     """The models on which a task can be trained."""
-    kinds = TASKS[task or DEFAULT_TASK].models
-    return [entry.name for entry in registry.entries() if entry.model in kinds]
+    kinds, entries = TASKS[task or DEFAULT_TASK].models, registry.entries()
+    found = [entry.name for entry in entries if entry.model in kinds]
+    if "encoder-decoder" in kinds:  # others can be typed
+        kept = [one for one in entries if one.name in BUILT_IN]
+        encoders, decoders = ([one.name for one in kept if one.model == kind] for kind in ("bert", "gpt2"))
+        found += [f"{encoder}{JOINED}{decoder}" for encoder in encoders for decoder in decoders]
+    return found
+
+
+def model_to_open(registry: "ModelRegistry", name: str) -> str:
+    """A model as the training process opens it: a built-in name, a Hub id, a folder, or two of them joined by +.
+
+    Raises:
+        HeadwayError: the model does not exist.
+    """
+    parts = name.split(JOINED)
+    if len(parts) == 2 and all(parts) and name not in {entry.name for entry in registry.entries()}:
+        return JOINED.join(model_to_open(registry, part) for part in parts)
+    entry = registry.find(name)
+    on_hub = HUB_ID.fullmatch(name) and entry.folder.name != name and not Path(name).exists()
+    return name if name in BUILT_IN or on_hub else str(entry.folder.resolve())
 
 
 def default_model(registry: "ModelRegistry", task: str) -> str | None:
