@@ -155,6 +155,29 @@ def test_from_an_uploaded_file_to_a_prediction(site, tiny, expect_of):
     assert site.problems == []
 
 
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_pair_of_models_is_trained_on_pairs_of_texts_and_writes_an_output(site, expect_of, width):
+    page = site.open()
+    page.set_viewport_size({"width": width, "height": 900})
+    rows = [f"the {word},my {word}" for word in ("cat", "dog", "fox", "mat") * 4]
+    upload(page, site.write("orders.csv", ["input,output", *rows]))
+    expect_of(page.get_by_label("Task")).to_have_value("Text to text")
+    base = page.get_by_label("Base model")
+    base.click()
+    page.get_by_role("option", name="mini-bert+mini-gpt2", exact=True).click()
+    page.get_by_role("button", name="More options").locator("visible=true").click()
+    for label, value in (("Name", f"pair {width}"), ("Epochs", 1), ("Batch size", 8), ("Max new tokens", 5)):
+        page.get_by_label(re.compile(rf"^\s*{label}\b")).locator("visible=true").first.fill(str(value))
+    page.get_by_role("button", name="Start training").click()
+    expect_of(page.locator("#run-head")).to_contain_text("finished")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    page.get_by_label("Input", exact=True).and_(page.locator("textarea:visible")).fill("the cat")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect_of(page.locator("#prediction")).to_contain_text("maximum length")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert site.problems == []
+
+
 def test_a_run_is_stopped_and_resumed_after_the_page_was_reopened(site, tiny, expect_of):
     page = site.open()
     upload(page, site.write("long.csv", ["text,label", *(f"{text},{label}" for text, label in REVIEWS)]))
