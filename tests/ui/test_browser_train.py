@@ -169,6 +169,7 @@ def test_a_pair_of_models_is_trained_on_pairs_of_texts_and_writes_an_output(site
     for label, value in (("Name", f"pair {width}"), ("Epochs", 1), ("Batch size", 8), ("Max new tokens", 5)):
         page.get_by_label(re.compile(rf"^\s*{label}\b")).locator("visible=true").first.fill(str(value))
     page.get_by_role("button", name="Start training").click()
+    expect_of(page.locator("#run-head")).to_contain_text(f"pair-{width}")
     expect_of(page.locator("#run-head")).to_contain_text("finished")
     page.get_by_role("button", name="Predict", exact=True).click()
     page.get_by_label("Input", exact=True).and_(page.locator("textarea:visible")).fill("the cat")

@@ -320,7 +320,7 @@ def test_the_most_likely_tokens_can_be_appended(registry):
     assert (continuations, continuation_texts) == ("", [])
     assert [("disabled" in one) for one in buttons] == [token is None for token in tokens]
     place = next(i for i, token in enumerate(tokens) if token)
-    add = partial(generate.append, registry, "writer", "the cat", [])
+    add = partial(generate.append, "writer", "the cat", [], registry=registry)
     assert add(tokens, clicked(place)) == ("the cat" + tokens[place], ["the cat"])
     assert add(tokens, clicked(99)) == ("the cat", [])
     assert add([None], clicked(0)) == ("the cat", [])
@@ -338,7 +338,7 @@ def test_the_probabilities_of_the_next_token_are_those_of_the_model(registry):
 def test_a_continuation_can_be_appended(registry):
     drawn, offered = generate.find_continuations(registry, "writer", "the cat", [], 3)
     assert len(Page(drawn).named("button")) == len(offered) == 3
-    text, _ = generate.append(registry, "writer", "the cat", [], offered, clicked(1))
+    text, _ = generate.append("writer", "the cat", [], offered, clicked(1), registry=registry)
     assert text == "the cat" + offered[1]
 
 
@@ -358,7 +358,7 @@ def test_an_input_is_continued_in_the_template_of_a_text_to_text_model_once(regi
     assert (second.startswith(first), second.count("TL;DR")) == (True, 1)
     _, tokens, *_ = generate.look_ahead(registry, "pairs", "the mat", history)
     place = next(i for i, token in enumerate(tokens) if token)
-    added, _ = generate.append(registry, "pairs", "the mat", history, tokens, clicked(place))
+    added, _ = generate.append("pairs", "the mat", history, tokens, clicked(place), registry=registry)
     assert added == "the mat\nTL;DR:" + tokens[place]
     with pytest.warns(UserWarning, match="too long for the model: its start is not read"):
         long, history = last(generate.generate(registry, "pairs", "the cat " * 2000, [], 0.0, 5, 0, 1.0))

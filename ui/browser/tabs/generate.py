@@ -71,7 +71,7 @@ def draw(context: TabContext) -> None:
     look_outputs = [candidates, next_texts, continuations, continuation_texts]
     look = partial(look_ahead, registry), [model, *draft], look_outputs, errors
     quick: dict[str, Any] = {"queue": None, "show_progress": "hidden"}
-    add = partial(append, registry)
+    add = partial(append, registry=registry)
     appended = bind(candidates.click, add, [model, *draft, next_texts], draft, errors, **quick)
     continued = bind(continuations.click, add, [model, *draft, continuation_texts], draft, errors, **quick)
     taken = bind(examples.click, partial(take_example, registry), [model], [text], errors, **quick)
@@ -224,7 +224,13 @@ def _visible(token: str) -> str:
 
 
 def append(
-    registry: "ModelRegistry", name: str, text: str, history: list[str], choices: list[str | None], event: gr.EventData
+    name: str | None,
+    text: str,
+    history: list[str],
+    choices: list[str | None],
+    event: gr.EventData,
+    *,
+    registry: "ModelRegistry",
 ) -> tuple[str, list[str]]:
     """The text with the clicked choice appended."""
     number = event.choice
