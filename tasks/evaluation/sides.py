@@ -135,6 +135,8 @@ class PromptSide(Side):
     def __init__(self, saved: SavedPrompt, name: str, *, device: str, precision: str) -> None:
         super().__init__(name)
         self.saved = saved
+        if saved.prompt.writes:
+            raise HeadwayError(f"{name}: a prompt that generates its answers cannot be compared. Give --labels.")
         self.model: PromptModel = saved.open(precision, device)
 
     @property
@@ -159,8 +161,6 @@ class PromptSide(Side):
         """The answers with the demonstrations of the prompt's seed."""
         del chosen  # in `columns`
         prepared = self.saved.prepare(self.model, paired="pair" in columns.texts, data=table)
-        if prepared.reader.writes:
-            raise HeadwayError(f"{self.name}: a prompt that generates its answers cannot be compared. Give --labels.")
         task = prepared.reader.task.with_labels_of(table, columns)
         examples = task.examples(table, columns)
         predictions = prepared.predict(examples)

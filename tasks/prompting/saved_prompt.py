@@ -3,7 +3,6 @@
 The file is YAML with the names of the command line. It stands for a model: `headway prompt FILE "a text"`.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from .prepared_prompt import PreparedPrompt
 from .prompt import Prompt, PromptModel
 
 SUFFIXES = (".yaml", ".yml")
+BESIDE = "./"  # begins the path of a model folder that is relative to the folder of the prompt
 COLUMNS = ("text", "pair", "label")
 MODEL, EXAMPLES, UNLABELLED, FINGERPRINT = "model", "examples", "unlabelled", "examples_fingerprint"
 
@@ -76,7 +76,9 @@ class SavedPrompt:
             elif name not in (MODEL, EXAMPLES, UNLABELLED, FINGERPRINT):
                 raise HeadwayError(f"{path}: {name.replace('_', '-')} is not an option of a prompt. Remove it.")
         files = {name: _found(path, given[name]) for name in (EXAMPLES, UNLABELLED) if given.get(name) is not None}
-        model = str(_found(path, given[MODEL])) if os.sep in given[MODEL] else given[MODEL]
+        model = given[MODEL]
+        if model.startswith(BESIDE):  # never the name of a model on the Hub
+            model = str(path.absolute().parent / model.removeprefix(BESIDE))
         return cls(Prompt(**options), model, files.get(EXAMPLES), given.get(FINGERPRINT), columns, reading,
                    files.get(UNLABELLED))  # fmt: skip
 
@@ -91,7 +93,9 @@ class SavedPrompt:
         path = new_path(path)
         if path.suffix.lower() not in SUFFIXES:
             raise HeadwayError(f"{path}: a prompt is saved as .yaml. Use this suffix.")
-        content: dict[str, Any] = {MODEL: _kept(path, self.model)}
+        kept = _kept(path, self.model)
+        inside = user_path(self.model).exists() and not Path(kept).is_absolute()
+        content: dict[str, Any] = {MODEL: f"{BESIDE}{kept}" if inside else kept}
         for name, value in ((EXAMPLES, self.examples), (UNLABELLED, self.unlabelled)):
             if value is not None and not isinstance(value, str | Path):
                 raise HeadwayError(f"A prompt can be saved if its {name} are a file. Write them to one first.")

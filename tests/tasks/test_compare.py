@@ -295,6 +295,22 @@ def test_a_saved_prompt_is_the_same_prompt(examples, writer, tmp_path):
     assert "examples: few.csv" in (tmp_path / "prompt.yaml").read_text(encoding="utf-8").splitlines()
 
 
+def test_a_folder_beside_a_saved_prompt_is_found_from_everywhere(byte_level_folder, tmp_path, monkeypatch):
+    (tmp_path / "place/gpt2").mkdir(parents=True)
+    make_gpt2(byte_level_folder, tmp_path / "place/gpt2")
+    monkeypatch.chdir(tmp_path / "place")
+    SavedPrompt(Prompt(labels=["a", "b"]), "gpt2").save("prompt.yaml")
+    monkeypatch.chdir(tmp_path)
+    again = SavedPrompt.load("place/prompt.yaml")
+    assert Path(again.model).samefile(tmp_path / "place/gpt2")
+    assert again.open("fp32").base == again.model
+
+
+def test_a_prompt_that_generates_its_answers_is_not_compared(models, writer):
+    with pytest.raises(HeadwayError, match="a prompt that generates its answers cannot be compared"):
+        compare(models[0], SavedPrompt(Prompt(write=True), str(writer)), data=ROWS)
+
+
 def test_a_prompt_is_compared_with_a_model(models, examples, writer, tmp_path):
     SavedPrompt(Prompt(shots=2), str(writer), examples=str(examples)).save(tmp_path / "prompt.yaml")
     found = compare(models[0], tmp_path / "prompt.yaml", data=ROWS)
