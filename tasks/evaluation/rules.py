@@ -88,6 +88,7 @@ class RuleScores:
     abstention: SelectiveScores | None = None
     conformal: SetScores | None = None
     fitted: frozenset[str] = field(default=frozenset())  # the rules that were fitted to the same rows
+    seen: bool = False  # whether the rules were fitted to rows that the model was trained on
 
     def to_json(self) -> dict[str, Any]:
         """The scores as plain JSON types."""
@@ -119,7 +120,7 @@ class RuleScores:
             found += [
                 f"From a confidence of {one.min_confidence:.3f}, {_percent(one.answered)} of the rows are answered, "
                 f"{right}; of all rows {_percent(one.accuracy_of_all)} are right",
-                f"area under the risk-coverage curve: {one.curve.area:.4f} (0 is best; with these errors "
+                f"Area under the risk-coverage curve: {one.curve.area:.4f} (0 is best; with these errors "
                 f"{one.curve.best_area:.4f})",
             ]
         if one := self.conformal:
@@ -127,6 +128,10 @@ class RuleScores:
             found.append(
                 f"Prediction sets for {one.wanted:.1%}: {_percent(one.covered)} have the right label{rows}; "
                 f"{one.mean_size:.2f} labels on average"
+            )
+        if self.seen:
+            found.append(
+                "The model was trained on some of these rows, so the rules promise too much: fit them to other rows"
             )
         return found
 
@@ -166,7 +171,8 @@ def propose_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -
         sets = fit_conformal(found.predictions, gold, options.conformal, options.conformal_method)
         rules = replace(rules, conformal=sets)
         fitted.add("conformal")
-    return rules, replace(_measure(model.task, found, rules), fitted=frozenset(fitted))
+    scores = _measure(model.task, found, rules)
+    return rules, replace(scores, fitted=frozenset(fitted), seen=found.seen is not None)
 
 
 def save_rules(model: "Predictor") -> None:

@@ -218,3 +218,10 @@ def test_the_report_has_the_curve_of_the_same_rows(model: TaskModel):
     assert chart.series[0].x == pytest.approx(scores.curve.coverage)
     assert chart.series[0].y == pytest.approx(scores.curve.risk)
     assert f"{scores.curve.area:.4f}" in chart.note
+
+
+def test_rules_that_are_fitted_to_training_rows_say_so(model: TaskModel):
+    others = [(f"quite a {text}", label) for text, label in ROWS]
+    assert "promise too much" in fit_rules(model, model.evaluate(ROWS), RuleOptions(coverage=0.5)).sentences()[-1]
+    assert "promise" not in " ".join(fit_rules(model, model.evaluate(others), RuleOptions(coverage=0.5)).sentences())
+    assert "promise" not in " ".join(measure_rules(model, model.evaluate(ROWS)).sentences())
