@@ -17,10 +17,11 @@ TEXT = "A text."
 def text_to_text_card(task: "TextToText", network: "Network", name: str) -> CardText:
     """The parts of the card: outputs, usage with and without Headway, limitations."""
     limit = task.limit(network.config.max_positions, "")
+    white = "spaces" if task.source_limit is None else "white space"
     return CardText(
         summary="It writes an output for an input.",
-        answers=f"The input is read in the template {code(task.template)}, without spaces before the output; the "
-        "model ends its output itself.",
+        answers=f"The input is read in the template {code(task.pair_template.shown)}, without {white} before the "
+        "output; the model ends its output itself.",
         shell=f'headway predict {shell_word(name)} "{TEXT}"',
         python=f'print(model.predict("{TEXT}").text)',
         transformers=_transformers(task, network, name),

@@ -25,7 +25,10 @@ def is_chat(cell: Any) -> bool:
 
 def is_unanswered(cell: Any) -> bool:
     """Whether a cell holds messages of which none is the assistant's."""
-    return is_chat(cell) and not any(who in ASSISTANT and text.strip() for who, text in _turns(cell))
+    try:
+        return is_chat(cell) and not any(who in ASSISTANT and text.strip() for who, text in _turns(cell))
+    except HeadwayError:  # `split_chat` reports it with its row
+        return False
 
 
 def split_chat(cell: Any, column: str) -> tuple[str, str | None]:
@@ -55,4 +58,22 @@ def split_chat(cell: Any, column: str) -> tuple[str, str | None]:
 def _turns(cell: Any) -> list[tuple[str, str]]:
     """Who says what."""
     role, content = next(keys for keys in KEYS if keys[0] in cell[0])
-    return [(str(one[role]).strip().lower(), "" if one[content] is None else str(one[content])) for one in cell]
+    return [(str(one[role]).strip().lower(), _text(one[content])) for one in cell]
+
+
+def _text(content: Any) -> str:
+    """The text of a message, which may be a list of parts: {"type": "text", "text": "..."}.
+
+    Raises:
+        HeadwayError: a part is not a text.
+    """
+    if isinstance(content, list | Mapping):
+        parts = [content] if isinstance(content, Mapping) else content
+        texts = [one.get("text") if isinstance(one, Mapping) else one for one in parts]
+        if not all(isinstance(text, str) for text in texts):
+            raise HeadwayError(
+                "a message has a part that is not a text (an image, a call of a tool, ...). Delete the row, or reduce "
+                "the message to its text."
+            )
+        return "\n".join(texts)
+    return "" if content is None else str(content)

@@ -163,15 +163,21 @@ def unanswered_checker(columns: ColumnMapping) -> Callable[[Mapping[str, Any]], 
     outputs = (columns.label,) if isinstance(columns.label, str) else columns.label or ()
     if outputs == (first,):
         return lambda cells: chat.is_unanswered(cells.get(first))
-    return lambda cells: bool(outputs) and all(is_missing(cells.get(column)) for column in outputs)
+    return lambda cells: bool(outputs) and all(_is_empty(cells.get(column)) for column in outputs)
+
+
+def _is_empty(cell: Any) -> bool:
+    """Whether a cell has no reference: an empty cell, or a list of those."""
+    return all(map(is_missing, cell)) if isinstance(cell, list) else is_missing(cell)
 
 
 def _read_outputs(cell: Any, column: str, may_be_empty: bool = False) -> tuple[str, ...]:
     """The references in a cell: one text, or a list of texts."""
-    if may_be_empty and is_missing(cell):
+    if may_be_empty and _is_empty(cell):
         return ()
-    if isinstance(cell, list) and cell and not any(isinstance(one, list | dict | None) for one in cell):
-        return tuple(parse_text(one, column, "output", labelled=True) for one in cell)
+    if isinstance(cell, list) and not any(isinstance(one, list | dict) for one in cell):
+        given = [one for one in cell if not is_missing(one)] or [None]
+        return tuple(parse_text(one, column, "output", labelled=True) for one in given)
     if isinstance(cell, list | dict):
         raise HeadwayError(
             f'column "{column}": expected a text or a list of texts. Correct it, or name another --label.'

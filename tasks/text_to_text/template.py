@@ -2,12 +2,13 @@ r"""The template of a pair: what a decoder reads before the output.
 
 Radford et al. 2019, sections 3.6 and 3.7: "TL;DR:" after an article, "english sentence = french sentence". A template
 is plain text with {input} and {output}; `\n` and `\t` in it are a line break and a tab. The spaces before {output} are
-not a part of the prompt but of the output: in GPT-2's vocabulary " word" is one token. instructions.py has names for
+not a part of the prompt but of the output: in GPT-2's vocabulary " word" is one token. The encoder of an
+encoder-decoder reads no output, so that it needs no line break after the input either. instructions.py has names for
 templates.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ...core.errors import HeadwayError
@@ -44,6 +45,10 @@ class PairTemplate:
         before, _, rest = text.removesuffix("{output}").partition("{input}")
         between = rest.rstrip(" ")
         return cls(before, between, rest[len(between) :])
+
+    def for_encoder(self) -> Self:
+        """The template without white space after the last text that an encoder reads."""
+        return replace(self, between=self.between.rstrip())
 
     @property
     def text(self) -> str:

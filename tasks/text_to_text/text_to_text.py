@@ -150,7 +150,8 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     @property
     def pair_template(self) -> PairTemplate:
         """The template."""
-        return PairTemplate.parse(self.template)
+        template = PairTemplate.parse(self.template)
+        return template if self.source_limit is None else template.for_encoder()
 
     @property
     def cut_note(self) -> str:

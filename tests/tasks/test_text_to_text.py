@@ -106,6 +106,30 @@ def test_a_chat_without_an_answer_is_left_out_and_one_without_a_question_is_name
     assert any("row 3: column" in one.message and "nothing is said before" in one.message for one in report.errors)
 
 
+def test_messages_may_have_parts_of_which_each_is_a_text():
+    parts = [{"type": "text", "text": "who"}, {"type": "text", "text": "is it?"}]
+    rows = [{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": parts[:1]}]}]
+    assert pairs(rows) == [("who\nis it?", ("who",))]
+    image = [{"type": "image_url", "image_url": {"url": "a.png"}}]
+    rows.append({"messages": [{"role": "user", "content": image}, {"role": "assistant", "content": "a cat"}]})
+    (error,) = check_data(TextToText(), rows).errors
+    assert "row 2: a message has a part that is not a text" in error.message
+
+
+def test_an_empty_list_of_references_is_left_out_like_an_empty_cell():
+    rows = [
+        {"input": f"the {i}", "output": output} for i, output in enumerate([["a"], [], ["", None], ["b", None], ""])
+    ]
+    report = check_data(TextToText(), rows)
+    assert (report.examples, report.errors) == (2, ())
+    assert any("3 rows without a label are left out" in one.message for one in report.findings)
+
+
+def test_the_encoder_reads_no_white_space_between_input_and_output():
+    assert PairTemplate.parse(r"{input}\n{output}").for_encoder().prompt("a cat") == "a cat"
+    assert PairTemplate.parse(r"sum: {input}\nTL;DR:\n{output}").for_encoder().prompt("a") == "sum: a\nTL;DR:"
+
+
 def test_references_are_a_list_in_a_cell_or_several_columns():
     rows = [{"input": "the cat", "output": ["a", "b"]}, {"input": "the dog", "output": "c"}]
     assert pairs(rows) == [("the cat", ("a", "b")), ("the dog", ("c",))]

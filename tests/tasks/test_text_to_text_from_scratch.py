@@ -10,6 +10,7 @@ from headway.core.training.training_events import Step
 from headway.tasks import TextToText, load, read_table
 from headway.tasks.language_modeling import from_scratch
 from headway.tasks.language_modeling.from_scratch import on_new_model
+from headway.tasks.text_to_text.predictions import PairExample
 
 ROWS = [{"input": f"in{i}", "output": f"out{i}"} for i in range(40)]
 
@@ -68,8 +69,12 @@ def test_a_transformer_from_random_weights_is_trained_saved_and_generates_as_in_
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     opened = load(tmp_path / "model")
     for text in ("a x", "d w"):
-        inputs = tokenizer(f"{text}\n", return_tensors="pt")
+        inputs = tokenizer(text, return_tensors="pt")
         ids = theirs.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
+        assert (
+            inputs["input_ids"][0].tolist()
+            == opened.task.encode([PairExample(0, "", text)], opened.tokenizer, opened.limit)[0].source_ids
+        )  # no line break of the template
         assert opened.predict(text).text == tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
