@@ -70,10 +70,11 @@ def _text(content: Any) -> str:
     if isinstance(content, list | Mapping):
         parts = [content] if isinstance(content, Mapping) else content
         texts = [one.get("text") if isinstance(one, Mapping) else one for one in parts]
-        if not all(isinstance(text, str) for text in texts):
+        known = [text for text in texts if isinstance(text, str)]
+        if len(known) < len(texts):
             raise HeadwayError(
                 "a message has a part that is not a text (an image, a call of a tool, ...). Delete the row, or reduce "
                 "the message to its text."
             )
-        return "\n".join(texts)
+        return "\n".join(known)
     return "" if content is None else str(content)
