@@ -261,7 +261,7 @@ def train_repeatedly(
     folder = run.output.with_name(f"{run.output.name}.{repeats.kind}")
     lock, model.output_lock = model.output_lock or OutputLock(run.output), None
     with lock:
-        refuse_output_of(run, folder)
+        on_main(lambda: refuse_output_of(run, folder))  # before the main process makes the folder
         plan = _plan(model, repeats, source, run.config)
         on_main(lambda: _prepare(folder, plan, run))
         if isinstance(source.train, Generator):
