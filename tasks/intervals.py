@@ -82,7 +82,7 @@ class Bootstrap:
     def __init__(self, replicates: int = REPLICATES, seed: int = 0) -> None:
         self.replicates, self.seed = replicates, seed
         self.num_examples = 0
-        self._independent = True
+        self.independent = True  # whether no two examples are of one group
         self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
         self._formulas: Formulas | None = None
         self._proportions: frozenset[str] = frozenset()
@@ -100,7 +100,7 @@ class Bootstrap:
         if groups is None:
             numbers = np.arange(self.num_examples, self.num_examples + size, dtype=np.uint64)
         else:
-            numbers, self._independent = np.asarray(groups, dtype=np.uint64), False
+            numbers, self.independent = np.asarray(groups, dtype=np.uint64), False
         self.num_examples += size
         if tally.join is None:
             self._add(tally, numbers)
@@ -172,7 +172,7 @@ class Bootstrap:
 
     def _interval(self, name: str, value: float, samples: np.ndarray) -> Interval:
         defined = samples[np.isfinite(samples)] if math.isfinite(value) else np.array([value])
-        if self._independent and name in self._proportions:
+        if self.independent and name in self._proportions:
             return wilson(value, self.num_examples)
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
             return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing

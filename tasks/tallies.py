@@ -25,17 +25,20 @@ class LabelCounts:
         labels: L.
         split: sums (R, K) -> how often each label is correct, is predicted, and is both, (R, L) each.
         unit: what is counted.
+        more: further scores of each label, (R, L) each, from sums (R, K).
     """
 
     labels: tuple[str, ...]
     split: Callable[[np.ndarray], Sequence[np.ndarray]]
     unit: str = "examples"
+    more: Formulas | None = None
 
     def scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Precision, recall and F1 of each label, (R, L) each."""
         truth, found, correct = self.split(sums)
         precision, recall = ratio(correct, found), ratio(correct, truth)
-        return {"precision": precision, "recall": recall, "f1": ratio(2 * correct, truth + found)}
+        found = {"precision": precision, "recall": recall, "f1": ratio(2 * correct, truth + found)}
+        return found | (self.more(sums) if self.more else {})
 
 
 def _thirds(size: int, start: int = 0) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
@@ -43,9 +46,11 @@ def _thirds(size: int, start: int = 0) -> Callable[[np.ndarray], Sequence[np.nda
     return lambda sums: [sums[:, start + i * size : start + (i + 1) * size] for i in range(3)]
 
 
-def label_counts(labels: Sequence[str], unit: str = "examples", start: int = 0) -> LabelCounts:
+def label_counts(
+    labels: Sequence[str], unit: str = "examples", start: int = 0, more: Formulas | None = None
+) -> LabelCounts:
     """Three blocks of a column per label from column `start`: correct labels, predicted labels, and their matches."""
-    return LabelCounts(tuple(labels), _thirds(len(labels), start), unit)
+    return LabelCounts(tuple(labels), _thirds(len(labels), start), unit, more)
 
 
 @dataclass(frozen=True)

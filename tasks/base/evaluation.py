@@ -16,6 +16,7 @@ from ..data.features import Features, num_truncated_tokens
 from ..data.findings import warnings_as_findings
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
+from .evaluation_results import AllResults, SampledResults
 from .example_warnings import collect_warnings
 from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
 from .left_out import usable_rows
@@ -62,6 +63,7 @@ def evaluate_rows(
     *,
     unknown_labels: str = WRONG,
     observe: Observer | None = None,
+    folder: Path | None = None,
 ) -> Evaluation:
     """The metrics of a network on labelled rows.
 
@@ -73,47 +75,49 @@ def evaluate_rows(
         columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
         observe: called with the examples and their predictions, part by part.
+        folder: for the examples, if there are many: then only a random sample of the predictions is kept. None:
+            everything stays in memory.
 
     Raises:
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
     table = usable_rows(task, table, columns)
-    scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels)
-    predictions: list[Any] = []
+    if task.finishes_predictions or task.compares_examples:
+        folder = None
+    file = folder and folder / "examples"
+    scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels, file)
+    results = AllResults(scoring) if folder is None else SampledResults(scoring)
     truncated = num_losses = 0
     loss = 0.0
     warnings: dict[ExampleWarning, list[str]] = {}
     for part in (*in_parts(known), *in_parts(unknown)):
         windows_by_example = encoder.encode(scoring, part)
-        if len(predictions) < len(known):
+        if results.number < len(known):
             found, total, terms = evaluate_examples(task, network, windows_by_example)
         else:  # a loss is not defined for a label without an output
             found, total, terms = predict_examples(task, network, windows_by_example), 0.0, 0
         if observe is not None:
             observe(EvaluatedPart(scoring, part, found, windows_by_example, table, columns))
-        predictions, loss, num_losses = predictions + found, loss + total, num_losses + terms
+        results.add(found, part, table, columns)
+        loss, num_losses = loss + total, num_losses + terms
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
         for warning, places in collect_warnings(task, part, windows_by_example).items():
             warnings.setdefault(warning, []).extend(places)
-    examples = [*known, *unknown]
     if truncated:
-        notes.append(f"{truncated} of {len(examples)} texts are cut at {encoder.limit(task)} tokens")
-    notes += [finding.message for finding in warnings_as_findings(warnings, len(examples))]
-    metrics = scoring.score(predictions, examples) | mean_loss(loss, num_losses)
-    found = Evaluation(metrics, scoring.per_label(predictions, examples), examples, predictions, tuple(notes))
-    intervals = metric_intervals(scoring, predictions, examples, table, columns)
-    found = replace(found, left_out=table.left_out, intervals=intervals)
-    return scoring.finish_evaluation(found, network, encoder, ())
+        notes.append(f"{truncated} of {results.number} texts are cut at {encoder.limit(task)} tokens")
+    notes += [finding.message for finding in warnings_as_findings(warnings, results.number)]
+    found = results.evaluation(mean_loss(loss, num_losses), tuple(notes))
+    return scoring.finish_evaluation(replace(found, left_out=table.left_out), network, encoder, ())
 
 
 def _read_examples(
-    task: Task[Any, Any], table: Table, columns: ColumnMapping, unknown_labels: str
+    task: Task[Any, Any], table: Table, columns: ColumnMapping, unknown_labels: str, file: Path | None
 ) -> tuple[Task[Any, Any], Sequence[Any], Sequence[Any], list[str]]:
     """The task that scores, the examples with known and with unknown labels that are scored, and notes about them."""
     if unknown_labels not in UNKNOWN_LABELS:
         raise HeadwayError(f"--unknown-labels {unknown_labels}: one of {', '.join(UNKNOWN_LABELS)}.")
     scoring = task if unknown_labels == ERROR else task.with_labels_of(table, columns)
-    examples = scoring.examples(table, columns)
+    examples = scoring.examples(table, columns, file=file)
     others = set(scoring.label_names).difference(task.label_names)
     known, unknown = divide(examples, others)
     notes = [*table.notes, *columns.notes]

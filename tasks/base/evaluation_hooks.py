@@ -23,6 +23,7 @@ class EvaluationHooks:
     """What a task says about its predictions for labelled examples, which are given in the same order."""
 
     fitted_fields: ClassVar[tuple[str, ...]] = ()  # those that `calibrate` fits: numbers, or tuples of numbers
+    compares_examples: ClassVar[bool] = False  # metrics of an example depend on all others, as the rank of a text does
     finishes_predictions: ClassVar[bool] = False  # `finish_evaluation` completes the predictions of some examples
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 

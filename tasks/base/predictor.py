@@ -1,10 +1,12 @@
 """A model that predicts and is evaluated: a network with a task, prepared for inference when it is first used."""
 
 import copy
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -248,6 +250,7 @@ class Predictor:
         columns: Mapping[str, Any] | None = None,
         unknown_labels: str = WRONG,
         observe: Observer | None = None,
+        keep_predictions: bool = True,
         **reading: Any,
     ) -> Evaluation:
         """The metrics of the model on labelled data.
@@ -259,6 +262,7 @@ class Predictor:
             unknown_labels: rows with labels that the model does not know are counted as "wrong", left out ("skip") or
                 refused ("error").
             observe: called with the examples and their predictions, part by part.
+            keep_predictions: whether the result has all predictions; else a random sample, and memory stays bounded.
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
@@ -271,12 +275,8 @@ class Predictor:
             return evaluate_text(
                 task, self._for_inference, encoder, data, chosen=chosen, options=options, observe=observe
             )
-        table, network = read_table(data, options), self._for_inference
-        mapping = self.columns(table, chosen, need_label=True)
-        found = evaluate_rows(task, network, encoder, table, mapping, unknown_labels=unknown_labels, observe=observe)
-        found = replace(found, predictions=self.rules.apply(found.predictions))
-        write_left_out(options.left_out, found.left_out)
-        return _with_warnings(self, found)
+        how = {"unknown_labels": unknown_labels, "observe": observe}
+        return _evaluate_table(self, data, chosen, options, how if keep_predictions else {**how, "folder": None})
 
     def columns(
         self, data: Table | RowStream, chosen: Mapping[str, Any], *, need_label: bool = False
@@ -349,12 +349,28 @@ class Predictor:
             )
 
 
+def _evaluate_table(
+    model: Predictor, data: Any, chosen: Mapping[str, Any], options: ReadOptions, how: dict[str, Any]
+) -> Evaluation:
+    """Evaluates rows; with a "folder" among the arguments of `evaluate_rows`, many rows are kept in files there."""
+    with tempfile.TemporaryDirectory(prefix="headway-") if "folder" in how else nullcontext() as name:
+        folder = None if name is None else Path(name)
+        table, network = read_table(data, options, folder=folder), model._for_inference
+        mapping = model.columns(table, chosen, need_label=True)
+        found = evaluate_rows(model.task, network, model.encoder, table, mapping, **{**how, "folder": folder})
+    found = replace(found, predictions=model.rules.apply(found.predictions))
+    write_left_out(options.left_out, found.left_out)
+    return _with_warnings(model, found)
+
+
 def _with_warnings(model: Predictor, found: Evaluation) -> Evaluation:
     """An evaluation that says whether the model was trained on the examples, or has learnt nothing."""
     trained = HowTrained.of(model.info, len(model.labels), model.config.hidden_size)
     had_learnt = bool(model.info.get("metrics")) and not model.info.get("nothing_learnt")
     baseline = model.task.baseline(found.predictions, found.examples)
     seen = model.training_rows and model.training_rows.describe_known(found.examples)
+    if seen and found.number is not None:
+        seen = f"in a random sample, {seen}"
     return replace(found, seen=seen, nothing_learnt=explain_no_learning(baseline, trained, had_learnt=had_learnt))
 
 

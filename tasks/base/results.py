@@ -91,6 +91,12 @@ class Evaluation:
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
     comparison: Sequence[Mapping[str, Any]] = ()  # the model beside baselines: a row of scores each, best first
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of the metrics that have one
+    number: int | None = None  # of examples, if `examples` and `predictions` are a random sample of them
+
+    @property
+    def num_examples(self) -> int:
+        """The number of examples that the metrics are of."""
+        return len(self.examples) if self.number is None else self.number
 
     def in_memory(self) -> "Evaluation":
         """A copy that needs no file of the run: those with many examples are deleted at its end."""
@@ -103,7 +109,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Metrics, counts and notes, without the examples."""
-        counts = {"examples": len(self.examples), "left_out": len(self.left_out)}
+        counts = {"examples": self.num_examples, "left_out": len(self.left_out)}
         return {
             "metrics": self.metrics,
             "intervals": self.bounds,

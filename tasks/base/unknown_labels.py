@@ -12,18 +12,19 @@ from ..data.columns import ColumnMapping
 from ..data.findings import count, have
 from ..data.places import shorten
 from ..data.rows import LeftOutRow, Table
+from ..data.spool import select
 from .task import Task
 
 MAX_UNKNOWN_SHOWN = 5
 NOT_IN_TRAINING_DATA = "with a label that the training data does not have"
 
 
-def divide(examples: Sequence[Any], labels: Set[str]) -> tuple[list[Any], list[Any]]:
+def divide(examples: Sequence[Any], labels: Set[str]) -> tuple[Sequence[Any], Sequence[Any]]:
     """The examples with none of some labels, and the others."""
-    sides: tuple[list[Any], list[Any]] = [], []
-    for example in examples:
-        sides[not labels.isdisjoint(example.labels)].append(example)
-    return sides
+    if not labels:
+        return examples, []
+    has = np.fromiter((not labels.isdisjoint(example.labels) for example in examples), dtype=bool)
+    return select(examples, np.flatnonzero(~has)), select(examples, np.flatnonzero(has))
 
 
 def describe_unknown(examples: Sequence[Any], labels: Set[str], total: int, whose: str) -> str:

@@ -108,6 +108,7 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         family.base_class for family in FAMILIES.values() if model_of(family.config) != "encoder-decoder"
     )
     headless: ClassVar[bool] = True
+    compares_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

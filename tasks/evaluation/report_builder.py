@@ -39,6 +39,7 @@ def evaluate_with_report(
     options: ReportOptions | None = None,
     columns: Mapping[str, Any] | None = None,
     unknown_labels: str = WRONG,
+    keep_predictions: bool = True,
     **reading: Any,
 ) -> tuple[Evaluation, EvaluationReport]:
     """Evaluates a model and describes the result in a report.
@@ -50,6 +51,7 @@ def evaluate_with_report(
         options: what the report shows.
         columns: field name or "label" -> column, where the inferred one is wrong.
         unknown_labels: as for `TaskModel.evaluate`.
+        keep_predictions: as for `TaskModel.evaluate`.
         **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
@@ -60,8 +62,8 @@ def evaluate_with_report(
         raise HeadwayError(f"{model.task.name} is evaluated on text without columns: omit --slice and --reference.")
     training = None if options.reference is None else _read_training(model, options.reference, columns, reading)
     builder = ReportBuilder(model.task, options.slices, training)
-    how = {"columns": columns, "unknown_labels": unknown_labels, "observe": builder.add}
-    found = model.evaluate(data, labels, **how, **reading)
+    how = {"columns": columns, "unknown_labels": unknown_labels, "keep_predictions": keep_predictions, **reading}
+    found = model.evaluate(data, labels, observe=builder.add, **how)
     return found, builder.finish(found, _name_of(model.base), _name_of(data) if isinstance(data, str | Path) else "")
 
 

@@ -60,13 +60,22 @@ def tally_entities(
     if not types:
         return Tally(overall, formulas)
     pairs = zip(predicted, gold, strict=True)
-    by_type = _count_types([(truth, found, _equal(found, truth)) for found, truth in pairs], types)
-    counts = csr_array(hstack([overall, by_type]))
-    return Tally(counts, formulas, by_label=label_counts(types, "entities", OVERALL))
+    blocks = [
+        (truth, found, _equal(found, truth), _overlapping(found, truth), _overlapping(truth, found))
+        for found, truth in pairs
+    ]
+    counts = csr_array(hstack([overall, _count_types(blocks, types)]))
+
+    def overlap(sums: np.ndarray) -> dict[str, np.ndarray]:
+        truth, found, _, overlapping, recalled = np.split(sums[:, OVERALL:], len(blocks[0]), axis=1)
+        precision, recall = ratio(overlapping, found), ratio(recalled, truth)
+        return {"f1_overlap": ratio(2 * precision * recall, precision + recall)}
+
+    return Tally(counts, formulas, by_label=label_counts(types, "entities", OVERALL, overlap))
 
 
 def _count_types(rows: Sequence[tuple[Collection[WordSpan], ...]], types: Sequence[str]) -> Any:
-    """How many spans of each type each example has, (E, 3 T): gold ones, predicted ones, and those that are both."""
+    """How many spans of each type are in each block of an example, (E, B T) for B blocks."""
     from scipy.sparse import coo_array
 
     index, size = {label: i for i, label in enumerate(types)}, len(types)
@@ -78,7 +87,7 @@ def _count_types(rows: Sequence[tuple[Collection[WordSpan], ...]], types: Sequen
         if span.label in index
     ]
     places, columns = np.array(entries, dtype=np.int64).reshape(-1, 2).T
-    return coo_array((np.ones(len(places)), (places, columns)), shape=(len(rows), 3 * size))
+    return coo_array((np.ones(len(places)), (places, columns)), shape=(len(rows), len(rows[0]) * size))
 
 
 def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) -> list[dict[str, Any]]:

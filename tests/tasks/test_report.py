@@ -88,9 +88,8 @@ def test_the_scores_of_each_type_of_entities_are_those_of_its_table():
         bootstrap.by_label(), entity_metrics_by_type(predicted, gold, ("PER", "LOC")), strict=True
     ):
         assert (row["label"], row["entities"]) == (expected["label"], expected["entities"])
-        assert [row[name].value for name in ("precision", "recall", "f1")] == pytest.approx(
-            [expected[name] for name in ("precision", "recall", "f1")]
-        )
+        names = ("precision", "recall", "f1", "f1_overlap")
+        assert [row[name].value for name in names] == pytest.approx([expected[name] for name in names])
 
 
 # Slices.
@@ -374,6 +373,25 @@ def test_a_report_has_the_numbers_of_the_evaluation(colours):
     assert content["run"]["seconds"] > 0
 
 
+def test_the_metrics_are_the_same_if_only_a_sample_of_the_predictions_is_kept(colours, monkeypatch):
+    model, rows = colours
+    monkeypatch.setattr("headway.tasks.base.evaluation_results.SAMPLE", 10)
+    monkeypatch.setattr("headway.tasks.base.inference.EXAMPLES_AT_ONCE", 16)
+    monkeypatch.setattr("headway.tasks.data.spool.IN_MEMORY", 16)
+    rows = [*rows, {"text": "snow", "label": "white", "from": "web"}]
+    all_rows, sampled = (model.evaluate(rows, keep_predictions=keep) for keep in (True, False))
+    assert (sampled.num_examples, len(sampled.predictions), len(sampled.examples)) == (91, 10, 10)
+    assert list(sampled.metrics) == list(all_rows.metrics)
+    assert sampled.metrics == pytest.approx(all_rows.metrics)
+    for row, expected in zip(sampled.per_label, all_rows.per_label, strict=True):
+        assert row == pytest.approx(expected)
+    assert sampled.intervals["accuracy"].low == pytest.approx(all_rows.intervals["accuracy"].low, abs=0.03)
+    assert sampled.to_json()["examples"] == 91
+    gold = {example.where: example.gold for example in all_rows.examples}
+    assert all(gold[example.where] == example.gold for example in sampled.examples)
+    assert sampled.notes == all_rows.notes
+
+
 def test_a_column_that_is_not_there_is_named_with_those_that_are(colours):
     model, rows = colours
     with pytest.raises(HeadwayError, match=r'no column "nowhere" \(--slice\).*text, label, from'):
@@ -392,4 +410,8 @@ def test_a_report_of_entities_has_a_row_per_type(bert_folder):
     model.fit(rows, max_steps=2, eval_fraction=0, precision="fp32", device="cpu", progress=False)
     _, report = evaluate_with_report(model, rows)
     assert [row["label"] for row in report.per_label] == ["LOC", "PER"]
+    sampled, found = (model.evaluate(rows, keep_predictions=keep) for keep in (False, True))
+    assert sampled.metrics == pytest.approx(found.metrics)
+    for row, expected in zip(sampled.per_label, found.per_label, strict=True):
+        assert row == pytest.approx(expected)
     assert report.slice_metric == "f1"

@@ -65,6 +65,7 @@ def evaluate(
     """
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
+    from ...tasks.base.decision_rules import DecisionRules
     from ...tasks.base.label_table import write_rows
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ...tasks.evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
@@ -87,6 +88,7 @@ def evaluate(
         if json and drift is not None:
             print_json({"drift": drift.to_json()})
         return
+    how["keep_predictions"] = fitting.any or task_model.rules != DecisionRules()
     if report is None:
         found, described = task_model.evaluate(data, **how), None
     else:
@@ -94,7 +96,7 @@ def evaluate(
             task_model, data, options=ReportOptions(slice_by or (), reference), **how
         )
     section(console, "Data", *found.notes)
-    title = f"Evaluation on {len(found.examples):,} examples of {data}"
+    title = f"Evaluation on {found.num_examples:,} examples of {data}"
     all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
