@@ -173,6 +173,12 @@ class Tokenizer:
             ]
         return Encoding(encoding.ids, offsets, encoding.word_ids)
 
+    def unknown(self, text: str) -> list[str]:
+        """The parts of a text that the vocabulary has no token for, in their order."""
+        encoding = self.encode(text)
+        ends = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[start:stop] for token, (start, stop) in ends if token == self.unk_id]
+
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of several texts, computed in parallel; faster than `encode_batch`."""
         cleaned = [_encodable(text) for text in texts]

@@ -9,6 +9,8 @@ from headway.core.checkpoints import hub
 from headway.core.generation.generation import generate, next_tokens
 from headway.core.generation.generation_config import GenerationConfig
 from headway.core.options import options_of
+from headway.tasks import TextGeneration
+from headway.tasks.language_modeling.from_scratch import on_new_model
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.commands.arguments import model_and_texts
 from tiny_gpt2 import make_gpt2
@@ -30,6 +32,18 @@ def continued(folder, prompts, **options):
 
 def last_json(text):
     return json.loads(text.splitlines()[-1])
+
+
+def test_words_that_the_vocabulary_does_not_have_are_counted(headway, tmp_path):
+    melody = ["C4:1 E4:1 G4:2 C5:4"] * 5
+    new = {"size": "tiny", "vocab_size": 20, "vocabulary": "words", "max_positions": 64}
+    on_new_model(TextGeneration(), melody, folder=tmp_path / "new", **new)
+    ran = headway("generate", tmp_path / "new", "C4:1 [b]H9:1 E4:1 other", "--max-new-tokens", 2)
+    assert ran.code == 0
+    assert "2 words are not in the vocabulary and are read as unknown, the first one is '[b]H9:1'" in " ".join(
+        ran.err.split()
+    )
+    assert "vocabulary" not in headway("generate", tmp_path / "new", "C4:1 E4:1", "--max-new-tokens", 2).err
 
 
 def test_the_terminal_shows_prompts_with_their_continuations(headway, gpt2):

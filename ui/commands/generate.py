@@ -137,6 +137,13 @@ class _Generator:
         """What is continued for each text."""
         from ..terminal import screen
 
+        if unknown := [word for text in texts for word in self.tokenizer.unknown(text)]:
+            screen(to_stderr=True).print(
+                f"{len(unknown):,} words are not in the vocabulary and are read as unknown, the first one is "
+                f"{unknown[0]!r}.",
+                style="yellow",
+                markup=False,
+            )
         if self.stored is None:
             return list(texts)
         most, new = self.network.config.max_positions, self.config.max_new_tokens
