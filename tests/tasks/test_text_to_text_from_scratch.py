@@ -39,7 +39,7 @@ def test_the_vocabulary_is_learned_from_inputs_and_outputs(monkeypatch, tmp_path
 
 
 def test_rows_that_are_held_out_are_not_part_of_the_vocabulary(monkeypatch, tmp_path):
-    read = texts_of_vocabulary(monkeypatch, tmp_path, eval_fraction=0.25)
+    read = texts_of_vocabulary(monkeypatch, tmp_path, held_out=(0.25, None))
     assert len(read) == 60
     assert {text.removeprefix("in") for text in read if text.startswith("in")} == {
         text.removeprefix("out") for text in read if text.startswith("out")
