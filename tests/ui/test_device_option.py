@@ -21,13 +21,15 @@ COMMANDS = {
     "prompt": ["{gpt2}", "a text", "--labels", "good,bad"],
     "inspect": ["{trained}", "a text"],
     "probe": ["{trained}", "--data", "reviews.csv"],
+    "compare": ["{trained}", "{trained}", "--data", "reviews.csv"],
+    "label-errors": ["--data", "reviews.csv"],
 }
 
 
 def test_every_command_that_computes_with_a_model_has_the_option():
     found = set()
     for name, (module, _) in cli.COMMANDS.items():
-        command = getattr(import_module(f"headway.ui.{module}"), f"{name}_command")()
+        command = getattr(import_module(f"headway.ui.{module}"), f"{name.replace('-', '_')}_command")()
         if "device" in inspect.signature(command).parameters:
             found.add(name)
     assert found == {*COMMANDS, "train"}
