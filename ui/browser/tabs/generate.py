@@ -230,7 +230,7 @@ def append(
     choices: list[str | None],
     event: gr.EventData,
     *,
-    registry: "ModelRegistry",
+    registry: Any,  # a ModelRegistry: Gradio finds no event beside an annotation that it cannot evaluate
 ) -> tuple[str, list[str]]:
     """The text with the clicked choice appended."""
     number = event.choice
