@@ -82,7 +82,7 @@ def evaluate_rows(
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
     table = usable_rows(task, table, columns)
-    if task.finishes_predictions or task.compares_examples:
+    if task.finishes_predictions or task.compares_examples or not task.has_tally:
         folder = None
     file = folder and folder / "examples"
     scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels, file)

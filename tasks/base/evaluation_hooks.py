@@ -64,6 +64,11 @@ class EvaluationHooks:
         merged = tuple(dict.fromkeys((*labels, *other.labels)))
         return replace(self, labels=merged)  # pyright: ignore[reportArgumentType] - a task is a dataclass
 
+    @property
+    def has_tally(self) -> bool:
+        """Whether its metrics are functions of sums over examples."""
+        return type(self).tally is not EvaluationHooks.tally
+
     def tally(self, predictions: Sequence[Any], examples: Sequence[Any]) -> "Tally | None":
         """What is counted of each example, of which the metrics of `score` are functions; None: they have no interval.
 
