@@ -20,10 +20,7 @@ TRANSLATE = re.compile(r"translate [^\W\d_][\w() -]* to [^\W\d_][\w() -]*", re.I
 
 
 def find_pipeline(template: str) -> str | None:
-    """The Hub's name of what an instruction asks for; None if it has none.
-
-    https://huggingface.co/tasks has had no "text2text-generation" since 2025.
-    """
+    """The Hub's name of what an instruction asks for (https://huggingface.co/tasks); None if it has none."""
     name = " ".join(template.split()).removesuffix(":")
     if TRANSLATE.fullmatch(name):
         return "translation"
