@@ -14,6 +14,7 @@ from torch import Tensor
 from ..device import free_memory
 from ..errors import HeadwayError
 from ..models.encoder_decoder import EncoderDecoderConfig
+from ..models.gpt2 import GPT2
 from ..models.heads import Network
 from ..models.transformer import TransformerConfig
 from ..tokenizers.text_stream import token_bytes
@@ -75,7 +76,7 @@ def generate(
     """
     if isinstance(prompts, str):
         raise TypeError("prompts must be a sequence of texts, not one text")
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    encoded = [encode_prompt(network, tokenizer, prompt) for prompt in prompts]
     return _generate(_text_generator(network, tokenizer, config), encoded)
 
 
@@ -127,7 +128,7 @@ def generate_in_steps(
     """
     generator = _text_generator(network, tokenizer, config)
     cache_bytes = _cache_bytes(generator) // share
-    (texts,) = yield from _generate_in_steps(generator, [encode_prompt(tokenizer, prompt)], cache_bytes)
+    (texts,) = yield from _generate_in_steps(generator, [encode_prompt(network, tokenizer, prompt)], cache_bytes)
     yield texts
 
 
@@ -144,7 +145,7 @@ def stream(
     generator = _text_generator(network, tokenizer, config)
     _refuse_beam_search(generator.config)
     for number in range(generator.config.num_return_sequences):
-        for row, _ in _decode_one(generator, encode_prompt(tokenizer, prompt), number):
+        for row, _ in _decode_one(generator, encode_prompt(network, tokenizer, prompt), number):
             assert row.stream is not None
             last = row.finish_reason is not None
             yield StreamedText(row.stream.piece(last=last), row.generation() if last else None)
@@ -173,7 +174,7 @@ def next_tokens(
             f"num_return_sequences={generator.config.num_return_sequences}: only one text can be generated token by "
             "token. Use num_return_sequences=1."
         )
-    for row, logits in _decode_one(generator, encode_prompt(tokenizer, prompt), 0):
+    for row, logits in _decode_one(generator, encode_prompt(network, tokenizer, prompt), 0):
         assert row.stream is not None
         probabilities = logits.softmax(dim=-1).cpu()  # one transfer for all numbers that are read
         chosen = _candidate(tokenizer, row.token_ids[-1], probabilities)
@@ -188,7 +189,7 @@ def next_tokens(
         )
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+def encode_prompt(network: Network, tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     """The token ids of a prompt; the end-of-text token if it is an empty text.
 
     Raises:
@@ -197,7 +198,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     if not isinstance(prompt, str):
         return list(prompt)
     ids = tokenizer.encode(prompt).ids
-    if tokenizer.framing.after:  # an encoder reads it
+    if tokenizer.framing.after and not isinstance(network.backbone, GPT2):  # an encoder reads it
         return tokenizer.join(ids)[0]
     if ids:
         return ids

@@ -239,7 +239,7 @@ class TaskModel(Predictor):
         """
         path = run.output
         with self.output_lock or OutputLock(path), scratch_folder(path) as scratch:
-            refuse_output(path, overwrite=run.overwrite and not run.resume, resume=run.resume)
+            refuse_output(path, overwrite=run.overwrite, resume=run.resume)
             run, prepared = self._prepare(source, scratch, run)
             if folds is not None:
                 folds.check(prepared)

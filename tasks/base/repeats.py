@@ -336,7 +336,8 @@ def _train_on_all(
     config = replace(run.config, patience=None, metric=None, eval_steps=None, max_steps=steps or run.config.max_steps)
     yield RepeatStarted(FOLDS, count + 1, count)
     interrupted = on_main(lambda: has_checkpoint(run.output))
-    run = replace(run, config=config, overwrite=run.overwrite or run.resume, resume=interrupted)
+    overwrite = (run.overwrite or run.resume) and not interrupted
+    run = replace(run, config=config, overwrite=overwrite, resume=interrupted)
     source = replace(source, fold=Fold(0, count))
     yield from model.run(source, run, settings=settings, write=write, folds=finished)
 

@@ -23,6 +23,8 @@ COMMON_COLUMNS = (
     "pair", "anchor", "positive", "negative", "#1 String", "#2 String", "question_text", "paragraph",
     "sent1", "sent2", "ctx", "goal", "question_stem", "choices", "options", "endings",
     "instruction", "input", "output", "completion", "chosen", "rejected", "subject", "comments", "sentences",
+    "inputs", "input_text", "src", "source_text", "dialogue", "report", "outputs", "output_text", "tgt", "target_text",
+    "targets", "reference", "references", "highlights", "abstract", "story",
 )
 
 # The same in other languages of spreadsheets.

@@ -606,6 +606,14 @@ def test_combinations_that_are_not_possible_are_refused(with_text, pairs, wordpi
         generate(pairs[0][1], tokenizer, ["the quick brown fox"])
 
 
+def test_a_gpt2_with_a_wordpiece_vocabulary_continues_a_text_without_its_special_tokens(with_text, wordpiece_folder):
+    _, network, _ = with_text
+    tokenizer = Tokenizer.load(wordpiece_folder)
+    ids = tokenizer.encode("the cat").ids
+    assert tokenizer.join(ids)[0] != ids
+    assert generation.encode_prompt(network, tokenizer, "the cat") == ids
+
+
 def test_a_long_prompt_does_not_enlarge_the_cache_of_many_short_ones():
     prompts = [[0] * 1000, *([0] * 5 for _ in range(300))]
     batches = generation._batches(prompts, new_tokens=10, cache_tokens=2000)

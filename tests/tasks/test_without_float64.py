@@ -16,7 +16,7 @@ from headway.core.training.distributed import inference_device
 from headway.core.training.training_events import Evaluated, Started, Step
 from headway.core.training.training_step import TrainingStep
 from headway.tasks import Embedder, Prompt, TextClassification, load
-from headway.tasks.base import training_run
+from headway.tasks.base import held_out_score
 from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding.search import search
 from headway.tasks.embedding.word_vectors import WordTable, compare_contexts
@@ -204,13 +204,13 @@ def test_heads_and_probes(bert_folder: Path, tmp_path: Path):
 
 
 def test_evaluation_during_training_is_under_autocast(bert_folder: Path, monkeypatch):
-    found, evaluate = [], training_run.evaluate_examples
+    found, evaluate = [], held_out_score.evaluate_examples
 
     def watched(*arguments: Any) -> Any:
         found.append(bool(mixed))
         return evaluate(*arguments)
 
-    monkeypatch.setattr(training_run, "evaluate_examples", watched)
+    monkeypatch.setattr(held_out_score, "evaluate_examples", watched)
     with simulated_accelerator():
         CASES["text-classification"].task.on(bert_folder).fit(LABELLED, LABELLED, **OPTIONS)
     assert found == [True, False]  # the scores that are shown at the end are in fp32

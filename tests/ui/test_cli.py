@@ -95,7 +95,7 @@ def test_every_option_of_every_task_is_an_option_of_a_command(headway, monkeypat
 def test_every_alias_refers_to_an_existing_option():
     options = (*training_options(), *task_options(), *options_of(GenerationConfig))
     names = {one.public_name.replace("_", "-") for one in options}
-    names |= {"model", "data", "eval-data", "output", "overwrite"}
+    names |= {"model", "data", "eval-data", "test-data", "output", "overwrite"}
     assert {meaning.partition("=")[0] for meaning in ALIASES.values()} <= names
 
 

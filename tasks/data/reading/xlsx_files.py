@@ -4,7 +4,6 @@ Cells keep their types: numbers are numbers, dates are ISO 8601 texts, formulas 
 """
 
 import warnings
-import xml.etree.ElementTree as ET
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 WORKBOOK = "xl/workbook.xml"  # the file that makes a zip archive a workbook
 # What zipfile, the XML parser and openpyxl raise for damaged files.
 DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, ET.ParseError, EOFError, OSError),
+    *(zipfile.BadZipFile, zlib.error, SyntaxError, EOFError, OSError),
     *(KeyError, ValueError, TypeError, AttributeError, IndexError),
     RuntimeError,  # an encrypted file, or a compression that zipfile does not know
 )

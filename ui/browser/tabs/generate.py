@@ -80,13 +80,13 @@ def draw(context: TabContext) -> None:
         bind(event.then, *look, show_progress="hidden")
     looked = bind([model.change, text.blur], *look, show_progress="hidden")
     described = partial(describe, registry), [model], [about, examples], errors
-    for event in (looked.then, tab.select):
+    opened = refresh_models(model, partial(language_models, registry), tab.select)
+    for event in (looked.then, opened.then):
         bind(event, *described, **quick)
     found = [continuations, continuation_texts]
     bind(search.click, partial(find_continuations, registry), [model, *draft, beams], found, errors)
     stop.click(lambda: None, None, None, cancels=[generating], queue=False, api_visibility="private")
     keep_form(context.page, "generate", [model, text, *settings])
-    refresh_models(model, partial(language_models, registry), tab.select)
 
 
 def _draw_settings() -> list[gr.Slider]:
