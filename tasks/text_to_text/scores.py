@@ -19,6 +19,7 @@ without spaces; ROUGE's words are those of words.py, equal to rouge-score's on A
 The packages are the extra `text`; without them their scores are left out.
 """
 
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -124,9 +125,13 @@ class _Words:
 
 def _rouge() -> Callable[[str, Sequence[str]], dict[str, float]]:
     """A function from an output and its references to F1 by name: for each score, that of the best reference."""
+    from absl.logging import get_absl_handler
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.scoring import fmeasure
 
+    # rouge-score logs by absl, whose handler keeps the present sys.stderr and closes it when a server configures
+    # logging, unless it is the one that Python began with.
+    get_absl_handler().python_handler.stream = sys.__stderr__
     scorer = RougeScorer(list(ROUGE[:2]), tokenizer=_Words())
 
     def rouge_l(output: list[str], reference: list[str]) -> float:

@@ -1,6 +1,8 @@
 """Scores of generated text, against the packages that define them."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 from headway.tasks.text_to_text import scores
@@ -133,3 +135,16 @@ def test_without_the_packages_the_other_scores_remain(monkeypatch: pytest.Monkey
     assert found.metrics == {"exact_match": 1, "length_ratio": 1, "repetition": 0}
     (note,) = found.notes
     assert "headway[text]" in note
+
+
+def test_scoring_leaves_a_redirected_stderr_open_when_logging_is_configured():
+    program = """
+import contextlib, io, logging.config
+from headway.tasks.text_to_text.scores import score_texts
+shown = io.StringIO()
+with contextlib.redirect_stderr(shown):
+    score_texts(["a cat"], [["a cat"]])
+logging.config.dictConfig({"version": 1})
+assert not shown.closed
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
