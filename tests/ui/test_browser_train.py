@@ -163,6 +163,8 @@ def test_a_pair_of_models_is_trained_on_pairs_of_texts_and_writes_an_output(site
     upload(page, site.write("orders.csv", ["input,output", *rows]))
     expect_of(page.get_by_label("Task")).to_have_value("Text to text")
     base = page.get_by_label("Base model")
+    expect_of(base).to_have_value("mini-gpt2")  # the list of the task is there: Gradio reports an error if it gets
+    expect_of(page.locator("#report")).to_contain_text("usable examples")  # shorter while it is open
     base.click()
     page.get_by_role("option", name="mini-bert+mini-gpt2", exact=True).click()
     page.get_by_role("button", name="More options").locator("visible=true").click()
