@@ -94,7 +94,7 @@ class Bootstrap:
 
         Args:
             tally: of the examples.
-            groups: the group of each, (E,); None: each example is a group of its own.
+            groups: the group of each, (E,); None: each example is a separate group.
         """
         size = tally.counts.shape[0]
         if groups is None:

@@ -104,7 +104,7 @@ def _read_model(path: str, raw: Mapping[str, Any]) -> SingleConfig:
 
 
 def _read_encoder_decoder(path: Path, raw: Mapping[str, Any]) -> EncoderDecoderConfig:
-    """The configuration of an encoder-decoder, whose parts have the fields of models of their own.
+    """The configuration of an encoder-decoder, whose parts have the fields of separate models.
 
     Its tokens are those of the file, or of generation_config.json, or of its decoder: the first place that names them.
     """

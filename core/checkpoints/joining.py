@@ -71,22 +71,23 @@ def join_models(encoder: str | Path, decoder: str | Path, folder: Path) -> None:
         raise HeadwayError(f"{decoder}: its vocabulary has no token that ends a text. Name another decoder.")
     pad = end if written.pad_id is None else written.pad_id
     pooled = family_of(reads).heads["Model"].module is BertPooler
-    torch.manual_seed(0)
-    backbone = EncoderDecoder(EncoderDecoderConfig(reads, as_decoder(writes), start, end, pad, pooled))
-    part = load_backbone(first).network.backbone
-    backbone.encoder.load_state_dict(part.state_dict())
-    if backbone.encoder_pooler is not None:  # published files have one, which nothing reads
-        load_head(Network(part, backbone.encoder_pooler), first)
-    part = load_backbone(second).network.backbone
-    new = backbone.decoder.load_state_dict(part.state_dict(), strict=False)
-    assert not new.unexpected_keys
-    assert all(".cross_" in name for name in new.missing_keys)
-    source = Network(part, language_model_head(part))
-    load_head(source, second)
-    head = language_model_head(backbone)
-    assert source.head is not None
-    head.load_state_dict(source.head.state_dict())
-    save_checkpoint(folder, Network(backbone, head))
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        torch.manual_seed(0)
+        backbone = EncoderDecoder(EncoderDecoderConfig(reads, as_decoder(writes), start, end, pad, pooled))
+        part = load_backbone(first).network.backbone
+        backbone.encoder.load_state_dict(part.state_dict())
+        if backbone.encoder_pooler is not None:  # published files have one, which nothing reads
+            load_head(Network(part, backbone.encoder_pooler), first)
+        part = load_backbone(second).network.backbone
+        new = backbone.decoder.load_state_dict(part.state_dict(), strict=False)
+        assert not new.unexpected_keys
+        assert all(".cross_" in name for name in new.missing_keys)
+        source = Network(part, language_model_head(part))
+        load_head(source, second)
+        head = language_model_head(backbone)
+        assert source.head is not None
+        head.load_state_dict(source.head.state_dict())
+        save_checkpoint(folder, Network(backbone, head))
     if tokenizer.vocabulary != written.vocabulary:
         tokenizer.decoder = written
     tokenizer.save(folder, segments=reads_segments(reads))

@@ -35,7 +35,7 @@ class GenerationConfig:
         None, "Sample from the tokens whose probability is at least this fraction of the most likely token's."
     )
     repetition_penalty: float = option(1.0, "Above 1: tokens that occur in the text already become less likely.")
-    no_repeat_ngram_size: int | None = option(None, "Never repeat a sequence of so many tokens of the text.")
+    no_repeat_ngram_size: int | None = option(None, "Never repeat a sequence of N tokens of the text.")
     num_return_sequences: int = option(
         1, "Texts per prompt: independent samples or, in a beam search, the best beams.", alias="samples"
     )

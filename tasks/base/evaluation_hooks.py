@@ -115,5 +115,5 @@ class EvaluationHooks:
         return {"label": set(example.labels)} if example.labels else {}
 
     def report_collector(self) -> "ReportCollector | None":
-        """Collects the tables and charts that evaluation reports have for this task only; None: there are none."""
+        """Collects the tables and charts that evaluation reports have for this task only; None: it adds nothing."""
         return None

@@ -42,7 +42,7 @@ def metric_intervals(
 def _groups(
     predictions: Sequence[Any], examples: Sequence[Any], table: Table | None, columns: ColumnMapping | None
 ) -> np.ndarray | None:
-    """The number of the group of each prediction; None if each is a group of its own."""
+    """The number of the group of each prediction; None if each is a separate group."""
     if isinstance(examples[0], Example):
         groups, _ = example_groups(examples, table, columns and columns.group)
         fewest = 1

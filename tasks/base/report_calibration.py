@@ -48,7 +48,7 @@ def calibration_parts(before: Reliability | None, after: Reliability, note: str 
     """The reliability diagram, the calibration errors and the histogram of probabilities.
 
     Args:
-        before: without the temperature; None if there is none.
+        before: without the temperature; None if the model has no temperature.
         after: as the model predicts.
         note: about the probabilities.
     """

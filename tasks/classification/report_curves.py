@@ -13,7 +13,7 @@ from ..base.report_parts import Chart, ReportCollector, ReportPart, Series
 from .predictions import LabelPrediction, LabelsPrediction
 
 BINS = 1000  # of probabilities: more points than a chart shows
-MAX_CURVES = 6  # labels with a curve of their own
+MAX_CURVES = 6  # labels that get a curve
 MAX_POINTS = 200  # of a curve
 ALL_LABELS = "all labels"
 

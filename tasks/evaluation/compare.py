@@ -197,7 +197,11 @@ def _summarize(
                 differences.append(Difference(name, metric, value, test and test.p, test.name if test else ""))
     metric = next(iter(intervals[names[0]]), None)
     if metric is None:
-        why = "they have different tokens, and their metrics are per token" if excluded else "there is none"
+        why = (
+            "they have different tokens, and their metrics are per token"
+            if excluded
+            else "the task has no such metric"
+        )
         raise HeadwayError(f"{source}: no metric of these models can be compared: {why}.")
     size = tallies[names[0]].counts.shape[0] if groups is None else len(groups)
     notes = [f"{name}: {note}" for name, one in found.items() for note in one.notes]

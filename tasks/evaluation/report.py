@@ -16,7 +16,7 @@ class ReportOptions:
     """What a report shows beside the metrics.
 
     Args:
-        slices: columns of the data whose values divide it into parts with metrics of their own.
+        slices: columns of the data whose values divide it into parts with separate metrics.
         reference: the training data, in which near duplicates of the test rows are searched; None: no search.
     """
 

@@ -24,7 +24,7 @@ class RiskCoverage:
 
     coverage: tuple[float, ...]  # ascending, the last one is 1
     risk: tuple[float, ...]
-    min_confidence: tuple[float, ...]  # the confidence from which so many rows are answered
+    min_confidence: tuple[float, ...]  # the confidence from which each share of rows is answered
     area: float  # 0 to 1
     best_area: float  # of the same errors if all of them had the lowest confidences
 

@@ -243,7 +243,7 @@ def share(hits: np.ndarray, groups: np.ndarray | None = None) -> Interval:
 
 
 def _groups(examples: Sequence[Any]) -> np.ndarray | None:
-    """The group of each example; None if each is one of its own."""
+    """The group of each example; None if each is a separate group."""
     groups, _ = example_groups(examples)
     return groups if len(np.unique(groups)) < len(groups) else None
 

@@ -81,7 +81,7 @@ def is_class_column(column: str) -> bool:
 
 
 def _part_of_speech_column(table: Table | RowStream) -> tuple[str, str]:
-    """The universal parts of speech, or those of the language where there are none; and a note."""
+    """The universal parts of speech, or those of the language without them; and a note."""
     rows = [row for _, row in islice(table, SAMPLE_ROWS)]
     there = [
         name

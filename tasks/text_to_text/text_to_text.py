@@ -315,7 +315,7 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         return OutputCharts()
 
     def misprediction(self, prediction: Any, example: PairExample) -> Misprediction | None:
-        """A generated output that is none of the references; the larger its loss, the worse."""
+        """A generated output that differs from all references; the larger its loss, the worse."""
         generated = prediction.generated
         if generated is None or generated.text in {one.strip() for one in example.outputs}:
             return None

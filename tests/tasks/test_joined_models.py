@@ -109,3 +109,11 @@ def test_models_that_cannot_be_joined_are_refused_by_name(bert_folder, gpt2_fold
         TextToText().on(f"{bert_folder}+{distilbert_folder}")
     with pytest.raises(HeadwayError, match="is a BERT, and text-to-text needs a GPT-2 or"):
         TextToText().on(bert_folder)
+
+
+def test_joining_two_models_draws_no_random_numbers_of_the_caller(tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    join_models("mini-bert", "mini-gpt2", tmp_path)
+    assert torch.equal(torch.rand(3), expected)

@@ -197,7 +197,7 @@ def test_equal_vectors_still_give_a_spanning_tree():
 
 
 def test_probes_find_trees_that_are_in_the_vectors():
-    """Every edge is a direction of its own, so that squared distances are tree distances; noise hides them."""
+    """Every edge is a separate direction, so that squared distances are tree distances; noise hides them."""
     trees = [random_tree(8, seed) for seed in range(120)]
     starts = list(range(0, 8 * len(trees), 8))
     chance = torch.Generator().manual_seed(0)

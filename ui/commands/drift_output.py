@@ -35,7 +35,7 @@ def show_drift(
         The drift, and whether the new rows have labels, so that the model can be evaluated on them.
 
     Raises:
-        HeadwayError: An option needs labels, and there are none.
+        HeadwayError: An option needs labels that the rows do not have.
     """
     if reference is None:
         return None, True

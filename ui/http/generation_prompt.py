@@ -21,7 +21,7 @@ class PreparedPrompt:
 
     @classmethod
     def of(cls, registry: "ModelRegistry", name: str, body: "GenerateRequest") -> Self:
-        """The prompt of a request; a text-to-text model has a template and options of its own.
+        """The prompt of a request; a text-to-text model has its own template and options.
 
         Raises:
             HeadwayError: the model cannot be opened.

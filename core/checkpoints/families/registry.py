@@ -55,7 +55,7 @@ def family_named(model_type: str) -> Family:
 
 
 def find_architecture(published: str, family: Family) -> Architecture | None:
-    """A published class by its name; None if there is none. That of an encoder-decoder depends on its parts.
+    """A published class by its name; None if it is not known. That of an encoder-decoder depends on its parts.
 
     Args:
         published: the name.
