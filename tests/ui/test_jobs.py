@@ -222,6 +222,27 @@ def test_a_stopped_run_resumes_from_the_same_step(jobs, request_for, uninterrupt
     assert_same_weights(job, uninterrupted)
 
 
+def test_a_stopped_cross_validation_resumes_after_the_finished_folds(jobs, request_for, monkeypatch):
+    with monkeypatch.context() as patch:
+        slow_down(patch)
+        job = jobs.submit(replace(request_for(), folds=2))
+        until(lambda: 1 in jobs.history(job).finished)
+        jobs.stop(job)
+        assert final_state(jobs, job) == "stopped", job.log
+    assert jobs.status(job).message == "It can be resumed from fold 2."
+    with QuickJobs(jobs.runs):
+        assert job.resume_point == "fold 2"  # a new server deletes no finished fold
+    jobs.resume(job)
+    assert final_state(jobs, job) == "done", job.log
+    history = jobs.history(job)
+    assert history.finished[1]["before"]
+    assert history.trained["folds"]["count"] == 2
+    assert len((job.output / "out_of_fold.jsonl").read_text(encoding="utf-8").splitlines()) == 64
+    assert job.error_analysis
+    assert sum(map(sum, job.error_analysis["confusion"]["counts"])) == 64
+    assert not list(job.work_folder.iterdir())
+
+
 @pytest.mark.parametrize(
     "moment", ["prepared", "step 2", "step 8", "saved", "step 32", "writing", "complete", "publishing", "trained"]
 )

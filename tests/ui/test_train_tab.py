@@ -69,8 +69,8 @@ def values(file: Path | None, base: str, **changed: Any) -> list[Any]:
     """The values of the form, in order."""
     form: dict[str, Any] = {
         "data": file and str(file), "held_out": None, "test": None, "task": "text-classification",
-        "header": "Automatic", "fraction": 0.1, "test_fraction": "", "model": base, "name": "reviews",
-        "read_from": "", "preset": "Balanced",
+        "header": "Automatic", "fraction": 0.1, "test_fraction": "", "folds": "", "seeds": "", "model": base,
+        "name": "reviews", "read_from": "", "preset": "Balanced",
     }  # fmt: skip
     form |= {option.name: option_component(option).value for option in shown_reading_options()}
     form |= {f"column_{option.name}": [] if option.name == "label" else None for option in column_options(group=True)}
@@ -172,6 +172,31 @@ def test_test_data_and_its_fraction_reach_the_run_and_run_yaml(registry, jobs, f
     assert "test-fraction" not in settings_of(replace(request, test_fraction=None))
     with pytest.raises(HeadwayError, match="Test fraction: a tenth is not a number"):
         FormValues.read(values(data, tiny.name, test_fraction="a tenth"))
+
+
+def test_folds_and_seeds_reach_the_run_and_impossible_ones_are_explained_with_the_labels_of_the_form(
+    registry, jobs, folder, tiny
+):
+    data = str(write_reviews(folder / "reviews.csv"))
+    start_run(registry, jobs, *values(data, tiny.name, folds=" 3"))
+    start_run(registry, jobs, *values(data, tiny.name, seeds="2", fraction=0.2, name="seeds"))
+    seeds, folds = (job.request for job in jobs.all())
+    assert (folds.folds, folds.seeds) == (3, None)
+    assert settings_of(folds)["folds"] == 3
+    assert (seeds.folds, seeds.seeds) == (None, 2)
+    assert settings_of(seeds)["seeds"] == 2
+    for changed, message in (
+        ({"folds": "x"}, "Folds: x is not a whole number"),
+        ({"folds": "3", "seeds": "3"}, "“Folds” and “Seeds” are two different"),
+        ({"folds": "1"}, "“Folds” 1: an integer from 2"),
+        ({"folds": "3", "held_out": data}, "remove “Held-out data”"),
+        ({"folds": "3", "fraction": 0.2}, "“Held-out fraction” has no meaning"),
+        ({"seeds": "3", "preset": "Frozen features"}, "“Seeds”: with “Frozen” nothing is random"),
+        ({"folds": "3", "task": "fill-mask"}, "“Folds” predicts the label"),
+    ):
+        with pytest.raises(HeadwayError, match=re.escape(message)):
+            start_run(registry, jobs, *values(data, tiny.name, **changed))
+    assert len(jobs.all()) == 2
 
 
 # The data.
@@ -456,3 +481,33 @@ def test_each_state_of_a_run_is_described(jobs, registry, folder, tiny):
     )
     assert "Train with “Frozen”" in proposed
     assert "there are no metrics" in draw_results(job, history_of(trained({}, [])))
+
+
+def test_the_fold_that_is_trained_and_the_mean_and_spread_of_all_are_shown(jobs, registry, folder, tiny):
+    start_run(registry, jobs, *values(write_reviews(folder / "reviews.csv"), tiny.name, folds="2"))
+    (job,) = jobs.all()
+    step = {"event": "step", "step": 3, "loss": 0.5, "epoch": 1.0, "seconds_left": 61, "tokens_per_second": 9.0}
+    events = [
+        {"event": "repeatstarted", "kind": "folds", "number": 1, "count": 2},
+        {"event": "started", "total_steps": 4, "resumed_from": None},
+        {**step, "step": 4},
+        {"event": "repeatfinished", "kind": "folds", "number": 1, "count": 2, "metrics": {"accuracy": 0.75}},
+        {"event": "repeatstarted", "kind": "folds", "number": 2, "count": 2},
+        {"event": "started", "total_steps": 4, "resumed_from": None},
+        step,
+    ]
+    history = history_of(*events)
+    head = safe_page(draw_head(job, Status("running"), history, 0)).text
+    assert "Step 3 of 4" in head
+    assert "Now: fold 2 of 2. fold 1: accuracy 0.750" in head
+    assert [number for number, _ in history.losses] == [3]
+    last = {"event": "repeatstarted", "kind": "folds", "number": 3, "count": 2}
+    assert "Now: all rows" in draw_head(job, Status("running"), history_of(*events, last), 0)
+    runs = [{"metrics": {"accuracy": value}} for value in (0.75, 0.25)]
+    summary = {"count": 2, "mean": {"accuracy": 0.5}, "spread": {"accuracy": 0.354}, "runs": runs}
+    for name, more in (("folds", {}), ("seeds", {"kept": 7})):
+        found = history_of({**trained({"accuracy": 0.5}, []), name: {**summary, **more}})
+        text = safe_page(draw_results(job, found)).text
+        assert f"2 {name}: mean and spread" in text
+        assert "0.354" in text
+        assert ("The model of seed 7 is kept" in text) == (name == "seeds")

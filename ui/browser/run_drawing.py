@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...tasks.base.label_table import FILE, describe_rest, worst_rows
+from ...tasks.base.repeats import FOLDS, SEEDS, repeat_rows
 from ..terminal import duration, format_value
 from .drawing import alert, bar_row, caption, draw_progress, draw_table, fold_bars, heading
 
@@ -41,6 +42,7 @@ STATES = {
     "died": "crashed",
     "done": "finished",
 }
+LABELS = {"eval-data": "Held-out data", "eval-fraction": "Held-out fraction"}  # of options with another name
 COMMANDS = {"`headway check`": "the check", "headway check": "the check"}  # in messages -> in the form
 
 
@@ -53,7 +55,7 @@ def form_message(message: str, fields: Mapping[str, str] = MappingProxyType({}))
     """
 
     def label(name: str) -> str:
-        return f"“{fields.get(name) or title(name)}”"
+        return f"“{fields.get(name) or LABELS.get(name) or title(name)}”"
 
     message = re.sub(r"\bGive (?=--[a-z-]+ COLUMN)", "Choose ", message)
     message = re.sub(r"(--[a-z-]+) COLUMN", r"\1", message)
@@ -187,6 +189,24 @@ def _draw_state(status: "Status", history: "History", runs_before: int) -> str:
 
 
 def _draw_progress(status: "Status", history: "History") -> str:
+    return _draw_steps(status, history) + _draw_finished(history)
+
+
+def _draw_finished(history: "History") -> str:
+    """Which fold or seed is trained, and the main metric of the finished ones."""
+    if not (current := history.repeat):
+        return ""
+    kind = current["kind"].removesuffix("s")
+    now = f"{kind} {current['number']} of {current['count']}" if current["number"] <= current["count"] else "all rows"
+    finished = [
+        f"{kind} {number}: {title(name).lower()} {format_value(value, 3)}"
+        for number, one in sorted(history.finished.items())
+        for name, value in list(one["metrics"].items())[:1]
+    ]
+    return caption(f"Now: {now}. " + "; ".join(finished))
+
+
+def _draw_steps(status: "Status", history: "History") -> str:
     total = history.total
     if status.state == "stopping":
         return draw_progress(history.step, total or 1, "Stopping after this step with a checkpoint …")
@@ -332,6 +352,7 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
         where = f"All are in {FILE} in the model's folder." if found.get("output") else ""
         rest = caption(describe_rest(found["per_label"], where))
         parts.append(_draw_details("Metrics per label", draw_table(rows) + rest, is_open=len(rows) <= MAX_OPEN_LABELS))
+    parts += [_draw_repeats(name, found[name]) for name in (FOLDS, SEEDS) if found.get(name)]
     if found.get("comparison"):
         rows = [{title(name): value for name, value in row.items()} for row in found["comparison"]]
         parts.append(draw_table(rows, "Beside outputs that cost nothing"))
@@ -340,6 +361,14 @@ def draw_metrics(found: Mapping[str, Any], heading_text: str, analysis: Mapping[
     if "mistakes" in analysis:
         parts.append(_draw_errors(analysis["mistakes"]))
     return f'<section class="hw-results">{"".join(parts)}</section>'
+
+
+def _draw_repeats(kind: str, found: Mapping[str, Any]) -> str:
+    """Mean and spread of the metrics of several folds or seeds."""
+    rows = [{"metric": title(row["metric"]), **{n: v for n, v in row.items() if n != "metric"}}
+            for row in repeat_rows(found)]  # fmt: skip
+    kept = f"The model of seed {found['kept']} is kept, which has the median score." if "kept" in found else ""
+    return draw_table(rows, f"{found['count']} {kind}: mean and spread") + caption(kept)
 
 
 def _draw_interval(bounds: Sequence[float] | None) -> str:

@@ -140,14 +140,14 @@ def _describe_run(jobs: "Jobs", job: "Job", status: "Status") -> dict[str, Any]:
         "pack": usable,
         "stop": status.state in ("waiting", "running"),
         "kill": status.state == "stopping",
-        "resume": _resume_label(job.checkpoint_step) if over and not usable else "",
+        "resume": _resume_label(job.resume_point) if over and not usable else "",
         "remove": over,
         "save": job.id,
     }
 
 
-def _resume_label(step: int | None) -> str:
-    return "Restart" if step is None else f"Resume from step {step:,}"
+def _resume_label(point: str | None) -> str:
+    return "Restart" if point is None else f"Resume from {point}"
 
 
 def act(jobs: "Jobs", action: Callable[["Job"], None], selected: str | None) -> tuple[()]:

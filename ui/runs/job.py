@@ -3,7 +3,8 @@
     runs/NAME                   the finished model (tasks/base/model_folder.py)
     runs/.jobs/ID/job.json      the request; only its name changes, with that of the model
                   data/         the uploaded files
-                  work/         checkpoints (core/training/training_state.py), and the model until it is complete
+                  work/         checkpoints (core/training/training_state.py), finished folds or seeds
+                                (tasks/base/repeats.py), and the model until it is complete
                   ticket.json   exists while the run waits in the queue
                   lock          locked by the training process while it runs
                   stop          exists when the process is asked to stop; with the content "at once", without saving
@@ -27,12 +28,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.atomic_files import atomic_file, disk_errors
 from ...core.errors import HeadwayError
 from ...core.platform_files import LockFile, rename
 from .processes import kill_process
+
+if TYPE_CHECKING:
+    from ...tasks.base.repeats import Repeats
 
 State = Literal["waiting", "running", "stopping", "stopped", "failed", "died", "done"]
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping")
@@ -59,9 +63,18 @@ class Request:
     eval_fraction: float = 0.1
     test_data: Path | None = None
     test_fraction: float | None = None
+    folds: int | None = None
+    seeds: int | None = None
     header: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)  # further fields of ReadOptions
     shown_model: str = ""  # name of the initial model in the browser app
+
+    @property
+    def repeats(self) -> "Repeats | None":
+        """The folds or the seeds, if there are several runs."""
+        from ...tasks.base.repeats import Repeats
+
+        return Repeats.of(self.folds, self.seeds)
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain JSON types, with files by name."""
@@ -144,6 +157,23 @@ class Job:
         return None if found is None else int(found.name.rpartition("-")[2])
 
     @property
+    def resume_point(self) -> str | None:
+        """Where an interrupted run continues: "step 1,200", "fold 3", ...; None: at the beginning."""
+        if (step := self.checkpoint_step) is not None:
+            return f"step {step:,}"
+        repeats = self.request.repeats
+        if repeats is None or self.repeat_folder is None or not self.repeat_folder.exists():
+            return None
+        finished = len(list(self.repeat_folder.glob("*/headway.json")))
+        return f"{repeats.kind.removesuffix('s')} {finished + 1}" if finished < repeats.count else "the last step"
+
+    @property
+    def repeat_folder(self) -> Path | None:
+        """Folder of the folds or the seeds during training; None for a single run."""
+        repeats = self.request.repeats
+        return repeats and self.unpublished.with_name(f"{self.request.name}.{repeats.kind}")
+
+    @property
     def run_folder(self) -> Path:
         """Folder of the checkpoints during training."""
         return self.unpublished.with_name(f"{self.request.name}.running")
@@ -151,7 +181,7 @@ class Job:
     def clear(self) -> None:
         """Deletes the partial files of a killed process, and the checkpoints once the model is finished."""
         for path in self.work_folder.glob("*"):
-            if self.has_model or path not in (self.run_folder, self.unpublished):
+            if self.has_model or path not in (self.run_folder, self.unpublished, self.repeat_folder):
                 shutil.rmtree(path, ignore_errors=True)
 
     def check_output_is_free(self) -> None:
@@ -200,10 +230,8 @@ class Job:
     @property
     def stopped_status(self) -> Status:
         """The status of a stopped run."""
-        step = self.checkpoint_step
-        return Status(
-            "stopped", "No checkpoint was saved." if step is None else f"It can be resumed from step {step:,}."
-        )
+        point = self.resume_point
+        return Status("stopped", "No checkpoint was saved." if point is None else f"It can be resumed from {point}.")
 
     @property
     def alive(self) -> bool:
@@ -307,6 +335,8 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.prepared: dict[str, Any] = {}
+        self.repeat: dict[str, Any] = {}  # the current fold or seed
+        self.finished: dict[int, dict[str, Any]] = {}  # the finished folds or seeds, by number
         self.started: dict[str, Any] = {}
         self.last: dict[str, Any] = {}  # the last step
         self.losses: list[tuple[int, float]] = []  # (step, loss) of each step
@@ -333,6 +363,10 @@ class History:
         kind = event.get("event")
         if kind == "prepared":
             self.prepared = event
+        elif kind == "repeatstarted":
+            self.repeat, self.started, self.last, self.losses, self.evaluations = event, {}, {}, [], []
+        elif kind == "repeatfinished":
+            self.finished[event["number"]] = event
         elif kind == "started":
             self.started, self.last, self.notes = event, {}, list(event.get("notes", ()))
             start = event["resumed_from"] or 0  # later steps are repeated

@@ -134,6 +134,7 @@ class Jobs:
 
         options = TASKS[request.task].from_json(request.options).to_json()  # raises for invalid options
         TrainConfig(**request.training)
+        _ = request.repeats  # raises for invalid numbers
         with ExitStack() as locked, disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             job = Job(self.folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}")

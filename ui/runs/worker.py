@@ -88,6 +88,8 @@ def _run(job: Job, view: "TrainingView", stop: Callable[[], bool]) -> None:
             test_data=request.test_data and Path(request.test_data.name),
             eval_fraction=request.eval_fraction,
             test_fraction=request.test_fraction,
+            folds=request.folds,
+            seeds=request.seeds,
             config=TrainConfig(**request.training),
             resume=True,  # starts from the beginning if there is no checkpoint
             header=request.header,
@@ -126,6 +128,8 @@ def settings_of(request: Request) -> dict[str, Any]:
         "eval_fraction": request.eval_fraction,
         "test_data": request.test_data and str(request.test_data),
         "test_fraction": request.test_fraction,
+        "folds": request.folds,
+        "seeds": request.seeds,
         "header": request.header,
         **request.reading,
         **request.columns,

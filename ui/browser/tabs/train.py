@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ....core.errors import HeadwayError
+from ....tasks.base.data_source import DataSource
 from ...runs.double_click import SubmitOnce
 from ...runs.job import Job, Request
 from ..drawing import hint
@@ -124,12 +125,23 @@ def start_run(
         eval_fraction=form.fraction,
         test_data=form.test,
         test_fraction=form.test_fraction,
+        folds=form.folds,
+        seeds=form.seeds,
         header=form.reading.header,
         reading={name: value for name, value in form.reading.given.items() if name != "header"},
         shown_model=form.model,
     )
     try:
+        _check_repeats(request, form)
         job = (submit or jobs.submit)(request, taken=[entry.name for entry in registry.entries()])
     except HeadwayError as error:
         raise HeadwayError(message_for(error, form)) from error
     return gr.Accordion(open=False), gr.Radio(choices=run_choices(jobs), value=job.id), gr.Timer(active=True)
+
+
+def _check_repeats(request: Request, form: FormValues) -> None:
+    """Raises HeadwayError if folds or seeds make no sense for the task or the data."""
+    if (repeats := request.repeats) is not None:
+        fractions = {"eval_fraction": request.eval_fraction, "test_fraction": request.test_fraction}
+        source = DataSource(request.data, request.eval_data, test=request.test_data, **fractions)
+        repeats.check(form.create_task(), source)

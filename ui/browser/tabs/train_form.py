@@ -49,6 +49,8 @@ class TrainForm:
     fraction: gr.Slider
     test: gr.File
     test_fraction: gr.Textbox
+    folds: gr.Textbox
+    seeds: gr.Textbox
     task: gr.Dropdown
     columns: dict[str, gr.Dropdown]
     model: gr.Dropdown
@@ -63,7 +65,7 @@ class TrainForm:
         """All components with a value, in the order of `FormValues.read`."""
         fixed = [
             self.data, self.held_out, self.test, self.task, self.header, self.fraction, self.test_fraction,
-            self.model, self.name, self.read_from, self.preset,
+            self.folds, self.seeds, self.model, self.name, self.read_from, self.preset,
         ]  # fmt: skip
         return [
             *fixed,
@@ -98,6 +100,8 @@ class FormValues:
     fraction: float
     test: Path | None
     test_fraction: float | None
+    folds: int | None
+    seeds: int | None
     model: str
     name: str
     read_from: str
@@ -112,7 +116,8 @@ class FormValues:
         Raises:
             HeadwayError: a value is not a number where one is required.
         """
-        data, held_out, test, task, header, fraction, test_fraction, model, name, read_from, preset, *rest = values
+        data, held_out, test, task, header, fraction, test_fraction, folds, seeds, *rest = values
+        model, name, read_from, preset, *rest = rest
         remaining = iter(rest)
         reading = {option.name: next(remaining) for option in shown_reading_options()}
         columns = {option.name: next(remaining) for option in column_options(group=True)}
@@ -128,6 +133,8 @@ class FormValues:
             fraction,
             test and Path(test),
             read_number("Test fraction", test_fraction),
+            read_number("Folds", folds, int),
+            read_number("Seeds", seeds, int),
             model or "",
             name or "",
             read_from or "",
@@ -202,7 +209,7 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
                     show_label=False,
                     placeholder="Copy the cells, with the column names, and paste them here.",
                 )
-            with gr.Accordion("Held-out data and format", open=False, elem_id="held-out"):
+            with gr.Accordion("Held-out data, folds and format", open=False, elem_id="held-out"):
                 with gr.Row():
                     held_out = gr.File(label="Held-out data", height=110)
                     test = gr.File(label="Test data", height=110)
@@ -220,6 +227,8 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
                     info="Share of the training data to hold out for the test, which chooses nothing, if there is no "
                     "file of test data. 0: none.",
                 )
+                with gr.Row():
+                    folds, seeds = _draw_repeats()
                 header = gr.Dropdown(list(HEADERS), value=next(iter(HEADERS)), label="Header with the column names")
                 with gr.Row():
                     reading = {option.name: option_component(option) for option in shown_reading_options()}
@@ -228,9 +237,28 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
             cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel-reading")
     data = {
         "data": data, "read_from": read_from, "held_out": held_out, "fraction": fraction, "test": test,
-        "test_fraction": test_fraction, "header": header, "reading": reading,
+        "test_fraction": test_fraction, "folds": folds, "seeds": seeds, "header": header, "reading": reading,
     }  # fmt: skip
     return data, samples, pasted, first_rows, cancel
+
+
+def _draw_repeats() -> tuple[gr.Textbox, gr.Textbox]:
+    """Draws the numbers of folds and of seeds."""
+    folds = gr.Textbox(
+        placeholder="none",
+        label="Folds",
+        info="Cross-validation: each row is predicted by a model that was not trained on it. The model itself is "
+        "trained on all rows. 5, for example.",
+        min_width=200,
+    )
+    seeds = gr.Textbox(
+        placeholder="one",
+        label="Seeds",
+        info="Train with this number of seeds, show mean and spread, and keep the model with the median score. 3, for "
+        "example.",
+        min_width=200,
+    )
+    return folds, seeds
 
 
 def _draw_task_step() -> tuple[gr.Dropdown, gr.HTML, dict[str, gr.Dropdown], gr.HTML]:
