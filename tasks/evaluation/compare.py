@@ -25,10 +25,11 @@ from ..intervals import Bootstrap
 from ..tallies import Tally
 from .comparison import ComparedModel, Comparison, Difference, SliceDifference
 from .differing_rows import differing_rows
+from .divisions import Divisions, Parts, Quarters
 from .paired_tests import holm, paired_tests
-from .row_parts import RowPart, row_parts
 from .sides import ModelSide, Predicted, Side
 
+FEWEST_ROWS = 20  # of a part; fewer say too little
 FEWEST_DOCUMENTS = 20  # with fewer of them, sequences are compared instead
 PER_TOKEN = ("loss", "perplexity", "accuracy", "next_sentence_accuracy")  # metrics of language models
 
@@ -67,16 +68,15 @@ def compare_sides(
     found = {
         side.name: side.predict(shared, mapping, columns or {}) for side, mapping in zip(sides, mappings, strict=True)
     }
-    tallies = _tallies(found)
+    tallies, divisions = _tallies(found), Divisions(shared, by, mappings[0].label)
     first = next(iter(found.values()))
     groups, _ = example_groups(first.examples, shared, mappings[0].group)
     grouped = groups if len(np.unique(groups)) < len(groups) else None
     notes = [*table.notes, *mappings[0].notes, *_describe_left_out(left_out, len(table))]
     comparison = _summarize(sides, found, tallies, grouped, f"{table.source}")
-    parts = row_parts(first.examples, shared, by)
     return replace(
         comparison,
-        slices=_compare_slices(tallies, parts, comparison, grouped),
+        slices=_compare_slices(tallies, row_parts(first, divisions), comparison, grouped),
         rows=tuple(differing_rows(found)),
         left_out=tuple(left_out),
         notes=(*notes, *comparison.notes),
@@ -228,8 +228,23 @@ def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
     return tuple(replace(one, p=next(corrected[one.metric])) for one in differences)
 
 
+def row_parts(side: Predicted, divisions: Divisions) -> dict[str, np.ndarray]:
+    """The positions of the examples in each part of the rows: by length, by label and by columns.
+
+    Parts of fewer than FEWEST_ROWS are left out, and that of all rows.
+    """
+    lengths = np.array([sum(map(len, example.texts)) for example in side.examples])
+    quarters = Quarters.of(lengths, " characters")
+    values = {
+        "length": [(quarters.name(length),) for length in lengths.tolist()],
+        **divisions.values(side.task, side.predictions, side.examples),
+    }
+    parts = {f"{by}: {value}": np.array(rows) for (by, value), rows in Parts().rows(values).items()}
+    return {name: rows for name, rows in parts.items() if FEWEST_ROWS <= len(rows) < len(lengths)}
+
+
 def _compare_slices(
-    tallies: Mapping[str, Tally], parts: Sequence[RowPart], comparison: Comparison, groups: np.ndarray | None
+    tallies: Mapping[str, Tally], parts: Mapping[str, np.ndarray], comparison: Comparison, groups: np.ndarray | None
 ) -> tuple[SliceDifference, ...]:
     """The main metric of each slice."""
     first, *others = tallies
@@ -237,15 +252,15 @@ def _compare_slices(
     for name in others:
         overall = next(one.value.value for one in comparison.differences if (one.model, one.metric) == (name, metric))
         of_model = []
-        for part in parts:
-            ours, theirs = _select(tallies[first], part.rows), _select(tallies[name], part.rows)
+        for part, rows in parts.items():
+            ours, theirs = _select(tallies[first], rows), _select(tallies[name], rows)
             values, found = ours.metrics(), theirs.metrics()
             if metric not in values or metric not in found:
                 continue
-            test = paired_tests(ours, theirs, None if groups is None else groups[part.rows]).get(metric)
+            test = paired_tests(ours, theirs, None if groups is None else groups[rows]).get(metric)
             score, other = values[metric], found[metric]
             turns = (other - score) * overall < 0
-            of_model.append(SliceDifference(name, part.name, len(part.rows), score, other, test and test.p, turns))
+            of_model.append(SliceDifference(name, part, len(rows), score, other, test and test.p, turns))
         p = holm([one.p for one in of_model])
         result += [replace(one, p=value) for one, value in zip(of_model, p, strict=True)]
     return tuple(sorted(result, key=lambda one: (not one.turns, 1.0 if one.p is None else one.p)))

@@ -14,10 +14,10 @@ from ..base.results import Evaluation
 from ..base.task import Task
 from ..data.features import text_length
 from ..data.groups import group_hashes
-from ..data.labels import is_missing
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
 from ..intervals import Bootstrap
+from .divisions import Divisions, Values
 from .example_lists import Confusions, ListedRow, Mistakes
 from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
 from .report import EvaluationReport, ReportOptions, RunFacts
@@ -25,7 +25,6 @@ from .risk_coverage import RiskCollector
 from .run_facts import measure
 from .slices import Slices
 
-MAX_VALUE = 60  # characters of a value that divides the data
 SHORTEST = 4  # power of two: texts of up to 16 tokens are one slice
 WHOLE, WINDOWS, CUT = "read whole", "read in windows", "cut"
 NEAR, NOT_NEAR = "near duplicate of a training row", "no near duplicate"
@@ -101,6 +100,7 @@ class ReportBuilder:
         self._start = time.monotonic()
         self._bootstrap, self._slices = Bootstrap(), Slices()
         self._confusions, self._mistakes, self._risk = Confusions(), Mistakes(), RiskCollector()
+        self._divisions: Divisions | None = None  # known with the table
         self._collector = task.report_collector()
         self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
         self._tokens = self._unread = 0
@@ -143,26 +143,16 @@ class ReportBuilder:
             row = None if wrong is None else ListedRow.of(wrong, confidence)
             self._confusions.add(task, prediction, example, row)
 
-    def _values(
-        self, part: EvaluatedPart, how: Sequence[str], powers: Sequence[int]
-    ) -> dict[str, list[Sequence[str]]]:
+    def _values(self, part: EvaluatedPart, how: Sequence[str], powers: Sequence[int]) -> Values:
         """The parts of the data that each example belongs to, by what divides it."""
         assert part.table is not None
-        values: dict[str, list[Sequence[str]]] = {
+        values: dict[str, Sequence[Sequence[str]]] = {
             "length": [(_length_name(power),) for power in powers],
             "reading": [(one,) for one in how],
         }
-        of_task = [part.task.slices_of(*pair) for pair in zip(part.predictions, part.examples, strict=True)]
-        for name in dict.fromkeys(name for one in of_task for name in one):
-            values[name] = [tuple(map(_as_value, one.get(name, ()))) for one in of_task]
-        for column in self._columns:
-            if part.columns and column == part.columns.label and "label" in values:
-                continue
-            if column not in part.table.columns:
-                known = ", ".join(part.table.columns)
-                raise HeadwayError(f'{part.table.source} has no column "{column}" (--slice). It has: {known}.')
-            cells = (part.table.rows[example.row].get(column) for example in part.examples)
-            values[f"column {column}"] = [("empty",) if is_missing(cell) else (_as_value(cell),) for cell in cells]
+        if self._divisions is None:
+            self._divisions = Divisions(part.table, self._columns, part.columns and part.columns.label)
+        values |= self._divisions.values(part.task, part.predictions, part.examples)
         if self._training is not None:
             near = [self._training.nearest(example) for example in part.examples]
             found = [one for one in near if one is not None]
@@ -231,8 +221,3 @@ class ReportBuilder:
 
 def _length_name(power: int) -> str:
     return f"up to {2**power:,} tokens" if power == SHORTEST else f"{2 ** (power - 1) + 1:,} to {2**power:,} tokens"
-
-
-def _as_value(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"

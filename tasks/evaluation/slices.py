@@ -9,7 +9,6 @@ E examples, K columns of counts, R replicates.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,16 +18,13 @@ from ..base.inference import EXAMPLES_AT_ONCE
 from ..intervals import BOUNDS, Interval, draw_weights
 from ..metrics import LOWER_IS_BETTER
 from ..tallies import Tally
+from .divisions import Parts, Values
 from .paired_tests import holm
 
 REPLICATES = 200
 MIN_EXAMPLES = 20  # of a part and of the rest; smaller ones are not compared
-MAX_VALUES = 200  # of a column or another division; further values are one part
-OTHER_VALUES = "other values"
 SIGNIFICANT = 0.05
 ADDITIVE = "mae"  # the metric of numbers: their correlations depend on the spread of the numbers in a part
-
-Values = Mapping[str, Sequence[Sequence[str]]]  # by what divides the data: the values of each example
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ class _Sums:
 class Slices:
     """The sums of every part; examples are added one after the other."""
 
-    _parts: dict[tuple[str, str], _Sums] = field(default_factory=dict)
-    _num_values: dict[str, int] = field(default_factory=dict)
+    _sums: dict[tuple[str, str], _Sums] = field(default_factory=dict)
+    _parts: Parts = field(default_factory=Parts)
     _tally: Tally | None = None
     _total: _Sums | None = None
     _later: list[tuple[np.ndarray, np.ndarray, Values]] = field(default_factory=list)  # for tallies that are joined
@@ -108,28 +104,13 @@ class Slices:
         if self._total is None:
             self._total = self._zero()
         self._total.add(tally.counts, weights)
-        for key, rows in self._rows(values).items():
-            sums = self._parts.setdefault(key, self._zero())
+        for key, rows in self._parts.rows(values).items():
+            sums = self._sums.setdefault(key, self._zero())
             sums.add(tally.counts[rows], weights[rows])
 
     def _zero(self) -> _Sums:
         assert self._tally is not None
         return _Sums(np.zeros((1 + REPLICATES, self._tally.counts.shape[1])))
-
-    def _rows(self, values: Values) -> dict[tuple[str, str], list[int]]:
-        """The examples of each part."""
-        rows: dict[tuple[str, str], list[int]] = {}
-        for by, of_examples in values.items():
-            for i, own in enumerate(of_examples):
-                for value in own:
-                    key = by, value
-                    if key not in rows and key not in self._parts:
-                        if self._num_values.get(by, 0) >= MAX_VALUES:
-                            key = by, OTHER_VALUES
-                        else:
-                            self._num_values[by] = self._num_values.get(by, 0) + 1
-                    rows.setdefault(key, []).append(i)
-        return rows
 
     def _join(self) -> None:
         """Adds what could not be counted before all examples were known."""
@@ -153,7 +134,7 @@ class Slices:
             return "", []
         metrics = list(self._tally.formulas(self._total.values[:1]))
         metric = ADDITIVE if ADDITIVE in metrics else metrics[0]
-        found = [one for one in (self._compare(key, metric) for key in self._parts) if one is not None]
+        found = [one for one in (self._compare(key, metric) for key in self._sums) if one is not None]
         corrected = holm([one.p for one in found])
         found = [Slice(**{**vars(one), "p": p}) for one, p in zip(found, corrected, strict=True)]
         return metric, sorted(found, key=lambda one: (not one.significant, not one.worse, one.examples, one.value))
@@ -161,7 +142,7 @@ class Slices:
     def _compare(self, key: tuple[str, str], metric: str) -> Slice | None:
         assert self._tally is not None
         assert self._total is not None
-        part, total = self._parts[key], self._total
+        part, total = self._sums[key], self._total
         others = total.examples - part.examples
         if not others:
             return None

@@ -1,7 +1,7 @@
 """Comparisons of models: tests that keep their level, the same rows for all, and what the models differ on."""
 
 import json
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from headway.core.errors import HeadwayError
 from headway.tasks import Prompt, SavedPrompt, TextClassification, compare, load
 from headway.tasks.data.read import read_table
+from headway.tasks.evaluation.compare import row_parts
+from headway.tasks.evaluation.divisions import ColumnDivision, Divisions, Quarters
 from headway.tasks.evaluation.paired_tests import holm, mcnemar_p, paired_tests, permutation_p
-from headway.tasks.evaluation.row_parts import row_parts
+from headway.tasks.evaluation.sides import Predicted
 from headway.tasks.intervals import Bootstrap
 from headway.tasks.tallies import Tally, tally_means, tally_numbers
 from scipy.stats import binomtest
@@ -167,27 +169,44 @@ def test_a_model_does_not_differ_from_itself(models):
 
 
 def test_the_slices_are_those_of_lengths_labels_and_the_named_column(found):
-    assert {one.slice.partition(":")[0] for one in found.slices} <= {"length", "label", "from"}
+    assert {one.slice.partition(":")[0] for one in found.slices} <= {"length", "label", "column from"}
     assert next(one for one in found.slices if one.slice == "label: other").rows == 30
     json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_the_parts_of_a_column_are_its_values_or_quarters_of_its_numbers():
-    table = read_table([{**row, "age": i} for i, row in enumerate(ROWS * 3)])
+    table = read_table([{**row, "age": i, "label": row["label"]} for i, row in enumerate(ROWS * 3)])
     task, _ = TextClassification().infer_labels(table, TextClassification().columns(table, {}, need_label=True))
     examples = task.examples(table, task.columns(table, {}, need_label=True))
-    parts = row_parts(examples, table, ["from", "age"])
-    assert {len(one.rows) for one in parts if one.by == "from"} == {len(SUBJECTS) * 3}
-    ages = [one for one in parts if one.by == "age"]
-    assert [one.value for one in ages] == [
+    side = Predicted(task, examples, [None] * len(examples), 1.0)
+    parts = row_parts(side, Divisions(table, ["from", "age", "label"], "label"))
+    assert {len(rows) for name, rows in parts.items() if name.startswith("column from")} == {len(SUBJECTS) * 3}
+    assert not any(name.startswith("column label") for name in parts)  # the labels are parts already
+    ages = {name: rows for name, rows in parts.items() if name.startswith("column age")}
+    assert [name.removeprefix("column age: ") for name in ages] == [
         "up to 29", "more than 29, up to 59", "more than 59, up to 89", "more than 89"
     ]  # fmt: skip
-    assert sorted(np.concatenate([one.rows for one in ages])) == list(range(len(table)))
+    assert sorted(np.concatenate(list(ages.values()))) == list(range(len(table)))
     lengths = np.array([len(row["text"]) for row in table.rows])
-    for one, other in zip(*[iter([lengths[part.rows] for part in parts if part.by == "length"])] * 2, strict=False):
-        assert one.max() < other.min()
+    ranges = sorted((lengths[rows].min(), lengths[rows].max()) for name, rows in parts.items() if "characters" in name)
+    assert len(ranges) > 1
+    assert all(one[1] < other[0] for one, other in pairwise(ranges))
     with pytest.raises(HeadwayError, match=r"--slice nothing: .* has no such column"):
-        row_parts(examples, table, ["nothing"])
+        Divisions(table, ["nothing"])
+
+
+def test_cells_without_a_number_are_a_part_of_their_own():
+    cells = [*range(100), None, ""]
+    division = ColumnDivision.of(read_table([{"text": "a", "price": cell} for cell in cells]), "price")
+    assert [division.name(cell) for cell in (0, 24, 25, 99, None, "", "7.5")] == [
+        "up to 24", "up to 24", "more than 24, up to 49", "more than 74", "empty", "empty", "up to 24"
+    ]  # fmt: skip
+    mixed = ColumnDivision.of(
+        read_table([{"text": "a", "price": cell} for cell in [*map(str, range(100)), "free"]]), "price"
+    )
+    assert (mixed.name("7"), mixed.name("free")) == ("7", "free")
+    constant = Quarters.of(np.array([5.0] * 40))
+    assert constant.name(5.0) == "all numbers"
 
 
 def test_rows_that_a_model_cannot_read_are_named_and_left_out_for_all(models):

@@ -11,8 +11,9 @@ from headway.tasks.base.report_numbers import NumberCharts
 from headway.tasks.classification.predictions import LabelPrediction, LabelsPrediction, NumberPrediction, TextExample
 from headway.tasks.classification.report_curves import LabelCurves, LabelSetCurves
 from headway.tasks.evaluation import ReportOptions, evaluate_with_report
+from headway.tasks.evaluation.divisions import OTHER_VALUES
 from headway.tasks.evaluation.near_duplicates import TrainingTexts
-from headway.tasks.evaluation.slices import OTHER_VALUES, Slices
+from headway.tasks.evaluation.slices import Slices
 from headway.tasks.intervals import Bootstrap
 from headway.tasks.language_modeling.predictions import SequenceLoss
 from headway.tasks.language_modeling.report_losses import LossCharts
@@ -392,9 +393,24 @@ def test_the_metrics_are_the_same_if_only_a_sample_of_the_predictions_is_kept(co
     assert sampled.notes == all_rows.notes
 
 
+def test_numbers_of_a_column_are_divided_into_quarters_however_the_rows_arrive(colours, monkeypatch):
+    model, rows = colours
+    rows = [{**row, "price": f"{i}.50"} for i, row in enumerate(rows)]
+    options = ReportOptions(["price"])
+    whole = evaluate_with_report(model, rows, options=options)[1]
+    monkeypatch.setattr("headway.tasks.base.inference.EXAMPLES_AT_ONCE", 16)
+    part = evaluate_with_report(model, rows, options=options)[1]
+    for report in (whole, part):
+        found = [one for one in report.slices if one.by == "column price"]
+        assert {one.value for one in found} == {
+            "up to 22.5", "more than 22.5, up to 44.5", "more than 44.5, up to 66.5", "more than 66.5"
+        }  # fmt: skip
+        assert sum(one.examples for one in found) == len(rows)
+
+
 def test_a_column_that_is_not_there_is_named_with_those_that_are(colours):
     model, rows = colours
-    with pytest.raises(HeadwayError, match=r'no column "nowhere" \(--slice\).*text, label, from'):
+    with pytest.raises(HeadwayError, match=r"--slice nowhere: .* no such column.*text, label, from"):
         evaluate_with_report(model, rows, options=ReportOptions(["nowhere"]))
 
 
