@@ -300,14 +300,19 @@ class Predictor:
 
     # -- the steps of a prediction, for a server that computes long texts window by window
 
-    def windows(self, inputs: Sequence[Any]) -> list[list[Features]]:
+    def windows(self, inputs: Sequence[Any], options: Mapping[str, Any] | None = None) -> list[list[Features]]:
         """The windows of each input of `predict`.
 
+        Args:
+            inputs: as for `predict`.
+            options: for these inputs: values of `request_options` of the task, before its own.
+
         Raises:
-            HeadwayError: an input does not have the texts that the task reads.
+            HeadwayError: an input does not have the texts that the task reads, or an option is not possible.
         """
         self._need_training()
-        return self.encoder.encode(self.task, read_inputs(self.task, inputs))
+        task = self.task.with_options(options) if options else self.task
+        return self.encoder.encode(task, read_inputs(task, inputs))
 
     def predict_windows(self, windows: Sequence[Features], pause: Callable[[], None] | None = None) -> list[Any]:
         """What the model says about each window, in order.

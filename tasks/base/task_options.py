@@ -46,6 +46,7 @@ class TaskOptions:
     name: ClassVar[str]
     divides: ClassVar[bool] = True  # whether a long text can be read in windows
     undivided: ClassVar[str] = "end"  # how one is read that cannot: its end, or cut as options say
+    request_options: ClassVar[tuple[str, ...]] = ()  # that a request to a server may set for its own inputs
     new_model: ClassVar[Model | None] = None  # what the task trains from random weights; None: nothing
 
     @property

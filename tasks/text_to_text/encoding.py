@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from ...core.errors import HeadwayError
 from ..data.features import Features
 from ..language_modeling.targets import TargetTokens, prompt_budget
-from .predictions import PairExample
+from .predictions import PairExample, PromptSource
 from .template import PairTemplate
 
 if TYPE_CHECKING:
+    from ...core.generation.generation_config import GenerationConfig
     from ...core.tokenizers.tokenizer import Tokenizer
 
 LEAST_INPUT = 8  # an output may leave this fraction of the limit to the input, but not less
@@ -89,12 +90,12 @@ class PairEncoder:
         """The token that ends an output."""
         return self.tokenizer.end_of_text_id if self.source_limit is None else self.ends[1]
 
-    def encode(self, examples: Sequence[PairExample], max_new_tokens: int) -> list[Features]:
+    def encode(self, examples: Sequence[PairExample], generation: "GenerationConfig") -> list[Features]:
         """The sequences for training, one for each output; for an example without outputs its prompt.
 
         Args:
             examples: in their order.
-            max_new_tokens: the number of tokens for which a prompt without output leaves room.
+            generation: how outputs are generated, for which a prompt without output leaves room.
         """
         prompts = self._prompts([one.text for one in examples])
         written = [self.template.continuation(text) for one in examples for text in one.outputs]
@@ -102,18 +103,19 @@ class PairEncoder:
         features: list[Features] = []
         for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             if not example.outputs:
-                features.append(self._prompt(number, prompt, max_new_tokens))
+                features.append(self._prompt(number, prompt, generation))
             features += [self._pair(number, i, prompt, next(outputs)) for i in range(len(example.outputs))]
         return features
 
-    def _prompt(self, number: int, prompt: _Prompt, max_new_tokens: int) -> Features:
+    def _prompt(self, number: int, prompt: _Prompt, generation: "GenerationConfig") -> Features:
+        what = PromptSource(self.tokenizer, generation)
         if self.source_limit is not None:
             source, length = self._source(prompt)
             start = self.ends[0] or 0
-            return Features(number, [start], [0], length + 1, metadata=self.tokenizer, source_ids=source)
-        ids = prompt.cut(prompt_budget(self.limit, max_new_tokens), self.cut_side)
+            return Features(number, [start], [0], length + 1, metadata=what, source_ids=source)
+        ids = prompt.cut(prompt_budget(self.limit, generation.max_new_tokens), self.cut_side)
         length = prompt.fixed + len(prompt.inside)
-        return Features(number, ids, [0] * len(ids), length, metadata=self.tokenizer)
+        return Features(number, ids, [0] * len(ids), length, metadata=what)
 
     def _source(self, prompt: _Prompt) -> tuple[list[int], int]:
         """What the encoder reads of a prompt, and the number of tokens of the whole one."""

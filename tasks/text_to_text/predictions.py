@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ..base.display import DisplayElement, Text
 from ..base.predictions import Prediction
 from ..data.examples import Example
+
+if TYPE_CHECKING:
+    from ...core.generation.generation_config import GenerationConfig
+    from ...core.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,14 @@ class PairExample(Example):
     def without_outputs(self) -> Self:
         """As it is predicted."""
         return replace(self, outputs=())
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """How a prompt was encoded, and how its output is generated: the metadata of its features."""
+
+    tokenizer: "Tokenizer"
+    generation: "GenerationConfig"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.hub import find_folder
 from ..base.model_folder import read_info
+from .generation_options import GENERATION, overrule
 from .predictions import PairExample
 from .template import PairTemplate
-from .text_to_text import GENERATION, TextToText
+from .text_to_text import TextToText
 
 if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
-
-SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,7 @@ class StoredTask:
             given: fields of GenerationConfig.
             as_written: whether the text is shown while it is generated, so that there is no beam search.
         """
-        found = {name: getattr(self.task, name) for name in GENERATION}
-        samples = any(given.get(name) for name in SAMPLING) or given.get("context") == "slide"
-        if as_written or samples or ("num_beams" not in given and given.get("num_return_sequences", 1) > 1):
-            del found["num_beams"]
-        if given.get("num_beams", 1) > 1 or given.get("temperature") == 0:
-            found = {name: value for name, value in found.items() if name not in SAMPLING}
-        return {**found, **given}
+        return overrule({name: getattr(self.task, name) for name in GENERATION}, given, as_written=as_written)
 
 
 def find_stored(model: str | Path) -> StoredTask | None:

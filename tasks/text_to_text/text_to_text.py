@@ -5,7 +5,7 @@ On GPT-2, both are one sequence in a template, and the loss is that of the outpu
 learns to end the output with the end-of-text token.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,7 +19,7 @@ from ...core.generation.generation_config import GenerationConfig
 from ...core.models.encoder_decoder import EncoderDecoderConfig
 from ...core.models.heads import language_model_head, smooth_labels
 from ...core.models.transformer import TransformerConfig
-from ...core.options import check_option, is_integer, is_number, option, option_of
+from ...core.options import check_option, is_integer, is_number, option, option_of, options_of
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
 from ..base.predictions import Misprediction
@@ -38,6 +38,7 @@ from . import chat
 from .card import text_to_text_card
 from .encoding import PairEncoder
 from .evaluation import evaluate_outputs
+from .generation_options import GENERATION, overrule
 from .instructions import find_pipeline
 from .pair_columns import (
     CONTEXT,
@@ -51,7 +52,7 @@ from .pair_columns import (
     unanswered_checker,
     with_notes,
 )
-from .predictions import GeneratedText, OutputLoss, PairExample
+from .predictions import GeneratedText, OutputLoss, PairExample, PromptSource
 from .report_outputs import OutputCharts
 from .template import DEFAULT, PairTemplate
 
@@ -65,10 +66,6 @@ if TYPE_CHECKING:
     from ..base.results import Evaluation
 
 OUTPUT_CUT = "the output does not fit, so only its beginning is learned: raise --max-length, or shorten it"
-GENERATION = (
-    "max_new_tokens", "num_beams", "length_penalty", "temperature", "top_k", "top_p", "repetition_penalty",
-    "no_repeat_ngram_size", "seed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,6 +121,7 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     undivided: ClassVar[str] = "cut"
     finishes_predictions: ClassVar[bool] = True
     scores_loss: ClassVar[bool] = True
+    request_options: ClassVar[tuple[str, ...]] = GENERATION
     higher_is_better: ClassVar[bool] = False
     new_model: ClassVar[Model | None] = "encoder-decoder"  # the Transformer, for which this task was made
 
@@ -167,6 +165,15 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     def sample(self) -> str:
         """Orders and the polite questions for them."""
         return "requests.csv"
+
+    def with_options(self, given: Mapping[str, Any]) -> Self:
+        """As for every task; given generation options come before stored ones that contradict them."""
+        chosen = {name: given[name] for name in GENERATION if name in given}
+        GenerationConfig(**chosen)
+        kept = overrule({name: getattr(self, name) for name in GENERATION}, chosen)
+        defaults = {one.name: one.default for one in options_of(GenerationConfig)}
+        contradicting = {name: defaults[name] for name in GENERATION if name not in kept}
+        return super(TextToText, replace(self, **contradicting)).with_options(given)
 
     # -- rows -> examples
 
@@ -227,7 +234,7 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         source_limit = self.source_limit and min(self.source_limit, self.max_length or self.source_limit)
         ends = self.start_id, self.end_id
         encoder = PairEncoder(tokenizer, self.pair_template, limit, self.cut_side, source_limit, ends)
-        return encoder.encode(examples, self.max_new_tokens)
+        return encoder.encode(examples, self.generation)
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
         """Outputs that do not fit."""
@@ -273,15 +280,23 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         return self.decode(losses, features)
 
     def predict_windows(self, network: nn.Module, features: Sequence[Features]) -> list[Any]:
-        """The generated text of each prompt."""
-        tokenizer: Tokenizer = features[0].metadata.of_outputs
+        """The generated text of each prompt, by the options with which it was encoded."""
+        sources: list[PromptSource] = [one.metadata for one in features]
+        texts: dict[int, GeneratedText] = {}
+        for generation in dict.fromkeys(one.generation for one in sources):
+            part = [i for i, one in enumerate(sources) if one.generation == generation]
+            texts |= zip(part, self._generate(network, [features[i] for i in part], sources[part[0]]), strict=True)
+        return [texts[i] for i in range(len(features))]
+
+    def _generate(
+        self, network: nn.Module, features: Sequence[Features], source: PromptSource
+    ) -> Iterator[GeneratedText]:
+        tokenizer = source.tokenizer.of_outputs
         prompts = [one.source_ids or one.input_ids for one in features]
         end = tokenizer.end_of_text_id if self.source_limit is None else self.end_id
-        found = generate_ids(network, prompts, self.generation, end_of_text_id=end)  # pyright: ignore[reportArgumentType]
-        return [
-            GeneratedText(tokenizer.decode(best.token_ids).strip(), best.finish_reason == "end-of-text")
-            for best, *_ in found
-        ]
+        found = generate_ids(network, prompts, source.generation, end_of_text_id=end)  # pyright: ignore[reportArgumentType]
+        for best, *_ in found:
+            yield GeneratedText(tokenizer.decode(best.token_ids).strip(), best.finish_reason == "end-of-text")
 
     def join_windows(self, found: Sequence[Any], features: Sequence[Features]) -> list[Any]:  # noqa: ARG002
         """The generated texts themselves."""

@@ -30,18 +30,22 @@ from .event_stream import INTERNAL_ERROR, EventStream, generation_json
 from .limits import Limits
 from .metrics import CONTENT_TYPE
 from .middleware import CLIENT_CLOSED_REQUEST, CLIENT_GONE_ERRORS, Client, RequestGuard, path_of
+from .model_steps import PredictionInput
 from .openapi import describe
 from .request_bodies import (
     INPUT_NAMES,
     check_fields,
     cut_vector,
+    names_of,
     read_embed,
     read_embeddings,
     read_generate,
+    read_generation,
     read_input,
     read_list,
     read_model,
     read_threshold,
+    request_options,
 )
 from .rerank import add_reranking
 from .serving import ModelServer
@@ -115,15 +119,18 @@ def _add_predictions(api: FastAPI, serving: ModelServer) -> None:
         """Returns the model's prediction for each input, in order.
 
         Each one has the number of tokens of its input, special tokens included, and whether the input was truncated.
+        Options of generation are for text-to-text models. Default: those that the model was trained with.
         """
         body = await read_object(request, limits)
-        check_fields(body, "/predict", ("model", *INPUT_NAMES, "threshold"))
-        threshold = read_threshold(body)
+        check_fields(body, "/predict", ("model", *INPUT_NAMES, "threshold", *names_of(request_options())))
+        threshold, options = read_threshold(body), read_generation(body, request_options(), limits)
         name, given = read_list(body, limits)
         with Client.of(request) as client:
             served = await open_model(client, serving, "predict", read_model(body))
-            inputs = [read_input(one, f"{name}[{i}]", served.fields, limits) for i, one in enumerate(given)]
+            texts = [read_input(one, f"{name}[{i}]", served.fields, limits) for i, one in enumerate(given)]
             choose_labels = await asyncio.to_thread(serving.label_chooser, served.name, threshold)
+            await asyncio.to_thread(serving.check_options, served.name, options)
+            inputs = [PredictionInput(one, options) for one in texts]
             answers = await compute(client, served, inputs, name, limits)
         if choose_labels is not None:
             answers = [{**one, "labels": choose_labels(one["scores"])} for one in answers]

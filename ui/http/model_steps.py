@@ -6,6 +6,7 @@ a text that is being computed when its model is replaced ends with the model it 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .batching import Model
@@ -22,6 +23,13 @@ ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT")
 
 CHARACTERS_PER_TOKEN = 4  # of English; only an estimate for the batch budget
+
+
+class PredictionInput(NamedTuple):
+    """An input of a request for predictions, and the options that the request sets for it."""
+
+    texts: Input
+    options: Mapping[str, Any] = {}
 
 
 class Window(NamedTuple):
@@ -52,19 +60,28 @@ class _Steps(Model[ItemT, AnswerT]):
     def divide(self, items: Sequence[ItemT]) -> list[list[Window]]:
         """The windows of each item."""
         model: Any = self._find()
-        return [[Window(model, one) for one in windows] for windows in model.windows(items)]
+        return [[Window(model, one) for one in windows] for windows in self.windows(model, items)]
+
+    def windows(self, model: Any, items: Sequence[ItemT]) -> "Iterable[list[Features]]":
+        """The features of each item."""
+        return model.windows(items)
 
     def window_cost(self, window: Window) -> int:
         """The number of tokens of a window."""
         return len(window.features.input_ids)
 
 
-class PredictionSteps(_Steps[Input, dict[str, Any]]):
+class PredictionSteps(_Steps[PredictionInput, dict[str, Any]]):
     """The predictions of a model."""
 
-    def cost(self, item: Input) -> int:
+    def cost(self, item: PredictionInput) -> int:
         """The approximate number of tokens of an input."""
-        return sum(map(_text_cost, texts_of(item)))
+        return sum(map(_text_cost, texts_of(item.texts)))
+
+    def windows(self, model: Any, items: Sequence[PredictionInput]) -> "Iterator[list[Features]]":
+        """The features of each input, with its options."""
+        for options, part in groupby(items, key=attrgetter("options")):
+            yield from model.windows([one.texts for one in part], options)
 
     def compute(self, windows: Sequence[Window], pause: Callable[[], None] | None = None) -> list[Any]:
         """What the model says about each window."""

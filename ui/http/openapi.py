@@ -8,17 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ...core.generation.generation_config import (
-    MAX_LENGTH_PENALTY,
-    MAX_REPETITION_PENALTY,
-    MAX_TEMPERATURE,
-    MIN_TEMPERATURE,
-    GenerationConfig,
-)
-from ...core.options import Option, options_of
+from ...core.generation.generation_config import GenerationConfig
+from ...core.options import options_of
 from .access import PUBLIC_PATHS, Access
 from .limits import Limits
-from .request_bodies import FORMATS, INPUT_NAMES, PROMPT_NAMES, generation_limits
+from .option_schemas import combinations, option_schemas
+from .request_bodies import FORMATS, INPUT_NAMES, PROMPT_NAMES, request_options
 from .rerank import IGNORED, RETURN_NAMES, TEXT_NAMES
 
 if TYPE_CHECKING:
@@ -228,15 +223,18 @@ def _inputs(forms: Sequence[Schema], limits: Limits) -> Schema:
 
 
 def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
-    """The body of /predict: the input fields of the models' tasks, and the threshold of several labels."""
+    """The body of /predict: the input fields of the models' tasks, the threshold of several labels, and options."""
     from ...tasks import TASKS
 
+    options = request_options()
     entries = [entry for entry in registry.entries() if entry.task is not None]
     forms_of: dict[str, list[Schema]] = {}
+    settable: dict[str, tuple[str, ...]] = {}  # the options of each model
     if registry.runs is None and not registry.hub:  # the models are few, and open: they know which texts they read
         for entry in entries:
             task = registry.task_model(entry.name).task
             forms_of[entry.name] = _input_forms(task.title, task.fields, limits)
+            settable[entry.name] = task.request_options
     forms: list[Schema] = []
     for some in forms_of.values() or [_input_forms(task.title, task.inputs, limits) for task in TASKS.values()]:
         forms += [form for form in some if form not in forms]
@@ -248,14 +246,17 @@ def predict_body(registry: "ModelRegistry", limits: Limits) -> Schema:
             "description": "For a model that predicts several labels: the probability from which a label is "
             "predicted, for all labels or for each of some. Default: the thresholds of the model.",
         },
+        **option_schemas(options, limits, "that of the model"),
     }
     schema = _fields(properties, INPUT_NAMES, required=True)
+    schema["allOf"] = [{"anyOf": combinations(limits)}]
     if forms_of:
         schema["anyOf"] = _by_model(
             {
                 entry.name: {
                     "threshold": _threshold(entry),
                     **dict.fromkeys(INPUT_NAMES, _inputs(forms_of[entry.name], limits)),
+                    **{one.alias or one.name: False for one in options if one.name not in settable[entry.name]},
                 }
                 for entry in entries
             }
@@ -353,7 +354,6 @@ def rerank_body(registry: "ModelRegistry", limits: Limits) -> Schema:
 
 def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:
     """The body of /generate, from the generation options."""
-    maxima = generation_limits(limits)
     entries = [entry for entry in registry.entries() if entry.model == "gpt2"]
     properties: dict[str, Any] = {
         "model": _model(registry, entries),
@@ -365,65 +365,7 @@ def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         },
         "stream": {"type": "boolean", "default": False, "description": "Stream the text as server-sent events."},
     }
-    for option in options_of(GenerationConfig):
-        schema = _option_schema(option)
-        if option.name in maxima:
-            schema["maximum"] = maxima[option.name]
-        if option.alias is not None:
-            schema["description"] = f"{option.help} Another name of it is {option.name}; give one of them."
-        properties[option.alias or option.name] = schema
+    properties |= option_schemas(options_of(GenerationConfig), limits)
     body = _fields(properties, PROMPT_NAMES, required=False)
-    body["anyOf"] = _combinations(maxima["num_beams"])
+    body["anyOf"] = combinations(limits)
     return _body(body, {"prompt": "Once upon a time", "max_new_tokens": 40, "stream": False})
-
-
-def _combinations(max_beams: int) -> list[Schema]:
-    """The combinations of generation options that do not contradict each other (GenerationConfig)."""
-    no_filters: Schema = {name: {"type": "null"} for name in ("top_k", "top_p", "min_p")}
-    one_beam: Schema = {"beams": {"maximum": 1}}
-    sampling = {**one_beam, "temperature": {"not": {"const": 0}}}
-    greedy = {**one_beam, **no_filters, "samples": {"maximum": 1}}
-    search = {
-        "temperature": {"enum": [0, None]},
-        "context": {"const": "stop"},
-        "stream": {"const": False},
-        **no_filters,
-    }
-    forms: list[Schema] = [{"properties": sampling}, {"properties": greedy}]
-    for beams in range(2, max_beams + 1):
-        numbers = {"beams": {"const": beams}, "samples": {"maximum": beams}}
-        forms.append({"properties": {**search, **numbers}, "required": ["beams"]})
-    return forms
-
-
-# Of options whose type alone does not say which values are possible.
-RANGES: dict[str, Schema] = {
-    "max_new_tokens": {"minimum": 1},
-    "num_return_sequences": {"minimum": 1},
-    "num_beams": {"minimum": 1},
-    "top_k": {"minimum": 1},
-    "top_p": {"exclusiveMinimum": 0, "maximum": 1},
-    "min_p": {"exclusiveMinimum": 0, "maximum": 1},
-    "repetition_penalty": {"minimum": 1 / MAX_REPETITION_PENALTY, "maximum": MAX_REPETITION_PENALTY},
-    "length_penalty": {"minimum": -MAX_LENGTH_PENALTY, "maximum": MAX_LENGTH_PENALTY},
-    "seed": {"minimum": 0},
-    "temperature": {
-        "anyOf": [{"const": 0}, {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}, {"type": "null"}]
-    },
-}
-
-
-def _option_schema(option: Option) -> Schema:
-    kinds = {int: "integer", float: "number", str: "string", bool: "boolean"}
-    found = next((name for kind, name in kinds.items() if option.type in (kind, kind | None)), None)
-    schema: Schema = {"description": option.help}
-    if found is None:
-        text = {**TEXT, "minLength": 1}
-        schema["anyOf"] = [text, _list(text)]
-    else:
-        schema["type"] = [found, "null"] if option.default is None else found
-    if option.choices:
-        schema["enum"] = list(option.choices)
-    if option.default not in (None, ()):
-        schema["default"] = option.default
-    return schema | RANGES.get(option.name, {})

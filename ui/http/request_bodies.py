@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.generation.generation_config import GenerationConfig
-from ...core.options import options_of
+from ...core.options import Option, options_of
 from .bodies import json_type
 from .errors import ApiError
 from .limits import Limits
@@ -265,11 +265,41 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
         HeadwayError: the body is not valid.
     """
     options = options_of(GenerationConfig)
-    fields = {name: option.name for option in options for name in (option.name, option.alias) if name is not None}
-    check_fields(body, "/generate", ("model", *PROMPT_NAMES, "stream", "plain", *fields))
+    check_fields(body, "/generate", ("model", *PROMPT_NAMES, "stream", "plain", *names_of(options)))
     name = only_name(body, PROMPT_NAMES)
     prompt = read_text(body.get(name, ""), name, limits)
     stream = read_flag(body, "stream")
+    given = read_generation(body, options, limits)
+    if stream and given.get("num_beams", 1) > 1:
+        raise ApiError(422, "A beam search cannot be streamed. Remove stream or beams.", "stream")
+    return GenerateRequest(read_model(body), prompt, given, stream, read_flag(body, "plain"))
+
+
+def request_options() -> list[Option]:
+    """The options of tasks that a request for predictions may set."""
+    from ...tasks import TASKS
+
+    found = {
+        one.name: one
+        for task in TASKS.values()
+        for one in options_of(task, "after")
+        if one.name in task.request_options
+    }
+    return list(found.values())
+
+
+def names_of(options: Sequence[Option]) -> dict[str, str]:
+    """The name of each option by this name and by its alias."""
+    return {name: option.name for option in options for name in (option.name, option.alias) if name is not None}
+
+
+def read_generation(body: Mapping[str, Any], options: Sequence[Option], limits: Limits) -> dict[str, Any]:
+    """Reads those options of GenerationConfig that a body has.
+
+    Raises:
+        HeadwayError: one is not valid, contradicts another one, or exceeds the limit of the server.
+    """
+    fields = names_of(options)
     for one in options:
         only_name(body, [name for name in (one.alias, one.name) if name is not None])
     given = {field: body[name] for name, field in fields.items() if name in body}
@@ -285,10 +315,8 @@ def read_generate(body: Mapping[str, Any], limits: Limits) -> GenerateRequest:
         value, maximum = given.get(field), maxima.get(field)
         if name in body and maximum is not None and isinstance(value, int) and value > maximum:
             raise ApiError(422, f"{name} is {value:,}; the server's limit is {maximum:,}.", name)
-    config = GenerationConfig(**given)
-    if stream and config.num_beams > 1:
-        raise ApiError(422, "A beam search cannot be streamed. Remove stream or beams.", "stream")
-    return GenerateRequest(read_model(body), prompt, given, stream, read_flag(body, "plain"))
+    GenerationConfig(**given)
+    return given
 
 
 def generation_limits(limits: Limits) -> dict[str, int]:

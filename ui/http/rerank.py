@@ -17,6 +17,7 @@ from .bodies import json_type, read_object
 from .errors import ApiError, JsonResponse
 from .limits import Limits
 from .middleware import Client
+from .model_steps import PredictionInput
 from .request_bodies import check_fields, only_name, read_flag, read_list, read_model, read_text, whole_number
 from .serving import ModelServer
 
@@ -78,7 +79,7 @@ def add_reranking(api: FastAPI, serving: ModelServer) -> None:
             name = await asyncio.to_thread(serving.find_ranking, body.model)
             served = await open_model(client, serving, "predict", name)
             first, second = (field.name for field in served.fields[:2])
-            inputs = [{first: body.query, second: text} for text in body.texts]
+            inputs = [PredictionInput({first: body.query, second: text}) for text in body.texts]
             answers = await compute(client, served, inputs, body.name, limits)
             task = (await asyncio.to_thread(serving.registry.task_model, name)).task
         scores = [task.relevance(answer, raw=body.raw) for answer in answers]

@@ -20,7 +20,7 @@ from .errors import ApiError
 from .generation_prompt import PreparedPrompt
 from .interleaving import Interleaver
 from .metrics import Metrics
-from .model_steps import Embedded, EmbeddingSteps, Input, PredictionSteps
+from .model_steps import Embedded, EmbeddingSteps, PredictionInput, PredictionSteps
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ModelServer:
         for entry in self.registry.entries():
             if entry.task is not None:
                 served = await self.open("predict", entry.name)
-                await served.worker.submit([{field.name: WARM_UP_TEXT for field in served.fields}])
+                await served.worker.submit([PredictionInput({field.name: WARM_UP_TEXT for field in served.fields})])
             elif entry.model == "bert":
                 await (await self.open("embed", entry.name)).worker.submit([WARM_UP_TEXT])
             if not _unsupported(entry, "generate"):
@@ -161,6 +161,19 @@ class ModelServer:
             return task.with_options({"threshold": threshold}).choose_labels
         except HeadwayError as error:
             raise ApiError(422, str(error).replace("--threshold", "threshold"), "threshold") from error
+
+    def check_options(self, name: str, given: Mapping[str, Any]) -> None:
+        """Raises an ApiError for options of a request that a model does not have, or that are not possible."""
+        if not given:
+            return
+        task = self.registry.task_model(name).task
+        if unknown := next((one for one in given if one not in task.request_options), None):
+            raise ApiError(
+                422,
+                f"{unknown} is only for models that write an output for an input (text-to-text); {name} does not.",
+                unknown,
+            )
+        task.with_options(given)
 
     def find_ranking(self, name: str | None) -> str:
         """The name of a model that ranks texts: the named one, or the first.
@@ -204,7 +217,7 @@ class ModelServer:
         except HeadwayError as error:  # the client cannot fix it: it belongs in the server's log
             raise RuntimeError(f"the model {entry.name!r} cannot be opened: {error}") from error
 
-    def _create_predictor(self, entry: "Entry") -> "ServedModel[Batcher[Input, dict[str, Any]]]":
+    def _create_predictor(self, entry: "Entry") -> "ServedModel[Batcher[PredictionInput, dict[str, Any]]]":
         name = entry.name
         fields = self.registry.task_model(name).task.fields
         steps = PredictionSteps(partial(self.registry.task_model, name), self._token_counter("predict", name))
