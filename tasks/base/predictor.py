@@ -301,11 +301,7 @@ class Predictor:
     # -- the steps of a prediction, for a server that computes long texts window by window
 
     def windows(self, inputs: Sequence[Any], options: Mapping[str, Any] | None = None) -> list[list[Features]]:
-        """The windows of each input of `predict`.
-
-        Args:
-            inputs: as for `predict`.
-            options: for these inputs: values of `request_options` of the task, before its own.
+        """The windows of each input of `predict`; options are for these inputs alone, some of `task.request_options`.
 
         Raises:
             HeadwayError: an input does not have the texts that the task reads, or an option is not possible.

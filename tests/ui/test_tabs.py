@@ -367,6 +367,44 @@ def test_an_input_is_continued_in_the_template_of_a_text_to_text_model_once(regi
     assert again.startswith(long)
 
 
+def test_the_settings_begin_with_the_stored_options_of_a_text_to_text_model_and_keep_what_the_user_sets(
+    registry, tmp_path
+):
+    rows = [{"input": f"the {word}", "output": f"my {word}"} for word in ("cat", "mat") * 3]
+    task = TextToText(max_new_tokens=300, top_k=7, top_p=0.9, num_beams=1)
+    model = task.on(registry.find("writer").folder)
+    model.fit(rows, output=tmp_path / "pairs", eval_fraction=0, max_steps=1)
+    load(tmp_path / "pairs", num_beams=3).save(tmp_path / "beams")
+    models = ModelRegistry([tmp_path / "pairs", tmp_path / "beams", registry.find("writer").folder], built_in=False)
+
+    def begin(name, before):
+        shown, *sliders = generate.begin_settings(models, name, before)
+        return shown, [getattr(one, "value", None) for one in sliders]
+
+    assert begin("pairs", "") == ("pairs", [1.0, 300, 7, 0.9])  # top-k samples at temperature 1
+    assert begin("pairs", "pairs") == ("pairs", [None] * 4)
+    assert begin("beams", "pairs") == ("beams", [0.0, 300, 0, 1])  # a beam search does not sample
+    assert begin("writer", "beams") == ("", list(generate.DEFAULTS))
+    assert begin("writer", "") == ("", [None] * 4)
+    assert "beams=3" in Page(generate.describe(models, "beams")[0]).text
+    texts = {
+        last(generate.generate(models, "pairs", "the cat", [], 2.0, 9, generate.TOP_K_OFF, 1.0))[0] for _ in "abc"
+    }
+    assert len(texts) > 1
+
+
+def test_a_setting_that_is_off_overrules_the_stored_option(registry, tmp_path, monkeypatch):
+    rows = [{"input": "the cat", "output": "my cat"}] * 6
+    task = TextToText(max_new_tokens=5, top_k=1)
+    task.on(registry.find("writer").folder).fit(rows, output=tmp_path / "pairs", eval_fraction=0, max_steps=1)
+    models = ModelRegistry([tmp_path / "pairs"], built_in=False)
+    given = {}
+    monkeypatch.setattr(Writer, "write", lambda *_, **options: given.update(options) or iter(()))
+    for top_k, expected in ((generate.TOP_K_OFF, None), (4, 4)):
+        last(generate.generate(models, "pairs", "the cat", [], 1.0, 5, top_k, 1.0))
+        assert (given["top_k"], given["top_p"]) == (expected, None)
+
+
 def test_a_model_of_events_gets_melodies_as_examples(registry, tmp_path):
     melodies = sample_melodies()
     on_new_model(

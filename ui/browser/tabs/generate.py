@@ -13,7 +13,7 @@ from ....tasks import TextGeneration, TextToText
 from ....tasks.events.event_words import WORDS
 from ....tasks.language_modeling.writing import Writer
 from ....tasks.samples import sample_melodies, sample_texts
-from ....tasks.text_to_text.stored import find_stored
+from ....tasks.text_to_text.stored import StoredTask, find_stored
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, draw_token_bars, hint
 from ..events import bind, current_tab, refresh_models
 from ..kept_form import keep_form
@@ -29,6 +29,8 @@ MAX_NEW_TOKENS = 200
 CONTINUATION_TOKENS = 20  # per continuation; longer ones of a beam search share their beginning
 MELODY_WORDS = 24  # of an example
 TOP_K_OFF, TOP_P_OFF = 0, 1
+MAX_TEMPERATURE, MAX_TOP_K = 2, 200
+DEFAULTS = 0.8, 60, 40, TOP_P_OFF  # temperature, length, top-k and top-p
 
 
 def draw(context: TabContext) -> None:
@@ -56,6 +58,7 @@ def draw(context: TabContext) -> None:
             errors = gr.HTML()
             examples = gr.HTML(js_on_load=CHOICE_CLICK_JS)
             settings = _draw_settings()
+            settings_of = gr.Textbox("", visible=False)  # the model whose stored options the settings began with
         with gr.Column(scale=2, min_width=300):
             gr.HTML("<h4>Next token</h4>")
             candidates = gr.HTML(
@@ -81,12 +84,13 @@ def draw(context: TabContext) -> None:
     looked = bind([model.change, text.blur], *look, show_progress="hidden")
     described = partial(describe, registry), [model], [about, examples], errors
     opened = refresh_models(model, partial(language_models, registry), tab.select)
+    begun = partial(begin_settings, registry), [model, settings_of], [settings_of, *settings], errors
     for event in (looked.then, opened.then):
-        bind(event, *described, **quick)
+        bind(bind(event, *described, **quick).then, *begun, **quick)
     found = [continuations, continuation_texts]
     bind(search.click, partial(find_continuations, registry), [model, *draft, beams], found, errors)
     stop.click(lambda: None, None, None, cancels=[generating], queue=False, api_visibility="private")
-    keep_form(context.page, "generate", [model, text, *settings])
+    keep_form(context.page, "generate", [model, text, settings_of, *settings])
 
 
 def _draw_settings() -> list[gr.Slider]:
@@ -94,23 +98,29 @@ def _draw_settings() -> list[gr.Slider]:
     with gr.Row():
         temperature = gr.Slider(
             0,
-            2,
-            0.8,
+            MAX_TEMPERATURE,
+            DEFAULTS[0],
             step=0.05,
             label="Temperature",
             min_width=220,
             info="0: always the most likely token. Higher: more random.",
         )
-        length = gr.Slider(1, MAX_NEW_TOKENS, 60, step=1, label="Maximum new tokens", min_width=220)
+        length = gr.Slider(1, MAX_NEW_TOKENS, DEFAULTS[1], step=1, label="Maximum new tokens", min_width=220)
     with gr.Row():
         top_k = gr.Slider(
-            TOP_K_OFF, 200, 40, step=1, label="Top-k", min_width=220, info="Number of candidate tokens. 0: all."
+            TOP_K_OFF,
+            MAX_TOP_K,
+            DEFAULTS[2],
+            step=1,
+            label="Top-k",
+            min_width=220,
+            info="Number of candidate tokens. 0: all.",
         )
         top_p = gr.Slider(
-            0.05,
+            0.01,
             TOP_P_OFF,
-            1,
-            step=0.05,
+            DEFAULTS[3],
+            step=0.01,
             label="Top-p",
             min_width=220,
             info="Total probability of the candidate tokens. 1: all.",
@@ -126,8 +136,36 @@ def language_models(registry: "ModelRegistry") -> list[str]:
 def describe(registry: "ModelRegistry", name: str | None) -> tuple[str, str]:
     """How a model reads a text, and examples for it."""
     stored = find_stored(registry.find(name).folder) if name else None
-    note = "" if stored is None else hint(f"Reads an input in its template: {stored.template.shown}")
+    beams = 1 if stored is None else stored.task.num_beams
+    search = f" It is written without the beam search of the tab Predict (beams={beams})." if beams > 1 else ""
+    note = "" if stored is None else hint(f"Reads an input in its template: {stored.template.shown}{search}")
     return note, draw_choices(_examples(registry, name), "Examples")
+
+
+def begin_settings(registry: "ModelRegistry", name: str | None, settings_of: str) -> tuple[Any, ...]:
+    """The stored options of a text-to-text model as settings, once when it is chosen; the defaults after it.
+
+    Args:
+        registry: the models.
+        name: name of the model.
+        settings_of: the text-to-text model whose options are shown; empty: none.
+
+    Returns:
+        The new `settings_of`, and updates for temperature, length, top-k and top-p.
+    """
+    stored = find_stored(registry.find(name).folder) if name else None
+    shown = name if name and stored is not None else ""
+    if shown == settings_of:
+        return (settings_of, *[gr.skip()] * len(DEFAULTS))
+    values = DEFAULTS if stored is None else _stored_settings(stored)
+    most = MAX_TEMPERATURE, MAX_NEW_TOKENS, MAX_TOP_K, TOP_P_OFF
+    return shown, *(gr.Slider(value=one, maximum=max(one, limit)) for one, limit in zip(values, most, strict=True))
+
+
+def _stored_settings(stored: StoredTask) -> tuple[float, float, float, float]:
+    config = stored.task.generation
+    temperature = float(config.do_sample) if config.temperature is None else config.temperature
+    return temperature, config.max_new_tokens, config.top_k or TOP_K_OFF, config.top_p or TOP_P_OFF
 
 
 def _examples(registry: "ModelRegistry", name: str | None) -> list[str]:
@@ -193,8 +231,8 @@ def generate(
     options: dict[str, Any] = {"max_new_tokens": int(length), "temperature": float(temperature)}
     if temperature > 0:
         options |= {"seed": secrets.randbelow(2**31)}
-        options |= {"top_k": int(top_k)} if top_k != TOP_K_OFF else {}
-        options |= {"top_p": float(top_p)} if top_p != TOP_P_OFF else {}
+        options |= {"top_k": int(top_k) if top_k != TOP_K_OFF else None}
+        options |= {"top_p": float(top_p) if top_p != TOP_P_OFF else None}
     prompt = _in_template(registry, name, text, history, warn=True)
     stored = find_stored(registry.find(name).folder) if name else None
     options = options if stored is None else stored.options(options, as_written=True)
