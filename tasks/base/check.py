@@ -95,6 +95,7 @@ def _check_labelled(task: Task[Any, Any], source: DataSource, encoder: Encoder |
     )
     others = [*held_out, *test]
     warnings = [*warning_findings(task, examples, windows_by_example), *warning_findings(task, others, [])]
+    warnings += task.findings(examples)
     warnings += leaked_texts([*examples, *held_out], test, "test")
     report = check_examples(examples, held_out, tokens, warnings)
     found = by_level([*findings, *report.findings])

@@ -368,7 +368,7 @@ def _with_warnings(model: Predictor, found: Evaluation) -> Evaluation:
     """An evaluation that says whether the model was trained on the examples, or has learnt nothing."""
     trained = HowTrained.of(model.info, len(model.labels), model.config.hidden_size)
     had_learnt = bool(model.info.get("metrics")) and not model.info.get("nothing_learnt")
-    baseline = model.task.baseline(found.predictions, found.examples)
+    baseline = found.baseline or model.task.baseline(found.predictions, found.examples)
     seen = model.training_rows and model.training_rows.describe_known(found.examples)
     if seen and found.number is not None:
         seen = f"in a random sample, {seen}"

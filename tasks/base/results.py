@@ -10,6 +10,7 @@ from ..data.report import DataReport
 from ..data.rows import LeftOutRow
 from ..data.spool import FileList, Selection
 from ..intervals import Interval
+from .baseline import Baseline
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Evaluation:
     left_out: tuple[LeftOutRow, ...] = ()  # rows without a label or a text
     comparison: Sequence[Mapping[str, Any]] = ()  # the model beside baselines: a row of scores each, best first
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of the metrics that have one
+    baseline: Baseline | None = None  # the predictions beside outputs that cost nothing; None: `Task.baseline` tells
     number: int | None = None  # of examples, if `examples` and `predictions` are a random sample of them
 
     @property

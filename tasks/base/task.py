@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ...core.training.training_inputs import Targets
+    from ..data.findings import Finding
     from ..data.rows import RowStream, Table
     from .model import TaskModel
     from .rival import Rival
@@ -65,7 +66,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
 
     Everything else has a default that works for any task and may be overridden:
 
-    - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`;
+    - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`, `findings`;
     - the model: `models`, `per_token`, `headless`, `pack`, `pool`;
     - training: `measure`, `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
@@ -298,6 +299,10 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
 
     def warnings(self, example: ExampleT, windows: Sequence[Features]) -> Iterable[ExampleWarning]:
         """What the user should know about an example and its windows (none if there is no tokenizer yet)."""
+        return ()
+
+    def findings(self, examples: Sequence[ExampleT]) -> "Iterable[Finding]":
+        """What the user should know about all training examples together, beyond what is said of any labels."""
         return ()
 
     def document(self, found: "Iterable[tuple[Mapping[str, Any], PredictionT]]") -> dict[str, Any]:

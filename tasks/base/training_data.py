@@ -240,6 +240,7 @@ def encode_labelled(
     assert train is not None
     found = [finding for one in sides.values() for finding in one.findings()]
     known = [side.examples for side in (train, evaluation) if side and test and side.table is not test.table]
+    found += rows.task.findings(train.examples)
     found += leaked_texts(chain(*known), test.examples if test and known else [], "test")
     report = check_examples(
         train.examples,

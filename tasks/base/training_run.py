@@ -270,10 +270,11 @@ def _evaluation(
         examples,
         predictions,
         (*notes, ADVICE) if chosen_here else notes,
-        explain_no_learning(task.baseline(predictions, examples), how),
         intervals=metric_intervals(task, predictions, examples, table, columns),
     )
-    return task.finish_evaluation(evaluation, network, encoder, data.train.examples)
+    evaluation = task.finish_evaluation(evaluation, network, encoder, data.train.examples)
+    baseline = evaluation.baseline or task.baseline(predictions, examples)
+    return replace(evaluation, nothing_learnt=explain_no_learning(baseline, how))
 
 
 def trained_event(result: RunResult, data: TrainingData, output: Path | None) -> Trained:

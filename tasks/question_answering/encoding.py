@@ -111,7 +111,10 @@ class QuestionEncoder:
             )
         if windowing.long_texts == "cut":
             return "the answer is truncated and counts as missed"
-        return "no window contains the whole answer, so it counts as missed; increase --overlap or --max-length"
+        return (
+            "no window contains the whole answer, so it counts as missed; increase --overlap, or --max-length if "
+            "the model reads more"
+        )
 
 
 def _tokenize(tokenizer: "Tokenizer", texts: Sequence[str]) -> dict[str, TextTokens]:

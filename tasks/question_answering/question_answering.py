@@ -191,7 +191,7 @@ class QuestionAnswering(AnswerEvaluation, Task[QuestionExample, AnswerPrediction
             if passage.question_truncated:
                 yield ExampleWarning(
                     "the question is longer than half of the maximum length and is truncated; only contexts are read "
-                    "in windows, so shorten it or increase --max-length"
+                    "in windows, so shorten it, or increase --max-length if the model reads more"
                 )
             if passage.missed:
                 yield ExampleWarning(passage.missed)

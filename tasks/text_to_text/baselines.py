@@ -9,12 +9,14 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from .scores import normalize, text_scores
+from ..base.baseline import FEWEST_TO_TEST, SIGNIFICANT, Baseline, paired
+from .scores import normalize, similarity, text_scores
 from .words import sentences, words
 
 SENTENCES = 3
@@ -137,18 +139,40 @@ def compare_with_baselines(
     return sorted(rows, key=lambda row: row[by], reverse=True)
 
 
-def no_better(comparison: Sequence[Mapping[str, Any]]) -> str | None:
-    """A sentence, if a baseline is at least as good as the model; None if the model is the best.
+@dataclass(frozen=True)
+class OutputBaseline(Baseline):
+    """The generated outputs beside the best of the other outputs (`constant`).
+
+    `deviations` are of the outputs' similarity to their own references above that to the references of other inputs.
+    """
+
+    @property
+    def complaint(self) -> str | None:
+        """A sentence, if a baseline is at least as good, or if the outputs might belong to other inputs as well."""
+        by_chance = self.deviations < SIGNIFICANT
+        scores = f"{self.metric} {self.score:.3f} on {self.num_examples:,} outputs"
+        if self.score <= self.constant_score:
+            follow = "" if by_chance else " The outputs do follow their inputs."
+            nothing = "Nothing was learnt: " * by_chance
+            return f"{nothing}{scores} is no better than {self.constant} ({self.constant_score:.3f}).{follow}"
+        if by_chance and self.num_examples >= FEWEST_TO_TEST:
+            return f"Nothing was learnt that could not be chance: the outputs fit other inputs as well ({scores})."
+        return None
+
+
+def best_baseline(
+    comparison: Sequence[Mapping[str, Any]], outputs: Sequence[str], references: Sequence[Sequence[str]]
+) -> OutputBaseline:
+    """The outputs of a model beside the best baseline.
 
     Args:
         comparison: from `compare_with_baselines`.
+        outputs: of the model.
+        references: one or more per example.
     """
     _, by, *_ = comparison[0]
     score = next(row[by] for row in comparison if row["outputs"] == MODEL)
     best = next(row for row in comparison if row["outputs"] != MODEL)
-    if best[by] < score:
-        return None
-    return (
-        f"The outputs are no better than {BASELINES[best['outputs']]} ({by} {score:.3f} against {best[by]:.3f}): "
-        "train longer (--epochs), on more rows or with a larger model."
-    )
+    own = [similarity(*one) for one in zip(outputs, references, strict=True)]
+    others = [similarity(*one) for one in zip(outputs, [*references[1:], references[0]], strict=True)]
+    return OutputBaseline(BASELINES[best["outputs"]], by, score, best[by], paired(own, others), len(outputs))

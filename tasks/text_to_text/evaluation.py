@@ -12,7 +12,8 @@ from torch import nn
 
 from ..base.inference import Encoder, predict_examples
 from ..base.results import Evaluation
-from .baselines import MAX_TRAINING_ROWS, compare_with_baselines, no_better
+from .baselines import MAX_TRAINING_ROWS, best_baseline, compare_with_baselines
+from .output_findings import describe_outputs
 from .predictions import PairExample
 from .scores import score_texts
 
@@ -60,13 +61,13 @@ def evaluate_outputs(
     stopped = sum(one.stopped for one in generated) / len(generated)
     what = f"outputs were generated for {len(chosen):,} of {len(references):,} inputs (--eval-outputs)"
     comparison = compare_with_baselines(outputs, inputs, golds, training_pairs(known))
-    complaint = no_better(comparison)
     return replace(
         found,
         metrics={**found.metrics, **scored.metrics, "stopped": stopped},
         predictions=predictions,
-        notes=(*found.notes, what, *scored.notes, *signature_note(scored.signatures), *filter(None, [complaint])),
+        notes=(*found.notes, what, *describe_outputs(outputs), *scored.notes, *signature_note(scored.signatures)),
         comparison=comparison,
+        baseline=best_baseline(comparison, outputs, golds),
     )
 
 

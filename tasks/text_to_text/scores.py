@@ -73,17 +73,29 @@ def score_texts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> 
         return TextScores({})
     found: dict[str, float] = {}
     signatures: dict[str, str] = {}
+    notes: list[str] = []
     missing = [package for package, module in PACKAGES.items() if find_spec(module) is None]
     if "sacrebleu" not in missing:
-        _add_sacrebleu(outputs, references, found, signatures)
+        notes += _add_sacrebleu(outputs, references, found, signatures)
     if "rouge-score" not in missing:
         found |= _means(map(_rouge(), outputs, references))
         signatures["rouge"] = f"f1|stem:no|tok:words|version:{version('rouge-score')}"
     found |= _means({"exact_match": _exact_match(*one)} for one in zip(outputs, references, strict=True))
     found["length_ratio"] = _length_ratio(outputs, references)
     found |= _means({"repetition": repetition(output)} for output in outputs)
-    note = f"without {' and '.join(missing)} some scores are left out: pip install 'headway[text]'"
-    return TextScores(found, signatures, (note,) if missing else ())
+    if missing:
+        notes.append(f"without {' and '.join(missing)} some scores are left out: pip install 'headway[text]'")
+    return TextScores(found, signatures, tuple(notes))
+
+
+def similarity(output: str, references: Sequence[str]) -> float:
+    """How similar an output is to the most similar of its references, 0 to 1: ROUGE-L on words, without a package."""
+    mine = words(output)
+    return max(_rouge_l(mine, words(reference)) for reference in references)
+
+
+def _rouge_l(output: Sequence[str], reference: Sequence[str]) -> float:
+    return 2 * common_subsequence(output, reference) / max(1, len(output) + len(reference))
 
 
 def repetition(text: str, ngram: int = NGRAM) -> float:
@@ -127,21 +139,15 @@ def _rouge() -> Callable[[str, Sequence[str]], dict[str, float]]:
     """A function from an output and its references to F1 by name: for each score, that of the best reference."""
     from absl.logging import get_absl_handler
     from rouge_score.rouge_scorer import RougeScorer
-    from rouge_score.scoring import fmeasure
 
     # rouge-score logs by absl, whose handler keeps the present sys.stderr and closes it when a server configures
     # logging, unless it is the one that Python began with.
     get_absl_handler().python_handler.stream = sys.__stderr__
     scorer = RougeScorer(list(ROUGE[:2]), tokenizer=_Words())
 
-    def rouge_l(output: list[str], reference: list[str]) -> float:
-        common = common_subsequence(output, reference)
-        return fmeasure(common / len(output), common / len(reference)) if common else 0.0
-
     def score(output: str, references: Sequence[str]) -> dict[str, float]:
         found = {name: one.fmeasure for name, one in scorer.score_multi(references, output).items()}
-        mine = words(output)
-        return found | {ROUGE[2]: max(rouge_l(mine, words(reference)) for reference in references)}
+        return found | {ROUGE[2]: similarity(output, references)}
 
     return score
 
@@ -151,7 +157,12 @@ def _add_sacrebleu(
     references: Sequence[Sequence[str]],
     found: dict[str, float],
     signatures: dict[str, str],
-) -> None:
+) -> list[str]:
+    """Adds BLEU and chrF with their signatures; returns a note if BLEU has nothing to count.
+
+    sacrebleu's `effective_order`, which counts shorter sequences, is for single sentences only: a corpus score with it
+    is not comparable with published ones.
+    """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
@@ -159,9 +170,17 @@ def _add_sacrebleu(
     streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
     tokenizer = bleu_tokenizer([row[0][:SCRIPT_SAMPLE] for row in references[:SCRIPT_SAMPLE]])
     scorers: dict[str, Any] = {"bleu": BLEU(tokenize=tokenizer, force=True), "chrf": CHRF()}
+    notes = []
     for name, scorer in scorers.items():
-        found[name] = float(scorer.corpus_score(outputs, streams).score)
+        scored = scorer.corpus_score(outputs, streams)
+        found[name] = float(scored.score)
         signatures[name] = str(scorer.get_signature())
+        if name == "bleu" and not scored.totals[NGRAM - 1]:
+            notes.append(
+                f"bleu is 0 because no output has {NGRAM} words, and it counts sequences of {NGRAM}: see chrf, which "
+                "counts characters"
+            )
+    return notes
 
 
 def bleu_tokenizer(references: Sequence[str]) -> str:

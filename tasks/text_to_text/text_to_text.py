@@ -28,7 +28,7 @@ from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
 from ..data.features import Features, group_windows, pack
-from ..data.findings import count
+from ..data.findings import Finding, count
 from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
 from ..language_modeling.published import write_generation_config
@@ -40,6 +40,7 @@ from .encoding import PairEncoder
 from .evaluation import evaluate_outputs
 from .generation_options import GENERATION, overrule
 from .instructions import find_pipeline
+from .output_findings import output_findings
 from .pair_columns import (
     CONTEXT,
     INPUT,
@@ -65,7 +66,8 @@ if TYPE_CHECKING:
     from ..base.inference import Encoder
     from ..base.results import Evaluation
 
-OUTPUT_CUT = "the output does not fit, so only its beginning is learned: raise --max-length, or shorten it"
+OUTPUT_CUT = "the output does not fit, so only its beginning is learned: "
+DIVIDE = "divide the row into several: the model reads no more"
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,12 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002
         """Outputs that do not fit."""
         if omitted := max((one.num_omitted for one in windows), default=0):
-            yield ExampleWarning(OUTPUT_CUT, detail=f"{count(omitted, 'token')} too many")
+            advice = "raise --max-length, or shorten it" if self.max_length else f"shorten it, or {DIVIDE}"
+            yield ExampleWarning(OUTPUT_CUT + advice, detail=f"{count(omitted, 'token')} too many")
+
+    def findings(self, examples: Sequence[PairExample]) -> Iterable[Finding]:
+        """Outputs that are all the same, or those of the inputs."""
+        return output_findings(examples)
 
     def pack(self, features: Sequence[Features]) -> "PackedBatch":
         """The sequences with the tokens of their outputs selected."""

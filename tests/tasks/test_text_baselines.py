@@ -2,7 +2,8 @@
 
 import pytest
 from headway.tasks.text_to_text import baselines
-from headway.tasks.text_to_text.baselines import compare_with_baselines, lead, nearest, no_better, random_sentences
+from headway.tasks.text_to_text.baselines import best_baseline, compare_with_baselines, lead, nearest, random_sentences
+from headway.tasks.text_to_text.output_findings import describe_outputs
 
 STORY = "One came. Two left! Did three stay? Four did. Five slept."
 
@@ -56,13 +57,34 @@ def test_the_table_has_the_model_beside_the_baselines_best_first() -> None:
     }  # fmt: skip
 
 
-def test_a_model_that_a_baseline_equals_is_no_better() -> None:
-    def said(outputs: list[str]) -> str | None:
-        return no_better(compare_with_baselines(outputs, ["le chat noir"], [["le chat noir dort"]]))
+INPUTS = ["le chat noir", "une vieille maison du"]
 
-    assert said(["le chat noir dort"]) is None
-    assert "no better than copying the input (chrf" in str(said(["le chat noir"]))
-    assert "no better than copying the input (chrf 0.000" in str(said([""]))
+
+def test_a_model_that_a_baseline_equals_is_no_better() -> None:
+    golds = [["le chat noir dort"], ["une vieille maison"]] * 5
+
+    def said(outputs: list[str]) -> str | None:
+        return best_baseline(compare_with_baselines(outputs * 5, INPUTS * 5, golds), outputs * 5, golds).complaint
+
+    assert said(["le chat noir dort", "vieille maison"]) is None
+    assert str(said(["le chat noir", "maison"])).endswith("). The outputs do follow their inputs.")
+    assert "no better than copying the input (" in str(said(["le chat noir", "maison"]))
+    assert str(said(["", ""])).startswith("Nothing was learnt: chrf 0.000 on 10 outputs is no better than copying")
+
+
+def test_outputs_that_fit_every_input_alike_show_no_learning_even_if_no_baseline_is_better() -> None:
+    golds = [[f"the answer is {one}"] for one in "abcdefghij"]
+    inputs = [f"{one}?" for one in "abcdefghij"]
+    for outputs, learnt in ((["the answer is k"] * 10, False), ([one for (one,) in golds], True)):
+        complaint = best_baseline(compare_with_baselines(outputs, inputs, golds), outputs, golds).complaint
+        assert (complaint is None) is learnt
+        assert learnt or "the outputs fit other inputs as well (chrf" in str(complaint)
+
+
+def test_outputs_that_are_all_the_same_or_empty_are_said() -> None:
+    assert list(describe_outputs(["a", "a", "a"])) == ["all 3 outputs are the same text: 'a'"]
+    assert list(describe_outputs(["a", " ", ""])) == ["2 of 3 outputs are empty"]
+    assert list(describe_outputs(["a"])) == list(describe_outputs(["a", "b"])) == []
 
 
 def test_the_table_is_sorted_by_another_score_where_its_own_is_missing() -> None:

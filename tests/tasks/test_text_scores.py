@@ -137,6 +137,14 @@ def test_without_the_packages_the_other_scores_remain(monkeypatch: pytest.Monkey
     assert "headway[text]" in note
 
 
+def test_a_bleu_of_zero_for_want_of_words_is_explained() -> None:
+    short = score_texts(["a red cat", "b"], [["a red cat"], ["b"]])
+    assert short.metrics["bleu"] == 0
+    assert "no output has 4 words" in short.notes[0]
+    assert "chrf" in short.notes[0]
+    assert score_texts(["a red cat sits"], [["x y z w"]]).notes == ()
+
+
 def test_scoring_leaves_a_redirected_stderr_open_when_logging_is_configured():
     program = """
 import contextlib, io, logging.config

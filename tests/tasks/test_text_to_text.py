@@ -9,8 +9,10 @@ import transformers
 from data_files import assert_error
 from headway.core.errors import HeadwayError
 from headway.core.models.heads import Network
+from headway.core.training.training_config import TrainConfig
 from headway.tasks import TextToText, load, read_table
 from headway.tasks.base.check import check_data
+from headway.tasks.base.results import Prepared
 from headway.tasks.infer_task import infer_task
 from headway.tasks.prompting.templates import find_template
 from headway.tasks.text_to_text.instructions import INSTRUCTIONS
@@ -265,6 +267,39 @@ def test_an_evaluation_scores_generated_outputs_against_all_references_of_an_inp
     assert few.metrics["loss"] == found.metrics["loss"]
 
 
+def test_an_evaluation_says_that_the_outputs_are_no_better_than_a_baseline(trained):
+    assert load(trained).evaluate(ROWS).nothing_learnt is None
+    odd = [
+        {"input": row["input"], "output": other["output"]} for row, other in zip(ROWS, ROWS[3:] + ROWS, strict=False)
+    ]
+    assert str(load(trained).evaluate(odd).nothing_learnt).startswith("Nothing was learnt")
+
+
+def test_check_and_training_say_that_all_outputs_are_the_same_or_those_of_the_inputs(gpt2_folder):
+    def said(rows):
+        checked = [one.message for one in check_data(TextToText(), rows).findings]
+        model = TextToText(eval_outputs=0).on(gpt2_folder)
+        events = model.train(rows, eval_fraction=0, config=TrainConfig(max_steps=1, precision="fp32", device="cpu"))
+        (prepared,) = [one for one in events if isinstance(one, Prepared)]
+        assert checked == [one.message for one in prepared.report.findings]
+        return " ".join(checked)
+
+    same = [{"input": f"the {i}", "output": "a cat"} for i in range(9)]
+    assert "all 9 outputs are the same text, 'a cat'" in said(same)
+    assert "8 of 9 outputs are the same text" in said([*same[1:], {"input": "it", "output": "dogs"}])
+    copied = [{"input": f"the {i}", "output": f"the {i} "} for i in range(9)]
+    assert "in 9 of 9 rows the output is the input" in said(copied)
+    assert said(ROWS) == ""
+
+
+@pytest.mark.parametrize(("max_length", "advice"), [(None, "divide the row"), (20, "raise --max-length")])
+def test_what_is_advised_for_an_output_that_does_not_fit_can_be_done(gpt2_folder, max_length, advice):
+    rows = [{"input": "a", "output": "long " * 200}, *ROWS]
+    found = [one.message for one in check_data(TextToText(max_length=max_length), rows, model=gpt2_folder).findings]
+    (cut,) = [one for one in found if "does not fit" in one]
+    assert advice in cut
+
+
 def test_an_evaluation_compares_the_outputs_with_baselines(trained):
     found = load(trained).evaluate(ROWS)
     rows = {row["outputs"]: row for row in found.comparison}
@@ -280,7 +315,8 @@ def test_after_training_the_nearest_training_example_is_a_baseline_too(gpt2_fold
     done = model.fit(rows, rows, output=tmp_path / "model", max_steps=1, device="cpu", progress=False)
     scores = {row["outputs"]: row["exact_match"] for row in done.comparison}
     assert (scores["nearest"], scores["copy"]) == (1, 0)
-    assert any("no better than the output of the most similar example (chrf" in note for note in done.notes)
+    assert "no better than the output of the most similar example (" in str(done.nothing_learnt)
+    assert "Few steps (1): increase --epochs" in str(done.nothing_learnt)
     assert done.comparison[0]["outputs"] == "nearest"
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "| nearest |" in card
