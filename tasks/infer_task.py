@@ -24,8 +24,13 @@ MIN_DISTINCT = 0.5  # share of different outputs from which they are texts even 
 class InferredTask:
     """A task, and the reason."""
 
-    task: str
+    kind: type[Task[Any, Any]]
     why: str  # a clause
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.kind.name
 
 
 def infer_task(table: Table) -> InferredTask:
@@ -35,10 +40,10 @@ def infer_task(table: Table) -> InferredTask:
         try:
             columns = task.columns(table, {}, need_label=not task.self_supervised)
             if applies(task, table, columns):
-                return InferredTask(kind.name, why)
+                return InferredTask(kind, why)
         except HeadwayError:
             continue  # the table does not have the columns of this task
-    return InferredTask(TextClassification.name, "most tables are for it")
+    return InferredTask(TextClassification, "most tables are for it")
 
 
 def _has_choices(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> bool:

@@ -28,6 +28,7 @@ from .card_text import CardText, generic_card
 from .display import DisplayElement
 from .evaluation_hooks import EvaluationHooks
 from .explanation import InspectionHooks
+from .label_checks import LabelCheckHooks
 from .predictions import Prediction
 from .ranking_hooks import RankingHooks
 from .task_options import TaskOptions
@@ -51,7 +52,9 @@ REQUIRED = ("name", "title", "inputs", "architecture")
 
 
 @dataclass(frozen=True)
-class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Generic[ExampleT, PredictionT]):
+class Task(
+    TaskOptions, EvaluationHooks, LabelCheckHooks, InspectionHooks, RankingHooks, ABC, Generic[ExampleT, PredictionT]
+):
     """What is trained on a model: the texts it reads, its labels, its head, its loss, its predictions and metrics.
 
     A task is frozen: what is found in the training data (labels) or in held-out predictions (thresholds) is returned
@@ -72,7 +75,7 @@ class Task(TaskOptions, EvaluationHooks, InspectionHooks, RankingHooks, ABC, Gen
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
     - prediction: `predict_batch`, `predict_windows`, `join_windows`, `scored_labels`, `display`, `document`,
       `has_document`;
-    - evaluation: `higher_is_better`, `measure_loss`, and those of `EvaluationHooks`;
+    - evaluation: `higher_is_better`, `measure_loss`, and those of `EvaluationHooks` and `LabelCheckHooks`;
     - the model folder: `reset`, `label_names`, `head_class`, `published`, `is_published`, `from_published`, `publish`;
     - cards, forms, inspection, ranking: `card`, `sample`, and those of `InspectionHooks` and of `RankingHooks`.
     """

@@ -44,6 +44,7 @@ from .card import classification_card
 from .cross_encoder import PairScore, published_fields
 from .encoding import average_windows, encode_texts, example_targets, join_windows
 from .frozen_comparison import measure_frozen
+from .label_checks import TextLabelChecks
 from .multi_label import MultiLabel
 from .predictions import TextExample
 from .regression import Regression
@@ -67,7 +68,7 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(PairScore, TargetEvaluation, Task[TextExample, Prediction]):
+class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[TextExample, Prediction]):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:

@@ -3,7 +3,9 @@
 Shapes: E examples, N labels, K classes, C hidden size.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,89 +17,64 @@ from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
 from ...core.training.training_config import TrainConfig
 from ..base.fold import FILE, OutOfFold, folds_of
+from ..base.label_checks import LabelsToCheck
 from ..base.model_folder import read_info
+from ..base.repeats import FOLDS
+from ..base.results import RepeatFinished
 from ..base.task import Task
-from ..classification.classification import TextClassification
 from ..data.columns import ColumnMapping
 from ..data.groups import example_groups
-from ..data.labels import MULTI_LABEL, REGRESSION
 from ..data.rows import Table
-from ..tagging.tag_schemes import OUTSIDE, WordSpan, tags_to_spans
-from ..tagging.tagging import TokenClassification
 from .frozen_vectors import FrozenModel, out_of_fold_numbers, out_of_fold_probabilities
 
-NO, YES = "no", "yes"
+LEAST = 1e-6  # probability of which the logarithm is taken
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """Labels of one kind with out-of-fold probabilities.
+    """Labels of one kind with out-of-fold predictions.
 
     Args:
-        examples: the example of each label, (N,).
-        items: its word in the example, or the index of the label that is checked; 0 if there is only one, (N,).
-        classes: the names of the classes.
-        given: the class in the data, (N,).
-        probabilities: out of fold, (N, K).
+        labels: those that have a prediction.
+        predicted: the probabilities of the classes, (N, K), or numbers, (N,).
         units: the vectors of the texts or words in the last layer, scaled to length 1, (N, C).
-        label: the label that is checked; None: the classes are labels.
     """
 
-    examples: np.ndarray
-    items: np.ndarray
-    classes: tuple[str, ...]
-    given: np.ndarray
-    probabilities: np.ndarray
-    units: np.ndarray
-    label: str | None = None
-    of_words: bool = False
-
-    def name_of(self, row: int, example: Any) -> str:
-        """What the label is of: a label, a word, or (empty) the whole text."""
-        return example.words[self.items[row]] if self.of_words else self.label or ""
-
-    def label_of(self, row: int) -> str:
-        """The label in the data."""
-        return self.classes[self.given[row]]
-
-    def known(self) -> "Checked":
-        """Without the labels that have no out-of-fold prediction."""
-        rows = np.flatnonzero(np.isfinite(self.probabilities).all(1))
-        names = ("examples", "items", "given", "probabilities", "units")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
-
-
-@dataclass(frozen=True, eq=False)
-class CheckedNumbers:
-    """Numbers with out-of-fold predictions, (N,) each; the other fields are as in `Checked`."""
-
-    examples: np.ndarray
-    items: np.ndarray
-    numbers: np.ndarray
+    labels: LabelsToCheck
     predicted: np.ndarray
     units: np.ndarray
 
-    def name_of(self, row: int, example: Any) -> str:  # noqa: ARG002
-        """A number is that of the whole text."""
-        return ""
-
-    def label_of(self, row: int) -> str:
-        """The number in the data."""
-        return f"{self.numbers[row]:g}"
-
-    def known(self) -> "CheckedNumbers":
-        """Without the numbers that have no out-of-fold prediction."""
-        rows = np.flatnonzero(np.isfinite(self.predicted))
-        names = ("examples", "items", "numbers", "predicted", "units")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+    @classmethod
+    def known(cls, labels: LabelsToCheck, predicted: np.ndarray, units: np.ndarray) -> "Checked":
+        """Without the labels that have no out-of-fold prediction."""
+        rows = np.flatnonzero(np.isfinite(predicted.reshape(len(predicted), -1)).all(1))
+        kept = {name: getattr(labels, name)[rows] for name in ("examples", "items", "given")}
+        return cls(replace(labels, **kept), predicted[rows], units[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """What is checked: one part, or one for each of several labels; and how it was predicted, a sentence."""
 
-    parts: Sequence[Checked | CheckedNumbers]
+    parts: Sequence[Checked]
     note: str
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How models are fine-tuned for out-of-fold predictions.
+
+    Args:
+        folds: number of models, each of which predicts the rows that it was not trained on.
+        repeats: how often, with other folds; the predictions are averaged.
+        config: of each training.
+        follow: reads the events of a training.
+    """
+
+    folds: int
+    repeats: int
+    config: TrainConfig
+    follow: Callable[[Iterable[Any]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,37 +98,43 @@ class Sources:
     device: str
 
     @cached_property
-    def _frozen(self) -> FrozenModel:
-        return FrozenModel.open(self.model, self.device)
+    def labels(self) -> Sequence[LabelsToCheck]:
+        """What is checked."""
+        return self.task.labels_to_check(self.examples)
 
     @cached_property
-    def _vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The vectors in several layers, (N, S, C), the example of each, and the position of its word, (N,) each."""
-        if isinstance(self.task, TokenClassification):
-            return self._frozen.word_vectors(self.task, self.examples)
-        vectors = self._frozen.text_vectors(self.task, self.examples)
-        return vectors, np.arange(len(vectors)), np.zeros(len(vectors), dtype=np.int64)
+    def _vectors(self) -> Sequence[np.ndarray]:
+        """For each part the vectors of its texts or words in several layers, (N, S, C); NaN: not read."""
+        frozen = FrozenModel.open(self.model, self.device)
+        if not self.labels[0].of_words:
+            texts = frozen.text_vectors(self.task, self.examples)
+            return [texts[part.examples] for part in self.labels]
+        vectors, owners, words = frozen.word_vectors(self.task, self.examples)
+        row_of = {pair: row for row, pair in enumerate(zip(owners.tolist(), words.tolist(), strict=True))}
+        (part,) = self.labels
+        rows = [row_of.get(pair, -1) for pair in zip(part.examples.tolist(), part.items.tolist(), strict=True)]
+        return [np.concatenate([vectors, np.full_like(vectors[:1], np.nan)])[rows]]
 
     # -- the three sources
 
     def frozen(self, count: int) -> Found:
         """Logistic regression, or ridge regression for numbers, on the vectors of the model."""
+        note = f"predicted by a linear model on the vectors of {self.model}, with {count} folds"
+        return self._found(self._linear(count), note)
+
+    def _linear(self, count: int) -> list[np.ndarray]:
         groups, _ = example_groups(self.examples, self.table, self.columns.group)
         folds = folds_of(self.examples, groups, count, seed=0)
-        vectors, owners, _ = self._vectors
-        inputs = vectors.reshape(len(vectors), -1)
-
-        def predict(targets: np.ndarray, num_classes: int) -> np.ndarray:
-            rows = targets >= 0  # words without a tag are not trained on
-            found = np.full((len(inputs), num_classes), np.nan)
-            found[rows] = out_of_fold_probabilities(inputs[rows], targets[rows], num_classes, folds[owners[rows]])
-            return found
-
-        def predict_numbers(numbers: np.ndarray) -> np.ndarray:
-            return out_of_fold_numbers(inputs, numbers, folds)
-
-        note = f"predicted by a linear model on the vectors of {self.model}, with {count} folds"
-        return Found(self._parts(predict, predict_numbers), note)
+        found = []
+        for labels, vectors in zip(self.labels, self._vectors, strict=True):
+            inputs = vectors.reshape(len(vectors), -1)
+            rows = np.flatnonzero(np.isfinite(inputs).all(1))
+            own = inputs[rows], labels.given[rows], folds[labels.examples[rows]]
+            num_classes = len(labels.classes)
+            predicted = out_of_fold_probabilities(*own, num_classes) if num_classes else out_of_fold_numbers(*own)
+            found.append(np.full((len(inputs), *predicted.shape[1:]), np.nan))
+            found[-1][rows] = predicted
+        return found
 
     def stored(self) -> Found | None:
         """The file of a model that was trained with folds on the same rows; None if the model has none.
@@ -168,124 +151,56 @@ class Sources:
                 "model was trained on, or another --model."
             )
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
-        return self._of_lines(lines, f"predicted by the models of the folds of {folder}")
+        return self._found(self._of_lines(lines), f"predicted by the models of the folds of {folder}")
 
-    def fine_tune(
-        self,
-        chosen: Mapping[str, Any],
-        count: int,
-        config: TrainConfig,
-        follow: Callable[[Iterable[Any]], Any],
-    ) -> Found:
-        """The predictions of models that are fine-tuned on the other folds."""
+    def fine_tune(self, chosen: Mapping[str, Any], tuning: FineTuning) -> Found:
+        """The mean predictions of linear models, and of models that are fine-tuned with folds, several times."""
         model = self.task.reset().on(self.model)
-        follow(model.train(self.table, columns=chosen, folds=count, config=config))
-        return self._of_lines(model.out_of_fold, f"predicted by {self.model}, fine-tuned with {count} folds")
+        predicted = [[one] for one in self._linear(tuning.folds)] if self.labels[0].classes else [[]]
+        for repeat in range(tuning.repeats):
+            config = replace(tuning.config, seed=tuning.config.seed + repeat)  # other folds, too
+            with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+                output = Path(folder) / "model"
+                events = model.train(self.table, columns=chosen, folds=tuning.folds, config=config, output=output)
+                with closing(events):
+                    tuning.follow(_before_last_run(events))
+                files = sorted(output.with_name(f"{output.name}.{FOLDS}").glob(f"*/{FILE}"))
+                lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+            for of_part, new in zip(predicted, self._of_lines(lines), strict=True):
+                of_part.append(new)
+        times = "" if tuning.repeats == 1 else f", {tuning.repeats} times"
+        note = f"predicted by {self.model}, fine-tuned with {tuning.folds} folds{times}"
+        if self.labels[0].classes:
+            note += ", and by linear models on its vectors"
+        return self._found([mean_prediction(of_part) for of_part in predicted], note)
 
-    def _of_lines(self, lines: Iterable[str], note: str) -> Found:
+    def _of_lines(self, lines: Iterable[str]) -> list[np.ndarray]:
+        """The predictions that lines have for each part."""
         found = {one.row: one.prediction for one in map(OutOfFold.of_line, lines)}
         predictions: list[Any] = [found.get(example.row) for example in self.examples]
-        _, owners, words = self._vectors
+        return [self.task.predicted_labels(part, predictions) for part in self.labels]
 
-        def predict(targets: np.ndarray, num_classes: int) -> np.ndarray:  # noqa: ARG001
-            if isinstance(self.task, TokenClassification):
-                return self._of_tags(predictions, owners, words)
-            labels = self._labels
-            rows = [None if one is None else [one.scores[label] for label in labels] for one in predictions]
-            return np.array([row or [np.nan] * len(labels) for row in rows], dtype=float)
-
-        def predict_numbers(numbers: np.ndarray) -> np.ndarray:  # noqa: ARG001
-            return np.array([np.nan if one is None else one.value for one in predictions])
-
-        return Found(self._parts(predict, predict_numbers, all_labels=True), note)
-
-    def _of_tags(self, predictions: Sequence[Any], owners: np.ndarray, words: np.ndarray) -> np.ndarray:
-        """The probability of each word's predicted type; the rest is divided evenly among the other types."""
-        assert isinstance(self.task, TokenClassification)
-        classes = self._labels
-        index = {label: i for i, label in enumerate(classes)}
-        found = np.full((len(words), len(classes)), np.nan)
-        spans = [
-            None
-            if one is None
-            else tags_to_spans(one.tags, self.task.scheme != "IO", every_word=self.task.tags_every_word)
-            for one in predictions
-        ]
-        types = [
-            None if one is None else _types(one, len(example.words))
-            for one, example in zip(spans, self.examples, strict=True)
-        ]
-        for i, (owner, word) in enumerate(zip(owners.tolist(), words.tolist(), strict=True)):
-            if (of_words := types[owner]) is not None:
-                probability = predictions[owner].probabilities[word]
-                found[i] = (1 - probability) / max(1, len(classes) - 1)
-                found[i, index[of_words[word]]] = probability
-        return found
-
-    # -- labels
-
-    @cached_property
-    def _labels(self) -> tuple[str, ...]:
-        if isinstance(self.task, TokenClassification):
-            types = {span.label for example in self.examples for span in example.spans}
-            return (OUTSIDE, *sorted(types))
-        return self.task.label_names
-
-    def _parts(
-        self,
-        predict: Callable[[np.ndarray, int], np.ndarray],
-        predict_numbers: Callable[[np.ndarray], np.ndarray],
-        *,
-        all_labels: bool = False,
-    ) -> list[Checked | CheckedNumbers]:
-        """The labels with their predictions.
-
-        Args:
-            predict: class of each vector (-1: none) and number of classes -> probabilities.
-            predict_numbers: number of each vector -> predicted numbers.
-            all_labels: whether `predict` returns the probabilities of all of several labels at once.
-        """
-        vectors, owners, items = self._vectors
-        last = vectors[:, -1]
-        units = last / np.maximum(np.linalg.norm(last, axis=1, keepdims=True), 1e-9)
-        labels = self._labels
-        index = {label: i for i, label in enumerate(labels)}
-        if isinstance(self.task, TokenClassification):
-            given = self._word_classes(owners, items, index)
-            rows = np.flatnonzero(given >= 0)
-            probabilities = predict(given, len(labels))
-            whole = owners[rows], items[rows], labels, given[rows], probabilities[rows], units[rows]
-            return [Checked(*whole, of_words=True).known()]
-        assert isinstance(self.task, TextClassification)
-        gold = [example.label for example in self.examples]
-        if self.task.problem_type == REGRESSION:
-            numbers = np.array(gold, dtype=float)
-            return [CheckedNumbers(owners, items, numbers, predict_numbers(numbers), units).known()]
-        if self.task.problem_type != MULTI_LABEL:
-            given = np.array([index[label] for label in gold])
-            return [Checked(owners, items, labels, given, predict(given, len(labels)), units).known()]
-        every = predict(np.empty(0), len(labels)) if all_labels else None
-        parts: list[Checked | CheckedNumbers] = []
-        for i, label in enumerate(labels):
-            given = np.array([label in one for one in gold], dtype=np.int64)
-            found = predict(given, 2) if every is None else np.column_stack([1 - every[:, i], every[:, i]])
-            parts.append(Checked(owners, items + i, (NO, YES), given, found, units, label).known())
-        return parts
-
-    def _word_classes(self, owners: np.ndarray, words: np.ndarray, index: Mapping[str, int]) -> np.ndarray:
-        """The class of each word, (N,); -1: it has no tag."""
-        classes = []
-        for example in self.examples:
-            types = [index[one] for one in _types(example.spans, len(example.words))]
-            for word in example.ignored:
-                types[word] = -1
-            classes.append(types)
-        return np.array([classes[owner][word] for owner, word in zip(owners.tolist(), words.tolist(), strict=True)])
+    def _found(self, predicted: Sequence[np.ndarray], note: str) -> Found:
+        parts = []
+        for labels, of_part, vectors in zip(self.labels, predicted, self._vectors, strict=True):
+            last = vectors[:, -1]
+            units = last / np.maximum(np.linalg.norm(last, axis=1, keepdims=True), 1e-9)
+            parts.append(Checked.known(labels, of_part, units))
+        return Found(parts, note)
 
 
-def _types(spans: Iterable[WordSpan], length: int) -> list[str]:
-    """The type of the entity of each word."""
-    types = [OUTSIDE] * length
-    for span in spans:
-        types[span.start : span.stop] = [span.label] * (span.stop - span.start)
-    return types
+def _before_last_run(events: Iterable[Any]) -> Iterator[Any]:
+    """The events of the folds, without those of the model that would be trained on all rows."""
+    for event in events:
+        yield event
+        if isinstance(event, RepeatFinished) and event.number == event.count:
+            return
+
+
+def mean_prediction(predicted: Sequence[np.ndarray]) -> np.ndarray:
+    """The normalized geometric mean of probabilities, (N, K), or the mean of numbers, (N,)."""
+    if predicted[0].ndim == 1:
+        return np.mean(predicted, axis=0)
+    logs = np.mean([np.log(np.maximum(one, LEAST)) for one in predicted], axis=0)
+    found = np.exp(logs - logs.max(1, keepdims=True))
+    return found / found.sum(1, keepdims=True)

@@ -90,7 +90,7 @@ class FrozenModel:
 
 
 def out_of_fold_probabilities(
-    vectors: np.ndarray, classes: np.ndarray, num_classes: int, folds: np.ndarray
+    vectors: np.ndarray, classes: np.ndarray, folds: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """The probabilities by logistic regression on the rows of the other folds, (N, K); NaN for rows in no fold.
 

@@ -17,19 +17,22 @@ import numpy as np
 
 from ...core.errors import HeadwayError
 from ...core.training.training_config import TrainConfig
+from ..base.label_checks import Correction, LabelsToCheck
 from ..base.left_out import usable_rows
 from ..base.task import Task
 from ..classification.classification import TextClassification
+from ..data.columns import ColumnMapping
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
 from ..infer_task import infer_task
 from ..tagging.tagging import TokenClassification
-from .checked_labels import Checked, CheckedNumbers, Sources
+from .checked_labels import Checked, FineTuning, Found, Sources
 from .confident_learning import likely_labels, prune_by_noise_rate
 from .frozen_vectors import nearest
 
 FOLDS = 5
+REPEATS = 3
 NEIGHBOURS = 3
 MOST_NEIGHBOURS_OF = 2000  # suspects; the neighbours of further ones are not looked up
 DEVIATIONS = 3.0  # numbers: residuals beyond this number of standard deviations are suspect
@@ -55,6 +58,7 @@ class Suspect:
         where: for messages: "train.csv, line 12".
         text: of the row.
         item: what the label is of: one of several labels ("yes" or "no" is checked), or a word; else empty.
+        word: the position of the word in its text, from 0; None: the label is not of a word.
         given: the label in the data.
         likely: the label that is likelier, or the predicted number.
         given_probability, likely_probability: out of fold; None for numbers.
@@ -66,12 +70,17 @@ class Suspect:
     where: str
     text: str
     item: str
+    word: int | None
     given: str
     likely: str
     given_probability: float | None
     likely_probability: float | None
     suspicion: float
     neighbours: tuple[Neighbour, ...] = ()
+
+    def correction(self, label: str | None = None) -> Correction:
+        """That it becomes the likely label, or another one."""
+        return Correction(self.place, self.given, label or self.likely, self.item, self.word)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -122,6 +131,7 @@ def find_label_errors(
     task: Task[Any, Any] | None = None,
     columns: Mapping[str, Any] | None = None,
     folds: int | None = None,
+    repeats: int | None = None,
     config: TrainConfig | None = None,
     device: str = "auto",
     follow: Callable[[Iterable[Any]], Any] = list,
@@ -136,6 +146,8 @@ def find_label_errors(
         columns: field name, "label" or "group" -> column, where the inferred one is wrong.
         folds: fine-tune the model this number of times for the out-of-fold predictions. Default: logistic regression
             on its vectors, with 5 folds.
+        repeats: how often it is fine-tuned with all folds, which are other ones each time; the predictions are
+            averaged. Default: 3.
         config: of the fine-tuning.
         device: of the vectors.
         follow: reads the events of the fine-tuning to the end.
@@ -144,62 +156,139 @@ def find_label_errors(
     Raises:
         HeadwayError: the data or the model cannot be used, or the task has no such labels.
     """
-    table = read_table(data, ReadOptions(**reading))
-    task = _task(task, table)
-    named = task.columns(table, columns or {}, need_label=True)
-    table = usable_rows(task, table, named)
-    task, inferred = task.infer_labels(table, named)
-    examples = task.examples(table, named)
-    sources = Sources(task, table, examples, named, model, device)
+    rows = LabelledRows.read(data, task, columns, ReadOptions(**reading))
+    sources = Sources(rows.task, rows.table, rows.examples, rows.columns, model, device)
     if folds is not None:
-        found = sources.fine_tune(columns or {}, folds, config or TrainConfig(), follow)
+        found = sources.fine_tune(
+            columns or {}, FineTuning(folds, repeats or REPEATS, config or TrainConfig(), follow)
+        )
     else:
         found = sources.stored() or sources.frozen(FOLDS)
-    notes = (*table.describe(), *named.notes, *inferred, found.note)
-    parts = _rank_numbers(found.parts[0]) if isinstance(found.parts[0], CheckedNumbers) else _rank(found.parts)
-    suspects = _suspects(parts, table, examples)
-    order = np.array([(one.part.examples[one.row], one.part.items[one.row]) for one in parts]).reshape(-1, 2)
-    unchecked = len(examples) - len(np.unique(np.concatenate([part.examples for part in found.parts])))
-    return LabelErrors(task.name, suspects, len(parts), unchecked, _quality(found.parts), order, notes)
+    return rank_labels(rows, found)
 
 
-def _task(task: Task[Any, Any] | None, table: Table) -> Task[Any, Any]:
-    if task is None:
-        name = infer_task(table).task
-        known = (TextClassification, TokenClassification)
-        task = next((kind() for kind in known if kind.name == name), TextClassification())
-    if not isinstance(task, TextClassification | TokenClassification):
-        raise HeadwayError(
-            f"Wrong labels are found in data for {TextClassification.name} and {TokenClassification.name}, not for "
-            f"{task.name}. Name one of these tasks with --task."
-        )
-    return task
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Rows whose labels can be checked.
+
+    Args:
+        task: with its labels.
+        table: the usable rows.
+        columns: of the table.
+        examples: the rows.
+        notes: what was inferred, a sentence each.
+    """
+
+    task: Task[Any, Any]
+    table: Table
+    columns: ColumnMapping
+    examples: Sequence[Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls, data: Any, task: Task[Any, Any] | None, columns: Mapping[str, Any] | None, options: ReadOptions
+    ) -> "LabelledRows":
+        """Reads data.
+
+        Args:
+            data: labelled rows: anything that `read_table` reads.
+            task: of the labels; None: inferred.
+            columns: field name, "label" or "group" -> column, where the inferred one is wrong.
+            options: how data is read.
+
+        Raises:
+            HeadwayError: the data cannot be used, or the task has no such labels.
+        """
+        table = read_table(data, options)
+        if task is None:
+            inferred_task = infer_task(table).kind()
+            task = inferred_task if inferred_task.has_labels_to_check else TextClassification()
+        if not task.has_labels_to_check:
+            raise HeadwayError(
+                f"Data for {task.name} has no labels to check. If it has labels of texts or of words, name their "
+                f"task with --task: {TextClassification.name} or {TokenClassification.name}."
+            )
+        named = task.columns(table, columns or {}, need_label=True)
+        table = usable_rows(task, table, named)
+        task, inferred = task.infer_labels(table, named)
+        notes = (*table.describe(), *named.notes, *inferred)
+        return cls(task, table, named, task.examples(table, named), notes)
+
+
+def rank_labels(rows: LabelledRows, found: Found) -> LabelErrors:
+    """All labels with out-of-fold predictions, the most suspicious ones first."""
+    ranked = _rank(found.parts) if found.parts[0].labels.classes else _rank_numbers(found.parts[0])
+    order = np.array([(one.labels.examples[one.row], one.labels.items[one.row]) for one in ranked]).reshape(-1, 2)
+    checked = np.unique(np.concatenate([part.labels.examples for part in found.parts]))
+    return LabelErrors(
+        rows.task.name,
+        _suspects(ranked, rows),
+        len(ranked),
+        len(rows.examples) - len(checked),
+        _quality(found.parts),
+        order,
+        (*rows.notes, found.note),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Ranked:
     """A checked label: its part and its position there."""
 
-    part: Checked | CheckedNumbers
+    part: Checked
     row: int
     suspicion: float
     is_suspect: bool
 
+    @property
+    def labels(self) -> LabelsToCheck:
+        """Those of the part."""
+        return self.part.labels
 
-def _rank(parts: Sequence[Any]) -> list[_Ranked]:
+    @property
+    def likely(self) -> int:
+        """The most probable other class."""
+        return int(likely_labels(self.part.predicted[[self.row]], self.labels.given[[self.row]])[0])
+
+    def to_suspect(self, rows: LabelledRows, neighbours: tuple[Neighbour, ...]) -> Suspect:
+        """With the text and the labels in words."""
+        labels, row = self.labels, self.row
+        example = rows.examples[labels.examples[row]]
+        predicted = self.part.predicted[row]
+        if labels.classes:
+            likely = labels.classes[self.likely]
+            probabilities = float(predicted[labels.given[row]]), float(predicted[self.likely])
+        else:
+            likely, probabilities = f"{predicted:.4g}", (None, None)
+        return Suspect(
+            int(rows.table.places[example.row]),
+            example.where,
+            _text(example),
+            labels.name_of(row, example),
+            int(labels.items[row]) if labels.of_words else None,
+            labels.label_of(row),
+            likely,
+            *probabilities,
+            self.suspicion,
+            neighbours,
+        )
+
+
+def _rank(parts: Sequence[Checked]) -> list[_Ranked]:
     """All labels, those that are pruned first, by self-confidence, the probability of the given label."""
     found = []
     for part in parts:
-        wrong = prune_by_noise_rate(part.probabilities, part.given)
-        confidence = part.probabilities[np.arange(len(wrong)), part.given]
+        wrong = prune_by_noise_rate(part.predicted, part.labels.given)
+        confidence = part.predicted[np.arange(len(wrong)), part.labels.given]
         rows = zip(confidence.tolist(), wrong.tolist(), strict=True)
         found += [_Ranked(part, row, 1 - own, is_wrong) for row, (own, is_wrong) in enumerate(rows)]
     return sorted(found, key=lambda one: (not one.is_suspect, -one.suspicion))
 
 
-def _rank_numbers(part: CheckedNumbers) -> list[_Ranked]:
+def _rank_numbers(part: Checked) -> list[_Ranked]:
     """All numbers by their residual, in robust standard deviations of the residuals."""
-    residuals = part.numbers - part.predicted
+    residuals = part.labels.given - part.predicted
     centred = residuals - np.median(residuals)
     spread = MAD * np.median(np.abs(centred)) or centred.std() or 1.0
     deviations = np.abs(centred / spread)
@@ -207,68 +296,35 @@ def _rank_numbers(part: CheckedNumbers) -> list[_Ranked]:
     return [_Ranked(part, row, float(deviations[row]), bool(deviations[row] > DEVIATIONS)) for row in order]
 
 
-def _suspects(ranked: Sequence[_Ranked], table: Table, examples: Sequence[Any]) -> tuple[Suspect, ...]:
+def _suspects(ranked: Sequence[_Ranked], rows: LabelledRows) -> tuple[Suspect, ...]:
     suspects = [one for one in ranked if one.is_suspect]
-    neighbours = _neighbours(suspects[:MOST_NEIGHBOURS_OF], examples)
-    found = []
-    for number, one in enumerate(suspects):
-        example = examples[one.part.examples[one.row]]
-        near = neighbours[number] if number < len(neighbours) else ()
-        text, item, given, likely, probabilities = *_words(one, example), *_labels(one)
-        place = int(table.places[example.row])
-        found.append(Suspect(place, example.where, text, item, given, likely, *probabilities, one.suspicion, near))
-    return tuple(found)
+    return tuple(
+        one.to_suspect(rows, _neighbours(one, rows.examples) if number < MOST_NEIGHBOURS_OF else ())
+        for number, one in enumerate(suspects)
+    )
 
 
-def _words(one: _Ranked, example: Any) -> tuple[str, str]:
-    """The text of a checked label and what the label is of."""
-    return _text(example), one.part.name_of(one.row, example)
-
-
-def _labels(one: _Ranked) -> tuple[str, str, tuple[float | None, float | None]]:
-    """The given and the likely label, and their probabilities."""
-    part, row = one.part, one.row
-    if isinstance(part, CheckedNumbers):
-        return f"{part.numbers[row]:g}", f"{part.predicted[row]:.4g}", (None, None)
-    given, likely = int(part.given[row]), int(likely_labels(part.probabilities[row : row + 1], part.given[[row]])[0])
-    found = part.probabilities[row]
-    return part.classes[given], part.classes[likely], (float(found[given]), float(found[likely]))
-
-
-def _neighbours(suspects: Sequence[_Ranked], examples: Sequence[Any]) -> list[tuple[Neighbour, ...]]:
-    """The nearest rows of each suspect with its likely label."""
-    found: list[tuple[Neighbour, ...]] = []
-    for one in suspects:
-        part, row = one.part, one.row
-        if isinstance(part, CheckedNumbers):
-            candidates = np.flatnonzero(part.examples != part.examples[row])
-        else:
-            likely = likely_labels(part.probabilities[row : row + 1], part.given[[row]])[0]
-            candidates = np.flatnonzero(part.given == likely)
-        near = nearest(part.units, row, candidates, NEIGHBOURS)
-        found.append(
-            tuple(
-                Neighbour(
-                    examples[part.examples[other]].where,
-                    _text(examples[part.examples[other]]),
-                    part.label_of(other),
-                    cosine,
-                )
-                for other, cosine in near
-            )
-        )
-    return found
+def _neighbours(one: _Ranked, examples: Sequence[Any]) -> tuple[Neighbour, ...]:
+    """The nearest rows with the likely label; of a number, the nearest other rows."""
+    labels = one.labels
+    if labels.classes:
+        candidates = np.flatnonzero(labels.given == one.likely)
+    else:
+        candidates = np.flatnonzero(labels.examples != labels.examples[one.row])
+    near = nearest(one.part.units, one.row, candidates, NEIGHBOURS)
+    found = [(examples[labels.examples[other]], labels.label_of(other), cosine) for other, cosine in near]
+    return tuple(Neighbour(example.where, _text(example), label, cosine) for example, label, cosine in found)
 
 
 def _text(example: Any) -> str:
     return " / ".join(example.texts)
 
 
-def _quality(parts: Sequence[Any]) -> str:
+def _quality(parts: Sequence[Checked]) -> str:
     """How well the labels are predicted out of fold."""
-    if isinstance(parts[0], CheckedNumbers):
-        correlation = np.corrcoef(parts[0].predicted, parts[0].numbers)[0, 1]
+    if not parts[0].labels.classes:
+        correlation = np.corrcoef(parts[0].predicted, parts[0].labels.given)[0, 1]
         return f"the correlation of the numbers with those predicted out of fold is {correlation:.2f}"
-    agreeing = sum(int((part.probabilities.argmax(1) == part.given).sum()) for part in parts)
-    total = sum(len(part.given) for part in parts)
+    agreeing = sum(int((part.predicted.argmax(1) == part.labels.given).sum()) for part in parts)
+    total = sum(len(part.labels.given) for part in parts)
     return f"out of fold, {agreeing / total:.1%} of the labels are predicted as they are given"

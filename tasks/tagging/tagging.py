@@ -42,6 +42,7 @@ from .card import tagging_card
 from .encoding import WordTagger, word_positions
 from .entity_scores import NO_ENTITY, confused_types, entity_metrics_by_type, tally_entities
 from .explanation import explainable_tags
+from .label_checks import WordLabelChecks
 from .label_inference import (
     DIVISION,
     check_tags,
@@ -82,7 +83,7 @@ TRUNCATED = "an entity is truncated and counts as missed"
 
 
 @dataclass(frozen=True)
-class TokenClassification(Task[TaggedExample, EntitiesPrediction]):
+class TokenClassification(WordLabelChecks, Task[TaggedExample, EntitiesPrediction]):
     """Finds named entities, or other spans that tags of words mark.
 
     Args:

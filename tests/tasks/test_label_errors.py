@@ -85,15 +85,15 @@ def test_out_of_fold_predictions_do_not_depend_on_the_label_of_their_own_row():
     chance = np.random.default_rng(0)
     vectors, folds = chance.normal(size=(60, 8)), np.arange(60) % 3
     classes = chance.integers(0, 2, 60)
-    found = out_of_fold_probabilities(vectors, classes, 2, folds)
+    found = out_of_fold_probabilities(vectors, classes, folds, 2)
     other = classes.copy()
     other[folds == 2] = 1 - other[folds == 2]
-    assert (out_of_fold_probabilities(vectors, other, 2, folds)[folds == 2] == found[folds == 2]).all()
+    assert (out_of_fold_probabilities(vectors, other, folds, 2)[folds == 2] == found[folds == 2]).all()
     assert abs((found.argmax(1) == classes).mean() - 0.5) < 0.2  # random labels are predicted by chance
     numbers = vectors @ chance.normal(size=8)
     assert np.corrcoef(out_of_fold_numbers(vectors, numbers, folds), numbers)[0, 1] > 0.95
     kept = np.where(np.arange(60) == 7, -1, folds)
-    assert np.isnan(out_of_fold_probabilities(vectors, classes, 2, kept)[7]).all()
+    assert np.isnan(out_of_fold_probabilities(vectors, classes, kept, 2)[7]).all()
 
 
 # Data of every kind, with the model that comes with the package.

@@ -39,3 +39,29 @@ def test_what_cannot_be_written_is_refused_before_the_search(headway, folder):
     assert ran.code == 2
     assert "--overwrite" in ran.err
     assert (folder / "there.csv").read_text() == "mine"
+
+
+def test_accepted_suspects_are_corrected_in_a_copy(headway, tiny, folder):
+    write(Path("train.csv"))
+    before = Path("train.csv").read_bytes()
+    lines = before.decode().splitlines()
+    text, _, given = lines[1].rpartition(",")
+    likely = next(label for _, label in REVIEWS if label != given)
+    Path("suspects.csv").write_text(f"place,item,given,likely\n2,,{given},{likely}\n")
+    ran = headway("label-errors", "--data", "train.csv", "--apply", "suspects.csv", "--output", "new.csv", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["changed"] == 1
+    assert Path("new.csv").read_bytes() == before.replace(lines[1].encode(), f"{text},{likely}".encode(), 1)
+    assert Path("train.csv").read_bytes() == before
+    for wrong in ([], ["--output", "other.csv", "--folds", "3"], ["--output", "train.csv", "--overwrite"]):
+        ran = headway("label-errors", "--data", "train.csv", "--apply", "suspects.csv", *wrong)
+        assert ran.code == 2
+        assert "--output" in ran.err
+    assert Path("train.csv").read_bytes() == before
+
+
+def test_repeats_need_folds(headway, folder):
+    write(Path("train.csv"))
+    ran = headway("label-errors", "--data", "train.csv", "--repeats", "2")
+    assert ran.code == 2
+    assert "--folds" in ran.err

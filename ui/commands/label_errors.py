@@ -1,6 +1,6 @@
 """headway label-errors: find labels that are probably wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,8 +53,29 @@ def label_errors(
             "vectors. To be able to resume, use headway train --folds, and the model folder as --model.",
         ),
     ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=read_value("repeats", int, optional=True),
+            help="With --folds: fine-tune with N different divisions into folds and average the predictions, which "
+            "errs less; 1 is the fastest. Default: 3.",
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all suspects: .csv, .tsv, .xlsx or .jsonl.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write all suspects: .csv, .tsv, .xlsx or .jsonl. With --apply: the corrected copy."
+        ),
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Do not search: write a copy of the data, --output, with the likely labels of the suspects in FILE, "
+            "which --output wrote before. Delete the rows of suspects whose label is right, or add a column accept "
+            "with yes and no; change the likely label where another one is right.",
+        ),
     ] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
     device: Annotated[str, DEVICE] = "auto",
@@ -76,6 +97,16 @@ def label_errors(
     from ..terminal import print_json, screen
     from ..training_view import TrainingView
 
+    labels = {"task": None if task is None else make_task(task, {}), "columns": chosen_columns(columns), **reading}
+    if apply is not None:
+        if output is None or folds is not None or repeats is not None:
+            raise HeadwayError(
+                "--apply writes a corrected copy of --data: give --output, and no --folds or --repeats."
+            )
+        _apply(data, apply, output, json=json, overwrite=overwrite, **labels)
+        return
+    if repeats is not None and folds is None:
+        raise HeadwayError("--repeats is how often the model is fine-tuned with folds: give --folds, too.")
     writer = None
     if output is not None:
         output = new_path(output)
@@ -85,16 +116,20 @@ def label_errors(
         writer = RowWriter(output, overwrite=overwrite)
     console = screen(to_stderr=json)
     with TrainingView(console) as view:
+
+        def follow(events: Iterable[Any]) -> None:
+            for event in events:
+                view.show(event)
+
         found = find_label_errors(
             data,
             model=model,
-            task=None if task is None else make_task(task, {}),
-            columns=chosen_columns(columns),
             folds=folds,
+            repeats=repeats,
             config=TrainConfig(device=device),
             device=device,
-            follow=view.follow,
-            **reading,
+            follow=follow,
+            **labels,
         )
     if writer is not None:
         as_table = writer.path.suffix.lower() not in (".jsonl", ".ndjson")
@@ -104,6 +139,19 @@ def label_errors(
     _show(console, found, output)
     if json:
         print_json(found.to_json())
+
+
+def _apply(data: str, accepted: Path, output: Path, *, json: bool, overwrite: bool, **labels: Any) -> None:
+    from ...tasks.evaluation.corrections import read_corrections, write_corrected
+    from ..terminal import print_json, screen, section
+
+    found = write_corrected(data, read_corrections(accepted), output, overwrite=overwrite, **labels)
+    console = screen(to_stderr=json)
+    section(console, "Data", *found.notes)
+    rows = "1 row has" if found.changed == 1 else f"{found.changed:,} rows have"
+    console.print(f"\n  {found.path}: a copy of {data} in which {rows} another label")
+    if json:
+        print_json({"output": str(found.path), "changed": found.changed, "notes": list(found.notes)})
 
 
 def _show(console: "Console", found: "LabelErrors", output: Path | None) -> None:

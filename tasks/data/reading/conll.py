@@ -67,7 +67,7 @@ def _looks_like_conll(sample: Sample) -> bool:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """How to read the lines of a file."""
 
     columns: tuple[str, ...]
@@ -77,7 +77,12 @@ class _Layout:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def infer(cls, file: SourceFile) -> "_Layout":
+    def infer(cls, file: SourceFile) -> "Layout":
+        """The layout of a file.
+
+        Raises:
+            HeadwayError: it has no sentence.
+        """
         splitter = LineSplitter.infer(file.sample.lines)
         lines = splitter.token_lines(file.sample.lines)
         sentences = [
@@ -162,7 +167,7 @@ def _counter_note(file: SourceFile, skipped: int) -> str:
 
 
 def _open(file: SourceFile) -> RowStream:
-    layout = _Layout.infer(file)
+    layout = Layout.infer(file)
     splitter = layout.splitter
 
     def read() -> Rows:
@@ -194,7 +199,7 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), kind, layout.table_columns, named, read, notes=layout.notes)
 
 
-def _check_row(where: str, line: str, row: list[str], layout: _Layout, after_blank: bool) -> None:
+def _check_row(where: str, line: str, row: list[str], layout: Layout, after_blank: bool) -> None:
     """Checks that a line has all columns and a word.
 
     Args:

@@ -32,12 +32,13 @@ WORKBOOK_SUFFIXES = (".xls", ".xlsx")  # also of text that was named so
 TSV_SUFFIXES = (".tsv", ".tab")
 OPTIONS = frozenset({"header", "encoding", "delimiter", "decimal"})
 SEP_LINE = re.compile(r'"?sep=(.)"?,*\s*', re.IGNORECASE)  # an instruction of Excel; "," if it was saved as CSV again
+QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"(?!")')
 MIN_TABLE_LINES = 4
 MIN_SAME_WIDTH = 0.8  # share of the lines, from which TABs separate columns
 
 
 @dataclass(frozen=True)
-class _Dialect:
+class Dialect:
     """How the lines of a file become records.
 
     Args:
@@ -64,6 +65,24 @@ class _Dialect:
         numbered = ("\n" if number < self.skipped else line for number, line in enumerate(lines))
         records = self._quoted_records(numbered, strict) if self.quoted else self._plain_records(numbered)
         return dropwhile(lambda record: not any(field.strip() for field in record[1]), records)
+
+    def split(self, record: str) -> list[str] | None:
+        """The fields of a record as they are written, with their quotes; None if a quote is not closed."""
+        if not self.quoted:
+            return record.split(self.delimiter)
+        fields, start = [], 0
+        while True:
+            end = start
+            if record[start : start + 1] == '"':
+                closing = QUOTED.match(record, start)
+                if closing is None:
+                    return None
+                end = closing.end()
+            end = record.find(self.delimiter, end)
+            if end < 0:
+                return [*fields, record[start:]]
+            fields.append(record[start:end])
+            start = end + 1
 
     def _plain_records(self, lines: Iterable[str]) -> Records:
         for number, line in enumerate(lines, start=1):
@@ -95,7 +114,7 @@ def _has_tabs(file: SourceFile) -> bool:
 
 def _is_even(path: Path, lines: Sequence[str], delimiter: str = "\t", *, quoted: bool) -> bool:
     """Whether most records have the same number of fields, and more than one."""
-    records = _Dialect(path, delimiter, quoted).records((f"{line}\n" for line in lines), strict=False)
+    records = Dialect(path, delimiter, quoted).records((f"{line}\n" for line in lines), strict=False)
     widths = Counter(len(fields) for _, fields in records)
     width, number = widths.most_common(1)[0] if widths else (0, 0)
     return width > 1 and number > MIN_SAME_WIDTH * widths.total()
@@ -114,7 +133,7 @@ def _is_csv(file: SourceFile) -> bool:
         return True
     if file.suffix not in ("", *WORKBOOK_SUFFIXES) or not (lines := file.sample.filled_lines):
         return False
-    dialect = _infer_dialect(file)
+    dialect = infer_dialect(file)
     names = next((fields for _, fields in dialect.records(lines, strict=False)), [])
     known = sum(normalize_name(name) in KNOWN_COLUMNS for name in names)
     columns = len(names) > 1 and known > 0
@@ -132,20 +151,25 @@ def describe_table(file: SourceFile) -> tuple[str, ...]:
 
 
 def _open_csv(file: SourceFile) -> RowStream:
-    return _open_table(file, _infer_dialect(file))
+    return _open_table(file, infer_dialect(file))
+
+
+def tsv_dialect(file: SourceFile) -> Dialect:
+    """TABs as separators; quotes delimit fields only if there are line breaks in fields."""
+    quoted = _is_quoted_tsv(file)
+    notes = ("quotes delimit fields, since a field has line breaks",) if quoted else ()
+    return Dialect(file.path, "\t", quoted, 0, notes)
 
 
 def _open_tsv(file: SourceFile) -> RowStream:
-    quoted = _is_quoted_tsv(file)
-    notes = ("quotes delimit fields, since a field has line breaks",) if quoted else ()
-    return _open_table(file, _Dialect(file.path, "\t", quoted, 0, notes))
+    return _open_table(file, tsv_dialect(file))
 
 
 CSV = FileFormat(_is_csv, _open_csv, OPTIONS)
 TSV = FileFormat(_has_tabs, _open_tsv, OPTIONS)
 
 
-def _open_table(file: SourceFile, dialect: _Dialect) -> RowStream:
+def _open_table(file: SourceFile, dialect: Dialect) -> RowStream:
     sample = _sample_records(file, dialect)
     if not sample:
         raise HeadwayError(f"{file.path}: the file is empty: no field has text. Give a file with at least one row.")
@@ -173,7 +197,7 @@ def _open_table(file: SourceFile, dialect: _Dialect) -> RowStream:
     return RowStream(str(file.path), kind, layout.columns, layout.header, read, notes=notes, delimiter=delimiter)
 
 
-def _sample_records(file: SourceFile, dialect: _Dialect) -> list[tuple[int, list[str]]]:
+def _sample_records(file: SourceFile, dialect: Dialect) -> list[tuple[int, list[str]]]:
     """The records of the sample without the last one, which may be truncated; at least two if there are as many."""
     whole = file.sample.whole
     records = list(dialect.records((f"{line}\n" for line in file.sample.lines), strict=whole))
@@ -185,10 +209,10 @@ def _sample_records(file: SourceFile, dialect: _Dialect) -> list[tuple[int, list
 
 def _csv_reader(lines: Iterable[str], delimiter: str, strict: bool) -> "_csv.Reader":
     csv.field_size_limit(MAX_CELL_CHARACTERS)  # the default rejects long documents
-    return csv.reader(_split_at_cr(lines), delimiter=delimiter, strict=strict)
+    return csv.reader(split_at_cr(lines), delimiter=delimiter, strict=strict)
 
 
-def _split_at_cr(lines: Iterable[str]) -> Iterator[str]:
+def split_at_cr(lines: Iterable[str]) -> Iterator[str]:
     """Splits lines at a single CR too, the line break of spreadsheets on classic Mac OS."""
     for line in lines:
         if "\r" in line.rstrip("\r\n"):
@@ -200,7 +224,7 @@ def _split_at_cr(lines: Iterable[str]) -> Iterator[str]:
 # The separator
 
 
-def _infer_dialect(file: SourceFile) -> _Dialect:
+def infer_dialect(file: SourceFile) -> Dialect:
     """The separator that is given, named by the line `sep=;`, or inferred from the records."""
     lines, skipped = file.sample.lines, 0
     instruction = SEP_LINE.fullmatch(next(iter(file.sample.filled_lines), ""))
@@ -215,7 +239,7 @@ def _infer_dialect(file: SourceFile) -> _Dialect:
     else:
         delimiter = _detect_delimiter(file.path, lines)
         notes = () if delimiter == "," else (f"separator: {_sign(delimiter)} (detected; --delimiter overrules)",)
-    return _Dialect(file.path, delimiter, True, skipped, notes)
+    return Dialect(file.path, delimiter, True, skipped, notes)
 
 
 def _sign(delimiter: str) -> str:
@@ -226,7 +250,7 @@ def _detect_delimiter(path: Path, lines: Sequence[str]) -> str:
     """The delimiter that gives most rows the width of the first row and is least often followed by a space."""
     best, best_score = ",", (0.0, 0.0)
     for delimiter in DELIMITERS:
-        dialect = _Dialect(path, delimiter, True)
+        dialect = Dialect(path, delimiter, True)
         records = [fields for _, fields in dialect.records((f"{line}\n" for line in lines), strict=False)]
         width = len(records[0]) if records else 1
         if width == 1:
@@ -242,7 +266,7 @@ def _detect_delimiter(path: Path, lines: Sequence[str]) -> str:
 # Errors
 
 
-def _wrong_width(where: str, dialect: _Dialect, fields: Sequence[str], layout: TableLayout) -> HeadwayError:
+def _wrong_width(where: str, dialect: Dialect, fields: Sequence[str], layout: TableLayout) -> HeadwayError:
     sign, columns = _sign(dialect.delimiter), layout.columns
     if dialect.kind == "TSV":
         too_many = "a TAB inside a text; remove it"

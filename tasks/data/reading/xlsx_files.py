@@ -48,8 +48,8 @@ def _matches(file: SourceFile) -> bool:
 
 def _open(file: SourceFile) -> RowStream:
     path = file.path
-    with _open_workbook(path) as book:
-        title, notes = _choose_sheet(path, book, file.options.sheet)
+    with open_workbook(path) as book:
+        title, notes = choose_sheet(path, book, file.options.sheet)
         special = _find_special(path, book[title])
         records = _filled_rows(path, book[title], special)
         sample = list(islice(records, SAMPLE_ROWS))
@@ -71,7 +71,7 @@ def _open(file: SourceFile) -> RowStream:
     layout = infer_layout(where, table, header=file.options.header, whole=whole)
 
     def read() -> Rows:
-        with _open_workbook(path) as book:
+        with open_workbook(path) as book:
             rows = islice(_filled_rows(path, book[title], special), above + layout.header, None)
             for place, row in rows:
                 cells = layout.cells(_padded(row, len(layout.columns)))
@@ -90,7 +90,7 @@ XLSX = FileFormat(_matches, _open, frozenset({"header", "decimal", "sheet"}))
 
 
 @contextmanager
-def _open_workbook(path: Path) -> "Iterator[Workbook]":
+def open_workbook(path: Path) -> "Iterator[Workbook]":
     """Opens a workbook.
 
     Raises:
@@ -118,7 +118,7 @@ def _damaged(path: Path, error: Exception) -> HeadwayError:
     return HeadwayError(f"{path}: a damaged Excel workbook ({shorten(reason)}). Save it again, or as CSV (UTF-8).")
 
 
-def _choose_sheet(path: Path, book: "Workbook", given: str | None) -> tuple[str, list[str]]:
+def choose_sheet(path: Path, book: "Workbook", given: str | None) -> tuple[str, list[str]]:
     """The title of the sheet that is given, or of the only visible one with rows, and notes."""
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     listed = ", ".join(f'"{title}"' for title in sheets)
