@@ -52,6 +52,30 @@ class Entry:
         return model_of(family_named(self.family).config)
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """A model with its task that is not open; the fields are as in ModelRegistry."""
+
+    folder: Path
+    precision: str
+    device: str
+    long_texts: str | None
+
+    def open(self) -> "TaskModel":
+        """Opens the model.
+
+        Raises:
+            HeadwayError: it cannot be read, or has no head of a known task.
+        """
+        from ..tasks import load
+
+        model = load(self.folder, device=self.device)
+        model.precision = self.precision
+        if self.long_texts is not None and model.task.divides:
+            model.set_options(long_texts=self.long_texts)
+        return model
+
+
 class ModelRegistry:
     """Finds models by name, opens them at the first use and keeps a few open.
 
@@ -179,17 +203,18 @@ class ModelRegistry:
         Raises:
             HeadwayError: the model does not exist, cannot be read, or has no head of a known task.
         """
+        return self._open("task", name, lambda entry: self._stored(entry).open())
 
-        def open_entry(entry: Entry) -> "TaskModel":
-            from ..tasks import load
+    def stored(self, name: str) -> "StoredModel":
+        """What another process needs to open the same model.
 
-            model = load(entry.folder, device=self.device)
-            model.precision = self.precision
-            if self.long_texts is not None and model.task.divides:
-                model.set_options(long_texts=self.long_texts)
-            return model
+        Raises:
+            HeadwayError: the model does not exist.
+        """
+        return self._stored(self.find(name))
 
-        return self._open("task", name, open_entry)
+    def _stored(self, entry: Entry) -> "StoredModel":
+        return StoredModel(entry.folder, self.precision, self.device, self.long_texts)
 
     def embedder(self, name: str) -> "Embedder":
         """The model as an embedder.

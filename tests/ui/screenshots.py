@@ -118,10 +118,6 @@ class Camera:
         self.page.locator("#rows td").first.wait_for()
         self.button("Predict all rows").click()
         self.page.get_by_role("button", name="Download messages-predictions.csv").wait_for()
-        self.button("Metrics on a labelled file").click()
-        self.page.locator("#labelled input[type=file]").set_input_files(FOLDER / "messages.csv")
-        self.button("Evaluate").click()
-        self.page.locator("#scores .hw-confusion").wait_for()
         self.button("Rename or delete the model").click()
         self.button("Similar sentences").click()
         self.button("Search").click()
@@ -134,6 +130,28 @@ class Camera:
         self.page.locator(".hw-choices button").locator("visible=true").first.click()
         self.page.wait_for_timeout(6000)
         self.take("train-data")
+
+    def evaluate(self) -> None:
+        """The metrics and the report of a model, a comparison of two, and labels to check."""
+        self.page.locator("#labelled input[type=file]").set_input_files(FOLDER / "messages.csv")
+        self.page.get_by_text("messages.csv (CSV)").wait_for()
+        self.page.locator("#evaluated input").fill("messages")
+        self.page.get_by_role("option", name="messages", exact=True).click()
+        self.button("Evaluate").click()
+        self.page.locator("#scores .hw-confusion").wait_for()
+        self.take("evaluate")
+        self.button("Decision rules").click()
+        self.button("Report").click()
+        self.page.frame_locator("#scores iframe").locator("#metrics").wait_for()
+        self.take("evaluate-report")
+        self.page.get_by_role("tab", name="Several models").click()
+        for name in ("messages", "topics"):
+            self.page.locator("#compared input").fill(name)
+            self.page.get_by_role("option", name=name, exact=True).click()
+        self.page.keyboard.press("Escape")
+        self.button("Compare").click()
+        self.page.locator("#comparison .hw-table").first.wait_for()
+        self.take("evaluate-compare")
 
     def prompt(self) -> None:
         """An answer beside the prompt, and all options."""
@@ -181,6 +199,7 @@ def main(folder: Path) -> None:
             tabs: dict[str, Callable[[], None]] = {
                 "Predict": camera.predict,
                 "Train": camera.train,
+                "Evaluate": camera.evaluate,
                 "Prompt": camera.prompt,
                 "Generate": camera.generate,
                 "Inspect": camera.inspect,

@@ -19,6 +19,7 @@ import pytest
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import QuestionAnswering, TokenClassification, load
 from reviews import REVIEWS, THINGS, write_reviews
+from safetensors.torch import load_file, save_file
 from tiny_gpt2 import make_gpt2
 
 pytestmark = pytest.mark.browser
@@ -94,7 +95,12 @@ def models(tiny: Path, trained_once: Path, byte_level_folder: Path, tmp_path_fac
     silent.save(home / "silent")
     (home / "writer").mkdir()
     shutil.copytree(trained_once, home / "reviews")
-    return [home / "reviews", home / "things", home / "silent", make_gpt2(byte_level_folder, home / "writer", 1024)]
+    shutil.copytree(trained_once, home / "contrary")
+    weights = load_file(trained_once / "model.safetensors")
+    flipped = {name: -one if name.startswith("classifier.") else one for name, one in weights.items()}
+    save_file(flipped, home / "contrary" / "model.safetensors", {"format": "pt"})
+    writer = make_gpt2(byte_level_folder, home / "writer", 1024)
+    return [*(home / name for name in ("reviews", "things", "silent")), writer, home / "contrary"]
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +309,61 @@ def test_the_inspection_page_works_in_its_frame_and_can_be_downloaded(site):
         site.button("Download").click()
     assert found.value.suggested_filename == "reviews-inside.html"
     assert Path(found.value.path()).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def write_hostile(path: Path) -> Path:
+    """Reviews with hostile texts, and a column that divides them."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [[text, label, HOSTILE if i % 2 else "other"] for i, (text, label) in enumerate(REVIEWS)]
+        csv.writer(file).writerows([["text", "label", "part"], *rows, [f"a lovely {HOSTILE} film", "bad", "other"]])
+    return path
+
+
+def test_a_model_is_evaluated_on_an_uploaded_file_and_the_report_opens_and_is_downloaded(site, tmp_path):
+    site.tab("Evaluate")
+    site.page.locator("#labelled input[type=file]").set_input_files(write_hostile(tmp_path / "hostile.csv"))
+    expect(site.page.get_by_text("hostile.csv (CSV): text, label, part")).to_be_visible()
+    expect(site.page.locator("#evaluated input")).to_have_value("reviews")
+    site.page.locator("#slices input").click()
+    site.page.get_by_role("option", name="part", exact=True).click()
+    site.page.keyboard.press("Escape")
+    site.button("Evaluate").click()
+    expect(site.page.locator("#scores .hw-confusion td.hw-right")).to_have_count(2)
+    expect(site.page.locator("#scores .hw-errors")).to_contain_text("<script>alert(1)</script>")
+    site.button("Decision rules").click()
+    site.page.get_by_label(re.compile(r"^\s*Coverage\b")).fill("0.9")
+    site.button("Report").click()
+    frame = site.page.frame_locator("#scores iframe.hw-frame")
+    expect(frame.locator("#slices")).to_contain_text("column part")
+    expect(frame.locator("#mistakes")).to_contain_text("<script>alert(1)</script>")
+    expect(site.page.locator("#scores .hw-caption").first).to_contain_text("of the rows are answered")
+    frame.get_by_role("link", name="Mistakes").click()
+    expect(frame.get_by_role("heading", name="Mistakes", exact=True)).to_be_in_viewport()
+    with site.page.expect_download() as found:
+        site.button("Download report").click()
+    assert found.value.suggested_filename == "reviews-report.html"
+    assert Path(found.value.path()).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_models_are_compared_and_the_differing_rows_are_downloaded(site, tmp_path):
+    site.tab("Evaluate")
+    site.tab("Several models")
+    site.button("Compare").click()
+    expect(site.page.get_by_role("alert")).to_contain_text("Choose at least two models")
+    site.page.locator("#labelled input[type=file]").set_input_files(write_hostile(tmp_path / "hostile.csv"))
+    expect(site.page.get_by_text("hostile.csv (CSV): text, label, part")).to_be_visible()
+    for name in ("reviews", "contrary"):
+        site.page.locator("#compared input").fill(name)
+        site.page.get_by_role("option", name=name, exact=True).click()
+    site.page.keyboard.press("Escape")
+    site.button("Compare").click()
+    shown = site.page.locator("#comparison")
+    expect(shown).to_contain_text("reviews is better than contrary")
+    expect(shown).to_contain_text("below 0.001")
+    with site.page.expect_download() as found:
+        site.button("Download the differing rows").click()
+    with open(found.value.path(), encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(REVIEWS) + 1
 
 
 def test_an_answer_is_greyed_out_while_its_question_differs(site):

@@ -14,7 +14,7 @@ from headway.tasks.base.certainty import Certainty
 from headway.tasks.base.decision_rules import DecisionRules
 from headway.tasks.classification.predictions import LabelPrediction
 from headway.ui.browser.drawing import draw_certainty
-from headway.ui.browser.model_panels import score
+from headway.ui.browser.tabs.evaluate_report import evaluate
 from headway.ui.browser.tabs.predict import predict
 from headway.ui.model_registry import ModelRegistry
 from reviews import REVIEWS
@@ -103,7 +103,7 @@ def test_the_browser_app_shows_unsure_predictions_and_the_rules_of_a_model(ruled
     shown = predict(registry, ruled.name, sure)
     assert "Unsure" not in shown
     assert "Possible labels: " in shown
-    *_, metrics = score(registry, ruled.name, str(reviews))
+    *_, (metrics, _) = evaluate(registry, ruled.name, str(reviews), [], [], False)
     assert "of the rows are answered" in metrics
 
 
@@ -112,18 +112,19 @@ def test_rules_are_fitted_in_the_browser_app_and_stored_in_models_trained_there(
     trained.rename("runs/mine")
     registry = ModelRegistry(runs=Path("runs"), built_in=False, device="cpu")
     before = Path("runs/mine/headway.json").read_bytes()
-    *_, shown = score(registry, "mine", str(reviews), False, "0.5", "0.9", "aps")
+    *_, (shown, _) = evaluate(registry, "mine", str(reviews), [], [], False, "0.5", "0.9", "aps")
     assert "of the rows are answered" in shown
     assert "Prediction sets for 90.0%" in shown
     assert Path("runs/mine/headway.json").read_bytes() == before
     assert registry.task_model("mine").rules == DecisionRules()  # other users of the same model see no change
-    *_, shown = score(registry, "mine", str(reviews), True, "0.5", "", "lac")
+    *_, (shown, _) = evaluate(registry, "mine", str(reviews), [], [], True, "0.5", "", "lac")
     assert "The rules are stored" in shown
     assert registry.task_model("mine").rules.abstention is not None
     with pytest.raises(HeadwayError, match="no rule to store"):
-        next(score(registry, "mine", str(reviews), True, "", "", "lac"))
+        next(evaluate(registry, "mine", str(reviews), [], [], True, "", "", "lac"))
+    given = ModelRegistry(["runs/mine"], built_in=False)
     with pytest.raises(HeadwayError, match="not trained here"):
-        next(score(ModelRegistry(["runs/mine"], built_in=False), "mine", str(reviews), True, "0.5", "", "lac"))
+        next(evaluate(given, "mine", str(reviews), [], [], True, "0.5", "", "lac"))
 
 
 def test_labels_in_a_set_are_shown_as_text():

@@ -8,7 +8,7 @@ import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import TextClassification, load
 from headway.tasks.base.held_out_texts import stored_texts
-from headway.ui.browser.model_panels import delete_model, rename_model, score
+from headway.ui.browser.model_panels import delete_model, rename_model
 from headway.ui.browser.tabs.predict import choose_model, example_inputs
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.job import Request
@@ -53,21 +53,6 @@ def test_only_a_model_trained_here_is_renamed_or_deleted(own, jobs):
     with pytest.raises(HeadwayError, match="Enter the new name"):
         rename_model(own, jobs, "mine", " ")
     assert {entry.name for entry in own.entries()} == {"given", "mine"}
-
-
-def test_the_metrics_on_a_file_are_those_of_evaluate(registry, folder):
-    data = write_reviews(folder / "reviews.csv")
-    with data.open("a", encoding="utf-8") as file:
-        file.write("what a lovely walk,bad\n")
-    page = Page(*score(registry, "model", str(data)))
-    accuracy = registry.task_model("model").evaluate(data).metrics["accuracy"]
-    assert f"{accuracy:.3f}" in page.text
-    assert "65 examples of reviews.csv" in page.text
-    assert "Confusion matrix" in page.text
-    assert "reviews.csv, line 66" in page.text
-    assert str(folder) not in page.text
-    with pytest.raises(HeadwayError, match="upload a file"):
-        next(score(registry, "model", None))
 
 
 def test_the_examples_of_a_model_are_held_out_texts_of_its_own_data(tiny, folder):

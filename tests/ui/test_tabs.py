@@ -21,10 +21,9 @@ from headway.tasks.language_modeling.writing import Writer
 from headway.tasks.prompting.predictions import WrittenAnswer
 from headway.tasks.prompting.prepared_prompt import PreparedPrompt
 from headway.tasks.samples import sample_melodies, sample_prompt, sample_texts
-from headway.ui.browser import background, model_panels
+from headway.ui.browser import background
 from headway.ui.browser.app import build_app
-from headway.ui.browser.model_panels import score
-from headway.ui.browser.tabs import generate, inspection, predict, prompt
+from headway.ui.browser.tabs import evaluate_data, evaluate_report, generate, inspection, predict, prompt
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.jobs import Jobs
 from page_elements import HOSTILE, Page
@@ -213,9 +212,9 @@ def test_a_broken_file_is_an_error_before_any_prediction(registry, folder):
 def test_a_large_file_is_read_and_evaluated_in_another_process(registry, folder, monkeypatch):
     data = write_reviews(folder / "reviews.csv")
     small = last(predict.predict_file(registry, "model", str(data), "CSV", "text"))[0]
-    metrics = last(score(registry, "model", str(data)))
-    for module in (background, model_panels):
-        monkeypatch.setattr(module, "LARGE", 100)
+    question = "model", str(data), [], [], False
+    metrics = last(evaluate_report.evaluate(registry, *question))[0]
+    monkeypatch.setattr(background, "LARGE", 100)
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("the file is read in this process")
@@ -226,13 +225,13 @@ def test_a_large_file_is_read_and_evaluated_in_another_process(registry, folder,
     large = [step[0] for step in predict.predict_file(registry, "model", str(data), "CSV", "text")]
     assert any("Reading reviews.csv" in one for one in large)
     assert large[-1].partition("First rows")[2] == small.partition("First rows")[2]
-    evaluated = list(score(registry, "model", str(data)))
-    assert "Reading reviews.csv" in evaluated[0]
-    assert evaluated[-1] == metrics
+    evaluated = list(evaluate_report.evaluate(registry, *question))
+    assert "Reading reviews.csv" in evaluated[0][0]
+    assert evaluated[-1][0] == metrics
     data.write_text('text,label\n"a good film",good\n"a bad film,bad\n' + " " * 200, encoding="utf-8")
     for steps in (
         predict.predict_file(registry, "model", str(data), "CSV", "text"),
-        score(registry, "model", str(data)),
+        evaluate_report.evaluate(registry, *question),
     ):
         with pytest.raises(HeadwayError, match=r"reviews\.csv"):
             list(steps)
@@ -243,7 +242,8 @@ def test_a_file_that_the_server_has_deleted_must_be_uploaded_again(registry, fol
     for steps in (
         predict.preview_file(registry, 1, "model", gone),
         predict.predict_file(registry, "model", gone, "CSV", "text"),
-        score(registry, "model", gone),
+        evaluate_report.evaluate(registry, "model", gone, [], [], False),
+        evaluate_data.read_columns(gone),
         prompt.evaluate_file(registry, gone, 200, *form()),
     ):
         with pytest.raises(HeadwayError, match=r"gone\.csv was deleted from the server. Upload it again"):

@@ -40,7 +40,7 @@ SHUTDOWN_SECONDS = 0.5  # for requests in progress; an open page listens for eve
 PAGES = Path(__file__).parents[1] / "pages"
 # Screen readers read the answers aloud when they appear.
 LIVE_JS = """
-() => ['prediction', 'rows', 'scores', 'similar', 'prompt-output', 'metrics', 'report'].forEach(
+() => ['prediction', 'rows', 'scores', 'comparison', 'similar', 'prompt-output', 'metrics', 'report'].forEach(
   (id) => document.getElementById(id)?.setAttribute('aria-live', 'polite')
 )
 """
@@ -74,9 +74,12 @@ def _draw_page(registry: "ModelRegistry", jobs: "Jobs") -> "gr.Blocks":
 
     from .kept_form import QUIET, TAB_JS
     from .tab_context import TabContext
-    from .tabs import generate, inspection, predict, prompt, train
+    from .tabs import evaluate, generate, inspection, predict, prompt, train
 
-    tabs = {"predict": predict, "train": train, "prompt": prompt, "generate": generate, "inspect": inspection}
+    tabs = {
+        "predict": predict, "train": train, "evaluate": evaluate, "prompt": prompt, "generate": generate,
+        "inspect": inspection,
+    }  # fmt: skip
     with gr.Blocks(title="Headway", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         gr.HTML('<header class="hw-head"><h1>Headway</h1><p>BERT and GPT-2 for your texts</p></header>')
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tab_bar:
@@ -159,7 +162,7 @@ def _mount_page(app: "FastAPI", page: "gr.Blocks", *, key: str | None, root_path
         pwa=False,
         theme=app_theme(),
         head=PAGE_STYLE,
-        css_paths=[PAGES / "app.css", PAGES / "train.css"],
+        css_paths=[PAGES / "app.css", PAGES / "train.css", PAGES / "evaluate.css"],
         favicon_path=str(PAGES / "icon.svg"),
     )
     page.has_launched = True  # makes Gradio refuse paths of files that were not uploaded; a mount does not set it
@@ -192,7 +195,7 @@ def ui(
     device: Annotated[str, DEVICE] = "auto",
     long_texts: Annotated[str | None, LONG_TEXTS] = None,
 ) -> None:
-    """Open the browser app: predict, train, prompt, generate and inspect.
+    """Open the browser app: predict, train, evaluate, prompt, generate and inspect.
 
     The app is served to this machine only, unless --host is set, and needs no internet.
     """

@@ -74,6 +74,11 @@ def run_in_background(function: Callable[..., Any], *arguments: Any) -> Generato
     return result
 
 
+def is_large(file: str | Path) -> bool:
+    """Whether an uploaded file is read in another process."""
+    return Path(file).exists() and Path(file).stat().st_size > LARGE
+
+
 def process_file(file: str | Path, function: Callable[..., Any], *arguments: Any) -> Generator[str, None, Any]:
     """Calls a function that reads an uploaded file, in another process if the file is large.
 
@@ -94,9 +99,9 @@ def process_file(file: str | Path, function: Callable[..., Any], *arguments: Any
     path = Path(file)
     if not path.exists():
         raise HeadwayError(f"{path.name} was deleted from the server. Upload it again.")
-    size = path.stat().st_size
-    if size <= LARGE:
+    if not is_large(path):
         return function(*arguments)
+    size = path.stat().st_size
     running = run_in_background(function, *arguments)
     while True:
         try:
@@ -122,7 +127,7 @@ def checked_rows(file: str, folder: Path) -> Generator[str, None, tuple[RowStrea
     Raises:
         HeadwayError: the file or one of its rows cannot be read.
     """
-    if Path(file).exists() and Path(file).stat().st_size <= LARGE:
+    if Path(file).exists() and not is_large(file):
         stream = stream_rows(file)
         return stream, sum(1 for _ in stream)
     stored = folder / "rows.pickle"

@@ -219,7 +219,11 @@ def draw_code(text: str) -> str:
 
 
 def draw_frame(page: str, title: str) -> str:
-    """A complete page in a sandboxed frame, which can run its own script only."""
+    """A complete page in a sandboxed frame, which can run its own script only.
+
+    Its base makes the frame follow a link to a part of the page; the inherited one would open the app in the frame.
+    """
+    page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
     return (
         f'<iframe class="hw-frame" sandbox="allow-scripts" title="{escape(title)}" srcdoc="{escape(page)}"></iframe>'
     )

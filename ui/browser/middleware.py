@@ -17,10 +17,11 @@ MAX_BODY = 2**24  # bytes of an event
 CLOSE_SECONDS = 0.2  # after the end of a stream, within which the page has processed it
 CLOSE_MESSAGE = b'"msg":"close_stream"'
 # Gradio's page compiles templates (unsafe-eval) and contains scripts and styles; everything else is from this server.
+# `about:` is the base of a page in a frame (drawing.py), to which this policy applies as well.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
+    "base-uri 'self' about:; form-action 'self'"
 )
 
 

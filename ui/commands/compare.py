@@ -64,6 +64,7 @@ def compare(
     """
     from ...core.atomic_files import new_path, refuse_existing
     from ...tasks import compare as compare_models
+    from ..comparison_tables import write_differing_rows
     from ..terminal import print_json, screen
 
     if len(models) < 2:
@@ -81,89 +82,38 @@ def compare(
     )
     _show(screen(to_stderr=json), found, output)
     if output is not None:
-        _write(output, found.rows, overwrite=overwrite)
+        write_differing_rows(output, found.rows, overwrite=overwrite)
     if json:
         print_json(found.to_json())
 
 
 def _show(console: "Console", found: "Comparison", output: Path | None) -> None:
-    from ...tasks.evaluation.comparison import format_p
+    from ..comparison_tables import difference_rows, model_rows, turned_slices
     from ..terminal import section, table
 
     if found.notes:
         section(console, "Data", *found.notes)
-    rows = []
-    for one in found.models:
-        scores = {name: value.value for name, value in one.metrics.items()}
-        size = {"parameters": one.parameters, "MB": one.megabytes, "rows per second": one.rows_per_second}
-        rows.append({"model": one.name, **scores, **size})
-    section(console, f"Models on {found.num_rows:,} rows of {found.source}", table(rows))
-    rows = [
-        {
-            "model": one.model,
-            "metric": one.metric,
-            "difference": f"{one.value.value:+.4f}",
-            "95 % interval": f"{one.value.low:+.4f} to {one.value.high:+.4f}",
-            "p": "" if one.p is None else format_p(one.p),
-            "test": one.test,
-        }
-        for one in found.differences
-    ]
-    section(console, f"Difference from {found.models[0].name}", table(rows), "", *found.verdict)
-    _show_slices(console, found)
-    _show_rows(console, found.rows, output)
-
-
-def _show_slices(console: "Console", found: "Comparison") -> None:
-    """The slices on which the order of two models is another one."""
-    from ...tasks.evaluation.comparison import format_p
-    from ..terminal import section, table
-
-    turned = [
-        {
-            "model": one.model,
-            "slice": one.slice,
-            "rows": one.rows,
-            found.models[0].name: one.first,
-            "model's": one.other,
-            "p": "" if one.p is None else format_p(one.p),
-        }
-        for one in found.slices
-        if one.turns
-    ]
-    if turned:
+    section(console, f"Models on {found.num_rows:,} rows of {found.source}", table(model_rows(found)))
+    differences = table(difference_rows(found))
+    section(console, f"Difference from {found.models[0].name}", differences, "", *found.verdict)
+    if turned := turned_slices(found):
         counted = (
             f"{len(turned):,} of {len(found.slices):,} slices where the order of the models turns ({found.metric})"
         )
         section(console, counted, table(turned[:MAX_ROWS]))
+    _show_rows(console, found.rows, output)
 
 
 def _show_rows(console: "Console", rows: "Sequence[DifferingRow]", output: Path | None) -> None:
-    from ..terminal import section, shorten, table
+    from ..comparison_tables import differing_rows
+    from ..terminal import section, table
 
     if not rows:
         return
-    shown = [
-        {
-            "place": one.where,
-            "text": shorten(" / ".join(one.texts.values()), TEXT_WIDTH),
-            "gold": shorten(one.gold, TEXT_WIDTH),
-            **{name: shorten(value, TEXT_WIDTH) for name, value in one.predicted.items()},
-        }
-        for one in rows[:MAX_ROWS]
-    ]
+    shown = differing_rows(rows[:MAX_ROWS], TEXT_WIDTH)
     where = "--output FILE writes all" if output is None else f"all are in {output}"
     title = f"{len(rows):,} rows on which the models differ"
     section(console, title + (f" ({where})" if len(rows) > MAX_ROWS or output else ""), table(shown))
-
-
-def _write(output: Path, rows: "Sequence[DifferingRow]", *, overwrite: bool) -> None:
-    from ...tasks.data.write import RowWriter
-
-    contents = [one.to_json() for one in rows]
-    with RowWriter(output, list(contents[0]) if contents else ("place",), overwrite) as writer:
-        for content in contents:
-            writer.write(content)
 
 
 def compare_command() -> Callable[..., None]:

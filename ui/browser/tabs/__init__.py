@@ -1,1 +1,1 @@
-"""The tabs of the browser app, one module per tab (train.py in three)."""
+"""The tabs of the browser app, one module per tab (train.py in three, evaluate.py in five)."""

@@ -41,7 +41,7 @@ from ..drawing import (
 )
 from ..events import FILES, bind, refresh_models
 from ..kept_form import keep_form
-from ..model_panels import FORMATS, draw_management, draw_paste, draw_scoring
+from ..model_panels import FORMATS, draw_management, draw_paste
 from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
 
@@ -89,8 +89,6 @@ def draw(context: TabContext) -> None:
     )
     with gr.Accordion("Predictions for a file", open=False):
         _draw_file(registry, context.model, chosen, num_fields)
-    with gr.Accordion("Metrics on a labelled file", open=False):
-        draw_scoring(registry, context.model)
     with gr.Accordion("Similar sentences", open=False):
         _draw_similar(registry, context.model)
     with gr.Accordion("Rename or delete the model", open=False):
