@@ -100,10 +100,8 @@ def make_report(registry: "ModelRegistry", *given: Any) -> Iterator[tuple[str, A
     yield shown, gr.DownloadButton("Download report", value=str(question.report), visible=True)
 
 
-def _read(
-    registry: "ModelRegistry", name: str | None, file: str | None, labels: Any, slices: Any, save: bool, *rules: Any,
-    with_report: bool = False,
-) -> _Question:  # fmt: skip
+def _read(registry: "ModelRegistry", *given: Any, with_report: bool = False) -> _Question:
+    name, file, labels, slices, save, *rules = given
     if not name or not file:
         raise HeadwayError("Choose a model, and upload a file with texts and labels.")
     known = options_of(RuleOptions)
