@@ -11,19 +11,19 @@ E examples, K columns of counts, R replicates.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .metrics import LOWER_IS_BETTER
-from .tallies import Formulas, LabelCounts, Tally, measured
+from .tallies import LOWER_IS_BETTER, Formulas, LabelCounts, Tally, measured
 
 REPLICATES = 1000
 LEVEL = 0.95
 BOUNDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles
 DEVIATIONS = 1.959964  # of a normal distribution, on both sides of which 5 % lie
 CHUNK = 2**22  # weights that exist at a time
+AT_ONCE = 4096  # examples of a joined tally that are counted together
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class Bootstrap:
     def __init__(self, replicates: int = REPLICATES, seed: int = 0) -> None:
         self.replicates, self.seed = replicates, seed
         self.num_examples = 0
-        self.independent = True  # whether no two examples are of one group
         self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
         self._formulas: Formulas | None = None
         self._proportions: frozenset[str] = frozenset()
         self._by_label: LabelCounts | None = None
+        self._groups: list[np.ndarray] = []  # of the examples, eight bytes each; empty if each is a separate group
         self._joined: list[tuple[Tally, np.ndarray]] = []  # tallies that are joined when all are known
 
     def add(self, tally: Tally, groups: Sequence[int] | np.ndarray | None = None) -> None:
@@ -94,27 +94,38 @@ class Bootstrap:
 
         Args:
             tally: of the examples.
-            groups: the group of each, (E,); None: each example is a separate group.
+            groups: the number or the hash of the group of each, (E,); the rows of a group may come in different
+                parts. None: each example is a separate group.
         """
         size = tally.counts.shape[0]
         if groups is None:
             numbers = np.arange(self.num_examples, self.num_examples + size, dtype=np.uint64)
         else:
-            numbers, self.independent = np.asarray(groups, dtype=np.uint64), False
+            numbers = np.asarray(groups, dtype=np.uint64)
+            self._groups.append(numbers)
         self.num_examples += size
         if tally.join is None:
             self._add(tally, numbers)
         else:
-            self._joined.append((tally, numbers))
+            later = replace(tally, counts=tally.counts[:0]) if self._joined else tally
+            self._joined.append((later, numbers))
+
+    @property
+    def independent(self) -> bool:
+        """Whether no two examples are of one group."""
+        return not self._groups or len(np.unique(np.concatenate(self._groups))) == self.num_examples
 
     def intervals(self) -> dict[str, Interval]:
         """The metrics that can be measured, with their intervals."""
         self._join()
         if self._formulas is None:
             return {}
+        independent = self.independent
         values = measured(self._formulas(self._sums[:1]))
         samples = self._formulas(self._sums[1:])
-        return {name: self._interval(name, value, samples[name]) for name, value in values.items()}
+        return {
+            name: self._interval(name, value, samples[name], independent=independent) for name, value in values.items()
+        }
 
     def by_label(self) -> list[dict[str, Any]]:
         """A row per label: precision, recall and F1 with their intervals, and the number of correct labels."""
@@ -156,9 +167,17 @@ class Bootstrap:
     def _join(self) -> None:
         """Adds the tallies that have to be joined first."""
         if self._joined:
-            tallies, groups = zip(*self._joined, strict=True)
-            join, self._joined = tallies[0].join, []
-            self._add(join(np.concatenate([one.numbers for one in tallies])), np.concatenate(groups))
+            (tally, groups), *more = self._joined
+            numbers = [one.numbers for one, _ in self._joined if one.numbers is not None]
+            assert tally.join is not None
+            self._joined = []
+            if not more:
+                self._add(tally, groups)
+                return
+            part, groups = tally.join(np.concatenate(numbers)), np.concatenate([groups, *(one for _, one in more)])
+            for start in range(0, len(groups), AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                self._add(part(rows), groups[rows])
 
     def _add(self, tally: Tally, groups: np.ndarray) -> None:
         if not len(self._sums):
@@ -170,9 +189,9 @@ class Bootstrap:
             weights = draw_weights(groups[start : start + at_once], self.replicates, self.seed)
             self._sums[1:] += (tally.counts[start : start + at_once].T @ weights.astype(float)).T
 
-    def _interval(self, name: str, value: float, samples: np.ndarray) -> Interval:
+    def _interval(self, name: str, value: float, samples: np.ndarray, *, independent: bool) -> Interval:
         defined = samples[np.isfinite(samples)] if math.isfinite(value) else np.array([value])
-        if self.independent and name in self._proportions:
+        if independent and name in self._proportions:
             return wilson(value, self.num_examples)
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
             return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing

@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +12,22 @@ from torch import nn
 from ...core.errors import HeadwayError
 from ..data.columns import ColumnMapping
 from ..data.corpus import CorpusTask, open_documents
-from ..data.examples import ExampleWarning
-from ..data.features import Features, num_truncated_tokens
-from ..data.findings import warnings_as_findings
+from ..data.features import num_truncated_tokens
 from ..data.read_options import ReadOptions
 from ..data.rows import Table
-from .evaluation_results import AllResults, SampledResults
-from .example_warnings import collect_warnings
+from .evaluation_results import SAMPLE, EvaluatedPart, Results
+from .example_warnings import CountedWarnings
 from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
 from .left_out import usable_rows
-from .metric_intervals import metric_intervals
+from .metric_intervals import FEWEST_DOCUMENTS
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
 from .unknown_labels import describe_unknown, divide
 
 WRONG, SKIP, ERROR = UNKNOWN_LABELS = ("wrong", "skip", "error")
+SEQUENCES_AT_ONCE = 512  # of a corpus; each may be as long as the model reads
 DONE = {WRONG: "counted as wrong (--unknown-labels skip leaves the rows out)", SKIP: "left out"}
-
-
-@dataclass(frozen=True)
-class EvaluatedPart:
-    """Some examples with their predictions, as an evaluation computes them.
-
-    Args:
-        task: that scores them, with the labels of the data.
-        examples: rows, or the numbers of the documents of a corpus.
-        predictions: one per example, or one per sequence of a corpus.
-        windows_by_example: the features of each example.
-        table: of the examples; None for a corpus.
-        columns: those of the table.
-    """
-
-    task: Task[Any, Any]
-    examples: Sequence[Any]
-    predictions: Sequence[Any]
-    windows_by_example: Sequence[list[Features]]
-    table: Table | None = None
-    columns: ColumnMapping | None = None
 
 
 Observer = Callable[[EvaluatedPart], None]
@@ -75,39 +54,38 @@ def evaluate_rows(
         columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
         observe: called with the examples and their predictions, part by part.
-        folder: for the examples, if there are many: then only a random sample of the predictions is kept. None:
-            everything stays in memory.
+        folder: for the examples, if there are many: then only a random sample of the predictions is kept, or those
+            that the task finishes. None: everything stays in memory.
 
     Raises:
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
     table = usable_rows(task, table, columns)
-    if task.finishes_predictions or task.compares_examples or not task.has_tally:
-        folder = None
     file = folder and folder / "examples"
     scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels, file)
-    results = AllResults(scoring) if folder is None else SampledResults(scoring)
+    kept = scoring.to_finish(known) if task.finishes_predictions and not isinstance(known, list) else None
+    results = Results(scoring, None if folder is None else SAMPLE, kept)
     truncated = num_losses = 0
     loss = 0.0
-    warnings: dict[ExampleWarning, list[str]] = {}
-    for part in (*in_parts(known), *in_parts(unknown)):
-        windows_by_example = encoder.encode(scoring, part)
+    warnings = CountedWarnings()
+    for examples in chain(in_parts(known), in_parts(unknown)):
+        windows_by_example = encoder.encode(scoring, examples)
         if results.number < len(known):
             found, total, terms = evaluate_examples(task, network, windows_by_example)
         else:  # a loss is not defined for a label without an output
             found, total, terms = predict_examples(task, network, windows_by_example), 0.0, 0
+        part = EvaluatedPart(scoring, examples, found, windows_by_example, table, columns)
+        results.add(part)
         if observe is not None:
-            observe(EvaluatedPart(scoring, part, found, windows_by_example, table, columns))
-        results.add(found, part, table, columns)
+            observe(part)
         loss, num_losses = loss + total, num_losses + terms
         truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
-        for warning, places in collect_warnings(task, part, windows_by_example).items():
-            warnings.setdefault(warning, []).extend(places)
+        warnings.add(task, examples, windows_by_example)
     if truncated:
         notes.append(f"{truncated} of {results.number} texts are cut at {encoder.limit(task)} tokens")
-    notes += [finding.message for finding in warnings_as_findings(warnings, results.number)]
-    found = results.evaluation(mean_loss(loss, num_losses), tuple(notes))
-    return scoring.finish_evaluation(replace(found, left_out=table.left_out), network, encoder, ())
+    notes += warnings.sentences(results.number)
+    found = replace(results.evaluation(mean_loss(loss, num_losses), tuple(notes)), left_out=table.left_out)
+    return scoring.finish_evaluation(found, network, encoder, (), examples=None if kept is None else known)
 
 
 def _read_examples(
@@ -140,8 +118,11 @@ def evaluate_text(
     chosen: Mapping[str, Any],
     options: ReadOptions,
     observe: Observer | None = None,
+    keep_predictions: bool = True,
 ) -> Evaluation:
     """The metrics of a network on unlabelled text (`open_documents`).
+
+    The predictions are those of sequences; without `keep_predictions`, a random sample of them.
 
     Raises:
         HeadwayError: the data cannot be read, or there is no text.
@@ -153,10 +134,16 @@ def evaluate_text(
         corpus = written.windows_by_example
         if not len(corpus):
             raise HeadwayError(f"{texts.source}: there is no text to evaluate. Give a file with text.")
-        predictions = predict_examples(task, network, corpus)
-        if observe is not None:
-            observe(EvaluatedPart(task, written.examples, predictions, corpus))
+        by_document = FEWEST_DOCUMENTS <= corpus.num_documents < len(corpus)
+        results = Results(task, None if keep_predictions else SAMPLE, independent=not by_document)
+        for start in range(0, len(corpus), SEQUENCES_AT_ONCE):
+            numbers = range(start, min(start + SEQUENCES_AT_ONCE, len(corpus)))
+            windows = [corpus[i] for i in numbers]
+            documents = [corpus.document_of(i) for i in numbers]
+            part = EvaluatedPart(task, documents, predict_examples(task, network, windows), windows)
+            results.add(part)
+            if observe is not None:
+                observe(part)
     counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
-    metrics = task.score(predictions, written.examples)
-    intervals = metric_intervals(task, predictions, written.examples)
-    return Evaluation(metrics, [], written.examples, predictions, (*texts.notes, counts), intervals=intervals)
+    found = results.evaluation({}, (*texts.notes, counts))
+    return replace(found, examples=written.examples, number=None)

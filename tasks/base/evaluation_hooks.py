@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from .predictions import Misprediction
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from ..data.columns import ColumnMapping
@@ -23,8 +24,7 @@ class EvaluationHooks:
     """What a task says about its predictions for labelled examples, which are given in the same order."""
 
     fitted_fields: ClassVar[tuple[str, ...]] = ()  # those that `calibrate` fits: numbers, or tuples of numbers
-    compares_examples: ClassVar[bool] = False  # metrics of an example depend on all others, as the rank of a text does
-    finishes_predictions: ClassVar[bool] = False  # `finish_evaluation` completes the predictions of some examples
+    finishes_predictions: ClassVar[bool] = False  # `finish_evaluation` completes those of `to_finish`
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
     def calibrate(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Self:
@@ -87,6 +87,8 @@ class EvaluationHooks:
         network: "nn.Module",
         encoder: "Encoder",
         known: Sequence[Any],
+        *,
+        examples: Sequence[Any] | None = None,
     ) -> "Evaluation":
         """An evaluation with what takes too long for one during training, such as generated texts.
 
@@ -95,12 +97,18 @@ class EvaluationHooks:
             network: in eval mode.
             encoder: of the model.
             known: the training examples; empty if they are not at hand.
+            examples: all examples, where `found` has only those of `to_finish`.
         """
         return found
 
+    def to_finish(self, examples: Sequence[Any]) -> "np.ndarray | None":
+        """The positions of the examples whose predictions `finish_evaluation` completes, ascending; None: of none."""
+        return None
+
     def per_label(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[dict[str, Any]]:
         """A table with a row per label; empty if there are no labels."""
-        return []
+        tally = self.tally(predictions, examples)
+        return tally.per_label() if tally else []
 
     def confused(self, predictions: Sequence[Any], examples: Sequence[Any]) -> list[tuple[str, str]]:
         """The gold and the predicted label of everything that has one of each; empty if nothing has."""

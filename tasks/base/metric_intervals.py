@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
-from ..data.groups import example_groups
+from ..data.groups import group_hashes
 from ..data.rows import Table
 from ..intervals import Bootstrap, Interval
 from .task import Task
@@ -42,11 +42,8 @@ def metric_intervals(
 def _groups(
     predictions: Sequence[Any], examples: Sequence[Any], table: Table | None, columns: ColumnMapping | None
 ) -> np.ndarray | None:
-    """The number of the group of each prediction; None if each is a separate group."""
+    """The hash or the number of the group of each prediction; None if each is a separate group."""
     if isinstance(examples[0], Example):
-        groups, _ = example_groups(examples, table, columns and columns.group)
-        fewest = 1
-    else:  # the first sequence of a document counts its bytes
-        groups, fewest = np.cumsum([one.num_bytes > 0 for one in predictions]), FEWEST_DOCUMENTS
-    number = len(np.unique(groups))
-    return groups if fewest <= number < len(groups) else None
+        return group_hashes(examples, table, columns and columns.group)
+    starts = np.array([one.num_bytes > 0 for one in predictions])  # the first sequence of a document counts its bytes
+    return np.cumsum(starts) - 1 if FEWEST_DOCUMENTS <= starts.sum() < len(starts) else None

@@ -273,7 +273,11 @@ class Predictor:
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
             return evaluate_text(
-                task, self._for_inference, encoder, data, chosen=chosen, options=options, observe=observe
+                *(task, self._for_inference, encoder, data),
+                chosen=chosen,
+                options=options,
+                observe=observe,
+                keep_predictions=keep_predictions,
             )
         how = {"unknown_labels": unknown_labels, "observe": observe}
         return _evaluate_table(self, data, chosen, options, how if keep_predictions else {**how, "folder": None})

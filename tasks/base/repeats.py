@@ -21,7 +21,7 @@ from ...core.training.distributed import on_main
 from ...core.training.output_lock import OutputLock
 from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event
-from ..metrics import LOWER_IS_BETTER
+from ..tallies import LOWER_IS_BETTER
 from .data_source import EVAL_FRACTION, DataSource
 from .fold import FILE, Fold, OutOfFold, out_of_fold
 from .metric_intervals import metric_intervals

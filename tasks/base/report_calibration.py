@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import CALIBRATION_BINS
+from ..tallies import CALIBRATION_BINS
 from .report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
 
 
@@ -24,7 +24,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error (metrics.calibration_error)."""
+        """The expected calibration error (tallies.tally_labels)."""
         number, confidence, correct = self._sums
         return float(np.abs(confidence - correct).sum() / max(1, number.sum()))
 

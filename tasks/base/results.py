@@ -93,6 +93,7 @@ class Evaluation:
     comparison: Sequence[Mapping[str, Any]] = ()  # the model beside baselines: a row of scores each, best first
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of the metrics that have one
     baseline: Baseline | None = None  # the predictions beside outputs that cost nothing; None: `Task.baseline` tells
+    label_intervals: Sequence[Mapping[str, Any]] = ()  # `per_label` with an interval for each metric
     number: int | None = None  # of examples, if `examples` and `predictions` are a random sample of them
 
     @property

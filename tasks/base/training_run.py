@@ -25,7 +25,7 @@ from ...core.training.training_config import TrainConfig
 from ...core.training.training_events import Event, Finished, Started
 from ...core.training.training_inputs import TrainingInputs
 from ...core.training.training_state import newest_checkpoint
-from ..metrics import LOWER_IS_BETTER
+from ..tallies import LOWER_IS_BETTER
 from .baseline import HowTrained, explain_no_learning
 from .held_out_score import HeldOutScore, score_evaluation, score_test
 from .held_out_texts import held_out_texts

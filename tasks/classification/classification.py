@@ -292,7 +292,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
 
     def score(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> dict[str, float]:
         """One label: accuracy, F1, ...; several labels: micro F1, ...; a number: Pearson correlation, ..."""
-        return self.target.score(predictions, [example.label for example in examples])
+        return self.tally(predictions, examples).metrics()
 
     def tally(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> Tally:
         """What the metrics are functions of."""

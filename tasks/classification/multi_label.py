@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.models.heads import SequenceHead
-from .. import metrics
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.display import DisplayElement, ScoreBars
 from ..base.explanation import ExplainableOutput
@@ -94,12 +93,8 @@ class MultiLabel(Target):
     def _threshold_of(self) -> dict[str, float]:
         return dict(zip(self.labels, self.thresholds or (0.5,) * len(self.labels), strict=True))
 
-    def score(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> dict[str, float]:
-        """Micro F1 first."""
-        return metrics.multi_label_metrics([one.labels for one in predictions], gold, self.labels)
-
     def tally(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Tally:
-        """Of the metrics of `score`."""
+        """Micro F1 first."""
         return tally_label_sets([one.labels for one in predictions], gold, self.labels)
 
     def baseline(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Baseline | None:
@@ -119,17 +114,11 @@ class MultiLabel(Target):
         return Baseline(
             f"always predicting {' and '.join(map(repr, names[:best]))}",
             "f1",
-            metrics.multi_label_metrics(predicted, gold, labels)["f1"],
+            tally_label_sets(predicted, gold, labels).metrics()["f1"],
             max(scores),
             agreement(indicators(predicted, labels), indicators(gold, labels)),
             size,
         )
-
-    def score_by_label(
-        self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]
-    ) -> list[dict[str, Any]]:
-        """Precision, recall and F1."""
-        return metrics.metrics_by_label([one.labels for one in predictions], gold, self.labels)
 
     def compare(self, prediction: LabelsPrediction, gold: tuple[str, ...]) -> tuple[str, str, float]:
         """The largest error among the labels that are missing or wrongly predicted."""
@@ -144,7 +133,7 @@ class MultiLabel(Target):
     def calibrate(self, predictions: Sequence[LabelsPrediction], gold: Sequence[tuple[str, ...]]) -> Self:
         """Fits the thresholds."""
         probabilities = np.array([[one.scores[label] for label in self.labels] for one in predictions])
-        return replace(self, thresholds=fit_thresholds(probabilities, metrics.indicators(gold, self.labels)))
+        return replace(self, thresholds=fit_thresholds(probabilities, indicators(gold, self.labels) > 0))
 
     def recalibrate(self, predictions: Sequence[LabelsPrediction], calibrated: Any) -> list[LabelsPrediction]:
         """Compares the probabilities with the thresholds of the copy."""

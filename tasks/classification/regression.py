@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from .. import metrics
 from ..base.baseline import Baseline, agreement
 from ..base.explanation import ExplainableOutput
 from ..base.report_numbers import NumberCharts
@@ -89,12 +88,8 @@ class Regression(Target):
         values = logits.squeeze(-1).double() * self.target_std + self.target_mean
         return [NumberPrediction(value) for value in (values.sigmoid() if self.sigmoid else values).tolist()]
 
-    def score(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> dict[str, float]:
-        """Pearson correlation first."""
-        return metrics.regression_metrics([one.value for one in predictions], gold)
-
     def tally(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> Tally:
-        """Of the metrics of `score`."""
+        """Pearson correlation first."""
         return tally_numbers([one.value for one in predictions], gold)
 
     def baseline(self, predictions: Sequence[NumberPrediction], gold: Sequence[float]) -> Baseline | None:
@@ -102,7 +97,7 @@ class Regression(Target):
         found, right = np.array([[one.value for one in predictions], gold], dtype=float)[:, :, None]
         if np.ptp(right) == 0:
             return None
-        score = self.score(predictions, gold)["pearson"]
+        score = self.tally(predictions, gold).metrics()["pearson"]
         constant = f"always predicting the mean, {right.mean():.4g}"
         return Baseline(constant, "pearson", score, 0.0, agreement(found, right), len(gold))
 

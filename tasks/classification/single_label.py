@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.errors import HeadwayError
-from .. import metrics
 from ..base.baseline import Baseline, agreement, indicators
 from ..base.explanation import ExplainableOutput
 from ..base.report_parts import ReportCollector
@@ -86,12 +85,8 @@ class SingleLabel(Target):
             predictions.append(LabelPrediction(best, scores[best], scores))
         return predictions
 
-    def score(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> dict[str, float]:
-        """Accuracy first."""
-        return metrics.single_label_metrics(predictions, gold, self.labels)
-
     def tally(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Tally:
-        """Of the metrics of `score`."""
+        """Accuracy first."""
         return tally_labels(predictions, gold, self.labels)
 
     def baseline(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> Baseline | None:
@@ -107,12 +102,6 @@ class SingleLabel(Target):
         )
         size = len(gold)
         return Baseline(f"always predicting {label!r}", "accuracy", correct / size, count / size, deviations, size)
-
-    def score_by_label(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> list[dict[str, Any]]:
-        """Precision, recall and F1."""
-        return metrics.metrics_by_label(
-            [(one.label,) for one in predictions], [(label,) for label in gold], self.labels
-        )
 
     def confusions(self, predictions: Sequence[LabelPrediction], gold: Sequence[str]) -> list[tuple[str, str]]:
         """The gold and the predicted label of each example."""

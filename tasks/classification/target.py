@@ -121,20 +121,12 @@ class Target(ABC):
         """The predictions for E examples."""
 
     @abstractmethod
-    def score(self, predictions: Sequence[Any], gold: Sequence[Any]) -> dict[str, float]:
-        """The metrics; training keeps the weights with the best first one."""
-
-    @abstractmethod
     def tally(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Tally:
-        """What is counted of each example, of which the metrics are functions."""
+        """What is counted of each example, of which the metrics are functions; the best first one is kept."""
 
     @abstractmethod
     def baseline(self, predictions: Sequence[Any], gold: Sequence[Any]) -> Baseline | None:
         """The predictions beside the best constant one; None if the gold labels are all the same."""
-
-    def score_by_label(self, predictions: Sequence[Any], gold: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
-        """The metrics of each label."""
-        return []
 
     def confusions(self, predictions: Sequence[Any], gold: Sequence[Any]) -> list[tuple[str, str]]:  # noqa: ARG002
         """The gold and the predicted label of each example, if an example has exactly one."""

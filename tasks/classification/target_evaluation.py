@@ -23,10 +23,6 @@ class TargetEvaluation(EvaluationHooks):
         """Beside the most frequent label or labels, or the mean."""
         return self.target.baseline(predictions, [example.label for example in examples])
 
-    def per_label(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[dict[str, Any]]:
-        """Precision, recall, F1 and number of examples of each label."""
-        return self.target.score_by_label(predictions, [example.label for example in examples])
-
     def confused(self, predictions: Sequence[Any], examples: Sequence[TextExample]) -> list[tuple[str, str]]:
         """The gold and the predicted label of each example, if it has exactly one."""
         return self.target.confusions(predictions, [example.label for example in examples])

@@ -142,11 +142,22 @@ def warnings_as_findings(places: Mapping[ExampleWarning, Sequence[str]], num_exa
     """
     for warning, repeated in places.items():
         distinct = tuple(dict.fromkeys(repeated))
-        times = f"{len(repeated):,} times in " if len(repeated) > len(distinct) else ""
-        share = f"{times}{len(distinct):,} of {count(num_examples, 'example')}"
-        detail = f" ({warning.detail}{', ...' if len(repeated) > 1 else ''})" if warning.detail else ""
-        message = f"{share}: {warning.message}{detail}: {format_places(distinct)}."
-        yield Finding("remark", warning.level, message, distinct)
+        counts = len(repeated), len(distinct), num_examples
+        yield Finding("remark", warning.level, describe_warning(warning, counts, distinct), distinct)
+
+
+def describe_warning(warning: ExampleWarning, counts: tuple[int, int, int], places: Sequence[str]) -> str:
+    """A sentence about a warning.
+
+    Args:
+        warning: What it says.
+        counts: How often it occurs, the number of the examples that have it, and that of all examples.
+        places: Of the examples that have it; the first ones will do.
+    """
+    times, number, total = counts
+    share = f"{f'{times:,} times in ' * (times > number)}{number:,} of {count(total, 'example')}"
+    detail = f" ({warning.detail}{', ...' if times > 1 else ''})" if warning.detail else ""
+    return f"{share}: {warning.message}{detail}: {format_places(places, omitted=number - len(places))}."
 
 
 def _normalized_texts(example: Example) -> tuple[str, ...]:

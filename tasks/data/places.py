@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+MAX_SHOWN = 5  # locations in a phrase
+
 
 def format_place(source: str, unit: str, place: int) -> str:
     """The location of a row: "train.tsv, line 12"."""
     return f"{source}, {unit} {place}"
 
 
-def format_places(places: Sequence[str], limit: int = 5) -> str:
-    """The first `limit` locations in one phrase: "train.tsv, lines 12, 40 and 77"."""
+def format_places(places: Sequence[str], limit: int = MAX_SHOWN, *, omitted: int = 0) -> str:
+    """The first `limit` locations in one phrase: "train.tsv, lines 12, 40 and 77".
+
+    Args:
+        places: Locations, in order.
+        limit: Number of those that are shown.
+        omitted: Number of locations that are not in `places`.
+    """
     phrases = []
-    omitted = len(places) - limit
+    omitted += len(places) - limit
     for source_and_unit, members in groupby(places[:limit], key=lambda place: place.rpartition(" ")[0]):
         *first, last = [place.rpartition(" ")[2] for place in members]
         numbers = ", ".join([*first, last]) if omitted > 0 or not first else f"{', '.join(first)} and {last}"

@@ -24,7 +24,6 @@ from ...core.checkpoints.families.registry import FAMILIES, model_of
 from ...core.errors import HeadwayError
 from ...core.options import option
 from ...core.training.training_inputs import Gather, own_rows
-from .. import metrics
 from ..base.card_text import CardText
 from ..base.report_numbers import NumberCharts
 from ..base.report_parts import ReportCollector
@@ -108,7 +107,6 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         family.base_class for family in FAMILIES.values() if model_of(family.config) != "encoder-decoder"
     )
     headless: ClassVar[bool] = True
-    compares_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -273,19 +271,17 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
         Without scores, the share of pairs whose second text is the nearest to the first (accuracy), and the mean
         reciprocal rank of the second text (mrr).
         """
-        if all(example.score is not None for example in examples):
-            cosines, gold = [one.similarity for one in predictions], [example.score for example in examples]
-            found = metrics.regression_metrics(cosines, gold)
-            return {name: found[name] for name in ("spearman", "pearson")}
         return self.tally(predictions, examples).metrics()
 
     def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:
-        """The cosine and the score of each pair, or the rank of its second text."""
+        """The cosine and the score of each pair, or the rank of its second text among those of all pairs.
+
+        For ranks the vectors of all pairs are needed, 8 D bytes for each, and the time grows with their square.
+        """
         if all(example.score is not None for example in examples):
             cosines = [one.similarity for one in predictions]
             return tally_numbers(cosines, [example.score for example in examples], ("spearman", "pearson"))
-        found = ranks(*(np.stack([one.vectors[text_index] for one in predictions]) for text_index in (0, 1)))
-        return tally_means({"accuracy": found == 1, "mrr": 1 / found}, of_01=["accuracy"])
+        return _join_ranks(np.array([one.vectors for one in predictions]))(slice(None))
 
     def report_collector(self) -> ReportCollector:
         """The cosines beside the scores of the data, if it has them."""
@@ -373,6 +369,21 @@ def read_scale(given: Any) -> tuple[float, float]:
     if not -math.inf < lowest < highest < math.inf:
         raise HeadwayError(f"--scale {given} is invalid: the lowest score comes first and is below the highest.")
     return lowest, highest
+
+
+def _join_ranks(vectors: np.ndarray) -> Callable[[slice], Tally]:
+    """The tally of some pairs, whose second texts are ranked among those of all pairs.
+
+    Args:
+        vectors: of both texts of all pairs, (E, 2, D).
+    """
+    found = ranks(vectors[:, 0], vectors[:, 1])
+
+    def part(rows: slice) -> Tally:
+        tally = tally_means({"accuracy": found[rows] == 1, "mrr": 1 / found[rows]}, of_01=["accuracy"])
+        return replace(tally, numbers=vectors[rows], join=_join_ranks)
+
+    return part
 
 
 def _has_numbers(table: Table | RowStream, columns: ColumnMapping) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.rows import LeftOutRow
 from ..intervals import Interval
-from ..metrics import LOWER_IS_BETTER
+from ..tallies import LOWER_IS_BETTER
 from .differing_rows import DifferingRow
 
 SIGNIFICANT = 0.05

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ..base.evaluation import WRONG, EvaluatedPart
+from ..base.evaluation import WRONG
+from ..base.evaluation_results import EvaluatedPart
 from ..base.predictor import Predictor
 from ..base.report_parts import Chart, ReportPart, ReportTable, Series
 from ..base.results import Evaluation
 from ..base.task import Task
 from ..data.features import text_length
-from ..data.groups import group_hashes
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
-from ..intervals import Bootstrap
 from .divisions import Divisions, Values
 from .example_lists import Confusions, ListedRow, Mistakes
 from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
@@ -98,12 +97,12 @@ class ReportBuilder:
     ) -> None:
         self._task, self._columns, self._training = task, slices, training
         self._start = time.monotonic()
-        self._bootstrap, self._slices = Bootstrap(), Slices()
+        self._slices = Slices()
         self._confusions, self._mistakes, self._risk = Confusions(), Mistakes(), RiskCollector()
         self._divisions: Divisions | None = None  # known with the table
         self._collector = task.report_collector()
         self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
-        self._tokens = self._unread = 0
+        self._tokens = self._unread = self._sequences = 0
         self._duplicates: list[NearDuplicate] = []
         self._num_duplicates = 0
 
@@ -115,6 +114,7 @@ class ReportBuilder:
         self._tokens += sum(one.num_tokens for one in lengths)
         self._unread += sum(one.num_unread for one in lengths)
         if part.table is None:
+            self._sequences += len(part.predictions)
             return
         how = [
             CUT if length.truncated else WINDOWS if len(windows) > len({one.text_index for one in windows}) else WHOLE
@@ -122,11 +122,8 @@ class ReportBuilder:
         ]
         powers = [max(SHORTEST, (one.num_tokens - 1).bit_length()) for one in lengths]
         self._lengths.update(zip(powers, how, strict=True))
-        tally = part.task.tally(part.predictions, part.examples)
-        if tally is not None:
-            groups = group_hashes(part.examples, part.table, part.columns and part.columns.group)
-            self._bootstrap.add(tally, groups)
-            self._slices.add(tally, groups, self._values(part, how, powers))
+        if part.tally is not None:
+            self._slices.add(part.tally, part.groups, self._values(part, how, powers))
 
     def _add_examples(self, task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any]) -> None:
         """Adds what the task shows, and mistakes."""
@@ -173,7 +170,7 @@ class ReportBuilder:
             self._add_examples(self._task, found.predictions, found.examples)
         metric, slices = self._slices.compare()
         rows = bool(self._lengths)
-        number = self._bootstrap.num_examples or len(found.predictions)
+        number = found.num_examples if rows else self._sequences
         return EvaluationReport(
             model=model,
             task=self._task.name,
@@ -186,7 +183,7 @@ class ReportBuilder:
             intervals=found.intervals,
             notes=found.notes,
             warnings=[one for one in (found.nothing_learnt, found.seen) if one],
-            per_label=self._bootstrap.by_label() or found.per_label,
+            per_label=found.label_intervals or found.per_label,
             confusion=self._confusions.summary(),
             parts=[*(self._collector.parts() if self._collector else []), *self._risk.charts()],
             slice_metric=metric,

@@ -9,17 +9,18 @@ E examples, K columns of counts, R replicates.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..base.inference import EXAMPLES_AT_ONCE
 from ..intervals import BOUNDS, Interval, draw_weights
-from ..metrics import LOWER_IS_BETTER
-from ..tallies import Tally
+from ..tallies import LOWER_IS_BETTER, Tally
 from .divisions import Parts, Values
 from .paired_tests import holm
+
+_Rows = Mapping[tuple[str, str], Sequence[int] | np.ndarray]  # by part: the positions of the examples
 
 REPLICATES = 200
 MIN_EXAMPLES = 20  # of a part and of the rest; smaller ones are not compared
@@ -76,13 +77,17 @@ class _Sums:
 
 @dataclass
 class Slices:
-    """The sums of every part; examples are added one after the other."""
+    """The sums of every part; examples are added one after the other.
+
+    Metrics that depend on all examples are counted when all are known: the `numbers` of their tallies are kept, and
+    for each example its group (8 bytes) and its place in each division of the data (4 bytes each).
+    """
 
     _sums: dict[tuple[str, str], _Sums] = field(default_factory=dict)
     _parts: Parts = field(default_factory=Parts)
     _tally: Tally | None = None
     _total: _Sums | None = None
-    _later: list[tuple[np.ndarray, np.ndarray, Values]] = field(default_factory=list)  # for tallies that are joined
+    _later: list[tuple[np.ndarray, np.ndarray, _Rows]] = field(default_factory=list)  # for tallies that are joined
 
     def add(self, tally: Tally, groups: np.ndarray, values: Values) -> None:
         """Adds examples.
@@ -92,21 +97,21 @@ class Slices:
             groups: the group of each, (E,) uint64.
             values: of each example.
         """
+        self._tally, rows = tally, self._parts.rows(values)
         if tally.numbers is not None and ADDITIVE not in tally.metrics():
-            self._tally = tally
-            self._later.append((tally.numbers, groups, values))
+            small = {key: np.array(own, dtype=np.int32) for key, own in rows.items()}
+            self._later.append((tally.numbers, groups, small))
         else:
-            self._add(tally, groups, values)
+            self._add(tally, groups, rows)
 
-    def _add(self, tally: Tally, groups: np.ndarray, values: Values) -> None:
-        self._tally = tally
+    def _add(self, tally: Tally, groups: np.ndarray, rows: _Rows) -> None:
         weights = draw_weights(groups, REPLICATES).astype(float)
         if self._total is None:
             self._total = self._zero()
         self._total.add(tally.counts, weights)
-        for key, rows in self._parts.rows(values).items():
+        for key, own in rows.items():
             sums = self._sums.setdefault(key, self._zero())
-            sums.add(tally.counts[rows], weights[rows])
+            sums.add(tally.counts[own], weights[own])
 
     def _zero(self) -> _Sums:
         assert self._tally is not None
@@ -116,16 +121,14 @@ class Slices:
         """Adds what could not be counted before all examples were known."""
         if not self._later:
             return
-        numbers, groups, values = zip(*self._later, strict=True)
-        self._later = []
         assert self._tally is not None
         assert self._tally.join is not None
-        joined = {by: [own for part in values for own in part[by]] for by in values[0]}
-        whole, groups = self._tally.join(np.concatenate(numbers)), np.concatenate(groups)
-        for start in range(0, len(groups), EXAMPLES_AT_ONCE):
-            part = slice(start, start + EXAMPLES_AT_ONCE)
-            counted = replace(whole, counts=whole.counts[part])
-            self._add(counted, groups[part], {by: own[part] for by, own in joined.items()})
+        part = self._tally.join(np.concatenate([numbers for numbers, _, _ in self._later]))
+        start = 0
+        for _, groups, rows in self._later:
+            self._add(part(slice(start, start + len(groups))), groups, rows)
+            start += len(groups)
+        self._later = []
 
     def compare(self) -> tuple[str, list[Slice]]:
         """The metric and the parts: the significant ones first, the smallest of them first."""

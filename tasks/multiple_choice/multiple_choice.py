@@ -218,8 +218,7 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
 
     def score(self, predictions: Sequence[ChoicePrediction], examples: Sequence[ChoiceExample]) -> dict[str, float]:
         """Accuracy."""
-        right = [one.index == example.answer for one, example in zip(predictions, examples, strict=True)]
-        return {"accuracy": sum(right) / max(1, len(right))}
+        return self.tally(predictions, examples).metrics()
 
     def tally(self, predictions: Sequence[ChoicePrediction], examples: Sequence[ChoiceExample]) -> Tally:
         """Whether each is right."""

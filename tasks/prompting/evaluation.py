@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics
 from ..classification.predictions import LabelPrediction, LabelsPrediction, TextExample
 from ..data.places import shorten
+from ..tallies import tally_label_sets, tally_labels
 from ..text_to_text.baselines import BASELINES, baseline_outputs
 from ..text_to_text.scores import SCALES, TextScores, score_texts
 from .demonstrations import BALANCED, RANDOM
@@ -118,9 +118,10 @@ def _score(prompt: PreparedPrompt, predictions: Sequence[Any], texts: Sequence[T
         found = _score_written(predictions, texts).metrics
         return {name: found[name] for name in WRITTEN if name in found}
     if prompt.multi_label:
-        found, kind = metrics.multi_label_metrics([one.labels for one in predictions], gold, prompt.labels), "multi"
+        tally, kind = tally_label_sets([one.labels for one in predictions], gold, prompt.labels), "multi"
     else:
-        found, kind = metrics.single_label_metrics(predictions, gold, prompt.labels), "single"
+        tally, kind = tally_labels(predictions, gold, prompt.labels), "single"
+    found = tally.metrics()
     return {name: found[name] for name in METRICS[kind]}
 
 

@@ -43,7 +43,7 @@ from .explanation import explainable_answers
 from .predictions import AnswerPrediction, QuestionExample
 from .question_rows import answers_reader, question_reader, unanswered_checker
 from .squad_file import squad_predictions
-from .squad_scores import answer_scores, best_no_answer_threshold, squad_scores
+from .squad_scores import answer_scores, best_no_answer_threshold
 
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
@@ -274,7 +274,7 @@ class QuestionAnswering(AnswerEvaluation, Task[QuestionExample, AnswerPrediction
 
     def score(self, predictions: Sequence[AnswerPrediction], examples: Sequence[QuestionExample]) -> dict[str, float]:
         """F1 and exact match as in SQuAD, over all questions, and over those with and without an answer."""
-        return squad_scores([one.answer for one in predictions], [example.gold or () for example in examples])
+        return self.tally(predictions, examples).metrics()
 
     def document(self, found: Iterable[tuple[Mapping[str, Any], AnswerPrediction]]) -> dict[str, str]:
         """Predictions in the format of SQuAD's evaluation script."""

@@ -3,7 +3,6 @@
 https://www.clips.uantwerpen.be/conll2000/chunking/output.html, https://github.com/chakki-works/seqeval
 """
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -90,26 +89,6 @@ def _count_types(rows: Sequence[tuple[Collection[WordSpan], ...]], types: Sequen
     return coo_array((np.ones(len(places)), (places, columns)), shape=(len(rows), len(rows[0]) * size))
 
 
-def entity_metrics_by_type(predicted: Spans, gold: Spans, types: Sequence[str]) -> list[dict[str, Any]]:
-    """For each entity type: exact precision, recall and F1, F1 by overlap, and the number of gold entities."""
-    exact, overlap = _Counts(predicted, gold), _Counts(predicted, gold, overlap=True)
-    rows = []
-    for label in types:
-        f1, precision, recall = exact.scores(label)
-        f1_overlap, _, _ = overlap.scores(label)
-        rows.append(
-            {
-                "label": label,
-                "precision": precision,
-                "recall": recall,
-                "f1": f1,
-                "f1_overlap": f1_overlap,
-                "entities": exact.gold[label],
-            }
-        )
-    return rows
-
-
 def confused_types(predicted: Spans, gold: Spans, num_words: Sequence[int]) -> list[tuple[str, str]]:
     """The gold and the predicted type of each word, if at least one is an entity.
 
@@ -130,28 +109,6 @@ def _types_of_words(spans: Sequence[WordSpan], count: int) -> list[str]:
     for span in spans:
         types[span.start : span.stop] = [span.label] * (span.stop - span.start)
     return types
-
-
-class _Counts:
-    """Numbers of entities by type: predicted, gold, and the correct ones of each."""
-
-    def __init__(self, predicted: Spans, gold: Spans, *, overlap: bool = False) -> None:
-        correct = _overlapping if overlap else _equal
-        rows = list(zip(predicted, gold, strict=True))
-        self.predicted = Counter(span.label for found, _ in rows for span in found)
-        self.gold = Counter(span.label for _, truth in rows for span in truth)
-        self.correct = Counter(span.label for found, truth in rows for span in correct(found, truth))
-        self.recalled = Counter(span.label for found, truth in rows for span in correct(truth, found))
-
-    def scores(self, label: str) -> tuple[float, float, float]:
-        """F1, precision and recall of one type; 0 if undefined."""
-        correct, recalled, predicted, gold = (
-            counts[label] for counts in (self.correct, self.recalled, self.predicted, self.gold)
-        )
-        precision = correct / predicted if predicted else 0.0
-        recall = recalled / gold if gold else 0.0
-        total = precision + recall
-        return (2 * precision * recall / total if total else 0.0), precision, recall
 
 
 def _equal(spans: Sequence[WordSpan], others: Sequence[WordSpan]) -> set[WordSpan]:

@@ -1,12 +1,9 @@
 """Metrics of the tags of words, which lead where every word has one: parts of speech, and other tags without O."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Any
 
 import numpy as np
 
-from .. import metrics
 from ..tallies import Tally, label_counts, ratio
 from .predictions import EntitiesPrediction, TaggedExample
 from .tag_schemes import labels_as_tags, spans_to_tags, tag_indices
@@ -62,10 +59,3 @@ def tally_tags(pairs: Sequence[TagPairs], labels: Sequence[str]) -> Tally:
         }
 
     return Tally(counts, formulas, by_label=label_counts(labels, "words"))
-
-
-def tag_metrics_by_label(pairs_by_example: Iterable[TagPairs], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and the number of words of each tag."""
-    pairs = list(chain.from_iterable(pairs_by_example))
-    found = metrics.metrics_by_label([(one,) for _, one in pairs], [(one,) for one, _ in pairs], labels)
-    return [{"words" if name == "examples" else name: value for name, value in row.items()} for row in found]

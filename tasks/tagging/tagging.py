@@ -40,7 +40,7 @@ from ..tallies import Tally
 from .baseline import entity_baseline
 from .card import tagging_card
 from .encoding import WordTagger, word_positions
-from .entity_scores import NO_ENTITY, confused_types, entity_metrics_by_type, tally_entities
+from .entity_scores import NO_ENTITY, confused_types, tally_entities
 from .explanation import explainable_tags
 from .label_checks import WordLabelChecks
 from .label_inference import (
@@ -63,7 +63,7 @@ from .tag_schemes import (
     labels_as_tags,
     scheme_of_labels,
 )
-from .tag_scores import count_right, tag_metrics_by_label, tag_pairs, tally_tags
+from .tag_scores import count_right, tag_pairs, tally_tags
 from .tagged_rows import TaggedRowReader, WordOptions, types_in_table
 from .words_and_tags import is_tagged, parse_counted_tags
 
@@ -310,14 +310,6 @@ class TokenClassification(WordLabelChecks, Task[TaggedExample, EntitiesPredictio
             for one, example in zip(predictions, examples, strict=True)
         ]
         return entity_baseline(predicted, gold, words, outside=OUTSIDE in self.labels)
-
-    def per_label(
-        self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]
-    ) -> list[dict[str, Any]]:
-        """Precision, recall, F1 and number of entities of each type, or of words with each tag."""
-        if self.tags_every_word:
-            return tag_metrics_by_label(tag_pairs(predictions, examples, self.labels, self.scheme), self.labels)
-        return entity_metrics_by_type(*self._spans(predictions, examples), self.types)
 
     def confused(
         self, predictions: Sequence[EntitiesPrediction], examples: Sequence[TaggedExample]

@@ -3,15 +3,17 @@
 The outputs are compared with baselines (baselines.py) on the same inputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from ..base.inference import Encoder, predict_examples
 from ..base.results import Evaluation
+from ..data.digests import digests, number_equal
 from .baselines import MAX_TRAINING_ROWS, best_baseline, compare_with_baselines
 from .output_findings import describe_outputs
 from .predictions import PairExample
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
     from .text_to_text import TextToText
 
 
-def references_of(examples: Sequence[PairExample]) -> dict[str, tuple[str, ...]]:
+def first_inputs(examples: Sequence[PairExample], most: int) -> tuple[np.ndarray, int]:
+    """The positions of the examples with one of the first `most` different inputs, and the number of all inputs.
+
+    Memory: about 60 bytes per example.
+    """
+    numbers = number_equal(digests(one.text.encode("utf-8", "surrogatepass") for one in examples))
+    return np.flatnonzero(numbers < most), int(numbers.max(initial=-1)) + 1
+
+
+def references_of(examples: Iterable[PairExample]) -> dict[str, tuple[str, ...]]:
     """The references of each input, of all rows with this input."""
     found: dict[str, tuple[str, ...]] = {}
     for one in examples:
@@ -35,6 +46,8 @@ def evaluate_outputs(
     network: nn.Module,
     encoder: Encoder,
     known: Sequence[Any],
+    *,
+    examples: Sequence[PairExample] | None = None,
 ) -> Evaluation:
     """Generates outputs for at most `task.eval_outputs` different inputs, and scores them beside baselines.
 
@@ -44,22 +57,25 @@ def evaluate_outputs(
         network: in eval mode.
         encoder: of the model.
         known: the training examples, for baselines; may be empty.
+        examples: all examples, where `found` has only those with these inputs.
     """
-    references = references_of(found.examples)
-    first = {one.text: i for i, one in reversed(list(enumerate(found.examples)))}
-    chosen = sorted(first[text] for text in references)[: task.eval_outputs]
-    if not chosen:
+    rows, number = first_inputs(found.examples if examples is None else examples, task.eval_outputs)
+    if not len(rows):
         return found
-    windows = encoder.encode(task, [found.examples[i].without_outputs() for i in chosen])
+    kept = dict(enumerate(found.examples)) if examples is not None else {int(i): found.examples[i] for i in rows}
+    references = references_of(kept.values())
+    first = {one.text: i for i, one in reversed(kept.items())}
+    chosen = sorted(first.values())
+    windows = encoder.encode(task, [kept[i].without_outputs() for i in chosen])
     generated = predict_examples(task, network, windows)
     predictions = list(found.predictions)
     for i, one in zip(chosen, generated, strict=True):
         predictions[i] = replace(predictions[i], generated=one)
-    golds = [references[found.examples[i].text] for i in chosen]
-    outputs, inputs = [one.text for one in generated], [found.examples[i].text for i in chosen]
+    golds = [references[kept[i].text] for i in chosen]
+    outputs, inputs = [one.text for one in generated], [kept[i].text for i in chosen]
     scored = score_texts(outputs, golds)
     stopped = sum(one.stopped for one in generated) / len(generated)
-    what = f"outputs were generated for {len(chosen):,} of {len(references):,} inputs (--eval-outputs)"
+    what = f"outputs were generated for {len(chosen):,} of {number:,} inputs (--eval-outputs)"
     comparison = compare_with_baselines(outputs, inputs, golds, training_pairs(known))
     return replace(
         found,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ from ..tallies import Tally
 from . import chat
 from .card import text_to_text_card
 from .encoding import PairEncoder
-from .evaluation import evaluate_outputs
+from .evaluation import evaluate_outputs, first_inputs
 from .generation_options import GENERATION, overrule
 from .instructions import find_pipeline
 from .output_findings import output_findings
@@ -327,10 +328,20 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
         return tally_losses(predictions, ["perplexity"])
 
     def finish_evaluation(
-        self, found: "Evaluation", network: nn.Module, encoder: "Encoder", known: Sequence[Any]
+        self,
+        found: "Evaluation",
+        network: nn.Module,
+        encoder: "Encoder",
+        known: Sequence[Any],
+        *,
+        examples: Sequence[Any] | None = None,
     ) -> "Evaluation":
         """Adds generated outputs of some examples, their scores and the baselines."""
-        return evaluate_outputs(self, found, network, encoder, known)
+        return evaluate_outputs(self, found, network, encoder, known, examples=examples)
+
+    def to_finish(self, examples: Sequence[PairExample]) -> np.ndarray:
+        """Those with one of the first `eval_outputs` inputs."""
+        return first_inputs(examples, self.eval_outputs)[0]
 
     def report_collector(self) -> ReportCollector:
         """How generated outputs end."""

@@ -33,7 +33,7 @@ from headway.tasks import Embedder, SentenceSimilarity, TextClassification, load
 from headway.tasks.data.read import stream_rows
 from headway.tasks.embedding.embedder import cosines, unit
 from headway.tasks.embedding.vectors_file import VectorsWriter
-from headway.tasks.metrics import regression_metrics
+from headway.tasks.tallies import tally_numbers
 from machine import describe_machine
 from sides import DATA, minilm
 
@@ -70,7 +70,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def sts_spearman(embed: Callable[[Sequence[str]], np.ndarray], pairs: Sequence[tuple[str, str, float]]) -> float:
     """Spearman's correlation of cosines with the scores of STS-B's test part."""
     first, second = (unit(embed([pair[side] for pair in pairs])) for side in (0, 1))
-    return regression_metrics((first * second).sum(1).tolist(), [score for _, _, score in pairs])["spearman"]
+    return tally_numbers((first * second).sum(1).tolist(), [score for _, _, score in pairs]).metrics()["spearman"]
 
 
 def speed(most: int, rounds: int) -> bool:

@@ -13,7 +13,7 @@ from headway.tasks.base.held_out_score import cross_fit
 from headway.tasks.classification.calibration import best_f1_threshold, fit_temperature, fit_thresholds
 from headway.tasks.classification.predictions import TextExample
 from headway.tasks.data.labels import MULTI_LABEL
-from headway.tasks.metrics import metrics_by_label
+from headway.tasks.tallies import tally_label_sets
 from torch.nn import functional as F
 
 
@@ -116,6 +116,7 @@ def test_the_reported_metrics_are_cross_fitted_and_said_to_be(bert_folder: Path,
     held_out = model.held_out
     assert held_out is not None
     rowwise = [one.labels for one in held_out.predictions]
-    assert trained.per_label == metrics_by_label(rowwise, [one.label for one in held_out.examples], model.task.labels)
+    tally = tally_label_sets(rowwise, [one.label for one in held_out.examples], model.task.labels)
+    assert trained.per_label == tally.per_label()
     assert json.loads((tmp_path / "out/headway.json").read_text())["metrics"] == trained.metrics
     assert load(tmp_path / "out").evaluate(rows).metrics["loss"] == pytest.approx(trained.metrics["loss"], abs=1e-5)

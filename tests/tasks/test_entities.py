@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from headway.core.errors import HeadwayError
-from headway.tasks.tagging.entity_scores import entity_metrics, entity_metrics_by_type
+from headway.tasks.tagging.entity_scores import entity_metrics, tally_entities
 from headway.tasks.tagging.tag_schemes import (
     OUTSIDE,
     PREFIXES,
@@ -117,7 +117,7 @@ def test_the_scores_equal_conllevals_on_any_tags(sentences):
     found, gold = predicted_and_gold(sentences)
     scores, expected = entity_metrics(found, gold), conlleval(sentences)
     assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx(expected[""])
-    for row in entity_metrics_by_type(found, gold, TYPES):
+    for row in tally_entities(found, gold, types=TYPES).per_label():
         assert (row["precision"], row["recall"], row["f1"]) == pytest.approx(expected[row["label"]])
 
 
@@ -138,7 +138,7 @@ def test_the_scores_equal_seqevals(sentences):
     assert scores["f1"] == pytest.approx(f1_score(truths, guesses, zero_division=0))
     if any(found) or any(gold):
         report = classification_report(truths, guesses, output_dict=True, zero_division=0)
-        for row in entity_metrics_by_type(found, gold, [kind for kind in TYPES if kind in report]):
+        for row in tally_entities(found, gold, types=[kind for kind in TYPES if kind in report]).per_label():
             assert row["precision"] == pytest.approx(report[row["label"]]["precision"])
             assert row["recall"] == pytest.approx(report[row["label"]]["recall"])
             assert row["f1"] == pytest.approx(report[row["label"]]["f1-score"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics as sk
-from headway.tasks import metrics
 from headway.tasks.classification.calibration import best_f1_threshold
+from headway.tasks.tallies import tally_label_sets, tally_labels, tally_numbers
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
@@ -47,7 +47,7 @@ def test_commands_start_without_importing_scikit_learn_and_scipy():
 @given(predicted_labels)
 def test_single_label_metrics_equal_scikit_learns(rows: list[tuple[str, str, float]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
-    scores = metrics.single_label_metrics([Predicted(label, score) for _, label, score in rows], gold, LABELS)
+    scores = tally_labels([Predicted(label, score) for _, label, score in rows], gold, LABELS).metrics()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about samples with a single class
         expected = {
@@ -65,7 +65,7 @@ def test_single_label_metrics_equal_scikit_learns(rows: list[tuple[str, str, flo
 def test_with_two_labels_the_f1_of_the_second_is_reported(rows: list[tuple[bool, bool]]):
     labels = ("no", "yes")
     predictions = [Predicted(labels[one], 0.7) for _, one in rows]
-    scores = metrics.single_label_metrics(predictions, [labels[one] for one, _ in rows], labels)
+    scores = tally_labels(predictions, [labels[one] for one, _ in rows], labels).metrics()
     expected = sk.f1_score([one for one, _ in rows], [one for _, one in rows], zero_division=0)
     assert scores["f1_positive"] == pytest.approx(expected)
 
@@ -75,7 +75,7 @@ def test_with_two_labels_the_f1_of_the_second_is_reported(rows: list[tuple[bool,
 def test_multi_label_metrics_equal_scikit_learns(rows: list[tuple[set[str], set[str]]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
     truth, guess = indicator(gold), indicator(found)
-    scores = metrics.multi_label_metrics([tuple(row) for row in found], [tuple(row) for row in gold], LABELS)
+    scores = tally_label_sets([tuple(row) for row in found], [tuple(row) for row in gold], LABELS).metrics()
     assert scores == pytest.approx(
         {
             "f1": sk.f1_score(truth, guess, average="micro", zero_division=0),
@@ -92,7 +92,7 @@ def test_multi_label_metrics_equal_scikit_learns(rows: list[tuple[set[str], set[
 def test_the_table_by_label_equals_scikit_learns(rows: list[tuple[set[str], set[str]]]):
     gold, found = [row[0] for row in rows], [row[1] for row in rows]
     columns = sk.precision_recall_fscore_support(indicator(gold), indicator(found), zero_division=0)
-    table = metrics.metrics_by_label([tuple(row) for row in found], [tuple(row) for row in gold], LABELS)
+    table = tally_label_sets([tuple(row) for row in found], [tuple(row) for row in gold], LABELS).per_label()
     assert [row["label"] for row in table] == list(LABELS)
     for name, column in zip(("precision", "recall", "f1", "examples"), columns, strict=True):
         assert [row[name] for row in table] == pytest.approx(list(column))
@@ -100,18 +100,17 @@ def test_the_table_by_label_equals_scikit_learns(rows: list[tuple[set[str], set[
 
 def test_a_single_label_is_scored_by_its_presence_and_not_by_its_absence():
     predictions, gold = [("a",), (), ("a",)], [("a",), ("a",), ()]
-    assert metrics.multi_label_metrics(predictions, gold, ("a",))["f1"] == pytest.approx(0.5)
-    assert metrics.metrics_by_label(predictions, gold, ("a",)) == [
-        {"label": "a", "precision": 0.5, "recall": 0.5, "f1": 0.5, "examples": 2}
-    ]
+    tally = tally_label_sets(predictions, gold, ("a",))
+    assert tally.metrics()["f1"] == pytest.approx(0.5)
+    assert tally.per_label() == [{"label": "a", "precision": 0.5, "recall": 0.5, "f1": 0.5, "examples": 2}]
 
 
 def test_undefined_metrics_are_0_and_raise_no_warning():
-    one = metrics.single_label_metrics([Predicted("apple", 1.0)] * 2, ["apple"] * 2, LABELS)
+    one = tally_labels([Predicted("apple", 1.0)] * 2, ["apple"] * 2, LABELS).metrics()
     assert (one["accuracy"], one["f1"], one["matthews_correlation"], one["calibration_error"]) == (1, 1, 0, 0)
-    assert set(metrics.multi_label_metrics([(), ()], [(), ()], LABELS).values()) == {0.0, 1.0}
-    assert metrics.metrics_by_label([()], [()], ("a",))[0]["f1"] == 0.0
-    assert metrics.regression_metrics([2.0], [3.0]) == {"pearson": 0.0, "spearman": 0.0, "rmse": 1.0, "mae": 1.0}
+    assert set(tally_label_sets([(), ()], [(), ()], LABELS).metrics().values()) == {0.0, 1.0}
+    assert tally_label_sets([()], [()], ("a",)).per_label()[0]["f1"] == 0.0
+    assert tally_numbers([2.0], [3.0]).metrics() == {"pearson": 0.0, "spearman": 0.0, "rmse": 1.0, "mae": 1.0}
 
 
 reals = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
@@ -121,7 +120,7 @@ reals = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 @given(st.lists(st.tuples(reals, reals), min_size=2, max_size=30))
 def test_regression_metrics_equal_those_of_scipy_and_scikit_learn(rows: list[tuple[float, float]]):
     gold, found = (np.array(side) for side in zip(*rows, strict=True))
-    scores = metrics.regression_metrics(found, gold)
+    scores = tally_numbers(found, gold).metrics()
     assert scores["rmse"] == pytest.approx(np.sqrt(sk.mean_squared_error(gold, found)))
     assert scores["mae"] == pytest.approx(sk.mean_absolute_error(gold, found))
     if np.ptp(gold) == 0 or np.ptp(found) == 0:
@@ -134,12 +133,12 @@ def test_regression_metrics_equal_those_of_scipy_and_scikit_learn(rows: list[tup
 
 @pytest.mark.parametrize("tiny", [1e-300, 1e-12])
 def test_the_correlation_of_tiny_numbers_does_not_vanish(tiny: float):
-    scores = metrics.regression_metrics([tiny, 2 * tiny, 3 * tiny], [1, 2, 3])
+    scores = tally_numbers([tiny, 2 * tiny, 3 * tiny], [1, 2, 3]).metrics()
     assert scores["pearson"] == pytest.approx(1)
 
 
 def test_the_correlation_of_nearly_constant_numbers_raises_no_warning():
-    scores = metrics.regression_metrics([1e9, 1e9 + 1e-6, 1e9 - 1e-6], [1, 2, 3])
+    scores = tally_numbers([1e9, 1e9 + 1e-6, 1e9 - 1e-6], [1, 2, 3]).metrics()
     assert -1 <= scores["pearson"] <= 1
 
 
@@ -171,4 +170,5 @@ def test_the_calibration_error_is_the_mean_gap_of_scikit_learns_calibration_curv
     accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=15)
     counts, _ = np.histogram(confidence, 15, range=(0, 1))
     expected = np.abs(accuracy - mean_confidence) @ counts[counts > 0] / len(rows)
-    assert metrics.calibration_error(confidence, correct) == pytest.approx(expected, abs=1e-12)
+    scores = tally_labels([Predicted(row[1], row[2]) for row in rows], [row[0] for row in rows], LABELS).metrics()
+    assert scores["calibration_error"] == pytest.approx(expected, abs=1e-12)
