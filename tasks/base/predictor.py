@@ -272,13 +272,8 @@ class Predictor:
         task, encoder, chosen, options = self.task, self.encoder, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
         if task.self_supervised:
-            return evaluate_text(
-                *(task, self._for_inference, encoder, data),
-                chosen=chosen,
-                options=options,
-                observe=observe,
-                keep_predictions=keep_predictions,
-            )
+            given = {"chosen": chosen, "options": options, "observe": observe, "keep_predictions": keep_predictions}
+            return evaluate_text(task, self._for_inference, encoder, data, **given)
         how = {"unknown_labels": unknown_labels, "observe": observe}
         return _evaluate_table(self, data, chosen, options, how if keep_predictions else {**how, "folder": None})
 

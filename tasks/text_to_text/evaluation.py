@@ -6,21 +6,65 @@ The outputs are compared with baselines (baselines.py) on the same inputs.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
 
+from ..base.evaluation_hooks import EvaluationHooks
 from ..base.inference import Encoder, predict_examples
+from ..base.predictions import Misprediction
+from ..base.report_parts import ReportCollector
 from ..base.results import Evaluation
+from ..base.task import Task
 from ..data.digests import digests, number_equal
+from ..language_modeling.targets import tally_losses
+from ..tallies import Tally
 from .baselines import MAX_TRAINING_ROWS, best_baseline, compare_with_baselines
 from .output_findings import describe_outputs
 from .predictions import PairExample
+from .report_outputs import OutputCharts
 from .scores import score_texts
 
-if TYPE_CHECKING:
-    from .text_to_text import TextToText
+
+class OutputEvaluation(EvaluationHooks):
+    """The hooks of evaluation."""
+
+    eval_outputs: int  # inputs whose outputs are generated
+    finishes_predictions: ClassVar[bool] = True
+
+    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:  # noqa: ARG002
+        """The losses of each output."""
+        return tally_losses(predictions, ["perplexity"])
+
+    def finish_evaluation(
+        self,
+        found: Evaluation,
+        network: nn.Module,
+        encoder: Encoder,
+        known: Sequence[Any],
+        *,
+        examples: Sequence[Any] | None = None,
+    ) -> Evaluation:
+        """Adds generated outputs of some examples, their scores and the baselines."""
+        assert isinstance(self, Task)
+        return evaluate_outputs(self, found, network, encoder, known, most=self.eval_outputs, examples=examples)
+
+    def to_finish(self, examples: Sequence[PairExample]) -> np.ndarray:
+        """Those with one of the first `eval_outputs` inputs."""
+        return first_inputs(examples, self.eval_outputs)[0]
+
+    def report_collector(self) -> ReportCollector:
+        """How generated outputs end."""
+        return OutputCharts()
+
+    def misprediction(self, prediction: Any, example: PairExample) -> Misprediction | None:
+        """A generated output that differs from all references; the larger its loss, the worse."""
+        generated = prediction.generated
+        if generated is None or generated.text in {one.strip() for one in example.outputs}:
+            return None
+        error = prediction.loss / max(1, prediction.num_targets)
+        return Misprediction(example.where, example.texts, example.outputs[0], generated.text, error)
 
 
 def first_inputs(examples: Sequence[PairExample], most: int) -> tuple[np.ndarray, int]:
@@ -41,15 +85,16 @@ def references_of(examples: Iterable[PairExample]) -> dict[str, tuple[str, ...]]
 
 
 def evaluate_outputs(
-    task: "TextToText",
+    task: Task[Any, Any],
     found: Evaluation,
     network: nn.Module,
     encoder: Encoder,
     known: Sequence[Any],
     *,
+    most: int,
     examples: Sequence[PairExample] | None = None,
 ) -> Evaluation:
-    """Generates outputs for at most `task.eval_outputs` different inputs, and scores them beside baselines.
+    """Generates outputs for at most `most` different inputs, and scores them beside baselines.
 
     Args:
         task: of the network.
@@ -57,9 +102,10 @@ def evaluate_outputs(
         network: in eval mode.
         encoder: of the model.
         known: the training examples, for baselines; may be empty.
+        most: number of inputs.
         examples: all examples, where `found` has only those with these inputs.
     """
-    rows, number = first_inputs(found.examples if examples is None else examples, task.eval_outputs)
+    rows, number = first_inputs(found.examples if examples is None else examples, most)
     if not len(rows):
         return found
     kept = dict(enumerate(found.examples)) if examples is not None else {int(i): found.examples[i] for i in rows}

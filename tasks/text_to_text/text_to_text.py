@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +22,6 @@ from ...core.models.transformer import TransformerConfig
 from ...core.options import check_option, is_integer, is_number, option, option_of, options_of
 from ...core.tokenizers.vocabulary import Model
 from ..base.card_text import CardText
-from ..base.predictions import Misprediction
-from ..base.report_parts import ReportCollector
 from ..base.task import Task
 from ..data.columns import ColumnMapping
 from ..data.examples import ExampleWarning, Field
@@ -33,12 +30,11 @@ from ..data.findings import Finding, count
 from ..data.labels import map_valid
 from ..data.rows import RowStream, Table
 from ..language_modeling.published import write_generation_config
-from ..language_modeling.targets import select_targets, sequence_losses, tally_losses, token_batches
-from ..tallies import Tally
+from ..language_modeling.targets import select_targets, sequence_losses, token_batches
 from . import chat
 from .card import text_to_text_card
 from .encoding import PairEncoder
-from .evaluation import evaluate_outputs, first_inputs
+from .evaluation import OutputEvaluation
 from .generation_options import GENERATION, overrule
 from .instructions import find_pipeline
 from .output_findings import output_findings
@@ -55,7 +51,6 @@ from .pair_columns import (
     with_notes,
 )
 from .predictions import GeneratedText, OutputLoss, PairExample, PromptSource
-from .report_outputs import OutputCharts
 from .template import DEFAULT, PairTemplate
 
 if TYPE_CHECKING:
@@ -64,15 +59,13 @@ if TYPE_CHECKING:
     from ...core.models.packing import PackedBatch
     from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_inputs import Targets
-    from ..base.inference import Encoder
-    from ..base.results import Evaluation
 
 OUTPUT_CUT = "the output does not fit, so only its beginning is learned: "
 DIVIDE = "divide the row into several: the model reads no more"
 
 
 @dataclass(frozen=True)
-class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
+class TextToText(OutputEvaluation, Task[PairExample, GeneratedText | OutputLoss]):
     """Writes an output for an input.
 
     Args:
@@ -122,7 +115,6 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     per_token: ClassVar[bool] = True
     divides: ClassVar[bool] = False  # a part of a long input is not read
     undivided: ClassVar[str] = "cut"
-    finishes_predictions: ClassVar[bool] = True
     scores_loss: ClassVar[bool] = True
     request_options: ClassVar[tuple[str, ...]] = GENERATION
     higher_is_better: ClassVar[bool] = False
@@ -322,38 +314,6 @@ class TextToText(Task[PairExample, GeneratedText | OutputLoss]):
     def score(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> dict[str, float]:
         """The mean loss per token of the outputs in nats, and its exponential."""
         return self.tally(predictions, examples).metrics()
-
-    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:  # noqa: ARG002
-        """The losses of each output."""
-        return tally_losses(predictions, ["perplexity"])
-
-    def finish_evaluation(
-        self,
-        found: "Evaluation",
-        network: nn.Module,
-        encoder: "Encoder",
-        known: Sequence[Any],
-        *,
-        examples: Sequence[Any] | None = None,
-    ) -> "Evaluation":
-        """Adds generated outputs of some examples, their scores and the baselines."""
-        return evaluate_outputs(self, found, network, encoder, known, examples=examples)
-
-    def to_finish(self, examples: Sequence[PairExample]) -> np.ndarray:
-        """Those with one of the first `eval_outputs` inputs."""
-        return first_inputs(examples, self.eval_outputs)[0]
-
-    def report_collector(self) -> ReportCollector:
-        """How generated outputs end."""
-        return OutputCharts()
-
-    def misprediction(self, prediction: Any, example: PairExample) -> Misprediction | None:
-        """A generated output that differs from all references; the larger its loss, the worse."""
-        generated = prediction.generated
-        if generated is None or generated.text in {one.strip() for one in example.outputs}:
-            return None
-        error = prediction.loss / max(1, prediction.num_targets)
-        return Misprediction(example.where, example.texts, example.outputs[0], generated.text, error)
 
     # -- model folders
 
