@@ -14,12 +14,12 @@ from torch import Tensor
 from ..core.atomic_files import atomic_file, atomic_folder, new_path, refuse_existing
 from ..core.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from ..core.checkpoints.config_file import read_config
-from ..core.checkpoints.families.registry import family_of, refuse_encoder_decoder, titles_of
+from ..core.checkpoints.families.registry import family_of, model_of, titles_of
 from ..core.checkpoints.hub import find_folder
 from ..core.errors import HeadwayError
 from ..core.inference.onnx_export import MAX_FILE_BYTES, OnnxFile, VectorPooling, refuse_without_exporter, write_onnx
 from ..core.models.gpt2 import GPT2Config
-from ..core.models.heads import reads_segments
+from ..core.models.heads import Config, reads_segments
 from ..core.models.packing import PackedBatch
 from ..core.tokenizers.tokenizer import Tokenizer
 from .base.model_folder import read_info, refuse_replacing
@@ -81,12 +81,7 @@ def export(
         raise HeadwayError(f"--format {format}: say {' or '.join(FORMATS)}.")
     output, folder = new_path(output), find_folder(model)
     config = read_config(folder)[1]
-    refuse_encoder_decoder(config, model)
-    if isinstance(config, GPT2Config):
-        raise HeadwayError(
-            f"{model} is {family_of(config).with_article}; only a {titles_of('bert')} can be exported. "
-            "Use it with headway generate, prompt or predict."
-        )
+    _refuse_unsupported(config, model)
     single_file = output.suffix.lower() == SUFFIX
     _check_output(output, folder, single_file=single_file, overwrite=overwrite)
     refuse_without_exporter()
@@ -113,6 +108,21 @@ def export(
         _write_beside(unfinished, checkpoint, tokenizer, published)
         (unfinished / "README.md").write_text(_readme(output.name, written, notes), encoding="utf-8")
     return Exported(output, written, size, notes)
+
+
+def _refuse_unsupported(config: Config, model: str | Path) -> None:
+    """Refuses what is not an encoder."""
+    if model_of(config) == "encoder-decoder":
+        raise HeadwayError(
+            f"{model} is {family_of(config).with_article}, which writes an output token by token. A file that Headway "
+            "exports is one pass over a text, so encoder-decoders are not exported. Use it with headway predict or "
+            "serve, or open the folder with transformers."
+        )
+    if isinstance(config, GPT2Config):
+        raise HeadwayError(
+            f"{model} is {family_of(config).with_article}; only a {titles_of('bert')} can be exported. "
+            "Use it with headway generate, prompt or predict."
+        )
 
 
 def _check_output(output: Path, folder: Path, *, single_file: bool, overwrite: bool) -> None:

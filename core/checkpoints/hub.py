@@ -36,6 +36,11 @@ def absolute_name(name: str) -> str:
     return str(path.absolute()) if name not in BUILT_IN and path.exists() else name
 
 
+def is_model_name(name: str) -> bool:
+    """Whether a folder, a built-in model or perhaps a model on the Hub has this name."""
+    return name in BUILT_IN or user_path(name).is_dir() or HUB_ID.fullmatch(name) is not None
+
+
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of a model: a local one, a built-in one, or one in the cache that the hub's files are downloaded to.
 

@@ -6,10 +6,12 @@
 import atexit
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from ..atomic_files import user_path
 from ..errors import HeadwayError
 from ..models.bert import BertConfig, BertPooler
 from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -19,7 +21,7 @@ from ..tokenizers.tokenizer import Tokenizer
 from .checkpoint import load_backbone, load_head, save_checkpoint
 from .config_file import as_decoder, read_config
 from .families.registry import FAMILIES, family_of, titles_of
-from .hub import find_folder
+from .hub import find_folder, is_model_name
 
 JOINED = "+"
 
@@ -30,13 +32,43 @@ def find_model(name: str | Path) -> Path:
     Raises:
         HeadwayError: there is no such model, or the two cannot be joined.
     """
-    names = str(name).split(JOINED)
-    if len(names) != 2 or not all(names) or Path(name).exists():
+    names = parts_of(name)
+    if names is None:
         return find_folder(name)
     folder = Path(tempfile.mkdtemp(prefix="headway-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     join_models(names[0], names[1], folder)
     return folder
+
+
+def parts_of(name: str | Path, known: Callable[[str], bool] = is_model_name) -> tuple[str, str] | None:
+    """The names of the encoder and the decoder in `A+B`; None for the name of one model.
+
+    Names of folders may have plus signs themselves: `name` is divided where both parts name a model.
+
+    Args:
+        name: as the user gave it.
+        known: whether something can name a model: a folder, a built-in name or a hub id.
+
+    Raises:
+        HeadwayError: several divisions are possible, or none is and there are several plus signs.
+    """
+    pieces = str(name).split(JOINED)
+    if len(pieces) == 1 or not all((pieces[0], pieces[-1])) or user_path(name).exists():
+        return None
+    divisions = [(JOINED.join(pieces[:i]), JOINED.join(pieces[i:])) for i in range(1, len(pieces))]
+    found = [pair for pair in divisions if all(map(known, pair))]
+    if len(found) > 1:
+        raise HeadwayError(
+            f"{name} has several plus signs: it can be read as {' or as '.join(map(' and '.join, found))}. Rename a "
+            "folder, or write its path so that only one division names two models."
+        )
+    if not found and len(divisions) > 1:
+        raise HeadwayError(
+            f"{name} has several plus signs, and none of them divides it into the names of two models. Check the "
+            "paths; A+B joins the encoder A with the decoder B."
+        )
+    return found[0] if found else divisions[0]
 
 
 def join_models(encoder: str | Path, decoder: str | Path, folder: Path) -> None:

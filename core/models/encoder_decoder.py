@@ -8,17 +8,17 @@ B batch, T tokens of the target, S tokens of the source, C hidden size of the de
 `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .bert import Bert, BertConfig, BertPooler
-from .cache import KVCache, cache_with_sources
-from .cross_attention import CrossAttention
+from .cache import KVCache
 from .gpt2 import GPT2, GPT2Config
 from .layers import init_weights, pad_rows
 from .packing import PackedBatch
+from .source_cache import new_source_cache
 
 
 @dataclass(frozen=True)
@@ -125,26 +125,8 @@ class EncoderDecoder(nn.Module):
         return pad_rows(hidden if self.projection is None else self.projection(hidden))
 
     def new_cache(self, sources: Sequence[Sequence[int]], capacity: int, copies: int = 1) -> KVCache:
-        """A cache for generation, with a row for the target of each source.
-
-        The encoder reads the sources, and every layer of the decoder computes its keys and values of them, once.
-        `fork` and `reorder` keep the source of every row, without copying it.
-
-        Args:
-            sources: token ids of each source, at least one each.
-            capacity: maximum number of tokens per target, with the one that it starts from.
-            copies: targets that there is room for per source; `reorder` makes them of the first ones.
-        """
-        config, weight = self.config.decoder, self.token_embedding.weight
-        return cache_with_sources(config, weight, sources, encode=self._source_keys, capacity=capacity, copies=copies)
-
-    def _source_keys(self, source: PackedBatch) -> Iterator[Tensor]:
-        """The keys and values of the source in every layer of the decoder, (S', 2, H, D) each."""
-        encoded = self.encode(source)
-        for block in self.blocks:
-            cross_attention = block.get_submodule("cross_attn")
-            assert isinstance(cross_attention, CrossAttention)
-            yield cross_attention.keys_values(encoded)
+        """A cache for generation, with a row for the target of each source: `new_source_cache`."""
+        return new_source_cache(self, self.config.decoder, sources, capacity, copies)
 
     @property
     def cache_bytes_per_token(self) -> int:

@@ -9,7 +9,7 @@ B batch, T tokens of all targets, S tokens of all sources, C hidden, V vocabular
 plus the rows that `pad_rows` (layers.py) appends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from .activation_checkpointing import run_block
-from .cache import KVCache, LayerCache, cache_with_sources
+from .cache import KVCache, LayerCache
 from .cross_attention import CrossAttention
 from .dropout import Dropout
 from .layers import FeedForward, SelfAttention, init_matrix, new_embedding, pad_rows
 from .packing import PackedBatch
+from .source_cache import new_source_cache
 from .vocabulary_loss import TokenLosses, over_vocabulary
 
 
@@ -183,26 +184,8 @@ class Transformer(nn.Module):
         return self.dropout(x + self.positions[batch.position_ids].to(x.dtype))
 
     def new_cache(self, sources: Sequence[Sequence[int]], capacity: int, copies: int = 1) -> KVCache:
-        """A cache for generation, with a row for the target of each source.
-
-        The encoder reads the sources, and every layer of the decoder computes its keys and values of them, once.
-        `fork` and `reorder` keep the source of every row, without copying it.
-
-        Args:
-            sources: token ids of each source, at least one each.
-            capacity: maximum number of tokens per target, with the one that it starts from.
-            copies: targets that there is room for per source; `reorder` makes them of the first ones.
-        """
-        config, weight = self.config, self.token_embedding.weight
-        return cache_with_sources(config, weight, sources, encode=self._source_keys, capacity=capacity, copies=copies)
-
-    def _source_keys(self, source: PackedBatch) -> Iterator[Tensor]:
-        """The keys and values of the source in every layer of the decoder, (S', 2, H, D) each."""
-        encoded = self.encode(source)
-        for block in self.blocks:
-            cross_attention = block.get_submodule("cross_attn")
-            assert isinstance(cross_attention, CrossAttention)
-            yield cross_attention.keys_values(encoded)
+        """A cache for generation, with a row for the target of each source: `new_source_cache`."""
+        return new_source_cache(self, self.config, sources, capacity, copies)
 
     @property
     def cache_bytes_per_token(self) -> int:

@@ -98,6 +98,10 @@ class Tokenizer:
         """The tokenizer of what a model writes: the decoder's."""
         return self.decoder or self
 
+    def can_end(self, token_id: int | None) -> bool:
+        """Whether a token is one that ends texts: the last one around a text, or the end-of-text token."""
+        return token_id is not None and token_id in (self.sep_id, self._special_id("eos_token"))
+
     def check_fits(self, model_vocab_size: int, model: str | Path) -> None:
         """Checks that a model has an embedding for every token.
 

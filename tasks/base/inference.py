@@ -10,9 +10,12 @@ from torch import nn
 
 from ...core.checkpoints.config_file import read_config
 from ...core.checkpoints.joining import find_model
+from ...core.errors import HeadwayError
+from ...core.models.encoder_decoder import EncoderDecoderConfig
+from ...core.models.gpt2 import GPT2Config
 from ...core.models.heads import Config
 from ...core.models.packing import BatchSampler
-from ...core.tokenizers.tokenizer import Tokenizer
+from ...core.tokenizers.tokenizer import DECODER_TOKENIZER, Tokenizer
 from ...core.training.distributed import gather_in_order, shard
 from ..data.corpus import Corpus
 from ..data.examples import Example
@@ -20,7 +23,32 @@ from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num
 from ..data.stored_windows import StoredWindows
 from .task import Task, outputs_of
 
+PADDED_VOCABULARY = 128  # rows: embeddings of one vocabulary may be padded to a multiple of it
 EXAMPLES_AT_ONCE = 4096  # encoded together: enough to sort by length, few enough for any memory
+
+
+def load_tokenizer(folder: Path, config: Config, name: str | Path) -> Tokenizer:
+    """The tokenizer of a model folder.
+
+    Raises:
+        HeadwayError: it cannot be read, or the decoder of an encoder-decoder needs another one, which is missing.
+    """
+    tokenizer = Tokenizer.load(folder)
+    if isinstance(config, EncoderDecoderConfig) and tokenizer.decoder is None:
+        sizes = config.encoder.vocab_size, config.decoder.vocab_size
+        differ = None
+        if abs(sizes[0] - sizes[1]) >= PADDED_VOCABULARY:
+            differ = f"the encoder has {sizes[0]:,} tokens and the decoder {sizes[1]:,}"
+        elif isinstance(config.decoder, GPT2Config) and not tokenizer.can_end(config.end_id):
+            differ = f"the decoder ends texts with the token {config.end_id}, the tokenizer does not"
+        if differ:
+            raise HeadwayError(
+                f"{name}: its parts have different vocabularies ({differ}), but the folder has one tokenizer. Save "
+                f"that of the decoder in the folder {DECODER_TOKENIZER} inside it (tokenizer.json and "
+                "tokenizer_config.json), or join the two models again by A+B."
+            )
+        tokenizer.check_fits(min(sizes), name)
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -39,7 +67,8 @@ class Encoder:
             HeadwayError: there is no such model, or it cannot be read.
         """
         folder = find_model(name)
-        return cls(str(name), Tokenizer.load(folder), read_config(folder)[1])
+        config = read_config(folder)[1]
+        return cls(str(name), load_tokenizer(folder, config, name), config)
 
     def limit(self, task: Task[Any, Any]) -> int:
         """The longest sequence of a task in tokens, special tokens included."""

@@ -17,7 +17,6 @@ from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.joining import find_model
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network
-from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import inference_device, processes
 from ...core.training.failures import failing_together
 from ...core.training.output_lock import OutputLock
@@ -27,6 +26,7 @@ from ..data.read_options import take_read_options
 from ..data.spool import rare_collection
 from .arguments import check_train_arguments, explains_arguments, names_arguments
 from .data_source import EVAL_FRACTION, DataSource
+from .inference import load_tokenizer
 from .inputs import assign_positional, name_rows
 from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
@@ -75,7 +75,7 @@ class TaskModel(Predictor):
         has_head = published_class(folder, raw, family_of(config)).endswith(task.architecture)
         checkpoint = load_checkpoint(folder, head="published" if has_head and not task.headless else None)
         stored = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
-        model = cls(task, stored, checkpoint, Tokenizer.load(folder), str(name))
+        model = cls(task, stored, checkpoint, load_tokenizer(folder, config, name), str(name))
         _ = model.limit  # refuses a --max-length that the model cannot have before any data is read
         return model
 
@@ -97,7 +97,8 @@ class TaskModel(Predictor):
         task, info = require_task(checkpoint, tasks, str(name)), read_info(folder)
         if task.headless:
             checkpoint.network.head = None  # a pooler, which is not used
-        model = cls(task.reset(), task, checkpoint, Tokenizer.load(folder), str(name))
+        tokenizer = load_tokenizer(folder, checkpoint.network.config, name)
+        model = cls(task.reset(), task, checkpoint, tokenizer, str(name))
         model.task, model.info, model.trained = task, info, True
         model.training_rows = TrainingRows.read(folder, info)
         _ = model.rules  # refuses damaged ones before anything is computed

@@ -14,7 +14,7 @@ from typing import Any
 from ...core.atomic_files import atomic_file, atomic_folder, refuse_existing, user_path
 from ...core.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from ...core.checkpoints.hub import BUILT_IN
-from ...core.checkpoints.joining import JOINED
+from ...core.checkpoints.joining import JOINED, parts_of
 from ...core.checkpoints.model_files import read_json
 from ...core.errors import HeadwayError
 from ...core.models.heads import Network, reads_segments
@@ -222,12 +222,9 @@ def name_base(model: str) -> dict[str, str]:
         return {"base": model, "base_from": "built-in"}
     if model.startswith("random weights"):
         return {"base": model, "base_from": "scratch"}
+    if parts := parts_of(model):
+        return {"base": JOINED.join(name_base(part)["base"] for part in parts), "base_from": "two models"}
     path = user_path(model)
-    if JOINED in model and not path.exists():
-        return {
-            "base": JOINED.join(name_base(part)["base"] for part in model.split(JOINED)),
-            "base_from": "two models",
-        }
     return (
         {"base": path.resolve().name, "base_from": "folder"} if path.exists() else {"base": model, "base_from": "hub"}
     )

@@ -1,9 +1,10 @@
-"""generation_config.json: how transformers generates with a model folder."""
+"""How transformers generates with a model folder: generation_config.json, and the ends of texts in config.json."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.checkpoints.model_files import read_json
 from ...core.models.encoder_decoder import EncoderDecoderConfig
 from ...core.models.transformer import TransformerConfig
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def write_generation_config(folder: Path, config: "GenerationConfig", model: "Config", tokenizer: "Tokenizer") -> None:
     """Writes the options and the token that ends a text, so that transformers stops and generates the same.
 
-    Filters that transformers applies by default are switched off.
+    Filters that transformers applies by default are switched off. The token is in config.json as well: programs that
+    read no generation_config.json would use GPT-2's 50256, which is none of a smaller vocabulary.
     """
     if isinstance(model, EncoderDecoderConfig | TransformerConfig):
         tokens: dict[str, int | None] = {
@@ -26,6 +28,7 @@ def write_generation_config(folder: Path, config: "GenerationConfig", model: "Co
         }
     else:
         tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.end_of_text_id)
+        _write(folder / "config.json", {**read_json(folder / "config.json"), **tokens})
     written: dict[str, Any] = {
         **tokens,
         "max_new_tokens": config.max_new_tokens,
@@ -42,5 +45,8 @@ def write_generation_config(folder: Path, config: "GenerationConfig", model: "Co
             "top_k": config.top_k or 0,
             "top_p": 1.0 if config.top_p is None else config.top_p,
         }
-    text = json.dumps(written, indent=2, sort_keys=True) + "\n"
-    (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    _write(folder / "generation_config.json", written)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -43,6 +43,12 @@ def test_it_is_refused_by_name(use, translator):
         use(translator)
 
 
+def test_the_refused_export_says_what_can_be_done_instead(translator, tmp_path):
+    with pytest.raises(HeadwayError, match=r"encoder-decoders are not exported.*headway predict"):
+        export(translator, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
 def test_its_parameters_are_counted(translator):
     opened = open_model(translator, reads_text=False)
     counted = count_parameters(opened.network)

@@ -1,15 +1,19 @@
 """Two published models as an encoder-decoder that is trained from text to text: A+B."""
 
 import json
+import shutil
+from contextlib import chdir
 
 import pytest
 import torch
 import transformers
 from headway.core.checkpoints.checkpoint import load_checkpoint
-from headway.core.checkpoints.joining import join_models
+from headway.core.checkpoints.joining import join_models, parts_of
 from headway.core.errors import HeadwayError
 from headway.tasks import TextToText, load, read_table
 from headway.tasks.base.check import check_data
+from headway.tasks.base.inference import Encoder
+from headway.tasks.base.model_folder import name_base
 
 WORDS = ["cat", "dog", "fox", "mat", "card", "program", "parcel", "money"]
 ROWS = [{"input": f"the quick {word}", "output": f"send the {word} back"} for word in WORDS]
@@ -109,6 +113,45 @@ def test_models_that_cannot_be_joined_are_refused_by_name(bert_folder, gpt2_fold
         TextToText().on(f"{bert_folder}+{distilbert_folder}")
     with pytest.raises(HeadwayError, match="is a BERT, and text-to-text needs a GPT-2 or"):
         TextToText().on(bert_folder)
+
+
+def test_names_of_folders_with_plus_signs_are_divided_where_both_parts_are_models(bert_folder, gpt2_folder, tmp_path):
+    encoder, decoder = tmp_path / "my+bert", tmp_path / "gpt2+mine"
+    shutil.copytree(bert_folder, encoder)
+    shutil.copytree(gpt2_folder, decoder)
+    for name, expected in {
+        f"{encoder}+{decoder}": (encoder, decoder),
+        f"{encoder}+gpt2": (encoder, "gpt2"),
+        f"bert-base-uncased+{decoder}": ("bert-base-uncased", decoder),
+        encoder: None,
+        "gpt2": None,
+        "mini-bert+mini-gpt2": ("mini-bert", "mini-gpt2"),
+    }.items():
+        assert parts_of(name) == (expected and tuple(map(str, expected)))
+    assert name_base(f"{encoder}+{decoder}")["base"] == "my+bert+gpt2+mine"
+    assert TextToText().on(f"{encoder}+{decoder}").config.family == "encoder-decoder"
+    with pytest.raises(HeadwayError, match="several plus signs, and none of them divides it"):
+        TextToText().on(f"{tmp_path}/no+such+{decoder}/thing")
+    (tmp_path / "my").mkdir()
+    shutil.copytree(gpt2_folder, tmp_path / "bert+gpt2")
+    with chdir(tmp_path), pytest.raises(HeadwayError, match=r"my and bert.gpt2 or as my.bert and gpt2"):
+        parts_of("my+bert+gpt2")
+
+
+@pytest.mark.parametrize("read", [load, TextToText().on, Encoder.load], ids=["load", "train", "check"])
+def test_two_vocabularies_with_one_tokenizer_are_refused(read, tmp_path):
+    join_models("mini-bert", "mini-gpt2", tmp_path)
+    assert read(tmp_path).tokenizer.decoder is not None
+    shutil.rmtree(tmp_path / "decoder_tokenizer")
+    with pytest.raises(HeadwayError, match=r"different vocabularies \(.*, but the folder has one tokenizer"):
+        read(tmp_path)
+
+
+def test_parts_of_different_sizes_with_one_tokenizer_are_refused(bert_folder, tmp_path):
+    join_models(bert_folder, "mini-gpt2", tmp_path)
+    shutil.rmtree(tmp_path / "decoder_tokenizer")
+    with pytest.raises(HeadwayError, match=r"the encoder has [0-9,]+ tokens and the decoder [0-9,]+"):
+        Encoder.load(tmp_path)
 
 
 def test_joining_two_models_draws_no_random_numbers_of_the_caller(tmp_path):

@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from headway.core.checkpoints.joining import join_models
+from headway.core.new_model import learn_tokenizer, write_new_model
 from headway.core.training import training
 from headway.core.training.optimization import accumulate_embedding_rows
 from headway.core.training.training_step import TrainingStep
-from headway.tasks import FillMask
+from headway.tasks import FillMask, TextToText
 from headway.tasks.base.task import Task
 from headway.tasks.language_modeling.distillation import load_teacher
 from test_contract import CASES, CONFIG, ON_BERT_AND_GPT2
@@ -66,7 +68,8 @@ class Descent(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # noqa: ARG002 - that of every optimizer
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter -= parameter.grad
+                if parameter.requires_grad:
+                    parameter -= parameter.grad
 
 
 class StepOnMeta(TrainingStep):
@@ -125,6 +128,19 @@ def test_a_step_with_a_teacher_does_not_wait(bert_folder: Path):
     teacher = load_teacher(str(bert_folder))
     teacher.model.to(META)  # where it stays after the first step
     first_step(FillMask(teacher=str(bert_folder)), bert_folder, CASES["fill-mask"].rows)
+
+
+@pytest.mark.usefixtures("_on_meta")
+@pytest.mark.parametrize("kind", ["joined", "Transformer"])
+def test_a_step_of_an_encoder_decoder_does_not_wait(kind: str, bert_folder: Path, gpt2_folder: Path, tmp_path: Path):
+    rows = CASES["text-to-text"].rows
+    if kind == "joined":
+        join_models(bert_folder, gpt2_folder, tmp_path)
+    else:
+        texts = [text for row in rows for text in row.values()]
+        write_new_model(tmp_path / "new", "encoder-decoder", "tiny", learn_tokenizer(texts, "encoder-decoder", 300))
+    folder = tmp_path if kind == "joined" else tmp_path / "new"
+    first_step(TextToText(label_smoothing=0.1), folder, rows)
 
 
 def test_what_waits_is_found(bert_folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -254,6 +254,21 @@ def test_transformers_generates_the_same_text_with_the_saved_folder(trained, tmp
         assert found.stopped == (ids[-1].item() == tokenizer.eos_token_id)
 
 
+def test_config_json_names_the_end_of_texts_so_that_transformers_stops_without_a_generation_config(trained, tmp_path):
+    load(trained).save(tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    end = load(trained).tokenizer.end_of_text_id
+    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (end, end, end)
+    (tmp_path / "again" / "generation_config.json").unlink()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    for row in ROWS:
+        inputs = tokenizer(row["input"] + "\nTL;DR:", return_tensors="pt")
+        found = theirs.generate(**inputs, max_new_tokens=16)[0, inputs["input_ids"].shape[1] :]
+        assert found[-1] == end
+        assert tokenizer.decode(found, skip_special_tokens=True).strip() == row["output"]
+
+
 def test_an_evaluation_scores_generated_outputs_against_all_references_of_an_input(trained):
     rows = [{"input": ROWS[0]["input"], "output": "thank you"}, *ROWS, {"input": "the lazy dog", "output": "no"}]
     found = load(trained).evaluate(rows)

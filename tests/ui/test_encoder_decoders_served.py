@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from headway.core.checkpoints.hub import BUILT_IN
 from headway.core.checkpoints.joining import join_models
 from headway.ui.browser.tabs.generate import language_models
+from headway.ui.browser.tabs.predict import offer_similar
 from headway.ui.browser.tabs.train_form import model_names
 from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
@@ -38,6 +39,12 @@ def test_the_browser_offers_it_for_text_to_text_alone(registry):
     assert model_names(registry, "text-to-text") == ["joined"]
     assert model_names(registry, "text-generation") == language_models(registry) == []
     assert registry.text_readers() == []  # the tab Inspect
+
+
+def test_the_tab_predict_offers_similar_sentences_for_models_that_can_be_embedded_alone(registry, trained_once):
+    both = ModelRegistry([registry.find("joined").folder, trained_once], built_in=False)
+    assert not offer_similar(both, "joined").visible
+    assert offer_similar(both, trained_once.name).visible
 
 
 def test_the_description_of_the_api_offers_it_for_predictions_alone(registry):

@@ -89,8 +89,10 @@ def draw(context: TabContext) -> None:
     )
     with gr.Accordion("Predictions for a file", open=False):
         _draw_file(registry, context.model, chosen, num_fields)
-    with gr.Accordion("Similar sentences", open=False):
+    with gr.Accordion("Similar sentences", open=False, elem_id="similar-sentences") as similar:
         _draw_similar(registry, context.model)
+    shown: dict[str, Any] = {"queue": None, "show_progress": "hidden"}
+    bind(chosen.then, partial(offer_similar, registry), [context.model], [similar], errors, **shown)
     with gr.Accordion("Rename or delete the model", open=False):
         draw_management(context, partial(model_names, registry))
 
@@ -365,6 +367,12 @@ def _draw_similar(registry: "ModelRegistry", model: gr.Dropdown) -> None:
     options: dict[str, Any] = {"js": asked_js("similar", question), "on_error": [hint(NO_SIMILAR)]}
     search = bind([start.click, query.submit], partial(find_similar, registry), question, [found], errors, **options)
     mark_outdated([search], question, "similar", watched=[query, lines])
+
+
+def offer_similar(registry: "ModelRegistry", name: str | None) -> gr.Accordion:
+    """Shows the search for similar sentences for models that read a text alone, which can be embedded."""
+    able = {entry.name for entry in registry.text_readers()} | {None, ""}
+    return gr.Accordion(visible=name in able or "/" in str(name))
 
 
 def find_similar(registry: "ModelRegistry", name: str | None, query: str, lines: str) -> str:

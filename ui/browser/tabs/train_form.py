@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ....core.checkpoints.hub import BUILT_IN, HUB_ID
-from ....core.checkpoints.joining import JOINED
+from ....core.checkpoints.hub import BUILT_IN, HUB_ID, is_model_name
+from ....core.checkpoints.joining import JOINED, parts_of
 from ....core.options import Option, options_of
 from ....tasks import TASKS
 from ....tasks.data.read_options import ReadOptions
@@ -341,8 +341,9 @@ def model_to_open(registry: "ModelRegistry", name: str) -> str:
     Raises:
         HeadwayError: the model does not exist.
     """
-    parts = name.split(JOINED)
-    if len(parts) == 2 and all(parts) and name not in {entry.name for entry in registry.entries()}:
+    names = {entry.name for entry in registry.entries()}
+    parts = None if name in names else parts_of(name, lambda part: part in names or is_model_name(part))
+    if parts is not None:
         return JOINED.join(model_to_open(registry, part) for part in parts)
     entry = registry.find(name)
     on_hub = HUB_ID.fullmatch(name) and entry.folder.name != name and not Path(name).exists()
