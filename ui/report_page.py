@@ -14,6 +14,7 @@ from .terminal import format_value
 
 if TYPE_CHECKING:
     from ..tasks.evaluation.example_lists import ConfusionSummary, ListedRow
+    from ..tasks.evaluation.likely_errors import SuspectLabels
     from ..tasks.evaluation.near_duplicates import NearDuplicate
     from ..tasks.evaluation.report import EvaluationReport
     from ..tasks.evaluation.slices import Slice
@@ -54,6 +55,8 @@ def _sections(report: "EvaluationReport") -> Iterable[tuple[str, str]]:
     yield "Details", _draw_parts(report.parts)
     yield "Slices", _draw_slices(report.slices, report.slice_metric)
     yield "Mistakes", _draw_mistakes(report)
+    if report.label_errors:
+        yield "Labels to check", _draw_label_errors(report.label_errors)
     yield "Near duplicates", _draw_duplicates(report)
     yield "Reading", _draw_parts(report.reading)
     yield "Run", _draw_run(report)
@@ -240,6 +243,24 @@ def _draw_rows(rows: "Sequence[ListedRow]") -> str:
         for one in rows
     )
     return f'<ol class="rows">{items}</ol>'
+
+
+def _draw_label_errors(found: "SuspectLabels") -> str:
+    note = (
+        f"Of {found.checked:,} labels in the file, {found.found:,} are suspect: the model is confident of another one "
+        "(confident learning, Northcutt et al. 2021), or the model is wrong."
+    )
+    items = "".join(
+        f'<li><div dir="auto">{escape(one.text)}</div><div class="given">{_item(one.item)}in the file: '
+        f'<b dir="auto">{escape(one.given)}</b> ({one.given_probability:.3f}), likely: '
+        f'<b dir="auto">{escape(one.likely)}</b> ({one.likely_probability:.3f}) · {escape(one.where)}</div></li>'
+        for one in found.rows
+    )
+    return f'{_quiet(note)}<ol class="rows">{items}</ol>'
+
+
+def _item(name: str) -> str:
+    return f'<b dir="auto">{escape(name)}</b>, ' if name else ""
 
 
 def _draw_duplicates(report: "EvaluationReport") -> str:

@@ -46,13 +46,11 @@ class TextLabelChecks(LabelCheckHooks):
         found = [predictions[i] for i in labels.examples.tolist()]
         if not labels.classes:
             return np.array([np.nan if one is None else one.value for one in found])
+        rows = [{} if one is None else one.scores for one in found]
         if labels.label is not None:
-            yes = np.array([np.nan if one is None else one.scores[labels.label] for one in found])
+            yes = np.array([row.get(labels.label, np.nan) for row in rows])
             return np.column_stack([1 - yes, yes])
-        unknown = [np.nan] * len(labels.classes)
-        return np.array(
-            [unknown if one is None else [one.scores.get(label, 0.0) for label in labels.classes] for one in found]
-        )
+        return np.array([[row.get(label, np.nan) for label in labels.classes] for row in rows])
 
     def label_corrector(self, table: Table, columns: ColumnMapping) -> LabelCorrector:
         """Writes labels as they are written in their column."""

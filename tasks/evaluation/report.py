@@ -7,6 +7,7 @@ from typing import Any
 from ..base.report_parts import ReportPart, rows_as_json
 from ..intervals import Interval
 from .example_lists import ConfusionSummary, ListedRow
+from .likely_errors import SuspectLabels
 from .near_duplicates import NearDuplicate
 from .slices import Slice
 
@@ -63,6 +64,7 @@ class EvaluationReport:
     mistakes: int | None  # None: the task does not say which predictions are wrong
     worst: Sequence[ListedRow]
     confident: Sequence[ListedRow]
+    label_errors: SuspectLabels | None  # None: the task has no labels that are checked
     reading: Sequence[ReportPart]  # how long the texts are, and what was not read
     near_duplicates: int | None  # None: no training data was given
     duplicates: Sequence[NearDuplicate]
@@ -86,6 +88,7 @@ class EvaluationReport:
             "mistakes": self.mistakes,
             "worst_mistakes": [one.to_json() for one in self.worst],
             "most_confident_mistakes": [one.to_json() for one in self.confident],
+            "label_errors": self.label_errors and self.label_errors.to_json(),
             "reading": [one.to_json() for one in self.reading],
             "near_duplicates": self.near_duplicates,
             "duplicates": [one.to_json() for one in self.duplicates],

@@ -18,6 +18,7 @@ from ..data.read import read_table
 from ..data.read_options import ReadOptions
 from .divisions import Divisions, Values
 from .example_lists import Confusions, ListedRow, Mistakes
+from .likely_errors import LikelyErrors
 from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
 from .report import EvaluationReport, ReportOptions, RunFacts
 from .risk_coverage import RiskCollector
@@ -100,6 +101,7 @@ class ReportBuilder:
         self._slices = Slices()
         self._confusions, self._mistakes, self._risk = Confusions(), Mistakes(), RiskCollector()
         self._divisions: Divisions | None = None  # known with the table
+        self._likely_errors = LikelyErrors()
         self._collector = task.report_collector()
         self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
         self._tokens = self._unread = self._sequences = 0
@@ -131,6 +133,7 @@ class ReportBuilder:
             self._collector.add(predictions, examples)
         if task.self_supervised:
             return
+        self._likely_errors.add(task, predictions, examples)
         for prediction, example in zip(predictions, examples, strict=True):
             wrong, confidence = task.misprediction(prediction, example), prediction.confidence
             if confidence is not None:
@@ -191,6 +194,7 @@ class ReportBuilder:
             mistakes=self._mistakes.number if rows else None,
             worst=self._mistakes.worst,
             confident=self._mistakes.confident,
+            label_errors=self._likely_errors.summary(),
             reading=self._reading() if rows else [],
             near_duplicates=None if self._training is None else self._num_duplicates,
             duplicates=self._duplicates,

@@ -14,7 +14,7 @@ from ..base.label_checks import Correction, LabelCheckHooks, LabelCorrector, Lab
 from ..data.columns import ColumnMapping
 from ..data.rows import Table
 from .predictions import TaggedExample
-from .tag_schemes import OUTSIDE, WordSpan, spans_to_tags, tags_to_spans
+from .tag_schemes import OUTSIDE, WordSpan, entity_types, spans_to_tags, tags_to_spans
 from .tagged_rows import TaggedRowReader
 from .words_and_tags import is_tagged, tag_texts
 
@@ -22,6 +22,7 @@ from .words_and_tags import is_tagged, tag_texts
 class WordLabelChecks(LabelCheckHooks):
     """The hooks of a tagger for wrong labels."""
 
+    labels: tuple[str, ...]
     scheme: str
 
     @property
@@ -35,7 +36,8 @@ class WordLabelChecks(LabelCheckHooks):
 
     def labels_to_check(self, examples: Sequence[TaggedExample]) -> list[LabelsToCheck]:
         """The type of each word that has a tag."""
-        classes = (OUTSIDE, *sorted({span.label for example in examples for span in example.spans or ()}))
+        given_types = {span.label for example in examples for span in example.spans or ()}
+        classes = (OUTSIDE, *sorted({*entity_types(self.labels, self.scheme), *given_types} - {OUTSIDE}))
         index = {label: i for i, label in enumerate(classes)}
         found = [
             (position, word, index[label])
@@ -60,8 +62,8 @@ class WordLabelChecks(LabelCheckHooks):
         ]
         found = np.full((len(labels.given), len(classes)), np.nan)
         for i, (owner, word) in enumerate(zip(labels.examples.tolist(), labels.items.tolist(), strict=True)):
-            if (of_words := types[owner]) is not None:
-                probability = predictions[owner].probabilities[word]
+            probability = 0.0 if predictions[owner] is None else predictions[owner].probabilities[word]
+            if (of_words := types[owner]) is not None and probability:  # 0: the model has not read the word
                 found[i] = (1 - probability) / max(1, len(classes) - 1)
                 found[i, index[of_words[word]]] = probability
         return found

@@ -368,6 +368,8 @@ def test_a_report_has_the_numbers_of_the_evaluation(colours):
     assert {one["value"] for one in content["slices"] if one["by"] == "column from"} == {"web", "mail"}
     assert {one["by"] for one in content["slices"]} >= {"label", "training data"}
     assert content["near_duplicates"] >= 30
+    assert content["label_errors"]["checked"] == len(rows)
+    assert content["label_errors"]["found"] <= wrong
     assert content["reading"][0]["rows"][0]["rows"] == len(rows)
     assert content["run"]["seconds"] > 0
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 from headway.tasks import TASKS
+from headway.tasks.evaluation.likely_errors import SuspectLabel, SuspectLabels
+from headway.ui.report_page import _draw_label_errors
 from page_elements import HOSTILE, Page
 from task_inputs import SAMPLES, TRAINING
 
@@ -32,6 +34,7 @@ def test_the_command_writes_the_same_content_as_a_page_and_as_json(headway, trai
     for one in content["metrics"]:
         assert f"{one['value']:.3f}" in page.text
     assert all(row["label"] in page.text for row in content["per_label"])
+    assert f"Of {content['label_errors']['checked']:,} labels in the file" in page.text
     assert f"{content['near_duplicates']:,} of {content['examples']:,} examples almost equal" in page.text
     assert "already exists" in headway("evaluate", trained, "--data", reviews, "--report", "report.html").err
 
@@ -52,6 +55,15 @@ def test_options_that_cannot_be_used_are_refused_and_nothing_is_written(
     assert ran.code == 2
     assert words in " ".join(ran.err.split())
     assert sorted(folder.iterdir()) == before
+
+
+def test_labels_to_check_stay_text():
+    row = SuspectLabel(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, 0.01, 0.9875)
+    page = Page(_draw_label_errors(SuspectLabels(120, 7, [row])))
+    assert page.text.count(HOSTILE) == 5
+    assert "Of 120 labels in the file, 7 are suspect" in page.text
+    assert "(0.010)" in page.text
+    assert not [name for name, _ in page.elements if name in ("script", "img", "iframe", "link")]
 
 
 def test_hostile_texts_labels_and_columns_stay_text(headway, trained, hostile, folder):
