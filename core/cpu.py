@@ -68,6 +68,11 @@ def has_fast_int8() -> bool:
     return torch.cpu._is_vnni_supported() and "fbgemm" in torch.backends.quantized.supported_engines
 
 
+def has_avx512() -> bool:
+    """Whether torch uses the 512-bit instructions of an x86 processor."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def has_onednn() -> bool:
     """Whether torch has oneDNN's kernels."""
     return torch.backends.mkldnn.is_available()

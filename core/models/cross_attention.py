@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .attention import fused_attention, has_flash_attention
 from .cache import LayerCache
+from .linear import Linear
 from .packing import PackedBatch
 
 
@@ -31,9 +32,9 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.dropout = dropout
         self.scale = (hidden_size // num_heads) ** -0.5 if scale is None else scale
-        self.q = nn.Linear(hidden_size, hidden_size)
-        self.kv = nn.Linear(hidden_size, 2 * hidden_size)
-        self.out = nn.Linear(hidden_size, hidden_size)
+        self.q = Linear(hidden_size, hidden_size)
+        self.kv = Linear(hidden_size, 2 * hidden_size)
+        self.out = Linear(hidden_size, hidden_size)
 
     def forward(
         self, x: Tensor, encoded: Tensor | None, batch: PackedBatch, cache: LayerCache | None = None

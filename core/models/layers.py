@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from .attention import attend, attend_at
 from .cache import LayerCache
 from .cross_attention import CrossAttention
+from .linear import Linear, uses_onednn
 from .packing import PackedBatch
 
 
@@ -51,8 +52,8 @@ class SelfAttention(nn.Module):
         self.dropout = dropout
         self.causal = causal
         self.scale = (hidden_size // num_heads) ** -0.5 if scale is None else scale
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
-        self.out = nn.Linear(hidden_size, hidden_size)
+        self.qkv = Linear(hidden_size, 3 * hidden_size)
+        self.out = Linear(hidden_size, hidden_size)
 
     def forward(self, x: Tensor, batch: PackedBatch, cache: LayerCache | None = None) -> Tensor:
         """(T', C) -> (T', C). With a cache, a token also attends to the cached tokens of its row."""
@@ -81,9 +82,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden_size: int, intermediate_size: int, activation: str) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden_size, intermediate_size)
+        self.up = Linear(hidden_size, intermediate_size)
         self.activation = ACTIVATIONS[activation]
-        self.down = nn.Linear(intermediate_size, hidden_size)
+        self.down = Linear(intermediate_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, C) -> (T, C)."""
@@ -98,14 +99,14 @@ INFERENCE_MULTIPLE = 64
 def pad_rows(x: Tensor) -> Tensor:
     """(T, C) -> (T', C): appends rows of zeros on the CPU, so that fewer different row counts occur.
 
-    oneDNN caches a kernel per row count in half-precision training (1400 MB of memory against 940 after 60 short
+    oneDNN caches a kernel per row count in training (in half precision 1400 MB of memory against 940 after 60 short
     batches) and in inference with packed weights. Up to INFERENCE_MULTIPLE rows are left unpadded in inference.
     """
     if x.device.type != "cpu":
         return x
     rows, multiple = len(x), INFERENCE_MULTIPLE
     if x.requires_grad:
-        multiple = TRAINING_MULTIPLE if torch.is_autocast_enabled("cpu") else 1
+        multiple = TRAINING_MULTIPLE if torch.is_autocast_enabled("cpu") or uses_onednn(x) else 1
     elif rows <= multiple:
         multiple = 1
     elif rows > 16 * multiple:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .linear import product, uses_onednn
 from .packing import PackedBatch
 
 LOGITS_AT_ONCE = {"cpu": 2**23}  # 32 MB in fp32
 LOGITS_AT_ONCE_ON_DEVICE = 2**27  # larger products use a GPU better
+MULTIPLE = 32  # of the tokens at once on the CPU
 MIN_ROWS = 256  # tokens at once: for fewer, reading the output matrix takes longer than computing with it
 
 
@@ -83,19 +85,22 @@ class _SummedCrossEntropy(torch.autograd.Function):
         spread = torch.zeros((), device=x.device)  # the sum over all tokens of the vocabulary
         chunks = _chunks(len(weight), x.to(dtype), ids[:, None], losses, grad_x)
         with torch.autocast(kind, enabled=False) if casts else nullcontext():
-            for rows, targets, found, grad_rows in chunks:
-                scores = F.linear(rows, matrix, shift).log_softmax(dim=-1, dtype=torch.float32)
+            for tokens, targets, found, grad_tokens in chunks:
+                rows = _pad(tokens)
+                grad = product(rows, matrix, shift).log_softmax(dim=-1, dtype=torch.float32)
+                scores, padding = grad.tensor_split([len(tokens)])
                 found.copy_(-scores.gather(1, targets)[:, 0])
                 if smoothing:
                     spread -= scores.sum()
-                grad = scores.exp_().scatter_add_(1, targets, scores.new_full(targets.shape, smoothing - 1.0))
+                scores.exp_().scatter_add_(1, targets, scores.new_full(targets.shape, smoothing - 1.0))
                 if smoothing:
-                    grad -= smoothing / len(weight)
+                    scores -= smoothing / len(weight)
+                padding.zero_()
                 if needs_bias:
                     grad_bias = grad.sum(dim=0) if grad_bias is None else grad_bias.add_(grad.sum(dim=0))
                 grad = grad.to(dtype)
-                if grad_rows is not None:
-                    grad_rows.copy_(grad @ matrix)
+                if grad_tokens is not None:
+                    grad_tokens.copy_(product(grad, matrix.T)[: len(tokens)])
                 if needs_weight:
                     grad_weight = _add_product(grad_weight, grad.T, rows, weight.dtype)
         ctx.mark_non_differentiable(losses)
@@ -125,8 +130,13 @@ def _chunks(vocab_size: int, *tensors: Tensor | None) -> Any:
     return zip(*parts, strict=True)
 
 
+def _pad(rows: Tensor) -> Tensor:
+    """Appends rows of zeros on the CPU, so that oneDNN, which creates a kernel per row count, needs fewer of them."""
+    return F.pad(rows, (0, 0, 0, -len(rows) % MULTIPLE)) if rows.device.type == "cpu" else rows
+
+
 def _add_product(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     """`total` plus a matrix product, in the precision of the total."""
     if total is None:
-        return (a @ b).to(dtype)
-    return total.addmm_(a, b) if a.dtype == dtype else total.add_(a @ b)
+        return product(a, b.T).to(dtype)
+    return total.addmm_(a, b) if a.dtype == dtype and not uses_onednn(a) else total.add_(product(a, b.T))

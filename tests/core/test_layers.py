@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from headway.core.models import attention, layers
+from headway.core.models import attention, layers, linear
 from headway.core.models.activations import record_activations
 from headway.core.models.attention import attend, attend_at, attention_weights, choose_kernel
 from headway.core.models.bert import BertConfig
@@ -126,8 +126,11 @@ def test_attention_ignores_appended_rows(causal):
         assert not more[batch.num_tokens :].any()
 
 
-def test_rows_are_appended_in_half_precision_training_and_to_large_batches_in_inference():
+def test_rows_are_appended_in_training_with_onednn_and_to_large_batches_in_inference(monkeypatch: pytest.MonkeyPatch):
     x = torch.randn(37, 4, requires_grad=True)
+    monkeypatch.setattr(linear, "_is_fast", lambda: True)
+    assert layers.pad_rows(x).shape == (64, 4)
+    monkeypatch.setattr(linear, "_is_fast", lambda: False)
     assert layers.pad_rows(x) is x
     with torch.autocast("cpu", torch.bfloat16):
         assert layers.pad_rows(x).shape == (64, 4)
@@ -313,4 +316,5 @@ def test_the_layers_of_a_network_share_one_training_layout():
     backbone(batch).sum().backward()
     assert len(batch._training_layouts) == 1
     (layout,) = batch._training_layouts.values()
-    assert batch.training_layout(batch.num_tokens, 3, False) is layout
+    rows = len(layers.pad_rows(torch.ones(batch.num_tokens, 1, requires_grad=True)))
+    assert batch.training_layout(rows, 3, False) is layout

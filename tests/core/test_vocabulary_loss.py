@@ -96,6 +96,7 @@ def test_no_more_logits_exist_at_once_than_a_chunk_has(monkeypatch: pytest.Monke
             return out
 
     monkeypatch.setattr(vocabulary_loss, "MIN_ROWS", 1)
+    monkeypatch.setattr(vocabulary_loss, "MULTIPLE", 1)
     monkeypatch.setitem(vocabulary_loss.LOGITS_AT_ONCE, "cpu", 4 * VOCABULARY)
     network = network_of("gpt2, untied")
     batch, _ = batch_of("all", with_targets=True)
