@@ -88,7 +88,8 @@ def test_the_encoder_has_the_published_hidden_states(tmp_path):
     backbone = ours(theirs, tmp_path).network.backbone
     batch, padded_inputs = inputs()
     expected = theirs.model.encoder(padded_inputs["input_ids"], padded_inputs["attention_mask"]).last_hidden_state
-    torch.testing.assert_close(backbone.encode(batch.source), unpadded(expected, batch.source), **TOLERANCE)
+    encoded = backbone.encode(batch.source)[: batch.source.num_tokens]
+    torch.testing.assert_close(encoded, unpadded(expected, batch.source), **TOLERANCE)
 
 
 def test_positions_follow_the_formula_of_the_paper():
@@ -310,7 +311,7 @@ def test_dropout_is_where_the_paper_has_it():
     encoded = torch.zeros(batch.source.num_tokens, config.hidden_size)
     for block in backbone.encoder_blocks:
         encoded = block.norm2(block.norm1(encoded))
-    torch.testing.assert_close(backbone.encode(batch.source), encoded)
+    torch.testing.assert_close(backbone.encode(batch.source)[: batch.source.num_tokens], encoded)
     assert torch.equal(backbone.eval()(batch), backbone(batch))
     assert not torch.allclose(backbone(batch), x)
 

@@ -141,7 +141,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 # Runs that are killed
 
 KILLED = TrainConfig(
-    epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3, eval_steps=4, seed=5
+    epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", device="cpu", save_steps=3, eval_steps=4, seed=13
 )  # 56 examples: 7 steps an epoch, 14 in all; checkpoints at 3, 6, 9, 12 and 14
 
 
