@@ -93,7 +93,7 @@ class HowTrained:
             merge = ", or merge labels that mean the same (`headway check` lists them)" if self.num_labels > 2 else ""
             found.append(f"{self.num_rows:,} rows{labels} are few: add rows{merge}.")
         if not found:
-            found.append("Check with `headway check` that texts and labels are read from the right columns.")
+            found.append("Check with `headway check` that the right columns are read.")
         return f"Likely {'cause' if len(found) == 1 else 'causes'}: {' '.join(found)}"
 
 
