@@ -16,7 +16,8 @@ from ...core.checkpoints.families.registry import family_of, model_of, titles_of
 from ...core.checkpoints.hub import find_folder
 from ...core.checkpoints.joining import find_model
 from ...core.errors import HeadwayError
-from ...core.models.heads import Network
+from ...core.models.heads import Network, SequenceHead
+from ...core.models.mean_block import averages
 from ...core.training.distributed import inference_device, processes
 from ...core.training.failures import failing_together
 from ...core.training.output_lock import OutputLock
@@ -75,7 +76,7 @@ class TaskModel(Predictor):
         has_head = published_class(folder, raw, family_of(config)).endswith(task.architecture)
         checkpoint = load_checkpoint(folder, head="published" if has_head and not task.headless else None)
         stored = stored_task(checkpoint, {task.name: type(task)}) if has_head else None
-        model = cls(task, stored, checkpoint, load_tokenizer(folder, config, name), str(name))
+        model = cls(task.for_folder(folder), stored, checkpoint, load_tokenizer(folder, config, name), str(name))
         _ = model.limit  # refuses a --max-length that the model cannot have before any data is read
         return model
 
@@ -311,6 +312,7 @@ class TaskModel(Predictor):
             what = f"{self.base} itself" if task.headless else f"the head of {self.base}"
             return f"{what} is trained further"
         self._network = Network(self.network.backbone, task.head(self.network.backbone))
+        _refuse_averages(self.network, self.base, task.name)
         report = load_head(self.network, self._checkpoint.folder)
         self.task = task.before_training(None, self.network)
         if task.headless:
@@ -347,4 +349,12 @@ class TaskModel(Predictor):
             left_out=self.left_out,
             training_rows=self.training_rows,
             out_of_fold=self.out_of_fold,
+        )
+
+
+def _refuse_averages(network: Network, name: str, task: str) -> None:
+    if averages(network.backbone) and not isinstance(network.head, SequenceHead | None):
+        raise HeadwayError(
+            f"{name} is a classifier whose last layer averages the vectors of the tokens, which {task} reads one by "
+            "one. Name the model that it was trained from."
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from ...core.errors import HeadwayError
@@ -91,6 +92,10 @@ class TaskOptions:
 
     def for_model(self, config: "Config") -> Self:  # noqa: ARG002
         """A copy for a model with this configuration."""
+        return self
+
+    def for_folder(self, folder: Path) -> Self:  # noqa: ARG002
+        """A copy for training the model of a folder, with what its files say about reading texts."""
         return self
 
     def reset(self) -> Self:

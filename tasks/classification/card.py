@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...core.models.gpt2 import GPT2Config
+from ...core.models.mean_block import averages
 from ..base.card_text import CardText, code, label_list, shell_word, string
 from ..data.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -80,6 +81,11 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
         limits.append(
             "Only the classifier was fitted, by logistic regression on the features of the pretrained model. "
             "Fine-tuning the whole model takes longer and usually gives better results."
+        )
+    if averages(network.backbone):
+        limits.append(
+            "A text is represented by the mean of its tokens' vectors, which the last layer computes: with equal "
+            "attention to all tokens. For tasks on single tokens, start from the model that it was trained from."
         )
     if task.temperature != 1:
         limits.append(

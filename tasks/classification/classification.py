@@ -9,6 +9,7 @@ Shapes: B sequences in a packed batch, E examples, L labels.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -52,6 +53,7 @@ from .reused_labels import with_labels_of
 from .single_label import SingleLabel
 from .target import LabelColumn, Target
 from .target_evaluation import TargetEvaluation
+from .text_pooling import POOLING, with_published_pooling
 from .thresholds import apply_threshold, normalize_threshold
 
 if TYPE_CHECKING:
@@ -115,6 +117,12 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         "Train only the classifier, by logistic regression on the frozen model's features: seconds instead of "
         "minutes. Of the training options, only seed and device apply.",
     )
+    pooling: str | None = option(
+        None,
+        "With --frozen: what represents a text: the vector of [CLS], or the mean of its tokens' vectors. Default: as "
+        "the folder of a sentence encoder says; for other models the best in cross-validation.",
+        choices=POOLING,
+    )
 
     name: ClassVar[str] = "text-classification"
     title: ClassVar[str] = "Text classification"
@@ -126,6 +134,8 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         super().__post_init__()
         if self.class_weight and self.problem_type == REGRESSION:
             raise HeadwayError("--class-weight balanced cannot be used where the label is a number. Leave it out.")
+        if self.pooling and not self.frozen:
+            raise HeadwayError("--pooling is only for --frozen. Add --frozen, or omit --pooling.")
         if self.threshold is not None:
             if self.problem_type not in (None, MULTI_LABEL):
                 raise HeadwayError("--threshold is only for models that predict several labels. Omit it.")
@@ -214,6 +224,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         kept = {"class_weight": self.class_weight, "merge_labels": self.merge_labels, "frozen": self.frozen}
+        kept |= {"pooling": self.pooling}
         return type(self)(self.max_length, self.long_texts, self.overlap, **kept)
 
     def row_reader(
@@ -236,6 +247,10 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         self.target.init_head(head)
         return head
 
+    def for_folder(self, folder: Path) -> Self:
+        """With `frozen`, the pooling and the length that the folder of a sentence encoder states."""
+        return with_published_pooling(self, folder) if self.frozen and self.pooling is None else self
+
     @property
     def uses_training_loop(self) -> bool:
         """Not with `frozen`."""
@@ -247,7 +262,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         """With `frozen`, logistic regression on the backbone's features."""
         if not self.frozen:
             return None
-        from .logistic_regression import fit_classifier
+        from .frozen_training import fit_classifier
 
         return fit_classifier(self, network, windows_by_example, config)
 

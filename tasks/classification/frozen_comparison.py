@@ -16,7 +16,7 @@ from ..base.inference import predict_examples
 from ..base.rival import Rival
 from ..base.training_data import LabelledData, TrainingData
 from ..data.labels import SINGLE_LABEL
-from .logistic_regression import fit_classifier
+from .frozen_training import fit_classifier
 
 if TYPE_CHECKING:
     from .classification import TextClassification

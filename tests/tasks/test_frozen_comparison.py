@@ -26,7 +26,7 @@ def test_the_measured_accuracy_is_told_before_and_proposed_after(bert_folder, tm
     assert "Train with --frozen" in trained.proposal
     frozen = TextClassification(frozen=True).on(bert_folder).fit(ROWS, output=tmp_path / "frozen", eval_fraction=0.2)
     measured = float(note.split("accuracy ")[1].split()[0])
-    assert measured == pytest.approx(frozen.metrics["accuracy"], abs=0.01 if quick_from else 0.2)
+    assert measured == pytest.approx(frozen.metrics["accuracy"], abs=0.01 if quick_from else 0.3)
     assert f"{measured:.3f} instead of {trained.metrics['accuracy']:.3f}" in trained.proposal
     assert trained.to_json()["proposal"] == trained.proposal
 
