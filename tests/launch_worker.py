@@ -48,7 +48,7 @@ def start(name: str, size: int, folder: Path) -> "subprocess.CompletedProcess[st
     """Runs a function of this file in several processes; FOLDER/ends.json has their exit codes, and after how long."""
     command = [sys.executable, "-W", "error", __file__, name, str(size), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
 def commands(folder: Path) -> list[int]:
@@ -172,14 +172,14 @@ def scratch(folder: Path) -> int:
 
 def fail(folder: Path) -> None:
     """The last process fails in a way that FOLDER/way.txt names; the others wait for it."""
-    failures.BEAT, failures.GRACE, failures.SILENT_BEATS = 0.1, 1.0, 20
+    failures.BEAT, failures.GRACE, failures.SILENT_BEATS = 0.1, 2.0, 20
     is_last = processes().rank == processes().world_size - 1
     way = (folder / "way.txt").read_text()
     try:
         with failing_together():
             broadcast_object(None)
             if way == "all raise":
-                time.sleep(0.5 * processes().rank)
+                time.sleep(0.3 * processes().rank)
                 raise ValueError("an error")
             if (is_last and way == "killed") or (processes().is_main and way == "main killed"):
                 time.sleep(0.5)
@@ -196,7 +196,7 @@ def fail(folder: Path) -> None:
             else:
                 time.sleep(30)
     except ValueError:
-        time.sleep(2 if way == "all raise" else 8)  # lives on
+        time.sleep(3 if way == "all raise" else 8)  # lives on
 
 
 def main(name: str, size: int, folder: Path) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from headway.core.errors import HeadwayError, SharedError
@@ -173,9 +174,11 @@ with sigterm_interrupts():
     process = start(code, variables=variables)
     assert process.stdout is not None
     assert process.stdout.readline() == "waits\n"
-    time.sleep(3)
+    while not psutil.Process(process.pid).net_connections("tcp"):  # as long as it does not listen
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(number)
-    output, messages = process.communicate(timeout=20)
+    output, messages = process.communicate(timeout=60)
     assert (process.returncode, output, messages) == (-number, "", "")
 
 

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from headway.tasks.base.model import TaskModel
 from headway.ui.http.api import create_api
+from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
 from safetensors.torch import load_file, save_file
 
@@ -34,7 +35,7 @@ class Slow:
         def waits(model: TaskModel, inputs: list[Any]) -> Any:
             self.texts += [one["text"] for one in inputs]
             self.started.set()
-            assert self.go.wait(20)
+            assert self.go.wait(60)
             return windows(model, inputs)
 
         monkeypatch.setattr(TaskModel, "windows", waits)
@@ -73,32 +74,35 @@ def test_a_full_queue_refuses_requests_and_a_disconnected_client_frees_its_place
     metrics = served_metrics(api)
     for status in ("429", "499"):
         assert metric(metrics, "headway_requests_total", path="/predict", status=status) == 1
-    api.state.serving.close(10)
+    api.state.serving.close(60)
 
 
 def test_a_timeout_is_a_503_with_retry_after(make_client, slow):
-    client = make_client(max_queue=1, timeout=0.2)
+    client = make_client(max_queue=1, timeout=0.5)
     response = client.post("/predict", json={"inputs": ["a"]})
-    refused(response, 503, r"No answer within 0\.2 seconds")
+    refused(response, 503, r"No answer within 0\.5 seconds")
     assert int(response.headers["retry-after"]) > 0
     slow.go.set()
 
 
 def test_a_request_that_times_out_in_the_queue_is_not_computed(trained_once, slow):
-    api = one_model(trained_once, timeout=0.3)
+    api = one_model(trained_once)
+    limits = api.state.serving.limits
 
     async def run() -> None:
         first = asyncio.ensure_future(call(api, "/predict", {"inputs": ["first"]}))
         await until(slow.started.is_set)
-        late = asyncio.ensure_future(call(api, "/predict", {"inputs": ["late"]}))
-        assert [status for status, _ in await asyncio.gather(first, late)] == [503, 503]
+        vars(limits)["timeout"] = 0.3
+        status, _ = await call(api, "/predict", {"inputs": ["late"]})
+        assert status == 503
+        vars(limits)["timeout"] = 60.0  # to compute the others, whatever else the cores are doing
+        following = asyncio.ensure_future(call(api, "/predict", {"inputs": ["next"]}))
         slow.go.set()
-        status, _ = await call(api, "/predict", {"inputs": ["next"]})
-        assert status == 200
+        assert [status for status, _ in await asyncio.gather(first, following)] == [200, 200]
         assert slow.texts == ["first", "next"]
 
     asyncio.run(run())
-    api.state.serving.close(10)
+    api.state.serving.close(60)
 
 
 def test_closing_finishes_accepted_requests_and_refuses_new_ones(trained_once, slow):
@@ -109,7 +113,7 @@ def test_closing_finishes_accepted_requests_and_refuses_new_ones(trained_once, s
         await until(slow.started.is_set)
         accepted += [asyncio.ensure_future(call(api, "/predict", {"inputs": [f"text {i}"]})) for i in range(4)]
         await until(lambda: sum(count for _, count in api.state.serving._queue_sizes()) == 4)
-        closing = asyncio.ensure_future(asyncio.to_thread(api.state.serving.close, 20))
+        closing = asyncio.ensure_future(asyncio.to_thread(api.state.serving.close, 60))
         await until(lambda: api.state.serving.closed)
         status, answer = await call(api, "/predict", {"inputs": ["late"]})
         assert (status, answer["error"]["type"]) == (503, "unavailable_error")
@@ -131,8 +135,8 @@ def test_the_lifespan_of_the_application_stops_its_threads(trained_once):
 
 
 def test_a_client_that_disconnects_from_a_stream_ends_the_generation(gpt2):
-    api = create_api(ModelRegistry([gpt2], built_in=False))
-    body = {"prompt": "a", "max_new_tokens": 1024, "context": "slide", "stream": True, "temperature": 1.0}
+    api = create_api(ModelRegistry([gpt2], built_in=False), limits=Limits(max_new_tokens=100_000))
+    body = {"prompt": "a", "max_new_tokens": 100_000, "context": "slide", "stream": True, "temperature": 1.0}
 
     async def run() -> None:
         disconnect = asyncio.Event()
@@ -145,9 +149,9 @@ def test_a_client_that_disconnects_from_a_stream_ends_the_generation(gpt2):
         assert "[DONE]" not in answer["text"]
 
     asyncio.run(run())
-    start = time.monotonic()
-    api.state.serving.close(20)
-    assert time.monotonic() - start < 1  # no generation was left
+    api.state.serving.close(60)
+    (served,) = api.state.serving._served.values()
+    assert not served.worker._thread.is_alive()  # no generation was left
     assert metric(served_metrics(api), "headway_tokens_total", use="generate", model=gpt2.name) is None
 
 
@@ -178,7 +182,7 @@ def test_replaced_weights_are_used_from_the_next_request_on_and_the_log_says_so(
     assert capfd.readouterr().err == "headway: the files of model have changed; they are used from now on.\n"
     assert answer() == after
     assert capfd.readouterr().err == ""
-    api.state.serving.close(10)
+    api.state.serving.close(60)
 
 
 # Over a socket.
@@ -197,13 +201,13 @@ def server(api: FastAPI) -> Iterator[int]:
         yield listener.getsockname()[1]
     finally:
         running.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listener.close()
 
 
 def exchange(port: int, *parts: bytes) -> bytes:
     """Sends bytes to a server and returns its response until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
         answer = b""
@@ -233,7 +237,7 @@ def test_a_broken_connection_ends_the_generation_without_an_error_in_the_log(gpt
     api = create_api(ModelRegistry([gpt2], built_in=False))
     body = json.dumps({"prompt": "a", "max_new_tokens": 1024, "context": "slide", "stream": True}).encode()
     with server(api) as port, caplog.at_level(logging.ERROR):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             head = HEAD.replace(b"/predict", b"/generate")
             connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             assert b"event-stream" in connection.recv(200)

@@ -35,6 +35,7 @@ TRAINING: dict[str, Any] = {
     "epochs": 4.0, "batch_size": 8, "learning_rate": 0.005, "precision": "fp32", "save_steps": 3
 }  # fmt: skip
 TIMEOUT = 60.0  # seconds
+ENDLESS = 1e6  # epochs: a run that does not end before the test looks at it, however busy the cores are
 
 
 class ForkedProcess:
@@ -128,10 +129,15 @@ def assert_same_weights(job: Job, expected: dict[str, torch.Tensor]) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.05) -> None:
-    """Slows down each step of the runs started from now on."""
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.05, first: int = 0) -> None:
+    """Slows down each step of the runs started from now on, from the first step named."""
     write = worker.EventLog.write
-    monkeypatch.setattr(worker.EventLog, "write", lambda self, event: (write(self, event), time.sleep(seconds)))
+
+    def slowly(self: Any, event: dict[str, Any]) -> None:
+        write(self, event)
+        time.sleep(seconds if event.get("step", first) >= first else 0)
+
+    monkeypatch.setattr(worker.EventLog, "write", slowly)
 
 
 # A run.
@@ -171,7 +177,7 @@ def test_a_module_among_the_uploaded_files_is_never_imported(folder, request_for
 
 
 def test_a_double_click_starts_one_run_and_a_later_click_another(jobs, request_for, monkeypatch):
-    slow_down(monkeypatch)
+    monkeypatch.setattr("headway.ui.runs.double_click.SECONDS", TIMEOUT)
     once = SubmitOnce(jobs)
     with ThreadPoolExecutor(2) as presses:
         first, second = presses.map(lambda _: once.submit(request_for()), range(2))
@@ -184,7 +190,7 @@ def test_a_double_click_starts_one_run_and_a_later_click_another(jobs, request_f
 
 def test_one_run_trains_at_a_time_and_the_others_wait_in_order(jobs, request_for, monkeypatch):
     slow_down(monkeypatch)
-    first, second, third = (jobs.submit(request_for()) for _ in range(3))
+    first, second, third = (jobs.submit(request_for(epochs=ENDLESS)) for _ in range(3))
     assert [one.request.name for one in (first, second, third)] == ["reviews", "reviews-2", "reviews-3"]
     until(lambda: jobs.history(first).step)
     assert [jobs.status(one).state for one in (first, second, third)] == ["running", "waiting", "waiting"]
@@ -206,7 +212,7 @@ def test_one_run_trains_at_a_time_and_the_others_wait_in_order(jobs, request_for
 
 def test_a_stopped_run_resumes_from_the_same_step(jobs, request_for, uninterrupted, monkeypatch):
     with monkeypatch.context() as patch:
-        slow_down(patch)
+        slow_down(patch, 0.5, first=4)
         job = jobs.submit(request_for())
         until(lambda: jobs.history(job).step >= 4)
         jobs.stop(job)
@@ -288,7 +294,8 @@ def test_a_run_killed_at_any_moment_resumes_with_the_same_result(
 def test_a_run_outlives_its_server_and_the_next_server_finds_it(folder, request_for, monkeypatch):
     slow_down(monkeypatch, 0.02)
     with QuickJobs(folder / "runs") as before:
-        running, waiting = before.submit(request_for()), before.submit(request_for("other", max_steps=2))
+        running = before.submit(request_for(epochs=ENDLESS))
+        waiting = before.submit(request_for("other", max_steps=2))
         until(lambda: before.history(running).step)
         (process,) = before._processes.values()
     assert not before._thread.is_alive()
@@ -317,7 +324,7 @@ def test_a_waiting_run_starts_when_a_server_is_back(folder, request_for):
 def test_a_process_that_died_without_a_server_is_reported(folder, request_for, monkeypatch):
     slow_down(monkeypatch)
     with QuickJobs(folder / "runs") as before:
-        job = before.submit(request_for())
+        job = before.submit(request_for(epochs=ENDLESS))
         until(lambda: before.history(job).step)
         (process,) = before._processes.values()
     process.kill()
@@ -330,7 +337,7 @@ def test_a_process_that_died_without_a_server_is_reported(folder, request_for, m
 
 def test_a_process_id_that_now_belongs_to_another_process_is_not_killed(jobs, request_for, monkeypatch):
     slow_down(monkeypatch)
-    job = jobs.submit(request_for())
+    job = jobs.submit(request_for(epochs=ENDLESS))
     until(lambda: jobs.history(job).step)
     jobs.kill(job)
     assert final_state(jobs, job) == "stopped"
@@ -347,12 +354,12 @@ def test_a_process_id_that_now_belongs_to_another_process_is_not_killed(jobs, re
 def test_a_killed_run_is_reported_as_stopped(folder, request_for, monkeypatch):
     slow_down(monkeypatch)
     with QuickJobs(folder / "runs") as before:
-        mine = before.submit(request_for())
+        mine = before.submit(request_for(epochs=ENDLESS))
         until(lambda: before.history(mine).saved)
         before.kill(mine)
         assert final_state(before, mine) == "stopped"
         assert before.status(mine).message == f"It can be resumed from step {mine.checkpoint_step}."
-        others = before.submit(request_for("others", save_steps=1000))
+        others = before.submit(request_for("others", save_steps=10**9, epochs=ENDLESS))
         until(lambda: before.history(others).step)
         (process,) = before._processes.values()
     with QuickJobs(folder / "runs") as after:  # did not start the process

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ class FirstRun:
     out: str
     err: str
     code: int
-    seconds: float
+    seconds: float  # of processor time
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     """`headway quickstart` without options, in a separate process."""
     folder = tmp_path_factory.mktemp("newcomer")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    began = time.monotonic()
+    before = os.times()
     run = subprocess.run(
         [sys.executable, "-m", "headway.ui.cli", "quickstart"],
         capture_output=True,
@@ -37,13 +36,15 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
         cwd=folder,
         env=environment,
     )
-    return FirstRun(folder, run.stdout, run.stderr, run.returncode, time.monotonic() - began)
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return FirstRun(folder, run.stdout, run.stderr, run.returncode, seconds)
 
 
 def test_it_succeeds_within_its_time_limit(first_run):
     assert first_run.code == 0, first_run.err
     assert first_run.err == ""
-    assert first_run.seconds < 90  # on one busy core; two idle cores need a third of that
+    assert first_run.seconds < 60  # on one core, whatever else it is doing
 
 
 def test_it_prints_the_data_check(first_run):

@@ -182,7 +182,7 @@ def test_a_server_answers_until_a_signal_stops_it(command, trained_once):
         assert process.stdout is not None
         try:
             port = int(process.stdout.readline().partition("://")[2].partition(":")[2].split("/")[0].split()[0])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             path = {"serve": "/predict", "ui": "/api/predict"}[command]
             connection.request(
                 "POST", path, json.dumps({"inputs": ["a good film"]}), {"Content-Type": "application/json"}
@@ -190,7 +190,7 @@ def test_a_server_answers_until_a_signal_stops_it(command, trained_once):
             assert json.loads(connection.getresponse().read())["predictions"][0]["label"] == "good"
             connection.close()
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, errors) == (0, "")
