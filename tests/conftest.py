@@ -3,6 +3,8 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
+# Tiny models are slower on several threads, many times so while the cores are busy, as they are with two workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import sys

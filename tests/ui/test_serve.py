@@ -131,11 +131,11 @@ def test_open_pages_and_unfinished_requests_do_not_delay_the_end(trained_once, c
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
         connections[-1].sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         time.sleep(0.2)
-        start, used = time.monotonic(), processor_seconds() - sum(psutil.Process(process.pid).cpu_times()[:2])
+        start, used = time.monotonic(), processor_seconds() + sum(psutil.Process(process.pid).cpu_times()[:2])
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         assert time.monotonic() - start < STOP_SECONDS
-        assert processor_seconds() - used < STOP_PROCESSOR_SECONDS, processor_seconds() - used
+        assert processor_seconds() - used < STOP_PROCESSOR_SECONDS
         assert (process.returncode, errors) == (0, "")
         for connection in connections:
             connection.close()
