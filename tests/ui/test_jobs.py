@@ -35,7 +35,7 @@ TRAINING: dict[str, Any] = {
     "epochs": 4.0, "batch_size": 8, "learning_rate": 0.005, "precision": "fp32", "save_steps": 3
 }  # fmt: skip
 TIMEOUT = 60.0  # seconds
-ENDLESS = 1e6  # epochs: a run that does not end before the test looks at it, however busy the cores are
+ENDLESS = 1000.0  # epochs: a run that does not end before the test looks at it, however busy the cores are
 
 
 class ForkedProcess:
