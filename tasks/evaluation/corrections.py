@@ -1,4 +1,4 @@
-"""Writes a copy of labelled data in which some labels are corrected; everything else in the file stays as it is."""
+"""Writes a copy of labelled data in which some labels are corrected; everything else in the file is unchanged."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -10,6 +10,8 @@ import pytest
 from data_files import assert_error
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import QuestionAnswering, TextClassification
+from headway.tasks.base.results import Prepared, RepeatFinished, Trained
+from headway.tasks.evaluation.checked_labels import mean_prediction
 from headway.tasks.evaluation.confident_learning import (
     class_thresholds,
     confident_joint,
@@ -214,6 +216,23 @@ def test_the_predictions_of_a_model_trained_with_folds_are_used(tmp_path: Path):
 def test_a_model_is_fine_tuned_with_folds_where_this_is_asked_for(bert_folder: Path, kind: str):
     words = [{"tokens": ["Ada", f"x{i}"], "tags": ["B-PER", "O"]} for i in range(20)]
     rows, checked = (one_label(20), 20) if kind == "one label" else (words, 40)
-    found = find_label_errors(rows, model=bert_folder, folds=2, config=QUICK)
+    events: list[Any] = []
+    found = find_label_errors(rows, model=bert_folder, folds=2, repeats=2, config=QUICK, follow=events.extend)
     assert found.checked == checked
-    assert "fine-tuned with 2 folds" in found.notes[-1]
+    assert "fine-tuned with 2 folds, 2 times, and by linear models" in found.notes[-1]
+    # Two trainings each time, and none on all rows.
+    assert [one.number for one in events if isinstance(one, RepeatFinished)] == [1, 2, 1, 2]
+    assert not [one for one in events if isinstance(one, Trained)]
+    splits = [note for one in events if isinstance(one, Prepared) for note in one.notes if "fold 1 of 2" in note]
+    assert len(splits) == 2
+    assert splits[0] != splits[1]
+
+
+def test_predictions_are_averaged():
+    first, second = np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[0.1, 0.9], [0.8, 0.2]])
+    found = mean_prediction([first, second])
+    assert found[0] == pytest.approx([0.5, 0.5])
+    assert found[1] == pytest.approx([2 / 3, 1 / 3])
+    assert mean_prediction([np.array([1.0, 2.0]), np.array([3.0, 2.0])]) == pytest.approx([2, 2])
+    unknown = mean_prediction([np.array([[np.nan, np.nan]]), np.array([[0.5, 0.5]])])
+    assert np.isnan(unknown).all()

@@ -1,1 +1,1 @@
-"""Changes cells of a file and leaves everything else in it as it is."""
+"""Changes cells of a file and leaves everything else unchanged."""

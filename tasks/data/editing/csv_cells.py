@@ -41,7 +41,7 @@ def _edit(
 def _edit_record(lines: list[str], first: int, cells: Mapping[int, str], dialect: Dialect) -> None:
     """Changes cells of the record that begins at a line; the lines of the record become one entry and empty ones."""
     last, fields = first, dialect.split(lines[first])
-    while fields is None:  # a quote is open: the record goes on in the next line
+    while fields is None:  # a quote is open: the record continues in the next line
         last += 1
         fields = dialect.split("".join(lines[first : last + 1]))
     ending = LINE_BREAK.search(fields[-1])

@@ -1,7 +1,7 @@
 """Cells of Excel workbooks, in the XML of their sheet: everything else in the archive is copied.
 
 Office Open XML (ECMA-376, part 1, 18.3.1.4): a cell is `<c r="B12" s="3" t="s"><v>5</v></c>`. A new text is written
-into the cell itself (t="inlineStr"), so that the table of shared texts stays as it is.
+into the cell itself (t="inlineStr"), so that the table of shared texts is unchanged.
 """
 
 import io
