@@ -93,7 +93,8 @@ class Prompt:
     )
     max_new_tokens: int | None = option(
         None,
-        "Maximum number of tokens of a generated answer. Default: that of the template: summarize 100, others 40.",
+        "Maximum number of tokens of a generated answer. Default: that of the template (summarize 100, "
+        "others 40), or of a text-to-text model.",
     )
     seed: int = option(0, "Seed of the choice of demonstrations and of their orders.")
 
@@ -151,7 +152,8 @@ class Prompt:
         prompt, notes, stored = self, (), None if self.template or self.labels else find_stored(model)
         if stored is not None:
             template = stored.template
-            prompt = replace(self, template=template.text)
+            most = self.max_new_tokens or stored.task.max_new_tokens
+            prompt = replace(self, template=template.text, max_new_tokens=most)
             notes = (f"the template is that of {model}: {template.shown} (--template names another one)",)
         loaded = load_language_model(model, precision, device)
         return PromptModel(prompt, *loaded, str(model), precision=precision, device=device, notes=notes)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import schemathesis
 from campaign_options import SCALE, SEED, cases
-from headway.tasks import TextClassification
+from headway.tasks import TextClassification, TextToText
 from headway.ui.http.api import create_api
 from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
@@ -143,9 +143,14 @@ def test_a_client_of_long_texts_slows_short_ones_by_a_factor_of_three_at_most(cl
     assert ratio <= MAX_RATIO
 
 
-def test_schemathesis_finds_nothing(bert_folder, gpt2_folder, classifier):
+def test_schemathesis_finds_nothing(bert_folder, gpt2_folder, classifier, tmp_path):
+    rows = [{"input": f"the {i}", "output": f"my {i}"} for i in range(8)]
+    once = {"max_steps": 1, "eval_fraction": 0, "device": "cpu", "progress": False}
+    TextToText(eval_outputs=0).on(gpt2_folder).fit(rows, output=tmp_path / "pairs", **once)
     limits = Limits(max_new_tokens=4, max_samples=3, max_characters=1000, max_texts=8)
-    api = create_api(ModelRegistry([classifier, bert_folder, gpt2_folder], built_in=False), limits=limits)
+    api = create_api(
+        ModelRegistry([classifier, bert_folder, gpt2_folder, tmp_path / "pairs"], built_in=False), limits=limits
+    )
     options = {"seed": SEED, "generation": {"max-examples": len(cases(200))}}
     schema = schemathesis.openapi.from_asgi("/openapi.json", api, config=SchemathesisConfig.from_dict(options))
     found: list[str] = []

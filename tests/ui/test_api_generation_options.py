@@ -80,6 +80,7 @@ def test_both_names_of_an_option_are_one(client):
         ({"num_beams": "2"}, "num_beams='2'"),
         ({"num_beams": 2, "temperature": 1}, "samples at random"),
         ({"temperature": 0, "top_k": 3}, "samples at random"),
+        ({"no_repeat_ngram_size": 0}, "no_repeat_ngram_size=0"),
         ({"max_new_tokens": 51}, "limit is 50"),
         ({"num_beams": 5}, "limit is 4"),
         ({"num_return_sequences": 2}, "no field 'num_return_sequences'"),
@@ -108,6 +109,8 @@ def test_the_description_has_the_options_of_the_models_that_have_them(client, fo
         ({"beams": 3, "max_new_tokens": 9}, True),
         ({"beams": 3, "top_k": 4}, False),
         ({"temperature": -1}, False),
+        ({"no_repeat_ngram_size": 0}, False),
+        ({"no_repeat_ngram_size": 2}, True),
     ]:
         assert check.is_valid({"inputs": TEXTS, "model": folder.name, **options}) is valid
         assert check.is_valid({"inputs": TEXTS, "model": trained_once.name, **options}) is (not options)

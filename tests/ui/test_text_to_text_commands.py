@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from headway.core.generation.generation import generate
 from headway.core.generation.generation_config import GenerationConfig
-from headway.tasks import load
+from headway.tasks import Prompt, load
 from headway.tasks.language_modeling.loading import load_language_model
 from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
@@ -94,6 +94,8 @@ def test_generate_and_prompt_use_the_stored_template(headway, model):
     shown = headway("prompt", model, "the cat", "--show-prompt", "--max-new-tokens", 6).out
     assert "the cat\nTL;DR:" in "\n".join(line.strip() for line in shown.splitlines())
     assert "--template names another one" in " ".join(shown.split())
+    assert Prompt().on(model).prompt.max_new_tokens == 6
+    assert Prompt(max_new_tokens=9).on(model).prompt.max_new_tokens == 9
 
 
 def test_options_that_contradict_the_stored_ones_come_before_them(headway, model):

@@ -42,6 +42,7 @@ RANGES: dict[str, Schema] = {
     "num_return_sequences": {"minimum": 1},
     "num_beams": {"minimum": 1},
     "top_k": {"minimum": 1},
+    "no_repeat_ngram_size": {"minimum": 1},
     "top_p": {"exclusiveMinimum": 0, "maximum": 1},
     "min_p": {"exclusiveMinimum": 0, "maximum": 1},
     "repetition_penalty": {"minimum": 1 / MAX_REPETITION_PENALTY, "maximum": MAX_REPETITION_PENALTY},
