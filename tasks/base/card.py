@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.families.registry import family_of
 from ...core.models.heads import Network
+from .card_rules import BEFORE, rules_section
 from .card_text import bullets, code, escape, fenced, string
+from .decision_rules import DecisionRules
 from .fold import FILE as OUT_OF_FOLD
 from .label_table import FILE, describe_rest, worst_rows
 from .left_out import NAME as LEFT_OUT
@@ -66,7 +68,8 @@ def model_card(
         *_training(info),
         *([HASHES] if hashes else []),
         *([f"`{LEFT_OUT}` lists the rows that were left out ({num_left_out:,})."] if num_left_out else []),
-        "## Limits",
+        *filter(None, [rules_section(DecisionRules.of(info))]),
+        BEFORE,
         bullets(text.limits),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,5 @@
-"""Decision rules that are fitted to held-out rows and stored with a model: when it abstains, its prediction sets.
+"""Decision rules that are fitted to held-out rows and stored with a model: when it abstains, its prediction sets, and
+which texts have none of its labels.
 
 They are fitted in tasks/evaluation; predictions follow them without it.
 
@@ -8,6 +9,8 @@ They are fitted in tasks/evaluation; predictions follow them without it.
   01621459.2017.1395341), the smallest sets on average. APS: the probability of all labels that are more probable
   (Romano et al. 2020, https://arxiv.org/abs/2006.02544, without randomization), sets that grow with the difficulty
   of the text.
+- None of these: a text whose distance from the training texts (text_distance.py) is above that of a chosen share of
+  held-out texts.
 
 Shapes: E examples, L labels.
 """
@@ -21,6 +24,7 @@ import numpy as np
 from ...core.errors import HeadwayError
 from ...core.options import is_integer, is_number
 from .predictions import Prediction
+from .text_distance import TextDistance
 
 PredictionT = TypeVar("PredictionT", bound=Prediction)
 STORED_AS = "decision_rules"  # in headway.json
@@ -76,11 +80,22 @@ class ConformalSets:
 
 
 @dataclass(frozen=True)
+class NoneOfThese:
+    """The distance from the training texts up to which a text has one of the labels."""
+
+    max_distance: float
+    accepted: float  # the share of held-out rows that it was fitted to accept
+    num_examples: int  # held-out rows that it was fitted to
+    file: str  # in the model folder, from which the distance is computed
+
+
+@dataclass(frozen=True)
 class DecisionRules:
     """The rules of a model; None where it has none."""
 
     abstention: Abstention | None = None
     conformal: ConformalSets | None = None
+    none_of_these: NoneOfThese | None = None
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Self:
@@ -90,7 +105,7 @@ class DecisionRules:
             HeadwayError: they are damaged, or of a later version.
         """
         stored = info.get(STORED_AS) or {}
-        kinds = {"abstention": Abstention, "conformal": ConformalSets}
+        kinds = {"abstention": Abstention, "conformal": ConformalSets, "none_of_these": NoneOfThese}
         try:
             found = cls(**{name: kinds[name](**fields) for name, fields in stored.items()})
             valid = found._is_valid()
@@ -111,6 +126,9 @@ class DecisionRules:
         if one := self.conformal:
             checks += [one.method in METHODS, is_number(one.quantile), _is_share(one.coverage)]
             checks += [is_integer(one.num_examples, 0)]
+        if one := self.none_of_these:
+            checks += [is_number(one.max_distance), _is_share(one.accepted), is_integer(one.num_examples, 0)]
+            checks += [isinstance(one.file, str) and TextDistance.is_name(one.file)]
         return all(checks)
 
     def to_json(self) -> dict[str, Any]:
@@ -133,7 +151,7 @@ class DecisionRules:
         """The predictions with what the rules say about them.
 
         Raises:
-            HeadwayError: they have no confidence, or the sets are for a model that predicts one label.
+            HeadwayError: they have no confidence or distance, or the sets are for a model that predicts one label.
         """
         found = list(predictions)
         if self.abstention is not None:
@@ -143,6 +161,10 @@ class DecisionRules:
         if self.conformal is not None:
             pairs = zip(found, self.conformal.label_sets(label_table(found)), strict=True)
             found = [replace(one, certainty=replace(one.certainty, label_set=labels)) for one, labels in pairs]
+        if self.none_of_these is not None:
+            far = distances(found) > self.none_of_these.max_distance
+            pairs = zip(found, far.tolist(), strict=True)
+            found = [replace(one, certainty=replace(one.certainty, none_of_these=above)) for one, above in pairs]
         return found
 
 
@@ -175,4 +197,17 @@ def confidences(predictions: Sequence[Prediction], what: str) -> np.ndarray:
         raise HeadwayError(
             f"{what} needs predictions with a probability: labels, entities, answers, choices. Omit it for this task."
         )
+    return np.array(known)
+
+
+def distances(predictions: Sequence[Prediction]) -> np.ndarray:
+    """The distance of each text from the training texts, (E,).
+
+    Raises:
+        HeadwayError: it was not computed.
+    """
+    found = [one.certainty.distance for one in predictions]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        raise HeadwayError("These predictions have no distance from the training texts. Evaluate the model again.")
     return np.array(known)

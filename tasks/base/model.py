@@ -36,6 +36,7 @@ from .predictor import AnyTask, Predictor
 from .progress import follow
 from .repeats import FinishedFolds, Repeats, fold_lines, train_repeatedly
 from .results import Trained
+from .text_distance import TextDistance
 from .training_data import TrainingData, encode_labelled, read_labelled, write_corpora
 from .training_rows import TrainingRows
 from .training_run import (
@@ -102,7 +103,8 @@ class TaskModel(Predictor):
         model = cls(task.reset(), task, checkpoint, tokenizer, str(name))
         model.task, model.info, model.trained = task, info, True
         model.training_rows = TrainingRows.read(folder, info)
-        _ = model.rules  # refuses damaged ones before anything is computed
+        if rule := model.rules.none_of_these:  # damaged rules are refused before anything is computed
+            model.distance = TextDistance.read(folder / rule.file, model.config.hidden_size)
         model.device = device
         if chosen.type != "cpu":
             processes()  # assigns each process of a launch its device
@@ -266,7 +268,8 @@ class TaskModel(Predictor):
         """Makes this model the one in the folder of a run, with further facts for headway.json."""
         other = type(self).load(folder, {self.task.name: type(self.task)}, self.device)
         self.task, self.info, self.trained = other.task, {**other.info, **facts}, True
-        self.training_rows, self._network, self._prepared = other.training_rows, other.network, None
+        self.training_rows, self._network, self.distance = other.training_rows, other.network, None
+        self._prepared.release()
         self._weights_changed, self.held_out = True, None
 
     def _prepare(self, source: DataSource, scratch: Scratch, run: RunOptions) -> tuple[RunOptions, TrainingData]:
@@ -303,7 +306,8 @@ class TaskModel(Predictor):
         if self._weights_changed:
             head = "published" if self._stored_task and not self._stored_task.headless else None
             self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
-        self._weights_changed, self.trained, self._prepared = True, False, None
+        self._weights_changed, self.trained, self.distance = True, False, None
+        self._prepared.release()
         self._network = self._checkpoint.network
         torch.manual_seed(seed)
         if reuse:
@@ -349,6 +353,7 @@ class TaskModel(Predictor):
             left_out=self.left_out,
             training_rows=self.training_rows,
             out_of_fold=self.out_of_fold,
+            distance=self.distance if self.rules.none_of_these else None,
         )
 
 

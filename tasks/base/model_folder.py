@@ -22,10 +22,13 @@ from ...core.tokenizers.tokenizer import Tokenizer
 from ...core.training.distributed import barrier, processes
 from ..data.rows import LeftOutRow
 from .card import model_card
+from .card_rules import with_rules
+from .decision_rules import STORED_AS, DecisionRules
 from .fold import FILE as OUT_OF_FOLD
 from .label_table import add_label_table
 from .left_out import add_left_out, count_left_out
 from .task import Task
+from .text_distance import TextDistance
 from .training_rows import FILE as TRAINING_ROWS
 from .training_rows import TrainingRows
 
@@ -52,6 +55,7 @@ def write_model(
     left_out: Sequence[LeftOutRow] = (),
     training_rows: TrainingRows | None = None,
     out_of_fold: Sequence[str] = (),
+    distance: TextDistance | None = None,
 ) -> None:
     """Writes a folder that Headway and transformers open, completely or not at all.
 
@@ -70,6 +74,7 @@ def write_model(
         left_out: rows of the training data that were not used, for left_out.csv.
         training_rows: hashes of the texts it was trained on.
         out_of_fold: lines of JSON, the predictions of a cross-validation.
+        distance: of texts from the training texts, for a decision rule that needs it.
 
     Raises:
         HeadwayError: something is there that may not be replaced, or the disk is full.
@@ -91,6 +96,8 @@ def write_model(
             _write_text(folder / OUT_OF_FOLD, "".join(f"{line}\n" for line in out_of_fold))
         if training_rows is not None:
             training_rows.write(folder)
+        if distance is not None:
+            (folder / distance.file).write_bytes(distance.content)
         if log is not None:
             shutil.copy(log, folder / "log.jsonl")
     barrier()
@@ -198,8 +205,14 @@ def read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def update_info(model: str, changed: Mapping[str, Any]) -> None:
-    """Replaces entries of the headway.json of a model folder. The main process of a launch does it.
+def update_rules(model: str, rules: DecisionRules, distance: TextDistance | None = None) -> None:
+    """Replaces the decision rules in a model folder and its card. The main process of a launch does it.
+
+    Args:
+        model: the folder.
+        rules: instead of those that it has.
+        distance: that a rule needs, if the folder does not have it. Each has a file with a name of its own, so that
+            the new headway.json is what changes the rules.
 
     Raises:
         HeadwayError: there is no such folder with a headway.json, or it cannot be written.
@@ -210,10 +223,23 @@ def update_info(model: str, changed: Mapping[str, Any]) -> None:
             f"{model} is not a folder that Headway saved, so nothing can be stored in it. Save the model to a folder "
             "first: headway.tasks.load(MODEL).save(FOLDER)."
         )
-    if processes().is_main:
-        info = {**read_info(path.parent), **changed}
-        with atomic_file(path, overwrite=True) as unfinished:
-            _write_text(unfinished, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    if not processes().is_main:
+        return
+    folder = path.parent
+    info = {**read_info(folder), STORED_AS: rules.to_json()}
+    file = rules.none_of_these and rules.none_of_these.file
+    if distance is not None and distance.file == file:
+        with atomic_file(folder / distance.file, overwrite=True) as unfinished:
+            unfinished.write_bytes(distance.content)
+    with atomic_file(path, overwrite=True) as unfinished:
+        _write_text(unfinished, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    for other in folder.iterdir():
+        if TextDistance.is_name(other.name) and other.name != file:
+            other.unlink(missing_ok=True)
+    card = folder / "README.md"
+    if card.is_file() and (text := card.read_text(encoding="utf-8")) != (new := with_rules(text, rules)):
+        with atomic_file(card, overwrite=True) as unfinished:
+            _write_text(unfinished, new)
 
 
 def name_base(model: str) -> dict[str, str]:

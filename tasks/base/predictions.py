@@ -50,6 +50,11 @@ class Prediction:
         return self.certainty.label_set
 
     @property
+    def none_of_these(self) -> bool:
+        """Whether the text is too far from all training texts for any label; False if the model has no such rule."""
+        return bool(self.certainty.none_of_these)
+
+    @property
     def summary(self) -> str:
         """`brief`, with what the decision rules of the model say."""
         return self.certainty.summarize(self.brief)

@@ -5,18 +5,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...core.checkpoints.checkpoint import Checkpoint, fill
 from ...core.checkpoints.families.registry import family_of
 from ...core.errors import HeadwayError
-from ...core.inference.inference import prepare_for_inference
 from ...core.inference.pausing import pausing
 from ...core.models.heads import Config, Network
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -40,9 +38,11 @@ from .known_columns import columns_as_trained
 from .left_out import write_left_out
 from .precision import AUTO, choose_precision
 from .predictions import Prediction
+from .prepared import PreparedNetwork
 from .progress import is_interactive, show_lines
 from .results import Evaluation
 from .task import Task
+from .text_distance import TextDistance
 from .training_rows import TrainingRows
 
 AnyTask = Task[Any, Any]
@@ -70,6 +70,7 @@ class Predictor:
         self.left_out: Sequence[LeftOutRow] = ()  # rows of the training data that were not used
         self.out_of_fold: Sequence[str] = ()  # of a cross-validation: a line of JSON per row (fold.py)
         self.training_rows: TrainingRows | None = None  # hashes of the texts it was trained on
+        self.distance: TextDistance | None = None  # of texts from the training texts, for a rule that needs it
         self.trained = False  # whether the network has a trained head for the task
         self.held_out: Evaluation | None = None  # of the last training run, on its evaluation data
         self.precision = AUTO  # of predictions: one of precision.PRECISION_CHOICES
@@ -79,8 +80,7 @@ class Predictor:
         self._checkpoint = checkpoint
         self._network = checkpoint.network
         self._weights_changed = False  # whether training has changed the checkpoint's weights
-        self._prepared: tuple[Any, Network] | None = None  # for inference, with the state it was prepared from
-        self._lock = RLock()  # several threads may predict; one prepares the network
+        self._prepared = PreparedNetwork()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {_describe(self)}>"
@@ -89,17 +89,16 @@ class Predictor:
         """For pickle and deepcopy: the weights themselves instead of their files; without the prepared network."""
         network = _filled_on_cpu(self._network, self._checkpoint.weights)
         checkpoint = replace(self._checkpoint, network=network, weights={})
-        changed = {"_network": network, "_checkpoint": checkpoint, "_prepared": None}
-        return {name: value for name, value in {**self.__dict__, **changed}.items() if name != "_lock"}
+        return {**self.__dict__, "_network": network, "_checkpoint": checkpoint}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=RLock())
+        self.__dict__.update(state)
         self._network.to(inference_device(self.device))
 
     @property
     def network(self) -> Network:
         """The network with plain fp32 weights, read on first access; predictions on the CPU do not need them."""
-        with self._lock:
+        with self._prepared.lock:
             if self._unread:
                 fill(self._network, self._checkpoint.weights)
             return self._network
@@ -133,7 +132,7 @@ class Predictor:
 
     @property
     def rules(self) -> DecisionRules:
-        """The decision rules that its predictions follow: when it abstains, and its prediction sets."""
+        """The decision rules that its predictions follow: when it abstains, prediction sets, texts of no label."""
         return DecisionRules.of(self.info)
 
     @property
@@ -330,16 +329,9 @@ class Predictor:
     @property
     def _for_inference(self) -> Network:
         """The network prepared for inference; prepared again if its weights or the precision have changed."""
-        with self._lock:
-            parameters = list(self._network.parameters())
-            device = torch.device("cpu") if self._unread else parameters[0].device
-            precision = choose_precision(self.precision, self.info, device)
-            state = (precision, *(parameter._version for parameter in parameters))
-            if self._prepared is None or self._prepared[0] != state:
-                self._prepared = None  # frees its memory first
-                weights = self._checkpoint.weights if self._unread else None
-                self._prepared = state, prepare_for_inference(self._network.eval(), precision, weights)
-            return self._prepared[1]
+        weights = self._checkpoint.weights if self._unread else None
+        choose = partial(choose_precision, self.precision, self.info)
+        return self._prepared.make(self._network, weights, choose, self.distance)
 
     def _need_training(self) -> None:
         if not self.trained:

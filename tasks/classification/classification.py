@@ -282,14 +282,19 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
 
     def measure_loss(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> tuple[float, int]:
         """As in training, but for a number it is the squared error on the scale of the labels."""
-        total, count = super().measure_loss(outputs, features)
+        total, count = super().measure_loss([one[: self.target.num_outputs] for one in outputs], features)
         return total * self.target_std**2, count
 
     # -- outputs -> predictions -> metrics
 
     def decode(self, outputs: Sequence[Tensor], features: Sequence[Features]) -> list[Prediction]:
-        """The labels with their probabilities, or the numbers."""
-        return self.target.decode(join_windows(torch.stack(list(outputs)), features))
+        """The labels with their probabilities, or the numbers; with distances, if the network computed them."""
+        joined = join_windows(torch.stack(list(outputs)), features)
+        found, further = self.target.decode(joined[:, : self.target.num_outputs]), joined[:, self.target.num_outputs :]
+        if not further.shape[1]:
+            return found
+        pairs = zip(found, further[:, 0].tolist(), strict=True)
+        return [replace(one, certainty=replace(one.certainty, distance=distance)) for one, distance in pairs]
 
     @property
     def label_thresholds(self) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadwayError
+from ..base.inputs import name_rows
 from ..base.left_out import write_left_out
 from ..data.columns import ColumnMapping
 from ..data.examples import Example
@@ -60,7 +61,7 @@ def compare_sides(
     if sides[0].task().self_supervised:
         return _compare_corpus(sides, data, columns or {}, by, reading)
     options = ReadOptions(**reading)
-    table = read_table(data, options)
+    table = read_table(name_rows(sides[0].task(), data, labelled=True), options)
     mappings = [side.columns(table, columns or {}) for side in sides]
     _refuse_different_labels(sides, mappings)
     shared, left_out = _shared_rows(sides, table, mappings)

@@ -34,13 +34,7 @@ def fit_conformal(
     """
     if method not in METHODS:
         raise HeadwayError(f"--conformal-method {method}: choose {' or '.join(METHODS)}.")
-    rank = math.ceil((len(gold) + 1) * coverage - 1e-9)  # of the smallest sufficient score, from 1
-    if rank > len(gold):
-        fewest = math.ceil(coverage / (1 - coverage) - 1e-9)
-        raise HeadwayError(
-            f"--conformal {coverage:g} needs at least {fewest:,} held-out rows, and there are {len(gold):,}. Give "
-            "more rows, or choose a lower coverage."
-        )
+    rank = quantile_rank(len(gold), coverage, "--conformal")
     scores = gold_scores(predictions, gold, method)
     quantile = float(np.sort(scores)[rank - 1])
     if math.isinf(quantile):
@@ -50,6 +44,27 @@ def fit_conformal(
             "model does not know. Add --unknown-labels skip, or train on all labels."
         )
     return ConformalSets(method, quantile, coverage, len(gold))
+
+
+def quantile_rank(rows: int, share: float, what: str) -> int:
+    """The rank, from 1, of the smallest score that is not below those of a share of new rows.
+
+    Args:
+        rows: held-out ones, with a score each.
+        share: of new rows, on average over samples of held-out rows.
+        what: the option, for messages.
+
+    Raises:
+        HeadwayError: there are too few rows for this share.
+    """
+    rank = math.ceil((rows + 1) * share - 1e-9)
+    if rank > rows:
+        fewest = math.ceil(share / (1 - share) - 1e-9)
+        raise HeadwayError(
+            f"{what} {share:g} needs at least {fewest:,} held-out rows, and there are {rows:,}. Give more rows, or "
+            "choose a lower share."
+        )
+    return rank
 
 
 def gold_scores(predictions: Sequence[Prediction], gold: Sequence[Any], method: str) -> np.ndarray:

@@ -4,7 +4,7 @@ Whether a prediction is right is decided by the task: everything in it must be (
 The threshold of confidence follows from the confidences alone, so the accuracy of the answered rows is not fitted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,16 @@ import numpy as np
 from ...core.errors import HeadwayError
 from ...core.options import check_choices, check_option, is_number, option
 from ..base.decision_rules import LAC, METHODS, STORED_AS, Abstention, DecisionRules, confidences
-from ..base.model_folder import update_info
+from ..base.model_folder import update_rules
 from ..base.results import Evaluation
 from ..base.task import Task
+from ..base.text_distance import TextDistance
 from ..data.examples import Example
 from ..data.groups import example_groups
 from ..intervals import Bootstrap, Interval
 from ..tallies import tally_means
 from .conformal import fit_conformal
+from .out_of_scope import check_scope, fit_distance, fit_none_of_these, refuse_same_texts, with_distances
 from .risk_coverage import RiskCoverage, confidence_at, risk_coverage
 
 if TYPE_CHECKING:
@@ -46,10 +48,15 @@ class RuleOptions:
         "lac: the smallest sets on average; aps: sets that grow with the difficulty of the text.",
         choices=METHODS,
     )
+    none_of_these: float | None = option(
+        None,
+        "Fit a distance from the training texts (--reference) beyond which a text has none of the labels, so that "
+        "this share of the rows is nearer, for example 0.95. The rows must not have trained the model.",
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("coverage", "conformal"):
+        for name in ("coverage", "conformal", "none_of_these"):
             value = getattr(self, name)
             valid = is_number(value) and 0 < value <= 1 and (value < 1 or name == "coverage")
             check_option(self, name, valid, "a share above 0, such as 0.9", optional=True)
@@ -57,7 +64,7 @@ class RuleOptions:
     @property
     def any(self) -> bool:
         """Whether a rule is fitted."""
-        return self.coverage is not None or self.conformal is not None
+        return any(one is not None for one in (self.coverage, self.conformal, self.none_of_these))
 
 
 @dataclass(frozen=True)
@@ -82,17 +89,27 @@ class SetScores:
 
 
 @dataclass(frozen=True)
+class ScopeScores:
+    """How many rows, all of which have labels, are taken for texts with none of them."""
+
+    wanted: float
+    max_distance: float
+    accepted: Interval  # share of the rows that are not
+
+
+@dataclass(frozen=True)
 class RuleScores:
     """What the decision rules of a model give on some rows; a field is None if it has no such rule."""
 
     abstention: SelectiveScores | None = None
     conformal: SetScores | None = None
+    none_of_these: ScopeScores | None = None
     fitted: frozenset[str] = field(default=frozenset())  # the rules that were fitted to the same rows
     seen: bool = False  # whether the rules were fitted to rows that the model was trained on
 
     def to_json(self) -> dict[str, Any]:
         """The scores as plain JSON types."""
-        found: dict[str, Any] = {"abstention": None, "conformal": None}
+        found: dict[str, Any] = {"abstention": None, "conformal": None, "none_of_these": None}
         if one := self.abstention:
             found["abstention"] = {
                 "min_confidence": one.min_confidence,
@@ -109,6 +126,13 @@ class RuleScores:
                 "mean_size": one.mean_size,
                 "sizes": {str(size): count for size, count in one.sizes.items()},
                 "fitted": "conformal" in self.fitted,
+            }
+        if one := self.none_of_these:
+            found["none_of_these"] = {
+                "wanted": one.wanted,
+                "max_distance": one.max_distance,
+                "accepted": one.accepted.to_json(),
+                "fitted": "none_of_these" in self.fitted,
             }
         return found
 
@@ -129,6 +153,12 @@ class RuleScores:
                 f"Prediction sets for {one.wanted:.1%}: {_percent(one.covered)} have the right label{rows}; "
                 f"{one.mean_size:.2f} labels on average"
             )
+        if one := self.none_of_these:
+            rows = " (the rows that the distance is fitted to)" if "none_of_these" in self.fitted else ""
+            found.append(
+                f"None of these: {_percent(one.accepted)} of the rows are near enough to the training texts; wanted "
+                f"for rows like those that the distance was fitted to: {one.wanted:.1%}{rows}"
+            )
         if self.seen:
             found.append(
                 "The model was trained on some of these rows, so the rules promise too much: fit them to other rows"
@@ -136,7 +166,24 @@ class RuleScores:
         return found
 
 
-def fit_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> RuleScores:
+@dataclass(frozen=True)
+class ProposedRules:
+    """Rules that a model does not have yet."""
+
+    rules: DecisionRules
+    distance: TextDistance | None  # of texts from the training texts, for `none_of_these`
+    scores: RuleScores
+
+
+def fit_rules(
+    model: "Predictor",
+    found: Evaluation,
+    options: RuleOptions,
+    reference: Any = None,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    **reading: Any,
+) -> RuleScores:
     """Fits decision rules to an evaluation on held-out rows; the model's predictions follow them from now on.
 
     Nothing is written: `save_rules` stores them in the model folder.
@@ -145,21 +192,33 @@ def fit_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> Ru
         model: whose `evaluate` returned the evaluation.
         found: on rows that did not train the model.
         options: the rules. The model keeps its others.
+        reference: the rows that the model was trained on, for `none_of_these`: anything that `train` takes, or a list
+            of texts. Default: the distance that the model has is kept.
+        columns: of the reference: field name -> column, where the inferred one is wrong.
+        **reading: fields of ReadOptions: header, encoding, ...
 
     Returns:
         What all rules of the model give on the same rows.
 
     Raises:
-        HeadwayError: the task has no such rule, or there are too few rows.
+        HeadwayError: the task has no such rule, there are too few rows, or the reference is missing or cannot be read.
     """
-    rules, scores = propose_rules(model, found, options)
-    model.info[STORED_AS] = rules.to_json()
-    return scores
+    proposed = propose_rules(model, found, options, reference, columns=columns, **reading)
+    model.info[STORED_AS], model.distance = proposed.rules.to_json(), proposed.distance
+    return proposed.scores
 
 
-def propose_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -> tuple[DecisionRules, RuleScores]:
-    """As `fit_rules`, but the model keeps the rules that it has; returns the others, too."""
-    rules, fitted = model.rules, set()
+def propose_rules(
+    model: "Predictor",
+    found: Evaluation,
+    options: RuleOptions,
+    reference: Any = None,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    **reading: Any,
+) -> ProposedRules:
+    """As `fit_rules`, but the model keeps the rules that it has."""
+    rules, fitted, distance = model.rules, set(), model.distance
     _require_rows(found)
     if options.coverage is not None:
         confidence = confidences(found.predictions, "--coverage")
@@ -171,22 +230,26 @@ def propose_rules(model: "Predictor", found: Evaluation, options: RuleOptions) -
         sets = fit_conformal(found.predictions, gold, options.conformal, options.conformal_method)
         rules = replace(rules, conformal=sets)
         fitted.add("conformal")
+    if options.none_of_these is not None:
+        check_scope(model, reference)
+        if reference is not None:
+            distance, texts = fit_distance(model, reference, columns=columns, **reading)
+            refuse_same_texts(found, texts)
+            found = with_distances(model, found, distance)
+        assert distance is not None
+        rules = replace(rules, none_of_these=fit_none_of_these(found, distance, options.none_of_these))
+        fitted.add("none_of_these")
     scores = _measure(model.task, found, rules)
-    return rules, replace(scores, fitted=frozenset(fitted), seen=found.seen is not None)
+    return ProposedRules(rules, distance, replace(scores, fitted=frozenset(fitted), seen=found.seen is not None))
 
 
 def save_rules(model: "Predictor") -> None:
-    """Stores the decision rules of a model in its folder, whose headway.json is written anew; nothing else changes.
+    """Stores the decision rules of a model in its folder: in headway.json, the model card, and a file for distances.
 
     Raises:
         HeadwayError: the model was not opened from a folder that Headway saved, or it cannot be written.
     """
-    store_rules(model.base, model.rules)
-
-
-def store_rules(folder: str, rules: DecisionRules) -> None:
-    """As `save_rules`, with these rules in this model folder."""
-    update_info(folder, {STORED_AS: rules.to_json()})
+    update_rules(model.base, model.rules, model.distance)
 
 
 def measure_rules(model: "Predictor", found: Evaluation) -> RuleScores:
@@ -215,6 +278,10 @@ def _measure(task: Task[Any, Any], found: Evaluation, rules: DecisionRules) -> R
         by_size = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
         mean = float(sizes @ counts / len(sets))
         scores = replace(scores, conformal=SetScores(rules.conformal.coverage, share(covered, groups), mean, by_size))
+    if rules.none_of_these is not None:
+        near = np.array([not one.none_of_these for one in predictions])
+        wanted, most = rules.none_of_these.accepted, rules.none_of_these.max_distance
+        scores = replace(scores, none_of_these=ScopeScores(wanted, most, share(near, groups)))
     return scores
 
 

@@ -437,16 +437,16 @@ def test_processes_of_multiprocessing_and_joblib_predict(folder: Path, tmp_path:
 
 
 def test_threads_share_the_first_prediction(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    from headway.tasks.base import predictor
+    from headway.tasks.base import prepared as module
 
     prepared = []
-    prepare = predictor.prepare_for_inference
+    prepare = module.prepare_for_inference
 
     def watched(*given: Any) -> Any:
         prepared.append(given)
         return prepare(*given)
 
-    monkeypatch.setattr(predictor, "prepare_for_inference", watched)
+    monkeypatch.setattr(module, "prepare_for_inference", watched)
     expected = load(folder).predict(TEXTS)
     prepared.clear()
     model, start, found = load(folder), threading.Barrier(8), []

@@ -59,21 +59,23 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled data.
 
-    With --coverage or --conformal, also fit decision rules to the rows. A model whose folder has such rules (--save)
-    is measured with them on every other file. With --reference, also measure how far the rows have drifted from
-    others; rows without labels will do.
+    With --coverage, --conformal or --none-of-these, also fit decision rules to the rows. A model whose folder has
+    such rules (--save) is measured with them on every other file. With --reference, also measure how far the rows
+    have drifted from others; rows without labels will do.
     """
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
     from ...tasks.base.decision_rules import DecisionRules
     from ...tasks.base.label_table import write_rows
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
+    from ...tasks.evaluation.out_of_scope import check_scope
     from ...tasks.evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
     from ..terminal import print_json, screen, section, show_evaluation
 
     fitting = RuleOptions(**chosen_options(rules))
     if save and not fitting.any:
-        raise HeadwayError("--save stores decision rules: add --coverage 0.9 or --conformal 0.9, or omit it.")
+        rules_to_fit = "--coverage 0.9, --conformal 0.9 or --none-of-these 0.95"
+        raise HeadwayError(f"--save stores decision rules: add {rules_to_fit}, or omit it.")
     console = screen(to_stderr=json)
     per_label, report = per_label and new_path(per_label), report and new_path(report)
     check_report(report, slice_by)
@@ -81,8 +83,11 @@ def evaluate(
         raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
     task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
-    how = {"columns": chosen_columns(columns), "unknown_labels": unknown_labels, **reading}
-    need_labels = {"--report": report, "--per-label": per_label, "--coverage or --conformal": fitting.any}
+    if fitting.none_of_these is not None:
+        check_scope(task_model, reference)
+    read_as = {"columns": chosen_columns(columns), **reading}
+    how = {**read_as, "unknown_labels": unknown_labels}
+    need_labels = {"--report": report, "--per-label": per_label, "A decision rule": fitting.any}
     drift, labelled = show_drift(console, task_model, data, reference, how, need_labels=need_labels)
     if not labelled:
         if json and drift is not None:
@@ -101,7 +106,10 @@ def evaluate(
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
     show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
-    scores = fit_rules(task_model, found, fitting) if fitting.any else measure_rules(task_model, found)
+    if fitting.any:
+        scores = fit_rules(task_model, found, fitting, reference, **read_as)
+    else:
+        scores = measure_rules(task_model, found)
     if sentences := scores.sentences():
         section(console, "Decision rules", *sentences)
     if save:

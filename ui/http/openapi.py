@@ -107,6 +107,7 @@ LENGTH = {"num_tokens": INTEGER, "truncated": FLAG}
 RULES = {  # the fields of the decision rules that a model has
     "abstained": {**FLAG, "description": "Whether the confidence is below the one from which the model answers."},
     "label_set": {**_list(TEXT), "description": "The conformal prediction set, the most probable label first."},
+    "none_of_these": {**FLAG, "description": "Whether the text is too far from all training texts for any label."},
 }
 PREDICTION = {**_object(**LENGTH), "description": "With the fields of the task."}
 PREDICTION["properties"] = {**PREDICTION["properties"], **RULES}

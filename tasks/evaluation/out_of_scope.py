@@ -1,0 +1,136 @@
+"""Texts that have none of a model's labels: the distance of texts from the training texts, fitted to vectors of these.
+
+Shapes: N texts, C hidden size, L outputs of the classifier.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import HeadwayError
+from ..base.decision_rules import NoneOfThese, distances
+from ..base.inference import in_parts
+from ..base.inputs import as_list, name_rows
+from ..base.results import Evaluation
+from ..base.task import outputs_of
+from ..base.text_distance import NetworkWithDistance, TextDistance
+from ..classification.classification import TextClassification
+from ..classification.encoding import join_windows
+from ..data.groups import text_key
+from ..data.labels import REGRESSION
+from ..data.read import read_table
+from ..data.read_options import ReadOptions
+from .conformal import quantile_rank
+
+if TYPE_CHECKING:
+    from ..base.predictor import Predictor
+
+FEWEST_TEXTS = 20
+MOST_TEXTS = 20_000  # drawn at random from more: enough for the covariance of 1,024 components
+
+
+def check_scope(model: "Predictor", reference: Any) -> None:
+    """Raises HeadwayError if the model does not predict labels of texts, or what its training texts are is unknown."""
+    task = model.task
+    if not isinstance(task, TextClassification) or task.problem_type == REGRESSION:
+        what = "a number" if isinstance(task, TextClassification) else task.title.lower()
+        raise HeadwayError(f"--none-of-these is only for models that give texts labels, not for {what}. Omit it.")
+    if reference is None and model.distance is None:
+        raise HeadwayError("--none-of-these needs the texts that the model was trained on. Give them as --reference.")
+
+
+def fit_distance(
+    model: "Predictor", reference: Any, *, columns: Mapping[str, Any] | None = None, **reading: Any
+) -> tuple[TextDistance, set[tuple[str, ...]]]:
+    """The distance from the texts that a model was trained on, and these texts.
+
+    Args:
+        model: a trained one, which `check_scope` has accepted.
+        reference: anything that `train` takes, or a list of texts; labels are not read.
+        columns: field name -> column, where the inferred one is wrong.
+        **reading: fields of ReadOptions: header, encoding, ...
+
+    Raises:
+        HeadwayError: the rows cannot be read or are too few, or all texts are the same.
+    """
+    task = model.task
+    assert isinstance(task, TextClassification)
+    chosen = {name: column for name, column in (columns or {}).items() if name not in ("label", "group")}
+    kept = {name: value for name, value in reading.items() if name not in ("left_out", "strict")}
+    rows = as_list(reference)
+    texts_only = isinstance(rows, list | tuple) and all(isinstance(one, str) for one in rows)
+    table = read_table(name_rows(task, rows, labelled=not texts_only), ReadOptions(**kept))
+    mapping = model.columns(table, chosen)
+    if len(table) > MOST_TEXTS:
+        table = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_TEXTS]))
+    examples = task.examples(table, mapping, labelled=False)
+    outputs = _outputs(model, NetworkWithDistance(model._for_inference, nn.Identity()), examples)
+    vectors = outputs[:, task.target.num_outputs :].double().numpy()
+    return _fit(vectors, table.source), {text_key(one) for one in examples}
+
+
+def fit_none_of_these(found: Evaluation, distance: TextDistance, accepted: float) -> NoneOfThese:
+    """The largest distance of a share of held-out rows, as a conformal quantile.
+
+    Args:
+        found: on held-out rows, with the distances in its predictions.
+        distance: from the training texts.
+        accepted: the share of rows with one of the labels that must not be taken for others.
+
+    Raises:
+        HeadwayError: there are too few rows.
+    """
+    measured = np.sort(distances(found.predictions))
+    rank = quantile_rank(len(measured), accepted, "--none-of-these")
+    return NoneOfThese(float(measured[rank - 1]), accepted, len(measured), distance.file)
+
+
+def with_distances(model: "Predictor", found: Evaluation, distance: TextDistance) -> Evaluation:
+    """An evaluation whose predictions have their distance from the training texts."""
+    outputs = _outputs(model, NetworkWithDistance(model._for_inference, distance), found.examples)
+    pairs = zip(found.predictions, outputs[:, -1].tolist(), strict=True)
+    predictions = [replace(one, certainty=replace(one.certainty, distance=far)) for one, far in pairs]
+    return replace(found, predictions=predictions)
+
+
+def refuse_same_texts(found: Evaluation, reference: Collection[tuple[str, ...]]) -> None:
+    """Raises HeadwayError if most rows of an evaluation are among the training texts, so that none of them is far."""
+    known = sum(text_key(example) in reference for example in found.examples)
+    if 2 * known > len(found.examples):
+        raise HeadwayError(
+            f"--none-of-these: {known:,} of {len(found.examples):,} rows of --data have texts of --reference, so "
+            "their distances say nothing about new texts. Give rows that the model was not trained on as --data."
+        )
+
+
+def _outputs(model: "Predictor", network: NetworkWithDistance, examples: Sequence[Any]) -> Tensor:
+    """What a network computes for each text, (N, L + outputs of its distance)."""
+    found = []
+    for part in in_parts(examples):
+        features = [one for windows in model.encoder.encode(model.task, part) for one in windows]
+        order = sorted(range(len(features)), key=lambda i, features=features: -len(features[i].input_ids))
+        outputs = torch.stack(outputs_of(network, [features[i] for i in order], model.task))
+        found.append(join_windows(outputs[torch.tensor(order).argsort()], features))
+    return torch.cat(found)
+
+
+def _fit(vectors: np.ndarray, source: str) -> TextDistance:
+    """The mean of vectors, (N, C), and a factor of the inverse of their covariance, shrunk (Ledoit and Wolf 2004).
+
+    Raises:
+        HeadwayError: the texts are too few, or all the same.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    if len(vectors) < FEWEST_TEXTS:
+        raise HeadwayError(f"{source}: {len(vectors)} texts are too few for --none-of-these; give {FEWEST_TEXTS}.")
+    mean = vectors.mean(0)
+    covariance, _ = ledoit_wolf(vectors - mean, assume_centered=True)
+    variances, directions = np.linalg.eigh(covariance)
+    if not variances.min() > 0:
+        raise HeadwayError(f"{source}: all texts are the same, so --none-of-these cannot measure distances from them.")
+    return TextDistance(torch.from_numpy(mean).float(), torch.from_numpy(directions / np.sqrt(variances)).float())
