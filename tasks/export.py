@@ -22,6 +22,7 @@ from ..core.models.gpt2 import GPT2Config
 from ..core.models.heads import Config, reads_segments
 from ..core.models.packing import PackedBatch
 from ..core.tokenizers.tokenizer import Tokenizer
+from .base.decision_rules import STORED_AS
 from .base.model_folder import read_info, refuse_replacing
 from .embedding.pooling import PaddedPooling, Pooling, parse_modes
 from .embedding.published_pooling import PublishedPooling
@@ -153,9 +154,12 @@ def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[
         notes.append("texts must be in lower case before the tokenizer reads them")
     if published and published.prompt:
         notes.append(f"texts must have {published.prompt!r} put before them")
-    options = read_info(checkpoint.folder).get("options", {})
+    info = read_info(checkpoint.folder)
+    options = info.get("options", {})
     if names := [name for name, neutral in CALIBRATION.items() if options.get(name) not in (None, neutral)]:
         notes.append(f"the graph gives uncalibrated logits: apply the {' and '.join(names)} of headway.json to them")
+    if info.get(STORED_AS):
+        notes.append("the decision rules of headway.json are not in the graph: headway predict and serve apply them")
     return tuple(notes)
 
 

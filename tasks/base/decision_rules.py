@@ -17,6 +17,7 @@ Shapes: E examples, L labels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -134,6 +135,18 @@ class DecisionRules:
     def to_json(self) -> dict[str, Any]:
         """The rules that there are, as in headway.json."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def read_distance(self, folder: Path, size: int) -> TextDistance | None:
+        """The distance that `none_of_these` needs, from a model folder; None without such a rule.
+
+        Args:
+            folder: with the rules.
+            size: the hidden size of the model.
+
+        Raises:
+            HeadwayError: its file is missing or damaged.
+        """
+        return self.none_of_these and TextDistance.read(folder / self.none_of_these.file, size)
 
     def with_min_confidence(self, given: float | None) -> Self:
         """A copy that answers from this confidence on; 0: always. None: no change.

@@ -33,10 +33,10 @@ from .left_out import write_left_out
 from .model_folder import name_base, read_info, require_task, stored_task, write_model
 from .precision import AUTO
 from .predictor import AnyTask, Predictor
+from .prepared import PreparedNetwork
 from .progress import follow
 from .repeats import FinishedFolds, Repeats, fold_lines, train_repeatedly
 from .results import Trained
-from .text_distance import TextDistance
 from .training_data import TrainingData, encode_labelled, read_labelled, write_corpora
 from .training_rows import TrainingRows
 from .training_run import (
@@ -103,8 +103,7 @@ class TaskModel(Predictor):
         model = cls(task.reset(), task, checkpoint, tokenizer, str(name))
         model.task, model.info, model.trained = task, info, True
         model.training_rows = TrainingRows.read(folder, info)
-        if rule := model.rules.none_of_these:  # damaged rules are refused before anything is computed
-            model.distance = TextDistance.read(folder / rule.file, model.config.hidden_size)
+        model.distance = model.rules.read_distance(folder, model.config.hidden_size)
         model.device = device
         if chosen.type != "cpu":
             processes()  # assigns each process of a launch its device
@@ -268,9 +267,8 @@ class TaskModel(Predictor):
         """Makes this model the one in the folder of a run, with further facts for headway.json."""
         other = type(self).load(folder, {self.task.name: type(self.task)}, self.device)
         self.task, self.info, self.trained = other.task, {**other.info, **facts}, True
-        self.training_rows, self._network, self.distance = other.training_rows, other.network, None
-        self._prepared.release()
-        self._weights_changed, self.held_out = True, None
+        self.training_rows, self._network, self._prepared = other.training_rows, other.network, PreparedNetwork()
+        self._weights_changed, self.held_out, self.distance = True, None, None
 
     def _prepare(self, source: DataSource, scratch: Scratch, run: RunOptions) -> tuple[RunOptions, TrainingData]:
         """Reads the data, puts the head for it on the network, and completes the options of the run."""
@@ -306,8 +304,7 @@ class TaskModel(Predictor):
         if self._weights_changed:
             head = "published" if self._stored_task and not self._stored_task.headless else None
             self._checkpoint = load_checkpoint(self._checkpoint.folder, head=head)
-        self._weights_changed, self.trained, self.distance = True, False, None
-        self._prepared.release()
+        self._weights_changed, self.trained, self.distance, self._prepared = True, False, None, PreparedNetwork()
         self._network = self._checkpoint.network
         torch.manual_seed(seed)
         if reuse:

@@ -49,7 +49,3 @@ class PreparedNetwork:
                 prepared = prepare_for_inference(network.eval(), precision, unread)
                 self._made = state, prepared if distance is None else NetworkWithDistance(prepared, distance)
             return self._made[1]
-
-    def release(self) -> None:
-        """Frees the prepared network."""
-        self._made = None

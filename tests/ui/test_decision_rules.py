@@ -131,3 +131,81 @@ def test_labels_in_a_set_are_shown_as_text():
     hostile = LabelPrediction("a", 1.0, {"a": 1.0}, certainty=Certainty(True, ("<script>",)))
     assert "&lt;script&gt;" in draw_certainty(hostile)
     assert draw_certainty(LabelPrediction("a", 1.0, {"a": 1.0})) == ""
+
+
+FAR = ["qqq zzz xxx " * 12, "12 % 34 % 56 %", "<script>alert(1)</script> " * 5]
+
+
+@pytest.fixture
+def scoped(trained: Path, reviews: Path, headway: Headway) -> Path:
+    """A model that says which texts are far from the reviews."""
+    Path("held_out.csv").write_text(
+        "text,label\n" + "".join(f"{text} and {text.split()[-1]},{label}\n" for text, label in REVIEWS),
+        encoding="utf-8",
+    )
+    command = (
+        "evaluate",
+        trained,
+        "--data",
+        "held_out.csv",
+        "--none-of-these",
+        0.95,
+        "--reference",
+        reviews,
+        "--save",
+    )
+    ran = headway(*command, "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)["decision_rules"]["none_of_these"]
+    assert found["accepted"]["value"] >= 0.95
+    assert found["fitted"] is True
+    assert "near enough to the training texts" in ran.err
+    return trained
+
+
+def test_far_texts_are_marked_in_the_terminal_in_files_over_http_and_in_the_browser_app(
+    scoped: Path, headway: Headway
+):
+    lines = headway("predict", scoped, *FAR, TEXTS[0]).out.splitlines()
+    assert [line.startswith("none of these: ") for line in lines] == [True, True, True, False]
+    Path("new.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in [*FAR, TEXTS[0]]), encoding="utf-8")
+    assert headway("predict", scoped, "--data", "new.csv", "--output", "out.csv").code == 0
+    header, *cells = Path("out.csv").read_text(encoding="utf-8").splitlines()
+    assert header.split(",")[-1] == "none_of_these"
+    assert [cell.rpartition(",")[2].lower() for cell in cells] == ["true", "true", "true", "false"]
+    with TestClient(one_model(scoped)) as client:
+        found = client.post("/predict", json={"inputs": [*FAR, TEXTS[0]]}).json()["predictions"]
+        schema = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]
+    assert [one["none_of_these"] for one in found] == [True, True, True, False]
+    items = schema["content"]["application/json"]["schema"]["properties"]["predictions"]["items"]
+    assert "none_of_these" in items["properties"]
+    registry = ModelRegistry([scoped], built_in=False, device="cpu")
+    assert "None of these" in predict(registry, scoped.name, FAR[0])
+    assert "None of these" not in predict(registry, scoped.name, TEXTS[0])
+
+
+def test_the_rule_is_fitted_in_the_browser_app_with_a_file_of_training_texts(trained: Path, reviews: Path):
+    Path("runs").mkdir()
+    trained.rename("runs/mine")
+    Path("held_out.csv").write_text("text,label\n" + "".join(f"{text} {text},{label}\n" for text, label in REVIEWS))
+    registry = ModelRegistry(runs=Path("runs"), built_in=False, device="cpu")
+    with pytest.raises(HeadwayError, match="trained on. Give them as --reference"):
+        list(score(registry, "mine", "held_out.csv", False, "", "", "lac", "0.95", None))
+    *_, shown = score(registry, "mine", "held_out.csv", True, "", "", "lac", "0.95", str(reviews))
+    assert "None of these" in shown
+    assert registry.task_model("mine").predict(FAR[0]).none_of_these
+    *_, shown = score(registry, "mine", str(reviews), True, "0.5", "", "lac", "", None)  # keeps the other rule
+    assert registry.task_model("mine").predict(FAR[0]).none_of_these
+
+
+def test_what_the_rule_needs_is_said_before_anything_is_computed(trained: Path, reviews: Path, headway: Headway):
+    ran = headway("evaluate", trained, "--data", reviews, "--none-of-these", 0.95)
+    assert (ran.code, "--reference" in ran.err) == (2, True)
+    ran = headway("evaluate", trained, "--data", reviews, "--none-of-these", 0.95, "--reference", reviews)
+    assert (ran.code, "have texts of --reference" in ran.err) == (2, True)
+
+
+def test_an_exported_graph_says_that_rules_are_not_in_it(ruled: Path, headway: Headway):
+    ran = headway("export", ruled, "--output", "graph.onnx")
+    assert ran.code == 0, ran.err
+    assert "decision rules" in ran.out + ran.err

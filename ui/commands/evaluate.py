@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,13 @@ from ..options import (
 )
 from .drift_output import show_drift
 from .report_file import check_report, write_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ...tasks.base.predictor import Predictor
+    from ...tasks.base.results import Evaluation
+    from ...tasks.evaluation.rules import RuleOptions, RuleScores
 
 UNKNOWN_LABELS = typer.Option(
     metavar="NAME",
@@ -69,13 +76,12 @@ def evaluate(
     from ...tasks.base.label_table import write_rows
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ...tasks.evaluation.out_of_scope import check_scope
-    from ...tasks.evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
+    from ...tasks.evaluation.rules import RuleOptions, save_rules
     from ..terminal import print_json, screen, section, show_evaluation
 
     fitting = RuleOptions(**chosen_options(rules))
     if save and not fitting.any:
-        rules_to_fit = "--coverage 0.9, --conformal 0.9 or --none-of-these 0.95"
-        raise HeadwayError(f"--save stores decision rules: add {rules_to_fit}, or omit it.")
+        raise HeadwayError("--save stores decision rules: add --coverage 0.9 or another rule, or omit it.")
     console = screen(to_stderr=json)
     per_label, report = per_label and new_path(per_label), report and new_path(report)
     check_report(report, slice_by)
@@ -84,7 +90,7 @@ def evaluate(
     task_model = load(model, device=device, **chosen_options(options))
     task_model.precision = precision
     if fitting.none_of_these is not None:
-        check_scope(task_model, reference)
+        check_scope(task_model, reference)  # before anything is computed
     read_as = {"columns": chosen_columns(columns), **reading}
     how = {**read_as, "unknown_labels": unknown_labels}
     need_labels = {"--report": report, "--per-label": per_label, "A decision rule": fitting.any}
@@ -106,12 +112,7 @@ def evaluate(
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
     show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
-    if fitting.any:
-        scores = fit_rules(task_model, found, fitting, reference, **read_as)
-    else:
-        scores = measure_rules(task_model, found)
-    if sentences := scores.sentences():
-        section(console, "Decision rules", *sentences)
+    scores = _apply_rules(console, task_model, found, fitting, {"reference": reference, **read_as})
     if save:
         save_rules(task_model)
         section(console, "Stored", f"{model}: its predictions follow these rules from now on")
@@ -123,6 +124,27 @@ def evaluate(
         section(console, "Report", f"{report}")
     if json:
         print_json({**found.to_json(), "decision_rules": scores.to_json(), "drift": drift and drift.to_json()})
+
+
+def _apply_rules(
+    console: "Console", model: "Predictor", found: "Evaluation", fitting: "RuleOptions", source: dict[str, Any]
+) -> "RuleScores":
+    """Fits rules to an evaluation, or measures those of the model, and prints what they give.
+
+    Args:
+        console: Where to print.
+        model: That is evaluated.
+        found: The evaluation.
+        fitting: The rules to fit.
+        source: The reference rows and how they are read.
+    """
+    from ...tasks.evaluation.rules import fit_rules, measure_rules
+    from ..terminal import section
+
+    scores = fit_rules(model, found, fitting, **source) if fitting.any else measure_rules(model, found)
+    if sentences := scores.sentences():
+        section(console, "Decision rules", *sentences)
+    return scores
 
 
 def evaluate_command() -> Callable[..., None]:
