@@ -189,12 +189,14 @@ def test_the_rule_is_fitted_in_the_browser_app_with_a_file_of_training_texts(tra
     trained.rename("runs/mine")
     Path("held_out.csv").write_text("text,label\n" + "".join(f"{text} {text},{label}\n" for text, label in REVIEWS))
     registry = ModelRegistry(runs=Path("runs"), built_in=False, device="cpu")
-    with pytest.raises(HeadwayError, match="trained on. Give them as --reference"):
-        list(score(registry, "mine", "held_out.csv", False, "", "", "lac", "0.95", None))
-    *_, shown = score(registry, "mine", "held_out.csv", True, "", "", "lac", "0.95", str(reviews))
+    question = "mine", "held_out.csv", [], []
+    with pytest.raises(HeadwayError, match="Give them as “Training data, for none of these”"):
+        list(evaluate(registry, *question, False, "", "", "lac", "0.95", None))
+    *_, (shown, _) = evaluate(registry, *question, True, "", "", "lac", "0.95", str(reviews))
     assert "None of these" in shown
     assert registry.task_model("mine").predict(FAR[0]).none_of_these
-    *_, shown = score(registry, "mine", str(reviews), True, "0.5", "", "lac", "", None)  # keeps the other rule
+    list(evaluate(registry, *question, True, "0.5", "", "lac", "", None))  # keeps the other rule
+    assert registry.task_model("mine").rules.abstention is not None
     assert registry.task_model("mine").predict(FAR[0]).none_of_these
 
 

@@ -42,7 +42,11 @@ STATES = {
     "died": "crashed",
     "done": "finished",
 }
-LABELS = {"eval-data": "Held-out data", "eval-fraction": "Held-out fraction"}  # of options with another name
+LABELS = {  # of options with another name
+    "eval-data": "Held-out data",
+    "eval-fraction": "Held-out fraction",
+    "reference": "Training data, for none of these",
+}
 COMMANDS = {"`headway check`": "the check", "headway check": "the check"}  # in messages -> in the form
 
 

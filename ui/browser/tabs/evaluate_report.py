@@ -11,8 +11,9 @@ import gradio as gr
 from ....core.errors import HeadwayError
 from ....core.options import options_of
 from ....tasks.base.error_analysis import analyze_errors
+from ....tasks.base.model_folder import update_rules
 from ....tasks.evaluation import ReportOptions, evaluate_with_report
-from ....tasks.evaluation.rules import RuleOptions, measure_rules, propose_rules, store_rules
+from ....tasks.evaluation.rules import RuleOptions, measure_rules, propose_rules
 from ...commands.report_file import write_report
 from ...model_registry import StoredModel
 from ..background import process_file
@@ -20,7 +21,7 @@ from ..drawing import caption, draw_frame, hint
 from ..events import FILES, bind
 from ..form import option_component, read_options
 from ..pasted_cells import upload_folder
-from ..run_drawing import draw_metrics
+from ..run_drawing import LABELS, draw_metrics
 from .evaluate_data import LabelledFile, form_errors, label_columns, model_for, without_paths
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def draw_report_part(
     model = gr.Dropdown([], value=None, label="Model", allow_custom_value=True, elem_id="evaluated")
     with gr.Accordion("Decision rules", open=False, elem_id="decision-rules"), gr.Row():
         rules = [option_component(one) for one in options_of(RuleOptions)]
+        reference = gr.File(label=LABELS["reference"], height=120, elem_id="training-texts")
         save = gr.Checkbox(label="Store", info="Predictions of the model follow the rules.", min_width=200)
     with gr.Row(elem_classes="hw-buttons"):
         start = gr.Button("Evaluate", variant="primary", min_width=120)
@@ -53,7 +55,7 @@ def draw_report_part(
     errors = gr.HTML()
     shown = gr.HTML(hint(NO_SCORES), elem_id="scores", min_height=100)
     outputs = [shown, download]
-    given = [model, data.file, data.labels, data.slices, save, *rules]
+    given = [model, data.file, data.labels, data.slices, save, *rules, reference]
     for button, function in ((start, evaluate), (write, make_report)):
         options: dict[str, Any] = {"queue": FILES, "on_error": [hint(NO_SCORES), gr.update(visible=False)]}
         bind(button.click, partial(function, registry), given, outputs, errors, **options)
@@ -73,6 +75,7 @@ class _Question:
     labels: Sequence[str]
     slices: Sequence[str]
     rules: RuleOptions
+    reference: str | None  # the file of the training texts
     stored_in: Path | None  # the model folder in which the rules are stored
     report: Path | None  # the file of the report
     name: str  # of the model
@@ -84,7 +87,7 @@ def evaluate(registry: "ModelRegistry", *given: Any) -> Iterator[tuple[str, Any]
     Args:
         registry: the models.
         *given: the values of the form: name of the model, file, label columns, slice columns, whether the fitted
-            decision rules are stored, and the values of RuleOptions.
+            decision rules are stored, the values of RuleOptions, and the file of the training texts.
     """
     for shown in _answers(registry, _read(registry, *given)):
         yield shown, gr.DownloadButton(visible=False)
@@ -109,9 +112,10 @@ def _read(registry: "ModelRegistry", *given: Any, with_report: bool = False) -> 
     fitting = RuleOptions(**read_options(known, values))
     if save and not fitting.any:
         raise HeadwayError("There is no rule to store. Enter a coverage, or do not store.")
+    reference = rules[len(known)] if len(rules) > len(known) else None
     stored_in = registry.trained_here(name).folder if save else None
     report = upload_folder("reports") / f"{Path(name).name}-report.html" if with_report else None
-    return _Question(file, labels or (), slices or (), fitting, stored_in, report, name)
+    return _Question(file, labels or (), slices or (), fitting, reference, stored_in, report, name)
 
 
 def _answers(registry: "ModelRegistry", question: _Question) -> Iterator[str]:
@@ -129,10 +133,13 @@ def _answer(opened: "TaskModel | StoredModel", question: _Question) -> str:
     else:
         options = ReportOptions(question.slices)
         found, described = evaluate_with_report(model, question.file, options=options, columns=columns)
-    fitting = question.rules
-    rules, scores = propose_rules(model, found, fitting) if fitting.any else (model.rules, measure_rules(model, found))
-    if question.stored_in is not None:
-        store_rules(str(question.stored_in), rules)
+    if question.rules.any:
+        proposed = propose_rules(model, found, question.rules, question.reference)
+        scores = proposed.scores
+        if question.stored_in is not None:
+            update_rules(str(question.stored_in), proposed.rules, proposed.distance)
+    else:
+        scores = measure_rules(model, found)
     stored = ["The rules are stored: predictions follow them from now on."] if question.stored_in is not None else []
 
     def named(text: str) -> str:
