@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,11 @@ SENTENCES = [
 ]
 SYSTEMS = {"posix": sys.platform != "win32", "linux": sys.platform == "linux"}  # marker -> whether this is one
 collect_ignore_glob = [] if SYSTEMS["posix"] else ["campaign/*"]  # forks at every step
+STARTS_PROCESSES = {
+    "test_distributed", "test_failures", "test_launch", "test_launched_commands", "test_linear_time",
+    "test_long_documents", "test_python_api", "test_quickstart", "test_readme", "test_resume", "test_serve",
+    "test_simulated_windows", "test_skips"
+}  # fmt: skip
 # Reasons for which a test may be skipped although --fail-on-skip is given.
 EXPECTED_SKIPS = {"needs a machine without an accelerator"}
 
@@ -35,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fail-on-skip", action="store_true", help="Fail a test that is skipped for an unexpected reason."
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that start processes come first, then those with many tests: none of them is the last one, alone."""
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.stem not in STARTS_PROCESSES, -sizes[item.path]))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
