@@ -152,6 +152,11 @@ class Camera:
         self.button("Compare").click()
         self.page.locator("#comparison .hw-table").first.wait_for()
         self.take("evaluate-compare")
+        self.page.get_by_role("tab", name="Label errors").click()
+        self.button("Find label errors").click()
+        self.page.locator(".hw-suspect").first.wait_for()
+        self.button("Accept all above").click()
+        self.take("evaluate-labels")
 
     def prompt(self) -> None:
         """An answer beside the prompt, and all options."""

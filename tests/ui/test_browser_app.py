@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import QuestionAnswering, TokenClassification, load
-from reviews import REVIEWS, THINGS, write_reviews
+from reviews import REVIEWS, THINGS, WRONG, write_reviews, write_wrong_reviews
 from safetensors.torch import load_file, save_file
 from tiny_gpt2 import make_gpt2
 
@@ -145,6 +145,9 @@ def context(request: Any, chromium: Any) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     yield context
     context.close()
+
+
+narrow = pytest.mark.parametrize("context", [(390, "dark")], ids=["narrow"], indirect=True, scope="module")
 
 
 @pytest.fixture
@@ -345,6 +348,7 @@ def test_a_model_is_evaluated_on_an_uploaded_file_and_the_report_opens_and_is_do
     assert Path(found.value.path()).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+@narrow
 def test_models_are_compared_and_the_differing_rows_are_downloaded(site, tmp_path):
     site.tab("Evaluate")
     site.tab("Several models")
@@ -364,6 +368,42 @@ def test_models_are_compared_and_the_differing_rows_are_downloaded(site, tmp_pat
         site.button("Download the differing rows").click()
     with open(found.value.path(), encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(REVIEWS) + 1
+
+
+@narrow
+def test_label_errors_are_accepted_with_keys_and_by_probability_and_the_copy_is_downloaded(site, tmp_path):
+    site.tab("Evaluate")
+    site.tab("Label errors")
+    data = write_wrong_reviews(tmp_path / "wrong.csv")
+    site.page.locator("#labelled input[type=file]").set_input_files(data)
+    expect(site.page.get_by_text("wrong.csv (CSV): text, label")).to_be_visible()
+    site.page.locator("#label-model input").fill("mini-bert")
+    site.page.get_by_role("option", name="mini-bert", exact=True).click()
+    site.button("Find label errors").click()
+    suspects, count = site.page.locator(".hw-suspect"), site.page.locator(".hw-count")
+    expect(suspects).to_have_count(4)
+    expect(suspects.first).to_contain_text("<script>alert(1)</script>")
+    site.button("Write corrected copy").click()
+    expect(site.page.get_by_role("alert")).to_contain_text("Accept at least one")
+    suspects.first.get_by_role("button", name="Accept").focus()
+    site.page.keyboard.press("r")
+    site.page.keyboard.press("ArrowDown")
+    site.page.keyboard.press("ArrowUp")
+    expect(suspects.nth(1).get_by_role("button", name="Accept")).to_be_focused()
+    site.page.keyboard.press("a")
+    expect(count).to_have_text("1 accepted, 1 rejected, 2 open")
+    suspects.first.get_by_role("button", name="Reject").click()
+    expect(count).to_have_text("1 accepted, 0 rejected, 3 open")
+    site.box("Probability of the likely label").fill("0.95")
+    site.page.keyboard.press("Tab")
+    site.button("Accept all above").click()
+    expect(count).to_have_text("3 accepted, 0 rejected, 1 open")
+    site.button("Write corrected copy").click()
+    expect(site.page.get_by_text("3 rows have another label")).to_be_visible()
+    with site.page.expect_download() as found:
+        site.button("Download wrong-corrected.csv").click()
+    before, after = data.read_text().splitlines(), Path(found.value.path()).read_text().splitlines()
+    assert [line for line, text in enumerate(before, 1) if text != after[line - 1]] == list(WRONG)
 
 
 def test_an_answer_is_greyed_out_while_its_question_differs(site):

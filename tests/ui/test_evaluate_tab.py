@@ -1,6 +1,7 @@
 """The tab Evaluate without a browser: metrics, reports, comparisons, and uploads that cannot be used."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 from headway.core.errors import HeadwayError
 from headway.ui.browser.tabs.evaluate_compare import compare
 from headway.ui.browser.tabs.evaluate_data import read_columns
+from headway.ui.browser.tabs.evaluate_labels import find, write_copy
 from headway.ui.browser.tabs.evaluate_report import evaluate, make_report
 from headway.ui.model_registry import ModelRegistry
 from page_elements import HOSTILE, Page
-from reviews import REVIEWS, write_reviews
+from reviews import REVIEWS, WRONG, write_reviews, write_wrong_reviews
 
 NO_RULES = (False, "", "", "lac")
 
@@ -129,6 +131,7 @@ def test_an_upload_that_cannot_be_used_is_explained_without_its_folder(pair, fol
         evaluate(pair, "model", str(data), [], [], *NO_RULES),
         make_report(pair, "model", str(data), [], [], *NO_RULES),
         compare(pair, ["model", "twin"], str(data), [], []),
+        find(pair, "model", "", "", str(data), []),
     ):
         with pytest.raises(HeadwayError) as raised:
             list(steps)
@@ -144,6 +147,7 @@ def test_columns_of_the_form_that_the_file_lacks_are_explained(pair, folder):
         make_report(pair, "model", data, [], ["stars"], *NO_RULES),
         compare(pair, ["model", "twin"], data, ["stars"], []),
         compare(pair, ["model", "twin"], data, [], ["stars"]),
+        find(pair, "model", "", "", data, ["stars"]),
     ):
         with pytest.raises(HeadwayError, match="stars") as raised:
             list(steps)
@@ -156,3 +160,46 @@ def test_the_columns_of_an_upload_are_offered(folder):
     assert labels["choices"] == slices["choices"] == ["text", "label", "part"]
     about, labels, _ = last(read_columns(None))
     assert ("Upload a file" in about, labels["choices"]) == (True, [])
+
+
+def test_accepted_label_errors_are_corrected_in_a_copy_and_all_else_stays(folder):
+    data = write_wrong_reviews(folder / "<b>reviews.csv")
+    *_, (shown, search, controls, *_) = find(ModelRegistry(), "mini-bert", "", "", str(data), [])
+    page = Page(shown)
+    suspects = search.found.suspects
+    assert {one.place for one in suspects} == {*WRONG, 22}
+    assert "4 of 64 labels are suspect" in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert not {"script", "img"} & {name for name, _ in page.elements}
+    assert "Nearest rows" in page.text
+    assert str(folder) not in page.text
+    assert controls["visible"]
+    accepted = [number for number, one in enumerate(suspects) if one.place in WRONG]
+    download, said = write_copy(json.dumps(accepted), search)
+    copy = Path(download.value["path"])
+    assert copy.name == "<b>reviews-corrected.csv"
+    assert "3 rows have another label" in said
+    assert "<b>" not in said
+    before, after = data.read_text().splitlines(), copy.read_text().splitlines()
+    assert [line for line, text in enumerate(before, 1) if text != after[line - 1]] == list(WRONG)
+    assert all(text.rpartition(",")[0] == before[line].rpartition(",")[0] for line, text in enumerate(after))
+
+
+def test_a_corrected_copy_needs_a_search_an_accepted_label_and_its_file(registry, folder):
+    data = hostile_reviews(folder)
+    with pytest.raises(HeadwayError, match="Search for label errors first"):
+        write_copy("[0]", None)
+    search = last(find(registry, "model", "text-classification", "", str(data), ["label"]))[1]
+    with pytest.raises(HeadwayError, match="Accept at least one"):
+        write_copy("[]", search)
+    data.unlink()
+    with pytest.raises(HeadwayError, match="deleted from the server"):
+        write_copy("[0]", search)
+    for given, message in (
+        (("model", "", "x", str(folder / "a.csv"), []), "Folds: x is not a whole number"),
+        (("model", "", "", None, []), "Choose a model"),
+        ((None, "", "", "a", []), "Choose a model"),
+        (("other", "", "", __file__, []), "no model 'other'"),
+    ):
+        with pytest.raises(HeadwayError, match=message):
+            next(find(registry, *given))

@@ -74,6 +74,12 @@ def run_in_background(function: Callable[..., Any], *arguments: Any) -> Generato
     return result
 
 
+def require_upload(file: str | Path) -> None:
+    """Raises HeadwayError if an uploaded file was deleted."""
+    if not Path(file).exists():
+        raise HeadwayError(f"{Path(file).name} was deleted from the server. Upload it again.")
+
+
 def is_large(file: str | Path) -> bool:
     """Whether an uploaded file is read in another process."""
     return Path(file).exists() and Path(file).stat().st_size > LARGE
@@ -97,8 +103,7 @@ def process_file(file: str | Path, function: Callable[..., Any], *arguments: Any
         HeadwayError: the file was deleted, or the function raised it.
     """
     path = Path(file)
-    if not path.exists():
-        raise HeadwayError(f"{path.name} was deleted from the server. Upload it again.")
+    require_upload(path)
     if not is_large(path):
         return function(*arguments)
     size = path.stat().st_size

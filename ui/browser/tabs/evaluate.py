@@ -10,6 +10,7 @@ from ..kept_form import QUIET, keep_form
 from ..tab_context import TabContext
 from .evaluate_compare import draw_compare_part
 from .evaluate_data import draw_labelled_file
+from .evaluate_labels import draw_labels_part, reader_names
 from .evaluate_report import draw_report_part
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ def draw(context: TabContext) -> None:
             model, *one = draw_report_part(registry, data)
         with gr.Tab("Several models"):
             models, *several = draw_compare_part(registry, data)
+        with gr.Tab("Label errors"):
+            readers, *own = draw_labels_part(registry, data)
     read = data.read
-    for outputs, empty in (one, several):
+    for outputs, empty in (one, several, own):
         read = read.then(empty, None, outputs, **QUIET)
     opened = refresh_models(model, partial(trained_models, registry), tab.select)
-    opened.then(lambda: gr.Dropdown(choices=trained_models(registry)), None, models, **QUIET)
-    keep_form(context.page, "evaluate", [data.file, model, models])
+    lists = trained_models, reader_names
+    opened.then(lambda: [gr.Dropdown(choices=names(registry)) for names in lists], None, [models, readers], **QUIET)
+    keep_form(context.page, "evaluate", [data.file, model, models, readers])
 
 
 def trained_models(registry: "ModelRegistry") -> list[str]:
