@@ -27,6 +27,7 @@ MODELS: dict[str, tuple[Task, str, int]] = {
     "entities": (TokenClassification(), "entities.conll", 15),
     "topics": (TextClassification(), "topics.csv", 6),
     "messages": (TextClassification(), "messages.csv", 8),
+    "messages-short": (TextClassification(), "messages.csv", 1),
 }
 NAMES = "😀 Ingrid Solheim took the night train from Oslo to Berlin, <b>and Oakline paid</b>."
 
@@ -145,7 +146,7 @@ class Camera:
         self.page.frame_locator("#scores iframe").locator("#metrics").wait_for()
         self.take("evaluate-report")
         self.page.get_by_role("tab", name="Several models").click()
-        for name in ("messages", "topics"):
+        for name in ("messages", "messages-short"):
             self.page.locator("#compared input").fill(name)
             self.page.get_by_role("option", name=name, exact=True).click()
         self.page.keyboard.press("Escape")
