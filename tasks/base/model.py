@@ -101,10 +101,9 @@ class TaskModel(Predictor):
             checkpoint.network.head = None  # a pooler, which is not used
         tokenizer = load_tokenizer(folder, checkpoint.network.config, name)
         model = cls(task.reset(), task, checkpoint, tokenizer, str(name))
-        model.task, model.info, model.trained = task, info, True
+        model.task, model.info, model.trained, model.device = task, info, True, device
         model.training_rows = TrainingRows.read(folder, info)
         model.distance = model.rules.read_distance(folder, model.config.hidden_size)
-        model.device = device
         if chosen.type != "cpu":
             processes()  # assigns each process of a launch its device
             model.network.to(chosen)
