@@ -15,6 +15,7 @@ from .attention import fused_attention, has_flash_attention
 from .cache import LayerCache
 from .linear import Linear
 from .packing import PackedBatch
+from .training_attention import attend_across_in_training
 
 
 class CrossAttention(nn.Module):
@@ -64,13 +65,17 @@ class CrossAttention(nn.Module):
 def attend_across(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, scale: float) -> Tensor:
     """Scaled dot-product attention of every sequence over its source, (T', H, D) -> (T', H, D).
 
-    | device | when                        | kernel            | why                                                |
-    |--------|-----------------------------|-------------------|----------------------------------------------------|
-    | CPU    | always                      | _across_by_pairs  | nothing is padded, and the scores of a pair stay   |
-    |        |                             |                   | in the processor's cache: 1/2 to 4/5 of the time   |
-    |        |                             |                   | of groups, with dropout as well                    |
-    | CUDA   | where `has_flash_attention` | _across_packed    | one call for all pairs without padding             |
-    | any    | otherwise                   | _across_by_groups | few calls, because launching a kernel takes time   |
+    | device | when                        | kernel                    | why                                        |
+    |--------|-----------------------------|---------------------------|--------------------------------------------|
+    | CPU    | training                    | attend_across_in_training | torch's kernel has no dropout, and a call  |
+    |        |                             |                           | for a short pair takes longer than its     |
+    |        |                             |                           | arithmetic                                 |
+    | CPU    | otherwise                   | _across_by_pairs          | nothing is padded, and the scores of a     |
+    |        |                             |                           | pair stay in the processor's cache: 1/2 to |
+    |        |                             |                           | 4/5 of the time of _across_by_groups       |
+    | CUDA   | where `has_flash_attention` | _across_packed            | one call for all pairs without padding     |
+    | any    | otherwise                   | _across_by_groups         | few calls, because launching a kernel      |
+    |        |                             |                           | takes time                                 |
 
     Args:
         q: queries of the target, (T', H, D).
@@ -80,7 +85,8 @@ def attend_across(q: Tensor, kv: Tensor, batch: PackedBatch, *, dropout: float, 
         scale: factor of the dot products.
     """
     if q.device.type == "cpu":
-        kernel = _across_by_pairs
+        training = torch.is_grad_enabled() and (q.requires_grad or kv.requires_grad)
+        kernel = attend_across_in_training if training else _across_by_pairs
     else:
         kernel = _across_packed if has_flash_attention(q, dropout) else _across_by_groups
     return kernel(q, kv, batch, dropout=dropout, scale=scale)

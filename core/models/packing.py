@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .attention_layout import Layout, make_layout
+from .attention_layout import Layout, Sequences, make_layout
 from .cross_layout import CrossLayout, make_cross_layout
 from .padded_layout import PaddedLayout, make_padded_layout
 from .transfers import to_device
@@ -162,10 +162,22 @@ class PackedBatch:
 
     def training_layout(self, rows: int, heads: int, causal: bool) -> Layout:
         """How training on the CPU arranges the batch for attention (`make_layout`); all layers share one layout."""
-        key = rows, heads, causal
+        key = rows, None, heads, causal
         if key not in self._training_layouts:
-            self._training_layouts[key] = make_layout(self.lengths, self.cu_seqlens, rows, heads, causal)
+            self._training_layouts[key] = make_layout(self._sequences(rows), None, heads, causal=causal)
         return self._training_layouts[key]
+
+    def cross_training_layout(self, rows: int, source_rows: int, heads: int) -> Layout:
+        """The same for cross-attention."""
+        assert self.source is not None
+        key = rows, source_rows, heads, False
+        if key not in self._training_layouts:
+            sources = self.source._sequences(source_rows)
+            self._training_layouts[key] = make_layout(self._sequences(rows), sources, heads)
+        return self._training_layouts[key]
+
+    def _sequences(self, rows: int) -> Sequences:
+        return Sequences(self.lengths, self.cu_seqlens, rows)
 
     @cached_property
     def padded_layout(self) -> PaddedLayout:
@@ -181,7 +193,7 @@ class PackedBatch:
             return make_cross_layout(self.lengths, self.source.lengths, self.input_ids.device)
 
     @cached_property
-    def _training_layouts(self) -> dict[tuple[int, int, bool], Layout]:
+    def _training_layouts(self) -> dict[tuple[int, int | None, int, bool], Layout]:
         return {}
 
 
