@@ -27,7 +27,6 @@ from ...core.models.heads import Network
 from ...core.models.packing import PackedBatch
 
 PREFIX, SUFFIX = "text_distance-", ".safetensors"  # of the file in a model folder, around its digest
-DEPTH = 2 / 3  # of the blocks, after which vectors are taken
 
 
 class TextDistance(nn.Module):
@@ -107,7 +106,7 @@ class NetworkWithDistance(Network):
     def forward(self, batch: PackedBatch) -> Tensor:
         """(B, N + 1) in fp32."""
         blocks = self.backbone.blocks
-        last = min(round(DEPTH * len(blocks)), len(blocks) - 1)  # block, from 1, before the vectors are taken
+        last = 2 * len(blocks) // 3  # block, from 1, after which the vectors are taken; the same with one block more
         vectors = [] if last else [mean_by_sequence(self.backbone.embed(batch).float(), batch)]
         computed = 0
 
