@@ -99,7 +99,8 @@ def draw_comparison(found: "Comparison") -> str:
     parts += [caption(form_message(one)) for one in found.notes]
     differences = [row | {"metric": title(row["metric"])} for row in difference_rows(found)]
     parts.append(draw_table(differences, f"Difference from {found.models[0].name}"))
-    parts.append(draw_table(model_rows(found), f"Models on {found.num_rows:,} rows"))
+    models = [{name.replace("_", " "): value for name, value in row.items()} for row in model_rows(found)]
+    parts.append(draw_table(models, f"Models on {found.num_rows:,} rows"))
     if turned := turned_slices(found):
         count = f"{len(turned):,} of {len(found.slices):,} slices where the order of the models turns"
         parts.append(draw_table(turned[:MAX_ROWS], f"{count} ({title(found.metric).lower()})"))
