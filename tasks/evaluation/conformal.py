@@ -32,18 +32,26 @@ def fit_conformal(
     Raises:
         HeadwayError: the predictions are not of one label, or there are too few for this coverage.
     """
+    return fit_sets(gold_scores(predictions, gold, method), coverage, method)
+
+
+def fit_sets(scores: np.ndarray, coverage: float, method: str) -> ConformalSets:
+    """As `fit_conformal`, from the scores of the right labels, (E,).
+
+    Raises:
+        HeadwayError: there are too few, or too many of labels that the model does not know.
+    """
     if method not in METHODS:
         raise HeadwayError(f"--conformal-method {method}: choose {' or '.join(METHODS)}.")
-    rank = quantile_rank(len(gold), coverage, "--conformal")
-    scores = gold_scores(predictions, gold, method)
+    rank = quantile_rank(len(scores), coverage, "--conformal")
     quantile = float(np.sort(scores)[rank - 1])
     if math.isinf(quantile):
         unknown = int(np.isinf(scores).sum())
         raise HeadwayError(
-            f"--conformal {coverage:g} cannot be reached: {unknown:,} of {len(gold):,} rows have a label that the "
+            f"--conformal {coverage:g} cannot be reached: {unknown:,} of {len(scores):,} rows have a label that the "
             "model does not know. Add --unknown-labels skip, or train on all labels."
         )
-    return ConformalSets(method, quantile, coverage, len(gold))
+    return ConformalSets(method, quantile, coverage, len(scores))
 
 
 def quantile_rank(rows: int, share: float, what: str) -> int:
@@ -74,7 +82,21 @@ def gold_scores(predictions: Sequence[Prediction], gold: Sequence[Any], method: 
         HeadwayError: the predictions are not of one label.
     """
     probabilities = label_table(predictions)
-    index = {label: i for i, label in enumerate(probabilities[0])}
-    places = np.array([index.get(label, -1) for label in gold])
-    scores = nonconformity(np.array([list(one.values()) for one in probabilities]), method)
-    return np.where(places < 0, np.inf, scores[np.arange(len(places)), places])
+    table = np.array([list(one.values()) for one in probabilities])
+    return score_gold(table, list(probabilities[0]), gold, method)[1]
+
+
+def score_gold(
+    table: np.ndarray, labels: Sequence[Any], gold: Sequence[Any], method: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nonconformity scores of all labels, (E, L), and of the right ones, (E,); infinite for unknown ones.
+
+    Args:
+        table: the probabilities, (E, L).
+        labels: L.
+        gold: E right labels.
+        method: one of METHODS.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    places, scores = np.array([index.get(label, -1) for label in gold]), nonconformity(table, method)
+    return scores, np.where(places < 0, np.inf, scores[np.arange(len(places)), places])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ..base.evaluation import WRONG
+from ..base.evaluation import WRONG, Observer
 from ..base.evaluation_results import EvaluatedPart
 from ..base.predictor import Predictor
 from ..base.report_parts import Chart, ReportPart, ReportTable, Series
@@ -38,8 +38,8 @@ def evaluate_with_report(
     options: ReportOptions | None = None,
     columns: Mapping[str, Any] | None = None,
     unknown_labels: str = WRONG,
-    keep_predictions: bool = True,
-    **reading: Any,
+    observe: Observer | None = None,
+    **how: Any,
 ) -> tuple[Evaluation, EvaluationReport]:
     """Evaluates a model and describes the result in a report.
 
@@ -50,8 +50,8 @@ def evaluate_with_report(
         options: what the report shows.
         columns: field name or "label" -> column, where the inferred one is wrong.
         unknown_labels: as for `TaskModel.evaluate`.
-        keep_predictions: as for `TaskModel.evaluate`.
-        **reading: fields of ReadOptions: header, encoding, ...
+        observe: as for `TaskModel.evaluate`.
+        **how: `keep_predictions` as for `TaskModel.evaluate`, and fields of ReadOptions: header, encoding, ...
 
     Raises:
         HeadwayError: as `TaskModel.evaluate`, or there is no such column, or the training data cannot be read.
@@ -59,10 +59,16 @@ def evaluate_with_report(
     options = options or ReportOptions()
     if model.task.self_supervised and (options.slices or options.reference is not None):
         raise HeadwayError(f"{model.task.name} is evaluated on text without columns: omit --slice and --reference.")
+    reading = {name: value for name, value in how.items() if name != "keep_predictions"}
     training = None if options.reference is None else _read_training(model, options.reference, columns, reading)
     builder = ReportBuilder(model.task, options.slices, training)
-    how = {"columns": columns, "unknown_labels": unknown_labels, "keep_predictions": keep_predictions, **reading}
-    found = model.evaluate(data, labels, observe=builder.add, **how)
+
+    def add(part: EvaluatedPart) -> None:
+        builder.add(part)
+        if observe is not None:
+            observe(part)
+
+    found = model.evaluate(data, labels, columns=columns, unknown_labels=unknown_labels, observe=add, **how)
     return found, builder.finish(found, _name_of(model.base), _name_of(data) if isinstance(data, str | Path) else "")
 
 

@@ -4,7 +4,7 @@ Whether a prediction is right is decided by the task: everything in it must be (
 The threshold of confidence follows from the confidences alone, so the accuracy of the answered rows is not fitted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +12,23 @@ import numpy as np
 
 from ...core.errors import HeadwayError
 from ...core.options import check_choices, check_option, is_number, option
-from ..base.decision_rules import LAC, METHODS, STORED_AS, Abstention, DecisionRules, confidences
+from ..base.decision_rules import LAC, METHODS, STORED_AS, Abstention, DecisionRules
 from ..base.model_folder import update_rules
 from ..base.results import Evaluation
-from ..base.task import Task
 from ..base.text_distance import TextDistance
 from ..data.examples import Example
-from ..data.groups import example_groups
+from ..data.groups import group_hashes
 from ..intervals import Bootstrap, Interval
 from ..tallies import tally_means
-from .conformal import fit_conformal
+from .conformal import fit_sets
 from .out_of_scope import check_scope, fit_distance, fit_none_of_these, refuse_same_texts, with_distances
 from .risk_coverage import RiskCoverage, confidence_at, risk_coverage
+from .rule_rows import RuleRows
 
 if TYPE_CHECKING:
     from ..base.predictor import Predictor
+
+AT_ONCE = 2**16  # rows that are counted together
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,16 @@ class ProposedRules:
     scores: RuleScores
 
 
+def rows_for_rules(model: "Predictor", options: RuleOptions | None = None) -> RuleRows | None:
+    """Collects what the rules of a model, and those that are fitted, need of an evaluation: `evaluate(observe=...)`.
+
+    With it, `evaluate` does not have to keep the predictions. None: `none_of_these` reads all predictions.
+    """
+    options = options or RuleOptions()
+    need_all = options.none_of_these is not None or model.rules.none_of_these is not None
+    return None if need_all else _new_rows(model, options)
+
+
 def fit_rules(
     model: "Predictor",
     found: Evaluation,
@@ -182,6 +194,7 @@ def fit_rules(
     reference: Any = None,
     *,
     columns: Mapping[str, Any] | None = None,
+    rows: RuleRows | None = None,
     **reading: Any,
 ) -> RuleScores:
     """Fits decision rules to an evaluation on held-out rows; the model's predictions follow them from now on.
@@ -195,6 +208,7 @@ def fit_rules(
         reference: the rows that the model was trained on, for `none_of_these`: anything that `train` takes, or a list
             of texts. Default: the distance that the model has is kept.
         columns: of the reference: field name -> column, where the inferred one is wrong.
+        rows: what `rows_for_rules` collected in this evaluation; None: it has all its predictions.
         **reading: fields of ReadOptions: header, encoding, ...
 
     Returns:
@@ -203,7 +217,7 @@ def fit_rules(
     Raises:
         HeadwayError: the task has no such rule, there are too few rows, or the reference is missing or cannot be read.
     """
-    proposed = propose_rules(model, found, options, reference, columns=columns, **reading)
+    proposed = propose_rules(model, found, options, reference, columns=columns, rows=rows, **reading)
     model.info[STORED_AS], model.distance = proposed.rules.to_json(), proposed.distance
     return proposed.scores
 
@@ -215,19 +229,18 @@ def propose_rules(
     reference: Any = None,
     *,
     columns: Mapping[str, Any] | None = None,
+    rows: RuleRows | None = None,
     **reading: Any,
 ) -> ProposedRules:
     """As `fit_rules`, but the model keeps the rules that it has."""
     rules, fitted, distance = model.rules, set(), model.distance
-    _require_rows(found)
+    rows = _collected(model, found, options, rows)
     if options.coverage is not None:
-        confidence = confidences(found.predictions, "--coverage")
-        least = confidence_at(confidence, options.coverage)
-        rules = replace(rules, abstention=Abstention(least, options.coverage, len(confidence)))
+        least = confidence_at(rows.confidence, options.coverage)
+        rules = replace(rules, abstention=Abstention(least, options.coverage, len(rows)))
         fitted.add("abstention")
     if options.conformal is not None:
-        gold = [example.gold for example in found.examples]
-        sets = fit_conformal(found.predictions, gold, options.conformal, options.conformal_method)
+        sets = fit_sets(rows.gold_scores, options.conformal, options.conformal_method)
         rules = replace(rules, conformal=sets)
         fitted.add("conformal")
     if options.none_of_these is not None:
@@ -239,7 +252,7 @@ def propose_rules(
         assert distance is not None
         rules = replace(rules, none_of_these=fit_none_of_these(found, distance, options.none_of_these))
         fitted.add("none_of_these")
-    scores = _measure(model.task, found, rules)
+    scores = _measure(rows, found, rules)
     return ProposedRules(rules, distance, replace(scores, fitted=frozenset(fitted), seen=found.seen is not None))
 
 
@@ -252,72 +265,73 @@ def save_rules(model: "Predictor") -> None:
     update_rules(model.base, model.rules, model.distance)
 
 
-def measure_rules(model: "Predictor", found: Evaluation) -> RuleScores:
+def measure_rules(model: "Predictor", found: Evaluation, rows: RuleRows | None = None) -> RuleScores:
     """What the decision rules of a model give on the rows of an evaluation; empty if it has none.
 
     Args:
         model: whose `evaluate` returned the evaluation.
         found: on labelled rows.
+        rows: as for `fit_rules`.
     """
-    return _measure(model.task, found, model.rules)
+    if model.rules == DecisionRules():
+        return RuleScores()
+    return _measure(_collected(model, found, RuleOptions(), rows), found, model.rules)
 
 
-def _measure(task: Task[Any, Any], found: Evaluation, rules: DecisionRules) -> RuleScores:
+def _collected(model: "Predictor", found: Evaluation, options: RuleOptions, rows: RuleRows | None) -> RuleRows:
+    """What rules need of the rows; from the predictions of the evaluation, if it was not collected."""
+    if not len(found.examples) or not isinstance(found.examples[0], Example):
+        raise HeadwayError("Decision rules are fitted to rows with labels; this model is evaluated on plain text.")
+    if rows is not None:
+        return rows
+    if found.number is not None:
+        raise HeadwayError("Decision rules need all predictions: evaluate with keep_predictions=True, or give rows=.")
+    rows = _new_rows(model, options)
+    rows.add_all(model.task, found.predictions, found.examples, group_hashes(found.examples))
+    return rows
+
+
+def _new_rows(model: "Predictor", options: RuleOptions) -> RuleRows:
+    method = model.rules.conformal and model.rules.conformal.method
+    method = method if options.conformal is None else options.conformal_method
+    return RuleRows(method, confident=options.coverage is not None or model.rules.abstention is not None)
+
+
+def _measure(rows: RuleRows, found: Evaluation, rules: DecisionRules) -> RuleScores:
     scores = RuleScores()
-    if rules == DecisionRules():
-        return scores
-    _require_rows(found)
-    predictions = rules.apply(found.predictions)
-    groups = _groups(found.examples)
     if rules.abstention is not None:
-        scores = replace(scores, abstention=_selective(task, found, rules.abstention, groups))
+        scores = replace(scores, abstention=_selective(rows, rules.abstention))
     if rules.conformal is not None:
-        sets = [one.label_set or () for one in predictions]
-        covered = np.array([example.gold in one for example, one in zip(found.examples, sets, strict=True)])
-        sizes, counts = np.unique([len(one) for one in sets], return_counts=True)
-        by_size = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
-        mean = float(sizes @ counts / len(sets))
-        scores = replace(scores, conformal=SetScores(rules.conformal.coverage, share(covered, groups), mean, by_size))
+        covered, sizes = rows.covered(rules.conformal.quantile), rows.set_sizes(rules.conformal.quantile)
+        mean = sum(size * count for size, count in sizes.items()) / len(rows)
+        conformal = SetScores(rules.conformal.coverage, share(covered, rows.groups), mean, sizes)
+        scores = replace(scores, conformal=conformal)
     if rules.none_of_these is not None:
-        near = np.array([not one.none_of_these for one in predictions])
+        near = np.array([not one.none_of_these for one in rules.apply(found.predictions)])
         wanted, most = rules.none_of_these.accepted, rules.none_of_these.max_distance
-        scores = replace(scores, none_of_these=ScopeScores(wanted, most, share(near, groups)))
+        scores = replace(scores, none_of_these=ScopeScores(wanted, most, share(near, rows.groups)))
     return scores
 
 
-def _selective(
-    task: Task[Any, Any], found: Evaluation, rule: Abstention, groups: np.ndarray | None
-) -> SelectiveScores:
-    pairs = zip(found.predictions, found.examples, strict=True)
-    wrong = np.array([task.misprediction(one, example) is not None for one, example in pairs])
-    confidence = confidences(found.predictions, "--coverage")
+def _selective(rows: RuleRows, rule: Abstention) -> SelectiveScores:
+    confidence, right, groups = rows.confidence, ~rows.wrong, rows.groups
     answered = confidence >= rule.min_confidence
-    of_answered = None if groups is None else groups[answered]
     return SelectiveScores(
         rule.min_confidence,
         share(answered, groups),
-        share(~wrong[answered], of_answered) if answered.any() else None,
-        share(~wrong, groups),
-        risk_coverage(confidence, wrong),
+        share(right[answered], groups[answered]) if answered.any() else None,
+        share(right, groups),
+        risk_coverage(confidence, rows.wrong),
     )
 
 
-def share(hits: np.ndarray, groups: np.ndarray | None = None) -> Interval:
+def share(hits: np.ndarray, groups: np.ndarray) -> Interval:
     """The share of rows, (E,) bool, with its 95 % interval; rows of the same group, (E,), are drawn together."""
     bootstrap = Bootstrap()
-    bootstrap.add(tally_means({"share": hits}, of_01=["share"]), groups)
+    for start in range(0, len(hits), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        bootstrap.add(tally_means({"share": hits[rows]}, of_01=["share"]), groups[rows])
     return bootstrap.intervals()["share"]
-
-
-def _groups(examples: Sequence[Any]) -> np.ndarray | None:
-    """The group of each example; None if each is a separate group."""
-    groups, _ = example_groups(examples)
-    return groups if len(np.unique(groups)) < len(groups) else None
-
-
-def _require_rows(found: Evaluation) -> None:
-    if not len(found.examples) or not isinstance(found.examples[0], Example):
-        raise HeadwayError("Decision rules are fitted to rows with labels; this model is evaluated on plain text.")
 
 
 def _percent(one: Interval) -> str:

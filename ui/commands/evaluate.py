@@ -72,11 +72,10 @@ def evaluate(
     """
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
-    from ...tasks.base.decision_rules import DecisionRules
     from ...tasks.base.label_table import write_rows
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ...tasks.evaluation.out_of_scope import check_scope
-    from ...tasks.evaluation.rules import RuleOptions, save_rules
+    from ...tasks.evaluation.rules import RuleOptions, rows_for_rules, save_rules
     from ..terminal import print_json, screen, section, show_evaluation
 
     fitting = RuleOptions(**chosen_options(rules))
@@ -99,7 +98,8 @@ def evaluate(
         if json and drift is not None:
             print_json({"drift": drift.to_json()})
         return
-    how["keep_predictions"] = fitting.any or task_model.rules != DecisionRules()
+    rows = rows_for_rules(task_model, fitting)
+    how |= {"keep_predictions": rows is None, "observe": None if rows is None else rows.add}
     if report is None:
         found, described = task_model.evaluate(data, **how), None
     else:
@@ -112,7 +112,7 @@ def evaluate(
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
     show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
-    scores = _apply_rules(console, task_model, found, fitting, {"reference": reference, **read_as})
+    scores = _apply_rules(console, task_model, found, fitting, {"reference": reference, "rows": rows, **read_as})
     if save:
         save_rules(task_model)
         section(console, "Stored", f"{model}: its predictions follow these rules from now on")
@@ -136,12 +136,12 @@ def _apply_rules(
         model: That is evaluated.
         found: The evaluation.
         fitting: The rules to fit.
-        source: The reference rows and how they are read.
+        source: The reference rows and how they are read, and what was collected of the evaluated rows.
     """
     from ...tasks.evaluation.rules import fit_rules, measure_rules
     from ..terminal import section
 
-    scores = fit_rules(model, found, fitting, **source) if fitting.any else measure_rules(model, found)
+    scores = fit_rules(model, found, fitting, **source) if fitting.any else measure_rules(model, found, source["rows"])
     if sentences := scores.sentences():
         section(console, "Decision rules", *sentences)
     return scores
