@@ -1,7 +1,9 @@
 """Drift: whether new rows, which need no labels, are like those that a model was trained for."""
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -118,8 +120,12 @@ def has_labels(
 
     They have none if the label column of the training data is missing and no other one is named, or if it is empty.
     """
-    chosen = columns or {}
-    table = read_table(data, ReadOptions(**reading))
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        table = read_table(data, ReadOptions(**reading), folder=Path(folder))
+        return _has_labels(model, table, columns or {})
+
+
+def _has_labels(model: Predictor, table: Table, chosen: Mapping[str, Any]) -> tuple[bool, str]:
     known = (model.info.get("columns") or {}).get("label")
     if known and "label" not in chosen:
         missing = [name for name in ([known] if isinstance(known, str) else known) if name not in table.columns]
@@ -143,12 +149,16 @@ class _Rows:
 
     @classmethod
     def read(cls, model: Predictor, data: Any, chosen: Mapping[str, Any], options: ReadOptions) -> Self:
-        table = read_table(name_rows(model.task, data, labelled=False), options)
-        if len(table) < FEWEST_ROWS:
-            raise HeadwayError(f"{table.source}: {len(table)} rows are too few to measure drift; give {FEWEST_ROWS}.")
-        columns = model.columns(table, chosen)
-        if len(table) > MOST_ROWS:
-            table = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_ROWS]))
+        named = name_rows(model.task, data, labelled=False)
+        with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+            table = read_table(named, options, folder=Path(folder))
+            if len(table) < FEWEST_ROWS:
+                too_few = f"{len(table)} rows are too few to measure drift; give {FEWEST_ROWS}."
+                raise HeadwayError(f"{table.source}: {too_few}")
+            columns = model.columns(table, chosen)
+            if len(table) > MOST_ROWS:
+                table = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_ROWS]))
+            table = replace(table, rows=list(table.rows), places=list(table.places))
         return cls(table, columns, model.task.examples(table, columns, labelled=False))
 
 
