@@ -215,7 +215,7 @@ def simulated_accelerator() -> Iterator[None]:
             lambda mode: setattr(mode, "off", torch.no_grad()) or mode.off.__enter__(),
         )
         patch.setattr(torch.inference_mode, "__exit__", lambda mode, *error: mode.off.__exit__(*error))
-        for module in ("core.training.training", "tasks.classification.logistic_regression"):
+        for module in ("core.training.training", "tasks.classification.frozen_training"):
             patch.setattr(f"headway.{module}.accelerator_for", lambda *_: _accelerator())
         yield
 
