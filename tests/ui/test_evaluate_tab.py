@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,13 @@ def test_a_corrected_copy_needs_a_search_an_accepted_label_and_its_file(registry
     ):
         with pytest.raises(HeadwayError, match=message):
             next(find(registry, *given))
+
+
+def test_a_closed_search_ends_its_process(registry, folder):
+    data = str(write_reviews(folder / "reviews.csv"))
+    steps = find(registry, "model", "", "2", data, [])
+    shown, search, controls, cancel, *_ = next(steps)
+    assert ("Searching" in shown, search, controls["visible"], cancel["visible"]) == (True, None, False, True)
+    (process,) = multiprocessing.active_children()
+    steps.close()
+    assert not process.is_alive()
