@@ -89,7 +89,9 @@ class Repeats:
                     "--folds holds out each row once, so --eval-fraction has no meaning beside it: remove one of them."
                 )
         elif not task.uses_training_loop:
-            raise HeadwayError("--seeds: with --frozen nothing is random, and every seed gives the same model.")
+            raise HeadwayError(
+                "--seeds compares runs of the training loop, which --frozen and --few-shot do without. Use --folds."
+            )
         elif source.evaluation is None and not source.eval_fraction:
             raise HeadwayError("--seeds compares runs on held-out rows: remove --eval-fraction 0 or give --eval-data.")
 

@@ -22,7 +22,7 @@ from ...core.training.distributed import barrier, processes
 from ...core.training.node import node_leader, once_per_node
 from ...core.training.training import fit
 from ...core.training.training_config import TrainConfig
-from ...core.training.training_events import Event, Finished, Started
+from ...core.training.training_events import Event, Finished, Started, Step
 from ...core.training.training_inputs import TrainingInputs
 from ...core.training.training_state import newest_checkpoint
 from ..tallies import LOWER_IS_BETTER
@@ -370,6 +370,8 @@ def _run_loop(
         elif isinstance(event, Finished):
             finished = event
         yield event
+        if not task.uses_training_loop and isinstance(event, Step) and options.stop and options.stop():
+            raise KeyboardInterrupt
     assert started is not None
     assert finished is not None
     return started, finished

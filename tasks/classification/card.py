@@ -82,6 +82,11 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
             "Only the classifier was fitted, by logistic regression on the features of the pretrained model. "
             "Fine-tuning the whole model takes longer and usually gives better results."
         )
+    if task.few_shot:
+        limits.append(
+            "It was trained for few rows: contrastive training, if cross-validation said that it helps, then logistic "
+            "regression. With hundreds of rows per label, fine-tuning usually gives better results."
+        )
     if averages(network.backbone):
         limits.append(
             "A text is represented by the mean of its tokens' vectors, which the last layer computes: with equal "

@@ -9,7 +9,6 @@ Shapes: B sequences in a packed batch, E examples, L labels.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -44,6 +43,7 @@ from ..tallies import Tally
 from .card import classification_card
 from .cross_encoder import PairScore, published_fields
 from .encoding import average_windows, encode_texts, example_targets, join_windows
+from .few_labels import POOLING, FewLabels
 from .frozen_comparison import measure_frozen
 from .label_checks import TextLabelChecks
 from .multi_label import MultiLabel
@@ -53,7 +53,6 @@ from .reused_labels import with_labels_of
 from .single_label import SingleLabel
 from .target import LabelColumn, Target
 from .target_evaluation import TargetEvaluation
-from .text_pooling import POOLING, with_published_pooling
 from .thresholds import apply_threshold, normalize_threshold
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[TextExample, Prediction]):
+class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels, Task[TextExample, Prediction]):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:
@@ -117,10 +116,16 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         "Train only the classifier, by logistic regression on the frozen model's features: seconds instead of "
         "minutes. Of the training options, only seed and device apply.",
     )
+    few_shot: bool = option(
+        False,
+        "For 8 to 64 rows per label, in minutes: texts with the same label are made similar (where cross-validation "
+        "says that it helps), then logistic regression as with --frozen. Of the training options, only seed, device "
+        "and precision apply.",
+    )
     pooling: str | None = option(
         None,
-        "With --frozen: what represents a text: the vector of [CLS], or the mean of its tokens' vectors. Default: as "
-        "the folder of a sentence encoder says; for other models the best in cross-validation.",
+        "With --frozen or --few-shot: what represents a text: the vector of [CLS], or the mean of its tokens' "
+        "vectors. Default: as the folder of a sentence encoder says; for other models the best in cross-validation.",
         choices=POOLING,
     )
 
@@ -134,8 +139,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         super().__post_init__()
         if self.class_weight and self.problem_type == REGRESSION:
             raise HeadwayError("--class-weight balanced cannot be used where the label is a number. Leave it out.")
-        if self.pooling and not self.frozen:
-            raise HeadwayError("--pooling is only for --frozen. Add --frozen, or omit --pooling.")
+        self.check_few_labels()
         if self.threshold is not None:
             if self.problem_type not in (None, MULTI_LABEL):
                 raise HeadwayError("--threshold is only for models that predict several labels. Omit it.")
@@ -224,7 +228,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         kept = {"class_weight": self.class_weight, "merge_labels": self.merge_labels, "frozen": self.frozen}
-        kept |= {"pooling": self.pooling}
+        kept |= {"few_shot": self.few_shot, "pooling": self.pooling}
         return type(self)(self.max_length, self.long_texts, self.overlap, **kept)
 
     def row_reader(
@@ -247,24 +251,16 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, Task[Text
         self.target.init_head(head)
         return head
 
-    def for_folder(self, folder: Path) -> Self:
-        """With `frozen`, the pooling and the length that the folder of a sentence encoder states."""
-        return with_published_pooling(self, folder) if self.frozen and self.pooling is None else self
-
-    @property
-    def uses_training_loop(self) -> bool:
-        """Not with `frozen`."""
-        return not self.frozen
-
     def fit_head(
         self, network: "Network", windows_by_example: Sequence[list[Features]], config: "TrainConfig"
     ) -> "Iterator[Event] | None":
-        """With `frozen`, logistic regression on the backbone's features."""
-        if not self.frozen:
+        """With `frozen` or `few_shot`, logistic regression on the backbone's features."""
+        if self.uses_training_loop:
             return None
+        from .few_shot import fit_few_shot
         from .frozen_training import fit_classifier
 
-        return fit_classifier(self, network, windows_by_example, config)
+        return (fit_few_shot if self.few_shot else fit_classifier)(self, network, windows_by_example, config)
 
     def measure_rival(self, network: "Network", data: "TrainingData", config: "TrainConfig") -> "Rival | None":
         """With many labels, what `frozen` would give."""

@@ -30,7 +30,12 @@ def measure_frozen(
     task: "TextClassification", network: Network, data: TrainingData, config: TrainConfig
 ) -> Rival | None:
     """The accuracy of logistic regression on the network's features; None with few labels, or several per text."""
-    if task.frozen or task.problem_type != SINGLE_LABEL or len(task.labels) < MANY_LABELS or not data.scored:
+    if (
+        not task.uses_training_loop
+        or task.problem_type != SINGLE_LABEL
+        or len(task.labels) < MANY_LABELS
+        or not data.scored
+    ):
         return None
     train, held_out = data.train, data.scored
     assert isinstance(train, LabelledData)

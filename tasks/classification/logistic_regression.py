@@ -117,13 +117,25 @@ def _regressions(
     return [_Regression(problem, standardized, one, weights[i : i + 1], fit_bias) for i, one in columns], mean, std
 
 
+def losses_by_strength(problem: Problem, inputs: Vectors, train: Sequence[int], held_out: Sequence[int]) -> np.ndarray:
+    """The mean loss on held-out rows for each of INVERSE_REGULARIZATION."""
+    scaled = replace(problem, scale_each=False)
+    return _losses(_regressions(scaled, inputs, fit_bias=True)[0], train, held_out)
+
+
+def _losses(regressions: Sequence["_Regression"], train: Sequence[int], held_out: Sequence[int]) -> np.ndarray:
+    usable = [one for one in regressions if one.can_fit(train)]
+    fitted = ([(one, one.fit(train, c)) for one in usable] for c in INVERSE_REGULARIZATION)
+    return np.array([np.mean([one.loss(held_out, *found) for one, found in each]) for each in fitted])
+
+
 def _choose_c(problem: Problem, regressions: Sequence["_Regression"]) -> float:
     """The C with the smallest loss on held-out examples; DEFAULT_C if none can be held out."""
-    losses: list[list[float]] = []  # of each split, of each C
-    for train, held_out in problem.splits():
-        if usable := [one for one in regressions if one.can_fit(train)]:
-            fitted = ([(one, one.fit(train, c)) for one in usable] for c in INVERSE_REGULARIZATION)
-            losses.append([float(np.mean([one.loss(held_out, *found) for one, found in each])) for each in fitted])
+    losses = [
+        _losses(regressions, train, held_out)
+        for train, held_out in problem.splits()
+        if any(one.can_fit(train) for one in regressions)
+    ]
     return INVERSE_REGULARIZATION[int(np.argmin(np.mean(losses, axis=0)))] if losses else DEFAULT_C
 
 

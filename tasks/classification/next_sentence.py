@@ -39,6 +39,7 @@ class NextSentencePrediction(TextClassification):
     merge_labels: bool = True
     threshold: str | None = None
     frozen: bool = False
+    few_shot: bool = False
     pooling: str | None = None
 
     name: ClassVar[str] = "next-sentence-prediction"

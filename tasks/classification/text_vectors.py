@@ -30,8 +30,8 @@ from ...core.models.packing import BatchSampler, PackedBatch
 from ...core.training.distributed import gather_in_order, shard
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
 from ..embedding.pooling import Pooling
+from .few_labels import CLS, MEAN
 from .logistic_regression import Problem, Vectors, component_scale, leave_one_out_error
-from .text_pooling import CLS, MEAN
 
 if TYPE_CHECKING:
     from .classification import TextClassification

@@ -122,6 +122,14 @@ def test_a_word_is_compared_across_sentences(headway, tiny):
     assert headway("words", tiny, "film", "--layer", 0).code == 2
 
 
+def test_a_model_is_trained_on_few_labels(headway, tiny, reviews):
+    arguments = ["--data", reviews, "--model", tiny, "--output", "few", "--few-shot", "--eval-fraction", "0"]
+    found = headway("train", "text-classification", *arguments)
+    assert "contrastive training" in found.out + found.err
+    assert json.loads(headway("predict", "few", "what a good film", "--json").out)["label"] in ("good", "bad")
+    assert "--few-shot" in headway("train", "text-classification", "--help").out
+
+
 def test_a_classifier_on_frozen_features_is_reproducible(headway, tiny, reviews):
     arguments = ["--data", reviews, "--model", tiny, "--output", "frozen", "--frozen"]
     ran = headway("train", "text-classification", *arguments)

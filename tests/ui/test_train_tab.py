@@ -191,7 +191,7 @@ def test_folds_and_seeds_reach_the_run_and_impossible_ones_are_explained_with_th
         ({"folds": "1"}, "“Folds” 1: an integer from 2"),
         ({"folds": "3", "held_out": data}, "remove “Held-out data”"),
         ({"folds": "3", "fraction": 0.2}, "“Held-out fraction” has no meaning"),
-        ({"seeds": "3", "preset": "Frozen features"}, "“Seeds”: with “Frozen” nothing is random"),
+        ({"seeds": "3", "preset": "Frozen features"}, "“Seeds” compares runs of the training loop"),
         ({"folds": "3", "task": "fill-mask"}, "“Folds” predicts the label"),
     ):
         with pytest.raises(HeadwayError, match=re.escape(message)):

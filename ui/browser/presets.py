@@ -28,6 +28,10 @@ PRESETS: dict[str, Preset] = {
         "Only a classifier is trained, on the features of the unchanged model: seconds instead of minutes.",
         options={"frozen": True},
     ),
+    "Few labels": Preset(
+        "For 8 to 64 rows per label: texts with the same label are made similar, then a classifier is fitted.",
+        options={"few_shot": True},
+    ),
 }
 
 
