@@ -30,7 +30,7 @@ COMMANDS = {
     "evaluate": ("commands.evaluate", "Evaluate a model on labelled data."),
     "compare": ("commands.compare", "Compare models on the same labelled data."),
     "predict": ("commands.predict", "Run a model on texts or on every row of a file."),
-    "prompt": ("commands.prompt", "Prompt GPT-2 with a few examples, without training."),
+    "prompt": ("commands.prompt", "Prompt GPT-2 or BERT with a few examples, without training."),
     "generate": ("commands.generate", "Continue a text with GPT-2."),
     "events": ("commands.events", "Convert MIDI files to texts of events, and back."),
     "inspect": ("commands.inspect", "Show the attention, attributions and layers of a model as an HTML page."),

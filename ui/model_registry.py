@@ -245,6 +245,21 @@ class ModelRegistry:
 
         return self._open("language model", name, open_entry)
 
+    def prompted_model(self, name: str) -> "tuple[Network, Tokenizer]":
+        """As `language_model`, or a masked language model with its head and its tokenizer.
+
+        Raises:
+            HeadwayError: as `language_model`, or the model has no head for masked tokens.
+        """
+
+        def open_entry(entry: Entry) -> "tuple[Network, Tokenizer]":
+            from ..tasks.language_modeling.loading import load_any_language_model
+
+            return load_any_language_model(entry.folder, self.precision, self.device)
+
+        masked = self.find(name).model == "bert"
+        return self._open("masked model", name, open_entry) if masked else self.language_model(name)
+
     def inspected(self, name: str) -> "InspectedModel":
         """The model opened for inspection, separate from the others because its attention heads can be disabled.
 

@@ -40,12 +40,12 @@ def encode_texts(
         b = None if example.pair is None else next(second)
         special = tokenizer.num_special(pair=b is not None)
         length = len(a) + len(b or ()) + special
-        pieces = [(a, b)] if length <= windowing.limit else _divide(a, b, windowing, windowing.limit - special)
+        pieces = [(a, b)] if length <= windowing.limit else divide_texts(a, b, windowing, windowing.limit - special)
         features += [Features(i, *tokenizer.join(*piece), length, target) for piece in pieces]
     return features
 
 
-def _divide(a: list[int], b: list[int] | None, windowing: Windowing, room: int) -> Pieces:
+def divide_texts(a: list[int], b: list[int] | None, windowing: Windowing, room: int) -> Pieces:
     """Divides a text or pair with more than `room` tokens; a pair shares the room equally where both are long."""
     size_b = 0 if b is None else min(len(b), max(room // 2, room - len(a)))
     windows_a = replace(windowing, limit=room - size_b).divide(len(a))

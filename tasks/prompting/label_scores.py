@@ -39,6 +39,7 @@ class Query:
 
     input_ids: tuple[int, ...]  # at least one token, without the context
     labels: tuple[Label, ...]  # at least one token each
+    cut: bool = False  # whether the end of the text did not fit
 
     @property
     def length(self) -> int:

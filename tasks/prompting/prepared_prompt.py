@@ -104,7 +104,8 @@ class PreparedPrompt:
         elif self.calibration == BATCH:
             batch = found.probabilities[:, len(texts) :] if self.unlabelled else probabilities
             prior = np.broadcast_to(batch.mean(axis=1, keepdims=True), probabilities.shape)
-        return LabelProbabilities(probabilities, prior, found.dropped[: len(texts)])
+        self.shortened.update(found.shortened & {text.where for text in texts})
+        return LabelProbabilities(probabilities, prior, found.dropped[: len(texts)], found.shortened)
 
     def predictions(self, probabilities: np.ndarray, prior: np.ndarray | None) -> list[Any]:
         """Label probabilities (O, E, L) as predictions."""

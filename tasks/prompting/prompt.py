@@ -1,6 +1,7 @@
-"""Few-shot prompting: GPT-2 chooses a label or generates an answer, given a description and demonstrations.
+"""Few-shot prompting: a language model chooses a label or generates an answer, given a description and examples.
 
-Brown et al. 2020 (https://arxiv.org/abs/2005.14165). Nothing is trained: a prompt with its labels takes the place of
+Brown et al. 2020 (https://arxiv.org/abs/2005.14165) for GPT-2. A masked language model (BERT, RoBERTa, ...) chooses
+a label at the masks of the template (cloze_runner.py). Nothing is trained: a prompt with its labels takes the place of
 a trained classifier and gives the same kind of predictions. templates.py has the layout, demonstrations.py the choice
 of examples, label_scores.py the likelihood of labels, calibration.py the calibration, evaluation.py the scores.
 """
@@ -10,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...core.checkpoints.families.registry import family_of
 from ...core.checkpoints.hub import absolute_name
 from ...core.errors import HeadwayError
 from ...core.generation.generation_config import GenerationConfig
+from ...core.models.bert import BertConfig
 from ...core.models.heads import Network
 from ...core.options import check_choices, option
 from ...core.tokenizers.tokenizer import Tokenizer
@@ -21,15 +24,16 @@ from ..classification.predictions import TextExample
 from ..data.labels import MULTI_LABEL, SINGLE_LABEL
 from ..data.read import read_table
 from ..data.rows import Table
-from ..language_modeling.loading import load_language_model
+from ..language_modeling.loading import load_any_language_model
 from ..text_to_text.stored import find_stored
 from .calibration import BATCH, CONTEXTUAL, NONE
+from .cloze_runner import ClozeRunner
 from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
 from .evaluation import PromptEvaluation, evaluate_prompt
 from .example_reader import ExampleReader, are_pairs, as_rows
 from .prepared_prompt import PreparedPrompt
 from .prompt_runner import PromptRunner
-from .templates import DEFAULT, DEFAULT_PAIR, SEPARATOR, Template, find_template, words_of_labels
+from .templates import BUILT_IN, DEFAULT, DEFAULT_PAIR, SEPARATOR, Template, find_template, words_of_labels
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Prompt:
         return self.write or (self.layout is not None and self.layout.writes)
 
     def on(self, model: str | Path, precision: str = AUTO, device: str = AUTO) -> "PromptModel":
-        """Opens a GPT-2 for this prompt; the template of a text-to-text model is used if none is given.
+        """Opens a GPT-2 or a masked language model; the template of a text-to-text model is used if none is given.
 
         Args:
             model: a folder, a built-in name or a Hub id.
@@ -146,8 +150,8 @@ class Prompt:
             device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
 
         Raises:
-            HeadwayError: the model or the device does not exist, the model cannot be read or is not a GPT-2, or the
-                precision is unknown.
+            HeadwayError: the model or the device does not exist, the model cannot be read, has no language-model head
+                or does not fit the prompt, or the precision is unknown.
         """
         prompt, notes, stored = self, (), None if self.template or self.labels else find_stored(model)
         if stored is not None:
@@ -155,7 +159,7 @@ class Prompt:
             most = self.max_new_tokens or stored.task.max_new_tokens
             prompt = replace(self, template=template.text, max_new_tokens=most)
             notes = (f"the template is that of {model}: {template.shown} (--template names another one)",)
-        loaded = load_language_model(model, precision, device)
+        loaded = load_any_language_model(model, precision, device)
         return PromptModel(prompt, *loaded, str(model), precision=precision, device=device, notes=notes)
 
 
@@ -164,7 +168,7 @@ class PromptModel:
 
     Args:
         prompt: the options.
-        network: GPT-2 with its language-model head, in eval mode.
+        network: GPT-2 with its language-model head, or BERT with its head for masked tokens, in eval mode.
         tokenizer: of the model.
         base: the name of the model.
         precision: with which it was opened.
@@ -186,6 +190,14 @@ class PromptModel:
         self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
         self.precision, self.device, self.notes = precision, device, notes
         self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
+        if not self.masked and prompt.layout is not None:
+            prompt.layout.refuse_text_after_label()
+        elif self.masked and prompt.writes:
+            kind = family_of(network.config).with_article
+            raise HeadwayError(
+                f"{base} is {kind}, which fills masks and generates no answers. Give "
+                "labels to choose from (--labels) and a template with {label}, or name a GPT-2."
+            )
 
     def __repr__(self) -> str:
         labels = f"; {len(self.prompt.labels)} labels: {', '.join(self.prompt.labels)}" if self.prompt.labels else ""
@@ -194,6 +206,11 @@ class PromptModel:
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and deepcopy: the copy opens the model again, because prepared weights cannot be copied."""
         return self.prompt.on, (absolute_name(self.base), self.precision, self.device)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it fills masks instead of continuing texts."""
+        return isinstance(self.network.config, BertConfig)
 
     @property
     def reader(self) -> ExampleReader:
@@ -290,6 +307,8 @@ class PromptModel:
         """
         prompt, chosen, notes = self.prompt, columns or {}, [*self.notes]
         template = prompt.layout or (DEFAULT_PAIR if paired else DEFAULT)
+        if self.masked and not template.after and prompt.template in (None, *BUILT_IN):
+            template = replace(template, after=".")  # at the end of a text, a masked language model predicts a period
         reader = replace(self.reader, paired=template.paired)
         pool = None if examples is None or _is_empty(examples) else _read(as_rows(examples), reading)
         table = data if pool is None else pool
@@ -329,7 +348,7 @@ class PromptModel:
     def _runner(self, template: Template, words: Mapping[str, str], examples: Sequence[TextExample]) -> PromptRunner:
         prompt, device = self.prompt, self.network.backbone.token_embedding.weight.device
         nearest_by = prompt.nearest_by if examples else None
-        return PromptRunner(
+        return (ClozeRunner if self.masked else PromptRunner)(
             self.network,
             self.tokenizer,
             self.base,

@@ -37,6 +37,7 @@ class LabelProbabilities:
     probabilities: np.ndarray  # (O, E, L), not calibrated
     prior: np.ndarray | None  # (O, E, L), to calibrate by; None for no calibration
     dropped: list[int]  # for each text, the largest number of demonstrations that did not fit
+    shortened: frozenset[str] = frozenset()  # the places of texts whose end did not fit
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,14 @@ class PromptRunner:
             contexts.append(Context(context, (*chosen, *empty)))
         shape = (1 + max((order for order, _ in groups), default=0), len(texts), len(self.words))
         found, prior = np.empty(shape), np.empty(shape)
-        scores = label_log_likelihoods(self.network, contexts)
+        scores = self._log_likelihoods(contexts)
         for ((order, _), members), context, of_context in zip(groups.items(), contexts, scores, strict=True):
             rows = [self._probabilities(query, one) for query, one in zip(context.queries, of_context, strict=True)]
             found[order, members] = rows[: len(members)]
             if content_free:
                 prior[order, members] = np.mean(rows[len(members) :], axis=0)
-        return LabelProbabilities(found, prior if content_free else None, dropped)
+        cut = frozenset(text.where for text, query in zip(texts, queries, strict=True) if query.cut)
+        return LabelProbabilities(found, prior if content_free else None, dropped, cut)
 
     def prompts(self, texts: Sequence[TextExample], seed: int, reserved: int) -> list[OpenPrompt]:
         """The whole prompts in the first order.
@@ -216,6 +218,12 @@ class PromptRunner:
     def _queries(self, texts: Sequence[TextExample], *, first: bool) -> list[Query]:
         return self._encoder.queries([self.template.query(text.text, text.pair) for text in texts], first=first)
 
+    def _encode_block(self, text: str, *, first: bool) -> tuple[int, ...]:
+        return self._encoder.block(text, first=first)
+
+    def _log_likelihoods(self, contexts: Sequence[Context]) -> list[list[list[float]]]:
+        return label_log_likelihoods(self.network, contexts)
+
     def _content_free_queries(self, *, first: bool) -> list[Query]:
         return self._encoder.queries([self.template.query(text, text) for text in CONTENT_FREE], first=first)
 
@@ -239,7 +247,7 @@ class PromptRunner:
         if found is None:
             if len(self._contexts) >= CACHED_CONTEXTS:
                 self._contexts.clear()
-            blocks = (self._encoder.block(text, first=not i) for i, text in enumerate(self._blocks(rows)))
+            blocks = (self._encode_block(text, first=not i) for i, text in enumerate(self._blocks(rows)))
             found = self._contexts[key] = tuple(token for block in blocks for token in block)
         return found
 

@@ -6,7 +6,8 @@ line.
     Review: {text}
     Sentiment: {label}
 
-A demonstration has its label at {label}; the query ends before {label}. The description, the demonstrations and the
+A demonstration has its label at {label}; the query ends before {label}, or a masked language model reads masks there
+and the text after it. The description, the demonstrations and the
 query are separated by an empty line. prompt_encoder.py turns them into tokens. The templates of text to text are those
 that a model can also be trained with: ../text_to_text/instructions.py.
 """
@@ -46,7 +47,7 @@ class Template:
         {input} and {output} stand for {text} and {label}; with {output} the answer is generated.
 
         Raises:
-            HeadwayError: {text} is missing, a placeholder is unknown, or {label} is repeated or not the last one.
+            HeadwayError: {text} is missing, a placeholder is unknown, or {label} is repeated.
         """
         shown = repr(template)
         writes = "{output}" in template
@@ -71,12 +72,15 @@ class Template:
         if names.count("label") > 1:
             raise HeadwayError(f"The template {shown} has {{label}} more than once. Keep one, where the answer goes.")
         before, _, after = template.partition("{label}") if "label" in names else (f"{template.rstrip()} ", "", "")
-        if PLACEHOLDER.search(after):
-            raise HeadwayError(
-                f"The template {shown} has {{{PLACEHOLDER.findall(after)[0]}}} after {{label}}, but the query ends at "
-                "{label}. Move it before {label}."
-            )
         return cls(before, after, writes=writes)
+
+    def refuse_text_after_label(self) -> None:
+        """Raises HeadwayError if a text is after {label}: only a masked language model reads it before it answers."""
+        if found := PLACEHOLDER.search(self.after):
+            raise HeadwayError(
+                f"The template {self.text!r} has {found[0]} after {{label}}, but the query ends at {{label}}. Move it "
+                "before {label}."
+            )
 
     @property
     def text(self) -> str:
@@ -86,16 +90,20 @@ class Template:
     @property
     def paired(self) -> bool:
         """Whether it has two texts."""
-        return "{pair}" in self.before
+        return "{pair}" in self.before + self.after
 
     def query(self, text: str, pair: str | None = None) -> str:
         """The text up to the answer, including the white space before it."""
-        texts = {"text": text, "pair": pair or ""}
-        return PLACEHOLDER.sub(lambda match: texts[match[1]], self.before)
+        return _fill(self.before, text, pair)
 
     def demonstration(self, text: str, pair: str | None, answer: str) -> str:
         """A labelled example."""
-        return f"{self.query(text, pair)}{answer}{self.after}".rstrip()
+        return f"{self.query(text, pair)}{answer}{_fill(self.after, text, pair)}".rstrip()
+
+
+def _fill(part: str, text: str, pair: str | None) -> str:
+    texts = {"text": text, "pair": pair or ""}
+    return PLACEHOLDER.sub(lambda match: texts[match[1]], part)
 
 
 DEFAULT = Template("Text: {text}\nLabel: ")

@@ -147,6 +147,17 @@ def test_lines_of_stdin_are_texts(headway, gpt2, monkeypatch):
     assert [row["text"] for row in lines(ran.out)] == ["the mat", "my card"]
 
 
+def test_a_masked_language_model_scores_labels_at_masks(headway, folder):
+    template = ("--labels", "great,terrible", "--template", "{text} It was {label}.")
+    ran = headway("prompt", "mini-bert", "a wonderful film", *template, "--show-prompt", "--json")
+    (row,) = lines(ran.out)
+    assert row["label"] == "great"
+    assert "a wonderful film It was [MASK]." in ran.err
+    (folder / "rows.csv").write_text("text,label\na wonderful film,great\ntwo lost hours,terrible\n")
+    ran = headway("prompt", "mini-bert", "--data", "rows.csv", "--evaluate", *template, "--json", "--seeds", "1")
+    assert lines(ran.out)[0]["figures"]["calibrated"]["accuracy"]["mean"] >= 0.5
+
+
 BAD = [
     (("GPT2",), "Give either texts"),
     (("GPT2", "a", "--data", "some.csv", "--labels", "a,b"), "Give either texts"),

@@ -488,6 +488,16 @@ def test_an_empty_generated_answer_is_named_as_such(registry, monkeypatch):
     assert "The model generated no text" in drawn.text
 
 
+def test_a_masked_language_model_is_listed_and_prompted_at_masks(gpt2):
+    registry = ModelRegistry([gpt2])
+    assert "mini-bert" in prompt.prompted_models(registry)
+    asked = form(model="mini-bert", layout="{text} It was {label}.", labels="good, bad", rows=[])
+    assert "the mat It was [MASK]." in Page(prompt.preview(registry, "the mat", "", *asked)).text
+    assert "good" in Page(prompt.answer(registry, "the mat", "", *asked)).text
+    with pytest.raises(HeadwayError, match="generates no answers"):
+        prompt.answer(registry, "the mat", "", *form(model="mini-bert", kind=prompt.GENERATE))
+
+
 def test_missing_parts_of_a_prompt_are_named(registry):
     assert "There are no labels" in prompt.preview(registry, "the mat", "", *form(rows=[]))
     assert "{text}" in prompt.preview(registry, "the mat", "", *form(layout="Label: {label}"))

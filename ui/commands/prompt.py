@@ -1,4 +1,4 @@
-"""headway prompt: GPT-2 chooses a label or writes an answer after a few examples, without training."""
+"""headway prompt: a language model chooses a label or writes an answer after a few examples, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -77,11 +77,12 @@ def prompt(
     writing: dict[str, Any],
     prompting: dict[str, Any],
 ) -> None:
-    """Prompt GPT-2 with a few examples: headway prompt gpt2 "a fine film" --labels good,bad --examples some.csv
+    """Prompt GPT-2 or BERT with a few examples: headway prompt gpt2 "a fine film" --labels good,bad --examples it.csv
 
-    The answer is the most probable label after calibration (--calibration), or a generated text (--write). If the
-    template contains {pair}, give two texts per pair. --text, --pair and --label name columns of both --data and
-    --examples.
+    The answer is the most probable label after calibration (--calibration), or a text that GPT-2 generates (--write).
+    A masked language model (BERT, RoBERTa, ...) scores the labels at the place of {label}: --template "{text} It was
+    {label}." If the template contains {pair}, give two texts per pair. --text, --pair and --label name columns of both
+    --data and --examples.
     """
     from ..terminal import print_json, screen, section, show_prompt_evaluation
     from .results import print_predictions, show_predictions, write_predictions

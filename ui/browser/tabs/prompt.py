@@ -1,4 +1,4 @@
-"""The tab Prompt: GPT-2 chooses a label or generates an answer from an instruction and a few examples.
+"""The tab Prompt: GPT-2, or BERT at masks, chooses a label after an instruction and a few examples; GPT-2 also writes.
 
 It shows the prompt as it is sent, the calibrated probabilities beside the uncalibrated ones, and the metrics of the
 prompt on a labelled file.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ....core.errors import HeadwayError
-from ....tasks import Prompt, read_table
+from ....tasks import FillMask, Prompt, read_table
 from ....tasks.prompting.calibration import CONTEXTUAL, NONE
 from ....tasks.prompting.demonstrations import BALANCED, CHOICES
 from ....tasks.prompting.prompt import PromptModel
@@ -96,7 +96,7 @@ class PromptForm:
 def draw(context: TabContext) -> None:
     """Draws the tab."""
     registry, tab = context.registry, current_tab()
-    names = language_models(registry)
+    names = prompted_models(registry)
     preset = load_preset(DEFAULT_TEMPLATE)
     with gr.Row():
         model = gr.Dropdown(
@@ -122,7 +122,7 @@ def draw(context: TabContext) -> None:
     shown = [setup["description"], setup["kind"], rows, layout, text, pair]
     bind(built_in.input, show_preset, [built_in], shown, errors, queue=None, show_progress="hidden")
     bind(add.click, add_row, [rows], [rows], errors, queue=None, show_progress="hidden")
-    opened = refresh_models(model, partial(language_models, registry), tab.select)
+    opened = refresh_models(model, partial(prompted_models, registry), tab.select)
     question = [text, pair, *form]
     changed = changed_js("prompt-output", question)
     for trigger in (opened.then, [one.change for one in question]):
@@ -206,6 +206,12 @@ def _draw_evaluation(registry: "ModelRegistry", form: list[Any]) -> None:
 # The form.
 
 
+def prompted_models(registry: "ModelRegistry") -> list[str]:
+    """The GPT-2 models, and the masked language models."""
+    masked = [entry.name for entry in registry.entries() if entry.task == FillMask.name]
+    return [*language_models(registry), *masked]
+
+
 @dataclass(frozen=True)
 class Preset:
     """The form values of a built-in template."""
@@ -263,11 +269,11 @@ def fit_table(layout: str, rows: list[list[Any]]) -> tuple[Any, Any]:
 
 def _model(registry: "ModelRegistry", form: PromptForm) -> PromptModel:
     if not form.model:
-        raise HeadwayError("Choose a GPT-2 model.")
+        raise HeadwayError("Choose a model.")
     prompt = form.prompt()
     if not form.examples and not prompt.labels and not prompt.writes:
         raise HeadwayError("There are no labels. Enter labels separated by commas, or add examples with answers.")
-    return PromptModel(prompt, *registry.language_model(form.model), form.model)
+    return PromptModel(prompt, *registry.prompted_model(form.model), form.model)
 
 
 def _prepare(registry: "ModelRegistry", form: PromptForm) -> "PreparedPrompt":
