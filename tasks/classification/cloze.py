@@ -155,14 +155,14 @@ class ClozeEncoder:
                     "at most, so there is no room for a text. Shorten the template or the description."
                 )
             pieces = divide_texts(first, second, windowing, room)
-        for piece in pieces:
-            chosen = dict(zip(("text", "pair"), piece, strict=True))
+        for a, b in pieces:
+            chosen: dict[str | None, list[int]] = {"text": a, "pair": b or []}
             input_ids: list[int] = []
             masks: list[int] = []
             for name, ids in parts:
                 if name == "label":
                     masks = list(range(len(input_ids), len(input_ids) + len(ids)))
-                input_ids += chosen.get(name or "") or [] if name in texts else ids
+                input_ids += chosen.get(name, ids)
             yield ClozeText(input_ids, masks, length)
 
     def _fill(self, part: str, examples: Sequence[TextExample]) -> list[Parts]:
