@@ -18,7 +18,7 @@ from ..classification.predictions import TextExample
 from ..data.features import INFERENCE_BATCH_TOKENS
 from ..data.windows import Windowing
 from .calibration import CONTENT_FREE
-from .label_scores import MAX_LOGITS, Context, Query
+from .forward_passes import MAX_LOGITS, Context, Query
 from .prompt_runner import OpenPrompt, PromptRunner
 
 

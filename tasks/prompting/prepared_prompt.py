@@ -144,7 +144,13 @@ class PreparedPrompt:
         limit = f"the {self.runner.window:,} tokens that {self.runner.base} reads"
         cut = f"the end of {len(self.shortened):,} of {len(self.dropped):,} texts did not fit into {limit} and was cut"
         affected = [count for count in self.dropped if count]
-        return (*((self._dropped(affected, limit),) if affected else ()), *((cut,) if self.shortened else ()))
+        skipped = len(self.runner.not_compared)
+        unread = f"{skipped:,} examples were not compared: with the demonstrations, they do not fit into {limit}"
+        return (
+            *((self._dropped(affected, limit),) if affected else ()),
+            *((cut,) if self.shortened else ()),
+            *((unread,) if skipped else ()),
+        )
 
     def _dropped(self, affected: Sequence[int], limit: str) -> str:
         several, up_to = max(affected) > 1, "up to " * (len(set(affected)) > 1)

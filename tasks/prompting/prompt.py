@@ -3,7 +3,7 @@
 Brown et al. 2020 (https://arxiv.org/abs/2005.14165) for GPT-2. A masked language model (BERT, RoBERTa, ...) chooses
 a label at the masks of the template (cloze_runner.py). Nothing is trained: a prompt with its labels takes the place of
 a trained classifier and gives the same kind of predictions. templates.py has the layout, demonstrations.py the choice
-of examples, label_scores.py the likelihood of labels, calibration.py the calibration, evaluation.py the scores.
+of examples, scoring.py the ways to score labels, calibration.py the calibration, evaluation.py the scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,10 @@ from .cloze_runner import ClozeRunner
 from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
 from .evaluation import PromptEvaluation, evaluate_prompt
 from .example_reader import ExampleReader, are_pairs, as_rows
+from .neighbours import NEIGHBOURS
 from .prepared_prompt import PreparedPrompt
 from .prompt_runner import PromptRunner
+from .scoring import CHANNEL, DIRECT, SCORINGS, calibration_of, check_masked, check_scoring, scoring_notes
 from .templates import BUILT_IN, DEFAULT, DEFAULT_PAIR, SEPARATOR, Template, find_template, words_of_labels
 
 
@@ -83,10 +85,26 @@ class Prompt:
         None, "A model whose vectors find the nearest examples. Default: the prompted model."
     )
     orders: int = option(1, "Number of orders of the demonstrations to average over; the spread is shown.")
-    calibration: str = option(
-        CONTEXTUAL,
+    scoring: str = option(
+        DIRECT,
+        "How labels are scored. direct: the likelihood of the label after the text. channel: the likelihood of the "
+        "text after the label, often steadier over the choice and order of few examples; the prompt shows labels "
+        "before texts. knn: the labels of the examples with the most similar next token, for more examples than fit "
+        "into a prompt. pmi: direct, divided by the likelihood of the label after --domain, without examples or if "
+        "some labels are much more common words than others.",
+        choices=SCORINGS,
+    )
+    neighbours: int | None = option(None, f"Number of examples that vote with --scoring knn. Default: {NEIGHBOURS}.")
+    domain: str | None = option(
+        None,
+        "A short text that the labels could follow, for --scoring pmi. Default: what the template has between the "
+        "texts and the label, as in 'Sentiment:'.",
+    )
+    calibration: str | None = option(
+        None,
         "Divide label probabilities by a prior: contextual estimates it on texts without content, batch on the "
-        "--unlabelled texts or the texts to label.",
+        "--unlabelled texts or the texts to label. Default: contextual with --scoring direct, else none; channel may "
+        "use batch.",
         choices=(CONTEXTUAL, BATCH, NONE),
     )
     write: bool = option(False, "Generate the answer instead of choosing a label; the examples' labels are answers.")
@@ -109,9 +127,10 @@ class Prompt:
         for name in ("labels", "verbalize", "stop"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(map(str, value)))
-        for name, least in (("shots", 0), ("orders", 1), ("max_new_tokens", 1), ("seed", 0)):
+        counts = (("shots", 0), ("orders", 1), ("neighbours", 1), ("max_new_tokens", 1), ("seed", 0))
+        for name, least in counts:
             value = getattr(self, name)
-            if name == "max_new_tokens" and value is None:
+            if name in ("max_new_tokens", "neighbours") and value is None:
                 continue
             if not isinstance(value, int) or value < least:
                 raise HeadwayError(f"--{name.replace('_', '-')} {value}: a whole number, {least} or more.")
@@ -130,11 +149,13 @@ class Prompt:
             raise HeadwayError("--labels are for choosing an answer, but here the answer is generated. Omit --labels.")
         if self.writes and self.orders > 1:
             raise HeadwayError(f"--orders {self.orders}: generated answers cannot be averaged. Omit --orders.")
+        check_scoring(self)
 
     @property
     def layout(self) -> Template | None:
         """The template; None if it depends on whether the data has pairs."""
-        return None if self.template is None else find_template(self.template)
+        found = None if self.template is None else find_template(self.template)
+        return found.with_label_first() if found is not None and self.scoring == CHANNEL else found
 
     @property
     def writes(self) -> bool:
@@ -190,14 +211,10 @@ class PromptModel:
         self.prompt, self.network, self.tokenizer, self.base = prompt, network, tokenizer, base
         self.precision, self.device, self.notes = precision, device, notes
         self.prepared: PreparedPrompt | None = None  # by the last `prepare`, `predict` or `evaluate`
-        if not self.masked and prompt.layout is not None:
+        if self.masked:
+            check_masked(prompt, base, family_of(network.config).with_article)
+        elif prompt.layout is not None and prompt.scoring != CHANNEL:
             prompt.layout.refuse_text_after_label()
-        elif self.masked and prompt.writes:
-            kind = family_of(network.config).with_article
-            raise HeadwayError(
-                f"{base} is {kind}, which fills masks and generates no answers. Give "
-                "labels to choose from (--labels) and a template with {label}, or name a GPT-2."
-            )
 
     def __repr__(self) -> str:
         labels = f"; {len(self.prompt.labels)} labels: {', '.join(self.prompt.labels)}" if self.prompt.labels else ""
@@ -307,6 +324,8 @@ class PromptModel:
         """
         prompt, chosen, notes = self.prompt, columns or {}, [*self.notes]
         template = prompt.layout or (DEFAULT_PAIR if paired else DEFAULT)
+        if prompt.scoring == CHANNEL:
+            template = template.with_label_first()
         if self.masked and not template.after and prompt.template in (None, *BUILT_IN):
             template = replace(template, after=".")  # at the end of a text, a masked language model predicts a period
         reader = replace(self.reader, paired=template.paired)
@@ -326,10 +345,11 @@ class PromptModel:
             notes.append(f"the prompt spells labels: {', '.join(spelled)}")
         if pool is not None and len(known) < prompt.shots:
             notes.append(f"{len(known)} demonstrations: there are no more examples")
+        notes += scoring_notes(prompt, template, reader.problem_type, len(known))
         self.prepared = PreparedPrompt(
             self._runner(template, words, known),
             reader,
-            calibration=prompt.calibration,
+            calibration=calibration_of(prompt),
             generation=self._generation(template, known),
             seed=prompt.seed,
             notes=tuple(notes),
@@ -361,12 +381,15 @@ class PromptModel:
             max_orders=prompt.orders,
             similarity_model=load_similarity_model(nearest_by, device) if nearest_by else None,
             normalize=prompt.normalize,
+            scoring=prompt.scoring,
+            neighbours=prompt.neighbours or NEIGHBOURS,
+            domain=prompt.domain,
         )
 
     def _read_unlabelled(
         self, given: Any, reader: ExampleReader, chosen: Mapping[str, Any], reading: Mapping[str, Any]
     ) -> tuple[TextExample, ...]:
-        if self.prompt.calibration != BATCH:
+        if calibration_of(self.prompt) != BATCH:
             raise HeadwayError("--unlabelled texts are for --calibration batch. Add it, or omit --unlabelled.")
         if isinstance(given, list) and given and isinstance(given[0], str | tuple):
             return tuple(reader.texts(given))

@@ -7,12 +7,12 @@ at the last white space before it, and the tokens that all labels share after th
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 
 from ...core.errors import HeadwayError
 from ...core.tokenizers.tokenizer import Tokenizer
-from .label_scores import Label, Query
+from .forward_passes import Label, Query
 from .templates import SEPARATOR
 
 CACHED = 4096  # texts of which the tokens are remembered: demonstrations; and what comes before a label
@@ -31,7 +31,7 @@ class PromptEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, words: Mapping[str, str]) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._words = tokenizer, words
         self._encode_block = lru_cache(CACHED)(partial(_encode, tokenizer))
         self._labels_after = lru_cache(CACHED)(partial(_encode_labels, tokenizer, dict(words)))
 
@@ -47,6 +47,26 @@ class PromptEncoder:
         for head, (_, tail) in zip(heads, cuts, strict=True):
             common, labels = self._labels_after(tail)
             queries.append(Query((*head.ids, *common) or self._start(), labels))
+        return queries
+
+    def continuations(self, parts: Sequence[tuple[str, str]], *, first: bool) -> list[Query]:
+        """The tokens of (head, tail) each: a query for the head, and the tail with the space before it as its label.
+
+        Args:
+            parts: the text up to the cut, and what follows it, which may be empty.
+            first: whether the prompt starts with the head.
+
+        Raises:
+            HeadwayError: two labels have the same words.
+        """
+        check_words(self._words, list(self._words.values()))
+        heads = [head if first else SEPARATOR + head for head, _ in parts]
+        encodings = self._tokenizer.encode_batch([head + tail for head, (_, tail) in zip(heads, parts, strict=True)])
+        queries = []
+        for head, encoding in zip(heads, encodings, strict=True):
+            inside = len(head.rstrip())
+            cut = next((i for i, (_, end) in enumerate(encoding.offsets) if end > inside), len(encoding.ids))
+            queries.append(Query(tuple(encoding.ids[:cut]) or self._start(), (tuple(encoding.ids[cut:]),)))
         return queries
 
     def open_query(self, text: str, *, first: bool) -> tuple[int, ...]:
@@ -87,8 +107,19 @@ def _encode_labels(
             break
         shared += 1
     labels = tuple(tuple(one[shared:]) for one in ids)
-    seen: dict[Label, str] = {}
-    for (label, word), tokens in zip(words.items(), labels, strict=True):
+    check_words(words, labels)
+    return tuple(ids[0][:shared]), labels
+
+
+def check_words(words: Mapping[str, str], spelled: Sequence[Hashable]) -> None:
+    """Raises HeadwayError if what the prompt has for a label is empty, or the same as for another one.
+
+    Args:
+        words: label -> how the prompt spells it.
+        spelled: the tokens or the characters of each label.
+    """
+    seen: dict[Hashable, str] = {}
+    for (label, word), tokens in zip(words.items(), spelled, strict=True):
         if not tokens:
             raise HeadwayError(
                 f"The label {label!r} is spelled {word!r} in the prompt, which has no tokens. Give it a word "
@@ -100,4 +131,3 @@ def _encode_labels(
                 f"each its own words (--verbalize {label}=WORDS)."
             )
         seen[tokens] = label
-    return tuple(ids[0][:shared]), labels

@@ -14,16 +14,21 @@ from ...core.errors import HeadwayError
 from ...core.models.heads import Backbone, Network
 from ...core.tokenizers.tokenizer import Tokenizer
 from ..classification.predictions import TextExample
-from .calibration import CONTENT_FREE, probabilities
+from .calibration import CONTENT_FREE
 from .demonstrations import (
+    BALANCED,
     NEAREST,
     choose_demonstrations,
     demonstration_orders,
     mean_vectors,
     nearest_examples,
 )
-from .label_scores import Context, Query, label_log_likelihoods
+from .forward_passes import Context, Query
+from .label_scorers import ChannelScorer, DirectScorer, Group, LabelScorer
+from .label_scores import label_log_likelihoods
+from .neighbours import MAX_COMPARED, NEIGHBOURS, NeighbourScorer
 from .prompt_encoder import PromptEncoder
+from .scoring import CHANNEL, DIRECT, KNN, PMI
 from .templates import SEPARATOR, Template
 
 MIN_TEXT = 8  # tokens to which the text of a query may be shortened
@@ -66,6 +71,9 @@ class PromptRunner:
         max_orders: orders of the demonstrations to score.
         similarity_model: the backbone and tokenizer that find the nearest examples; None for the model itself.
         normalize: whether a label is scored by the mean over its tokens instead of the sum.
+        scoring: how labels are scored; one of scoring.SCORINGS.
+        neighbours: how many examples vote with KNN.
+        domain: the domain premise of PMI; None for the end of the template.
     """
 
     network: Network
@@ -80,6 +88,10 @@ class PromptRunner:
     max_orders: int = 1
     similarity_model: tuple[Backbone, Tokenizer] | None = None
     normalize: bool = False
+    scoring: str = DIRECT
+    neighbours: int = NEIGHBOURS
+    domain: str | None = None
+    not_compared: set[str] = field(default_factory=set, init=False)  # examples too long for KNN, by their places
     _contexts: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -104,34 +116,61 @@ class PromptRunner:
             texts: the queries.
             seed: of the choice of demonstrations and of their orders.
             content_free: whether to compute a prior: the mean over content-free texts with the same demonstrations.
+                PMI has a prior anyway.
 
         Raises:
             HeadwayError: a prompt is longer than the model's context, or two labels have the same words.
         """
-        queries = self._queries(texts, first=self.bare)
-        free = self._content_free_queries(first=self.bare) if content_free else []
-        longest = max((query.length for query in free), default=0)
-        needed = [max(query.length, longest) for query in queries]
-        groups, dropped = self._group(texts, needed, seed)
-        contexts = []
+        scorer = self._scorer(seed, content_free)
+        encoded = scorer.encode(texts, first=self.bare)
+        groups, dropped = self._group(texts, [scorer.length(one) for one in encoded], seed)
+        filled = []
         for (_, rows), members in groups.items():
             context = self._context(rows)
             if context or self.bare:
-                chosen, empty = [queries[i] for i in members], free
+                filled.append(Group(context, [encoded[i] for i in members]))
             else:  # no demonstration fits, so the prompt starts with the query
-                chosen = self._queries([texts[i] for i in members], first=True)
-                empty = self._content_free_queries(first=True) if content_free else []
-            contexts.append(Context(context, (*chosen, *empty)))
+                filled.append(Group(context, scorer.encode([texts[i] for i in members], first=True)))
         shape = (1 + max((order for order, _ in groups), default=0), len(texts), len(self.words))
-        found, prior = np.empty(shape), np.empty(shape)
-        scores = self._log_likelihoods(contexts)
-        for ((order, _), members), context, of_context in zip(groups.items(), contexts, scores, strict=True):
-            rows = [self._probabilities(query, one) for query, one in zip(context.queries, of_context, strict=True)]
-            found[order, members] = rows[: len(members)]
-            if content_free:
-                prior[order, members] = np.mean(rows[len(members) :], axis=0)
-        cut = frozenset(text.where for text, query in zip(texts, queries, strict=True) if query.cut)
-        return LabelProbabilities(found, prior if content_free else None, dropped, cut)
+        found, priors = np.empty(shape), np.empty(shape)
+        calibrated = False
+        for ((order, _), members), (rows, prior) in zip(groups.items(), scorer.score(filled), strict=True):
+            found[order, members] = rows
+            if prior is not None:
+                priors[order, members], calibrated = prior, True
+        cut = frozenset(
+            text.where for text, one in zip(texts, encoded, strict=True) if isinstance(one, Query) and one.cut
+        )
+        return LabelProbabilities(found, priors if calibrated else None, dropped, cut)
+
+    def _scorer(self, seed: int, content_free: bool) -> LabelScorer:
+        if self.scoring == CHANNEL:
+            return ChannelScorer(self.network, self._encoder, self.template, self.words)
+        if self.scoring == KNN:
+            others, labels = [self.examples[i] for i in self._others(seed)], [*self.words]
+            return NeighbourScorer(self.network, self._queries, labels, others, self.neighbours, self.not_compared)
+        free = {first: self._content_free_queries(first=first) if content_free else () for first in (False, True)}
+        domain = self._domain_query() if self.scoring == PMI else None
+        return DirectScorer(self._queries, self._log_likelihoods, self.normalize, free, domain)
+
+    def _domain_query(self) -> Query:
+        """The domain premise, with the white space that the template has before the label."""
+        before = self.template.before
+        domain = self.template.domain if self.domain is None else self.domain
+        (query,) = self._encoder.queries([domain.rstrip() + before[len(before.rstrip()) :]], first=True)
+        if query.length > self.window:
+            raise HeadwayError(
+                f"--domain: the text does not fit into the {self.window} tokens of the model. Shorten it."
+            )
+        return query
+
+    def _others(self, seed: int) -> list[int]:
+        """Indices of the examples to compare with: those that the prompt does not show, up to MAX_COMPARED."""
+        labels = self._example_labels
+        shown = set(choose_demonstrations(labels, self.shots, self.choice, seed))
+        others = [i for i in range(len(labels)) if i not in shown]
+        chosen = choose_demonstrations([labels[i] for i in others], MAX_COMPARED, BALANCED, seed)
+        return [others[n] for n in chosen]
 
     def prompts(self, texts: Sequence[TextExample], seed: int, reserved: int) -> list[OpenPrompt]:
         """The whole prompts in the first order.
@@ -180,8 +219,7 @@ class PromptRunner:
             return [[] for _ in texts]
         if self.choice == NEAREST:
             return nearest_examples(self._vectors(texts), self._example_vectors, self.shots)
-        labels = [", ".join(example.labels) if self.words else None for example in self.examples]
-        return [choose_demonstrations(labels, self.shots, self.choice, seed)] * len(texts)
+        return [choose_demonstrations(self._example_labels, self.shots, self.choice, seed)] * len(texts)
 
     def _group(
         self, texts: Sequence[TextExample], needed: Sequence[int], seed: int
@@ -207,6 +245,10 @@ class PromptRunner:
     def _encoder(self) -> PromptEncoder:
         return PromptEncoder(self.tokenizer, self.words)
 
+    @property
+    def _example_labels(self) -> list[str | None]:
+        return [", ".join(example.labels) if self.words else None for example in self.examples]
+
     @cached_property
     def _example_vectors(self) -> Tensor:
         return self._vectors(self.examples)
@@ -226,10 +268,6 @@ class PromptRunner:
 
     def _content_free_queries(self, *, first: bool) -> list[Query]:
         return self._encoder.queries([self.template.query(text, text) for text in CONTENT_FREE], first=first)
-
-    def _probabilities(self, query: Query, log_likelihoods: Sequence[float]) -> np.ndarray:
-        lengths = [len(label) for label in query.labels] if self.normalize else None
-        return probabilities(np.array(log_likelihoods), lengths)
 
     def _blocks(self, rows: Sequence[int]) -> list[str]:
         """The description and the demonstrations as text."""

@@ -33,7 +33,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class Template:
     """The layout of a query and of a demonstration."""
 
-    before: str  # the text before the label, with {text} and optionally {pair}
+    before: str  # the text before the label, with {text} and optionally {pair}; without them if the label is first
     after: str = ""
     description: str = ""
     words: Mapping[str, str] = field(default_factory=dict)  # label in the data -> how the prompt spells it
@@ -79,7 +79,7 @@ class Template:
         if found := PLACEHOLDER.search(self.after):
             raise HeadwayError(
                 f"The template {self.text!r} has {found[0]} after {{label}}, but the query ends at {{label}}. Move it "
-                "before {label}."
+                "before {label}, or score the text after each label (--scoring channel)."
             )
 
     @property
@@ -92,18 +92,56 @@ class Template:
         """Whether it has two texts."""
         return "{pair}" in self.before + self.after
 
+    @property
+    def label_first(self) -> bool:
+        """Whether the texts follow the label."""
+        return PLACEHOLDER.search(self.after) is not None
+
+    def with_label_first(self) -> Self:
+        """The same layout with the label, and what is between the texts and the label, moved before the texts.
+
+        Raises:
+            HeadwayError: there are texts before and after the label.
+        """
+        if self.label_first:
+            if found := PLACEHOLDER.search(self.before):
+                raise HeadwayError(
+                    f"The template {self.text!r} has {found[0]} before {{label}} and another text after it. Move both "
+                    "to the same side of {label}."
+                )
+            return self
+        *_, last = PLACEHOLDER.finditer(self.before)
+        texts, between = self.before[: last.end()], self.before[last.end() :]
+        space = between[: len(between) - len(between.lstrip())] or "\n"
+        return replace(self, before=between.lstrip(), after=f"{self.after.rstrip()}{space}{texts}")
+
     def query(self, text: str, pair: str | None = None) -> str:
-        """The text up to the answer, including the white space before it."""
-        return _fill(self.before, text, pair)
+        """The text up to the answer, including the white space before it; if the label is first, with {label}."""
+        return self.demonstration(text, pair, "{label}") if self.label_first else _fill(self.before, text, pair)
 
     def demonstration(self, text: str, pair: str | None, answer: str) -> str:
         """A labelled example."""
-        return f"{self.query(text, pair)}{answer}{_fill(self.after, text, pair)}".rstrip()
+        return f"{_fill(self.before, text, pair)}{answer}{_fill(self.after, text, pair)}".rstrip()
+
+    def head(self, answer: str) -> str:
+        """If the label is first: the answer and all that is before the texts."""
+        return f"{self.before}{answer}{PLACEHOLDER.split(self.after, maxsplit=1)[0]}"
+
+    def tail(self, text: str, pair: str | None) -> str:
+        """If the label is first: the texts and what is between them."""
+        places = [*PLACEHOLDER.finditer(self.after)]
+        return _fill(self.after[places[0].start() : places[-1].end()], text, pair)
+
+    @property
+    def domain(self) -> str:
+        """The end of the query, after the texts: "Sentiment:"."""
+        *_, last = PLACEHOLDER.finditer(self.before)
+        return self.before[last.end() :].strip()
 
 
-def _fill(part: str, text: str, pair: str | None) -> str:
+def _fill(layout: str, text: str, pair: str | None) -> str:
     texts = {"text": text, "pair": pair or ""}
-    return PLACEHOLDER.sub(lambda match: texts[match[1]], part)
+    return PLACEHOLDER.sub(lambda match: texts[match[1]], layout)
 
 
 DEFAULT = Template("Text: {text}\nLabel: ")

@@ -31,7 +31,7 @@ import torch
 from headway.core.checkpoints.families.registry import write_config
 from headway.core.models.gpt2 import GPT2Config
 from headway.tasks import Prompt
-from headway.tasks.prompting.label_scores import MAX_LOGITS, SCORING_BATCH_TOKENS
+from headway.tasks.prompting.forward_passes import MAX_LOGITS, SCORING_BATCH_TOKENS
 from machine import describe_machine
 
 DATA = Path(os.environ.get("HEADWAY_DATA", Path(__file__).parents[3] / "shared" / "data"))

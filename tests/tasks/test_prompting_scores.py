@@ -12,9 +12,10 @@ from headway.core.models.gpt2 import GPT2, GPT2Config
 from headway.core.models.heads import Network
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks.language_modeling.loading import load_language_model
-from headway.tasks.prompting import label_scores
+from headway.tasks.prompting import forward_passes
 from headway.tasks.prompting.calibration import calibrate, independent_probabilities, probabilities
-from headway.tasks.prompting.label_scores import Context, Query, label_log_likelihoods
+from headway.tasks.prompting.forward_passes import Context, ForwardPasses, Query
+from headway.tasks.prompting.label_scores import label_log_likelihoods
 
 VOCAB = 41
 
@@ -78,7 +79,7 @@ def test_likelihoods_are_those_of_a_plain_loop_over_transformers_logits(pair, se
     theirs, network = pair
     choose = random.Random(seed)
     contexts = some_contexts(choose)
-    monkeypatch.setattr(label_scores, "MAX_LOGITS", choose.choice([1, 3 * VOCAB, 2**20]))
+    monkeypatch.setattr(forward_passes, "MAX_LOGITS", choose.choice([1, 3 * VOCAB, 2**20]))
     found = label_log_likelihoods(network, contexts, batch_tokens=choose.choice([1, 6, 30, 2048]))
     for context, of_context in zip(contexts, found, strict=True):
         for query, scores in zip(context.queries, of_context, strict=True):
@@ -103,13 +104,13 @@ def test_a_shared_context_changes_nothing(pair, seed):
 def test_single_token_labels_need_no_extra_pass_and_shared_prefixes_are_computed_once(pair, monkeypatch):
     _, network = pair
     read = []
-    plain = label_scores._Scorer.forward
+    plain = ForwardPasses.forward
 
     def spy(scorer, cache, sequences):
         read.append([list(sequence) for sequence in sequences])
         return plain(scorer, cache, sequences)
 
-    monkeypatch.setattr(label_scores._Scorer, "forward", spy)
+    monkeypatch.setattr(ForwardPasses, "forward", spy)
     label_log_likelihoods(network, [Context((1, 2), (Query((3,), ((4,), (5,))),) * 3)])
     assert read == [[[1, 2]], [[3]] * 3]
     read.clear()
@@ -130,13 +131,13 @@ def test_the_head_is_applied_to_the_needed_positions_only(pair):
 def test_no_forward_pass_exceeds_its_token_budget(pair, monkeypatch):
     _, network = pair
     sizes = []
-    plain = label_scores._Scorer.forward
+    plain = ForwardPasses.forward
 
     def spy(scorer, cache, sequences):
         sizes.append(len(sequences) * max(map(len, sequences)))
         return plain(scorer, cache, sequences)
 
-    monkeypatch.setattr(label_scores._Scorer, "forward", spy)
+    monkeypatch.setattr(ForwardPasses, "forward", spy)
     choose = random.Random(0)
     queries = tuple(Query(ids(choose, 12, 1), ((1, 2, 3), (2, 1), (3,))) for _ in range(200))
     label_log_likelihoods(network, [Context((5, 6), queries)], batch_tokens=64)

@@ -66,6 +66,24 @@ def test_every_field_of_prompt_is_an_option(headway, gpt2, monkeypatch):
         assert f"--{option.name.replace('_', '-')} " in out
 
 
+@pytest.mark.parametrize(
+    ("scoring", "said"),
+    [
+        ("channel", "labels come before texts: Label: {label}\\nText: {text}"),
+        ("knn", "2 of 2 other examples vote on each text"),
+        ("pmi", "the likelihood of each label is divided by that after 'Label:'"),
+    ],
+)
+def test_labels_are_scored_in_other_ways_and_what_was_taken_is_said(headway, gpt2, examples, scoring, said):
+    command = ["prompt", gpt2, "the cat sat", "--examples", examples, "--shots", "2", "--scoring", scoring, "--json"]
+    ran = headway(*command)
+    (found,) = lines(ran.out)
+    assert found["scores"] == Prompt(scoring=scoring, shots=2).on(gpt2).predict("the cat sat", examples).scores
+    assert said in " ".join(ran.err.split())
+    ran = headway(*command, "--calibration", "contextual")
+    assert (ran.code, f"--scoring {scoring} does not go with --calibration contextual" in ran.err) == (2, True)
+
+
 def test_pairs_are_given_as_two_texts_each(headway, gpt2):
     command = ["prompt", gpt2, "--template", "entailment", "--labels", "entailment,not_entailment", "--json"]
     ran = headway(*command, "one", "two", "three", "four")
