@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import HeadwayError
+from ..core.options import options_of
 from .base.model import TaskModel
+from .base.sharing import with_task
 from .base.task import Task
 from .classification.classification import TextClassification
 from .classification.next_sentence import NextSentencePrediction
@@ -25,6 +27,7 @@ from .question_answering.question_answering import QuestionAnswering
 from .ranking import rank
 from .tagging.tagging import TokenClassification
 from .text_to_text.text_to_text import TextToText
+from .zero_shot.zero_shot import ZeroShotClassification
 
 __all__ = [
     "TASKS",
@@ -42,6 +45,7 @@ __all__ = [
     "TextGeneration",
     "TextToText",
     "TokenClassification",
+    "ZeroShotClassification",
     "compare",
     "fit_rules",
     "load",
@@ -67,6 +71,11 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
     )
 }
 
+# Options that trained models do not have: with them, a classifier of pairs is used for labels of the user.
+ZERO_SHOT = {one.name for one in options_of(ZeroShotClassification, "after")} - {
+    one.name for task in TASKS.values() for one in options_of(task, "after")
+}
+
 
 def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskModel:
     """Loads a model that predicts: a folder that Headway saved, or a published checkpoint with a head.
@@ -74,15 +83,21 @@ def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskMode
     Args:
         model: the folder, or a hub id.
         device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
-        **options: of its task, instead of the stored ones (`TaskModel.set_options`).
+        **options: of its task, instead of the stored ones (`TaskModel.set_options`). With `labels`, a classifier of
+            pairs that knows entailment chooses from these labels (`ZeroShotClassification`).
 
     Raises:
         HeadwayError: there is no such model or device, it cannot be read, it has no head of a known task, or no such
             option.
     """
     opened = TaskModel.load(model, TASKS, device)
-    opened.set_options(**options)
-    return opened
+    if ZERO_SHOT.isdisjoint(options):
+        opened.set_options(**options)
+        return opened
+    if "labels" not in options:
+        first = min(ZERO_SHOT.intersection(options)).replace("_", "-")
+        raise HeadwayError(f"--{first} is for labels of your own: add --labels sport,politics, or omit it.")
+    return with_task(opened, ZeroShotClassification.of(opened.task, opened.base, options))
 
 
 def compare(

@@ -137,10 +137,10 @@ def training_options() -> list[Option]:
 
 def task_options(when: When = "before") -> list[Option]:
     """The options of all tasks that can be set before or after training; a task refuses those it does not have."""
-    from ..tasks import TASKS
+    from ..tasks import TASKS, ZeroShotClassification
 
     found: dict[str, Option] = {}
-    for task in TASKS.values():
+    for task in (*TASKS.values(), *([ZeroShotClassification] if when == "after" else [])):
         for one in options_of(task, when):
             other = found.get(one.name)
             if other is not None and other.type != one.type:  # the tasks read the text themselves
@@ -203,8 +203,10 @@ def make_task(name: str, given: Mapping[str, Any]) -> Any:
     Raises:
         HeadwayError: There is no such task, it has no such option, or a value is invalid.
     """
-    from ..tasks import TASKS
+    from ..tasks import TASKS, ZeroShotClassification
 
+    if name == ZeroShotClassification.name:
+        raise HeadwayError(ZeroShotClassification.not_trained)
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1)
         suggestion = f" Did you mean {near[0]}?" if near else ""

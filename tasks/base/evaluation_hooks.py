@@ -27,6 +27,13 @@ class EvaluationHooks:
     finishes_predictions: ClassVar[bool] = False  # `finish_evaluation` completes those of `to_finish`
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
+    name: ClassVar[str]
+
+    @property
+    def compared_as(self) -> str:
+        """The name of the task whose predictions its own can be compared with."""
+        return self.name
+
     def calibrate(self, predictions: Sequence[Any], examples: Sequence[Any]) -> Self:
         """A copy whose thresholds (or similar) are fitted to the predictions for held-out data."""
         return self

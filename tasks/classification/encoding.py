@@ -33,16 +33,31 @@ def encode_texts(
         tokenizer: of the model.
         windowing: its limit includes the special tokens.
     """
-    first = _token_ids(tokenizer, [example.text for example in examples])
-    second = iter(_token_ids(tokenizer, [example.pair for example in examples if example.pair is not None]))
+    first = token_ids(tokenizer, [example.text for example in examples])
+    second = iter(token_ids(tokenizer, [example.pair for example in examples if example.pair is not None]))
     features = []
     for i, (example, a, target) in enumerate(zip(examples, first, targets, strict=True)):
         b = None if example.pair is None else next(second)
-        special = tokenizer.num_special(pair=b is not None)
-        length = len(a) + len(b or ()) + special
-        pieces = [(a, b)] if length <= windowing.limit else divide_texts(a, b, windowing, windowing.limit - special)
+        pieces, length = fitting_pieces(a, b, tokenizer, windowing)
         features += [Features(i, *tokenizer.join(*piece), length, target) for piece in pieces]
     return features
+
+
+def fitting_pieces(
+    a: list[int], b: list[int] | None, tokenizer: "Tokenizer", windowing: Windowing
+) -> tuple[Pieces, int]:
+    """The ids of a text or pair, divided if it is too long, and its length with special tokens.
+
+    Args:
+        a: the ids of the text.
+        b: the ids of the second text, if there is one.
+        tokenizer: of the model.
+        windowing: its limit includes the special tokens.
+    """
+    special = tokenizer.num_special(pair=b is not None)
+    length = len(a) + len(b or ()) + special
+    fits = length <= windowing.limit
+    return [(a, b)] if fits else divide_texts(a, b, windowing, windowing.limit - special), length
 
 
 def divide_texts(a: list[int], b: list[int] | None, windowing: Windowing, room: int) -> Pieces:
@@ -89,6 +104,7 @@ def average_windows(outputs: Tensor, examples: Tensor, num_examples: int) -> Ten
     return totals / counts[:, None]
 
 
-def _token_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
+def token_ids(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text, without special tokens."""
     batches = (texts[start : start + TOKENIZER_BATCH] for start in range(0, len(texts), TOKENIZER_BATCH))
     return [ids for batch in batches for ids in tokenizer.encode_ids(batch)]

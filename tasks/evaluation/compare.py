@@ -85,7 +85,7 @@ def compare_sides(
 
 
 def _refuse_different_tasks(sides: Sequence[Side]) -> None:
-    tasks = {side.name: side.task().name for side in sides}
+    tasks = {side.name: side.task().compared_as for side in sides}
     if len(set(tasks.values())) > 1:
         each = ", ".join(f"{name}: {task}" for name, task in tasks.items())
         raise HeadwayError(f"Models for different tasks cannot be compared ({each}). Give models for one task.")

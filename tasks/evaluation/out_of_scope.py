@@ -24,6 +24,7 @@ from ..data.groups import text_key
 from ..data.labels import REGRESSION
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
+from ..zero_shot.zero_shot import ZeroShotClassification
 from .conformal import quantile_rank
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ MOST_TEXTS = 20_000  # drawn at random from more: enough for the covariance of 1
 def check_scope(model: "Predictor", reference: Any) -> None:
     """Raises HeadwayError if the model does not predict labels of texts, or what its training texts are is unknown."""
     task = model.task
+    if isinstance(task, ZeroShotClassification):
+        raise HeadwayError(
+            "--none-of-these needs the texts that taught the labels, and with --labels none did. Omit it."
+        )
     if not isinstance(task, TextClassification) or task.problem_type == REGRESSION:
         what = "a number" if isinstance(task, TextClassification) else task.title.lower()
         raise HeadwayError(f"--none-of-these is only for models that give texts labels, not for {what}. Omit it.")

@@ -31,6 +31,7 @@ from .cloze_runner import ClozeRunner
 from .demonstrations import BALANCED, CHOICES, NEAREST, load_similarity_model
 from .evaluation import PromptEvaluation, evaluate_prompt
 from .example_reader import ExampleReader, are_pairs, as_rows
+from .label_words import read_words
 from .neighbours import NEIGHBOURS
 from .prepared_prompt import PreparedPrompt
 from .prompt_runner import PromptRunner
@@ -121,10 +122,8 @@ class Prompt:
     seed: int = option(0, "Seed of the choice of demonstrations and of their orders.")
 
     def __post_init__(self) -> None:
-        pairs = self.verbalize
-        if isinstance(pairs, Mapping):
-            object.__setattr__(self, "verbalize", tuple(f"{label}={words}" for label, words in pairs.items()))
-        for name in ("labels", "verbalize", "stop"):
+        object.__setattr__(self, "verbalize", read_words(self.verbalize))
+        for name in ("labels", "stop"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(map(str, value)))
         counts = (("shots", 0), ("orders", 1), ("neighbours", 1), ("max_new_tokens", 1), ("seed", 0))
@@ -139,10 +138,6 @@ class Prompt:
             raise HeadwayError(f"--labels {','.join(self.labels)}: name at least two different labels.")
         if any(not label.strip() for label in self.labels):
             raise HeadwayError("--labels: one of the labels is empty. Give it a name.")
-        for one in self.verbalize:
-            label, equals, words = one.partition("=")
-            if not (equals and label.strip() and words.strip()):
-                raise HeadwayError(f"--verbalize {one}: write LABEL=WORDS, as in 0=negative,1=positive.")
         if self.nearest_by and self.choice != NEAREST:
             raise HeadwayError("--nearest-by needs --choice nearest. Add it, or omit --nearest-by.")
         if self.writes and self.labels:

@@ -24,6 +24,7 @@ from headway.ui.runs.jobs import Jobs
 from reviews import REVIEWS, write_reviews
 from task_inputs import FEW_STEPS, SAMPLES, TRAINING
 from tiny_gpt2 import make_gpt2
+from transformers import BertForSequenceClassification
 
 TIMEOUT = 60_000  # milliseconds for a page: two browsers and two servers may share two cores
 
@@ -115,6 +116,23 @@ def ranker(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"max_steps": 40, "learning_rate": 5e-3, "precision": "fp32", "device": "cpu", "progress": False}
     TextClassification().on(tiny).fit(rows, output=output, eval_fraction=0, **options)
     return output
+
+
+@pytest.fixture(scope="session")
+def nli(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published classifier of pairs with the labels of natural language inference and random weights."""
+    folder = tmp_path_factory.mktemp("models") / "nli"
+    torch.manual_seed(0)
+    names = dict(enumerate(("contradiction", "neutral", "entailment")))
+    built = BertForSequenceClassification.from_pretrained(
+        tiny, id2label=names, label2id={n: i for i, n in names.items()}
+    )
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    built.save_pretrained(folder)
+    Tokenizer.load(tiny).save(folder)
+    return folder
 
 
 @pytest.fixture

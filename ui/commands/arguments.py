@@ -3,13 +3,15 @@
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 
 from ...core.errors import HeadwayError
 
 DEFAULT_MODEL = "mini-gpt2"
+COMMA_SEPARATED = ("labels", "verbalize")  # options whose values can be separated by commas
 STDIN = "-"
 # What can be the name of a model: written as on the Hub, or a path without spaces.
 MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?|[~./\\]\S*|\S*[/\\]\S*")
@@ -50,3 +52,10 @@ def model_and_texts(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
 def unescape(text: str) -> str:
     r"""A text from the command line with \n and \t replaced by a line break and a tab."""
     return text.replace(r"\n", "\n").replace(r"\t", "\t")
+
+
+def split_commas(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with comma-separated lists split."""
+    split = {name: tuple(part.strip() for one in given[name] for part in one.split(","))
+             for name in COMMA_SEPARATED if name in given}  # fmt: skip
+    return {**given, **split}

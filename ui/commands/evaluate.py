@@ -24,6 +24,7 @@ from ..options import (
     task_options,
     with_options,
 )
+from .arguments import split_commas
 from .drift_output import show_drift
 from .report_file import check_report, write_report
 
@@ -86,7 +87,7 @@ def evaluate(
     check_report(report, slice_by)
     if per_label is not None and per_label.exists():
         raise HeadwayError(f"{per_label} already exists. Choose another --per-label.")
-    task_model = load(model, device=device, **chosen_options(options))
+    task_model = load(model, device=device, **split_commas(chosen_options(options)))
     task_model.precision = precision
     if fitting.none_of_these is not None:
         check_scope(task_model, reference)  # before anything is computed

@@ -7,8 +7,8 @@ from ..options import JSON, with_options
 
 
 def tasks(json: Annotated[bool, JSON] = False) -> None:
-    """List the tasks that a model can be trained for."""
-    from ...tasks import TASKS
+    """List the tasks that a model can be trained for, and those without training."""
+    from ...tasks import TASKS, ZeroShotClassification
     from ..terminal import print_json, screen, section, show_next, table
 
     rows = [
@@ -17,9 +17,11 @@ def tasks(json: Annotated[bool, JSON] = False) -> None:
     ]
     console = screen(to_stderr=json)
     section(console, "Tasks", table(rows))
+    untrained = [{"task": ZeroShotClassification.name, "reads": "text", "how": ZeroShotClassification.how}]
+    section(console, "Without training", table(untrained))
     show_next(console, f"headway train {next(iter(TASKS))} --data FILE --output FOLDER")
     if json:
-        print_json({"tasks": rows})
+        print_json({"tasks": rows, "without_training": untrained})
 
 
 def models(json: Annotated[bool, JSON] = False) -> None:

@@ -28,6 +28,7 @@ from ..options import (
     with_options,
     writing_options,
 )
+from .arguments import split_commas
 
 if TYPE_CHECKING:
     from ...tasks.data.examples import Field
@@ -90,7 +91,7 @@ def predict(
     refuse_without_file(reading, data)
     ReadOptions(**reading).refuse_for_prediction()
     form = output_options(writing, output)
-    task_model = load(model, device=device, **chosen_options(options))
+    task_model = load(model, device=device, **split_commas(chosen_options(options)))
     task_model.precision = precision
     task = task_model.task
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ from ..options import (
     with_options,
     writing_options,
 )
-from .arguments import ARGUMENTS, model_and_texts, unescape
+from .arguments import ARGUMENTS, model_and_texts, split_commas, unescape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ...tasks.prompting.saved_prompt import SavedPrompt
 
 COLUMNS = ("text", "pair", "label")
-COMMA_SEPARATED = ("labels", "verbalize")  # options whose values can be separated by commas
 
 
 def prompt(
@@ -149,9 +148,7 @@ def _prompt_of(name: str, options: dict[str, Any], given: dict[str, Any]) -> "Sa
 
 def _parse(given: dict[str, Any]) -> dict[str, Any]:
     r"""The options with comma-separated lists split and \n replaced by line breaks."""
-    for name in COMMA_SEPARATED:
-        if name in given:
-            given[name] = tuple(part.strip() for one in given[name] for part in one.split(","))
+    given = split_commas(given)
     for name in ("template", "description"):
         if name in given:
             given[name] = unescape(given[name])
