@@ -208,8 +208,7 @@ def make_task(name: str, given: Mapping[str, Any]) -> Any:
     if name == ZeroShotClassification.name:
         raise HeadwayError(ZeroShotClassification.not_trained)
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        suggestion = f" Did you mean {near[0]}?" if near else ""
+        suggestion = "".join(f" Did you mean {near}?" for near in difflib.get_close_matches(name, TASKS, n=1))
         raise HeadwayError(f"There is no task {name!r}.{suggestion} The tasks are: {', '.join(TASKS)}.")
     known = options_of(TASKS[name])
     chosen: dict[str, Any] = {}
