@@ -20,6 +20,7 @@ from .example_warnings import CountedWarnings
 from .inference import Encoder, evaluate_examples, in_parts, mean_loss, predict_examples
 from .left_out import usable_rows
 from .metric_intervals import FEWEST_DOCUMENTS
+from .progress import count
 from .results import Evaluation
 from .task import Task
 from .training_data import write_corpus
@@ -43,6 +44,7 @@ def evaluate_rows(
     unknown_labels: str = WRONG,
     observe: Observer | None = None,
     folder: Path | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """The metrics of a network on labelled rows.
 
@@ -56,6 +58,7 @@ def evaluate_rows(
         observe: called with the examples and their predictions, part by part.
         folder: for the examples, if there are many: then only a random sample of the predictions is kept, or those
             that the task finishes. None: everything stays in memory.
+        progress: whether to show a progress bar; None: in terminals and notebooks.
 
     Raises:
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
@@ -68,19 +71,20 @@ def evaluate_rows(
     truncated = num_losses = 0
     loss = 0.0
     warnings = CountedWarnings()
-    for examples in chain(in_parts(known), in_parts(unknown)):
-        windows_by_example = encoder.encode(scoring, examples)
-        if results.number < len(known):
-            found, total, terms = evaluate_examples(task, network, windows_by_example)
-        else:  # a loss is not defined for a label without an output
-            found, total, terms = predict_examples(task, network, windows_by_example), 0.0, 0
-        part = EvaluatedPart(scoring, examples, found, windows_by_example, table, columns)
-        results.add(part)
-        if observe is not None:
-            observe(part)
-        loss, num_losses = loss + total, num_losses + terms
-        truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
-        warnings.add(task, examples, windows_by_example)
+    with count(len(known) + len(unknown), " rows", progress) as advance:
+        for examples in chain(in_parts(known), in_parts(unknown)):
+            windows_by_example = encoder.encode(scoring, examples)
+            if results.number < len(known):
+                found, total, terms = evaluate_examples(task, network, windows_by_example, advance)
+            else:  # a loss is not defined for a label without an output
+                found, total, terms = predict_examples(task, network, windows_by_example, advance), 0.0, 0
+            part = EvaluatedPart(scoring, examples, found, windows_by_example, table, columns)
+            results.add(part)
+            if observe is not None:
+                observe(part)
+            loss, num_losses = loss + total, num_losses + terms
+            truncated += sum(num_truncated_tokens(windows) > 0 for windows in windows_by_example)
+            warnings.add(task, examples, windows_by_example)
     if truncated:
         notes.append(f"{truncated} of {results.number} texts are cut at {encoder.limit(task)} tokens")
     notes += warnings.sentences(results.number)
@@ -119,6 +123,7 @@ def evaluate_text(
     options: ReadOptions,
     observe: Observer | None = None,
     keep_predictions: bool = True,
+    progress: bool | None = None,
 ) -> Evaluation:
     """The metrics of a network on unlabelled text (`open_documents`).
 
@@ -136,14 +141,15 @@ def evaluate_text(
             raise HeadwayError(f"{texts.source}: there is no text to evaluate. Give a file with text.")
         by_document = FEWEST_DOCUMENTS <= corpus.num_documents < len(corpus)
         results = Results(task, None if keep_predictions else SAMPLE, independent=not by_document)
-        for start in range(0, len(corpus), SEQUENCES_AT_ONCE):
-            numbers = range(start, min(start + SEQUENCES_AT_ONCE, len(corpus)))
-            windows = [corpus[i] for i in numbers]
-            documents = [corpus.document_of(i) for i in numbers]
-            part = EvaluatedPart(task, documents, predict_examples(task, network, windows), windows)
-            results.add(part)
-            if observe is not None:
-                observe(part)
+        with count(len(corpus), " sequences", progress) as advance:
+            for start in range(0, len(corpus), SEQUENCES_AT_ONCE):
+                numbers = range(start, min(start + SEQUENCES_AT_ONCE, len(corpus)))
+                windows = [corpus[i] for i in numbers]
+                documents = [corpus.document_of(i) for i in numbers]
+                part = EvaluatedPart(task, documents, predict_examples(task, network, windows, advance), windows)
+                results.add(part)
+                if observe is not None:
+                    observe(part)
     counts = f"{texts.source}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens"
     found = results.evaluation({}, (*texts.notes, counts))
     return replace(found, examples=written.examples, number=None)

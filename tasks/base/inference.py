@@ -1,6 +1,6 @@
 """Examples -> features -> predictions: encoding for one model, and batches shared among the processes of a launch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from ...core.models.gpt2 import GPT2Config
 from ...core.models.heads import Config
 from ...core.models.packing import BatchSampler
 from ...core.tokenizers.tokenizer import DECODER_TOKENIZER, Tokenizer
-from ...core.training.distributed import gather_in_order, shard
+from ...core.training.distributed import gather_in_order, processes, shard
 from ..data.corpus import Corpus
 from ..data.examples import Example
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, group_windows, num_input_tokens
@@ -24,6 +24,7 @@ from ..data.stored_windows import StoredWindows
 from .task import Task, outputs_of
 
 PADDED_VOCABULARY = 128  # rows: embeddings of one vocabulary may be padded to a multiple of it
+Advance = Callable[[int], object]
 EXAMPLES_AT_ONCE = 4096  # encoded together: enough to sort by length, few enough for any memory
 
 
@@ -87,7 +88,10 @@ class Encoder:
 
 
 def predict_examples(
-    task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]
+    task: Task[Any, Any],
+    network: nn.Module,
+    windows_by_example: Sequence[list[Features]],
+    advance: Advance | None = None,
 ) -> list[Any]:
     """One prediction per example, in order. Each process computes its share, and every process returns all.
 
@@ -95,8 +99,10 @@ def predict_examples(
         task: that the head of the network is for.
         network: in eval mode.
         windows_by_example: the features of each example.
+        advance: called with numbers of examples that all processes together have computed.
     """
-    return gather_in_order(_predict_batches(task, network, windows_by_example, shard(_batches(windows_by_example))))
+    batches = _counted(shard(_batches(windows_by_example)), advance)
+    return gather_in_order(_predict_batches(task, network, windows_by_example, batches))
 
 
 def predict_here(task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]) -> list[Any]:
@@ -108,6 +114,14 @@ def predict_here(task: Task[Any, Any], network: nn.Module, windows_by_example: S
 def _batches(windows_by_example: Sequence[list[Features]]) -> Sequence[list[int]]:
     lengths = sequence_lengths(windows_by_example)
     return BatchSampler(lengths, batch_tokens=INFERENCE_BATCH_TOKENS).by_length() if len(lengths) else []
+
+
+def _counted(batches: Iterable[list[int]], advance: Advance | None) -> Iterator[list[int]]:
+    """The batches of this process; after each one, `advance` is called for those of all processes."""
+    for indices in batches:
+        yield indices
+        if advance is not None:
+            advance(len(indices) * processes().world_size)
 
 
 def _predict_batches(
@@ -125,11 +139,14 @@ def _predict_batches(
 
 
 def evaluate_examples(
-    task: Task[Any, Any], network: nn.Module, windows_by_example: Sequence[list[Features]]
+    task: Task[Any, Any],
+    network: nn.Module,
+    windows_by_example: Sequence[list[Features]],
+    advance: Advance | None = None,
 ) -> tuple[list[Any], float, int]:
     """As `predict_examples`, for labelled examples; also the sum of their losses and the number of its terms."""
     found: dict[int, tuple[Any, float, int]] = {}
-    for indices in shard(_batches(windows_by_example)):
+    for indices in _counted(shard(_batches(windows_by_example)), advance):
         features = [one for i in indices for one in windows_by_example[i]]
         predictions, total, count = _evaluate_batch(task, network, features)
         for i, prediction in zip(indices, predictions, strict=True):

@@ -250,6 +250,7 @@ class Predictor:
         unknown_labels: str = WRONG,
         observe: Observer | None = None,
         keep_predictions: bool = True,
+        progress: bool | None = None,
         **reading: Any,
     ) -> Evaluation:
         """The metrics of the model on labelled data.
@@ -262,6 +263,7 @@ class Predictor:
                 refused ("error").
             observe: called with the examples and their predictions, part by part.
             keep_predictions: whether the result has all predictions; else a random sample, and memory stays bounded.
+            progress: whether to show a progress bar on stderr. Default: in terminals and notebooks.
             **reading: fields of ReadOptions: header, encoding, ...
 
         Raises:
@@ -270,10 +272,11 @@ class Predictor:
         self._need_training()
         task, encoder, chosen, options = self.task, self.encoder, columns or {}, ReadOptions(**reading)
         data = name_rows(task, data, labels, labelled=True)
+        how: dict[str, Any] = {"observe": observe, "progress": progress}
         if task.self_supervised:
-            given = {"chosen": chosen, "options": options, "observe": observe, "keep_predictions": keep_predictions}
+            given = {"chosen": chosen, "options": options, "keep_predictions": keep_predictions, **how}
             return evaluate_text(task, self._for_inference, encoder, data, **given)
-        how = {"unknown_labels": unknown_labels, "observe": observe}
+        how["unknown_labels"] = unknown_labels
         return _evaluate_table(self, data, chosen, options, how if keep_predictions else {**how, "folder": None})
 
     def columns(

@@ -1,11 +1,12 @@
-"""Progress of `fit` in terminals and notebooks: what was inferred, a progress bar, and the result.
+"""Progress of `fit` and `evaluate` in terminals and notebooks: what was inferred, a progress bar, and the result.
 
 It is printed on stderr by tqdm, whose bar needs nothing but a carriage return.
 """
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -42,6 +43,20 @@ def follow(events: Iterable[Event], progress: bool | None) -> Trained:
     if event.nothing_learnt and not shown and processes().is_main:
         warnings.warn(event.nothing_learnt, stacklevel=3)  # of the caller of `fit`
     return event
+
+
+@contextmanager
+def count(total: int, unit: str, progress: bool | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar of an evaluation; yields a function that advances it.
+
+    Args:
+        total: what is counted.
+        unit: of it.
+        progress: whether to show it. None: only in a terminal or a notebook.
+    """
+    shown = (is_interactive() if progress is None else progress) and processes().is_main
+    with tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True, disable=not shown) as bar:
+        yield lambda done: bar.update(min(done, total - bar.n))
 
 
 def is_interactive() -> bool:

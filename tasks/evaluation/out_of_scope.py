@@ -4,7 +4,7 @@ Shapes: N texts, C hidden size, L outputs of the classifier.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import HeadwayError
-from ..base.decision_rules import NoneOfThese, distances
+from ..base.decision_rules import NoneOfThese
 from ..base.inference import in_parts
 from ..base.inputs import as_list, name_rows
-from ..base.results import Evaluation
 from ..base.task import outputs_of
 from ..base.text_distance import NetworkWithDistance, TextDistance
 from ..classification.classification import TextClassification
@@ -50,8 +49,8 @@ def check_scope(model: "Predictor", reference: Any) -> None:
 
 def fit_distance(
     model: "Predictor", reference: Any, *, columns: Mapping[str, Any] | None = None, **reading: Any
-) -> tuple[TextDistance, set[tuple[str, ...]]]:
-    """The distance from the texts that a model was trained on, and these texts.
+) -> "FittedDistance":
+    """The distance from the texts that a model was trained on.
 
     Args:
         model: a trained one, which `check_scope` has accepted.
@@ -75,39 +74,48 @@ def fit_distance(
     examples = task.examples(table, mapping, labelled=False)
     outputs = _outputs(model, NetworkWithDistance(model._for_inference, nn.Identity()), examples)
     vectors = outputs[:, task.target.num_outputs :].double().numpy()
-    return _fit(vectors, table.source), {text_key(one) for one in examples}
+    return FittedDistance(model, _fit(vectors, table.source), {text_key(one) for one in examples})
 
 
-def fit_none_of_these(found: Evaluation, distance: TextDistance, accepted: float) -> NoneOfThese:
+def fit_none_of_these(measured: np.ndarray, distance: TextDistance, accepted: float) -> NoneOfThese:
     """The largest distance of a share of held-out rows, as a conformal quantile.
 
     Args:
-        found: on held-out rows, with the distances in its predictions.
+        measured: the distance of each held-out row, (E,).
         distance: from the training texts.
         accepted: the share of rows with one of the labels that must not be taken for others.
 
     Raises:
         HeadwayError: there are too few rows.
     """
-    measured = np.sort(distances(found.predictions))
     rank = quantile_rank(len(measured), accepted, "--none-of-these")
-    return NoneOfThese(float(measured[rank - 1]), accepted, len(measured), distance.file)
+    return NoneOfThese(float(np.sort(measured)[rank - 1]), accepted, len(measured), distance.file)
 
 
-def with_distances(model: "Predictor", found: Evaluation, distance: TextDistance) -> Evaluation:
-    """An evaluation whose predictions have their distance from the training texts."""
-    outputs = _outputs(model, NetworkWithDistance(model._for_inference, distance), found.examples)
-    pairs = zip(found.predictions, outputs[:, -1].tolist(), strict=True)
-    predictions = [replace(one, certainty=replace(one.certainty, distance=far)) for one, far in pairs]
-    return replace(found, predictions=predictions)
+@dataclass(frozen=True)
+class FittedDistance:
+    """A distance that a model does not have yet."""
+
+    model: "Predictor"
+    distance: TextDistance
+    texts: Collection[tuple[str, ...]]  # of the reference
+
+    def measure(self, examples: Sequence[Any]) -> np.ndarray:
+        """The distance of each example, (E,)."""
+        return _outputs(self.model, NetworkWithDistance(self.model._for_inference, self.distance), examples)[
+            :, -1
+        ].numpy()
+
+    def count_known(self, examples: Sequence[Any]) -> int:
+        """How many examples have texts of the reference."""
+        return sum(text_key(example) in self.texts for example in examples)
 
 
-def refuse_same_texts(found: Evaluation, reference: Collection[tuple[str, ...]]) -> None:
+def refuse_same_texts(known: int, number: int) -> None:
     """Raises HeadwayError if most rows of an evaluation are among the training texts, so that none of them is far."""
-    known = sum(text_key(example) in reference for example in found.examples)
-    if 2 * known > len(found.examples):
+    if 2 * known > number:
         raise HeadwayError(
-            f"--none-of-these: {known:,} of {len(found.examples):,} rows of --data have texts of --reference, so "
+            f"--none-of-these: {known:,} of {number:,} rows of --data have texts of --reference, so "
             "their distances say nothing about new texts. Give rows that the model was not trained on as --data."
         )
 

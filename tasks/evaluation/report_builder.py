@@ -51,7 +51,7 @@ def evaluate_with_report(
         columns: field name or "label" -> column, where the inferred one is wrong.
         unknown_labels: as for `TaskModel.evaluate`.
         observe: as for `TaskModel.evaluate`.
-        **how: `keep_predictions` as for `TaskModel.evaluate`, and fields of ReadOptions: header, encoding, ...
+        **how: `keep_predictions` and `progress` as for `TaskModel.evaluate`, and fields of ReadOptions: header, ...
 
     Raises:
         HeadwayError: as `TaskModel.evaluate`, or there is no such column, or the training data cannot be read.
@@ -59,7 +59,7 @@ def evaluate_with_report(
     options = options or ReportOptions()
     if model.task.self_supervised and (options.slices or options.reference is not None):
         raise HeadwayError(f"{model.task.name} is evaluated on text without columns: omit --slice and --reference.")
-    reading = {name: value for name, value in how.items() if name != "keep_predictions"}
+    reading = {name: value for name, value in how.items() if name not in ("keep_predictions", "progress")}
     training = None if options.reference is None else _read_training(model, options.reference, columns, reading)
     builder = ReportBuilder(model.task, options.slices, training)
 

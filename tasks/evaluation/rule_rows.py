@@ -1,7 +1,7 @@
 """What decision rules need of the rows of an evaluation: numbers only, of parts that are added one after the other.
 
-Memory grows by 26 bytes per row. The scores of all labels, of which the sizes of prediction sets are counted once
-their quantile is known, are in a temporary file, 8 L bytes per row.
+Memory grows by 26 bytes per row, with distances from the training texts by 34. The scores of all labels, of which the
+sizes of prediction sets are counted once their quantile is known, are in a temporary file, 8 L bytes per row.
 
 Shapes: E examples, L labels.
 """
@@ -16,26 +16,33 @@ from typing import Any
 import numpy as np
 
 from ...core.atomic_files import disk_errors
-from ..base.decision_rules import confidences, label_table
+from ..base.decision_rules import confidences, distances, label_table
 from ..base.evaluation_results import EvaluatedPart
 from ..base.task import Task
 from .conformal import score_gold
+from .out_of_scope import FittedDistance
 
 IN_MEMORY = 2**24  # bytes of scores
 AT_ONCE = 2**20  # scores that are read at a time
 
 
 class RuleRows:
-    """The confidence of each prediction, whether it is right, and how little the labels agree with it.
+    """The confidence of each prediction, whether it is right, how little the labels agree with it, and its distance.
 
     Args:
         method: of conformal sets, one of METHODS; None: there are no sets.
         confident: whether the confidences are needed.
+        far: whether the distances from the training texts are needed.
+        fitted: computes them; None: the predictions have them.
     """
 
-    def __init__(self, method: str | None, *, confident: bool = True) -> None:
-        self._method, self._confident = method, confident
-        self._confidence, self._gold = array("d"), array("d")
+    def __init__(
+        self, method: str | None, *, confident: bool = True, far: bool = False, fitted: FittedDistance | None = None
+    ) -> None:
+        self._method, self._confident, self._far = method, confident, far
+        self.fitted = fitted
+        self.num_known = 0  # rows that have texts of the reference
+        self._confidence, self._gold, self._distance = array("d"), array("d"), array("d")
         self._wrong, self._is_first = bytearray(), bytearray()
         self._groups = bytearray()
         self._num_labels = 0
@@ -62,6 +69,11 @@ class RuleRows:
             self._confidence.extend(confidences(predictions, "--coverage").tolist())
         if self._method is not None:
             self._add_scores(self._method, predictions, [example.gold for example in examples])
+        if self.fitted is not None:
+            self._distance.extend(self.fitted.measure(examples).tolist())
+            self.num_known += self.fitted.count_known(examples)
+        elif self._far:
+            self._distance.extend(distances(predictions).tolist())
 
     def _add_scores(self, method: str, predictions: Any, gold: Any) -> None:
         probabilities = label_table(predictions)
@@ -91,6 +103,11 @@ class RuleRows:
     def groups(self) -> np.ndarray:
         """The hash of the group of each example, (E,)."""
         return np.frombuffer(self._groups, dtype=np.uint64)
+
+    @property
+    def distances(self) -> np.ndarray:
+        """Of each text from the training texts, (E,)."""
+        return np.array(self._distance)
 
     @property
     def gold_scores(self) -> np.ndarray:

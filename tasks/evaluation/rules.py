@@ -22,7 +22,7 @@ from ..intervals import Bootstrap, Interval
 from ..tallies import tally_means
 from ..zero_shot.zero_shot import ZeroShotClassification
 from .conformal import fit_sets
-from .out_of_scope import check_scope, fit_distance, fit_none_of_these, refuse_same_texts, with_distances
+from .out_of_scope import check_scope, fit_distance, fit_none_of_these, refuse_same_texts
 from .risk_coverage import RiskCoverage, confidence_at, risk_coverage
 from .rule_rows import RuleRows
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..base.predictor import Predictor
 
 AT_ONCE = 2**16  # rows that are counted together
+NO_ROWS = "Decision rules are fitted to rows with labels; this model is evaluated on plain text."
 
 
 @dataclass(frozen=True)
@@ -178,14 +179,32 @@ class ProposedRules:
     scores: RuleScores
 
 
-def rows_for_rules(model: "Predictor", options: RuleOptions | None = None) -> RuleRows | None:
+def rows_for_rules(
+    model: "Predictor",
+    options: RuleOptions | None = None,
+    reference: Any = None,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    **reading: Any,
+) -> RuleRows:
     """Collects what the rules of a model, and those that are fitted, need of an evaluation: `evaluate(observe=...)`.
 
-    With it, `evaluate` does not have to keep the predictions. None: `none_of_these` reads all predictions.
+    With it, `evaluate` does not have to keep the predictions. The arguments are those of `fit_rules`.
+
+    Raises:
+        HeadwayError: the task has no such rule, or the reference is missing or cannot be read.
     """
     options = options or RuleOptions()
-    need_all = options.none_of_these is not None or model.rules.none_of_these is not None
-    return None if need_all else _new_rows(model, options)
+    if options.any and model.task.self_supervised:
+        raise HeadwayError(NO_ROWS)
+    method = model.rules.conformal and model.rules.conformal.method
+    method = method if options.conformal is None else options.conformal_method
+    confident = options.coverage is not None or model.rules.abstention is not None
+    if options.none_of_these is None:
+        return RuleRows(method, confident=confident, far=model.rules.none_of_these is not None)
+    check_scope(model, reference)
+    fitted = None if reference is None else fit_distance(model, reference, columns=columns, **reading)
+    return RuleRows(method, confident=confident, far=True, fitted=fitted)
 
 
 def fit_rules(
@@ -209,7 +228,8 @@ def fit_rules(
         reference: the rows that the model was trained on, for `none_of_these`: anything that `train` takes, or a list
             of texts. Default: the distance that the model has is kept.
         columns: of the reference: field name -> column, where the inferred one is wrong.
-        rows: what `rows_for_rules` collected in this evaluation; None: it has all its predictions.
+        rows: what `rows_for_rules` collected in this evaluation, with the same reference; None: the evaluation has all
+            its predictions.
         **reading: fields of ReadOptions: header, encoding, ...
 
     Returns:
@@ -235,7 +255,9 @@ def propose_rules(
 ) -> ProposedRules:
     """As `fit_rules`, but the model keeps the rules that it has."""
     rules, fitted, distance = model.rules, set(), model.distance
-    rows = _collected(model, found, options, rows)
+    if rows is None:
+        rows = _from_predictions(model, found, rows_for_rules(model, options, reference, columns=columns, **reading))
+    _check_rows(found)
     if options.coverage is not None:
         least = confidence_at(rows.confidence, options.coverage)
         rules = replace(rules, abstention=Abstention(least, options.coverage, len(rows)))
@@ -245,15 +267,13 @@ def propose_rules(
         rules = replace(rules, conformal=sets)
         fitted.add("conformal")
     if options.none_of_these is not None:
-        check_scope(model, reference)
-        if reference is not None:
-            distance, texts = fit_distance(model, reference, columns=columns, **reading)
-            refuse_same_texts(found, texts)
-            found = with_distances(model, found, distance)
+        if rows.fitted is not None:
+            distance = rows.fitted.distance
+            refuse_same_texts(rows.num_known, len(rows))
         assert distance is not None
-        rules = replace(rules, none_of_these=fit_none_of_these(found, distance, options.none_of_these))
+        rules = replace(rules, none_of_these=fit_none_of_these(rows.distances, distance, options.none_of_these))
         fitted.add("none_of_these")
-    scores = _measure(rows, found, rules)
+    scores = _measure(rows, rules)
     return ProposedRules(rules, distance, replace(scores, fitted=frozenset(fitted), seen=found.seen is not None))
 
 
@@ -278,29 +298,25 @@ def measure_rules(model: "Predictor", found: Evaluation, rows: RuleRows | None =
     """
     if model.rules == DecisionRules():
         return RuleScores()
-    return _measure(_collected(model, found, RuleOptions(), rows), found, model.rules)
+    _check_rows(found)
+    return _measure(_from_predictions(model, found, rows_for_rules(model)) if rows is None else rows, model.rules)
 
 
-def _collected(model: "Predictor", found: Evaluation, options: RuleOptions, rows: RuleRows | None) -> RuleRows:
-    """What rules need of the rows; from the predictions of the evaluation, if it was not collected."""
+def _check_rows(found: Evaluation) -> None:
     if not len(found.examples) or not isinstance(found.examples[0], Example):
-        raise HeadwayError("Decision rules are fitted to rows with labels; this model is evaluated on plain text.")
-    if rows is not None:
-        return rows
+        raise HeadwayError(NO_ROWS)
+
+
+def _from_predictions(model: "Predictor", found: Evaluation, rows: RuleRows) -> RuleRows:
+    """The rows, with the predictions of an evaluation that has all."""
+    _check_rows(found)
     if found.number is not None:
         raise HeadwayError("Decision rules need all predictions: evaluate with keep_predictions=True, or give rows=.")
-    rows = _new_rows(model, options)
     rows.add_all(model.task, found.predictions, found.examples, group_hashes(found.examples))
     return rows
 
 
-def _new_rows(model: "Predictor", options: RuleOptions) -> RuleRows:
-    method = model.rules.conformal and model.rules.conformal.method
-    method = method if options.conformal is None else options.conformal_method
-    return RuleRows(method, confident=options.coverage is not None or model.rules.abstention is not None)
-
-
-def _measure(rows: RuleRows, found: Evaluation, rules: DecisionRules) -> RuleScores:
+def _measure(rows: RuleRows, rules: DecisionRules) -> RuleScores:
     scores = RuleScores()
     if rules.abstention is not None:
         scores = replace(scores, abstention=_selective(rows, rules.abstention))
@@ -309,10 +325,9 @@ def _measure(rows: RuleRows, found: Evaluation, rules: DecisionRules) -> RuleSco
         mean = sum(size * count for size, count in sizes.items()) / len(rows)
         conformal = SetScores(rules.conformal.coverage, share(covered, rows.groups), mean, sizes)
         scores = replace(scores, conformal=conformal)
-    if rules.none_of_these is not None:
-        near = np.array([not one.none_of_these for one in rules.apply(found.predictions)])
-        wanted, most = rules.none_of_these.accepted, rules.none_of_these.max_distance
-        scores = replace(scores, none_of_these=ScopeScores(wanted, most, share(near, rows.groups)))
+    if one := rules.none_of_these:
+        accepted = share(rows.distances <= one.max_distance, rows.groups)
+        scores = replace(scores, none_of_these=ScopeScores(one.accepted, one.max_distance, accepted))
     return scores
 
 

@@ -156,18 +156,19 @@ def test_rows_of_a_group_are_drawn_together_wherever_they_are():
 
 
 def test_rules_that_are_fitted_part_by_part_equal_those_of_all_predictions(bert_folder: Path, monkeypatch):
-    rows = rows_of("labels", 90)
+    rows, reference = rows_of("labels", 90), [f"{WORDS[i % 11]} {WORDS[i % 7]} {i}" for i in range(40)]
     model = TextClassification().on(bert_folder)
     model.fit(rows, **HOW)
-    options = RuleOptions(coverage=0.7, conformal=0.8, conformal_method="aps")
-    expected, rules = fit_rules(model, model.evaluate(rows), options), model.rules
+    options = RuleOptions(coverage=0.7, conformal=0.8, conformal_method="aps", none_of_these=0.8)
+    expected, rules = fit_rules(model, model.evaluate(rows), options, reference), model.rules
     del model.info["decision_rules"]
+    model.distance = None
     in_parts_of(monkeypatch, 7)
     monkeypatch.setattr("headway.tasks.evaluation.rule_rows.IN_MEMORY", 100)
-    collected = rows_for_rules(model, options)
-    assert collected is not None
+    collected = rows_for_rules(model, options, reference)
     sampled = model.evaluate(rows, keep_predictions=False, observe=collected.add)
-    found = fit_rules(model, sampled, options, collected)
+    assert len(sampled.predictions) == 10
+    found = fit_rules(model, sampled, options, rows=collected)
     assert model.rules.to_json() == nearly(rules.to_json())
     assert found.to_json() == nearly(expected.to_json())
     with pytest.raises(HeadwayError, match="keep_predictions=True"):

@@ -86,8 +86,9 @@ def test_the_rule_accepts_its_share_of_new_rows_on_average_over_held_out_samples
 
 
 def test_the_distance_is_that_of_mahalanobis_and_about_1_for_the_texts_themselves(model: TaskModel):
-    distance, texts = fit_distance(model, TRAIN)
-    assert len(texts) == len(TRAIN)
+    fitted = fit_distance(model, TRAIN)
+    distance = fitted.distance
+    assert len(fitted.texts) == len(TRAIN)
     covariance = np.linalg.inv((distance.factor @ distance.factor.T).double().numpy())
     vectors = torch.randn(7, len(distance.mean), generator=torch.Generator().manual_seed(0))
     apart = (vectors - distance.mean).double().numpy()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ...tasks.base.predictor import Predictor
     from ...tasks.base.results import Evaluation
+    from ...tasks.evaluation.rule_rows import RuleRows
     from ...tasks.evaluation.rules import RuleOptions, RuleScores
 
 UNKNOWN_LABELS = typer.Option(
@@ -99,8 +100,8 @@ def evaluate(
         if json and drift is not None:
             print_json({"drift": drift.to_json()})
         return
-    rows = rows_for_rules(task_model, fitting)
-    how |= {"keep_predictions": rows is None, "observe": None if rows is None else rows.add}
+    rows = rows_for_rules(task_model, fitting, reference, **read_as)
+    how |= {"keep_predictions": False, "observe": rows.add}
     if report is None:
         found, described = task_model.evaluate(data, **how), None
     else:
@@ -113,7 +114,7 @@ def evaluate(
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
     show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
-    scores = _apply_rules(console, task_model, found, fitting, {"reference": reference, "rows": rows, **read_as})
+    scores = _apply_rules(console, task_model, found, fitting, rows)
     if save:
         save_rules(task_model)
         section(console, "Stored", f"{model}: its predictions follow these rules from now on")
@@ -128,7 +129,7 @@ def evaluate(
 
 
 def _apply_rules(
-    console: "Console", model: "Predictor", found: "Evaluation", fitting: "RuleOptions", source: dict[str, Any]
+    console: "Console", model: "Predictor", found: "Evaluation", fitting: "RuleOptions", rows: "RuleRows"
 ) -> "RuleScores":
     """Fits rules to an evaluation, or measures those of the model, and prints what they give.
 
@@ -137,12 +138,12 @@ def _apply_rules(
         model: That is evaluated.
         found: The evaluation.
         fitting: The rules to fit.
-        source: The reference rows and how they are read, and what was collected of the evaluated rows.
+        rows: What was collected of the evaluated rows.
     """
     from ...tasks.evaluation.rules import fit_rules, measure_rules
     from ..terminal import section
 
-    scores = fit_rules(model, found, fitting, **source) if fitting.any else measure_rules(model, found, source["rows"])
+    scores = fit_rules(model, found, fitting, rows=rows) if fitting.any else measure_rules(model, found, rows)
     if sentences := scores.sentences():
         section(console, "Decision rules", *sentences)
     return scores

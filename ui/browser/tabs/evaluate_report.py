@@ -129,10 +129,10 @@ def _answer(opened: "TaskModel | StoredModel", question: _Question) -> str:
     model = opened.open() if isinstance(opened, StoredModel) else opened
     columns, described = label_columns(question.labels), None
     if question.report is None:
-        found = model.evaluate(question.file, columns=columns)
+        found = model.evaluate(question.file, columns=columns, progress=False)
     else:
         options = ReportOptions(question.slices)
-        found, described = evaluate_with_report(model, question.file, options=options, columns=columns)
+        found, described = evaluate_with_report(model, question.file, options=options, columns=columns, progress=False)
     if question.rules.any:
         proposed = propose_rules(model, found, question.rules, question.reference)
         scores = proposed.scores
