@@ -131,3 +131,11 @@ def test_the_description_has_an_example_that_works(client):
     described = client.get("/openapi.json").json()["paths"]["/rerank"]["post"]
     answer = client.post("/rerank", json=described["requestBody"]["content"]["application/json"]["example"])
     assert answer.status_code == 200
+
+
+def test_the_description_of_a_server_without_a_model_that_ranks_names_no_model(make_client, trained_once):
+    client = make_client()
+    schema = client.get("/openapi.json").json()["paths"]["/rerank"]["post"]["requestBody"]["content"]
+    assert schema["application/json"]["schema"]["properties"]["model"]["enum"] == [None]
+    answer = client.post("/rerank", json={"query": QUERY, "texts": TEXTS, "model": None})
+    assert answer.status_code == 404

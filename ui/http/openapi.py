@@ -193,7 +193,7 @@ def _at_most_one(names: Sequence[str]) -> Schema:
 def _model(registry: "ModelRegistry", entries: Sequence["Entry"]) -> Schema:
     """The name of one of some models, the first of which is the default."""
     description = "Name of a model; GET /info lists them. Default: the first one that supports the request."
-    if registry.hub or not entries:
+    if registry.hub or (registry.runs is not None and not entries):  # others may follow
         return {"type": ["string", "null"], "description": description}
     return {"enum": [*(entry.name for entry in entries), None], "description": description}
 
