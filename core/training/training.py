@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STEPS_BETWEEN_READS = 10  # on a GPU: reading a loss makes the host wait for the device
+EPOCHS_COUNTED = 1000  # batch by batch, at the start of a run; further ones are estimated
 FP16_MAX_SKIPPED = 40  # consecutive steps; the loss scale has then been halved to almost zero
 
 
@@ -159,7 +160,10 @@ class _StepSchedule:
             return self.config.max_steps
         assert self.config.epochs is not None
         fraction, whole = math.modf(self.config.epochs)
-        steps = sum(len(self.epoch(epoch)) for epoch in range(int(whole)))
+        counted = min(int(whole), EPOCHS_COUNTED)
+        steps = sum(len(self.epoch(epoch)) for epoch in range(counted))
+        if counted < whole:  # as long as these on average: batches of so many tokens differ in number by epoch
+            steps += round((whole - counted) * steps / counted)
         # Rounded: as a float, 2.1 epochs of 10 steps are slightly more than 21 steps.
         return steps + (math.ceil(round(fraction * len(self.epoch(int(whole))), 9)) if fraction else 0)
 

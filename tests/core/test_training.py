@@ -133,6 +133,20 @@ def test_a_fraction_of_an_epoch_is_counted_without_rounding_errors():
         assert events[0].total_steps == tenths
 
 
+@pytest.mark.parametrize("how", [{"batch_size": 8}, {"batch_tokens": 64}])
+def test_a_million_epochs_are_planned_without_shuffling_each_of_them(how: dict[str, int], monkeypatch):
+    monkeypatch.setattr("headway.core.training.training.EPOCHS_COUNTED", 30)
+    config = replace(CONFIG, epochs=1e6, **how)
+    sampler = config.sampler(DATA.lengths)
+    shuffled: list[int] = []
+    epoch = type(sampler).epoch
+    monkeypatch.setattr(type(sampler), "epoch", lambda one, number: shuffled.append(number) or epoch(one, number))
+    started = next(fit(tiny_bert(), sampler, DATA.collate, DATA.loss, config))
+    assert len(shuffled) == 30
+    mean = sum(len(epoch(sampler, number)) for number in range(30)) / 30
+    assert started.total_steps == round(1e6 * mean)
+
+
 def test_gradient_accumulation_equals_a_large_batch():
     big, whole = train(replace(CONFIG, batch_size=32))
     small, parts = train(replace(CONFIG, batch_size=16, gradient_accumulation_steps=2))
