@@ -2,6 +2,10 @@
 
     python tests/benchmarks/prompting.py speed      # texts a second, the same probabilities, peak memory
     python tests/benchmarks/prompting.py table      # zero to eight shots, raw and calibrated, over five seeds
+    python tests/benchmarks/prompting.py scoring    # direct, channel, knn and pmi on the same few examples
+
+Scoring: each seed draws the same number of examples per label. All are shown in the prompt, but knn shows one per
+label and compares with the others.
 
 Speed: GPT-2 in the shape of 124 million parameters with random weights, in fp32, 16 demonstrations. Transformers
 reads the whole prompt once for every text and label, the labels of a text as one padded batch, and makes logits of the
@@ -17,10 +21,12 @@ import json
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +64,14 @@ SPEED = (
 )
 TABLE = (SPEED[0], SPEED[1])
 TABLE_SHOTS = (0, 1, 4, 8)
+SCORINGS: dict[str, dict[str, Any]] = {
+    "direct, uncalibrated": {"calibration": "none"},
+    "direct": {},
+    "channel": {"scoring": "channel"},
+    "channel, batch calibration": {"scoring": "channel", "calibration": "batch"},
+    "knn": {"scoring": "knn"},
+    "pmi": {"scoring": "pmi"},
+}
 
 
 def rows_of(name: str, part: str) -> list[dict[str, str]]:
@@ -227,6 +241,49 @@ def table(model: str, texts: int, seeds: int) -> None:
             print(f"| {work.name} | always {label} | {accuracy:.3f} | | {f1:.3f} | |", flush=True)
 
 
+def scoring_table(model: str, texts: int, seeds: int, per_label: Sequence[int]) -> None:
+    """Accuracy and macro-F1 of the ways to score labels, by the number of examples per label."""
+    print(f"{model}: {texts} fixed test texts, means of {seeds} draws of the examples with 95 % intervals")
+    print("| data | examples per label | scoring | accuracy | worst and best draw | macro-F1 | texts/s |")
+    print("|---|---|---|---|---|---|---|")
+    for work in TABLE:
+        test = chosen_rows(Work(work.name, "test", work.template, work.labels), texts)
+        for count in per_label:
+            draws = [draw(rows_of(work.name, "train"), work.labels, count, seed) for seed in range(seeds)]
+            for name, options in SCORINGS.items():
+                shots = len(work.labels) if options.get("scoring") == "knn" else len(draws[0])
+                asked = Prompt(labels=work.labels, template=work.template, shots=shots, **options).on(model)
+                start = time.perf_counter()
+                found = [asked.evaluate(test, examples, seeds=1) for examples in draws]
+                rate = texts * seeds / (time.perf_counter() - start)
+                figures = [next(iter(one.figures.values())) for one in found]
+                accuracies = [figure["accuracy"].mean for figure in figures]
+                interval = with_interval(accuracies)
+                f1 = with_interval([figure["f1"].mean for figure in figures])
+                extremes = f"{min(accuracies):.3f}, {max(accuracies):.3f}"
+                print(f"| {work.name} | {count} | {name} | {interval} | {extremes} | {f1} | {rate:.0f} |", flush=True)
+        (row,) = (row for row in found[0].figures if row.startswith("always "))
+        accuracy, f1 = (found[0].figures[row][name].mean for name in ("accuracy", "f1"))
+        print(f"| {work.name} | | {row} | {accuracy:.3f} | | {f1:.3f} | |", flush=True)
+
+
+def draw(rows: list[dict[str, str]], labels: Sequence[str], count: int, seed: int) -> list[dict[str, str]]:
+    """The same number of rows of each label."""
+    random_rows = random.Random(seed).sample(rows, len(rows))
+    return [row for label in labels for row in [one for one in random_rows if one["label"] == label][:count]]
+
+
+def with_interval(values: Sequence[float]) -> str:
+    """A mean with Student's t interval."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    mean, scale = sum(values) / len(values), statistics.stdev(values) / len(values) ** 0.5
+    half = t.ppf(0.975, len(values) - 1) * scale
+    return f"{mean:.3f} ({max(0.0, mean - half):.3f} to {min(1.0, mean + half):.3f})"
+
+
 def shown(figure: Any) -> str:
     """A mean with its interval."""
     interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
@@ -236,10 +293,11 @@ def shown(figure: Any) -> str:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "table", "run"])
+    parser.add_argument("what", choices=["speed", "table", "scoring", "run"])
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--model", default="mini-gpt2", help="table: the model that is asked")
-    parser.add_argument("--seeds", type=int, default=5, help="table: choices of demonstrations")
+    parser.add_argument("--model", default="mini-gpt2", help="table, scoring: the model that is asked")
+    parser.add_argument("--seeds", type=int, default=5, help="table, scoring: choices of examples")
+    parser.add_argument("--per-label", type=int, nargs="+", default=[4, 8], help="scoring: examples per label")
     parser.add_argument("--texts", type=int, default=200, help=argparse.SUPPRESS)
     parser.add_argument("--peer-texts", type=int, default=10, help=argparse.SUPPRESS)
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
@@ -257,6 +315,9 @@ def main() -> None:
     print(f"{describe_machine('transformers')}, fp32")
     if given.what == "table":
         table(given.model, given.texts, given.seeds)
+        return
+    if given.what == "scoring":
+        scoring_table(given.model, given.texts, given.seeds, given.per_label)
         return
     sys.exit(0 if speed(given.texts, given.peer_texts, given.tiny) else 1)
 

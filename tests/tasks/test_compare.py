@@ -330,11 +330,13 @@ def test_a_prompt_that_generates_its_answers_is_not_compared(models, writer):
         compare(models[0], SavedPrompt(Prompt(write=True), str(writer)), data=ROWS)
 
 
-def test_a_prompt_is_compared_with_a_model(models, examples, writer, tmp_path):
-    SavedPrompt(Prompt(shots=2), str(writer), examples=str(examples)).save(tmp_path / "prompt.yaml")
+@pytest.mark.parametrize("scoring", ["direct", "channel", "knn", "pmi"])
+def test_a_prompt_is_compared_with_a_model(models, examples, writer, tmp_path, scoring):
+    asked = Prompt(shots=2, scoring=scoring)
+    SavedPrompt(asked, str(writer), examples=str(examples)).save(tmp_path / "prompt.yaml")
     found = compare(models[0], tmp_path / "prompt.yaml", data=ROWS)
     model, prompt = found.models
-    predictions = Prompt(shots=2).on(writer).predict([row["text"] for row in ROWS], str(examples))
+    predictions = asked.on(writer).predict([row["text"] for row in ROWS], str(examples))
     right = np.mean([one.label == row["label"] for one, row in zip(predictions, ROWS, strict=True)])
     assert prompt.metrics["accuracy"].value == pytest.approx(right)
     assert prompt.parameters > 0

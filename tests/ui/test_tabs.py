@@ -437,6 +437,7 @@ def form(shots: int = 2, **changed: Any) -> list[Any]:
         "layout": "Text: {text}\nLabel: {label}",
         "shots": shots,
         "choice": "first",
+        "scoring": "direct",
         "orders": 1,
         "calibrate": True,
         "length": 5,
@@ -466,6 +467,15 @@ def test_calibrated_and_uncalibrated_probabilities_are_shown_side_by_side(regist
     ]  # fmt: skip
     raw = Page(prompt.answer(registry, "the mat", "", *form(calibrate=False)))
     assert "Calibrated" not in raw.text
+
+
+@pytest.mark.parametrize("scoring", ["channel", "knn", "pmi"])
+def test_labels_can_be_scored_in_other_ways(registry, scoring):
+    values = form(1, scoring=scoring, rows=[["the cat", "good"], ["the dog", "bad"], ["a dog", "bad"]])
+    drawn = Page(prompt.answer(registry, "the mat", "", *values))
+    assert ("Uncalibrated" in drawn.text) == (scoring == "pmi")
+    shown = Page(prompt.preview(registry, "the mat", "", *values)).text
+    assert shown.endswith("Label: {label}\nText: the mat" if scoring == "channel" else "Text: the mat\nLabel:")
 
 
 def test_labels_can_have_verbalizers(registry):

@@ -16,6 +16,7 @@ from ....tasks import FillMask, Prompt, read_table
 from ....tasks.prompting.calibration import CONTEXTUAL, NONE
 from ....tasks.prompting.demonstrations import BALANCED, CHOICES
 from ....tasks.prompting.prompt import PromptModel
+from ....tasks.prompting.scoring import DIRECT, SCORINGS
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
 from ...terminal import prompt_rows
@@ -56,6 +57,7 @@ class PromptForm:
     layout: str
     shots: int
     choice: str
+    scoring: str
     orders: int
     calibrate: bool
     length: int
@@ -83,8 +85,9 @@ class PromptForm:
             description=self.description,
             shots=int(self.shots),
             choice=self.choice,
+            scoring=DIRECT if generates else self.scoring,
             orders=1 if generates else int(self.orders),
-            calibration=CONTEXTUAL if self.calibrate and not generates else NONE,
+            calibration=CONTEXTUAL if self.calibrate and self.scoring == DIRECT and not generates else NONE,
             write=generates,
             max_new_tokens=int(self.length),
         )
@@ -166,6 +169,14 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
         components |= {
             "shots": shots,
             "choice": gr.Dropdown(list(CHOICES), value=BALANCED, label="Selection of the examples"),
+            "scoring": gr.Dropdown(
+                list(SCORINGS),
+                value=DIRECT,
+                label="Scoring of the labels",
+                info="direct: the label after the text. channel: the text after each label; try it with few examples. "
+                "knn: the labels of the examples with the most similar next token; it needs more examples than the "
+                "prompt shows. pmi: direct, divided by the likelihood of the label without the text.",
+            ),
             "orders": gr.Slider(
                 1,
                 8,
@@ -177,7 +188,8 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
             "calibrate": gr.Checkbox(
                 True,
                 label="Calibrate",
-                info="Corrects the model's preference for some labels, which is measured without a text.",
+                info="Corrects the model's preference for some labels, which is measured without a text. Only with "
+                "direct scoring.",
             ),
             "length": gr.Slider(1, 200, 20, step=1, label="Maximum new tokens"),
         }
