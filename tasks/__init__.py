@@ -97,7 +97,21 @@ def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskMode
     if "labels" not in options:
         first = min(ZERO_SHOT.intersection(options)).replace("_", "-")
         raise HeadwayError(f"--{first} is for labels of your own: add --labels sport,politics, or omit it.")
-    return with_task(opened, ZeroShotClassification.of(opened.task, opened.base, options))
+    return as_zero_shot(opened, opened.base, options)
+
+
+def as_zero_shot(model: TaskModel, name: str, options: Mapping[str, Any] | None = None) -> TaskModel:
+    """A classifier of pairs that knows entailment as a model for zero-shot classification.
+
+    Args:
+        model: the classifier.
+        name: of it, for messages.
+        options: of ZeroShotClassification; its labels can be set later.
+
+    Raises:
+        HeadwayError: the model is no classifier of pairs, or an option is not possible.
+    """
+    return with_task(model, ZeroShotClassification.of(model.task, name, options))
 
 
 def compare(

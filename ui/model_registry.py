@@ -205,6 +205,34 @@ class ModelRegistry:
         """
         return self._open("task", name, lambda entry: self._stored(entry).open())
 
+    def zero_shot(self, name: str) -> "TaskModel":
+        """The model as one that answers with any labels, which are set later (`sharing.with_options`).
+
+        Raises:
+            HeadwayError: the model does not exist, cannot be read, or is no classifier of pairs.
+        """
+
+        def open_entry(entry: Entry) -> "TaskModel":
+            from ..tasks import as_zero_shot
+
+            return as_zero_shot(self._stored(entry).open(), entry.name)
+
+        return self._open("zero-shot", name, open_entry)
+
+    def knows_entailment(self, entry: Entry) -> bool:
+        """Whether a model is a classifier of pairs with a label that means entailment by its name."""
+        from ..core.checkpoints.config_file import read_config
+        from ..tasks.zero_shot.entailment import knows_entailment
+
+        raw, _ = read_config(entry.folder)
+        if entry.task is None or not knows_entailment((raw.get("id2label") or {}).values()):
+            return False
+        try:
+            self.zero_shot(entry.name)
+        except HeadwayError:  # a classifier of single texts with such a label
+            return False
+        return True
+
     def stored(self, name: str) -> "StoredModel":
         """What another process needs to open the same model.
 

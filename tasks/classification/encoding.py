@@ -38,26 +38,11 @@ def encode_texts(
     features = []
     for i, (example, a, target) in enumerate(zip(examples, first, targets, strict=True)):
         b = None if example.pair is None else next(second)
-        pieces, length = fitting_pieces(a, b, tokenizer, windowing)
+        special = tokenizer.num_special(pair=b is not None)
+        length = len(a) + len(b or ()) + special
+        pieces = [(a, b)] if length <= windowing.limit else divide_texts(a, b, windowing, windowing.limit - special)
         features += [Features(i, *tokenizer.join(*piece), length, target) for piece in pieces]
     return features
-
-
-def fitting_pieces(
-    a: list[int], b: list[int] | None, tokenizer: "Tokenizer", windowing: Windowing
-) -> tuple[Pieces, int]:
-    """The ids of a text or pair, divided if it is too long, and its length with special tokens.
-
-    Args:
-        a: the ids of the text.
-        b: the ids of the second text, if there is one.
-        tokenizer: of the model.
-        windowing: its limit includes the special tokens.
-    """
-    special = tokenizer.num_special(pair=b is not None)
-    length = len(a) + len(b or ()) + special
-    fits = length <= windowing.limit
-    return [(a, b)] if fits else divide_texts(a, b, windowing, windowing.limit - special), length
 
 
 def divide_texts(a: list[int], b: list[int] | None, windowing: Windowing, room: int) -> Pieces:

@@ -4,7 +4,7 @@ Published classifiers for natural language inference have the labels entailment,
 order and case, or entailment and not_entailment (GLUE's RTE and QNLI).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ...core.errors import HeadwayError
 
@@ -29,13 +29,18 @@ def entailment_index(labels: Sequence[str], named: str | None, model: str) -> in
     if named is not None:
         return _position(labels, named, "entailment", model)
     for i, label in enumerate(labels):
-        if _letters(label).startswith("entail"):
+        if _means_entailment(label):
             return i
     raise HeadwayError(
         f"{model} has the labels {', '.join(labels)}: none of them is entailment by its name, so that it is not known "
         f"which one means that a hypothesis follows from a text. If one of them does, name it with --entailment. "
         f"{ADVICE}"
     )
+
+
+def knows_entailment(labels: Iterable[str]) -> bool:
+    """Whether one of some labels means entailment by its name."""
+    return any(map(_means_entailment, labels))
 
 
 def contradiction_index(labels: Sequence[str], entailment: int, named: str | None, model: str) -> int:
@@ -75,6 +80,10 @@ def _position(labels: Sequence[str], named: str, meaning: str, model: str) -> in
     if len(found) != 1:
         raise HeadwayError(f"--{meaning} {named}: {model} has no such label. Its labels are {', '.join(labels)}.")
     return found[0]
+
+
+def _means_entailment(label: str) -> bool:
+    return _letters(label).startswith("entail")
 
 
 def _letters(label: str) -> str:

@@ -22,7 +22,7 @@ from ...core.options import option
 from ..base.predictions import Prediction
 from ..base.task import Task
 from ..classification.classification import TextClassification
-from ..classification.encoding import average_windows, fitting_pieces, token_ids
+from ..classification.encoding import average_windows, token_ids
 from ..classification.predictions import TextExample
 from ..data.columns import ColumnMapping
 from ..data.examples import TEXT, Field
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ...core.tokenizers.tokenizer import Tokenizer
 
 LABEL = "{label}"
+FEWEST_TOKENS = 4  # of a text beside a hypothesis
 KEPT = ("max_length", "long_texts", "overlap")  # options of the classifier of pairs that hold here as well
 
 
@@ -156,20 +157,12 @@ class ZeroShotClassification(TextClassification):
             HeadwayError: the model is no classifier of pairs with one label, or an option is not possible.
         """
         if not isinstance(task, TextClassification) or isinstance(task, cls):
-            raise HeadwayError(f"--labels: {model} is a model for {task.name}, not a classifier of pairs. {ADVICE}")
+            raise HeadwayError(f"{model} is a model for {task.name}, not a classifier of pairs. {ADVICE}")
         if task.problem_type != SINGLE_LABEL or task.paired is False:
             reads = "single texts" if task.paired is False else "pairs, but does not predict exactly one label"
-            raise HeadwayError(f"--labels: {model} reads {reads}. {ADVICE}")
+            raise HeadwayError(f"{model} reads {reads}, so that it cannot choose from other labels. {ADVICE}")
         kept = {name: getattr(task, name) for name in KEPT}
         return cls(**kept, model=model, model_labels=task.labels).with_options(options or {})
-
-    @property
-    def able(self) -> bool:
-        """Whether the model has a label that means entailment by its name."""
-        try:
-            return self._entails >= 0
-        except HeadwayError:
-            return False
 
     # -- texts and hypotheses -> model
 
@@ -178,20 +171,23 @@ class ZeroShotClassification(TextClassification):
         if not self.labels:
             raise HeadwayError("--labels: name the labels to choose from, as in --labels sport,politics.")
         asked = self if self.asked is None else replace(self, labels=self.labels[: self.asked], asked=None)
-        hypotheses = token_ids(tokenizer, asked.hypotheses)
-        longest = max(map(len, hypotheses))
-        if longest > (limit - tokenizer.num_special(pair=True)) // 2:
-            raise HeadwayError(
-                f"--hypothesis: {asked.hypotheses[list(map(len, hypotheses)).index(longest)]!r} has {longest} tokens, "
-                f"more than half of the {limit} that {self.model} reads, which leaves no room for texts. Shorten it."
-            )
-        windowing, target, features = Windowing(limit, self.overlap, self.long_texts), self.target, []
-        for i, (example, ids) in enumerate(zip(examples, token_ids(tokenizer, [one.text for one in examples]),
-                                               strict=True)):  # fmt: skip
+        hypotheses, special = token_ids(tokenizer, asked.hypotheses), tokenizer.num_special(pair=True)
+        rooms = [Windowing(limit - special - len(one), self.overlap, self.long_texts) for one in hypotheses]
+        for hypothesis, room in zip(asked.hypotheses, rooms, strict=True):
+            if room.limit < FEWEST_TOKENS:
+                raise HeadwayError(
+                    f"The hypothesis {hypothesis!r} leaves no room for texts in the {limit} tokens that {self.model} "
+                    "reads. Shorten it."
+                )
+        target, features = self.target, []
+        texts = token_ids(tokenizer, [example.text for example in examples])
+        for i, (example, ids) in enumerate(zip(examples, texts, strict=True)):
             gold = None if example.label is None else target.encode(example.label)
-            for label, hypothesis in enumerate(hypotheses):
-                pieces, length = fitting_pieces(ids, hypothesis, tokenizer, windowing)
-                features += [Features(i, *tokenizer.join(*piece), length, gold, asked, label) for piece in pieces]
+            for label, (hypothesis, room) in enumerate(zip(hypotheses, rooms, strict=True)):
+                length = len(ids) + len(hypothesis) + special
+                for part in room.divide(len(ids)):
+                    joined = tokenizer.join(ids[part.start : part.stop], hypothesis)
+                    features.append(Features(i, *joined, length, gold, asked, label))
         return features
 
     def head(self, backbone: "Backbone") -> nn.Module:  # noqa: ARG002

@@ -152,7 +152,9 @@ def test_a_long_text_is_read_to_its_end_in_windows_that_have_the_whole_hypothesi
     assert all(one.truncated for one in cut)
     assert cut[0].scores == cut[1].scores
     wordy = f"{'of the cat ' * limit} {{label}}"
-    assert_error(lambda: load(mnli, labels=LABELS, hypothesis=wordy).predict("a"), "--hypothesis", "Shorten it")
+    assert_error(
+        lambda: load(mnli, labels=LABELS, hypothesis=wordy).predict("a"), "leaves no room for texts", "Shorten it"
+    )
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -49,6 +49,7 @@ from .request_bodies import (
 )
 from .rerank import add_reranking
 from .serving import ModelServer
+from .zero_shot import add_zero_shot
 
 if TYPE_CHECKING:
     from ..model_registry import Entry, ModelRegistry
@@ -99,6 +100,7 @@ def create_api(
     _add_predictions(api, serving)
     _add_embeddings(api, serving)
     add_reranking(api, serving)
+    add_zero_shot(api, serving)
     _add_generation(api, serving)
     _add_server_information(api, serving)
     api.__dict__["openapi"] = partial(describe, api.routes, registry, limits, access)

@@ -75,8 +75,8 @@ class PredictionSteps(_Steps[PredictionInput, dict[str, Any]]):
     """The predictions of a model."""
 
     def cost(self, item: PredictionInput) -> int:
-        """The approximate number of tokens of an input."""
-        return sum(map(_text_cost, texts_of(item.texts)))
+        """The approximate number of tokens of an input, which may be read once for each of some labels."""
+        return sum(map(_text_cost, texts_of(item.texts))) * max(1, len(item.options.get("labels", ())))
 
     def windows(self, model: Any, items: Sequence[PredictionInput]) -> "Iterator[list[Features]]":
         """The features of each input, with its options."""

@@ -59,6 +59,7 @@ def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, a
         "/embed": embed_body(registry, limits),
         "/v1/embeddings": embeddings_body(registry, limits),
         "/rerank": rerank_body(registry, limits),
+        "/zero-shot-classification": zero_shot_body(registry, limits),
         "/generate": generate_body(registry, limits),
     }
     paths: dict[str, Schema] = {}
@@ -130,6 +131,7 @@ ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful respons
     "/v1/embeddings": {
         "application/json": _object(object={"const": "list"}, model=TEXT, data=_list(EMBEDDING), usage=USAGE)
     },
+    "/zero-shot-classification": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list(PREDICTION))},
     "/rerank": {"application/json": {"anyOf": [_list(RANKED), _object(model=TEXT, results=_list(RELEVANT))]}},
     "/generate": {
         "application/json": _object(model=TEXT, prompt=TEXT, truncated=FLAG, texts=_list(GENERATED)),
@@ -351,6 +353,48 @@ def rerank_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         "allOf": [_at_most_one(RETURN_NAMES)],
     }
     return _body(schema, {"query": "where is my parcel?", "texts": ["It arrives on Monday.", "A lovely film."]})
+
+
+def zero_shot_body(registry: "ModelRegistry", limits: Limits) -> Schema:
+    """The body of /zero-shot-classification."""
+    entries = [entry for entry in registry.entries() if entry.task is not None]
+    if registry.runs is None and not registry.hub:
+        entries = [entry for entry in entries if registry.knows_entailment(entry)]
+    text, name = _text(limits), {**TEXT, "pattern": r"^[^=\s]([^=]*[^=\s])?$"}
+    properties: dict[str, Any] = {
+        "model": _model(registry, entries),
+        INPUT_NAMES[0]: {**_inputs([text], limits), "description": "The texts."},
+        "labels": {
+            "anyOf": [
+                {**_list(name), "minItems": 1, "maxItems": limits.max_texts, "uniqueItems": True},
+                {**LABELLED, "propertyNames": name, "additionalProperties": name, "maxProperties": limits.max_texts},
+            ],
+            "description": "The labels to choose from; or an object with the words that the hypothesis has for each.",
+        },
+        "multi_label": {**FLAG, "default": False, "description": "Whether a text may have none or several labels."},
+        "hypothesis": {
+            "type": ["string", "null"],
+            "pattern": r"\{(label)?\}",
+            "description": "Sentence that is true of a text with a label, with {label} where the label goes. "
+            "Default: This text is about {label}.",
+        },
+        "threshold": {
+            "anyOf": [PROBABILITY, {"type": "null"}, {**LABELLED, "additionalProperties": PROBABILITY}],
+            "description": "With multi_label: the probability from which a label is predicted. Default: 0.5.",
+        },
+        **{
+            one: {"type": ["string", "null"], "description": f"The label of the model that means {one}, if its name "
+                  "does not say so."} for one in ("entailment", "contradiction")
+        },
+    }  # fmt: skip
+    schema = _fields(properties, INPUT_NAMES, required=True)
+    several: Schema = {"properties": {"multi_label": {"const": True}}, "required": ["multi_label"]}
+    at_least_two: Schema = {"anyOf": [{"type": "array", "minItems": 2}, {"type": "object", "minProperties": 2}]}
+    one_of_them: Schema = {"properties": {"labels": at_least_two, "threshold": {"type": "null"}}}
+    return _body(
+        {**schema, "required": ["labels"], "anyOf": [one_of_them, several]},
+        {"inputs": ["the team won"], "labels": ["sport", "politics"]},
+    )
 
 
 def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:

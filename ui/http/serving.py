@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .request_bodies import GenerateRequest
 
-Use = Literal["predict", "embed", "generate"]
+Use = Literal["predict", "embed", "generate", "zero-shot"]
 WorkerT = TypeVar("WorkerT", bound=Worker)
 
 WARM_UP_TEXT = "some words"
@@ -194,6 +194,23 @@ class ModelServer:
                 return entry.name
         raise NoSuchModel("This server has no model that scores pairs of texts. Start it with one.")
 
+    def find_zero_shot(self, name: str | None) -> str:
+        """The name of a model that knows entailment: the named one, or the first.
+
+        Raises:
+            NoSuchModel: the model does not exist, or the server has no model.
+            HeadwayError: the model is no classifier of pairs.
+        """
+        if name is not None:
+            if self.registry.find(name).task is None:
+                raise HeadwayError(f"The model {name!r} has no task head, so it knows no entailment; use /embed.")
+            self.registry.zero_shot(name)
+            return name
+        found = next((entry.name for entry in self.registry.entries() if self.registry.knows_entailment(entry)), None)
+        if found is None:
+            raise NoSuchModel("This server has no classifier of pairs that knows entailment. Start it with one.")
+        return found
+
     def _first(self, use: Use) -> str:
         supported = [entry.name for entry in self.registry.entries() if not _unsupported(entry, use)]
         if not supported:
@@ -209,6 +226,7 @@ class ModelServer:
             "predict": self._create_predictor,
             "embed": self._create_embedder,
             "generate": self._create_generator,
+            "zero-shot": self._create_zero_shot,
         }[use]
         try:
             return create(entry)
@@ -222,6 +240,12 @@ class ModelServer:
         fields = self.registry.task_model(name).task.fields
         steps = PredictionSteps(partial(self.registry.task_model, name), self._token_counter("predict", name))
         return _served_model(entry, fields, self._batcher("predict", name, steps))
+
+    def _create_zero_shot(self, entry: "Entry") -> "ServedModel[Batcher[PredictionInput, dict[str, Any]]]":
+        name = entry.name
+        fields = self.registry.zero_shot(name).task.fields
+        steps = PredictionSteps(partial(self.registry.zero_shot, name), self._token_counter("zero-shot", name))
+        return _served_model(entry, fields, self._batcher("zero-shot", name, steps))
 
     def _create_embedder(self, entry: "Entry") -> "ServedModel[Batcher[str, Embedded]]":
         name = entry.name
