@@ -42,6 +42,11 @@ class ProbeTargets:
 class InspectionHooks:
     """The hooks of a task for inspection, with their defaults."""
 
+    @property
+    def explains(self) -> bool:
+        """Whether inspection shows what the task predicts, not the model alone."""
+        return True
+
     def split_words(self, example: Any) -> list[tuple[str, int]] | None:
         """The words that `encode` gives to the tokenizer and their offsets in the text; None if it gets the texts."""
         return None

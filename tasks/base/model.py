@@ -314,7 +314,7 @@ class TaskModel(Predictor):
         self._network = Network(self.network.backbone, task.head(self.network.backbone))
         _refuse_averages(self.network, self.base, task.name)
         report = load_head(self.network, self._checkpoint.folder)
-        self.task = task.before_training(None, self.network)
+        self.task = task.with_new_head(report.new, self.tokenizer, self.base).before_training(None, self.network)
         if task.headless:
             return f"there is no head: {self.base} itself is trained"
         if not report.new:

@@ -1,6 +1,6 @@
 """The options that every task has, and how a task's fields are stored, reset and changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
@@ -11,6 +11,7 @@ from ...core.tokenizers.vocabulary import Model
 
 if TYPE_CHECKING:
     from ...core.models.heads import Config
+    from ...core.tokenizers.tokenizer import Tokenizer
 
 SHORTEST_LIMIT = 8  # tokens; two texts and their special tokens need about as many
 
@@ -98,6 +99,16 @@ class TaskOptions:
         """A copy for training the model of a folder, with what its files say about reading texts."""
         return self
 
+    def with_new_head(self, new: Sequence[str], tokenizer: "Tokenizer", model: str) -> Self:  # noqa: ARG002
+        """A copy for a head that is not reused, before it is trained; may refuse the model.
+
+        Args:
+            new: the parameters of the head that the model's folder does not have.
+            tokenizer: of the model.
+            model: its name, for messages.
+        """
+        return self
+
     def reset(self) -> Self:
         """A copy with the same options, whose other fields have their default values again."""
         found: dict[str, Any] = {}
@@ -145,7 +156,7 @@ class TaskOptions:
                 "Update Headway, or train the model again."
             )
         frozen: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+            key: _as_tuples(value) if isinstance(value, list) else value for key, value in options.items()
         }
         types = get_type_hints(cls)
         for key, value in frozen.items():
@@ -155,6 +166,10 @@ class TaskOptions:
                     "folder again from its source, or train the model again."
                 )
         return cls(**frozen)
+
+
+def _as_tuples(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuples(value) if isinstance(value, list) else value for value in values)
 
 
 def _read_number(flag: str, text: str) -> float:

@@ -28,7 +28,7 @@ def classification_card(task: "TextClassification", network: "Network", name: st
         answers=_outputs(task),
         shell=f'headway predict {shell_word(name)} "A text."' + ' --pair "Another text."' * bool(task.paired),
         python=f"print(model.predict({_example(task)}))",
-        transformers=_transformers(task, name, gpt2),
+        transformers=_cloze(task, name) if task.prompt_template else _transformers(task, name, gpt2),
         limits=tuple(_limits(task, network, gpt2)),
     )
 
@@ -44,6 +44,11 @@ def _outputs(task: "TextClassification") -> str:
         shown = zip(task.labels, thresholds, strict=True)
         return "The labels, and the probability threshold of each:\n\n" + label_list(
             f"{code(label)} {threshold:.3f}" for label, threshold in shown
+        )
+    if task.prompt_template:
+        words = task.label_words
+        return f"The words of the labels are predicted in the template {code(task.prompt_template)}:\n\n" + label_list(
+            f"{code(label)}: {code(words[label])}" if words[label] != label else code(label) for label in task.labels
         )
     return "The labels:\n\n" + label_list(code(label) for label in task.labels)
 
@@ -69,6 +74,30 @@ def _transformers(task: "TextClassification", name: str, gpt2: bool) -> str:
     return "\n".join([*lines, "print(result)"])
 
 
+def _cloze(task: "TextClassification", name: str) -> str:
+    """How labels are read from the head for masked tokens."""
+    assert task.prompt_template is not None
+    tokens = {label: list(ids) for label, ids in zip(task.labels, task.label_tokens, strict=True)}
+    pair = '.replace("{pair}", "Another text.")' * bool(task.paired)
+    lines = [
+        "import torch",
+        "from transformers import AutoModelForMaskedLM, AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({string(name)})",
+        f"model = AutoModelForMaskedLM.from_pretrained({string(name)}).eval()",
+        f"tokens = {tokens!r}  # of each label",
+        'masks = " ".join([tokenizer.mask_token] * max(map(len, tokens.values())))',
+        f'text = {string(task.prompt_template)}.replace("{{label}}", masks).replace("{{text}}", "A text."){pair}',
+        'inputs = tokenizer(text, return_tensors="pt")',
+        "with torch.no_grad():",
+        '    logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]',
+        "scores = [sum(logits.log_softmax(-1)[range(len(ids)), ids]) for ids in tokens.values()]",
+        f"result = dict(zip(tokens, (torch.stack(scores) / {task.temperature!r}).softmax(-1).tolist()))",
+        "print(result)",
+    ]
+    return "\n".join(lines)
+
+
 def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[str]:
     limit = task.limit(network.config.max_positions, "")
     limits = [
@@ -92,14 +121,19 @@ def _limits(task: "TextClassification", network: "Network", gpt2: bool) -> list[
             "A text is represented by the mean of its tokens' vectors, which the last layer computes: with equal "
             "attention to all tokens. For tasks on single tokens, start from the model that it was trained from."
         )
-    if task.temperature != 1:
+    if task.prompt_template:
+        limits.append(
+            "Its head is that of a masked language model, trained to predict the words of the labels in a template. "
+            "Programs that know classifiers only need the code above."
+        )
+    elif task.temperature != 1:
         limits.append(
             f"Headway divides the logits by a temperature of {task.temperature:.3f}. Plain transformers does not: it "
             "predicts the same labels with different probabilities."
         )
     if task.thresholds:
         limits.append("Plain transformers does not use the thresholds of the labels.")
-    classifier = network.get_submodule("head.classifier")
+    classifier = getattr(network.head, "classifier", None)
     if (
         task.problem_type == REGRESSION
         and isinstance(classifier, nn.Linear)

@@ -38,11 +38,11 @@ from ..data.labels import (
 )
 from ..data.numbers import number_reader
 from ..data.rows import Table
-from ..data.windows import Windowing
 from ..tallies import Tally
 from .card import classification_card
+from .cloze_training import ClozeTraining
 from .cross_encoder import PairScore, published_fields
-from .encoding import average_windows, encode_texts, example_targets, join_windows
+from .encoding import average_windows, example_targets, join_windows
 from .few_labels import POOLING, FewLabels
 from .frozen_comparison import measure_frozen
 from .label_checks import TextLabelChecks
@@ -58,7 +58,6 @@ from .thresholds import apply_threshold, normalize_threshold
 if TYPE_CHECKING:
     from ...core.checkpoints.checkpoint import Checkpoint
     from ...core.models.heads import Backbone, Network
-    from ...core.tokenizers.tokenizer import Tokenizer
     from ...core.training.training_config import TrainConfig
     from ...core.training.training_events import Event
     from ...core.training.training_inputs import Targets
@@ -69,7 +68,9 @@ TARGETS: dict[str, type[Target]] = {SINGLE_LABEL: SingleLabel, MULTI_LABEL: Mult
 
 
 @dataclass(frozen=True)
-class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels, Task[TextExample, Prediction]):
+class TextClassification(
+    PairScore, TargetEvaluation, TextLabelChecks, FewLabels, ClozeTraining, Task[TextExample, Prediction]
+):
     """Predicts one label, several labels or a number for a text or a pair of texts.
 
     Args:
@@ -140,6 +141,7 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels
         if self.class_weight and self.problem_type == REGRESSION:
             raise HeadwayError("--class-weight balanced cannot be used where the label is a number. Leave it out.")
         self.check_few_labels()
+        self.check_cloze()
         if self.threshold is not None:
             if self.problem_type not in (None, MULTI_LABEL):
                 raise HeadwayError("--threshold is only for models that predict several labels. Omit it.")
@@ -228,7 +230,8 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels
     def reset(self) -> Self:
         """The same options without anything inferred from data."""
         kept = {"class_weight": self.class_weight, "merge_labels": self.merge_labels, "frozen": self.frozen}
-        kept |= {"few_shot": self.few_shot, "pooling": self.pooling}
+        kept |= {"few_shot": self.few_shot, "pooling": self.pooling, "prompt_template": self.prompt_template}
+        kept |= {"verbalize": self.verbalize}
         return type(self)(self.max_length, self.long_texts, self.overlap, **kept)
 
     def row_reader(
@@ -239,14 +242,10 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels
 
     # -- examples -> model
 
-    def encode(self, examples: Sequence[TextExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
-        """One sequence per example, or one per window if it is too long."""
-        target = self.target
-        targets = [None if example.label is None else target.encode(example.label) for example in examples]
-        return encode_texts(examples, targets, tokenizer, Windowing(limit, self.overlap, self.long_texts))
-
     def head(self, backbone: "Backbone") -> nn.Module:
-        """A linear layer on the summary of a sequence."""
+        """A linear layer on the summary of a sequence, or the head of a masked language model."""
+        if self.prompt_template:
+            return self.masked_head(backbone)
         head = SequenceHead(backbone.config, self.target.num_outputs)
         self.target.init_head(head)
         return head
@@ -360,6 +359,8 @@ class TextClassification(PairScore, TargetEvaluation, TextLabelChecks, FewLabels
     @property
     def published(self) -> dict[str, Any]:
         """Labels and problem type; for a number for a pair, what a cross-encoder's score is."""
+        if self.prompt_template:
+            return {"labels": None, "problem_type": None}
         return {"labels": self.labels or ("LABEL_0",), "problem_type": self.problem_type, "fields": self.score_fields}
 
     def card(self, network: "Network", name: str) -> CardText:

@@ -32,6 +32,7 @@ def measure_frozen(
     """The accuracy of logistic regression on the network's features; None with few labels, or several per text."""
     if (
         not task.uses_training_loop
+        or task.prompt_template
         or task.problem_type != SINGLE_LABEL
         or len(task.labels) < MANY_LABELS
         or not data.scored

@@ -40,6 +40,8 @@ class NextSentencePrediction(TextClassification):
     threshold: str | None = None
     frozen: bool = False
     few_shot: bool = False
+    prompt_template: str | None = None
+    verbalize: str | None = None
     pooling: str | None = None
 
     name: ClassVar[str] = "next-sentence-prediction"

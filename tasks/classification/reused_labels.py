@@ -13,7 +13,7 @@ TaskT = TypeVar("TaskT", bound="TextClassification")
 
 def with_labels_of(before: "TextClassification", task: TaskT) -> TaskT | None:
     """The task with the labels of a trained one; None if they do not include all labels of the new data."""
-    if before.problem_type != task.problem_type or not task.uses_training_loop:
+    if before.problem_type != task.problem_type or not task.uses_training_loop or task.prompt_template:
         return None
     if task.problem_type == REGRESSION:
         return task

@@ -43,6 +43,8 @@ def check_scope(model: "Predictor", reference: Any) -> None:
     if not isinstance(task, TextClassification) or task.problem_type == REGRESSION:
         what = "a number" if isinstance(task, TextClassification) else task.title.lower()
         raise HeadwayError(f"--none-of-these is only for models that give texts labels, not for {what}. Omit it.")
+    if task.prompt_template:
+        raise HeadwayError("--none-of-these is not for models that were trained with --prompt-template. Omit it.")
     if reference is None and model.distance is None:
         raise HeadwayError("--none-of-these needs the texts that the model was trained on. Give them as --reference.")
 

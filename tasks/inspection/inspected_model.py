@@ -94,7 +94,7 @@ class InspectedModel:
     def task(self) -> Task[Any, Any] | None:
         """The task of the head, if it predicts something about a text."""
         task = self.model and self.model.task
-        return None if task is None or task.self_supervised or task.scores_loss else task
+        return None if task is None or task.self_supervised or task.scores_loss or not task.explains else task
 
     @property
     def causal(self) -> bool:

@@ -5,8 +5,12 @@ import io
 import json
 
 import pytest
+from fastapi.testclient import TestClient
 from headway.core.options import options_of
 from headway.tasks import Prompt
+from headway.ui.http.api import create_api
+from headway.ui.model_registry import ModelRegistry
+from reviews import write_reviews
 from tiny_gpt2 import make_gpt2
 
 EXAMPLES = "text,label\nthe quick fox,good\nwhere is it,bad\nthank you,good\nmy parcel,bad\n"
@@ -174,6 +178,23 @@ def test_a_masked_language_model_scores_labels_at_masks(headway, folder):
     (folder / "rows.csv").write_text("text,label\na wonderful film,great\ntwo lost hours,terrible\n")
     ran = headway("prompt", "mini-bert", "--data", "rows.csv", "--evaluate", *template, "--json", "--seeds", "1")
     assert lines(ran.out)[0]["figures"]["calibrated"]["accuracy"]["mean"] >= 0.5
+
+
+def test_a_model_trained_with_a_template_is_evaluated_and_served_as_any_classifier(headway, folder):
+    reviews = write_reviews(folder / "reviews.csv")
+    given = ("--model", "mini-bert", "--output", "tuned", "--max-steps", "12", "--device", "cpu")
+    template = ("--prompt-template", "{text} It was {label}.", "--verbalize", "good=great,bad=terrible")
+    assert headway("train", "text-classification", "--data", reviews, *given, *template).code == 0
+    ran = headway("evaluate", "tuned", "--data", reviews, "--json")
+    assert lines(ran.out)[-1]["metrics"]["accuracy"] > 0.9
+    (row,) = lines(headway("predict", "tuned", "what a lovely film", "--json").out)
+    client = TestClient(create_api(ModelRegistry([folder / "tuned"], built_in=False)))
+    answer = client.post("/predict", json={"inputs": ["what a lovely film"]}).json()
+    assert row["label"] == "good"
+    assert answer["predictions"][0]["scores"] == pytest.approx(row["scores"], abs=1e-5)
+    ran = headway("train", "text-classification", "--data", reviews, *given[:4], "--prompt-template", "It was {label}")
+    assert ran.code == 2
+    assert "has no {text}" in ran.err
 
 
 BAD = [
