@@ -340,9 +340,10 @@ class PromptModel:
             notes.append(f"the prompt spells labels: {', '.join(spelled)}")
         if pool is not None and len(known) < prompt.shots:
             notes.append(f"{len(known)} demonstrations: there are no more examples")
-        notes += scoring_notes(prompt, template, reader.problem_type, len(known))
+        runner = self._runner(template, words, known)
+        notes += scoring_notes(prompt, runner, reader.problem_type)
         self.prepared = PreparedPrompt(
-            self._runner(template, words, known),
+            runner,
             reader,
             calibration=calibration_of(prompt),
             generation=self._generation(template, known),

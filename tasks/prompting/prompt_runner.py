@@ -147,7 +147,7 @@ class PromptRunner:
         if self.scoring == CHANNEL:
             return ChannelScorer(self.network, self._encoder, self.template, self.words)
         if self.scoring == KNN:
-            others, labels = [self.examples[i] for i in self._others(seed)], [*self.words]
+            others, labels = [self.examples[i] for i in self.others(seed)], [*self.words]
             return NeighbourScorer(self.network, self._queries, labels, others, self.neighbours, self.not_compared)
         free = {first: self._content_free_queries(first=first) if content_free else () for first in (False, True)}
         domain = self._domain_query() if self.scoring == PMI else None
@@ -164,7 +164,7 @@ class PromptRunner:
             )
         return query
 
-    def _others(self, seed: int) -> list[int]:
+    def others(self, seed: int) -> list[int]:
         """Indices of the examples to compare with: those that the prompt does not show, up to MAX_COMPARED."""
         labels = self._example_labels
         shown = set(choose_demonstrations(labels, self.shots, self.choice, seed))

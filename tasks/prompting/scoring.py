@@ -18,11 +18,10 @@ from ...core.errors import HeadwayError
 from ..data.labels import MULTI_LABEL
 from .calibration import BATCH, CONTEXTUAL, NONE
 from .demonstrations import NEAREST
-from .neighbours import MAX_COMPARED, NEIGHBOURS
-from .templates import Template
 
 if TYPE_CHECKING:
     from .prompt import Prompt
+    from .prompt_runner import PromptRunner
 
 DIRECT, CHANNEL, KNN, PMI = "direct", "channel", "knn", "pmi"
 SCORINGS = (DIRECT, CHANNEL, KNN, PMI)
@@ -85,30 +84,37 @@ def check_masked(prompt: "Prompt", base: str, kind: str) -> None:
         )
 
 
-def scoring_notes(prompt: "Prompt", template: Template, problem_type: str | None, num_examples: int) -> list[str]:
-    """What the scoring of a prompt takes from its template and its examples.
+def scoring_notes(prompt: "Prompt", runner: "PromptRunner", problem_type: str | None) -> list[str]:
+    """What the scoring of a prompt takes from its template and its examples, a sentence each.
 
     Raises:
         HeadwayError: there are too few examples, or they have several labels each.
     """
     if prompt.scoring == CHANNEL:
-        shown = template.text.replace("\n", "\\n")
-        hint = "--template with {label} before {text} names another one"
-        return [f"labels come before texts: {shown} ({hint})"]
+        shown = runner.template.text.replace("\n", "\\n")
+        return [f"labels come before texts: {shown} (--template with {{label}} before {{text}} names another one)"]
     if prompt.scoring == PMI:
-        where = f"after {prompt.domain or template.domain!r}" if prompt.domain or template.domain else "without a text"
+        domain = prompt.domain or runner.template.domain
+        where = f"after {domain!r}" if domain else "without a text"
         return [f"the likelihood of each label is divided by that {where} (--domain names another text)"]
-    if prompt.scoring == KNN:
-        if problem_type == MULTI_LABEL:
-            raise HeadwayError("--scoring knn chooses one label per text, and the examples have several. Omit it.")
-        others = num_examples - prompt.shots
-        if others <= 0:
-            raise HeadwayError(
-                f"--scoring knn compares the texts with examples that the prompt does not show, but {num_examples} "
-                f"examples are given and up to {prompt.shots} are shown. Give more --examples, or show fewer: --shots "
-                f"{num_examples // 2}."
-            )
-        votes, compared = min(prompt.neighbours or NEIGHBOURS, others), min(others, MAX_COMPARED)
-        balanced = f" (of {others:,}, balanced over the labels)" if others > compared else ""
-        return [f"{votes} of {compared:,} other examples{balanced} vote on each text (--neighbours)"]
-    return []
+    return _knn_notes(prompt, runner, problem_type) if prompt.scoring == KNN else []
+
+
+def _knn_notes(prompt: "Prompt", runner: "PromptRunner", problem_type: str | None) -> list[str]:
+    if problem_type == MULTI_LABEL:
+        raise HeadwayError("--scoring knn chooses one label per text, and the examples have several. Omit it.")
+    given = len(runner.examples)
+    if given <= prompt.shots:
+        raise HeadwayError(
+            f"--scoring knn compares the texts with examples that the prompt does not show, but {given} examples are "
+            f"given and up to {prompt.shots} are shown. Give more --examples, or show fewer: --shots {given // 2}."
+        )
+    compared = [runner.examples[i] for i in runner.others(prompt.seed)]
+    hidden = given - prompt.shots
+    of_all = f" (of {hidden:,}, balanced over the labels)" if hidden > len(compared) else ""
+    notes = [f"{min(runner.neighbours, len(compared))} of {len(compared):,} other examples{of_all} vote on each text "
+             "(--neighbours)"]  # fmt: skip
+    if missing := runner.words.keys() - {label for example in compared for label in example.labels}:
+        never = ", ".join(label for label in runner.words if label in missing)
+        notes.append(f"none of the other examples has these labels, which are therefore never predicted: {never}")
+    return notes

@@ -7,7 +7,7 @@ import transformers
 from headway.core.errors import HeadwayError
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import Prompt, SavedPrompt
-from headway.tasks.prompting import forward_passes, neighbours
+from headway.tasks.prompting import forward_passes, prompt_runner
 from headway.tasks.prompting.demonstrations import choose_demonstrations, demonstration_orders
 from headway.tasks.prompting.forward_passes import Context, ForwardPasses, Query
 from headway.tasks.prompting.label_scores import label_log_likelihoods
@@ -256,15 +256,20 @@ def test_an_example_is_its_own_nearest_neighbour(folder):
 
 
 def test_the_examples_to_compare_with_are_not_shown_and_limited(folder, monkeypatch):
-    monkeypatch.setattr(neighbours, "MAX_COMPARED", 3)
-    monkeypatch.setattr("headway.tasks.prompting.prompt_runner.MAX_COMPARED", 3)
-    monkeypatch.setattr("headway.tasks.prompting.scoring.MAX_COMPARED", 3)
+    monkeypatch.setattr(prompt_runner, "MAX_COMPARED", 3)
     prepared = Prompt(scoring="knn", labels=LABELS, shots=4, seed=2).on(folder).prepare(POOL)
     shown = choose_demonstrations([label for _, label in POOL], 4, "balanced", 2)
-    chosen = prepared.runner._others(2)
+    chosen = prepared.runner.others(2)
     assert len(chosen) == 3
     assert not set(chosen) & set(shown)
+    assert not any("never predicted" in note for note in prepared.notes)
     assert any("3 of 3 other examples (of 5, balanced over the labels) vote" in note for note in prepared.notes)
+
+
+def test_a_label_that_no_other_example_has_is_named(folder):
+    examples = [*[one for one in POOL if one[1] != "so so"], ("a", "so so")]
+    prepared = Prompt(scoring="knn", shots=3).on(folder).prepare(examples)  # balanced: one of each label is shown
+    assert any(note.endswith("never predicted: so so") for note in prepared.notes)
 
 
 def test_examples_too_long_to_compare_with_are_counted(folder):
