@@ -91,8 +91,8 @@ class Prompt:
         "How labels are scored. direct: the likelihood of the label after the text. channel: the likelihood of the "
         "text after the label, often steadier over the choice and order of few examples; the prompt shows labels "
         "before texts. knn: the labels of the examples with the most similar next token, for more examples than fit "
-        "into a prompt. pmi: direct, divided by the likelihood of the label after --domain, without examples or if "
-        "some labels are much more common words than others.",
+        "into a prompt. pmi: direct, divided by the likelihood of the label after a short text (--domain); for "
+        "prompts without examples, or if some labels are much more common words than others.",
         choices=SCORINGS,
     )
     neighbours: int | None = option(None, f"Number of examples that vote with --scoring knn. Default: {NEIGHBOURS}.")

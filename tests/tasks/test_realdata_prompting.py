@@ -17,6 +17,16 @@ LANGUAGES = {"columns": {"text": "0", "label": "1"}}
 FILES = {
     "sentiment": ("sst2/dev.tsv", "sst2/train.tsv", {"template": "sentiment"}, {}, "accuracy"),
     "question types": ("trec/test.txt", "trec/train.txt", {"template": "question-type"}, {}, "accuracy"),
+    "channel": (
+        "trec/test.txt",
+        "trec/train.txt",
+        {"template": "question-type", "scoring": "channel"},
+        {},
+        "accuracy",
+    ),
+    "knn": ("trec/test.txt", "trec/train.txt", {"template": "question-type", "scoring": "knn"}, {}, "accuracy"),
+    "pmi": ("mrpc/test.txt", "mrpc/train.txt", {"scoring": "pmi"}, {}, "accuracy"),
+    "channel of pairs": ("mrpc/test.txt", "mrpc/train.txt", {"scoring": "channel"}, {}, "accuracy"),
     "pairs": ("mrpc/test.txt", "mrpc/train.txt", {}, {}, "accuracy"),
     "several labels": ("goemotions/dev.tsv", "goemotions/train.tsv", {}, {}, "f1"),
     "translations": ("eng_fra/eng-fra.txt", None, {"template": "translation"}, LANGUAGES, "rougeL"),
