@@ -111,10 +111,10 @@ def folds_of(examples: Sequence[Any], groups: np.ndarray, count: int, seed: int)
     Raises:
         HeadwayError: there are fewer groups than folds.
     """
-    return assign_folds(number_values(_rarest_labels(examples)), count, seed, groups)
+    return assign_folds(number_values(rarest_labels(examples)), count, seed, groups)
 
 
-def _rarest_labels(examples: Sequence[Example]) -> Iterator[str | None]:
+def rarest_labels(examples: Sequence[Example]) -> Iterator[str | None]:
     """The rarest label of each example, so that each model is trained on rows of every label."""
     counts = Counter(label for one in examples for label in set(one.labels))
     for one in examples:

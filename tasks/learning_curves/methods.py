@@ -1,0 +1,98 @@
+"""The ways to use a model that a learning curve compares. Each takes labelled rows and gives the metrics on the test."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...core.training.training_config import TrainConfig
+from ..classification.classification import TextClassification
+from ..classification.predictions import LabelPrediction, LabelsPrediction
+from ..data.labels import MULTI_LABEL
+from ..data.rows import Table
+from ..prompting.prompt import Prompt
+from .curve_data import CurveData
+from .options import FEW_SHOT, FROZEN, PROMPTING, ZERO_SHOT, CurveOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Methods:
+    """Runs one method on the rows of one draw.
+
+    Args:
+        data: of all runs.
+        options: of all runs.
+        config: of training; its seed is that of the first draw.
+        device: of prompts.
+        stop: as of `TaskModel.train`.
+    """
+
+    data: CurveData
+    options: CurveOptions
+    config: TrainConfig
+    device: str
+    stop: Callable[[], bool] | None = None
+
+    def measure(self, method: str, size: int, draw: int) -> dict[str, float]:
+        """The metrics on the test rows.
+
+        Args:
+            method: one of METHODS.
+            size: rows of the draw; 0: none.
+            draw: from 1.
+
+        Raises:
+            HeadwayError: the model cannot do this, or does not exist.
+        """
+        rows = self.data.draw(size, draw) if size else self.data.pool
+        if method in PROMPTING:
+            return self._prompt(rows, 0 if method == ZERO_SHOT else min(self.options.shots, size), draw)
+        task = TextClassification(
+            problem_type=self.data.task.problem_type, frozen=method == FROZEN, few_shot=method == FEW_SHOT
+        )
+        return self._train(task, rows, draw)
+
+    def _train(self, task: TextClassification, rows: Table, draw: int) -> dict[str, float]:
+        model = task.on(self.options.model)
+        config = replace(self.config, seed=self.config.seed + draw - 1)
+        for _ in model.train(rows, eval_fraction=0, columns=self.data.columns, config=config, stop=self.stop):
+            pass
+        return model.evaluate(self.data.test, columns=self.data.columns).metrics
+
+    def _prompt(self, rows: Table, shots: int, draw: int) -> dict[str, float]:
+        """The labels come from the rows, of which `shots` are in the prompt."""
+        options, columns = self.options, self.data.columns
+        prompt = Prompt(
+            problem_type=self.data.task.problem_type,
+            shots=shots,
+            seed=draw - 1,
+            template=options.template,
+            verbalize=options.verbalize,
+        )
+        model = prompt.on(options.prompt_model, device=self.device)
+        prepared = model.prepare(rows, columns, paired="pair" in columns)
+        test = self.data.test
+        mapping = prepared.reader.columns(test, columns, need_label=True)
+        task = prepared.reader.task.with_labels_of(test, mapping)
+        examples = task.examples(test, mapping)
+        return task.score(prepared.predict(examples), examples)
+
+
+def baseline_metrics(data: CurveData) -> tuple[str, dict[str, float]]:
+    """The most common label of the rows to draw from, and the metrics of always answering it."""
+    counts: dict[str, int] = {}
+    for row in data.pool.rows:
+        for label in _labels(row):
+            counts[label] = counts.get(label, 0) + 1
+    label = max(counts, key=lambda one: counts[one])
+    mapping = data.task.columns(data.test, data.columns, need_label=True)
+    task = data.task.with_labels_of(data.test, mapping)
+    examples = task.examples(data.test, mapping)
+    constant = (
+        LabelsPrediction((label,), {}) if task.problem_type == MULTI_LABEL else LabelPrediction(label, 1.0, {label: 1})
+    )
+    predictions: Sequence[Any] = [constant] * len(examples)
+    return label, task.score(predictions, examples)
+
+
+def _labels(row: Mapping[str, Any]) -> Sequence[str]:
+    return row["label"] if isinstance(row["label"], list) else [row["label"]]
