@@ -20,6 +20,7 @@ from .evaluation.rules import RuleOptions, fit_rules, measure_rules, save_rules
 from .evaluation.sides import ModelSide, PromptSide, Side
 from .language_modeling.fill_mask import FillMask
 from .language_modeling.text_generation import TextGeneration
+from .learning_curves.learning_curve import learning_curve
 from .multiple_choice.multiple_choice import MultipleChoice
 from .prompting.prompt import Prompt
 from .prompting.saved_prompt import SavedPrompt, is_saved_prompt
@@ -48,6 +49,7 @@ __all__ = [
     "ZeroShotClassification",
     "compare",
     "fit_rules",
+    "learning_curve",
     "load",
     "measure_rules",
     "rank",

@@ -43,6 +43,7 @@ COMMANDS = {
     "ui": ("browser.app", "Open Headway in the browser."),
     "serve": ("http.serve", "Serve models over HTTP."),
     "check": ("commands.check", "Check a data file before training."),
+    "learning-curve": ("commands.learning_curve", "Measure how many labelled rows are enough."),
     "label-errors": ("commands.label_errors", "Find labels in a data file that are probably wrong."),
     "tasks": ("commands.lists", "List the tasks that a model can be trained for."),
     "models": ("commands.lists", "List the models that can be used."),

@@ -56,6 +56,7 @@ PANELS = {
     "prompting": "Prompt",
     "embedding": "Embedding (default for a sentence-transformers folder: its own settings)",
     "limits": "Limits",
+    "curve": "Learning curve",
     "rules": "Decision rules (fitted to the rows, which must not have trained the model)",
 }
 METAVARS = {int: "N", float: "NUMBER", str: "TEXT"}
@@ -356,7 +357,7 @@ def _help(option: Option, *, with_default: bool) -> str:
     if option.alias is not None:
         parts.append(f"Long form: {flag(option.name)}.")
     if with_default and option.default not in (None, ()):
-        parts.append(f"Default: {option.default}.")
+        parts.append(f"Default: {','.join(map(str, option.default)) if _is_list(option) else option.default}.")
     return " ".join(parts)
 
 

@@ -52,13 +52,13 @@ def _sections(report: "EvaluationReport") -> Iterable[tuple[str, str]]:
         yield "Labels", _draw_table(report.per_label) + _quiet("With 95 % confidence intervals.")
     if report.confusion:
         yield "Confusions", _draw_confusion(report.confusion)
-    yield "Details", _draw_parts(report.parts)
+    yield "Details", draw_parts(report.parts)
     yield "Slices", _draw_slices(report.slices, report.slice_metric)
     yield "Mistakes", _draw_mistakes(report)
     if report.label_errors:
         yield "Labels to check", _draw_label_errors(report.label_errors)
     yield "Near duplicates", _draw_duplicates(report)
-    yield "Reading", _draw_parts(report.reading)
+    yield "Reading", draw_parts(report.reading)
     yield "Run", _draw_run(report)
 
 
@@ -125,7 +125,8 @@ def _draw_cell(cell: Any) -> str:
     return f"<td>{format_value(cell.value, 3)}<small>{low} to {high}</small></td>"
 
 
-def _draw_parts(parts: Sequence[ReportPart]) -> str:
+def draw_parts(parts: Sequence[ReportPart]) -> str:
+    """Tables, and charts beside each other."""
     tables = "".join(_draw_titled(one) for one in parts if isinstance(one, ReportTable))
     pictures = "".join(_draw_figure(one) for one in parts if isinstance(one, Chart))
     return tables + (f'<div class="charts">{pictures}</div>' if pictures else "")

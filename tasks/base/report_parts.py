@@ -10,11 +10,20 @@ from ..intervals import Interval
 
 @dataclass(frozen=True)
 class Series:
-    """A line, bars or points of a chart."""
+    """A line, bars or points of a chart.
+
+    Args:
+        name: in the legend.
+        x, y: of the points.
+        bounds: the lower and the upper bound of y at each point, NaN where there is none; empty: none are drawn.
+        expected: x and y of a fitted line, which is dashed; empty: there is none.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    bounds: tuple[tuple[float, ...], ...] = ()
+    expected: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Chart:
         series: in the order of the legend.
         kind: how they are drawn.
         diagonal: whether the line y = x is drawn for comparison.
+        levels: horizontal lines for comparison: the name and the y of each.
+        log: whether the horizontal axis is logarithmic, with the x of the series as its ticks.
         note: how the chart is read, a sentence.
     """
 
@@ -35,6 +46,8 @@ class Chart:
     series: tuple[Series, ...]
     kind: Literal["line", "bars", "points"] = "line"
     diagonal: bool = False
+    levels: tuple[tuple[str, float], ...] = ()
+    log: bool = False
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -71,15 +71,17 @@ class CurveData:
         task, inferred = task.infer_labels(table, named)
         if task.problem_type == REGRESSION:
             raise HeadwayError(
-                f'{table.source}: a learning curve is for labels, and column "{named.label}" has numbers. Name another '
-                "column with --label."
+                f'{table.source}: a learning curve is for labels, and column "{named.label}" has numbers. Name '
+                "another column with --label."
             )
         examples = task.examples(table, named)
         notes = [*table.describe(), *named.notes, *inferred]
         if test_data is None:
             pool, test, note = _hold_out(examples, table, named)
         else:
-            pool, test, note = _apart(examples, _read_test(task, table, named, test_data, readings[1], notes))
+            pool, test, note = _apart(
+                examples, _read_test(task, describe_columns(named, table), test_data, readings[1], notes)
+            )
         test, sampled = _sample(test, test_rows)
         notes += [one for one in (note, sampled) if one]
         names = {name: name for name in (*(["text"] if not task.paired else ["text", "pair"]), "label")}
@@ -98,16 +100,11 @@ class CurveData:
 
 
 def _read_test(
-    task: TextClassification,
-    train: Table,
-    columns: ColumnMapping,
-    data: Any,
-    options: ReadOptions,
-    notes: list[str],
+    task: TextClassification, known: Mapping[str, Any] | None, data: Any, options: ReadOptions, notes: list[str]
 ) -> Sequence[TextExample]:
     """The test rows, whose labels may be others than those of the training rows."""
     table = read_table(data, options)
-    named = columns_as_trained(task, describe_columns(columns, train), table, {}, need_label=True)
+    named = columns_as_trained(task, known, table, {}, need_label=True)
     table = usable_rows(task, table, named)
     notes += table.describe()
     return task.with_labels_of(table, named).examples(table, named)

@@ -1,4 +1,4 @@
-"""The ways to use a model that a learning curve compares. Each takes labelled rows and gives the metrics on the test."""
+"""The ways to use a model that a learning curve compares: each takes rows and gives metrics on the test rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

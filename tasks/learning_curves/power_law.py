@@ -3,7 +3,8 @@
 Learning curves of most models have this form (Cortes et al. 1993; Viering and Loog 2022,
 https://arxiv.org/abs/2103.10948). With few sizes its three parameters are uncertain together, so predictions are made
 with samples from their posterior distribution: normal noise of unknown variance, and flat priors on the limit (0 to
-1), on the exponent and on the distance from the limit at the smallest size, which may be negative: curves can fall.
+1), on the logarithm of the exponent and on the distance from the limit at the smallest size, which may be negative:
+curves can fall.
 
 Shapes: N runs, S samples.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from ..intervals import BOUNDS, Interval
 
 FEWEST_SIZES = 3
-EXPONENTS = np.arange(0.05, 2.001, 0.025)
+EXPONENTS = np.geomspace(0.05, 2, 80)
 LIMITS = np.arange(0, 1.0001, 0.005)
 SAMPLES = 4000
 VARIANCE = 1e-5  # of a run, at least: equal scores of few runs are no proof
@@ -24,30 +25,31 @@ STEEPEST = -1.5  # of the variance, as a power of the size
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """A fitted law.
+    """A fitted law; its values are medians of the posterior distribution.
 
     Args:
-        limit, amount, exponent: of the best fit.
-        samples: of these three, (S, 3).
+        samples: of limit, amount and exponent, (S, 3).
     """
 
-    limit: float
-    amount: float
-    exponent: float
     samples: np.ndarray
 
     def score(self, size: float) -> Interval:
         """The expected score with so many rows, and its 95 % interval."""
-        return _interval(self.limit - self.amount * size**-self.exponent, self._scores(size))
+        return _interval(self._scores(size))
 
     def gain(self, size: float, larger: float) -> Interval:
         """By how much the expected score rises between two sizes, and the 95 % interval."""
-        best = self.amount * (size**-self.exponent - larger**-self.exponent)
-        return _interval(best, self._scores(larger) - self._scores(size))
+        return _interval(self._scores(larger) - self._scores(size))
 
-    def parameter(self, number: int) -> Interval:
-        """The limit (0), the amount (1) or the exponent (2), and its 95 % interval."""
-        return _interval((self.limit, self.amount, self.exponent)[number], self.samples[:, number])
+    @property
+    def limit(self) -> Interval:
+        """The score with endlessly many rows, and its 95 % interval."""
+        return _interval(self.samples[:, 0])
+
+    @property
+    def exponent(self) -> Interval:
+        """How fast the score approaches the limit, and the 95 % interval."""
+        return _interval(self.samples[:, 2])
 
     def _scores(self, size: float) -> np.ndarray:
         limit, amount, exponent = self.samples.T
@@ -74,16 +76,13 @@ def fit_power_law(sizes: np.ndarray, scores: np.ndarray) -> PowerLaw | None:
     distance = -xr / xx  # from the limit, at the smallest size
     possible = (LIMITS - distance >= 0) & (LIMITS - distance <= 1)
     density = np.where(possible, -0.5 * np.log(xx) - freedom / 2 * np.log(error), -np.inf)
-    best = np.unravel_index(np.argmin(np.where(possible, error, np.inf)), error.shape)
     random = np.random.default_rng(0)
     share = np.exp(density - density.max()).ravel()
     chosen = np.unravel_index(random.choice(share.size, SAMPLES, p=share / share.sum()), error.shape)
     spread = np.sqrt(error[chosen] / random.chisquare(freedom, SAMPLES) / xx[chosen[0], 0])
     limits, exponents = LIMITS[chosen[1]], EXPONENTS[chosen[0]]
     distances = np.clip(distance[chosen] + spread * random.standard_normal(SAMPLES), limits - 1, limits)
-    samples = np.column_stack([limits, distances * smallest**exponents, exponents])
-    exponent = float(EXPONENTS[best[0]])
-    return PowerLaw(float(LIMITS[best[1]]), float(distance[best] * smallest**exponent), exponent, samples)
+    return PowerLaw(np.column_stack([limits, distances * smallest**exponents, exponents]))
 
 
 def _weights(sizes: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -99,6 +98,6 @@ def _weights(sizes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return (sizes / sizes.min()) ** -np.clip(power, STEEPEST, 0)
 
 
-def _interval(value: float, samples: np.ndarray) -> Interval:
-    low, high = np.quantile(samples, BOUNDS)
-    return Interval(float(value), float(min(low, value)), float(max(high, value)))
+def _interval(samples: np.ndarray) -> Interval:
+    low, middle, high = np.quantile(samples, (BOUNDS[0], 0.5, BOUNDS[1])).tolist()
+    return Interval(middle, low, high)
