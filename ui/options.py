@@ -230,8 +230,7 @@ def read_lines_file(path: str) -> tuple[str, ...]:
     """
     from ..tasks import read_table
 
-    table = read_table(path, header=False)
-    return tuple(str(next(iter(row.values()))).strip() for row in table.rows)
+    return tuple(str(next(iter(row.values()))).strip() for row in read_table(path, header=False).rows)
 
 
 def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
