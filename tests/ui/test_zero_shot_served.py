@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from headway.core.errors import HeadwayError
 from headway.tasks import load
+from headway.ui.browser.tabs.predict_zero_shot import choose_labels, offer_zero_shot
 from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
 from jsonschema_rs import Draft202012Validator
+from page_elements import Page
 
 PATH = "/zero-shot-classification"
 TEXTS = ["a lovely film", "an awful meal", "what a walk", "a good song"]
@@ -120,3 +123,36 @@ def test_the_description_accepts_what_the_server_accepts(client, nli):
     for body in bodies:
         valid = Draft202012Validator(content["schema"]).is_valid(body)
         assert valid == (client.post(PATH, json=body).status_code == 200), body
+
+
+def test_the_tab_predict_offers_labels_of_ones_own_for_models_that_know_entailment(registry, nli, trained_once, tiny):
+    assert offer_zero_shot(registry, nli.name).visible
+    assert not any(offer_zero_shot(registry, name).visible for name in (trained_once.name, tiny.name, None))
+
+
+def test_the_form_in_the_browser_shows_the_scores_of_python(registry, nli):
+    page = Page(choose_labels(registry, nli.name, TEXTS[0], "film, meal\nwalk", "A {label}.", several=False))
+    expected = load(nli, labels=["film", "meal", "walk"], hypothesis="A {label}.").predict(TEXTS[0])
+    assert expected.label in page.text
+    for label, score in expected.scores.items():
+        assert label in page.text
+        assert f"{score:.2f}" in page.text or f"{score:.3f}" in page.text or f"{100 * score:.1f}" in page.text
+    several = choose_labels(registry, nli.name, TEXTS[0], "film", "A {label}.", several=True)
+    assert "film" in Page(several).text
+    long = "a good film " * 50
+    assert choose_labels(registry, nli.name, long, "film,meal", "A {label}.", several=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "hypothesis", "words"),
+    [
+        (" ", "film,meal", "A {label}.", "enter a text"),
+        ("a", " ,", "A {label}.", "the labels to choose from"),
+        ("a", "film", "A {label}.", "at least two labels"),
+        ("a", "film,film", "A {label}.", "must be different"),
+        ("a", "film,meal", "A label.", "has no {label}"),
+    ],
+)
+def test_the_form_says_what_is_missing(registry, nli, text, labels, hypothesis, words):
+    with pytest.raises(HeadwayError, match=words):
+        choose_labels(registry, nli.name, text, labels, hypothesis, several=False)

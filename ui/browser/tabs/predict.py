@@ -44,6 +44,7 @@ from ..kept_form import keep_form
 from ..model_panels import FORMATS, draw_management, draw_paste
 from ..outdated import asked_js, mark_outdated
 from ..tab_context import TabContext
+from .predict_zero_shot import draw_zero_shot, offer_zero_shot
 
 if TYPE_CHECKING:
     from ....tasks import TaskModel
@@ -91,8 +92,11 @@ def draw(context: TabContext) -> None:
         _draw_file(registry, context.model, chosen, num_fields)
     with gr.Accordion("Similar sentences", open=False, elem_id="similar-sentences") as similar:
         _draw_similar(registry, context.model)
+    with gr.Accordion("Your own labels", open=False, visible=False, elem_id="zero-shot") as zero_shot:
+        draw_zero_shot(registry, context.model)
     shown: dict[str, Any] = {"queue": None, "show_progress": "hidden"}
     bind(chosen.then, partial(offer_similar, registry), [context.model], [similar], errors, **shown)
+    bind(chosen.then, partial(offer_zero_shot, registry), [context.model], [zero_shot], errors, **shown)
     with gr.Accordion("Rename or delete the model", open=False):
         draw_management(context, partial(model_names, registry))
 
