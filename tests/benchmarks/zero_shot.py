@@ -6,8 +6,8 @@
 speed: a classifier of pairs in the shape of all-MiniLM-L6-v2 (its weights, and a head with random weights) answers
 sentences of sst2 and movie reviews with six labels. transformers' ZeroShotClassificationPipeline reads one pair of a
 text and a label at a time, and is also given batches of 32 pairs, which it pads; long reviews are truncated there to
-512 tokens, and cut at the same length here. The sides take turns in this process, on one thread; the smallest processor
-time of each counts. Scores must be equal.
+512 tokens, and cut at the same length here. The sides take turns in this process, on one thread; the smallest
+processor time of each counts. Scores must be equal.
 
 learned: no published classifier for natural language inference is among the data here, so that one is trained on
 made-up entailment: sentences of trec's training part with a hypothesis about the kind of their answer, right or wrong,
