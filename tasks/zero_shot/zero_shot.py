@@ -64,7 +64,8 @@ class ZeroShotClassification(TextClassification):
         f"Sentence that is true of a text with a label, with {LABEL} where the label goes.",
         when="after",
     )
-    verbalize: tuple[str, ...] = option(
+    # Spellings may have commas, which separate those of `--prompt-template`.
+    verbalize: tuple[str, ...] = option(  # pyright: ignore[reportIncompatibleVariableOverride]
         (), "How the hypothesis spells labels: 0=bad,1=good. Predictions keep the label names.", when="after"
     )
     problem_type: str | None = option(
@@ -122,12 +123,13 @@ class ZeroShotClassification(TextClassification):
 
     def _check_model(self) -> None:
         """Raises HeadwayError if the outputs of the model are not known, or `verbalize` names other labels."""
-        _ = self._spellings, self._entails
+        _ = self.label_words, self._entails
         if self.problem_type == MULTI_LABEL:
             _ = self._contradicts
 
     @property
-    def _spellings(self) -> dict[str, str]:
+    def label_words(self) -> dict[str, str]:
+        """How the hypothesis spells each label."""
         return words_of_labels(self.labels, self.verbalize, DEFAULT)
 
     @property
@@ -138,10 +140,18 @@ class ZeroShotClassification(TextClassification):
     def _contradicts(self) -> int:
         return contradiction_index(self.model_labels, self._entails, self.contradiction, self.model)
 
+    def check_cloze(self) -> None:
+        """Nothing: the words are those of the hypothesis."""
+
+    @property
+    def explains(self) -> bool:
+        """No: its outputs belong to pairs with a hypothesis."""
+        return False
+
     @property
     def hypotheses(self) -> tuple[str, ...]:
         """The sentence of each label, (L,)."""
-        spelled = self._spellings
+        spelled = self.label_words
         return tuple(self.hypothesis.replace(LABEL, spelled[label]) for label in self.labels[: self.asked])
 
     @classmethod

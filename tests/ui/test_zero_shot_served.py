@@ -131,16 +131,16 @@ def test_the_tab_predict_offers_labels_of_ones_own_for_models_that_know_entailme
 
 
 def test_the_form_in_the_browser_shows_the_scores_of_python(registry, nli):
-    page = Page(choose_labels(registry, nli.name, TEXTS[0], "film, meal\nwalk", "A {label}.", several=False))
+    page = Page(choose_labels(registry, nli.name, TEXTS[0], "film, meal\nwalk", "A {label}.", False))
     expected = load(nli, labels=["film", "meal", "walk"], hypothesis="A {label}.").predict(TEXTS[0])
     assert expected.label in page.text
     for label, score in expected.scores.items():
         assert label in page.text
         assert f"{score:.2f}" in page.text or f"{score:.3f}" in page.text or f"{100 * score:.1f}" in page.text
-    several = choose_labels(registry, nli.name, TEXTS[0], "film", "A {label}.", several=True)
+    several = choose_labels(registry, nli.name, TEXTS[0], "film", "A {label}.", True)
     assert "film" in Page(several).text
     long = "a good film " * 50
-    assert choose_labels(registry, nli.name, long, "film,meal", "A {label}.", several=False)
+    assert choose_labels(registry, nli.name, long, "film,meal", "A {label}.", False)
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_the_form_in_the_browser_shows_the_scores_of_python(registry, nli):
 )
 def test_the_form_says_what_is_missing(registry, nli, text, labels, hypothesis, words):
     with pytest.raises(HeadwayError, match=words):
-        choose_labels(registry, nli.name, text, labels, hypothesis, several=False)
+        choose_labels(registry, nli.name, text, labels, hypothesis, False)

@@ -49,10 +49,15 @@ def offer_zero_shot(registry: "ModelRegistry", name: str | None) -> gr.Accordion
     return gr.Accordion(visible=bool(name) and registry.knows_entailment(registry.find(str(name))))
 
 
-def choose_labels(
-    registry: "ModelRegistry", name: str | None, text: str, labels: str, hypothesis: str, several: bool
-) -> str:
+def choose_labels(registry: "ModelRegistry", name: str | None, text: str, labels: str, *how: Any) -> str:
     """The labels of a text with their scores.
+
+    Args:
+        registry: the models.
+        name: of the model.
+        text: the text.
+        labels: separated by commas or line breaks.
+        *how: the hypothesis, and whether a text may have several labels.
 
     Raises:
         HeadwayError: a field is empty or not possible.
@@ -60,6 +65,7 @@ def choose_labels(
     named = tuple(part.strip() for line in labels.splitlines() for part in line.split(",") if part.strip())
     if not name or not text.strip() or not named:
         raise HeadwayError("Choose a model, and enter a text and the labels to choose from.")
+    hypothesis, several = how
     if len(named) == 1 and not several:
         raise HeadwayError("Enter at least two labels, or say that a text may have none or several of them.")
     kind = MULTI_LABEL if several else SINGLE_LABEL
