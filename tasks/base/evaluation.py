@@ -42,6 +42,7 @@ def evaluate_rows(
     columns: ColumnMapping,
     *,
     unknown_labels: str = WRONG,
+    label_inferred: bool = False,
     observe: Observer | None = None,
     folder: Path | None = None,
     progress: bool | None = None,
@@ -55,6 +56,8 @@ def evaluate_rows(
         table: the rows.
         columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
+        label_inferred: whether the label column is neither that of the training data nor a chosen one; then the model
+            must know one of its labels.
         observe: called with the examples and their predictions, part by part.
         folder: for the examples, if there are many: then only a random sample of the predictions is kept, or those
             that the task finishes. None: everything stays in memory.
@@ -66,6 +69,11 @@ def evaluate_rows(
     table = usable_rows(task, table, columns)
     file = folder and folder / "examples"
     scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels, file)
+    if label_inferred and not known:
+        raise HeadwayError(
+            f'{table.source}: {notes[-1].partition(":")[0]}, so the column "{columns.label}" may have no labels. Name '
+            "the column of the labels (--label), or measure drift from the training data without labels (--reference)."
+        )
     kept = scoring.to_finish(known) if task.finishes_predictions and not isinstance(known, list) else None
     results = Results(scoring, None if folder is None else SAMPLE, kept)
     truncated = num_losses = 0

@@ -352,6 +352,8 @@ def _evaluate_table(
         folder = None if name is None else Path(name)
         table, network = read_table(data, options, folder=folder), model._for_inference
         mapping = model.columns(table, chosen, need_label=True)
+        stored = (model.info.get("columns") or {}).get("label")
+        how["label_inferred"] = bool(stored) and "label" not in chosen and mapping.label != stored
         found = evaluate_rows(model.task, network, model.encoder, table, mapping, **{**how, "folder": folder})
     found = replace(found, predictions=model.rules.apply(found.predictions))
     write_left_out(options.left_out, found.left_out)

@@ -32,6 +32,10 @@ NOT_COMPARED = (
 )
 
 
+class TooFewRows(HeadwayError):
+    """Drift cannot be measured with so few rows; all else can."""
+
+
 @dataclass(frozen=True)
 class Drift:
     """New rows beside reference rows.
@@ -91,7 +95,8 @@ def measure_drift(
         **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
-        HeadwayError: the rows cannot be read or are too few, or the model reads texts without rows.
+        TooFewRows: there are fewer than FEWEST_ROWS new or reference rows.
+        HeadwayError: the rows cannot be read, or the model reads texts without rows.
     """
     if model.task.self_supervised:
         raise HeadwayError(f"{model.task.name}: drift is measured for models that predict rows. Omit --reference.")
@@ -154,7 +159,7 @@ class _Rows:
             table = read_table(named, options, folder=Path(folder))
             if len(table) < FEWEST_ROWS:
                 too_few = f"{len(table)} rows are too few to measure drift; give {FEWEST_ROWS}."
-                raise HeadwayError(f"{table.source}: {too_few}")
+                raise TooFewRows(f"{table.source}: {too_few}")
             columns = model.columns(table, chosen)
             if len(table) > MOST_ROWS:
                 table = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_ROWS]))

@@ -1,5 +1,6 @@
-"""headway evaluate while it runs: its progress, and an interruption."""
+"""headway evaluate: its progress, an interruption, and files that are not what the model was trained on."""
 
+import json
 import os
 import signal
 import tempfile
@@ -57,3 +58,45 @@ def test_a_person_at_a_terminal_sees_how_many_rows_are_done(headway, trained, re
     assert (f"0/{rows} " in ran.err) == shown
     assert (ran.err == "") != shown
     assert "accuracy" in ran.out
+
+
+def test_a_column_that_only_looks_like_labels_is_not_scored(headway, trained, folder):
+    rows = [f"a film number {i},user {i % 3}" for i in range(30)]
+    (folder / "new.csv").write_text("\n".join(["text,who", *rows]) + "\n", encoding="utf-8")
+    ran = headway("evaluate", trained, "--data", "new.csv", "--report", "report.html")
+    assert ran.code == 2
+    assert 'the column "who" may have no labels' in ran.err
+    assert "--label" in ran.err
+    assert not (folder / "report.html").exists()
+    assert "accuracy 0.0000" in headway("evaluate", trained, "--data", "new.csv", "--label", "who").out
+
+
+def test_labels_under_another_name_are_found(headway, trained, reviews, folder):
+    text = Path(reviews).read_text(encoding="utf-8")
+    (folder / "new.csv").write_text(text.replace("text,label", "text,verdict", 1), encoding="utf-8")
+    ran = headway("evaluate", trained, "--data", "new.csv")
+    assert ran.code == 0
+    assert 'label: column "verdict"' in ran.out
+
+
+def test_few_labelled_rows_are_evaluated_without_drift(headway, trained, reviews, folder):
+    lines = Path(reviews).read_text(encoding="utf-8").splitlines()
+    (folder / "few.csv").write_text("\n".join(lines[:6]) + "\n", encoding="utf-8")
+    how = ["--data", "few.csv", "--reference", reviews, "--report", "report.json", "--json"]
+    ran = headway("evaluate", trained, *how)
+    assert ran.code == 0
+    assert json.loads(ran.out)["drift"] is None
+    assert "Drift is not measured: few.csv: 5 rows are too few" in ran.err
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["near_duplicates"] == 5
+    (folder / "new.csv").write_text("text\n" + "a film\n" * 6, encoding="utf-8")
+    ran = headway("evaluate", trained, "--data", "new.csv", "--reference", reviews)
+    assert ran.code == 2
+    assert "6 rows are too few" in ran.err
+
+
+def test_a_single_row_is_one_example_and_nothing_is_said_about_its_columns(headway, trained, reviews, folder):
+    lines = Path(reviews).read_text(encoding="utf-8").splitlines()
+    (folder / "one.csv").write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
+    ran = headway("evaluate", trained, "--data", "one.csv")
+    assert "Evaluation on 1 example of one.csv" in ran.out
+    assert "Data" not in ran.out

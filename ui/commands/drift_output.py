@@ -32,14 +32,15 @@ def show_drift(
         need_labels: The values of options that need labelled rows, by name.
 
     Returns:
-        The drift, and whether the new rows have labels, so that the model can be evaluated on them.
+        The drift (None if labelled rows are too few for it), and whether the new rows have labels, so that the model
+        can be evaluated on them.
 
     Raises:
-        HeadwayError: An option needs labels that the rows do not have.
+        HeadwayError: An option needs labels that the rows do not have, or rows without labels are too few.
     """
     if reference is None:
         return None, True
-    from ...tasks.evaluation.drift import has_labels, measure_drift
+    from ...tasks.evaluation.drift import TooFewRows, has_labels, measure_drift
     from ..terminal import section, table
 
     reading = {name: value for name, value in how.items() if name != "unknown_labels"}
@@ -47,7 +48,13 @@ def show_drift(
     for name, value in need_labels.items():
         if value and not labelled:
             raise HeadwayError(f"{name} needs labels. {why}. Name their column, or omit {name}.")
-    found = measure_drift(model, data, reference, **reading)
+    try:
+        found = measure_drift(model, data, reference, **reading)
+    except TooFewRows as error:
+        if not labelled:
+            raise
+        section(console, "Note", f"Drift is not measured: {error}")
+        return None, True
     title = f"Drift of {found.new_rows:,} rows of {found.new} from {found.reference_rows:,} rows of {found.reference}"
     section(console, title, table([one.to_row() for one in found.findings]), "", *found.sentences, *found.notes)
     if why:

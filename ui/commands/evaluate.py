@@ -75,6 +75,7 @@ def evaluate(
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
     from ...tasks.base.label_table import write_rows
+    from ...tasks.data.findings import count
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ...tasks.evaluation.out_of_scope import check_scope
     from ...tasks.evaluation.rules import RuleOptions, rows_for_rules, save_rules
@@ -108,8 +109,9 @@ def evaluate(
         found, described = evaluate_with_report(
             task_model, data, options=ReportOptions(slice_by or (), reference), **how
         )
-    section(console, "Data", *found.notes)
-    title = f"Evaluation on {found.num_examples:,} examples of {data}"
+    if found.notes:
+        section(console, "Data", *found.notes)
+    title = f"Evaluation on {count(found.num_examples, 'example')} of {data}"
     all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
     warnings = found.nothing_learnt, found.seen
     shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}

@@ -175,7 +175,8 @@ def _rank_heads(
 def _show_ranking(console: "Console", ranking: "Ranking", data: str) -> None:
     from ..terminal import section, table
 
-    section(console, "Data", *ranking.notes)
+    if ranking.notes:
+        section(console, "Data", *ranking.notes)
     rows = [
         {"disabled": str(row.component), ranking.metric: row.score, "change": f"{row.change:+.3f}"}
         for row in ranking.rows
