@@ -2,10 +2,10 @@
 
 A text is the set of its sequences of N_GRAM bytes in lower case. The share of equal minima of two texts estimates the
 Jaccard similarity of their sets; only texts with an equal band of minima are compared (Leskovec et al., Mining of
-Massive Datasets, section 3.4, http://www.mmds.org). 256 bytes are kept for each training text.
+Massive Datasets, section 3.4, http://www.mmds.org). 384 bytes are kept for each training text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,36 +51,76 @@ def signature(texts: Sequence[str]) -> np.ndarray:
 
 
 class TrainingTexts:
-    """The signatures of training texts.
+    """The signatures of training texts, and the order of each band of them.
 
     Args:
-        examples: of the training data.
+        examples: of the training data; each is read once here, and again if it is listed.
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = examples
-        self._signatures = np.stack([signature(one.texts) for one in examples])
-        self._bands: dict[bytes, list[int]] = {}
-        for i, one in enumerate(self._signatures):
-            for key in _band_keys(one):
-                self._bands.setdefault(key, []).append(i)
+        self._signatures = np.empty((len(examples), HASHES), dtype=np.uint32)
+        for i, one in enumerate(examples):
+            self._signatures[i] = signature(one.texts)
+        self._order = np.empty((BANDS, len(examples)), dtype=np.int32)
+        self._keys = np.empty((BANDS, len(examples)), dtype=np.uint32)  # ascending
+        for band in range(BANDS):
+            keys = _band_keys(self._signatures, band)
+            self._order[band] = np.argsort(keys, kind="stable")
+            self._keys[band] = keys[self._order[band]]
 
-    def nearest(self, example: Example) -> NearDuplicate | None:
-        """The most similar training text; None if none has a similarity of at least SIMILAR."""
+    def nearest(self, example: Example) -> tuple[int, float] | None:
+        """The position and the similarity of the most similar training text; None if it is below SIMILAR."""
         own = signature(example.texts)
-        near = {i for key in _band_keys(own) for i in self._bands.get(key, [])[:MAX_CANDIDATES]}
+        near: set[int] = set()
+        for band, key in enumerate(_band_keys(own[None], slice(None))[0]):
+            first = int(np.searchsorted(self._keys[band], key))
+            last = int(np.searchsorted(self._keys[band][first : first + MAX_CANDIDATES], key, side="right"))
+            near.update(self._order[band, first : first + last].tolist())
         if not near:
             return None
         candidates = sorted(near)
         shares = (self._signatures[candidates] == own).mean(1)
         best = int(shares.argmax())
-        if shares[best] < SIMILAR:
-            return None
-        other = self._examples[candidates[best]]
-        texts = (shorten(" / ".join(one.texts)) for one in (example, other))
-        first, second = texts
-        return NearDuplicate(short_place(example.where), first, short_place(other.where), second, float(shares[best]))
+        return (candidates[best], float(shares[best])) if shares[best] >= SIMILAR else None
+
+    def describe(self, example: Example, position: int, similarity: float) -> NearDuplicate:
+        """A test row beside the training row at a position."""
+        other = self._examples[position]
+        first, second = (shorten(" / ".join(one.texts)) for one in (example, other))
+        return NearDuplicate(short_place(example.where), first, short_place(other.where), second, similarity)
 
 
-def _band_keys(one: np.ndarray) -> Iterable[bytes]:
-    return (bytes([band]) + part.tobytes() for band, part in enumerate(np.split(one, BANDS)))
+class NearDuplicates:
+    """Counts the test rows that almost equal a training row, and keeps the most similar ones.
+
+    Args:
+        training: the training texts.
+    """
+
+    def __init__(self, training: TrainingTexts) -> None:
+        self._training = training
+        self.number = 0
+        self.listed: list[NearDuplicate] = []  # the most similar ones first
+
+    def add(self, example: Example) -> bool:
+        """Adds a test row; returns whether it is a near duplicate."""
+        found = self._training.nearest(example)
+        if found is None:
+            return False
+        self.number += 1
+        if len(self.listed) < MAX_LISTED or found[1] > self.listed[-1].similarity:
+            self.listed.append(self._training.describe(example, *found))
+            self.listed.sort(key=lambda one: -one.similarity)
+            del self.listed[MAX_LISTED:]
+        return True
+
+
+def _band_keys(signatures: np.ndarray, band: int | slice) -> np.ndarray:
+    """A hash of the minima of a band, or of each one, of signatures (N, HASHES): (N,) or (N, BANDS) uint32."""
+    parts = signatures.reshape(len(signatures), BANDS, -1)[:, band].astype(np.uint64)
+    mixed = np.zeros(parts.shape[:-1], dtype=np.uint64)
+    for i in range(parts.shape[-1]):
+        mixed = (mixed ^ parts[..., i]) * _MULTIPLIER
+        mixed ^= mixed >> np.uint64(29)
+    return (mixed >> np.uint64(32)).astype(np.uint32)

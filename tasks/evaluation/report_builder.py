@@ -1,5 +1,6 @@
 """Builds the report of an evaluation from its parts, as they are computed: only sums and a few rows are kept."""
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from ..data.read_options import ReadOptions
 from .divisions import Divisions, Values
 from .example_lists import Confusions, ListedRow, Mistakes
 from .likely_errors import LikelyErrors
-from .near_duplicates import MAX_LISTED, NearDuplicate, TrainingTexts
+from .near_duplicates import NearDuplicates, TrainingTexts
 from .report import EvaluationReport, ReportOptions, RunFacts
 from .risk_coverage import RiskCollector
 from .run_facts import measure
@@ -60,16 +61,20 @@ def evaluate_with_report(
     if model.task.self_supervised and (options.slices or options.reference is not None):
         raise HeadwayError(f"{model.task.name} is evaluated on text without columns: omit --slice and --reference.")
     reading = {name: value for name, value in how.items() if name not in ("keep_predictions", "progress")}
-    training = None if options.reference is None else _read_training(model, options.reference, columns, reading)
-    builder = ReportBuilder(model.task, options.slices, training)
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        training = None
+        if options.reference is not None:
+            training = _read_training(model, options.reference, columns, reading, Path(folder))
+        builder = ReportBuilder(model.task, options.slices, training)
 
-    def add(part: EvaluatedPart) -> None:
-        builder.add(part)
-        if observe is not None:
-            observe(part)
+        def add(part: EvaluatedPart) -> None:
+            builder.add(part)
+            if observe is not None:
+                observe(part)
 
-    found = model.evaluate(data, labels, columns=columns, unknown_labels=unknown_labels, observe=add, **how)
-    return found, builder.finish(found, _name_of(model.base), _name_of(data) if isinstance(data, str | Path) else "")
+        found = model.evaluate(data, labels, columns=columns, unknown_labels=unknown_labels, observe=add, **how)
+        name = _name_of(data) if isinstance(data, str | Path) else ""
+        return found, builder.finish(found, _name_of(model.base), name)
 
 
 def _name_of(path: str | Path) -> str:
@@ -78,16 +83,16 @@ def _name_of(path: str | Path) -> str:
 
 
 def _read_training(
-    model: Predictor, data: Any, columns: Mapping[str, Any] | None, reading: Mapping[str, Any]
+    model: Predictor, data: Any, columns: Mapping[str, Any] | None, reading: Mapping[str, Any], folder: Path
 ) -> TrainingTexts:
-    """The texts of the training data; labels are not needed."""
+    """The texts of the training data; labels are not needed. Many rows are kept in files in the folder."""
     kept = {name: value for name, value in reading.items() if name not in ("left_out", "strict")}
-    table = read_table(data, ReadOptions(**kept))
+    table = read_table(data, ReadOptions(**kept), folder=folder)
     chosen = {name: column for name, column in (columns or {}).items() if name != "label"}
     mapping = model.columns(table, chosen)
     if not len(table):
         raise HeadwayError(f"{table.source}: there is no row to compare with.")
-    return TrainingTexts(model.task.examples(table, mapping, labelled=False))
+    return TrainingTexts(model.task.examples(table, mapping, labelled=False, file=folder / "examples"))
 
 
 class ReportBuilder:
@@ -102,7 +107,8 @@ class ReportBuilder:
     def __init__(
         self, task: Task[Any, Any], slices: Sequence[str] = (), training: TrainingTexts | None = None
     ) -> None:
-        self._task, self._columns, self._training = task, slices, training
+        self._task, self._columns = task, slices
+        self._duplicates = None if training is None else NearDuplicates(training)
         self._start = time.monotonic()
         self._slices = Slices()
         self._confusions, self._mistakes, self._risk = Confusions(), Mistakes(), RiskCollector()
@@ -111,8 +117,6 @@ class ReportBuilder:
         self._collector = task.report_collector()
         self._lengths: Counter[tuple[int, str]] = Counter()  # of (power of two, how it was read)
         self._tokens = self._unread = self._sequences = 0
-        self._duplicates: list[NearDuplicate] = []
-        self._num_duplicates = 0
 
     def add(self, part: EvaluatedPart) -> None:
         """Adds examples with their predictions."""
@@ -159,12 +163,9 @@ class ReportBuilder:
         if self._divisions is None:
             self._divisions = Divisions(part.table, self._columns, part.columns and part.columns.label)
         values |= self._divisions.values(part.task, part.predictions, part.examples)
-        if self._training is not None:
-            near = [self._training.nearest(example) for example in part.examples]
-            found = [one for one in near if one is not None]
-            self._num_duplicates += len(found)
-            self._duplicates = sorted([*self._duplicates, *found], key=lambda one: -one.similarity)[:MAX_LISTED]
-            values["training data"] = [(NOT_NEAR if one is None else NEAR,) for one in near]
+        if self._duplicates is not None:
+            near = map(self._duplicates.add, part.examples)
+            values["training data"] = [(NEAR if one else NOT_NEAR,) for one in near]
         return values
 
     def finish(self, found: Evaluation, model: str, data: str) -> EvaluationReport:
@@ -202,8 +203,8 @@ class ReportBuilder:
             confident=self._mistakes.confident,
             label_errors=self._likely_errors.summary(),
             reading=self._reading() if rows else [],
-            near_duplicates=None if self._training is None else self._num_duplicates,
-            duplicates=self._duplicates,
+            near_duplicates=self._duplicates and self._duplicates.number,
+            duplicates=self._duplicates.listed if self._duplicates else (),
             comparison=found.comparison,
             run=self._run(number),
         )

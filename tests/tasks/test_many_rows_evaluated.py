@@ -15,7 +15,9 @@ import pytest
 from headway.core.errors import HeadwayError
 from headway.tasks import SentenceSimilarity, TextClassification, TextGeneration, TextToText
 from headway.tasks.base.model import TaskModel
-from headway.tasks.evaluation import evaluate_with_report
+from headway.tasks.data.spool import FileList
+from headway.tasks.evaluation import ReportOptions, evaluate_with_report
+from headway.tasks.evaluation.near_duplicates import TrainingTexts
 from headway.tasks.evaluation.rules import RuleOptions, fit_rules, measure_rules, rows_for_rules
 from headway.tasks.intervals import Bootstrap
 from headway.tasks.tallies import tally_means
@@ -115,6 +117,26 @@ def test_few_predictions_are_alive_at_any_time(trained, monkeypatch):
     assert found.num_examples == 90
     assert len(counts) == 15
     assert max(counts) <= 2 * (10 + 3 * 6)  # the sample, a part, the part before, and a block of examples of a file
+
+
+def test_few_training_rows_are_in_memory_while_near_duplicates_are_searched(bert_folder: Path, monkeypatch):
+    rows = rows_of("labels", 60)
+    model = TextClassification().on(bert_folder)
+    model.fit(rows, **HOW)
+    expected = evaluate_with_report(model, rows[:9], options=ReportOptions(reference=rows))[1]
+    in_parts_of(monkeypatch, 6)
+    kept: list[Any] = []
+    init = TrainingTexts.__init__
+
+    def record(texts: TrainingTexts, examples: Any) -> None:
+        kept.append(examples)
+        init(texts, examples)
+
+    monkeypatch.setattr(TrainingTexts, "__init__", record)
+    _, report = evaluate_with_report(model, rows[:9], options=ReportOptions(reference=rows))
+    assert isinstance(kept[0], FileList)
+    assert report.near_duplicates == 9
+    assert report.duplicates == expected.duplicates
 
 
 def test_few_losses_of_a_corpus_are_alive_at_any_time(gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ from headway.tasks.classification.predictions import LabelPrediction, LabelsPred
 from headway.tasks.classification.report_curves import LabelCurves, LabelSetCurves
 from headway.tasks.evaluation import ReportOptions, evaluate_with_report
 from headway.tasks.evaluation.divisions import OTHER_VALUES
-from headway.tasks.evaluation.near_duplicates import TrainingTexts
+from headway.tasks.evaluation.near_duplicates import NearDuplicates, TrainingTexts, signature
 from headway.tasks.evaluation.slices import Slices
 from headway.tasks.intervals import Bootstrap
 from headway.tasks.language_modeling.predictions import SequenceLoss
@@ -324,11 +324,35 @@ def test_cosines_are_drawn_beside_scores_on_another_scale():
 def test_texts_that_almost_equal_a_training_text_are_found_and_others_are_not():
     sentence = "The parcel that I ordered on Monday came back to the sender without any reason, and nobody answers."
     training = TrainingTexts([text(1, "Something else that nobody would confuse with a parcel."), text(2, sentence)])
-    assert training.nearest(text(9, sentence.upper() + "  ")).similarity == 1
-    near = training.nearest(text(9, sentence.replace("Monday", "Sunday")))
-    assert (near.training_where, near.similarity > 0.8) == ("data.csv, line 2", True)
+    assert training.nearest(text(9, sentence.upper() + "  ")) == (1, 1.0)
+    changed = text(9, sentence.replace("Monday", "Sunday"))
+    near = training.nearest(changed)
+    assert near is not None
+    assert near[1] > 0.8
+    assert training.describe(changed, *near).training_where == "data.csv, line 2"
     assert training.nearest(text(9, "The parcel came on Monday.")) is None
     assert training.nearest(text(9, "")) is None
+
+
+def test_near_duplicates_are_those_of_a_comparison_with_every_training_text():
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(60)]
+    known = [" ".join(rng.choice(words, 12)) for _ in range(300)]
+    tested = [" ".join(rng.choice(words, 12)) for _ in range(20)]
+    tested += [f"{one} {end}" for one, end in zip(known[::6], [*words, ""], strict=False)] + known[:9] * 3
+    training = TrainingTexts([text(i, one) for i, one in enumerate(known)])
+    signatures = np.stack([signature([one]) for one in known])
+    found = NearDuplicates(training)
+    expected = []
+    for i, one in enumerate(tested):
+        shares = (signatures == signature([one])).mean(1)
+        best = int(shares.argmax())
+        near = (best, float(shares[best])) if shares[best] >= 0.8 else None
+        assert training.nearest(text(i, one)) == near
+        assert found.add(text(i, one)) == (near is not None)
+        expected += [near[1]] if near else []
+    assert found.number == len(expected) > 60
+    assert [one.similarity for one in found.listed] == sorted(expected, reverse=True)[:25]
 
 
 # Whole reports.
