@@ -121,6 +121,8 @@ def _figure(chart: "Chart") -> "Figure":
     handles += [_draw_level(axes, i, y) for i, (_, y) in enumerate(chart.levels)]
     if chart.log:
         _make_logarithmic(axes, chart)
+    elif handles and not any(axes.dataLim.intervaly):
+        axes.set_ylim(0, 1)  # around 0 alone, half of the axis would be negative
     axes.set_xlabel(chart.axes[0])
     axes.set_ylabel(chart.axes[1])
     if len(handles) > 1:

@@ -66,15 +66,17 @@ def differing_rows(rows: "Sequence[DifferingRow]", width: int) -> list[dict[str,
     ]
 
 
-def write_differing_rows(output: Path, rows: "Sequence[DifferingRow]", *, overwrite: bool) -> None:
-    """Writes the rows on which the models differ to a file.
+def write_differing_rows(output: Path, found: "Comparison", *, overwrite: bool) -> None:
+    """Writes the rows on which the models differ to a file; only a header if there is no such row.
 
     Raises:
         HeadwayError: it exists, cannot be written, or has an unknown ending.
     """
     from ..tasks.data.write import RowWriter
 
-    contents = [one.to_json() for one in rows]
-    with RowWriter(output, list(contents[0]) if contents else ("place",), overwrite) as writer:
+    contents = [one.to_json() for one in found.rows]
+    predicted = (f"predicted by {one.name}" for one in found.models)
+    columns = list(contents[0]) if contents else ["place", "gold", *predicted, "right", "difference"]
+    with RowWriter(output, columns, overwrite) as writer:
         for content in contents:
             writer.write(content)

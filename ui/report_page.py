@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..tasks.base.report_parts import Chart, ReportPart, ReportTable
+from ..tasks.evaluation.slices import MIN_EXAMPLES
 from .charts import draw_chart
 from .html_page import static_page
 from .terminal import format_value
@@ -216,6 +217,8 @@ def _draw_slices(slices: "Sequence[Slice]", metric: str) -> str:
         f"{number:,} of {len(slices):,} slices differ from all other examples by more than chance (marked; p below "
         f"0.05 after Holm's correction for the number of slices). The smallest of them are first."
     )
+    if few := sum(one.p is None for one in slices):
+        what += f" {few:,} with fewer than {MIN_EXAMPLES} examples inside or outside are not tested and come last."
     rest = f" {len(slices) - len(shown):,} more are in the JSON report." if len(slices) > len(shown) else ""
     return _quiet(what + rest) + _draw_table(rows, classes)
 

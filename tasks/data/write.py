@@ -85,8 +85,10 @@ class RowWriter:
         return self._stack.__exit__(kind, error, trace)
 
     def _close(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is None and self.options.entity_rows and isinstance(self._file, TableFile):
-            self._file.begin(tuple(with_prediction(dict.fromkeys(self.columns), dict.fromkeys(ENTITY_COLUMNS))))
+        if kind is None and isinstance(self._file, TableFile):
+            more = dict.fromkeys(ENTITY_COLUMNS) if self.options.entity_rows else {}
+            if more or (self.columns and not self.num_rows):  # a table without rows has a header all the same
+                self._file.begin(tuple(with_prediction(dict.fromkeys(self.columns), more)))
         self._file.close(complete=kind is None)
 
     def write(self, row: Mapping[str, Any], prediction: Mapping[str, Any] | None = None) -> None:

@@ -131,7 +131,7 @@ class Slices:
         self._later = []
 
     def compare(self) -> tuple[str, list[Slice]]:
-        """The metric and the parts: the significant ones first, the smallest of them first."""
+        """The metric and the parts: significant ones first (the worse, then the smallest ones), untested ones last."""
         self._join()
         if self._tally is None or self._total is None:
             return "", []
@@ -140,7 +140,7 @@ class Slices:
         found = [one for one in (self._compare(key, metric) for key in self._sums) if one is not None]
         corrected = holm([one.p for one in found])
         found = [Slice(**{**vars(one), "p": p}) for one, p in zip(found, corrected, strict=True)]
-        return metric, sorted(found, key=lambda one: (not one.significant, not one.worse, one.examples, one.value))
+        return metric, sorted(found, key=_place)
 
     def _compare(self, key: tuple[str, str], metric: str) -> Slice | None:
         assert self._tally is not None
@@ -166,3 +166,7 @@ class Slices:
         interval = Interval(float(score[0]), float(min(low, score[0])), float(max(high, score[0])))
         worse = difference != 0 and (difference > 0) == (metric in LOWER_IS_BETTER)
         return Slice(*key, part.examples, interval, float(rest[0]), p, worse)
+
+
+def _place(one: Slice) -> tuple[bool, bool, bool, int, str]:
+    return not one.significant, one.p is None, not one.worse, one.examples, one.value

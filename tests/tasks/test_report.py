@@ -144,6 +144,14 @@ def test_many_values_of_a_column_are_one_part():
     assert {one.value: one.examples for one in found}[OTHER_VALUES] == 300
 
 
+def test_parts_that_are_too_small_for_a_test_come_after_all_others():
+    values = np.array(["large" if i < 100 else "other" if i < 200 else f"id {i}" for i in range(260)])
+    found = compared(np.arange(260) % 7 > 0, values)[1]
+    assert {one.value for one in found[:2]} == {"large", "other"}
+    assert {one.p for one in found[2:]} == {None}
+    assert len(found) == 62
+
+
 @pytest.mark.parametrize(("names", "metric"), [(("pearson", "mae"), "mae"), (("spearman", "pearson"), "spearman")])
 def test_parts_of_numbers_are_compared_by_the_error_or_by_ranks_of_all(names, metric):
     rng = np.random.default_rng(0)

@@ -246,3 +246,11 @@ def test_the_help_says_what_happens_to_formulas():
     (help,) = (found.help for found in options_of(OutputOptions) if found.name == "for_excel")
     assert re.search("apostrophe before .* formulas", help)
     assert "Without it such texts are written unchanged" in help
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_without_rows_has_a_header(tmp_path, suffix):
+    with RowWriter(tmp_path / f"out{suffix}", ("text", "label")):
+        pass
+    content = (tmp_path / f"out{suffix}").read_text(encoding="utf-8")
+    assert content.split() in (["text,label"], ["text", "label"])

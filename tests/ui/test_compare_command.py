@@ -3,6 +3,7 @@
 import csv
 import json
 
+import openpyxl
 import pytest
 from tiny_gpt2 import make_gpt2
 
@@ -56,3 +57,17 @@ def test_a_prompt_is_not_saved_over_another_one(headway, writer, prompt, folder)
 def test_one_model_is_not_enough(headway, trained, reviews):
     ran = headway("compare", trained, "--data", reviews)
     assert (ran.code, "at least two models" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["differing.csv", "differing.xlsx"])
+def test_models_that_never_differ_give_a_table_with_a_header_alone(headway, trained, reviews, folder, name):
+    ran = headway("compare", trained, trained, "--data", reviews, "--output", name)
+    assert ran.code == 0
+    assert "The models predict the same for all rows" in ran.out
+    if name.endswith(".csv"):
+        header, *rows = csv.reader((folder / name).read_text(encoding="utf-8").splitlines())
+    else:
+        header, *rows = openpyxl.load_workbook(folder / name).active.iter_rows(values_only=True)
+    assert rows == []
+    assert header[:2] == type(header)(["place", "gold"])
+    assert len(header) == 6

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from headway.tasks import TASKS
+from headway.tasks.base.report_parts import Chart, Series
 from headway.tasks.evaluation.likely_errors import SuspectLabel, SuspectLabels
+from headway.ui.charts import draw_chart
 from headway.ui.report_page import _draw_label_errors
 from page_elements import HOSTILE, Page
 from task_inputs import SAMPLES, TRAINING
@@ -76,6 +78,12 @@ def test_hostile_texts_labels_and_columns_stay_text(headway, trained, hostile, f
     assert all(link["href"].startswith("#") for link in page.named("a"))
     places = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert {link["href"][1:] for link in page.named("a")} <= places
+
+
+def test_a_share_that_is_always_0_has_no_negative_axis():
+    drawn = draw_chart(Chart("Risk", ("share answered", "share wrong"), (Series("", (0.1, 1.0), (0.0, 0.0)),)))
+    assert "\u2212" not in drawn  # a minus sign
+    assert "0.8" in drawn
 
 
 def visit(chromium, path, width, scheme):

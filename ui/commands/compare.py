@@ -82,7 +82,7 @@ def compare(
     )
     _show(screen(to_stderr=json), found, output)
     if output is not None:
-        write_differing_rows(output, found.rows, overwrite=overwrite)
+        write_differing_rows(output, found, overwrite=overwrite)
     if json:
         print_json(found.to_json())
 
@@ -109,6 +109,7 @@ def _show_rows(console: "Console", rows: "Sequence[DifferingRow]", output: Path 
     from ..terminal import section, table
 
     if not rows:
+        section(console, "The models predict the same for all rows")
         return
     shown = differing_rows(rows[:MAX_ROWS], TEXT_WIDTH)
     where = "--output FILE writes all" if output is None else f"all are in {output}"

@@ -81,7 +81,7 @@ def compare(
             yield message, hidden
     found = replace(found, rows=tuple(replace(one, where=short_place(one.where)) for one in found.rows))
     rows = upload_folder("comparisons") / ROWS_FILE
-    write_differing_rows(rows, found.rows, overwrite=True)
+    write_differing_rows(rows, found, overwrite=True)
     more = gr.DownloadButton("Download the differing rows", value=str(rows), visible=True) if found.rows else hidden
     yield without_paths(draw_comparison(found), escape(file), {}), more
 
