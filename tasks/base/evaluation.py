@@ -56,8 +56,7 @@ def evaluate_rows(
         table: the rows.
         columns: those of the texts and the label.
         unknown_labels: what happens to rows with labels that the model does not know: one of UNKNOWN_LABELS.
-        label_inferred: whether the label column is neither that of the training data nor a chosen one; then the model
-            must know one of its labels.
+        label_inferred: whether the label column is neither that of the training data nor a chosen one.
         observe: called with the examples and their predictions, part by part.
         folder: for the examples, if there are many: then only a random sample of the predictions is kept, or those
             that the task finishes. None: everything stays in memory.
@@ -68,12 +67,9 @@ def evaluate_rows(
     """
     table = usable_rows(task, table, columns)
     file = folder and folder / "examples"
-    scoring, known, unknown, notes = _read_examples(task, table, columns, unknown_labels, file)
-    if label_inferred and not known:
-        raise HeadwayError(
-            f'{table.source}: {notes[-1].partition(":")[0]}, so the column "{columns.label}" may have no labels. Name '
-            "the column of the labels (--label), or measure drift from the training data without labels (--reference)."
-        )
+    scoring, known, unknown, notes = _read_examples(
+        task, table, columns, unknown_labels, file, label_inferred=label_inferred
+    )
     kept = scoring.to_finish(known) if task.finishes_predictions and not isinstance(known, list) else None
     results = Results(scoring, None if folder is None else SAMPLE, kept)
     truncated = num_losses = 0
@@ -101,7 +97,13 @@ def evaluate_rows(
 
 
 def _read_examples(
-    task: Task[Any, Any], table: Table, columns: ColumnMapping, unknown_labels: str, file: Path | None
+    task: Task[Any, Any],
+    table: Table,
+    columns: ColumnMapping,
+    unknown_labels: str,
+    file: Path | None,
+    *,
+    label_inferred: bool,
 ) -> tuple[Task[Any, Any], Sequence[Any], Sequence[Any], list[str]]:
     """The task that scores, the examples with known and with unknown labels that are scored, and notes about them."""
     if unknown_labels not in UNKNOWN_LABELS:
@@ -114,6 +116,11 @@ def _read_examples(
     if unknown:
         what = describe_unknown(unknown, others, len(examples), "the model does not know")
         notes.append(f"{what}: {DONE[unknown_labels]}")
+    if label_inferred and not known:
+        raise HeadwayError(
+            f'{table.source}: {notes[-1].partition(":")[0]}, so the column "{columns.label}" may have no labels. Name '
+            "the column of the labels (--label), or measure drift from the training data without labels (--reference)."
+        )
     if unknown_labels == SKIP:
         scoring, unknown = task, []
         if not known:

@@ -75,11 +75,10 @@ def evaluate(
     from ...core.atomic_files import atomic_file, new_path
     from ...tasks import load
     from ...tasks.base.label_table import write_rows
-    from ...tasks.data.findings import count
     from ...tasks.evaluation import ReportOptions, evaluate_with_report
     from ...tasks.evaluation.out_of_scope import check_scope
     from ...tasks.evaluation.rules import RuleOptions, rows_for_rules, save_rules
-    from ..terminal import print_json, screen, section, show_evaluation
+    from ..terminal import print_json, screen, section
 
     fitting = RuleOptions(**chosen_options(rules))
     if save and not fitting.any:
@@ -109,13 +108,7 @@ def evaluate(
         found, described = evaluate_with_report(
             task_model, data, options=ReportOptions(slice_by or (), reference), **how
         )
-    if found.notes:
-        section(console, "Data", *found.notes)
-    title = f"Evaluation on {count(found.num_examples, 'example')} of {data}"
-    all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
-    warnings = found.nothing_learnt, found.seen
-    shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
-    show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
+    _show(console, found, data, per_label)
     scores = _apply_rules(console, task_model, found, fitting, rows)
     if save:
         save_rules(task_model)
@@ -128,6 +121,20 @@ def evaluate(
         section(console, "Report", f"{report}")
     if json:
         print_json({**found.to_json(), "decision_rules": scores.to_json(), "drift": drift and drift.to_json()})
+
+
+def _show(console: "Console", found: "Evaluation", data: str, per_label: Path | None) -> None:
+    """Prints an evaluation of the data; all labels are in the file `per_label`, if it is given."""
+    from ...tasks.data.findings import count
+    from ..terminal import section, show_evaluation
+
+    if found.notes:
+        section(console, "Data", *found.notes)
+    title = f"Evaluation on {count(found.num_examples, 'example')} of {data}"
+    all_labels = "--per-label FILE writes all." if per_label is None else f"All are in {per_label}."
+    warnings = found.nothing_learnt, found.seen
+    shown = {"intervals": found.bounds, "comparison": found.comparison, "all_labels": all_labels}
+    show_evaluation(console, found.metrics, found.per_label, title, *warnings, **shown)
 
 
 def _apply_rules(
