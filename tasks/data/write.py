@@ -86,7 +86,7 @@ class RowWriter:
 
     def _close(self, kind: type[BaseException] | None, *_: Any) -> None:
         if kind is None and isinstance(self._file, TableFile):
-            more = dict.fromkeys(ENTITY_COLUMNS) if self.options.entity_rows else {}
+            more: dict[str, Any] = dict.fromkeys(ENTITY_COLUMNS) if self.options.entity_rows else {}
             if more or (self.columns and not self.num_rows):  # a table without rows has a header all the same
                 self._file.begin(tuple(with_prediction(dict.fromkeys(self.columns), more)))
         self._file.close(complete=kind is None)

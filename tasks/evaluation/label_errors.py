@@ -9,7 +9,7 @@ Shapes: E examples, N labels that are checked, K classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ class Suspect:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         return {**vars(self), "neighbours": [vars(one) for one in self.neighbours]}
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The names of `cells`."""
+        own = (one.name for one in fields(cls) if one.name != "neighbours")
+        return [*own, *(f"nearest_{number + 1}" for number in range(NEIGHBOURS))]
 
     def cells(self) -> dict[str, Any]:
         """As the cells of a row of a table."""
@@ -327,4 +333,9 @@ def _quality(parts: Sequence[Checked]) -> str:
         return f"the correlation of the numbers with those predicted out of fold is {correlation:.2f}"
     agreeing = sum(int((part.predicted.argmax(1) == part.labels.given).sum()) for part in parts)
     total = sum(len(part.labels.given) for part in parts)
-    return f"out of fold, {agreeing / total:.1%} of the labels are predicted as they are given"
+    constant = sum(int(np.bincount(part.labels.given).max()) for part in parts)
+    useless = f", not more than by always predicting the most frequent one ({constant / total:.1%}): distrust the list"
+    return (
+        f"out of fold, {agreeing / total:.1%} of the labels are predicted as they are given"
+        f"{useless if agreeing <= constant and constant < total else ''}"
+    )

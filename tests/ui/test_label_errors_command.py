@@ -21,12 +21,22 @@ def test_suspects_are_listed_and_written(headway, tiny, folder):
     assert found["checked"] == 6 * len(REVIEWS)
     assert "labels are suspect" in ran.err
     with (folder / "suspects.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(found["suspects"])
-    columns = ["place", "where", "text", "item", "given", "likely", "given_probability", "likely_probability"]
-    if rows:
-        assert list(rows[0]) == [*columns, "suspicion", "nearest_1", "nearest_2", "nearest_3"]
-        assert [int(row["place"]) for row in rows] == [one["place"] for one in found["suspects"]]
+        header, *rows = csv.reader(file)  # the header also if no label is suspect
+    columns = ["place", "where", "text", "item", "word", "given", "likely", "given_probability", "likely_probability"]
+    assert header == [*columns, "suspicion", "nearest_1", "nearest_2", "nearest_3"]
+    assert [int(row[0]) for row in rows] == [one["place"] for one in found["suspects"]]
+
+
+def test_a_list_of_a_model_that_predicts_no_label_is_distrusted(headway, tiny):
+    lines = [f"the same words {i},{'abc'[i * i % 7 % 3]}" for i in range(60)]
+    Path("train.csv").write_text("text,label\n" + "\n".join([*lines, "a single one,d"]) + "\n")
+    ran = headway("label-errors", "--data", "train.csv", "--model", tiny, "--output", "suspects.csv")
+    assert ran.code == 0
+    assert "distrust the list" in ran.out
+    assert "not checked: 1 row with labels" in ran.out
+    with Path("suspects.csv").open(newline="") as file:
+        first, *_ = csv.DictReader(file)
+    assert first["nearest_1"]
 
 
 def test_what_cannot_be_written_is_refused_before_the_search(headway, folder):

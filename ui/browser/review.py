@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
+from ...tasks.data.findings import count as named
 from ...tasks.evaluation.example_lists import short_place, shorten
 from ..terminal import format_value
 from .drawing import caption
@@ -79,7 +80,7 @@ def draw_review(found: "LabelErrors", folders: Mapping[str, str]) -> str:
             note = note.replace(path, name)
         parts.append(caption(note))
     if found.unchecked:
-        parts.append(caption(f"{found.unchecked:,} rows are not checked: no other rows have their labels."))
+        parts.append(caption(f"Not checked: {named(found.unchecked, 'row')} with labels that no other rows have."))
     if not count:
         return "".join(parts)
     if count > MAX_SUSPECTS:

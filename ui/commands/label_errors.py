@@ -93,7 +93,7 @@ def label_errors(
     from ...core.atomic_files import new_path, refuse_existing
     from ...core.training.training_config import TrainConfig
     from ...tasks.data.write import RowWriter
-    from ...tasks.evaluation.label_errors import find_label_errors
+    from ...tasks.evaluation.label_errors import Suspect, find_label_errors
     from ..terminal import print_json, screen
     from ..training_view import TrainingView
 
@@ -113,7 +113,8 @@ def label_errors(
         if output.suffix.lower() == ".conll":
             raise HeadwayError(f"{output}: suspects are written as .csv, .tsv, .xlsx or .jsonl. Use one of these.")
         refuse_existing(output, overwrite)
-        writer = RowWriter(output, overwrite=overwrite)
+        as_table = output.suffix.lower() not in (".jsonl", ".ndjson")
+        writer = RowWriter(output, Suspect.columns() if as_table else (), overwrite)
     console = screen(to_stderr=json)
     with TrainingView(console) as view:
 
@@ -132,10 +133,9 @@ def label_errors(
             **labels,
         )
     if writer is not None:
-        as_table = writer.path.suffix.lower() not in (".jsonl", ".ndjson")
         with writer:
             for one in found.suspects:
-                writer.write(one.cells() if as_table else one.to_json())
+                writer.write(one.cells() if writer.columns else one.to_json())
     _show(console, found, output)
     if json:
         print_json(found.to_json())
@@ -155,6 +155,7 @@ def _apply(data: str, accepted: Path, output: Path, *, json: bool, overwrite: bo
 
 
 def _show(console: "Console", found: "LabelErrors", output: Path | None) -> None:
+    from ...tasks.data.findings import count as named
     from ..terminal import section, shorten, table
 
     section(console, "Data", *found.notes)
@@ -164,7 +165,7 @@ def _show(console: "Console", found: "LabelErrors", output: Path | None) -> None
         f"{found.quality}; {BETTER}",
     ]
     if found.unchecked:
-        lines.append(f"{found.unchecked:,} rows are not checked: no other rows have their labels")
+        lines.append(f"not checked: {named(found.unchecked, 'row')} with labels that no other rows have")
     rows = [
         {
             "place": one.place,
