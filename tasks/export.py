@@ -159,9 +159,8 @@ def _notes(checkpoint: Checkpoint, published: PublishedPooling | None) -> tuple[
     if names := [name for name, neutral in CALIBRATION.items() if options.get(name) not in (None, neutral)]:
         notes.append(f"the graph gives uncalibrated logits: apply the {' and '.join(names)} of headway.json to them")
     if template := options.get("prompt_template"):
-        notes.append(
-            f"the graph gives logits over the vocabulary: README.md says how labels are read from {template!r}"
-        )
+        how = f"the card of the model says how labels are read from {template!r}"
+        notes.append(f"the graph gives logits over the vocabulary: {how}")
     if info.get(STORED_AS):
         notes.append("the decision rules of headway.json are not in the graph: headway predict and serve apply them")
     return tuple(notes)

@@ -27,6 +27,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 CLUSTERS = README.parent / "docs/clusters.md"
 MODELS = README.parent / "docs/models.md"
 EVALUATION = README.parent / "docs/evaluation.md"
+FEW_LABELS = README.parent / "docs/few-labels.md"
 MUSIC = README.parent / "docs/music.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 SHELL = [block.strip().splitlines() for language, block in BLOCKS if language == "sh"]
@@ -95,6 +96,18 @@ def test_the_commands_of_the_page_on_evaluation_run():
         assert main([*command[1:], *shorter]) == 0, command
     for example in re.findall(r"```python\n(.*?)```", EVALUATION.read_text(encoding="utf-8"), re.S):
         exec(compile(example, str(EVALUATION), "exec"), {})
+
+
+@pytest.mark.usefixtures("place")
+def test_the_commands_of_the_section_on_cloze_prompts_run():
+    section = FEW_LABELS.read_text(encoding="utf-8").partition("## Cloze prompts")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.S)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        assert command[0] == "headway"
+        shorter = ["--max-steps", "2", "--device", "cpu"] if command[1] == "train" else []
+        assert main([*command[1:], *shorter]) == 0, command
 
 
 def test_the_python_examples_of_the_readme_run(place: Path, capsys: pytest.CaptureFixture[str]):

@@ -11,6 +11,8 @@ from headway.core.errors import HeadwayError
 from headway.tasks import TextClassification, load
 from headway.tasks.base.inference import Encoder
 from headway.tasks.classification.predictions import TextExample
+from headway.tasks.evaluation.out_of_scope import check_scope
+from headway.tasks.export import export
 from headway.tasks.inspection import open_model
 from test_cloze import TOKENIZERS, make_folder
 from torch.nn import functional as F
@@ -145,6 +147,15 @@ def test_inspection_shows_the_language_model_and_no_attributions_to_the_template
     opened = open_model(trained)
     assert opened.task is None
     assert opened.vocabulary_head is not None
+
+
+def test_a_rule_for_distances_is_refused_and_an_exported_graph_says_what_it_gives(bert, tmp_path):
+    model = TextClassification(prompt_template=TEMPLATE).on(bert)
+    model.fit(ROWS, output=tmp_path / "model", progress=False, **FAST)
+    with pytest.raises(HeadwayError, match="--none-of-these is not for models that were trained with"):
+        check_scope(model, ["the mat"])
+    notes = export(tmp_path / "model", tmp_path / "model.onnx").notes
+    assert any("logits over the vocabulary" in note and TEMPLATE in note for note in notes)
 
 
 BAD = {
