@@ -211,3 +211,22 @@ def test_a_model_with_other_labels_shares_the_weights(mnli):
     assert other.network is model.network
     assert (model.labels, other.labels) == (LABELS, LABELS[:2])
     assert other.predict(TEXTS[0]).scores == load(mnli, labels=LABELS[:2]).predict(TEXTS[0]).scores
+
+
+def test_a_classifier_trained_here_on_pairs_answers_with_labels(bert_folder, tmp_path):
+    subjects = {"cat": ("the cat sat", "a cat on the mat"), "dog": ("the dog sat", "a dog in London")}
+    pairs = [
+        {"text": text, "pair": f"This text is about {label}.", "label": "not_" * (label != right) + "entailment"}
+        for right, texts in subjects.items()
+        for text in texts
+        for label in subjects
+    ]
+    options = {"max_steps": 150, "learning_rate": 5e-3, "precision": "fp32", "device": "cpu", "progress": False}
+    TextClassification().on(bert_folder).fit(pairs * 4, output=tmp_path / "nli", eval_fraction=0, **options)
+    rows = [{"text": text, "label": label} for label, texts in subjects.items() for text in texts]
+    model = load(tmp_path / "nli", labels=list(subjects))
+    assert isinstance(model.task, ZeroShotClassification)
+    assert model.task.model_labels == ("entailment", "not_entailment")
+    assert model.evaluate(rows).metrics["accuracy"] == 1
+    several = load(tmp_path / "nli", labels=list(subjects), problem_type="multi_label_classification")
+    assert [one.labels for one in several.predict([row["text"] for row in rows])] == [(row["label"],) for row in rows]
