@@ -353,7 +353,9 @@ def _evaluate_table(
         table, network = read_table(data, options, folder=folder), model._for_inference
         mapping = model.columns(table, chosen, need_label=True)
         stored = (model.info.get("columns") or {}).get("label")
-        how["label_inferred"] = bool(stored) and "label" not in chosen and mapping.label != stored
+        stored = tuple(stored) if isinstance(stored, list) else stored
+        inferred = isinstance(data, str | Path) and "label" not in chosen and mapping.label != stored
+        how["label_inferred"] = stored is not None and inferred
         found = evaluate_rows(model.task, network, model.encoder, table, mapping, **{**how, "folder": folder})
     found = replace(found, predictions=model.rules.apply(found.predictions))
     write_left_out(options.left_out, found.left_out)

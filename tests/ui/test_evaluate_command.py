@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from headway.tasks import load
 from headway.tasks.base.evaluation_results import Results
 
 RULES = ["--coverage", "0.9", "--save"]
@@ -69,6 +70,8 @@ def test_a_column_that_only_looks_like_labels_is_not_scored(headway, trained, fo
     assert "--label" in ran.err
     assert not (folder / "report.html").exists()
     assert "accuracy 0.0000" in headway("evaluate", trained, "--data", "new.csv", "--label", "who").out
+    given = load(trained, device="cpu").evaluate([f"a film {i}" for i in range(6)], ["user 0", "user 1"] * 3)
+    assert given.metrics["accuracy"] == 0
 
 
 def test_labels_under_another_name_are_found(headway, trained, reviews, folder):
