@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIZE = (4.8, 3.1)  # inches: text stays readable on a screen of 390 pixels
 MAX_NAME = 28  # characters of a series in the legend
+MARGIN = 1.3  # factor between the last tick of a logarithmic axis and its end
 DODGE = 1.05  # factor between the points of neighbouring series on a logarithmic axis
 LEVELS: tuple[Any, ...] = ((0, (6, 2)), (0, (1, 2)))  # dashes of horizontal lines
 INK, GRID = "#0a0b0c", "#0d0e0f"  # replaced by the colours of the page
@@ -179,6 +180,7 @@ def _make_logarithmic(axes: "Axes", chart: "Chart") -> None:
     ticks = sorted({round(value) for value in (*ends, *(x for one in chart.series for x in one.x))})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{value:,}" for value in ticks])
+    axes.set_xlim(ticks[0] / MARGIN, ticks[-1] * MARGIN)
     axes.minorticks_off()
 
 

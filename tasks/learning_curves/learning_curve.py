@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,11 @@ def learning_curve(
     methods = Methods(rows, chosen, config, device, stop)
     with _opened(output, _plan(rows, chosen, config), resume=resume, overwrite=overwrite) as store:
         found = []
-        for one in follow_runs(planned, store, lambda run: _measure(methods, run), minutes=chosen.minutes):
+        for one in follow_runs(planned, store, partial(_measure, methods), minutes=chosen.minutes):
             found.append(one)
             if follow is not None:
                 follow(one, planned.index(one.run) + 1, len(planned))
+    found.sort(key=lambda one: planned.index(one.run))
     notes += _left_out(planned, found, chosen.minutes)
     points = summarize(found, metric)
     laws = fit_laws(found, metric, points)
@@ -116,9 +118,9 @@ def _sizes(options: CurveOptions, rows: CurveData) -> tuple[list[int], list[str]
     ] if others else []
 
 
-def _measure(methods: Methods, run: Run) -> dict[str, float]:
+def _measure(methods: Methods, run: Run, is_over: Callable[[], bool]) -> dict[str, float]:
     try:
-        return methods.measure(run.method, run.size, run.draw)
+        return methods.measure(run, is_over)
     except HeadwayError as error:
         model = "--prompt-model" if run.method in PROMPTING else "--model"
         raise HeadwayError(

@@ -12,6 +12,7 @@ from ..data.rows import Table
 from ..prompting.prompt import Prompt
 from .curve_data import CurveData
 from .options import FEW_SHOT, FROZEN, PROMPTING, ZERO_SHOT, CurveOptions
+from .runs import OutOfTime, Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,30 +33,45 @@ class Methods:
     device: str
     stop: Callable[[], bool] | None = None
 
-    def measure(self, method: str, size: int, draw: int) -> dict[str, float]:
+    def measure(self, run: Run, is_over: Callable[[], bool]) -> dict[str, float]:
         """The metrics on the test rows.
 
         Args:
-            method: one of METHODS.
-            size: rows of the draw; 0: none.
-            draw: from 1.
+            run: method, size and draw.
+            is_over: whether the time is over; training is then stopped.
 
         Raises:
+            OutOfTime: `is_over` returned True.
             HeadwayError: the model cannot do this, or does not exist.
         """
-        rows = self.data.draw(size, draw) if size else self.data.pool
-        if method in PROMPTING:
-            return self._prompt(rows, 0 if method == ZERO_SHOT else min(self.options.shots, size), draw)
+        rows = self.data.draw(run.size, run.draw) if run.size else self.data.pool
+        if run.method in PROMPTING:
+            return self._prompt(rows, 0 if run.method == ZERO_SHOT else min(self.options.shots, run.size), run.draw)
         task = TextClassification(
-            problem_type=self.data.task.problem_type, frozen=method == FROZEN, few_shot=method == FEW_SHOT
+            problem_type=self.data.task.problem_type, frozen=run.method == FROZEN, few_shot=run.method == FEW_SHOT
         )
-        return self._train(task, rows, draw)
+        return self._train(task, rows, run.draw, is_over)
 
-    def _train(self, task: TextClassification, rows: Table, draw: int) -> dict[str, float]:
-        model = task.on(self.options.model)
+    def _train(
+        self, task: TextClassification, rows: Table, draw: int, is_over: Callable[[], bool]
+    ) -> dict[str, float]:
+        model, stopped = task.on(self.options.model), False
         config = replace(self.config, seed=self.config.seed + draw - 1)
-        for _ in model.train(rows, eval_fraction=0, columns=self.data.columns, config=config, stop=self.stop):
-            pass
+
+        def stop() -> bool:
+            nonlocal stopped
+            if self.stop is not None and self.stop():
+                return True
+            stopped = is_over()
+            return stopped
+
+        try:
+            for _ in model.train(rows, eval_fraction=0, columns=self.data.columns, config=config, stop=stop):
+                pass
+        except KeyboardInterrupt as interruption:
+            if stopped:
+                raise OutOfTime from interruption
+            raise
         return model.evaluate(self.data.test, columns=self.data.columns).metrics
 
     def _prompt(self, rows: Table, shots: int, draw: int) -> dict[str, float]:

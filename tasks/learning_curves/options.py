@@ -40,8 +40,9 @@ class CurveOptions:
     )
     minutes: float | None = option(
         None,
-        "Time for all runs, those of earlier commands with the same --output included: a run is left out if it would "
-        "probably exceed it, judged by the runs before. Small sizes come first, each with 3 draws.",
+        "Time for all runs, those that are stored already included. Each method has an equal part, and what quick "
+        "methods leave is for the others; a run is left out if it would probably take too long, judged by the runs "
+        "before. Small sizes come first, each with 3 draws.",
     )
     model: str = option("mini-bert", "Model of frozen, few-shot and fine-tune: a folder, a built-in model or a name.")
     prompt_model: str = option("mini-gpt2", "Model of prompt and zero-shot.")

@@ -5,6 +5,7 @@ FOLDER/runs/frozen-64-2.json          the result of a finished run: method, rows
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -157,35 +158,54 @@ class RunStore:
             new.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+class OutOfTime(Exception):
+    """A run was stopped because its time is over."""
+
+
+Measure = Callable[[Run, Callable[[], bool]], Mapping[str, float]]  # may raise OutOfTime if the function returns True
+
+
 def follow_runs(
     planned: Sequence[Run],
     store: RunStore,
-    measure: Callable[[Run], Mapping[str, float]],
+    measure: Measure,
     *,
     minutes: float | None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[FinishedRun]:
     """The results of all planned runs that are stored, or that fit into the time.
 
+    Each method first has an equal part of the time. What the quick ones leave is for the others, in the order of the
+    runs.
+
     Args:
         planned: in their order.
         store: which is open.
-        measure: the metrics of a run.
+        measure: the metrics of a run, and whether its time is over.
         minutes: for all runs, those of earlier calls included; None: without limit.
         clock: in seconds.
     """
     finished = store.finished()
-    for run in planned:
-        if run in finished:
-            yield finished[run]
-            continue
-        known = list(finished.values())
-        spent = sum(one.seconds for one in known)
-        if minutes is not None and (spent >= 60 * minutes or spent + estimate_seconds(run, known) > 60 * minutes):
-            continue
-        start = clock()
-        metrics = measure(run)
-        one = FinishedRun(run, metrics, clock() - start)
-        store.add(one)
-        finished[run] = one
-        yield one
+    spent: dict[str, float] = {}
+    for one in finished.values():
+        spent[one.run.method] = spent.get(one.run.method, 0) + one.seconds
+    yield from (finished[run] for run in planned if run in finished)
+    left = [run for run in planned if run not in finished]
+    total = math.inf if minutes is None else 60 * minutes
+    share = total / len({run.method for run in planned})
+    for of_method in (share, math.inf):
+        for run in left:
+            own, needed = spent.get(run.method, 0), estimate_seconds(run, list(finished.values()))
+            room = min(total - sum(spent.values()), of_method - own)
+            if run in finished or room <= 0 or needed > room:
+                continue
+            start, end = clock(), clock() + total - sum(spent.values())
+            try:
+                metrics = measure(run, lambda end=end: clock() >= end)
+            except OutOfTime:
+                return
+            one = FinishedRun(run, metrics, clock() - start)
+            store.add(one)
+            finished[run] = one
+            spent[run.method] = own + one.seconds
+            yield one

@@ -22,7 +22,8 @@ class Point:
     Args:
         size: number of labelled rows.
         mean: of the score over the draws.
-        low, high: bounds of the 95 % confidence interval of the mean (Student's t over the draws); None: one draw.
+        low, high: bounds of the 95 % confidence interval of the mean (Student's t over the draws); None: there are
+            fewer than FIRST_DRAWS.
         draws: number of them.
         seconds: that a run took, on average.
     """
@@ -196,7 +197,7 @@ def fit_laws(runs: Sequence[FinishedRun], metric: str, points: Mapping[str, Sequ
 
 
 def _bounds(scores: np.ndarray) -> tuple[float | None, float | None]:
-    if len(scores) < 2:
+    if len(scores) < FIRST_DRAWS:
         return None, None
     from scipy.special import stdtrit  # Student's quantile; importing scipy.stats takes seconds
 

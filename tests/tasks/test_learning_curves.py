@@ -15,7 +15,15 @@ from headway.tasks.learning_curves.advice import advise
 from headway.tasks.learning_curves.draws import draw_order
 from headway.tasks.learning_curves.options import FEW_SHOT, FINE_TUNE, FROZEN, PROMPT, ZERO_SHOT, CurveOptions
 from headway.tasks.learning_curves.power_law import fit_power_law
-from headway.tasks.learning_curves.runs import FinishedRun, Run, RunStore, estimate_seconds, follow_runs, plan_runs
+from headway.tasks.learning_curves.runs import (
+    FinishedRun,
+    OutOfTime,
+    Run,
+    RunStore,
+    estimate_seconds,
+    follow_runs,
+    plan_runs,
+)
 from headway.tasks.learning_curves.summary import fit_laws, summarize
 
 SIZES = np.repeat([8.0, 16, 32, 64, 128, 256], 5)
@@ -171,13 +179,16 @@ def test_the_time_of_a_run_is_estimated_from_those_before():
 class FakeTime:
     """A clock that runs take time on: rows seconds with fine-tuning, one second without."""
 
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.now, self.calls, self.fail_at = 0.0, count(1), fail_at
+    def __init__(self, fail_at: int | None = None, slow: float = 1.0) -> None:
+        self.now, self.calls, self.fail_at, self.slow = 0.0, count(1), fail_at, slow
 
-    def measure(self, run: Run) -> dict[str, float]:
+    def measure(self, run: Run, is_over) -> dict[str, float]:
         if next(self.calls) == self.fail_at:
             raise KeyboardInterrupt
-        self.now += run.size if run.method == FINE_TUNE else 1
+        for _ in range(run.size if run.method == FINE_TUNE else 1):
+            if is_over() and run.method == FINE_TUNE:
+                raise OutOfTime
+            self.now += self.slow
         return {"accuracy": 1 - 1 / (run.size + run.draw)}
 
     def follow(self, folder: Path, minutes: float | None = None, *, resume: bool = False) -> list[FinishedRun]:
@@ -187,25 +198,28 @@ class FakeTime:
         return list(follow_runs(planned, store, self.measure, minutes=minutes, clock=lambda: self.now))
 
 
-def test_the_time_is_kept_and_larger_budgets_continue(tmp_path):
-    all_runs = FakeTime().follow(tmp_path / "all")
-    assert len(all_runs) == 40
+def test_the_time_is_kept_and_shared_by_the_methods(tmp_path):
+    whole = FakeTime().follow(tmp_path / "whole")
+    assert len(whole) == 40
     for minutes in (1, 3, 6):
         clock = FakeTime()
         found = clock.follow(tmp_path / f"{minutes}", minutes)
         assert 0.5 * 60 * minutes < clock.now <= 60 * minutes
-        largest = {one.run.method: one.run.size for one in sorted(found, key=lambda one: one.run.size)}
-        assert largest[FROZEN] >= largest[FINE_TUNE]  # the cheap one goes on
+        assert sum(one.run.method == FROZEN for one in found) == 20  # the quick one has all of its runs
         again = FakeTime()
-        assert [one.run for one in again.follow(tmp_path / f"{minutes}", minutes, resume=True)] == [
-            one.run for one in found
-        ]
+        repeated = again.follow(tmp_path / f"{minutes}", minutes, resume=True)
+        assert {one.run for one in repeated} == {one.run for one in found}
         assert again.now == 0
     more = FakeTime()
-    assert len(more.follow(tmp_path / "1", resume=True)) == 40
-    assert more.now == sum(one.seconds for one in all_runs) - sum(
-        one.seconds for one in FakeTime().follow(tmp_path / "other", 1)
-    )
+    assert {replace(one, before=False) for one in more.follow(tmp_path / "1", resume=True)} == set(whole)
+    assert more.now == sum(one.seconds for one in whole if not (tmp_path / "6/runs" / one.run.name).exists())
+
+
+def test_a_run_that_is_longer_than_the_time_is_stopped(tmp_path):
+    clock = FakeTime(slow=30)
+    found = clock.follow(tmp_path / "curve", 2)
+    assert clock.now == 120
+    assert {one.run.method for one in found} == {FROZEN}
 
 
 @pytest.mark.parametrize("fail_at", [1, 7, 40])

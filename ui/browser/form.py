@@ -22,7 +22,7 @@ def option_component(option: Option, *, visible: bool = True) -> Any:
     if option.file:
         return gr.Textbox(lines=2, max_lines=8, **shared)
     if get_origin(option.type) is tuple:
-        return gr.Textbox(", ".join(option.default or ()), **shared)
+        return gr.Textbox(", ".join(map(str, option.default or ())), **shared)
     if option.choices:
         default = [] if option.default in option.choices else [(DEFAULT, "")]
         return gr.Dropdown([*default, *((one, one) for one in option.choices)], value=option.default or "", **shared)

@@ -9,9 +9,11 @@ from ..events import current_tab, refresh_models
 from ..kept_form import QUIET, keep_form
 from ..tab_context import TabContext
 from .evaluate_compare import draw_compare_part
+from .evaluate_curve import draw_curve_part, trainable_models
 from .evaluate_data import draw_labelled_file
 from .evaluate_labels import draw_labels_part, reader_names
 from .evaluate_report import draw_report_part
+from .generate import language_models
 
 if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
@@ -30,12 +32,14 @@ def draw(context: TabContext) -> None:
             models, *several = draw_compare_part(registry, data)
         with gr.Tab("Label errors"):
             readers, *own = draw_labels_part(registry, data)
+        with gr.Tab("Learning curve"):
+            trainable, prompted, *curve = draw_curve_part(registry, data)
     read = data.read
-    for outputs, empty in (one, several, own):
+    for outputs, empty in (one, several, own, curve):
         read = read.then(empty, None, outputs, **QUIET)
     opened = refresh_models(model, partial(trained_models, registry), tab.select)
-    lists = trained_models, reader_names
-    opened.then(lambda: [gr.Dropdown(choices=names(registry)) for names in lists], None, [models, readers], **QUIET)
+    lists = {models: trained_models, readers: reader_names, trainable: trainable_models, prompted: language_models}
+    opened.then(lambda: [gr.Dropdown(choices=names(registry)) for names in lists.values()], None, [*lists], **QUIET)
     keep_form(context.page, "evaluate", [data.file, model, models, readers])
 
 
