@@ -60,6 +60,7 @@ class PairEncoder:
         cut_side: "end" or "start", where inputs are cut.
         source_limit: longest sequence of the encoder in tokens; None: there is no encoder.
         ends: the start token and the end token of an encoder-decoder.
+        position_limit: tokens that a decoder alone reads at most, where `limit` is lower. Default: `limit`.
 
     Raises:
         HeadwayError: no token ends a text, or the template leaves no room for an input.
@@ -71,6 +72,7 @@ class PairEncoder:
     cut_side: str
     source_limit: int | None = None
     ends: tuple[int | None, int | None] = (None, None)
+    position_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.end_id is None:
@@ -113,9 +115,21 @@ class PairEncoder:
             source, length = self._source(prompt)
             start = self.ends[0] or 0
             return Features(number, [start], [0], length + 1, metadata=what, source_ids=source)
-        ids = prompt.cut(prompt_budget(self.limit, generation.max_new_tokens), self.cut_side)
+        ids = prompt.cut(self._budget(generation.max_new_tokens), self.cut_side)
         length = prompt.fixed + len(prompt.inside)
         return Features(number, ids, [0] * len(ids), length, metadata=what)
+
+    def _budget(self, max_new_tokens: int) -> int:
+        """Tokens of a prompt that are read before an output is generated.
+
+        A limit that is lower than the model's is one of training. It does not limit outputs, so that prompts are as
+        long as those of training, less the part that is left there to an output.
+        """
+        most = self.position_limit or self.limit
+        budget = prompt_budget(self.limit, max_new_tokens)
+        if self.limit == most:
+            return budget
+        return max(budget, min(most - max_new_tokens, self.limit - self.limit // LEAST_INPUT))
 
     def _source(self, prompt: _Prompt) -> tuple[list[int], int]:
         """What the encoder reads of a prompt, and the number of tokens of the whole one."""

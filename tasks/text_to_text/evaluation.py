@@ -18,6 +18,7 @@ from ..base.report_parts import ReportCollector
 from ..base.results import Evaluation
 from ..base.task import Task
 from ..data.digests import digests, number_equal
+from ..data.features import num_truncated_tokens
 from ..language_modeling.targets import tally_losses
 from ..tallies import Tally
 from .baselines import MAX_TRAINING_ROWS, best_baseline, compare_with_baselines
@@ -113,6 +114,7 @@ def evaluate_outputs(
     first = {one.text: i for i, one in reversed(kept.items())}
     chosen = sorted(first.values())
     windows = encoder.encode(task, [kept[i].without_outputs() for i in chosen])
+    cut = sum(num_truncated_tokens(one) > 0 for one in windows)
     generated = predict_examples(task, network, windows)
     predictions = list(found.predictions)
     for i, one in zip(chosen, generated, strict=True):
@@ -122,6 +124,8 @@ def evaluate_outputs(
     scored = score_texts(outputs, golds)
     stopped = sum(one.stopped for one in generated) / len(generated)
     what = f"outputs were generated for {len(chosen):,} of {number:,} inputs (--eval-outputs)"
+    if cut:
+        what += f"; {cut:,} of these inputs {'is' if cut == 1 else 'are'} cut ({task.cut_note})"
     comparison = compare_with_baselines(outputs, inputs, golds, training_pairs(known))
     return replace(
         found,

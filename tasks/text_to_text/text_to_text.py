@@ -72,6 +72,7 @@ class TextToText(OutputEvaluation, Task[PairExample, GeneratedText | OutputLoss]
         reads_context: whether inputs have a second text; None until it is inferred from the training data.
         source_limit: tokens that the encoder of an encoder-decoder reads; None for a decoder alone.
         start_id, end_id: the tokens between which an encoder-decoder writes.
+        position_limit: tokens that a decoder alone reads and writes at most; None for an encoder-decoder.
     """
 
     template: str = option(
@@ -105,6 +106,7 @@ class TextToText(OutputEvaluation, Task[PairExample, GeneratedText | OutputLoss]
     source_limit: int | None = None
     start_id: int | None = None
     end_id: int | None = None
+    position_limit: int | None = None
 
     name: ClassVar[str] = "text-to-text"
     title: ClassVar[str] = "Text to text"
@@ -218,17 +220,29 @@ class TextToText(OutputEvaluation, Task[PairExample, GeneratedText | OutputLoss]
         """A copy that knows the encoder's limit and the decoder's ends, if there are two."""
         if isinstance(config, EncoderDecoderConfig):
             return replace(
-                self, source_limit=config.encoder.max_positions, start_id=config.start_id, end_id=config.end_id
+                self,
+                source_limit=config.encoder.max_positions,
+                start_id=config.start_id,
+                end_id=config.end_id,
+                position_limit=None,
             )
         if isinstance(config, TransformerConfig):
-            return replace(self, source_limit=config.max_positions, start_id=config.start_id, end_id=config.end_id)
-        return replace(self, source_limit=None, start_id=None, end_id=None)
+            return replace(
+                self,
+                source_limit=config.max_positions,
+                start_id=config.start_id,
+                end_id=config.end_id,
+                position_limit=None,
+            )
+        return replace(self, source_limit=None, start_id=None, end_id=None, position_limit=config.max_positions)
 
     def encode(self, examples: Sequence[PairExample], tokenizer: "Tokenizer", limit: int) -> list[Features]:
         """A sequence for each output of an example, or its prompt if it has none."""
         source_limit = self.source_limit and min(self.source_limit, self.max_length or self.source_limit)
         ends = self.start_id, self.end_id
-        encoder = PairEncoder(tokenizer, self.pair_template, limit, self.cut_side, source_limit, ends)
+        encoder = PairEncoder(
+            tokenizer, self.pair_template, limit, self.cut_side, source_limit, ends, self.position_limit
+        )
         return encoder.encode(examples, self.generation)
 
     def warnings(self, example: PairExample, windows: Sequence[Features]) -> Iterable[ExampleWarning]:  # noqa: ARG002

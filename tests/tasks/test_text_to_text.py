@@ -1,6 +1,7 @@
 """Text to text: columns, chats, templates, sequences and their loss, generation and what transformers makes of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from headway.tasks import TextToText, load, read_table
 from headway.tasks.base.check import check_data
 from headway.tasks.base.results import Prepared
 from headway.tasks.infer_task import infer_task
+from headway.tasks.language_modeling.targets import prompt_budget
 from headway.tasks.prompting.templates import find_template
 from headway.tasks.text_to_text.instructions import INSTRUCTIONS
 from headway.tasks.text_to_text.template import PairTemplate
@@ -214,6 +216,25 @@ def test_a_long_input_is_cut_at_the_stated_side_and_its_output_is_kept(gpt2_fold
     assert tokenizer.decode(prompt.input_ids).endswith(" =")
     (finding,) = [one for one in check_data(task, rows, model=gpt2_folder).findings if one.kind == "cut"]
     assert f"(--cut-side {side})" in finding.message
+
+
+def test_a_lower_limit_of_training_does_not_cut_prompts_that_it_read_whole(gpt2_folder):
+    model = TextToText(max_length=32, max_new_tokens=16).on(gpt2_folder)
+    text = "a b c d e f g h i j k l"
+    (example, *_) = examples([{"input": text, "output": "send it"}], model.task)[1]
+    ((pair,),) = model.encoder.encode(model.task, [example])
+    ((prompt,),) = model.encoder.encode(model.task, [example.without_outputs()])
+    length = pair.target.positions[0] + 1
+    assert (pair.length, length) == (len(pair.input_ids), prompt.length)
+    assert len(prompt.input_ids) == length > 16 == prompt_budget(32, model.task.max_new_tokens)
+    ((long,),) = model.encoder.encode(model.task, [replace(example, text=text * 9, outputs=())])
+    assert len(long.input_ids) == 28  # the rest is left to the output, as in training
+
+
+def test_an_evaluation_counts_inputs_of_which_outputs_are_generated_that_are_cut(trained):
+    rows = [{"input": "the cat " * 40, "output": "the mat"}, {"input": "the cat", "output": "the mat"}]
+    (note,) = [one for one in load(trained).evaluate(rows).notes if "--eval-outputs" in one]
+    assert note.endswith("for 2 of 2 inputs (--eval-outputs); 1 of these inputs is cut (--cut-side end)")
 
 
 def test_an_output_that_does_not_fit_is_counted_and_its_end_is_not_learned(gpt2_folder):

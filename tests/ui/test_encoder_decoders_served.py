@@ -5,6 +5,7 @@ from api_client import refused
 from fastapi.testclient import TestClient
 from headway.core.checkpoints.hub import BUILT_IN
 from headway.core.checkpoints.joining import join_models
+from headway.tasks import TextToText
 from headway.ui.browser.tabs.generate import language_models
 from headway.ui.browser.tabs.predict import offer_similar
 from headway.ui.browser.tabs.train_form import model_names
@@ -33,6 +34,16 @@ def test_a_server_predicts_with_it_and_refuses_what_it_cannot_do(registry):
             "/v1/embeddings": {"input": ["a"]},
         }.items():
             refused(client.post(path, json={**body, "model": "joined"}), 422, "use /predict")
+
+
+def test_generate_refuses_it_before_it_shows_a_prompt(headway, registry, tmp_path):
+    rows = [{"input": "the cat", "output": "my cat"}] * 2
+    model = TextToText().on(registry.find("joined").folder)
+    model.fit(rows, output=tmp_path / "pairs", max_steps=1, eval_fraction=0, device="cpu", progress=False)
+    ran = headway("generate", tmp_path / "pairs", "the cat")
+    assert ran.code == 2
+    assert "Use it with headway predict" in " ".join(ran.err.split())
+    assert "template" not in ran.err
 
 
 def test_the_browser_offers_it_for_text_to_text_alone(registry):

@@ -87,11 +87,12 @@ def generate(
     console = screen(to_stderr=json)
     GenerationConfig(**given)  # before a model is searched
     stored = None if plain else find_stored(name)
+    loaded = load_language_model(name, precision, device)
     if stored is not None:
         given = stored.options(given, as_written=stream or show_probabilities)
         note = f"each text is read in the template of {name}: {stored.template.shown} (--plain continues it as it is)"
         section(screen(to_stderr=True), "Prompt", note)
-    generator = _Generator(*load_language_model(name, precision, device), GenerationConfig(**given), console, stored)
+    generator = _Generator(*loaded, GenerationConfig(**given), console, stored)
     if data is not None and output is not None:
         written = generator.continue_rows(stream_rows(data, **reading), chosen.get("text"), output, overwrite)
         if json:
