@@ -151,7 +151,7 @@ CASES = {
             for i, (text, pair) in enumerate(zip(TEXTS, PAIRS, strict=True))
         ],
         list(zip(TEXTS, PAIRS, strict=True)),
-        steps=300,
+        steps=500,
         apart=True,
         files=SENTENCE_TRANSFORMERS,
     ),

@@ -160,12 +160,12 @@ def test_other_compressed_bodies_are_refused(client, body, encoding, status, mes
 def test_a_bad_text_among_good_ones_fails_alone(trained_once, monkeypatch):
     windows = TaskModel.windows
 
-    def refuses(model: TaskModel, inputs: list[Any]) -> Any:
+    def refuses(model: TaskModel, inputs: list[Any], *others: Any) -> Any:
         if any("bad" in one["text"] for one in inputs):
             raise HeadwayError("input 1: it is bad. Remove it.")
         if any("broken" in one["text"] for one in inputs):
             raise ZeroDivisionError("internal")
-        return windows(model, inputs)
+        return windows(model, inputs, *others)
 
     monkeypatch.setattr(TaskModel, "windows", refuses)
     api = create_api(ModelRegistry([trained_once], built_in=False))

@@ -32,11 +32,11 @@ class Slow:
         self.go, self.started, self.texts = threading.Event(), threading.Event(), []
         windows = TaskModel.windows
 
-        def waits(model: TaskModel, inputs: list[Any]) -> Any:
+        def waits(model: TaskModel, inputs: list[Any], *others: Any) -> Any:
             self.texts += [one["text"] for one in inputs]
             self.started.set()
             assert self.go.wait(60)
-            return windows(model, inputs)
+            return windows(model, inputs, *others)
 
         monkeypatch.setattr(TaskModel, "windows", waits)
 
