@@ -199,7 +199,7 @@ def _summarize(
     metric = next(iter(intervals[names[0]]), None)
     if metric is None:
         why = (
-            "they have different tokens, and their metrics are per token"
+            "they have different tokens, and their metrics are per token. Evaluate each with headway evaluate"
             if excluded
             else "the task has no such metric"
         )
@@ -217,7 +217,8 @@ def _excluded(sides: Sequence[Side]) -> tuple[str, ...]:
     models = [side.model for side in sides if isinstance(side, ModelSide)]
     if not (task.self_supervised or task.scores_loss):
         return ()
-    return () if all(one.tokenizer.vocabulary == models[0].tokenizer.vocabulary for one in models) else PER_TOKEN
+    vocabularies = [one.tokenizer.of_outputs.vocabulary for one in models]
+    return () if all(one == vocabularies[0] for one in vocabularies) else PER_TOKEN
 
 
 def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from headway.core.checkpoints.hub import BUILT_IN
+from headway.core.checkpoints.joining import join_models
 from headway.core.errors import HeadwayError
-from headway.tasks import Prompt, SavedPrompt, TextClassification, compare, load
+from headway.tasks import Prompt, SavedPrompt, TextClassification, TextToText, compare, load
 from headway.tasks.data.read import read_table
 from headway.tasks.evaluation.compare import row_parts
 from headway.tasks.evaluation.divisions import ColumnDivision, Divisions, Quarters
@@ -251,6 +253,16 @@ def test_models_of_every_task_can_be_compared(name, bert_folder, gpt2_folder, tm
     assert values == pytest.approx({name: expected[name] for name in values}, rel=1e-4, abs=1e-6)
     assert found.metric in values
     json.dumps(found.to_json())
+
+
+def test_a_decoder_and_an_encoder_decoder_that_write_the_same_tokens_are_compared(tmp_path):
+    (tmp_path / "joined").mkdir()
+    join_models(BUILT_IN["mini-bert"], BUILT_IN["mini-gpt2"], tmp_path / "joined")
+    rows = [{"input": f"the {word}", "output": f"my {word}"} for word in ("cat", "dog", "fox", "mat")]
+    for output, model in (("one", "mini-gpt2"), ("two", tmp_path / "joined")):
+        TextToText(max_new_tokens=2).on(model).fit(rows, output=tmp_path / output, **{**FAST, "max_steps": 1})
+    found = compare(tmp_path / "one", tmp_path / "two", data=rows)
+    assert (found.metric, list(found.models[1].metrics)) == ("loss", ["loss", "perplexity"])
 
 
 def test_models_with_different_tokens_are_compared_by_what_does_not_depend_on_them(

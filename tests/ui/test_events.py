@@ -108,6 +108,7 @@ def test_what_is_wrong_in_a_text_is_counted(headway, folder):
         (["new.txt", "--check", "--output", "b"], "writes nothing"),
         (["new.txt", "--check", "--strict"], "Omit it"),
         (["words.txt", "--check"], "no events in it"),
+        (["new.txt", "--output", "b.wav"], "Name the output .mid, or a folder"),
         (["silent.txt", "--output", "b.mid"], "no notes in it"),
         (["missing.mid"], "no such file"),
         (["empty.txt", "--check"], "empty"),

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,19 +135,19 @@ class _Found:
 
     def show(self, *, to_stderr: bool, output: Path | None = None) -> None:
         """Prints what was written, changed and left out."""
+        from ...tasks.data.findings import count
         from ...tasks.events.event_files import describe
         from ..terminal import screen, section
 
         console = screen(to_stderr=to_stderr)
         named = f"{output}: " if output else ""
-        summary = (
-            f"{named}{self.pieces:,} pieces, {self.words:,} events, {timedelta(seconds=round(self.seconds))} hours"
-        )
+        length = timedelta(seconds=round(self.seconds))
+        summary = f"{named}{count(self.pieces, 'piece')}, {count(self.words, 'event')}, {length} hours"
         section(console, "Events", summary, describe(self.changes))
         if self.left_out:
             more = len(self.left_out) - MAX_SHOWN
             shown = [*self.left_out[:MAX_SHOWN], f"and {more:,} more" if more > 0 else ""]
-            section(console, f"{len(self.left_out):,} files left out (--strict refuses them)", *shown)
+            section(console, f"{count(len(self.left_out), 'file')} left out (--strict refuses them)", *shown)
 
 
 def _to_midi(paths: Sequence[Path], output: Path, *, overwrite: bool, json: bool) -> None:
@@ -167,6 +168,8 @@ def _to_midi(paths: Sequence[Path], output: Path, *, overwrite: bool, json: bool
         with atomic_file(output, overwrite) as unfinished:
             write_midi(unfinished, notes_of(next(_pieces(paths)).words)[0])
         written = 1
+    elif (guess_type(output.name)[0] or "").startswith(("audio/", "text/", "video/")):
+        raise HeadwayError(f"{output}: events are written as MIDI files. Name the output .mid, or a folder.")
     else:
         written = 0
         with atomic_folder(output, overwrite) as folder:
