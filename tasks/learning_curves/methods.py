@@ -10,6 +10,7 @@ from ..classification.predictions import LabelPrediction, LabelsPrediction
 from ..data.labels import MULTI_LABEL
 from ..data.rows import Table
 from ..prompting.prompt import Prompt
+from ..prompting.scoring import DIRECT, KNN
 from .curve_data import CurveData
 from .options import FEW_SHOT, FROZEN, PROMPTING, ZERO_SHOT, CurveOptions
 from .runs import OutOfTime, Run
@@ -81,6 +82,7 @@ class Methods:
             problem_type=self.data.task.problem_type,
             shots=shots,
             seed=draw - 1,
+            scoring=DIRECT if options.scoring == KNN and not shots else options.scoring,
             template=options.template,
             verbalize=options.verbalize,
         )

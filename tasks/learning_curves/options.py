@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import HeadwayError
-from ...core.options import is_number, option
+from ...core.options import check_choices, is_number, option
+from ..prompting.scoring import DIRECT, SCORINGS
 
 ZERO_SHOT, PROMPT, FROZEN, FEW_SHOT, FINE_TUNE = "zero-shot", "prompt", "frozen", "few-shot", "fine-tune"
 METHODS = (ZERO_SHOT, PROMPT, FROZEN, FEW_SHOT, FINE_TUNE)  # the cheapest first
@@ -49,12 +50,19 @@ class CurveOptions:
     metric: str | None = option(None, "Metric of the curve. Default: accuracy, or f1 where texts have several labels.")
     test_rows: int = option(1000, "Maximum number of test rows; of more, a random part is used.")
     shots: int = option(8, "Number of demonstrations of the method prompt, chosen from the rows of its size.")
+    scoring: str = option(
+        DIRECT,
+        "How prompts score labels, as for headway prompt; knn compares with all rows, so that more of them help. "
+        "zero-shot has no rows, and direct in the place of knn.",
+        choices=SCORINGS,
+    )
     template: str | None = option(None, "Template of prompt and zero-shot, as for headway prompt.")
     verbalize: tuple[str, ...] = option((), "How prompts spell labels: 0=negative,1=positive.")
 
     def __post_init__(self) -> None:
         for name in ("methods", "sizes", "verbalize"):
             object.__setattr__(self, name, tuple(dict.fromkeys(_parts(getattr(self, name)))))
+        check_choices(self)
         for method in self.methods:
             if method not in METHODS:
                 raise HeadwayError(f"--methods {method}: one or several of {', '.join(METHODS)}.")

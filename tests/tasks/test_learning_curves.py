@@ -288,6 +288,16 @@ def test_every_method_runs_and_has_its_minutes(bert_folder, gpt2_folder):
     assert [name.split()[0] for name, _ in found.chart.levels] == ["zero-shot", "always"]
 
 
+def test_prompts_are_scored_as_asked(gpt2_folder):
+    scores = {}
+    for scoring in ("direct", "knn", "channel"):
+        options = CurveOptions(methods="zero-shot,prompt", sizes=16, seeds=1, shots=2, scoring=scoring)
+        found = measure(gpt2_folder, rows(), options=replace(options, prompt_model=str(gpt2_folder)))
+        scores[scoring] = [one.metrics["calibration_error"] for one in found.runs]
+    assert scores["direct"][0] == scores["knn"][0] != scores["channel"][0]
+    assert len({one[1] for one in scores.values()}) == 3
+
+
 @pytest.mark.parametrize("kind", ["several", "pairs"])
 def test_every_kind_of_labels_has_a_curve(bert_folder, kind):
     data = rows()
@@ -342,6 +352,7 @@ def test_hostile_labels_are_names_like_others(bert_folder):
         (rows(), {"methods": "frozen,svm"}, "--methods svm: one or several of"),
         (rows(), {"seeds": 0}, "--seeds 0"),
         (rows(), {"minutes": -1}, "--minutes -1"),
+        (rows(), {"scoring": "best"}, "scoring=.best. is invalid"),
         (rows(), {"metric": "loss"}, "--metric loss: one of accuracy, f1"),
         (rows(), {"methods": "prompt"}, "prompt with 8 rows: .*--prompt-model"),
     ],
