@@ -25,7 +25,7 @@ def render_curve(found: "LearningCurve") -> str:
     body = (
         f'<header><h1 dir="auto">{escape(found.source)}</h1><p class="quiet">{escape(facts)}</p></header>'
         f'<section><h2>Advice</h2><p dir="auto">{escape(found.advice)}</p></section>'
-        f"<section>{draw_parts(found.parts)}</section>"
+        f"<section>{draw_parts(found.parts[:1])}{draw_parts(found.parts[1:])}</section>"  # the picture first
         f'<section><h2>Data</h2><ul class="notes">{notes}</ul></section>'
     )
     return static_page("report", f"Learning curve: {found.source}", f"<main>{body}</main>")

@@ -96,7 +96,7 @@ class LearningCurve:
             seconds = sum(one.seconds for one in self.runs if one.run.method == method)
             row: dict[str, Any] = {"method": method, "minutes in total": seconds / 60, "largest size": last.size}
             row[f"{self.metric_title} there"] = last.mean
-            row["twice as many rows"] = None if law is None else law.gain(last.size, 2 * last.size)
+            row["gain with twice the rows"] = None if law is None else law.gain(last.size, 2 * last.size)
             row["limit"] = None if law is None else law.limit
             row["exponent"] = None if law is None else law.exponent
             rows.append(row)
@@ -104,7 +104,7 @@ class LearningCurve:
 
     @property
     def parts(self) -> list[Chart | ReportTable]:
-        """The tables and the chart as those of a report."""
+        """The chart, then the tables, as those of a report."""
         law = "score = limit - amount / rows^exponent, fitted to all draws; medians of the posterior distribution"
         scores = f"Mean {self.metric_title} of the draws on {self.test:,} test rows with 95 % intervals (Student's t)."
         return [

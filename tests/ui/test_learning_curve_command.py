@@ -25,6 +25,9 @@ def test_the_folder_has_the_numbers_the_page_and_the_pictures(headway, tiny, fol
     for shown in (found["advice"], "Power law", "reviews.csv", *found["notes"]):
         assert shown in page.text
         assert shown in ran.err.replace("\n", " ") or shown == "reviews.csv"
+    assert (
+        page.text.index("Score by labelled rows") < page.text.index("Power law") < page.text.index("minutes per run")
+    )
     assert " 1 of 6  frozen, 8 rows, draw 1: accuracy" in ran.err
     root = ElementTree.parse(folder / "curve/curve.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
