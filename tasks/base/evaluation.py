@@ -77,10 +77,11 @@ def evaluate_rows(
     warnings = CountedWarnings()
     with count(len(known) + len(unknown), " rows", progress) as advance:
         for examples in chain(in_parts(known), in_parts(unknown)):
-            windows_by_example = encoder.encode(scoring, examples)
-            if results.number < len(known):
+            if results.number < len(known):  # the targets of the loss are those of the outputs
+                windows_by_example = encoder.encode(task, examples)
                 found, total, terms = evaluate_examples(task, network, windows_by_example, advance)
             else:  # a loss is not defined for a label without an output
+                windows_by_example = encoder.encode(scoring, examples)
                 found, total, terms = predict_examples(task, network, windows_by_example, advance), 0.0, 0
             part = EvaluatedPart(scoring, examples, found, windows_by_example, table, columns)
             results.add(part)

@@ -225,7 +225,7 @@ class ZeroShotClassification(TextClassification):
         """Of the probabilities of the labels."""
         ((task, logits),) = _logits(outputs, features)
         gold = torch.tensor([windows[0].target for windows in group_windows(features)])
-        total, count = task.target.loss(logits, gold[:, : logits.shape[1]] if gold.dim() > 1 else gold, None)
+        total, count = task.target.loss(logits, gold, None)
         return float(total), count
 
     @property

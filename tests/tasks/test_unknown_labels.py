@@ -78,6 +78,9 @@ def test_an_unknown_one_of_several_labels_is_a_miss(bert_folder: Path, tmp_path:
     found = model.evaluate(strange)
     assert (found.metrics["precision"], found.metrics["recall"]) == (1, pytest.approx(2 / 3))
     assert found.per_label[-1]["label"] == "furry"
+    mixed = model.evaluate(strange[:5] + rows[5:])
+    assert mixed.metrics["recall"] == pytest.approx(48 / 53)
+    assert mixed.metrics["loss"] == pytest.approx(model.evaluate(rows[5:]).metrics["loss"])
 
 
 def tagged(count: int, **more: str) -> list[dict[str, Any]]:
