@@ -194,6 +194,18 @@ def test_imports_are_relative():
     assert absolute_imports(CHECKOUT) == []
 
 
+def test_tests_do_not_import_from_conftest_which_is_the_name_of_several_files():
+    files = sorted((CHECKOUT / "tests").rglob("*.py"))
+    assert len(files) > 100
+    importing = [
+        path
+        for path in files
+        for one, _ in statements(ast.parse(path.read_text("utf-8")))
+        if "conftest" in (one.module if isinstance(one, ast.ImportFrom) else [name.name for name in one.names])
+    ]
+    assert importing == []
+
+
 def test_imports_go_down_only():
     assert climbing(imports(CHECKOUT)) == []
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import make_folder
 from headway.core.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from headway.core.models.heads import Network, language_model_head
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import FillMask, load
 from headway.tasks.data.corpus import Corpus, open_documents
+from model_folders import make_folder
 
 CONFIG = TrainConfig(precision="fp32", device="cpu", save_steps=1000, learning_rate=2e-3, batch_size=8)
 DOCUMENTS = ["the cat sat on the mat " * 6, "my parcel has not arrived " * 6, "quick brown fox " * 9]

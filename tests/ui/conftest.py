@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,13 @@ from headway.ui.http.api import create_api
 from headway.ui.http.limits import Limits
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.jobs import Jobs
+from ran_commands import Headway, Ran
 from reviews import REVIEWS, write_reviews
 from task_inputs import FEW_STEPS, SAMPLES, TRAINING
 from tiny_gpt2 import make_gpt2
 from transformers import BertForSequenceClassification
 
 TIMEOUT = 60_000  # milliseconds for a page: two browsers and two servers may share two cores
-
-
-@dataclass(frozen=True)
-class Ran:
-    """The result of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Headway = Callable[..., Ran]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import openpyxl
 import pytest
 from api_client import one_model
-from conftest import Headway
 from fastapi.testclient import TestClient
 from headway.core.errors import HeadwayError
 from headway.tasks import load
@@ -17,6 +16,7 @@ from headway.ui.browser.drawing import draw_certainty
 from headway.ui.browser.tabs.evaluate_report import evaluate
 from headway.ui.browser.tabs.predict import predict
 from headway.ui.model_registry import ModelRegistry
+from ran_commands import Headway
 from reviews import REVIEWS
 
 TEXTS = [text for text, _ in REVIEWS]

@@ -4,8 +4,8 @@ import inspect
 from importlib import import_module
 
 import pytest
-from conftest import Headway
 from headway.ui import cli
+from ran_commands import Headway
 
 WITHOUT = {"check", "events", "export", "models", "quickstart", "tasks"}  # they are for the CPU or compute nothing
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "probe": ["{trained}", "--data", "reviews.csv"],
     "compare": ["{trained}", "{trained}", "--data", "reviews.csv"],
     "label-errors": ["--data", "reviews.csv"],
+    "learning-curve": ["--data", "reviews.csv"],
 }
 
 

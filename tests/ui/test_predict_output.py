@@ -5,11 +5,11 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import Headway
 from headway.core.training.training_config import TrainConfig
 from headway.tasks import MultipleChoice, TokenClassification
 from headway.tasks.data.read import read_table
 from headway.ui.cli import main
+from ran_commands import Headway
 
 FAST = TrainConfig(max_steps=2, batch_size=8, learning_rate=1e-3, precision="fp32", device="cpu")
 
