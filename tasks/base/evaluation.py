@@ -66,9 +66,8 @@ def evaluate_rows(
         HeadwayError: the rows cannot be used, or have a label that the model does not know and may not.
     """
     table = usable_rows(task, table, columns)
-    file = folder and folder / "examples"
     scoring, known, unknown, notes = _read_examples(
-        task, table, columns, unknown_labels, file, label_inferred=label_inferred
+        task, table, columns, unknown_labels, folder and folder / "examples", label_inferred=label_inferred
     )
     kept = scoring.to_finish(known) if task.finishes_predictions and not isinstance(known, list) else None
     results = Results(scoring, None if folder is None else SAMPLE, kept)
