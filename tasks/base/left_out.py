@@ -47,7 +47,7 @@ def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tup
     left_out: list[LeftOutRow] = []
     for row, cells in enumerate(table.rows):
         reason = rejection(cells)
-        if reason is None and any(_is_blank(cells.get(column)) for column in texts):
+        if reason is None and any(task.is_blank(cells.get(column)) for column in texts):
             reason = NO_TEXT
         if reason is None and is_unlabelled(cells):
             reason = NO_LABEL
@@ -175,8 +175,3 @@ def _rejection_reader(
         return next((REASONS[value] for value in given if value in REASONS), None)
 
     return reason
-
-
-def _is_blank(cell: Any) -> bool:
-    """Whether a cell has no text: it is None, a text of spaces, or a list without words."""
-    return cell is None or (isinstance(cell, str) and not cell.strip()) or cell == []

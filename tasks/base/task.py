@@ -22,7 +22,6 @@ from ..data.column_names import LABEL_COLUMNS
 from ..data.columns import ColumnMapping
 from ..data.examples import Example, ExampleWarning, Field, Problem
 from ..data.features import INFERENCE_BATCH_TOKENS, Features, pack
-from ..data.labels import missing_label_checker
 from ..data.spool import spool
 from .card_text import CardText, generic_card
 from .display import DisplayElement
@@ -31,6 +30,7 @@ from .explanation import InspectionHooks
 from .label_checks import LabelCheckHooks
 from .predictions import Prediction
 from .ranking_hooks import RankingHooks
+from .row_hooks import RowHooks
 from .task_options import TaskOptions
 
 if TYPE_CHECKING:
@@ -53,7 +53,14 @@ REQUIRED = ("name", "title", "inputs", "architecture")
 
 @dataclass(frozen=True)
 class Task(
-    TaskOptions, EvaluationHooks, LabelCheckHooks, InspectionHooks, RankingHooks, ABC, Generic[ExampleT, PredictionT]
+    TaskOptions,
+    RowHooks,
+    EvaluationHooks,
+    LabelCheckHooks,
+    InspectionHooks,
+    RankingHooks,
+    ABC,
+    Generic[ExampleT, PredictionT],
 ):
     """What is trained on a model: the texts it reads, its labels, its head, its loss, its predictions and metrics.
 
@@ -69,7 +76,7 @@ class Task(
 
     Everything else has a default that works for any task and may be overridden:
 
-    - rows: `fields`, `label_columns`, `columns`, `unlabelled`, `recognizes`, `warnings`, `findings`;
+    - rows: `fields`, `label_columns`, `columns`, `warnings`, `findings`, and those of `RowHooks`;
     - the model: `models`, `per_token`, `headless`, `pack`, `pool`;
     - training: `measure`, `targets`, `self_supervised`, `training_windows`, `in_batch_negatives`, `corrupt`,
       `uses_training_loop`, `fit_head`, `measure_rival`, `reuse_head`, `before_training`, `after_training`;
@@ -136,15 +143,6 @@ class Task(
         texts, label, group = _named_columns(chosen, self.fields)
         named = {"chosen": texts, "label": label, "group": group}
         return infer_columns(table, self.fields, **named, label_aliases=self.label_columns, need_label=need_label)
-
-    def unlabelled(self, table: "Table", columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:
-        """A function that tells whether a row has no label, so that it is left out of labelled data."""
-        return missing_label_checker(columns.label)
-
-    @classmethod
-    def recognizes(cls, table: "Table") -> bool:
-        """Whether a column's name occurs in data of this task only: "tokens", "words"."""
-        return False
 
     @abstractmethod
     def infer_labels(self, table: "Table", columns: ColumnMapping) -> tuple[Self, list[str]]:

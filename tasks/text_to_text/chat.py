@@ -4,7 +4,7 @@ The forms: a list of messages with `role` and `content` (OpenAI's, https://platf
 with `from` and `value` (ShareGPT's).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...core.errors import HeadwayError
@@ -31,6 +31,14 @@ def is_unanswered(cell: Any) -> bool:
         return False
 
 
+def is_unasked(cell: Any) -> bool:
+    """Whether a cell holds messages of which none has a text before the assistant's last one."""
+    try:
+        return is_chat(cell) and not _has_text(_divide(_turns(cell))[0])
+    except HeadwayError:  # `split_chat` reports it with its row
+        return False
+
+
 def split_chat(cell: Any, column: str) -> tuple[str, str | None]:
     """The input and the output of a chat; None if the assistant says nothing.
 
@@ -44,15 +52,23 @@ def split_chat(cell: Any, column: str) -> tuple[str, str | None]:
             f'column "{column}": these are not messages with "role" and "content". Correct them, or name the columns '
             "of inputs and outputs with --input and --label."
         )
-    turns = _turns(cell)
-    last = max((i for i, (who, _) in enumerate(turns) if who in ASSISTANT), default=None)
-    before = turns[:last]
-    if not any(text.strip() for _, text in before):
+    before, answer = _divide(_turns(cell))
+    if not _has_text(before):
         raise HeadwayError(f'column "{column}": nothing is said before the turn of the assistant. Delete the row.')
     system = [text for who, text in before if who == SYSTEM]
     spoken = [(who, text) for who, text in before if who != SYSTEM]
     history = [text if len(spoken) == 1 else f"{who}: {text}" for who, text in spoken]
-    return "\n".join([*system, *history]), None if last is None else turns[last][1]
+    return "\n".join([*system, *history]), answer
+
+
+def _divide(turns: Sequence[tuple[str, str]]) -> tuple[Sequence[tuple[str, str]], str | None]:
+    """The turns before the assistant's last one, and what it says there; all turns and None if it has none."""
+    last = max((i for i, (who, _) in enumerate(turns) if who in ASSISTANT), default=None)
+    return turns[:last], None if last is None else turns[last][1]
+
+
+def _has_text(turns: Iterable[tuple[str, str]]) -> bool:
+    return any(text.strip() for _, text in turns)
 
 
 def _turns(cell: Any) -> list[tuple[str, str]]:

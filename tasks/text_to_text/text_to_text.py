@@ -190,6 +190,10 @@ class TextToText(OutputEvaluation, Task[PairExample, GeneratedText | OutputLoss]
         pair = named_pair(table.columns)
         return chat_column(table, None) is not None or (pair is not None and is_clear(pair))
 
+    def is_blank(self, cell: Any) -> bool:
+        """As for every task; also messages before whose answer nothing is said."""
+        return super().is_blank(cell) or chat.is_unasked(cell)
+
     def unlabelled(self, table: Table, columns: ColumnMapping) -> Callable[[Mapping[str, Any]], bool]:  # noqa: ARG002
         """Where there is no output."""
         return unanswered_checker(columns)
