@@ -84,6 +84,7 @@ class Bootstrap:
         self.num_examples = 0
         self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
         self._formulas: Formulas | None = None
+        self._sizes: Formulas | None = None
         self._proportions: frozenset[str] = frozenset()
         self._by_label: LabelCounts | None = None
         self._groups: list[np.ndarray] = []  # of the examples, eight bytes each; empty if each is a separate group
@@ -183,6 +184,7 @@ class Bootstrap:
         if not len(self._sums):
             self._sums = np.zeros((1 + self.replicates, tally.counts.shape[1]))
         self._formulas, self._proportions, self._by_label = tally.formulas, tally.proportions, tally.by_label
+        self._sizes = tally.sizes
         self._sums[0] += tally.counts.sum(0)
         at_once = max(1, CHUNK // max(1, self.replicates))
         for start in range(0, len(groups), at_once):
@@ -194,7 +196,9 @@ class Bootstrap:
         if independent and name in self._proportions:
             return wilson(value, self.num_examples)
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
-            return wilson(value, self.num_examples)  # no sample shows what is possible beside all or nothing
+            sizes = measured(self._sizes(self._sums[:1])) if self._sizes else {}
+            # no sample shows what is possible beside all or nothing
+            return wilson(value, int(sizes.get(name, self.num_examples)))
         return _around(value, *np.quantile(defined, BOUNDS))
 
 

@@ -9,7 +9,7 @@ Shapes: E examples, K columns, L labels, R sets of sums.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Tally:
             example, (E, ...). `counts` are then those among these examples only.
         join: the `numbers` of all examples -> the tally of some of them among all.
         by_label: the counts of each label; None if there are no labels.
+        sizes: sums of the counts, (R, K) -> the number of examples that metrics are of, (R,) each, where it is not E.
     """
 
     counts: Any
@@ -84,6 +85,7 @@ class Tally:
     numbers: np.ndarray | None = None
     join: "Callable[[np.ndarray], Callable[[slice], Tally]] | None" = None
     by_label: LabelCounts | None = None
+    sizes: Formulas | None = None
 
     def metrics(self) -> dict[str, float]:
         """The metrics of these examples, without those that there is nothing to measure for."""
@@ -299,4 +301,36 @@ def tally_means(values: Mapping[str, Sequence[float] | np.ndarray], *, of_01: It
         totals, sizes = np.split(sums, 2, axis=1)
         return {name: ratio(totals[:, i], sizes[:, i], np.nan) for i, name in enumerate(names)}
 
-    return Tally(counts, formulas, frozenset(of_01))
+    def number_defined(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, np.split(sums, 2, axis=1)[1].T, strict=True))
+
+    return Tally(counts, formulas, frozenset(of_01), sizes=number_defined)
+
+
+def side_by_side(tallies: Sequence[Tally]) -> Tally:
+    """The metrics of several tallies of the same examples; none of them is joined or has labels."""
+    from scipy.sparse import csr_array, hstack
+
+    ends = np.cumsum([one.counts.shape[1] for one in tallies])[:-1]
+
+    def merged(formulas: Sequence[Formulas | None]) -> Formulas:
+        def formula(sums: np.ndarray) -> dict[str, np.ndarray]:
+            parts = zip(formulas, np.split(sums, ends, axis=1), strict=True)
+            return {name: values for one, part in parts if one is not None for name, values in one(part).items()}
+
+        return formula
+
+    return Tally(
+        csr_array(hstack([one.counts for one in tallies])),
+        merged([one.formulas for one in tallies]),
+        frozenset().union(*(one.proportions for one in tallies)),
+        sizes=merged([one.sizes for one in tallies]),
+    )
+
+
+def of_some(tally: Tally, rows: Sequence[int], total: int) -> Tally:
+    """The tally of `total` examples of which only those at `rows` are counted."""
+    from scipy.sparse import csr_array
+
+    places = csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(total, len(rows)))
+    return replace(tally, counts=csr_array(places @ tally.counts), proportions=frozenset())

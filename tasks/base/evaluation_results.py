@@ -80,7 +80,7 @@ class Results:
         self._bootstrap = Bootstrap()
         self._random = np.random.default_rng(0)
         self._keys = np.zeros(0)  # random numbers; the examples with the smallest ones are the sample
-        self._sample: list[tuple[Any, Any]] = []  # predictions and examples
+        self._sample: list[tuple[Any, Any, int]] = []  # predictions, examples and their groups
 
     def add(self, part: EvaluatedPart) -> None:
         """Adds examples."""
@@ -97,7 +97,7 @@ class Results:
         self.number += size
 
     def _keep(self, part: EvaluatedPart, positions: Sequence[int]) -> None:
-        self._sample += [(part.predictions[i], part.examples[i]) for i in positions]
+        self._sample += [(part.predictions[i], part.examples[i], int(part.groups[i])) for i in positions]
 
     def _draw(self, part: EvaluatedPart, size: int, most: int) -> None:
         keys = self._random.random(size)
@@ -110,7 +110,7 @@ class Results:
 
     def evaluation(self, loss: dict[str, float], notes: tuple[str, ...]) -> Evaluation:
         """The metrics, with the loss as the last one."""
-        predictions, examples = ([pair[i] for pair in self._sample] for i in (0, 1))
+        predictions, examples, groups = ([kept[i] for kept in self._sample] for i in range(3))
         number = None if len(examples) == self.number else self.number
         if not self._task.has_tally:
             metrics = self._task.score(predictions, examples) | loss
@@ -120,5 +120,5 @@ class Results:
         values = [
             {name: cell.value if isinstance(cell, Interval) else cell for name, cell in row.items()} for row in table
         ]
-        more = {"intervals": intervals, "label_intervals": table, "number": number}
+        more = {"intervals": intervals, "label_intervals": table, "groups": groups, "number": number}
         return Evaluation(metrics, values, examples, predictions, notes, **more)

@@ -94,6 +94,7 @@ class Evaluation:
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of the metrics that have one
     baseline: Baseline | None = None  # the predictions beside outputs that cost nothing; None: `Task.baseline` tells
     label_intervals: Sequence[Mapping[str, Any]] = ()  # `per_label` with an interval for each metric
+    groups: Sequence[int] = ()  # of `examples`: equal numbers belong together; empty: not known
     number: int | None = None  # of examples, if `examples` and `predictions` are a random sample of them
 
     @property

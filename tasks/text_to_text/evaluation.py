@@ -19,13 +19,14 @@ from ..base.results import Evaluation
 from ..base.task import Task
 from ..data.digests import digests, number_equal
 from ..data.features import num_truncated_tokens
+from ..intervals import Bootstrap
 from ..language_modeling.targets import tally_losses
-from ..tallies import Tally
+from ..tallies import Tally, of_some, side_by_side, tally_means
 from .baselines import MAX_TRAINING_ROWS, best_baseline, compare_with_baselines
 from .output_findings import describe_outputs
-from .predictions import PairExample
+from .predictions import GeneratedText, PairExample
 from .report_outputs import OutputCharts
-from .scores import score_texts
+from .scores import TextScores, score_texts
 
 
 class OutputEvaluation(EvaluationHooks):
@@ -34,9 +35,16 @@ class OutputEvaluation(EvaluationHooks):
     eval_outputs: int  # inputs whose outputs are generated
     finishes_predictions: ClassVar[bool] = True
 
-    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:  # noqa: ARG002
-        """The losses of each output."""
-        return tally_losses(predictions, ["perplexity"])
+    def tally(self, predictions: Sequence[Any], examples: Sequence[PairExample]) -> Tally:
+        """The losses of each output and, where outputs were generated, what their scores are functions of."""
+        losses = tally_losses(predictions, ["perplexity"])
+        rows = [i for i, one in enumerate(predictions) if one.generated is not None]
+        if not rows:
+            return losses
+        references = references_of(examples)
+        generated = [predictions[i].generated for i in rows]
+        scored = score_texts([one.text for one in generated], [references[examples[i].text] for i in rows])
+        return side_by_side([losses, of_some(tally_generated(scored, generated), rows, len(predictions))])
 
     def finish_evaluation(
         self,
@@ -85,6 +93,13 @@ def references_of(examples: Iterable[PairExample]) -> dict[str, tuple[str, ...]]
     return found
 
 
+def tally_generated(scored: TextScores, generated: Sequence[GeneratedText]) -> Tally:
+    """The counts of the scores, and how many outputs the model ended itself."""
+    assert scored.tally is not None
+    stopped = tally_means({"stopped": [float(one.stopped) for one in generated]}, of_01=["stopped"])
+    return side_by_side([scored.tally, stopped])
+
+
 def evaluate_outputs(
     task: Task[Any, Any],
     found: Evaluation,
@@ -122,14 +137,17 @@ def evaluate_outputs(
     golds = [references[kept[i].text] for i in chosen]
     outputs, inputs = [one.text for one in generated], [kept[i].text for i in chosen]
     scored = score_texts(outputs, golds)
-    stopped = sum(one.stopped for one in generated) / len(generated)
+    tally, bootstrap = tally_generated(scored, generated), Bootstrap()
+    if found.groups:
+        bootstrap.add(tally, [found.groups[i] for i in chosen])
     what = f"outputs were generated for {len(chosen):,} of {number:,} inputs (--eval-outputs)"
     if cut:
         what += f"; {cut:,} of these inputs {'is' if cut == 1 else 'are'} cut ({task.cut_note})"
     comparison = compare_with_baselines(outputs, inputs, golds, training_pairs(known))
     return replace(
         found,
-        metrics={**found.metrics, **scored.metrics, "stopped": stopped},
+        metrics={**found.metrics, **tally.metrics()},
+        intervals={**found.intervals, **bootstrap.intervals()},
         predictions=predictions,
         notes=(*found.notes, what, *describe_outputs(outputs), *scored.notes, *signature_note(scored.signatures)),
         comparison=comparison,

@@ -21,12 +21,16 @@ The packages are the extra `text`; without them their scores are left out.
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
+from ..tallies import Tally, side_by_side, tally_means
+from .text_tally import tally_texts
 from .words import spaceless_script, words
 
 PACKAGES = {"sacrebleu": "sacrebleu", "rouge-score": "rouge_score"}  # to install -> to import
@@ -45,11 +49,13 @@ class TextScores:
         metrics: name -> score.
         signatures: package's metric ("bleu", "chrf", "rouge") -> its version and options, to be published with it.
         notes: about scores that are missing, a sentence each.
+        tally: what the scores are functions of; None if there are no outputs.
     """
 
     metrics: dict[str, float]
     signatures: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tally: Tally | None = None
 
 
 def text_scores(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -71,21 +77,24 @@ def score_texts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> 
         raise ValueError(f"{len(outputs)} outputs need as many lists of references, none of them empty.")
     if not outputs:
         return TextScores({})
-    found: dict[str, float] = {}
     signatures: dict[str, str] = {}
+    tallies: list[Tally] = []
     notes: list[str] = []
     missing = [package for package, module in PACKAGES.items() if find_spec(module) is None]
     if "sacrebleu" not in missing:
-        notes += _add_sacrebleu(outputs, references, found, signatures)
+        notes += _add_sacrebleu(outputs, references, tallies, signatures)
+    rows: list[dict[str, float]] = [{} for _ in outputs]
     if "rouge-score" not in missing:
-        found |= _means(map(_rouge(), outputs, references))
+        rows = list(map(_rouge(), outputs, references))
         signatures["rouge"] = f"f1|stem:no|tok:words|version:{version('rouge-score')}"
-    found |= _means({"exact_match": _exact_match(*one)} for one in zip(outputs, references, strict=True))
-    found["length_ratio"] = _length_ratio(outputs, references)
-    found |= _means({"repetition": repetition(output)} for output in outputs)
+    for row, output, expected in zip(rows, outputs, references, strict=True):
+        row |= {"exact_match": _exact_match(output, expected)}
+    tallies += [_tally_rows(rows, ["exact_match"]), _tally_lengths(outputs, references)]
+    tallies.append(_tally_rows([{"repetition": repetition(output)} for output in outputs]))
     if missing:
         notes.append(f"without {' and '.join(missing)} some scores are left out: pip install 'headway[text]'")
-    return TextScores(found, signatures, tuple(notes))
+    tally = side_by_side(tallies)
+    return TextScores(tally.metrics(), signatures, tuple(notes), tally)
 
 
 def similarity(output: str, references: Sequence[str]) -> float:
@@ -155,10 +164,10 @@ def _rouge() -> Callable[[str, Sequence[str]], dict[str, float]]:
 def _add_sacrebleu(
     outputs: Sequence[str],
     references: Sequence[Sequence[str]],
-    found: dict[str, float],
+    tallies: list[Tally],
     signatures: dict[str, str],
 ) -> list[str]:
-    """Adds BLEU and chrF with their signatures; returns a note if BLEU has nothing to count.
+    """Adds the counts of BLEU and chrF with their signatures; returns a note if BLEU has nothing to count.
 
     sacrebleu's `effective_order`, which counts shorter sequences, is for single sentences only: a corpus score with it
     is not comparable with published ones.
@@ -170,17 +179,15 @@ def _add_sacrebleu(
     streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
     tokenizer = bleu_tokenizer([row[0][:SCRIPT_SAMPLE] for row in references[:SCRIPT_SAMPLE]])
     scorers: dict[str, Any] = {"bleu": BLEU(tokenize=tokenizer, force=True), "chrf": CHRF()}
-    notes = []
     for name, scorer in scorers.items():
-        scored = scorer.corpus_score(outputs, streams)
-        found[name] = float(scored.score)
+        tallies.append(tally_texts(name, scorer, outputs, streams))
         signatures[name] = str(scorer.get_signature())
-        if name == "bleu" and not scored.totals[NGRAM - 1]:
-            notes.append(
-                f"bleu is 0 because no output has {NGRAM} words, and it counts sequences of {NGRAM}: see chrf, which "
-                "counts characters"
-            )
-    return notes
+    if tallies[0].counts[:, [-1]].sum():  # the longest word sequences of the outputs
+        return []
+    return [
+        f"bleu is 0 because no output has {NGRAM} words, and it counts sequences of {NGRAM}: see chrf, which counts "
+        "characters"
+    ]
 
 
 def bleu_tokenizer(references: Sequence[str]) -> str:
@@ -196,16 +203,23 @@ def _exact_match(output: str, references: Sequence[str]) -> float:
     return float(normalize(output) in map(normalize, references))
 
 
-def _length_ratio(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    generated = expected = 0
+def _tally_lengths(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Tally:
+    """The words of each output, and of the reference that is closest to it in length."""
+    from scipy.sparse import csr_array
+
+    rows = []
     for output, row in zip(outputs, references, strict=True):
         length = len(words(output))
-        generated += length
-        expected += min((len(words(reference)) for reference in row), key=lambda one: (abs(one - length), one))
-    return generated / max(1, expected)
+        expected = min((len(words(reference)) for reference in row), key=lambda one: (abs(one - length), one))
+        rows.append((1.0, length, expected))
+
+    def formulas(sums: np.ndarray) -> dict[str, np.ndarray]:
+        size, generated, expected = sums.T
+        return {"length_ratio": np.where(size > 0, generated / np.maximum(1, expected), np.nan)}
+
+    return Tally(csr_array(np.array(rows)), formulas)
 
 
-def _means(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The mean of each score over the examples."""
-    found = list(rows)
-    return {name: sum(row[name] for row in found) / len(found) for name in found[0]}
+def _tally_rows(rows: Sequence[Mapping[str, float]], of_01: Iterable[str] = ()) -> Tally:
+    """The means of scores."""
+    return tally_means({name: [row[name] for row in rows] for name in rows[0]}, of_01=of_01)

@@ -262,7 +262,13 @@ def test_a_decoder_and_an_encoder_decoder_that_write_the_same_tokens_are_compare
     for output, model in (("one", "mini-gpt2"), ("two", tmp_path / "joined")):
         TextToText(max_new_tokens=2).on(model).fit(rows, output=tmp_path / output, **{**FAST, "max_steps": 1})
     found = compare(tmp_path / "one", tmp_path / "two", data=rows)
-    assert (found.metric, list(found.models[1].metrics)) == ("loss", ["loss", "perplexity"])
+    assert (found.metric, list(found.models[1].metrics)[:2]) == ("loss", ["loss", "perplexity"])
+    scores = {one.metric: one for one in found.differences}
+    assert scores["chrf"].test == "permutation"
+    for name, model in (("one", found.models[0]), ("two", found.models[1])):
+        evaluated = load(tmp_path / name).evaluate(rows)
+        assert {metric: model.metrics[metric].value for metric in evaluated.metrics} == pytest.approx(evaluated.metrics)
+        assert model.metrics["chrf"].low <= evaluated.metrics["chrf"] <= model.metrics["chrf"].high
 
 
 def test_models_with_different_tokens_are_compared_by_what_does_not_depend_on_them(

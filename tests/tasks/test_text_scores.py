@@ -40,6 +40,12 @@ def test_bleu_and_chrf_equal_sacrebleu_with_a_varying_number_of_references() -> 
     assert found.metrics["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, streams).score)
     assert found.metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, streams).score)
     assert 1 < found.metrics["bleu"] < 90
+    assert found.tally is not None
+    for rows in (range(3), range(5, 20), [39]):
+        some = found.tally.formulas(found.tally.counts[list(rows)].sum(0)[None])
+        part = [outputs[i] for i in rows], [[one[i] for i in rows] for one in streams]
+        assert some["bleu"][0] == pytest.approx(sacrebleu.corpus_bleu(*part).score)
+        assert some["chrf"][0] == pytest.approx(sacrebleu.corpus_chrf(*part).score)
     assert "tok:13a" in found.signatures["bleu"]
     assert "nrefs:var" in found.signatures["chrf"]
 

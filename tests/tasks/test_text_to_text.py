@@ -301,6 +301,8 @@ def test_an_evaluation_scores_generated_outputs_against_all_references_of_an_inp
     few = load(trained, eval_outputs=2).evaluate(rows)
     assert "outputs were generated for 2 of 9 inputs (--eval-outputs)" in few.notes
     assert "exact_match" not in load(trained, eval_outputs=0).evaluate(rows).metrics
+    assert {"chrf", "bleu", "rougeL", "exact_match", "stopped"} <= few.intervals.keys()
+    assert few.intervals["exact_match"].low < 0.5  # two outputs say little
     assert few.metrics["loss"] == found.metrics["loss"]
 
 
