@@ -57,4 +57,4 @@ def chrf(sums: np.ndarray) -> np.ndarray:
 
 def _any(sums: np.ndarray) -> np.ndarray:
     """Whether anything is counted."""
-    return sums.any(1)
+    return np.asarray(sums.any(1))
