@@ -54,6 +54,19 @@ def test_a_stored_rule_is_measured_on_other_rows(ruled: Path, reviews: Path, hea
     assert "that they are fitted to" not in ran.out
 
 
+def test_a_rule_that_cannot_be_fitted_leaves_the_report_and_the_model_whole(
+    trained: Path, reviews: Path, headway: Headway
+):
+    before = (trained / "headway.json").read_bytes()
+    files = ("--report", "report.html", "--per-label", "labels.csv")
+    ran = headway("evaluate", trained, "--data", reviews, "--coverage", 0.5, "--conformal", 0.999, "--save", *files)
+    assert ran.code == 2
+    assert "--conformal" in ran.err
+    assert "</html>" in Path("report.html").read_text(encoding="utf-8")
+    assert Path("labels.csv").exists()
+    assert (trained / "headway.json").read_bytes() == before
+
+
 def test_save_without_a_rule_is_refused(trained: Path, reviews: Path, headway: Headway):
     ran = headway("evaluate", trained, "--data", reviews, "--save")
     assert ran.code == 2

@@ -109,16 +109,16 @@ def evaluate(
             task_model, data, options=ReportOptions(slice_by or (), reference), **how
         )
     _show(console, found, data, per_label)
-    scores = _apply_rules(console, task_model, found, fitting, rows)
-    if save:
-        save_rules(task_model)
-        section(console, "Stored", f"{model}: its predictions follow these rules from now on")
     if per_label is not None and found.per_label:
         with atomic_file(per_label, overwrite=False) as path:
             write_rows(path, found.per_label)
     if report is not None and described is not None:
         write_report(report, described, drift and drift.report_part())
         section(console, "Report", f"{report}")
+    scores = _apply_rules(console, task_model, found, fitting, rows)  # may refuse: the files are written before
+    if save:
+        save_rules(task_model)
+        section(console, "Stored", f"{model}: its predictions follow these rules from now on")
     if json:
         print_json({**found.to_json(), "decision_rules": scores.to_json(), "drift": drift and drift.to_json()})
 
