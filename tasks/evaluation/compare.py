@@ -58,6 +58,9 @@ def compare_sides(
     if len(sides) < 2:
         raise HeadwayError("Give at least two models to compare.")
     _refuse_different_tasks(sides)
+    for side in sides[1:]:
+        if isinstance(side, ModelSide):
+            side.generate_as(sides[0].task())
     if sides[0].task().self_supervised:
         return _compare_corpus(sides, data, columns or {}, by, reading)
     options = ReadOptions(**reading)

@@ -100,6 +100,14 @@ class ModelSide(Side):
         """Of the backbone and the head."""
         return sum(one.numel() for one in self.model._network.parameters())  # without reading the weights
 
+    def generate_as(self, first: Task[Any, Any]) -> None:
+        """Evaluates outputs for as many inputs as another task, where both generate them; the model is not changed."""
+        if hasattr(first, "eval_outputs") and hasattr(self.model.task, "eval_outputs"):
+            model = object.__new__(type(self.model))  # shares the network, which `copy` would not
+            model.__dict__.update(self.model.__dict__)
+            model.set_options(eval_outputs=getattr(first, "eval_outputs"))  # noqa: B009
+            self.model = model
+
     def task(self) -> Task[Any, Any]:
         """That of the model."""
         return self.model.task

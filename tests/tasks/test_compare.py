@@ -263,6 +263,8 @@ def test_a_decoder_and_an_encoder_decoder_that_write_the_same_tokens_are_compare
         TextToText(max_new_tokens=2).on(model).fit(rows, output=tmp_path / output, **{**FAST, "max_steps": 1})
     found = compare(tmp_path / "one", tmp_path / "two", data=rows)
     assert (found.metric, list(found.models[1].metrics)[:2]) == ("loss", ["loss", "perplexity"])
+    few = compare(load(tmp_path / "one", eval_outputs=2), tmp_path / "two", data=rows)
+    assert sum("for 2 of 4 inputs (--eval-outputs)" in note for note in few.notes) == 2
     scores = {one.metric: one for one in found.differences}
     assert scores["chrf"].test == "permutation"
     for name, model in (("one", found.models[0]), ("two", found.models[1])):
