@@ -21,7 +21,7 @@ SCALE = 1000.0  # of the mean, relative to the layer's input; numbers up to 65 f
 
 
 def can_average(backbone: Backbone) -> bool:
-    """Whether `with_mean_block` applies: to BERT and its relatives whose layers have weights of their own."""
+    """Whether `with_mean_block` applies: to BERT and its relatives without shared layers."""
     return isinstance(backbone, Bert) and not backbone.config.share_layers and not averages(backbone)
 
 

@@ -59,7 +59,7 @@ def read_tokenizer(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], 
     tokenizer.json is followed unchanged. transformers 5 rebuilds the pipeline of some classes instead: BertTokenizer
     replaces another normalizer, GPT2Tokenizer drops a regex before byte-level BPE, and XLMRobertaTokenizer what a
     normalizer does to white space. Where a published folder names such a class, the ids of transformers differ from
-    those of its own file, and from Headway's.
+    those of the file, and from Headway's.
 
     Returns:
         The library's tokenizer, the content of tokenizer_config.json, and the special tokens by their names there.

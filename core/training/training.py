@@ -162,7 +162,7 @@ class _StepSchedule:
         fraction, whole = math.modf(self.config.epochs)
         counted = min(int(whole), EPOCHS_COUNTED)
         steps = sum(len(self.epoch(epoch)) for epoch in range(counted))
-        if counted < whole:  # as long as these on average: batches of so many tokens differ in number by epoch
+        if counted < whole:  # as long as these on average: with batch_tokens, epochs differ in their number of batches
             steps += round((whole - counted) * steps / counted)
         # Rounded: as a float, 2.1 epochs of 10 steps are slightly more than 21 steps.
         return steps + (math.ceil(round(fraction * len(self.epoch(int(whole))), 9)) if fraction else 0)

@@ -75,7 +75,7 @@ class LabelCheckHooks:
         return type(self).labels_to_check is not LabelCheckHooks.labels_to_check
 
     def labels_to_check(self, examples: Sequence[Any]) -> Sequence[LabelsToCheck]:  # noqa: ARG002
-        """The labels of labelled examples: one part, or one for each of several labels; empty: there are none."""
+        """The labels of labelled examples: one part, or one for each of several labels; empty without labels."""
         return ()
 
     def predicted_labels(self, labels: LabelsToCheck, predictions: Sequence[Any]) -> np.ndarray:

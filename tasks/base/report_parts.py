@@ -15,8 +15,8 @@ class Series:
     Args:
         name: in the legend.
         x, y: of the points.
-        bounds: the lower and the upper bound of y at each point, NaN where there is none; empty: none are drawn.
-        expected: x and y of a fitted line, which is dashed; empty: there is none.
+        bounds: the lower and the upper bound of y at each point, NaN for a point without bounds; empty: no bounds are drawn.
+        expected: x and y of a fitted line, which is dashed; empty: no line.
     """
 
     name: str

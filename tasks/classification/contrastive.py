@@ -27,7 +27,7 @@ TEMPERATURE = 0.3
 BATCH_SIZE = 64
 CHUNK = 4  # rows of the same label that are in one batch
 MAX_TOKENS = 128  # that are read of a text
-EPOCHS, MIN_STEPS = 5, 10  # at least so many steps
+EPOCHS, MIN_STEPS = 5, 10  # the second: fewest steps
 RATE = 3e-4  # of a hidden size of 384
 
 

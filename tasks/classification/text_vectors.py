@@ -1,7 +1,7 @@
 """The vectors of texts that a classifier on frozen features reads, and which of them is the best.
 
 Either `[CLS]` represents a text (GPT-2: its last token), or the mean of the tokens' vectors in one of the last layers,
-which a layer of its own computes (core/models/mean_block.py). The folder of a sentence encoder says which; for another
+which an additional layer computes (core/models/mean_block.py). The folder of a sentence encoder says which; for another
 BERT cross-validation chooses.
 
 The published BERT head reads `[CLS]` through a pooler, tanh(W x + b). A pretrained pooler loses information about

@@ -18,7 +18,7 @@ def write_generation_config(folder: Path, config: "GenerationConfig", model: "Co
     """Writes the options and the token that ends a text, so that transformers stops and generates the same.
 
     Filters that transformers applies by default are switched off. The token is in config.json as well: programs that
-    read no generation_config.json would use GPT-2's 50256, which is none of a smaller vocabulary.
+    read no generation_config.json would use GPT-2's 50256, which a smaller vocabulary does not have.
     """
     if isinstance(model, EncoderDecoderConfig | TransformerConfig):
         tokens: dict[str, int | None] = {

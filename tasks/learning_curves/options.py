@@ -27,7 +27,7 @@ class CurveOptions:
         METHODS,
         "Methods, separated by commas. prompt: demonstrations for a language model; zero-shot: the same without "
         "demonstrations, one score for 0 rows; frozen, few-shot and fine-tune: headway train with --frozen, with "
-        "--few-shot and as it is.",
+        "--few-shot and without either.",
     )
     sizes: tuple[int, ...] = option(
         SIZES,

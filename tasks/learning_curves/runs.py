@@ -76,7 +76,7 @@ def plan_runs(methods: Sequence[str], sizes: Sequence[int], seeds: int) -> list[
 
 
 def estimate_seconds(run: Run, finished: Sequence[FinishedRun]) -> float:
-    """How long a run will probably take, from runs of the same method; 0: there are none.
+    """How long a run will probably take, from runs of the same method; 0 without such a run.
 
     It is the mean of the runs of its size. From smaller sizes, the time grows as between the last two of them; from
     one size, with the number of rows.

@@ -1,6 +1,6 @@
 """The part of the tab Evaluate for a learning curve: how many labelled rows are enough.
 
-The curve is measured in a process of its own. Its finished runs are stored in a folder that follows from the files and
+The curve is measured in a separate process. Its finished runs are stored in a folder that follows from the files and
 the options, so that a cancelled curve continues when it is started again.
 """
 
