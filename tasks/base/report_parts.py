@@ -15,7 +15,7 @@ class Series:
     Args:
         name: in the legend.
         x, y: of the points.
-        bounds: the lower and the upper bound of y at each point, NaN for a point without bounds; empty: no bounds are drawn.
+        bounds: the lower and the upper bound of y at each point, NaN for a point without; empty: no bounds are drawn.
         expected: x and y of a fitted line, which is dashed; empty: no line.
     """
 

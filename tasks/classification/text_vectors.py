@@ -1,8 +1,8 @@
 """The vectors of texts that a classifier on frozen features reads, and which of them is the best.
 
 Either `[CLS]` represents a text (GPT-2: its last token), or the mean of the tokens' vectors in one of the last layers,
-which an additional layer computes (core/models/mean_block.py). The folder of a sentence encoder says which; for another
-BERT cross-validation chooses.
+which an additional layer computes (core/models/mean_block.py). The folder of a sentence encoder says which; for
+another BERT cross-validation chooses.
 
 The published BERT head reads `[CLS]` through a pooler, tanh(W x + b). A pretrained pooler loses information about
 other tasks, so W and b are replaced: they scale the components of the vector to mean 0 and to a range in which tanh
