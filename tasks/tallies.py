@@ -270,7 +270,8 @@ def _scale(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     centred = values - values.mean()
     largest = float(np.abs(centred).max())
-    return float(values.mean()), largest * float((centred / largest).std()) if largest else 1.0
+    std = largest * float((centred / largest).std()) if largest else 0.0  # the mean of a constant may be rounded
+    return float(values.mean()), std or 1.0
 
 
 def _moments(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -81,6 +81,6 @@ def test_a_folder_that_version_0_1_saved_can_be_saved_again(name: str, tmp_path:
     before, after = (json.loads((folder / "headway.json").read_text("utf-8")) for folder in (FOLDER / name, again))
     for volatile in ("headway", "versions"):
         del before[volatile], after[volatile]
-    defaults = TASKS[after["task"]]().to_json()  # of options that version 0.1 did not have
+    defaults = json.loads(json.dumps(TASKS[after["task"]]().to_json()))  # of options that version 0.1 did not have
     before["options"] = {**{name: defaults[name] for name in after["options"]}, **before["options"]}
     assert after == before

@@ -142,6 +142,11 @@ def test_the_correlation_of_nearly_constant_numbers_raises_no_warning():
     assert -1 <= scores["pearson"] <= 1
 
 
+def test_a_constant_whose_mean_is_rounded_correlates_with_nothing():
+    scores = tally_numbers([0.1 + 0.2] * 24, range(24)).metrics()
+    assert (scores["pearson"], scores["spearman"]) == (0, 0)
+
+
 def f1_at(threshold: float, probabilities: list[float], gold: list[bool]) -> float:
     found = [one >= threshold for one in probabilities]
     return 2 * sum(a and b for a, b in zip(found, gold, strict=True)) / max(1, sum(found) + sum(gold))

@@ -69,10 +69,17 @@ def test_the_api_names_the_family(registry, kind):
     api.state.serving.close(10)
 
 
-@pytest.mark.parametrize("command", [("generate",), ("prompt", "--labels", "a,b")])
-def test_a_command_for_gpt2_names_the_family(headway, model, kind, command):
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("generate",), ", which fills masks; this needs a GPT-2"),
+        (("prompt", "--labels", "a,b"), " without a head for masked tokens"),
+    ],
+    ids=["generate", "prompt"],
+)
+def test_a_command_for_language_models_names_the_family(headway, model, kind, command, reason):
     name, *options = command
     ran = headway(name, model, "a text", *options)
     assert ran.code == 2
-    assert f"is {FAMILIES[kind].with_article}, which fills masks" in ran.err
-    assert "this needs a GPT-2" in ran.err
+    assert f"is {FAMILIES[kind].with_article}{reason}" in ran.err
+    assert "GPT-2" in ran.err
