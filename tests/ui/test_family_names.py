@@ -72,7 +72,7 @@ def test_the_api_names_the_family(registry, kind):
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (("generate",), ", which fills masks; this needs a GPT-2"),
+        (("generate",), ", which fills masks"),
         (("prompt", "--labels", "a,b"), " without a head for masked tokens"),
     ],
     ids=["generate", "prompt"],
