@@ -82,7 +82,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden_size: int, intermediate_size: int, activation: str) -> None:
         super().__init__()
-        self.up = Linear(hidden_size, intermediate_size)
+        self.up: nn.Linear = Linear(hidden_size, intermediate_size)
         self.activation = ACTIVATIONS[activation]
         self.down = Linear(intermediate_size, hidden_size)
 
