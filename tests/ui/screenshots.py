@@ -145,7 +145,7 @@ class Camera:
         self.button("Report").click()
         self.page.frame_locator("#scores iframe").locator("#metrics").wait_for()
         self.take("evaluate-report")
-        self.page.get_by_role("tab", name="Several models").click()
+        self.page.get_by_role("tab", name="Compare").click()
         for name in ("messages", "messages-short"):
             self.page.locator("#compared input").fill(name)
             self.page.get_by_role("option", name=name, exact=True).click()

@@ -28,11 +28,11 @@ def draw(context: TabContext) -> None:
     with gr.Tabs(elem_id="evaluations"):
         with gr.Tab("One model"):
             model, *one = draw_report_part(registry, data)
-        with gr.Tab("Several models"):
+        with gr.Tab("Compare"):
             models, *several = draw_compare_part(registry, data)
         with gr.Tab("Label errors"):
             readers, *own = draw_labels_part(registry, data)
-        with gr.Tab("Learning curve"):
+        with gr.Tab("Curve"):
             trainable, prompted, *curve = draw_curve_part(registry, data)
     read = data.read
     for outputs, empty in (one, several, own, curve):
