@@ -16,13 +16,12 @@ import torch
 
 from ...core.models.heads import Network, SequenceHead
 from ...core.training.devices import accelerator_for
-from ...core.training.distributed import processes
 from ...core.training.training_config import TrainConfig
-from ...core.training.training_events import Event, Finished, Note, Started, Step
+from ...core.training.training_events import Event, Finished, Note, Step
 from ..data.features import Features
 from ..data.split import split_rows
 from .contrastive import num_steps, strata_of, train_vectors
-from .frozen_training import fit_head, problem_of
+from .frozen_training import fit_head, problem_of, started
 from .logistic_regression import Problem, Vectors, losses_by_strength
 from .text_vectors import Sequences, choose_pooling, head_vectors, read_pooled
 
@@ -54,18 +53,7 @@ def fit_few_shot(
     halves = _halves(problem)
     sizes = [len(rows) for rows in halves] + [len(windows_by_example)]
     clock = _Clock(sum(map(num_steps, sizes)) + 1)
-    yield Started(
-        total_steps=clock.total,
-        warmup_steps=0,
-        learning_rate=0.0,
-        examples=len(windows_by_example),
-        parameters=sum(p.numel() for p in network.parameters()),
-        device=str(device),
-        precision="fp32",
-        processes=processes().world_size,
-        seed=config.seed,
-        resumed_from=None,
-    )
+    yield started(clock.total, len(windows_by_example), network, device, config.seed)
     layer, note = choose_pooling(task, network, windows_by_example, problem)
     if note:
         yield Note(0, note)

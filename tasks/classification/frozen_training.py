@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from ...core.errors import HeadwayError
 from ...core.models.bert import BertPooler
@@ -58,18 +59,7 @@ def fit_classifier(
     began = time.perf_counter()
     network.to(device).eval()
     assert isinstance(network.head, SequenceHead)
-    yield Started(
-        total_steps=1,
-        warmup_steps=0,
-        learning_rate=0.0,
-        examples=len(windows_by_example),
-        parameters=sum(p.numel() for p in network.head.classifier.parameters()),
-        device=str(device),
-        precision="fp32",
-        processes=processes().world_size,
-        seed=config.seed,
-        resumed_from=None,
-    )
+    yield started(1, len(windows_by_example), network.head.classifier, device, config.seed)
     layer, note = choose_pooling(task, network, windows_by_example, problem)
     if note:
         yield Note(0, note)
@@ -80,6 +70,22 @@ def fit_classifier(
     rate = tokens / seconds
     yield Step(1, 1.0, loss, 0.0, 0.0, tokens, rate, 0.0)
     yield Finished(1, seconds, rate, loss, {}, None, False)
+
+
+def started(steps: int, examples: int, trained: nn.Module, device: torch.device, seed: int) -> Started:
+    """The first event of a fit by logistic regression, of the parameters of `trained`."""
+    return Started(
+        total_steps=steps,
+        warmup_steps=0,
+        learning_rate=0.0,
+        examples=examples,
+        parameters=sum(p.numel() for p in trained.parameters()),
+        device=str(device),
+        precision="fp32",
+        processes=processes().world_size,
+        seed=seed,
+        resumed_from=None,
+    )
 
 
 def problem_of(task: "TextClassification", windows_by_example: Sequence[list[Features]], seed: int | None) -> Problem:

@@ -284,7 +284,9 @@ def save_rules(model: "Predictor") -> None:
         HeadwayError: the model was not opened from a folder that Headway saved, or it cannot be written.
     """
     if isinstance(model.task, ZeroShotClassification):
-        raise HeadwayError(f"--save: {model.base} has labels of its own, and these rules are for others. Omit it.")
+        raise HeadwayError(
+            f"--save: {model.base} predicts the labels of --labels, and its folder stores no rules for them. Omit it."
+        )
     update_rules(model.base, model.rules, model.distance)
 
 

@@ -246,7 +246,7 @@ class ZeroShotClassification(TextClassification):
     def published(self) -> dict[str, Any]:
         """Raises HeadwayError: the folder of the model is enough."""
         raise HeadwayError(
-            f"There is nothing to save: {self.model} is used as it is. Open it again with the same labels."
+            f"There is nothing to save: {self.model} is used unchanged. Open it again with the same labels."
         )
 
 
