@@ -47,6 +47,7 @@ COMMANDS = {
     "label-errors": ("commands.label_errors", "Find labels in a data file that are probably wrong."),
     "tasks": ("commands.lists", "List the tasks that a model can be trained for."),
     "models": ("commands.lists", "List the models that can be used."),
+    "samples": ("commands.samples", "Copy a sample data file, to try a task."),
 }
 USAGE_ERROR = 2
 CLOSED_PIPE = 141  # 128 + SIGPIPE

@@ -1,5 +1,6 @@
 """Sample data sets that ship with the package."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,32 @@ if TYPE_CHECKING:
     from ..base.task import Task
 
 FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A data file of this folder.
+
+    Args:
+        title: what it holds.
+        task: name of a task that can be trained on it.
+    """
+
+    title: str
+    task: str
+
+
+SAMPLES = {
+    "messages.csv": Sample("Customer messages by topic", "text-classification"),
+    "topics.csv": Sample("Reviews with several labels", "text-classification"),
+    "pairs.csv": Sample("Sentence pairs", "text-classification"),
+    "entities.conll": Sample("Named entities", "token-classification"),
+    "questions.json": Sample("Questions with contexts", "question-answering"),
+    "endings.csv": Sample("Contexts with three endings", "multiple-choice"),
+    "sentences.csv": Sample("Sentences that follow each other or not", "next-sentence-prediction"),
+    "requests.csv": Sample("Orders and polite questions", "text-to-text"),
+    "melodies.txt": Sample("Melodies as texts of events", "text-generation"),
+}
 
 
 def sample_texts(task: "Task", count: int = 4) -> list[dict[str, str]]:

@@ -7,7 +7,16 @@ import pytest
 from headway.ui import cli
 from ran_commands import Headway
 
-WITHOUT = {"check", "events", "export", "models", "quickstart", "tasks"}  # they are for the CPU or compute nothing
+# They are for the CPU, or compute nothing.
+WITHOUT = {
+    "check",
+    "events",
+    "export",
+    "models",
+    "quickstart",
+    "samples",
+    "tasks",
+}
 COMMANDS = {
     "predict": ["{trained}", "a text"],
     "evaluate": ["{trained}", "--data", "reviews.csv"],

@@ -17,7 +17,7 @@ from ..background import process_file
 from ..drawing import alert, caption, hint
 from ..pasted_cells import upload_folder
 from ..run_drawing import draw_rows, form_message
-from .train_form import NO_DATA, SAMPLES, FormValues, field_labels
+from .train_form import NO_DATA, OFFERED_SAMPLES, FormValues, field_labels
 
 if TYPE_CHECKING:
     from ....tasks.data.columns import ColumnMapping
@@ -29,7 +29,7 @@ MAX_ROWS = 1000  # read to infer the task and the columns
 
 def take_sample(event: gr.EventData) -> str:
     """A copy of the clicked sample, in the place of an upload."""
-    name = list(SAMPLES)[event.choice]
+    name = OFFERED_SAMPLES[event.choice]
     return str(shutil.copy(FOLDER / name, upload_folder("samples") / name))
 
 

@@ -13,6 +13,7 @@ from ....core.checkpoints.joining import JOINED, parts_of
 from ....core.options import Option, options_of
 from ....tasks import TASKS
 from ....tasks.data.read_options import ReadOptions
+from ....tasks.samples import SAMPLES
 from ...commands.train import DEFAULT_MODELS
 from ...options import column_options, task_options, training_options
 from ..drawing import CHOICE_CLICK_JS, caption, draw_choices, hint
@@ -28,12 +29,7 @@ DEFAULT_TASK = next(iter(TASKS))
 # They send data to other machines, or name a path on this one; the effort is chosen by the preset.
 HIDDEN_OPTIONS = ("trackers", "teacher", "left_out", "effort")
 HEADERS = {"Automatic": None, "First row": True, "None": False}
-SAMPLES = {
-    "messages.csv": "Customer messages by topic",
-    "entities.conll": "Named entities",
-    "questions.json": "Questions with contexts",
-    "pairs.csv": "Sentence pairs",
-}
+OFFERED_SAMPLES = ("messages.csv", "entities.conll", "questions.json", "pairs.csv")
 NO_DATA = "The first rows and the data check appear here."
 
 
@@ -201,7 +197,9 @@ def _draw_data_step() -> tuple[dict[str, Any], gr.HTML, gr.Textbox, gr.HTML, gr.
             gr.HTML('<h3 class="hw-step">1. Data</h3>')
             data = gr.File(label="Training data", height=140, elem_id="data")
             read_from = gr.Textbox(visible=False)
-            samples = gr.HTML(draw_choices(list(SAMPLES.values()), "Samples"), js_on_load=CHOICE_CLICK_JS)
+            samples = gr.HTML(
+                draw_choices([SAMPLES[name].title for name in OFFERED_SAMPLES], "Samples"), js_on_load=CHOICE_CLICK_JS
+            )
             with gr.Accordion("Paste from a spreadsheet", open=False, elem_id="paste"):
                 pasted = gr.Textbox(
                     lines=3,
