@@ -6,7 +6,6 @@ outputs of published exports. torch writes the file, and its outputs are compare
 B batch, T tokens, n tokens of the longest sequence, C hidden, H heads, D head size.
 """
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import HeadwayError
+from ..extras import is_installed, require
 from ..models.bert import Bert, BertBlock, BertConfig, BertPooler, MaskedLMHead, PretrainingHead
 from ..models.heads import Network, SequenceHead, SpanHead, TokenHead, reads_segments
 from ..models.layers import SelfAttention
@@ -25,7 +25,6 @@ from ..models.packing import PackedBatch
 
 OPSET = 18  # the oldest one that torch's exporter writes directly; LayerNormalization is a single operator in it
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-INSTALL = "pip install 'headway[onnx]'"
 TOLERANCE = 1e-4  # absolute and relative, of the file's outputs
 LENGTHS = (1, 5, 24, 13, 2)  # tokens of the sequences that the file is checked with
 MAX_FILE_BYTES = 2**31 - 2**24  # of weights in one file: protobuf is limited to 2 GiB
@@ -140,9 +139,7 @@ def _pool_first(pooler: BertPooler, hidden: Tensor) -> Tensor:
 
 def refuse_without_exporter() -> None:
     """Raises HeadwayError if a package that torch needs to write ONNX is missing."""
-    for name in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(name) is None:
-            raise HeadwayError(f"Writing ONNX needs the package {name}, which is not installed: {INSTALL}")
+    require("onnx", "Writing ONNX")
 
 
 def write_onnx(network: Network, path: Path, pooling: VectorPooling | None = None) -> OnnxFile:
@@ -245,7 +242,7 @@ def as_packed(found: Tensor, like: Tensor, batch: PackedBatch) -> Tensor:
 def run_onnx(path: Path, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> tuple[str, dict[str, Tensor]]:
     """The outputs of a file by onnxruntime, or by onnx's slow reference without it; the runtime's name comes first."""
     given = {name: tensor.numpy() for name, tensor in inputs.items()}
-    if importlib.util.find_spec("onnxruntime") is not None:
+    if is_installed("onnxruntime"):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core.atomic_files import atomic_file, new_path, user_path
 from ...core.errors import HeadwayError
+from ...core.extras import require
 from ..data.reading.json_files import JSON_LINES_SUFFIXES
 from ..data.write import with_prediction
 
@@ -38,7 +39,7 @@ class VectorsWriter:
 
     Raises:
         HeadwayError: the suffix is unknown, the file exists and `overwrite` is False, it cannot be written, or a row
-            does not fit into the format.
+            does not fit into the format, or pyarrow is not installed.
     """
 
     def __init__(self, path: str | Path, size: int, overwrite: bool = False) -> None:
@@ -50,6 +51,8 @@ class VectorsWriter:
         self._parquet: Any = None
         if self._ending not in ENDINGS:
             raise HeadwayError(f"{self.path}: vectors are written as {', '.join(ENDINGS)}. Use one of these suffixes.")
+        if self._ending == ".parquet":
+            require("datasets", f"{self.path}: writing Parquet")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

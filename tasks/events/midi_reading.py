@@ -9,10 +9,10 @@ import struct
 from pathlib import Path
 
 from ...core.errors import HeadwayError
+from ...core.extras import require
 from .event_words import STEPS_PER_SECOND
 from .performance import Clock, MidiMessage, Performance, perform
 
-INSTALL = "pip install 'headway[music]'"
 MAX_BYTES = 4 << 20  # of a file: hours of piano music; mido keeps every message in memory
 # Frames per second of SMPTE time: 29 stands for 30 with dropped frame numbers, 30,000/1,001 in a second.
 FRAME_RATES = {24: (24, 1), 25: (25, 1), 29: (30_000, 1_001), 30: (30, 1)}
@@ -27,10 +27,7 @@ def read_midi(path: Path) -> list[Performance]:
         HeadwayError: mido is not installed, or the file is not a MIDI file, is damaged, or is far larger or longer
             than music.
     """
-    try:
-        import mido  # noqa: F401
-    except ImportError as error:
-        raise HeadwayError(f"{path}: reading MIDI files needs mido. Install it: {INSTALL}") from error
+    require("music", f"{path}: reading a MIDI file")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise HeadwayError(

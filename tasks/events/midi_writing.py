@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.errors import HeadwayError
+from ...core.extras import require
 from .event_words import STEPS_PER_SECOND, Note, in_order, midi_velocity
-from .midi_reading import INSTALL
 from .performance import DEFAULT_TEMPO
 
 TICKS_PER_BEAT = DEFAULT_TEMPO // 1000
@@ -18,10 +17,9 @@ def write_midi(path: Path, notes: Sequence[Note]) -> None:
     Raises:
         HeadwayError: mido is not installed.
     """
-    try:
-        import mido
-    except ImportError as error:
-        raise HeadwayError(f"{path}: writing MIDI files needs mido. Install it: {INSTALL}") from error
+    require("music", f"{path}: writing a MIDI file")
+    import mido
+
     file = mido.MidiFile(type=0, ticks_per_beat=TICKS_PER_BEAT)
     track = file.add_track()
     track.append(mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO))

@@ -24,11 +24,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from ...core.extras import install_command, is_installed
 from ..tallies import Tally, side_by_side, tally_means
 from .text_tally import tally_texts
 from .words import spaceless_script, words
@@ -80,7 +80,7 @@ def score_texts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> 
     signatures: dict[str, str] = {}
     tallies: list[Tally] = []
     notes: list[str] = []
-    missing = [package for package, module in PACKAGES.items() if find_spec(module) is None]
+    missing = [package for package, module in PACKAGES.items() if not is_installed(module)]
     if "sacrebleu" not in missing:
         notes += _add_sacrebleu(outputs, references, tallies, signatures)
     rows: list[dict[str, float]] = [{} for _ in outputs]
@@ -92,7 +92,7 @@ def score_texts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> 
     tallies += [_tally_rows(rows, ["exact_match"]), _tally_lengths(outputs, references)]
     tallies.append(_tally_rows([{"repetition": repetition(output)} for output in outputs]))
     if missing:
-        notes.append(f"without {' and '.join(missing)} some scores are left out: pip install 'headway[text]'")
+        notes.append(f"without {' and '.join(missing)} some scores are left out: {install_command('text')}")
     tally = side_by_side(tallies)
     return TextScores(tally.metrics(), signatures, tuple(notes), tally)
 
@@ -196,7 +196,7 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
     Japanese is split by characters where MeCab (sacrebleu[ja]) is not installed.
     """
     name = BLEU_TOKENIZERS[spaceless_script(references)]
-    return "char" if name == "ja-mecab" and find_spec("MeCab") is None else name
+    return "char" if name == "ja-mecab" and not is_installed("MeCab") else name
 
 
 def _exact_match(output: str, references: Sequence[str]) -> float:

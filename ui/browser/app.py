@@ -19,6 +19,7 @@ import typer
 
 from ...core.atomic_files import user_path
 from ...core.errors import HeadwayError
+from ...core.extras import require
 from ..http.serve import KEY, ROOT_PATH, accepted_hosts, chosen_key, is_loopback, listen
 from ..onednn_cache import limit_kernel_cache
 from ..options import DEVICE, LONG_TEXTS, PRECISION, with_options
@@ -199,6 +200,7 @@ def ui(
 
     The app is served to this machine only, unless --host is set, and needs no internet.
     """
+    require("ui", "The browser app")
     limit_kernel_cache()
     import uvicorn
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...core.extras import require
 from ..options import (
     DEVICE,
     JSON,
@@ -65,6 +66,7 @@ def learning_curve(
     from ..interrupts import StopRequest
     from ..terminal import print_json, screen
 
+    require("plots", "headway learning-curve")
     console = screen(to_stderr=json)
     folder, shown = new_path(output), 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
+from ...core.extras import require
 from ..options import (
     DEVICE,
     JSON,
@@ -87,6 +88,8 @@ def probe(
 
     _refuse("structure (--structure)", {} if structure else {"rank": rank, "output": output})
     _refuse("labels (without --structure)", {"task": task, "pooling": pooling} if structure else {})
+    if plot is not None:
+        require("plots", "--plot")
     plot, output = _new_file(plot, PLOT_FORMATS, overwrite), _new_file(output, PAGE_FORMATS, overwrite)
     console = screen(to_stderr=json)
     shared: dict[str, Any] = {"columns": chosen_columns(columns), "most": examples, "device": device, **reading}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeadwayError
+from ...core.extras import require
 
 if TYPE_CHECKING:
     from ...tasks.base.report_parts import ReportTable
@@ -26,6 +27,8 @@ def check_report(path: Path | None, slices: Sequence[str] | None) -> None:
         raise HeadwayError(f"{path}: a report is written as {PAGE} or {DATA}. Choose such a name for --report.")
     if path.exists():
         raise HeadwayError(f"{path} already exists. Choose another --report.")
+    if path.suffix.lower() == PAGE:
+        require("plots", "The page of --report")
 
 
 def write_report(path: Path, report: "EvaluationReport", drift: "ReportTable | None" = None) -> None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...core.errors import HeadwayError
+from ...core.extras import require
 from ...core.visible import visible
 from ..onednn_cache import limit_kernel_cache
 from ..options import DEVICE, LONG_TEXTS, PRECISION, chosen_options, with_options
-from .access import LOOPBACK_NAMES, Access
 
 if TYPE_CHECKING:
     from ..model_registry import ModelRegistry
+    from .access import Access
     from .limits import Limits
 
 FIRST_PORT = 8000
@@ -60,8 +61,10 @@ def serve(
     A model whose files are replaced is opened again at its next request, and the log says so. SIGTERM or Ctrl+C stops
     the server after it has finished the accepted requests.
     """
+    require("serve", "Serving models")
     limit_kernel_cache()
     from ..model_registry import MAX_OPEN, ModelRegistry
+    from .access import Access
     from .limits import Limits
 
     chosen = Limits(**chosen_options(limits))
@@ -147,6 +150,8 @@ def accepted_hosts(listener: socket.socket, host: str, key: str | None) -> tuple
 
     Without a key, a page of another site could use the server with a name that resolves to this machine.
     """
+    from .access import LOOPBACK_NAMES
+
     return (*LOOPBACK_NAMES, host) if key is None and is_loopback(listener) else ()
 
 
@@ -165,7 +170,9 @@ def open_all(registry: "ModelRegistry") -> None:
             registry.language_model(entry.name)
 
 
-def run(registry: "ModelRegistry", listener: socket.socket, access: Access, limits: "Limits", root_path: str) -> None:
+def run(
+    registry: "ModelRegistry", listener: socket.socket, access: "Access", limits: "Limits", root_path: str
+) -> None:
     """Serves until SIGTERM or SIGINT, then finishes the accepted requests."""
     import uvicorn
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
+from ....core.extras import require
 from ..places import shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
@@ -33,13 +34,10 @@ def _open(file: SourceFile) -> RowStream:
 
 
 def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
-    try:
-        import spacy
-        from spacy.tokens import DocBin
-    except ImportError as error:
-        raise HeadwayError(
-            f"{file.path}: reading this format needs spaCy. Install it: pip install 'headway[spacy]'"
-        ) from error
+    require("spacy", f"{file.path}: reading this format")
+    import spacy
+    from spacy.tokens import DocBin
+
     content = file.path.read_bytes()
     try:
         _check_size(file, content)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import HeadwayError
+from ....core.extras import require
 from ..features import IGNORE_INDEX
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
@@ -66,6 +67,7 @@ def open_hub(source: str) -> RowStream:
     Raises:
         HeadwayError: The data set cannot be loaded, or has several splits and none is named.
     """
+    require("datasets", f"{source}: reading a data set of the Hub")
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import (
         HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # of httpx or httpx2, depending on the version
@@ -139,9 +141,10 @@ def _is_saved(folder: SourceFile) -> bool:
 
 
 def _open_saved(folder: SourceFile) -> RowStream:
+    path = folder.path
+    require("datasets", f"{path}: reading a folder of the datasets library")
     from datasets import load_from_disk
 
-    path = folder.path
     try:
         loaded = load_from_disk(str(path))
     except (OSError, ValueError, KeyError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....core.errors import HeadwayError
+from ....core.extras import require
 from ..places import shorten
 from ..rows import Rows, RowStream
 from .file_format import FileFormat, SourceFile
@@ -13,11 +14,11 @@ BATCH_ROWS = 1000
 
 
 def _open(file: SourceFile) -> RowStream:
+    path = file.path
+    require("datasets", f"{path}: reading Parquet")
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import Features
-
-    path = file.path
 
     def corrupt(error: Exception) -> HeadwayError:
         return HeadwayError(f"{path}: not a complete Parquet file ({shorten(error, 200)}). Write it again.")
