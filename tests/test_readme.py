@@ -62,7 +62,7 @@ def place(tmp_path: Path, wordpiece_folder: Path, byte_level_folder: Path, monke
 
 
 def test_the_first_two_blocks_install_headway_and_run_the_tests():
-    assert SHELL[0] == ["pip install . && headway quickstart"]
+    assert SHELL[0] == ['pip install ".[ui]" && headway quickstart']
     assert SHELL[1] == ['pip install ".[test]" && pytest']
 
 

@@ -368,7 +368,7 @@ def main() -> None:
         parser.error(f"there is no part {unknown[0]}; there are {', '.join(NEEDED)}")
     needed = [name for part in parts for name in NEEDED[part]]
     if missing := [name for name in needed if find_spec(name) is None]:
-        raise SystemExit(f"The package {missing[0]} is missing: pip install 'headway[bench]'")
+        raise SystemExit(f'The package {missing[0]} is missing: pip install "headway[bench]"')
     print(describe_machine("transformers", *(name.replace("_", "-") for name in dict.fromkeys(needed))))
     with tempfile.TemporaryDirectory() as scratch:
         cache = (given.cache or Path(scratch) / "models").absolute()

@@ -244,7 +244,7 @@ def test_a_text_longer_than_a_midi_file_may_be_is_refused():
 def test_without_mido_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mido", None)
     for convert in (lambda: performances(tmp_path, midi(HOLD)), lambda: write_midi(tmp_path / "new.mid", [])):
-        with pytest.raises(HeadwayError, match=r"pip install 'headway\[music\]'"):
+        with pytest.raises(HeadwayError, match=r'pip install "headway\[music\]"'):
             convert()
 
 

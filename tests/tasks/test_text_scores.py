@@ -136,7 +136,7 @@ def test_the_common_subsequence_of_very_long_texts_is_exact() -> None:
 
 
 def test_without_the_packages_the_other_scores_remain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "find_spec", lambda _name: None)
+    monkeypatch.setattr(scores, "is_installed", lambda _name: False)
     found = score_texts(["a b"], [["a b"]])
     assert found.metrics == {"exact_match": 1, "length_ratio": 1, "repetition": 0}
     (note,) = found.notes
