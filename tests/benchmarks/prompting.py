@@ -17,9 +17,11 @@ vocabulary beside them. Prints a table either way, and `speed` exits with 1 when
 """
 
 import argparse
+import csv
 import json
 import os
 import random
+import re
 import resource
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +58,24 @@ class Work:
     part: str  # what is asked about
     template: str
     labels: tuple[str, ...]
+    taught: bool = False  # the training of mini-gpt2 has worked examples of its training part
 
 
 SPEED = (
-    Work("sst2", "dev", "sentiment", ("0", "1")),
+    Work("sst2", "dev", "sentiment", ("0", "1"), taught=True),
     Work("trec", "test", "question-type", ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")),
 )
-TABLE = (SPEED[0], SPEED[1])
+TABLE = (  # stsb, mrpc: whether two sentences mean about the same
+    SPEED[0],
+    Work("goemotions", "test", "Comment: {text}\nSentiment: {label}", ("negative", "positive"), taught=True),
+    Work("stsb", "test", "Text: {text}\nOther text: {pair}\nMeaning: {label}", ("different", "similar"), taught=True),
+    SPEED[1],
+    Work("mrpc", "test", "Text: {text}\nOther text: {pair}\nMeaning: {label}", ("different", "similar")),
+)
+POSITIVE = re.compile("admiration|amusement|approval|caring|excitement|gratitude|joy|love|optimism|pride|relief")
+NEGATIVE = re.compile(
+    "anger|annoyance|disappointment|disapproval|disgust|embarrassment|fear|grief|nervousness|remorse|sadness"
+)
 TABLE_SHOTS = (0, 1, 4, 8)
 SCORINGS: dict[str, dict[str, Any]] = {
     "direct, uncalibrated": {"calibration": "none"},
@@ -77,11 +90,34 @@ SCORINGS: dict[str, dict[str, Any]] = {
 def rows_of(name: str, part: str) -> list[dict[str, str]]:
     """Rows with text and label, read in the plainest way."""
     folder = DATA / name
+    if name == "trec":
+        lines = (folder / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+        return [{"text": line.split(" ", 1)[1], "label": line.split(":", 1)[0]} for line in lines]
+    if name == "stsb":  # those that are clearly similar or different
+        with (folder / f"{part}.csv").open(encoding="utf-8", newline="") as file:
+            scored = [(text, pair, float(score)) for text, pair, score in csv.reader(file)]
+        return [
+            {"text": text, "pair": pair, "label": "similar" if score >= 4 else "different"}
+            for text, pair, score in scored
+            if score <= 2 or score >= 4
+        ]
+    end = "txt" if name == "mrpc" else "tsv"
+    cells = [line.split("\t") for line in (folder / f"{part}.{end}").read_text(encoding="utf-8-sig").splitlines()]
+    if name == "mrpc":
+        return [
+            {"text": text, "pair": pair, "label": ("different", "similar")[int(label)]}
+            for label, _, _, text, pair in cells[1:]
+        ]
     if name == "sst2":
-        lines = (folder / f"{part}.tsv").read_text(encoding="utf-8").splitlines()
-        return [dict(zip(("text", "label"), line.split("\t"), strict=True)) for line in lines]
-    lines = (folder / f"{part}.txt").read_text(encoding="utf-8").splitlines()
-    return [{"text": line.split(" ", 1)[1], "label": line.split(":", 1)[0]} for line in lines]
+        return [{"text": text, "label": label} for text, label in cells]
+    names = (folder / "labels.txt").read_text(encoding="utf-8").split()  # goemotions: texts with one clear emotion
+    emotions = [(text, names[int(ids)]) for text, ids, _ in cells if "," not in ids]
+    return [
+        {"text": text, "label": label}
+        for text, emotion in emotions
+        for label, kind in (("positive", POSITIVE), ("negative", NEGATIVE))
+        if kind.fullmatch(emotion)
+    ]
 
 
 def chosen_rows(work: Work, count: int) -> list[dict[str, str]]:
@@ -217,28 +253,29 @@ def speed(texts: int, peer_texts: int, tiny: bool) -> bool:
 
 
 def table(model: str, texts: int, seeds: int) -> None:
-    """Accuracy and macro-F1 by number of shots, raw and calibrated."""
+    """Accuracy and macro-F1 by number of shots, uncalibrated and by the two ways to calibrate."""
+    ways = ("contextual", "batch")
+    columns = [f"{name}, uncalibrated | {' | '.join(ways)}" for name in ("accuracy", "macro-F1")]
     print(f"{model}: {texts} fixed test texts, means of {seeds} seeds with 95 % intervals")
-    print("| data | shots | accuracy, uncalibrated | calibrated | macro-F1, uncalibrated | calibrated |")
-    print("|---|---|---|---|---|---|")
+    print(f"| data | in training | shots | {' | '.join(columns)} |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for work in TABLE:
-        test = chosen_rows(Work(work.name, "test", work.template, work.labels), texts)
+        name = f"{work.name} | {'yes' if work.taught else 'no'}"
+        test = chosen_rows(replace(work, part="test"), texts)
         train = rows_of(work.name, "train")
-        commonest = None
+        found: list[dict[str, Any]] = []
         for shots in TABLE_SHOTS:
-            prompted = Prompt(labels=work.labels, template=work.template, shots=shots).on(model)
-            figures = prompted.evaluate(test, train, seeds=seeds).figures
-            cells = [
-                shown(figures[row][name]) for name in ("accuracy", "f1") for row in ("uncalibrated", "calibrated")
+            asked_ways = [
+                Prompt(labels=work.labels, template=work.template, shots=shots, calibration=way) for way in ways
             ]
-            print(f"| {work.name} | {shots} | {' | '.join(cells)} |", flush=True)
-            (row,) = (row for row in figures if row.startswith("always "))
-            commonest = (row, figures[row])
-        if commonest is not None:
-            row, measures = commonest
-            label = asked(work).on(model).prepare().runner.words[row.removeprefix("always ")]
-            accuracy, f1 = measures["accuracy"].mean, measures["f1"].mean
-            print(f"| {work.name} | always {label} | {accuracy:.3f} | | {f1:.3f} | |", flush=True)
+            found = [prompt.on(model).evaluate(test, train, seeds=seeds).figures for prompt in asked_ways]
+            rows = [found[0]["uncalibrated"], *(figures["calibrated"] for figures in found)]
+            cells = [shown(row[measure]) for measure in ("accuracy", "f1") for row in rows]
+            print(f"| {name} | {shots} | {' | '.join(cells)} |", flush=True)
+        (always,) = (row for row in found[0] if row.startswith("always "))
+        label = asked(work).on(model).prepare().runner.words[always.removeprefix("always ")]
+        accuracy, f1 = (found[0][always][measure].mean for measure in ("accuracy", "f1"))
+        print(f"| {name} | always {label} | {accuracy:.3f} | | | {f1:.3f} | | |", flush=True)
 
 
 def scoring_table(model: str, texts: int, seeds: int, per_label: Sequence[int]) -> None:
@@ -247,7 +284,7 @@ def scoring_table(model: str, texts: int, seeds: int, per_label: Sequence[int]) 
     print("| data | examples per label | scoring | accuracy | worst and best draw | macro-F1 | texts/s |")
     print("|---|---|---|---|---|---|---|")
     for work in TABLE:
-        test = chosen_rows(Work(work.name, "test", work.template, work.labels), texts)
+        test = chosen_rows(replace(work, part="test"), texts)
         for count in per_label:
             draws = [draw(rows_of(work.name, "train"), work.labels, count, seed) for seed in range(seeds)]
             for name, options in SCORINGS.items():
