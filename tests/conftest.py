@@ -30,7 +30,7 @@ SYSTEMS = {"posix": sys.platform != "win32", "linux": sys.platform == "linux"}  
 collect_ignore_glob = [] if SYSTEMS["posix"] else ["campaign/*"]  # forks at every step
 STARTS_PROCESSES = {
     "test_distributed", "test_failures", "test_launch", "test_launched_commands", "test_linear_time",
-    "test_long_documents", "test_python_api", "test_quickstart", "test_readme", "test_resume", "test_serve",
+    "test_long_documents", "test_python_api", "test_quickstart", "test_resume", "test_serve",
     "test_simulated_windows", "test_skips"
 }  # fmt: skip
 # Reasons for which a test may be skipped although --fail-on-skip is given.
