@@ -21,6 +21,7 @@ from ..core.errors import HeadwayError, SharedError
 from ..core.platform_files import is_closed_pipe
 from ..core.training.launch import join_launch, launch_rank
 from ..core.visible import visible
+from .completion import completed_command
 from .interrupts import exit_code, sigterm_interrupts
 
 # NAME -> the module whose function NAME_command() builds the command, and its line in `headway --help`.
@@ -49,6 +50,7 @@ COMMANDS = {
     "models": ("commands.lists", "List the models that can be used."),
     "samples": ("commands.samples", "Copy a sample data file, to try a task."),
 }
+NAME = "headway"
 USAGE_ERROR = 2
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
@@ -97,19 +99,22 @@ def _run(arguments: list[str]) -> None:
     app = typer.Typer(
         help="Fine-tune BERT and GPT-2 on your texts and use the models.",
         epilog="To get started, run: headway quickstart",
-        add_completion=False,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_headway)
+    completed = completed_command()
+    requested = arguments[0] if completed is None else completed
     for name, (module, summary) in COMMANDS.items():
         command = _placeholder
-        if name == arguments[0]:
+        if name == requested:
             from .options import canonical_arguments
 
             command = getattr(import_module(f".{module}", __package__), f"{name.replace('-', '_')}_command")()
             arguments = [name, *canonical_arguments(arguments[1:])]
         app.command(name, short_help=summary, help=_unwrapped_help(command))(command)
-    with get_command(app).make_context("headway", arguments) as context:
+    if completed is not None:
+        get_command(app)(prog_name=NAME)  # answers the shell and exits
+    with get_command(app).make_context(NAME, arguments) as context:
         context.command.invoke(context)
 
 
