@@ -1,6 +1,7 @@
 """With --fail-on-skip, which .ci/run gives, a test that is skipped for an unexpected reason fails."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,10 @@ def test_a_test_of_gpus_says_that_there_is_none(folder: Path):
 
 
 def test_continuous_integration_uses_the_option():
-    calls = [line for line in (Path(__file__).parents[1] / ".ci/run").read_text().splitlines() if "pytest" in line]
-    assert len([line for line in calls if line.startswith("pytest")]) == 3
-    assert all("--fail-on-skip" in line for line in calls if line.startswith("pytest"))
+    checkout = Path(__file__).parents[1]
+    steps, run = ((checkout / ".ci" / name).read_text(encoding="utf-8") for name in ("step", "run"))
+    calls = re.findall(r"^(?:.*\) | +)pytest( .*?)(?: ;;.*)?$", steps, re.MULTILINE)
+    calls.remove(' "${@:2}"')  # of the tests, which .ci/run gives the option
+    assert "\nstep tests --fail-on-skip\n" in run
+    assert len(calls) == 3
+    assert all(call.startswith(" --fail-on-skip -m ") for call in calls)
