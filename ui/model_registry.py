@@ -194,7 +194,7 @@ class ModelRegistry:
         """
         entry = self.find(name)
         if entry not in self._finished_runs():
-            raise HeadwayError(f"{name} was not trained here, so it cannot be renamed, deleted or changed here.")
+            raise HeadwayError(f"{name} was not trained here, so it cannot be changed here. Choose another one.")
         return entry
 
     def task_model(self, name: str) -> "TaskModel":

@@ -210,7 +210,7 @@ def read_labels(folder: Path, raw: Mapping[str, Any], outputs: int) -> tuple[str
     if not id2label:
         return tuple(f"LABEL_{i}" for i in range(outputs))
     if not isinstance(id2label, dict) or not all(key.isdecimal() and len(key) < 10 for key in id2label):
-        raise HeadwayError(f'{path}: id2label must map numbers to names, like {{"0": "bad", "1": "good"}}.')
+        raise HeadwayError(f'{path}: id2label must map numbers to names: {{"0": "bad", "1": "good"}}. Correct it.')
     by_id = {int(key): str(name) for key, name in id2label.items()}
     if sorted(by_id) != list(range(outputs)):
         raise HeadwayError(

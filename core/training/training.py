@@ -210,7 +210,7 @@ class _Run:
         if config.metric is not None and inputs.evaluate is None:
             raise HeadwayError("--metric needs data to evaluate on: give --eval-data.")
         if not len(inputs.sampler.lengths):
-            raise HeadwayError("There is no example to train on.")
+            raise HeadwayError("There is no example to train on. Give at least one row.")
         self.schedule = _StepSchedule(inputs.sampler, config)
         self.settings = run_settings(
             config,

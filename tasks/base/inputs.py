@@ -119,7 +119,9 @@ def iterate(inputs: Any) -> list[Any]:
     """
     inputs = as_list(inputs)
     if not isinstance(inputs, Iterable):
-        raise HeadwayError(f"predict() takes a text, several texts or a table, not {type(inputs).__name__}.")
+        raise HeadwayError(
+            f"predict() takes a text, several texts or a table, not {type(inputs).__name__}. Give one of these."
+        )
     return list(inputs)
 
 

@@ -423,7 +423,10 @@ def _prepare(folder: Path, plan: Mapping[str, Any], run: RunOptions) -> None:
                 )
             return
         if run.resume and has_checkpoint(run.output):
-            raise HeadwayError(f"{run.output}: an interrupted single run cannot be continued with --{plan['kind']}.")
+            raise HeadwayError(
+                f"{run.output}: an interrupted single run cannot be continued with --{plan['kind']}. Omit it, or "
+                "start again with --overwrite."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, overwrite=True) as new:
             new.write_text(json.dumps(plan, indent=2), encoding="utf-8")

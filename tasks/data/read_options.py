@@ -87,7 +87,9 @@ class ReadOptions:
     def refuse_for_prediction(self) -> None:
         """Raises HeadwayError if an option is about labelled rows: all rows are predicted."""
         if self.strict is not None or self.left_out is not None:
-            raise HeadwayError("--strict and --left-out have no meaning for prediction: every row is predicted.")
+            raise HeadwayError(
+                "--strict and --left-out have no meaning for prediction: every row is predicted. Omit them."
+            )
 
     def refuse_unused(self, source: str, kind: str, used: frozenset[str]) -> None:
         """Checks that every option with a value has an effect.

@@ -138,7 +138,8 @@ class Embedder:
         model_config = checkpoint.network.config
         self.limit = self.config.max_length or model_config.max_positions
         if not 3 <= self.limit <= model_config.max_positions:
-            raise HeadwayError(f"--max-length {self.limit}: {model} reads 3 to {model_config.max_positions} tokens.")
+            most = model_config.max_positions
+            raise HeadwayError(f"--max-length {self.limit}: {model} reads 3 to {most} tokens. Choose one of these.")
         self.tokenizer.check_fits(model_config.vocab_size, model)
         self.device = inference_device(self.config.device)
         precision = choose_precision(self.config.precision, read_info(folder), self.device)

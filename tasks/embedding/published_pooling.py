@@ -121,7 +121,9 @@ def _read_modules(listing: Path) -> list[tuple[str, str]]:
 def _read_limit(settings: Mapping[str, Any], folder: Path) -> int | None:
     limit = settings.get("max_seq_length")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
-        raise HeadwayError(f"{folder}: max_seq_length is {repr(limit)[:99]} instead of a number of tokens.")
+        raise HeadwayError(
+            f"{folder}: max_seq_length is {repr(limit)[:99]} instead of a number of tokens. Correct it."
+        )
     return limit
 
 
@@ -136,7 +138,8 @@ def _read_modes(path: Path) -> tuple[str, ...]:
     unknown = [name for name in names if str(name) not in PUBLISHED_MODES]
     if unknown:
         raise HeadwayError(
-            f"{path}: the pooling {repr(unknown[0])[:99]} is unknown. Headway supports {', '.join(PUBLISHED_MODES)}."
+            f"{path}: the pooling {repr(unknown[0])[:99]} is unknown. Headway supports {', '.join(PUBLISHED_MODES)}. "
+            "Choose another model, or --pooling."
         )
     if config.get("include_prompt") is False and _read_prompt(path.parents[1]):
         raise HeadwayError(

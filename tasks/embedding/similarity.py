@@ -367,7 +367,7 @@ def read_scale(given: Any) -> tuple[float, float]:
     except (TypeError, ValueError) as error:
         raise HeadwayError(f"--scale {given} is invalid; it must be LOWEST,HIGHEST, such as 0,5.") from error
     if not -math.inf < lowest < highest < math.inf:
-        raise HeadwayError(f"--scale {given} is invalid: the lowest score comes first and is below the highest.")
+        raise HeadwayError(f"--scale {given} is invalid: write the lowest score first, then the highest.")
     return lowest, highest
 
 

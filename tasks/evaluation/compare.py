@@ -154,7 +154,9 @@ def _tallies(found: Mapping[str, Predicted]) -> dict[str, Tally]:
     tallies = {name: scorer.tally(one.predictions, one.examples) for name, one in found.items()}
     known = {name: tally for name, tally in tallies.items() if tally is not None}
     if len(known) < len(tallies):
-        raise HeadwayError(f"The metrics of {scorer.name} are not counted by row, so its models cannot be compared.")
+        raise HeadwayError(
+            f"The metrics of {scorer.name} are not counted by row, so its models cannot be compared. Evaluate each."
+        )
     metrics = [list(tally.formulas(np.zeros((1, tally.counts.shape[1])))) for tally in known.values()]
     if any(one != metrics[0] for one in metrics):
         raise HeadwayError(
@@ -206,7 +208,7 @@ def _summarize(
             if excluded
             else "the task has no such metric"
         )
-        raise HeadwayError(f"{source}: no metric of these models can be compared: {why}.")
+        raise HeadwayError(f"{source}: no metric of these models can be compared: {why}. Evaluate each.")
     size = tallies[names[0]].counts.shape[0] if groups is None else len(groups)
     notes = [f"{name}: {note}" for name, one in found.items() for note in one.notes]
     if excluded:

@@ -147,5 +147,7 @@ def _fit(vectors: np.ndarray, source: str) -> TextDistance:
     covariance, _ = ledoit_wolf(vectors - mean, assume_centered=True)
     variances, directions = np.linalg.eigh(covariance)
     if not variances.min() > 0:
-        raise HeadwayError(f"{source}: all texts are the same, so --none-of-these cannot measure distances from them.")
+        raise HeadwayError(
+            f"{source}: all texts are the same, so --none-of-these cannot measure distances from them. Use others."
+        )
     return TextDistance(torch.from_numpy(mean).float(), torch.from_numpy(directions / np.sqrt(variances)).float())

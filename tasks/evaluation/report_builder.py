@@ -91,7 +91,7 @@ def _read_training(
     chosen = {name: column for name, column in (columns or {}).items() if name != "label"}
     mapping = model.columns(table, chosen)
     if not len(table):
-        raise HeadwayError(f"{table.source}: there is no row to compare with.")
+        raise HeadwayError(f"{table.source}: there is no row to compare with. Give at least one.")
     return TrainingTexts(model.task.examples(table, mapping, labelled=False, file=folder / "examples"))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..base.predictor import Predictor
 
 AT_ONCE = 2**16  # rows that are counted together
-NO_ROWS = "Decision rules are fitted to rows with labels; this model is evaluated on plain text."
+NO_ROWS = "Decision rules are fitted to rows with labels; this model is evaluated on plain text. Omit them."
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class MultipleChoice(Task[ChoiceExample, ChoicePrediction]):
                 chosen["question"] = ""  # its content alone does not show it
         found = super().columns(replace(table, columns=tuple(visible)), chosen, need_label=need_label)
         if isinstance(found.label, tuple):
-            raise HeadwayError(f"--label {','.join(found.label)}: one column names the right choice.")
+            raise HeadwayError(f"--label {','.join(found.label)}: name one column, that of the right choice.")
         if len(several) < FEWEST:
             return found
         note = f"choices: {len(several)} columns, {several[0]} to {several[-1]} (--choices names the first one)"

@@ -165,7 +165,7 @@ def pack(jobs: "Jobs", selected: str | None) -> Any:
     """Packs the model folder into a zip file for download; a file packed earlier is reused."""
     job = jobs.find(selected or "")
     if not job.has_model:
-        raise HeadwayError(f"The folder of {job.request.name} was removed.")
+        raise HeadwayError(f"The folder of {job.request.name} was removed. Train the model again.")
     modified = int((job.output / "config.json").stat().st_mtime)
     packed = Path(get_upload_folder()) / "headway-models" / f"{job.id}-{modified}" / f"{job.request.name}.zip"
     if not packed.exists():

@@ -233,7 +233,7 @@ class Jobs:
     def _require_model(self, name: str) -> Path:
         folder = self.runs / name
         if not (folder / "headway.json").exists():
-            raise HeadwayError(f"The model {name} does not exist any more.")
+            raise HeadwayError(f"The model {name} does not exist any more. Choose another one.")
         return folder
 
     # The queue.

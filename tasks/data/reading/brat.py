@@ -84,4 +84,10 @@ def _fits(text: str, entities: list[tuple[str, str, str | None]]) -> bool:
     return all(text[span["start"] : span["end"]].split() == span["text"].split() for span in spans if "text" in span)
 
 
-BRAT = FileFormat(_matches, _open, frozenset({"encoding"}))
+BRAT = FileFormat(
+    _matches,
+    _open,
+    frozenset({"encoding"}),
+    title="brat",
+    files="A folder with `.txt` and `.ann` files; a row is a document",
+)

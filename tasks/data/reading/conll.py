@@ -232,4 +232,11 @@ def _check_row(where: str, line: str, row: list[str], layout: Layout, after_blan
     )
 
 
-CONLL = FileFormat(_matches, _open, frozenset({"header", "encoding"}))
+CONLL = FileFormat(
+    _matches,
+    _open,
+    frozenset({"header", "encoding"}),
+    title="CoNLL",
+    files="`.conll`, `.conllu`, `.iob`, `.iob2`, `.bio`, or lines of a word and its tags; a blank line ends a "
+    "sentence, which is a row",
+)

@@ -165,8 +165,22 @@ def _open_tsv(file: SourceFile) -> RowStream:
     return _open_table(file, tsv_dialect(file))
 
 
-CSV = FileFormat(_is_csv, _open_csv, OPTIONS)
-TSV = FileFormat(_has_tabs, _open_tsv, OPTIONS)
+CSV = FileFormat(
+    _is_csv,
+    _open_csv,
+    OPTIONS,
+    title="CSV",
+    files="`.csv`, any file with `--delimiter`, or a file without a suffix that begins with usual column "
+    "names; separator, header and quotes are inferred",
+)
+TSV = FileFormat(
+    _has_tabs,
+    _open_tsv,
+    OPTIONS,
+    title="TSV",
+    files="`.tsv`, `.tab`, or a file whose lines have the same number of TABs; quotes are ordinary characters, "
+    "except in Excel's Unicode text",
+)
 
 
 def _open_table(file: SourceFile, dialect: Dialect) -> RowStream:

@@ -70,4 +70,10 @@ def _row(doc: "Doc") -> dict[str, Any]:
     return {"text": doc.text, "spans": found if annotated else None, "cats": cats}
 
 
-DOCBIN = FileFormat(lambda file: file.suffix == SUFFIX, _open, frozenset())
+DOCBIN = FileFormat(
+    lambda file: file.suffix == SUFFIX,
+    _open,
+    frozenset(),
+    title="spaCy DocBin",
+    files="`.spacy`; texts with entities, spans and categories (extra `spacy`)",
+)

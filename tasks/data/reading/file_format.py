@@ -1,7 +1,7 @@
 """What a file format provides: how to recognize a file, and how to read its rows."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -55,8 +55,12 @@ class FileFormat:
         matches: Whether a file has this format, judged by its suffix or its sample.
         open: Opens a file of this format as a stream of rows.
         options: Names of the `ReadOptions` that it uses; the others are refused.
+        title: Its name in the guide.
+        files: Which files have it, and what becomes of them, in Markdown for the guide.
     """
 
     matches: Callable[[SourceFile], bool]
     open: Callable[[SourceFile], RowStream]
     options: frozenset[str] = frozenset({"encoding", "decimal"})
+    title: str = field(kw_only=True)
+    files: str = field(kw_only=True)

@@ -152,7 +152,13 @@ def _open_saved(folder: SourceFile) -> RowStream:
     return _open_split(str(path), loaded, lambda split: str(path / split))
 
 
-SAVED_DATA_SET = FileFormat(_is_saved, _open_saved, frozenset({"decimal"}))
+SAVED_DATA_SET = FileFormat(
+    _is_saved,
+    _open_saved,
+    frozenset({"decimal"}),
+    title="datasets",
+    files="A folder that `datasets.save_to_disk` wrote (extra `datasets`)",
+)
 
 
 def _open_split(source: str, loaded: Any, name_split: Callable[[str], str]) -> RowStream:

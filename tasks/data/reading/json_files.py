@@ -71,7 +71,15 @@ def _open(file: SourceFile) -> RowStream:
     return _open_document(file)
 
 
-JSON = FileFormat(_matches, _open, frozenset({"encoding", "decimal", "annotations"}))
+JSON = FileFormat(
+    _matches,
+    _open,
+    frozenset({"encoding", "decimal", "annotations"}),
+    title="JSON",
+    files="`.json`, `.jsonl`, `.ndjson`, or a file that begins as such: a list of objects, one object per "
+    'line, `{"data": [...]}`, a list per column, SQuAD, Label Studio, and what doccano, Prodigy and '
+    "spaCy write",
+)
 
 
 def _has_objects_per_line(sample: Sample) -> bool:

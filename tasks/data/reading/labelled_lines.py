@@ -47,4 +47,9 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), "label-prefixed lines", columns, False, read)
 
 
-LABELLED_LINES = FileFormat(_matches, _open)
+LABELLED_LINES = FileFormat(
+    _matches,
+    _open,
+    title="Labelled lines",
+    files="Lines that begin with `__label__NAME` (fastText) or `LABEL:fine` (TREC)",
+)

@@ -66,4 +66,10 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(path), "Parquet", tuple(schema.names), True, read, "record")
 
 
-PARQUET = FileFormat(lambda file: file.suffix == ".parquet", _open, frozenset({"decimal"}))
+PARQUET = FileFormat(
+    lambda file: file.suffix == ".parquet",
+    _open,
+    frozenset({"decimal"}),
+    title="Parquet",
+    files="`.parquet`; a row is a record",
+)

@@ -23,4 +23,10 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(file.path), "lines", (column,), header, read, notes=describe_table(file))
 
 
-PLAIN_LINES = FileFormat(lambda _: True, _open, frozenset({"header", "encoding"}))
+PLAIN_LINES = FileFormat(
+    lambda _: True,
+    _open,
+    frozenset({"header", "encoding"}),
+    title="Lines",
+    files="Every other text file; a row is a line that is not empty",
+)

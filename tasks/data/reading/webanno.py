@@ -152,7 +152,9 @@ def _text_and_starts(source: str, sentence: _Sentence) -> tuple[str, list[int]]:
         start = text.find(token, whole if is_part else end)
         if start < 0:
             where = format_place(source, "line", number)
-            raise HeadwayError(f'{where}: the token "{shorten(token, 40)}" is not in the text of its sentence.')
+            raise HeadwayError(
+                f'{where}: the token "{shorten(token, 40)}" is not in the text of its sentence. Export the file again.'
+            )
         starts.append(start)
         if not is_part:
             whole, end = start, start + len(token)
@@ -194,4 +196,10 @@ def _unescape(text: str) -> str:
     return ESCAPED.sub(lambda match: CONTROL.get(match[1], match[1]), text)
 
 
-WEBANNO = FileFormat(_matches, _open, frozenset({"encoding"}))
+WEBANNO = FileFormat(
+    _matches,
+    _open,
+    frozenset({"encoding"}),
+    title="WebAnno TSV 3",
+    files="A file that begins with `#FORMAT=WebAnno TSV 3` (WebAnno, INCEpTION); a row is a sentence",
+)

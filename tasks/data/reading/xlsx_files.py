@@ -86,7 +86,13 @@ def _open(file: SourceFile) -> RowStream:
     return RowStream(str(path), kind, layout.columns, layout.header, read, "row", (*notes, *layout.notes))
 
 
-XLSX = FileFormat(_matches, _open, frozenset({"header", "decimal", "sheet"}))
+XLSX = FileFormat(
+    _matches,
+    _open,
+    frozenset({"header", "decimal", "sheet"}),
+    title="Excel",
+    files="A workbook of Excel, whatever its name; one sheet is read, cells keep their types",
+)
 
 
 @contextmanager
