@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import that reads it
 # Tiny models are slower on several threads, many times so while the cores are busy, as they are with two workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import json
 import sys
 from collections import Counter
@@ -41,6 +42,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fail-on-skip", action="store_true", help="Fail a test that is skipped for an unexpected reason."
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector searches what was imported never: not meanwhile, as it grows, and not during the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The campaigns, which import much, are read only where their marker may choose them."""
+    left_out = "not campaign" in config.option.markexpr and collection_path == CHECKOUT / "tests" / "campaign"
+    return left_out or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

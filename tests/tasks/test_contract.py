@@ -153,6 +153,7 @@ CASES = {
         list(zip(TEXTS, PAIRS, strict=True)),
         steps=500,
         apart=True,
+        families=("bert", "distilbert"),
         files=SENTENCE_TRANSFORMERS,
     ),
     "sentence-similarity, pairs that belong together": Case(

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,13 @@ def post(client: TestClient, body: bytes, encoding: str | None) -> Any:
     return client.post("/predict", content=body, headers=headers)
 
 
+def gzip_bomb() -> bytes:
+    """A gigabyte of spaces in a megabyte, without its check sum: the same compressed block a thousand times."""
+    compressor = zlib.compressobj(wbits=31)
+    first = compressor.compress(b" " * 10**6) + compressor.flush(zlib.Z_FULL_FLUSH)
+    return first + first[10:] * 999  # without the header
+
+
 def test_a_gzip_body_is_read_whole_or_in_parts(client):
     body = b'{"inputs": ["a lovely film"]}'
     expected = post(client, body, None).json()
@@ -149,7 +157,7 @@ def test_a_gzip_body_is_read_whole_or_in_parts(client):
         (b"", "gzip", 422, "ends too early"),
         (gzip.compress(b'{"inputs": ["a"]}') + b"more", "gzip", 422, "not valid gzip"),
         (gzip.compress(b" " * 2_000_001), "gzip", 413, "exceeds 2 megabytes"),
-        (gzip.compress(b" " * 10**9, 9), "gzip", 413, "exceeds 2 megabytes"),
+        (gzip_bomb(), "gzip", 413, "exceeds 2 megabytes"),
     ],
     ids=["not announced", "br", "twice", "plain", "cut", "empty", "garbage behind", "too large", "a bomb"],
 )
