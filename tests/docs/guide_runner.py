@@ -3,7 +3,7 @@
 - A command `headway ...` runs in this process, which saves the time to import its libraries; a line with pipes and
   other parts of the shell runs in bash. `export NAME=value` is remembered for the page.
 - `headway serve` and `headway ui` are started in the background at a free port, which replaces theirs in the blocks
-  after them; the next line runs when /health answers, and the servers stop at the end of the page.
+  after them; the next line runs when its /health answers, and the servers stop at the end of the page.
 - `pip install ...` is not run; its extras must be those of pyproject.toml.
 - The python blocks of a page share their names.
 - guide_blocks.py knows the comments; stand_ins.py writes the files and models that a page expects its reader to have.
@@ -29,6 +29,7 @@ from guide_blocks import CHECKOUT, Block
 from headway.ui.cli import main
 
 SERVERS = {"serve": 8000, "ui": 7860}  # command -> the port that its documentation names
+HEALTH = {"serve": "/health", "ui": "/api/health"}
 SHELL = set("|&;<>$*?`()~#")  # what only a shell understands, outside of quotes
 ASSIGNMENT = re.compile(r"(\w+)=(\S*) +")
 SECONDS_TO_START = 120
@@ -135,7 +136,7 @@ class PageRunner:
         for _ in range(SECONDS_TO_START):
             assert server.poll() is None, f"{words} ended with exit code {server.returncode}"
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{HEALTH[words[0]]}", timeout=5).close()
                 return 0
             except OSError:
                 time.sleep(1)

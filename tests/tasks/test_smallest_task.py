@@ -1,4 +1,4 @@
-"""The smallest task of the README works everywhere: the contract needs nothing that the README does not name."""
+"""The smallest task of the guide works everywhere: the contract needs nothing that the guide does not name."""
 
 import importlib.util
 import json
@@ -25,16 +25,15 @@ from headway.ui.http.api import create_api
 from headway.ui.model_registry import ModelRegistry
 from headway.ui.runs.jobs import Jobs
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/adding-a-task.md"
 ROWS = [{"text": f"the {'quick brown fox' if i % 2 else 'cat sat'} {'today ' * (i % 3)}", "stars": 1 + 4 * (i % 2)}
         for i in range(24)]  # fmt: skip
 TEXTS = ["the quick brown fox", "the cat sat"]
 
 
 def code() -> str:
-    """The smallest task, as the README has it."""
-    section = README.read_text(encoding="utf-8").partition("## Adding a task")[2]
-    (block,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    """The smallest task, as the guide has it."""
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     return block
 
 

@@ -1,7 +1,7 @@
 """Screenshots of every tab of `headway ui`, wide and narrow, light and dark: `python tests/ui/screenshots.py FOLDER`.
 
 Small models are trained on the sample data first, which takes a few minutes; a second call with the same folder reuses
-them. README shows two of the screenshots.
+them. The guide shows some of the screenshots.
 """
 
 import os
