@@ -43,6 +43,7 @@ class FakeHub:
         self.break_after: dict[str, int] = {}  # file name -> number of bytes after which the connection breaks
         self.break_once = False  # whether the connection breaks only once
         self.status = 0  # a status for all requests, for example 503
+        self.users: dict[str, str] = {}  # token -> the user it belongs to
         self._port = 0
         self.start()
 
@@ -146,7 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(f"{self.command} {path}")
         asked = API.fullmatch(path) or FILE.fullmatch(path)
         repository = hub.repositories.get(f"{asked['kind'] or 'models'}/{asked['name']}") if asked else None
-        if hub.status:
+        if hub.status == 0 and path == "/api/whoami-v2":
+            self._send_user()
+        elif hub.status:
             self._send(hub.status, {"X-Error-Message": "Invalid credentials in Authorization header"})
         elif asked is None:
             self._send(404)
@@ -156,6 +159,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, {"X-Error-Code": "GatedRepo"})
         else:
             self._from_repository(repository, asked, body)
+
+    def _user(self) -> str | None:
+        """Whose token the request has."""
+        return self.server.hub.users.get((self.headers["Authorization"] or "").removeprefix("Bearer "))
+
+    def _send_user(self) -> None:
+        name = self._user()
+        if name is None:
+            self._send(401, {"X-Error-Message": "Invalid username or password."})
+        else:
+            self._send(200, content=json.dumps({"type": "user", "name": name, "orgs": []}))
 
     def _from_repository(self, repository: Repository, asked: re.Match[str], body: bytes) -> None:
         commit = list(repository.commits)[-1] if asked["rev"] in (None, "main") else asked["rev"]

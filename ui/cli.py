@@ -49,6 +49,7 @@ COMMANDS = {
     "tasks": ("commands.lists", "List the tasks that a model can be trained for."),
     "models": ("commands.lists", "List the models that can be used."),
     "samples": ("commands.samples", "Copy a sample data file, to try a task."),
+    "doctor": ("commands.doctor", "Check the installation, and say how problems are fixed."),
 }
 NAME = "headway"
 USAGE_ERROR = 2

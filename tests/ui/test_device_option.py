@@ -32,6 +32,7 @@ COMMANDS = {
     "probe": ["{trained}", "--data", "reviews.csv"],
     "compare": ["{trained}", "{trained}", "--data", "reviews.csv"],
     "label-errors": ["--data", "reviews.csv"],
+    "doctor": [],
     "learning-curve": ["--data", "reviews.csv"],
 }
 

@@ -1,0 +1,1 @@
+"""What `headway doctor` finds out about an installation: packages, the machine, storage and the Hub."""
