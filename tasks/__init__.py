@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.checkpoints.hub import with_revision
 from ..core.errors import HeadwayError
 from ..core.options import options_of
 from .base.model import TaskModel
@@ -79,12 +80,13 @@ ZERO_SHOT = {one.name for one in options_of(ZeroShotClassification, "after")} - 
 }
 
 
-def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskModel:
+def load(model: str | Path, *, device: str = "auto", revision: str | None = None, **options: Any) -> TaskModel:
     """Loads a model that predicts: a folder that Headway saved, or a published checkpoint with a head.
 
     Args:
-        model: the folder, or a hub id.
+        model: the folder, or a hub id; a private model of the Hub needs a token (HF_TOKEN).
         device: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps or xpu.
+        revision: a branch, a tag or a commit of the model on the Hub; "NAME@REVISION" is the same.
         **options: of its task, instead of the stored ones (`TaskModel.set_options`). With `labels`, a classifier of
             pairs that knows entailment chooses from these labels (`ZeroShotClassification`).
 
@@ -92,7 +94,7 @@ def load(model: str | Path, *, device: str = "auto", **options: Any) -> TaskMode
         HeadwayError: there is no such model or device, it cannot be read, it has no head of a known task, or no such
             option.
     """
-    opened = TaskModel.load(model, TASKS, device)
+    opened = TaskModel.load(with_revision(model, revision), TASKS, device)
     if ZERO_SHOT.isdisjoint(options):
         opened.set_options(**options)
         return opened

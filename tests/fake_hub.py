@@ -1,9 +1,11 @@
-"""A local Hugging Face Hub: the part of its HTTP API that huggingface_hub and `datasets` use for downloads.
+"""A local Hugging Face Hub: the part of its HTTP API that huggingface_hub and `datasets` use.
 
-It lists repositories, answers HEAD and GET requests for files (with Range, to resume a download), and reports errors
-with the Hub's X-Error-Code. Follows https://huggingface.co/docs/hub/api and the requests of the official client.
+It lists repositories, answers HEAD and GET requests for files (with Range, to resume a download), takes commits of
+users with a token, and reports errors with the Hub's X-Error-Code. Follows https://huggingface.co/docs/hub/api and the
+requests of the official client.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -28,10 +30,20 @@ FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev
 
 @dataclass
 class Repository:
-    """The files of every commit, newest last."""
+    """The files of every commit, and the newest commit of every branch."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)  # of uploaded commits
     gated: bool = False
+    private: bool = False
+
+    def add(self, files: dict[str, bytes], branch: str = "main") -> str:
+        """Adds a commit to a branch and returns its hash."""
+        commit = hashlib.sha1(f"{id(self)} {len(self.commits)}".encode()).hexdigest()
+        self.commits[commit] = files
+        self.branches[branch] = commit
+        return commit
 
 
 class FakeHub:
@@ -44,6 +56,7 @@ class FakeHub:
         self.break_once = False  # whether the connection breaks only once
         self.status = 0  # a status for all requests, for example 503
         self.users: dict[str, str] = {}  # token -> the user it belongs to
+        self.large: dict[str, bytes] = {}  # SHA-256 -> a large file that was uploaded
         self._port = 0
         self.start()
 
@@ -71,17 +84,18 @@ class FakeHub:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def publish(self, name: str, files: dict[str, bytes] | Path, kind: str = "models", gated: bool = False) -> str:
+    def publish(
+        self, name: str, files: dict[str, bytes] | Path, kind: str = "models", *, gated: bool = False,
+        private: bool = False, branch: str = "main",
+    ) -> str:  # fmt: skip
         """Adds a commit with these files (of a folder, if it is a path) and returns its hash."""
         if isinstance(files, Path):
             files = {
                 path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()
             }
         repository = self.repositories.setdefault(f"{kind}/{name}", Repository())
-        repository.gated = gated
-        commit = hashlib.sha1(f"{name} {len(repository.commits)}".encode()).hexdigest()
-        repository.commits[commit] = files
-        return commit
+        repository.gated, repository.private = gated, private
+        return repository.add(files, branch)
 
     def downloaded(self) -> list[str]:
         """The names of the downloaded files, sorted."""
@@ -107,6 +121,7 @@ class FakeHub:
                 patch.delenv(name, raising=False)
             patch.setenv("NO_PROXY", "127.0.0.1")
             patch.setattr(constants, "HF_HUB_OFFLINE", False)
+            patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
             patch.setattr(constants, "ENDPOINT", self.url)
             patch.setattr(
                 constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -142,6 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.hub.requests.append(f"PUT {self.path}")
+        self.server.hub.large[hashlib.sha256(content).hexdigest()] = content
+        self._send(200)
+
     def _answer(self, body: bytes = b"") -> None:
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
         hub.requests.append(f"{self.command} {path}")
@@ -149,11 +170,17 @@ class _Handler(BaseHTTPRequestHandler):
         repository = hub.repositories.get(f"{asked['kind'] or 'models'}/{asked['name']}") if asked else None
         if hub.status == 0 and path == "/api/whoami-v2":
             self._send_user()
+        elif not hub.status and path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif not hub.status and path == "/api/validate-yaml":
+            self._validate(json.loads(body)["content"])
+        elif not hub.status and path.endswith(".git/info/lfs/objects/batch"):
+            self._take_large(json.loads(body))
         elif hub.status:
             self._send(hub.status, {"X-Error-Message": "Invalid credentials in Authorization header"})
         elif asked is None:
             self._send(404)
-        elif repository is None:
+        elif repository is None or (repository.private and self._user() is None):
             self._send(401, {"X-Error-Code": "RepoNotFound"})  # the answer of the Hub without a login
         elif repository.gated and "resolve" in path:
             self._send(401, {"X-Error-Code": "GatedRepo"})
@@ -171,8 +198,75 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, content=json.dumps({"type": "user", "name": name, "orgs": []}))
 
+    def _create(self, wanted: dict[str, str]) -> None:
+        name = f"models/{wanted['organization']}/{wanted['name']}"
+        url = f"{self.server.hub.url}/{wanted['organization']}/{wanted['name']}"
+        if self._user() is None:
+            self._send(401, {"X-Error-Message": "Invalid username or password."})
+        elif self._user() != wanted["organization"]:
+            message = "You don't have the rights to create a model under this namespace"
+            self._send(403, {"X-Error-Message": message})
+        elif name in self.server.hub.repositories:
+            message = "You already created this model repo"
+            self._send(409, {"X-Error-Message": message}, json.dumps({"error": message, "url": url}))
+        else:
+            repository = Repository(private=wanted.get("visibility") == "private")
+            repository.add({".gitattributes": b""})
+            self.server.hub.repositories[name] = repository
+            self._send(200, content=json.dumps({"url": url}))
+
+    def _validate(self, card: str) -> None:
+        import yaml
+
+        try:
+            facts = yaml.safe_load(card.split("---")[1]) if card.startswith("---") else {}
+            error = None if isinstance(facts, dict) else "the metadata is no mapping"
+        except yaml.YAMLError as problem:
+            error = str(problem)
+        content = {"errors": [{"message": error}] if error else [], "warnings": []}
+        self._send(400 if error else 200, content=json.dumps(content))
+
+    def _take_large(self, wanted: dict[str, list[dict[str, object]]]) -> None:
+        url = f"{self.server.hub.url}/large"
+        objects = [one | {"actions": {"upload": {"href": f"{url}/{one['oid']}"}}} for one in wanted["objects"]]
+        self._send(200, content=json.dumps({"transfer": "basic", "objects": objects}))
+
+    def _upload(self, repository: Repository, asked: re.Match[str], body: bytes) -> None:
+        if self._user() != asked["name"].partition("/")[0]:
+            self._send(403, {"X-Error-Message": "Forbidden: you need write access to this repository"})
+        elif asked["what"] == "branch":
+            known = asked["rev"] in repository.branches
+            repository.branches.setdefault(asked["rev"], repository.branches["main"])
+            self._send(409 if known else 200, content="{}")
+        elif asked["what"] == "preupload":
+            modes = [
+                {
+                    "path": one["path"],
+                    "uploadMode": "lfs" if one["size"] > 10_000 else "regular",
+                    "shouldIgnore": False,
+                }
+                for one in json.loads(body)["files"]
+            ]
+            self._send(200, content=json.dumps({"files": modes}))
+        else:
+            files = dict(repository.commits[repository.branches[asked["rev"]]])
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    files[value["path"]] = self.server.hub.large[value["oid"]]
+                else:
+                    repository.messages.append(value["summary"])
+            commit = repository.add(files, asked["rev"])
+            url = f"{self.server.hub.url}/{asked['name']}/commit/{commit}"
+            self._send(200, content=json.dumps({"commitUrl": url, "commitOid": commit}))
+
     def _from_repository(self, repository: Repository, asked: re.Match[str], body: bytes) -> None:
-        commit = list(repository.commits)[-1] if asked["rev"] in (None, "main") else asked["rev"]
+        if self.command == "POST" and asked["what"] in ("preupload", "commit", "branch"):
+            self._upload(repository, asked, body)
+            return
+        commit = repository.branches.get(asked["rev"] or "main", asked["rev"])
         files = repository.commits.get(commit)
         where = {"X-Repo-Commit": commit}
         if files is None:

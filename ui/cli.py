@@ -41,6 +41,7 @@ COMMANDS = {
     "rank": ("commands.rank", "Rank the rows of a file by how well they fit a query."),
     "words": ("commands.embed", "Find the nearest words, or compare one word across sentences."),
     "export": ("commands.export", "Export an encoder to ONNX."),
+    "push": ("commands.push", "Upload a model folder to the Hugging Face Hub."),
     "ui": ("browser.app", "Open Headway in the browser."),
     "serve": ("http.serve", "Serve models over HTTP."),
     "check": ("commands.check", "Check a data file before training."),

@@ -26,14 +26,30 @@ SMALL_FILES = [
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "*_*/config.json",
+    "decoder_tokenizer/*.json",  # this and the following one are from Headway
+    "text_distance-*.safetensors",
 ]
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# USER/NAME or NAME, perhaps with a branch, a tag or a commit: someone/model@v2.
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w.-]+(/[\w.-]+)*)?")
 
 
 def absolute_name(name: str) -> str:
     """The name of a model that finds it from any working directory."""
     path = user_path(name)
     return str(path.absolute()) if name not in BUILT_IN and path.exists() else name
+
+
+def with_revision(name: str | Path, revision: str | None) -> str | Path:
+    """The name of a model of the Hub at a branch, a tag or a commit: NAME@REVISION.
+
+    Raises:
+        HeadwayError: it is a folder or a built-in model, which has no revisions.
+    """
+    if revision is None:
+        return name
+    if str(name) in BUILT_IN or user_path(name).exists() or "@" in str(name):
+        raise HeadwayError(f"revision={revision!r} is for a model on the Hub; {name} has none to choose. Omit it.")
+    return f"{name}@{revision}"
 
 
 def is_model_name(name: str) -> bool:
@@ -44,7 +60,7 @@ def is_model_name(name: str) -> bool:
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of a model: a local one, a built-in one, or one in the cache that the hub's files are downloaded to.
 
-    With HF_HUB_OFFLINE=1 only files that were downloaded before are used.
+    With HF_HUB_OFFLINE=1 only files that were downloaded before are used. A private model needs a token (HF_TOKEN).
 
     Raises:
         HeadwayError: there is no such model, or the hub cannot be reached.
@@ -72,9 +88,11 @@ def _download(name: str, built_in: str) -> Path:
 
     from .config_file import read_config  # here because it imports torch, which local folders do not need
 
-    def fetch(patterns: list[str], commit: str | None = None) -> Path:
+    repository, _, revision = name.partition("@")
+
+    def fetch(patterns: list[str], commit: str | None = revision or None) -> Path:
         try:
-            return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
+            return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
         except (HTTPError, HFValidationError, OSError, RuntimeError) as error:  # hf_xet raises built-in errors
             raise _hub_error(error, name, built_in) from error
 
@@ -103,10 +121,12 @@ def _hub_error(error: Exception, name: str, built_in: str) -> HeadwayError:
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
+    repository, _, revision = name.partition("@")
     not_found = f"There is no model {name!r}: no folder {Path(name).absolute()}, and"
-    page = f"{constants.ENDPOINT}/{name}"
+    page = f"{constants.ENDPOINT}/{repository}"
     # If the cache lacks the model or a part of it, the cause is the hub's response.
     response = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
     why = next(iter(str(response).strip().splitlines()), type(response).__name__).rstrip(".")
@@ -116,6 +136,8 @@ def _hub_error(error: Exception, name: str, built_in: str) -> HeadwayError:
         )
     if isinstance(response, RepositoryNotFoundError):
         return HeadwayError(f"{not_found} no {page}.{built_in} Check the spelling; a private model needs HF_TOKEN.")
+    if isinstance(response, RevisionNotFoundError):
+        return HeadwayError(f"{page} has no branch, tag or commit {revision!r}. Choose one of {page}/commits.")
     if isinstance(response, HfHubHTTPError) and response.response.status_code in (401, 403):
         return HeadwayError(f"{page} was refused: {why}. Check HF_TOKEN, or log in again with `hf auth login`.")
     if isinstance(error, LocalEntryNotFoundError):
@@ -125,7 +147,8 @@ def _hub_error(error: Exception, name: str, built_in: str) -> HeadwayError:
             why = f"{constants.ENDPOINT} says: {why}"
         else:
             why = f"{constants.ENDPOINT} could not be reached"
-        partly = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "snapshots").exists()
+        cached = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots").exists()
+        partly = cached and not revision  # of which other revisions may be complete
         return HeadwayError(
             f"{not_found} {why} and it was {'only partly' if partly else 'not'} downloaded before.{built_in} "
             "Give the path of a model folder, or download it once with a connection."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.checkpoints.families.registry import family_of
 from ...core.models.heads import Network
+from ..data.reading.hf_datasets import HUB_PREFIX
 from .card_rules import BEFORE, rules_section
 from .card_text import bullets, code, escape, fenced, string
 from .decision_rules import DecisionRules
@@ -85,13 +86,12 @@ def _front_matter(task: "Task[Any, Any]", network: Network, info: Mapping[str, A
         "tags": ["headway", network.config.family],
     }
     if info.get("base_from") == "hub":
-        facts["base_model"] = info["base"]
+        facts["base_model"], _, _ = info["base"].partition("@")
     if metrics:
         facts["metrics"] = list(metrics)
-        source = _scored(info)["source"]
         result = {
             "task": {"type": task.name, "name": task.title},
-            "dataset": {"type": _slug(source), "name": source},
+            "dataset": dataset_of(scored_data(info)["source"]),
             "metrics": [
                 {"type": metric, "name": metric.replace("_", " "), "value": round(value, 4)}
                 for metric, value in metrics.items()
@@ -119,9 +119,14 @@ def _metric_rows(metrics: Mapping[str, float], intervals: Mapping[str, Sequence[
         yield name.replace("_", " "), f"{value:.4f}", bounds
 
 
-def _slug(source: str) -> str:
-    """The name of a data set as an identifier."""
-    return re.sub(r"\W+", "-", Path(source.removeprefix("hub:")).name.partition(".")[0].lower()).strip("-") or "data"
+def dataset_of(source: str) -> dict[str, str]:
+    """A data set as the Hub's metadata name it: its id, configuration and split there, or a name of its own."""
+    if not source.startswith(HUB_PREFIX):
+        slug = re.sub(r"\W+", "-", Path(source).name.partition(".")[0].lower()).strip("-") or "data"
+        return {"type": slug, "name": source}
+    name, *parts = source.removeprefix(HUB_PREFIX).split(":")
+    config = {"config": parts[0]} if len(parts) > 1 else {}
+    return {"type": name, "name": name, **config, **({"split": parts[-1]} if parts else {})}
 
 
 def _short(number: int) -> str:
@@ -137,7 +142,7 @@ def _results(info: Mapping[str, Any], calibrated: str) -> Iterator[str]:
     if not metrics:
         yield "There was no evaluation data, so no metric was computed."
         return
-    data = _describe(_scored(info))
+    data = _describe(scored_data(info))
     if folds := info.get("folds"):
         yield (
             f"By cross-validation with {folds['count']} folds: each row is predicted by a model that was not "
@@ -170,7 +175,7 @@ def _results(info: Mapping[str, Any], calibrated: str) -> Iterator[str]:
     yield from score_notes(info.get("metrics_from"), calibrated, best_step, info["steps"])
 
 
-def _scored(info: Mapping[str, Any]) -> Mapping[str, Any]:
+def scored_data(info: Mapping[str, Any]) -> Mapping[str, Any]:
     """The data on which the metrics were measured."""
     return info["data"]["test" if info.get("metrics_from") == TEST else "eval"]
 

@@ -13,6 +13,7 @@ WITHOUT = {
     "events",
     "export",
     "models",
+    "push",
     "quickstart",
     "samples",
     "tasks",

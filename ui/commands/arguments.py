@@ -14,7 +14,7 @@ DEFAULT_MODEL = "mini-gpt2"
 COMMA_SEPARATED = ("labels", "verbalize")  # options whose values can be separated by commas
 STDIN = "-"
 # What can be the name of a model: written as on the Hub, or a path without spaces.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?|[~./\\]\S*|\S*[/\\]\S*")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?|[~./\\]\S*|\S*[/\\]\S*")
 ARGUMENTS = typer.Argument(
     metavar="MODEL TEXT",
     help="A GPT-2 model (a folder, a built-in model, or a name on the Hub), then texts; - reads one text per line "
