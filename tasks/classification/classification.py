@@ -200,6 +200,8 @@ class TextClassification(
         problem_type, why = (
             (self.problem_type, "as requested") if self.problem_type else infer_problem_type(values, table.decimal)
         )
+        if isinstance(columns.label, tuple) and not self.problem_type:
+            why = "one column of 0 and 1 per label"
         if self.labels and problem_type == REGRESSION and not self.problem_type:
             problem_type, why = SINGLE_LABEL, "label names are given"
         task = replace(self, problem_type=problem_type, paired="pair" in columns.texts)

@@ -13,7 +13,7 @@ from .column_names import LABEL_COLUMNS, normalize_name
 from .columns import ColumnMapping
 from .content_inference import assign_by_content
 from .pair_inference import assign_known_pair, note_unread_texts
-from .partial_mapping import PartialMapping
+from .partial_mapping import MIN_FLAGS, PartialMapping
 
 if TYPE_CHECKING:
     from .examples import Field
@@ -134,7 +134,12 @@ def _assign_by_name(mapping: PartialMapping, label_aliases: Sequence[str]) -> No
     if mapping.label is None:
         column = _first_alias(mapping, label_aliases)
         if column is not None:
-            mapping.assign_label(column, "by name")
+            flags = mapping.flag_columns
+            reason = "by name"
+            if column in flags and len(flags) >= MIN_FLAGS:
+                # "quality" may be the label of the rows, or one of several labels.
+                reason += f"; --label {','.join(flags)} reads one column of 0 and 1 per label"
+            mapping.assign_label(column, reason)
 
 
 def _first_alias(mapping: PartialMapping, aliases: Sequence[str]) -> str | None:

@@ -1,7 +1,7 @@
 """Inference of columns from what their cells look like."""
 
 from .pair_inference import assign_numbered_pair
-from .partial_mapping import PartialMapping
+from .partial_mapping import MIN_FLAGS, PartialMapping
 from .places import shorten
 
 MANY_NUMBERS = 20  # distinct numbers from which a note says "numbers" instead of their count
@@ -33,14 +33,10 @@ def assign_by_content(mapping: PartialMapping, need_label: bool) -> None:
 
 def _flag_columns(mapping: PartialMapping) -> tuple[str, ...]:
     """The columns with 0 and 1, if there are enough of them to be one column per label."""
-    flags = [
-        column
-        for column in mapping.free_columns
-        if mapping.contents[column].is_binary and not mapping.contents[column].is_id
-    ]
+    flags = mapping.flag_columns
     has_both_values = any(mapping.contents[column].num_distinct == 2 for column in flags)
     other_candidates = set(mapping.label_candidates) - set(flags)
-    enough = len(flags) >= 3 or (mapping.named and len(flags) == 2 and not other_candidates)
+    enough = len(flags) >= MIN_FLAGS or (mapping.named and len(flags) == 2 and not other_candidates)
     return tuple(flags) if has_both_values and enough else ()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .rows import RowStream, Table
 
 SHOWN_COLUMNS = 12
+MIN_FLAGS = 3  # columns of 0 and 1 from which they are taken for one column per label
 
 
 class PartialMapping:
@@ -57,6 +58,12 @@ class PartialMapping:
     def label_candidates(self) -> list[str]:
         """The free columns that may contain labels."""
         return [column for column in self.free_columns if self.contents[column].is_label]
+
+    @property
+    def flag_columns(self) -> list[str]:
+        """The free columns of 0 and 1."""
+        contents = {column: self.contents[column] for column in self.free_columns}
+        return [column for column, one in contents.items() if one.is_binary and not one.is_id]
 
     @property
     def text_candidates(self) -> list[str]:

@@ -67,6 +67,7 @@ def write_stand_ins(code: str, written: set[str], folder: Path, tokenizers: dict
         tokenizers: "wordpiece" and "byte-level" -> folders of tiny tokenizers.
         minilm: folder of a sentence encoder.
     """
+    written = written | set(re.findall(r"^headway samples (\S+)", code, re.M))
     for name, content in FILES.items():
         if name not in written and _named(name, code):
             (folder / name).write_text(content(), encoding="utf-8")

@@ -221,6 +221,17 @@ def test_a_label_by_name_takes_precedence_over_columns_of_0_and_1():
     assert infer(rows(text=text, label=lambda n: "ab"[n % 2], **flags)).label == "label"
 
 
+def test_a_named_label_of_0_and_1_beside_others_shows_the_reading_as_one_column_per_label():
+    flags = {name: lambda n, k=k: int(n % (k + 2) == 0) for k, name in enumerate(("price", "quality", "service"))}
+    found = infer(rows(text=text, **flags))
+    assert found.label == "quality"
+    assert found.notes[-1] == (
+        'label: column "quality" (by name; --label price,quality,service reads one column of 0 and 1 per label)'
+    )
+    two = {name: flags[name] for name in ("price", "quality")}
+    assert infer(rows(text=text, **two)).notes[-1] == 'label: column "quality" (by name)'
+
+
 def test_a_column_of_lists_is_the_label():
     assert infer(rows(text=text, topics_of_it=lambda n: ["a"] * (n % 3))).label == "topics_of_it"
 
