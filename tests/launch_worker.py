@@ -1,7 +1,7 @@
 """Small launches for several tests: processes that are forked after the imports, which take most of the time.
 
-`launch` runs a function of this file in several processes. As a script, `launch_worker.py NAME SIZE FOLDER`: each
-process writes what the function returns to FOLDER/RANK.json.
+`launch` runs a function of this file in several processes. As a script, `launch_worker.py NAME SIZES FOLDER`: a launch
+for each size, one after the other. Each process writes what the function returns to FOLDER/SIZE-RANK.json.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -39,14 +39,19 @@ IMPORTS = {
 
 def launch(name: str, size: int, folder: Path) -> list[Any]:
     """What a function of this file returns in each process of a launch."""
-    done = start(name, size, folder)
+    return launch_each(name, [size], folder)[0]
+
+
+def launch_each(name: str, sizes: Sequence[int], folder: Path) -> list[list[Any]]:
+    """The same for launches of several sizes, one after the other."""
+    done = start(name, sizes, folder)
     assert (done.returncode, done.stderr) == (0, "")
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
+    return [[json.loads((folder / f"{size}-{rank}.json").read_text()) for rank in range(size)] for size in sizes]
 
 
-def start(name: str, size: int, folder: Path) -> "subprocess.CompletedProcess[str]":
+def start(name: str, sizes: Sequence[int], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Runs a function of this file in several processes; FOLDER/ends.json has their exit codes, and after how long."""
-    command = [sys.executable, "-W", "error", __file__, name, str(size), str(folder)]
+    command = [sys.executable, "-W", "error", __file__, name, ",".join(map(str, sizes)), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
@@ -146,6 +151,13 @@ def restart(folder: Path) -> dict[str, Any]:
     return {"resumed_from": started.resumed_from, "losses": [one.loss for one in seen if isinstance(one, Step)]}
 
 
+def compare(folder: Path) -> None:
+    """The runs that test_distributed.py compares with those of one process."""
+    from train_worker import run_in_all_processes
+
+    run_in_all_processes(folder)
+
+
 def scratch(folder: Path) -> int:
     """The exit code of a run from scratch, as on machines without a common disk; the vocabulary takes its time."""
     from headway.tasks.language_modeling import from_scratch
@@ -199,15 +211,19 @@ def fail(folder: Path) -> None:
         time.sleep(3 if way == "all raise" else 8)  # lives on
 
 
-def main(name: str, size: int, folder: Path) -> int:
-    """Runs a function in `size` processes and returns the number of those that failed."""
+def main(name: str, sizes: Sequence[int], folder: Path) -> int:
+    """Runs a function in launches of these sizes and returns the number of processes that failed."""
     sys.path.append(str(Path(__file__).parent / "core"))
     for module in IMPORTS.get(name, ()):
         importlib.import_module(module)
     torch.set_num_threads(1)
+    return sum(_launch(globals()[name], size, folder) for size in sizes)
+
+
+def _launch(work: Callable[[Path], object], size: int, folder: Path) -> int:
     port = distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port
     began = time.monotonic()
-    ranks = {_start(globals()[name], rank, size, port, folder): rank for rank in range(size)}
+    ranks = {_start(work, rank, size, port, folder): rank for rank in range(size)}
     ends: dict[int, list[float]] = {}
     while len(ends) < size:
         child, status = os.wait()
@@ -222,7 +238,7 @@ def _start(work: Callable[[Path], object], rank: int, size: int, port: int, fold
     variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ |= {variable: str(value) for variable, value in variables.items()}
     try:
-        (folder / f"{rank}.json").write_text(json.dumps(work(folder)))
+        (folder / f"{size}-{rank}.json").write_text(json.dumps(work(folder)))
     except SharedError:
         sys.exit(2)
     except Exception:
@@ -234,7 +250,9 @@ def _start(work: Callable[[Path], object], rank: int, size: int, port: int, fold
 if __name__ == "__main__":
     if sys.argv[1] == "launched":  # by a launcher
         sys.path.append(str(Path(__file__).parent / "core"))
-        result = globals()[sys.argv[2]](Path(sys.argv[3]))
-        Path(sys.argv[3], f"{os.environ['RANK']}.json").write_text(json.dumps(result))
+        *works, place = sys.argv[2:]
+        for work in works:
+            report = Path(place, f"{work}-{os.environ['RANK']}.json")
+            report.write_text(json.dumps(globals()[work](Path(place))))
         sys.exit(0)
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(main(sys.argv[1], [int(size) for size in sys.argv[2].split(",")], Path(sys.argv[3])))

@@ -10,10 +10,9 @@ from pathlib import Path
 import launch_worker
 import pytest
 import torch
-import train_worker
 from headway.core.training.distributed import Processes, broadcast_object, gather_in_order, processes, shard
 from headway.core.training.training_events import Step
-from launch_worker import launch as launch_forked
+from launch_worker import launch_each
 from train_worker import DISTRIBUTED, RUNS, Data, run_with_33_examples, without_timings
 
 pytestmark = pytest.mark.posix
@@ -37,10 +36,10 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def launch(launcher: str, folder: Path) -> list[dict]:
-    """The reports of two processes that run `distributed` of train_worker.py."""
+def launch(launcher: list[str], work: list[str], folder: Path) -> list[dict]:
+    """The reports of two processes that run `compare` of launch_worker.py, after other work."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, *LAUNCHERS[launcher], train_worker.__file__, "distributed", str(folder)]
+    command = [sys.executable, *launcher, launch_worker.__file__, "launched", *work, "compare", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -48,8 +47,15 @@ def launch(launcher: str, folder: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return launch("torchrun", tmp_path_factory.mktemp("distributed"))
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], Path]:
+    """The reports of a launch in which a process was killed at first, and its folder."""
+    folder = tmp_path_factory.mktemp("distributed")
+    return launch([*LAUNCHERS["torchrun"], "--max-restarts=1", "--monitor-interval=0.1"], ["restart"], folder), folder
+
+
+@pytest.fixture(scope="module")
+def reports(launched: tuple[list[dict], Path]) -> list[dict]:
+    return launched[0]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -59,7 +65,7 @@ def test_two_processes_give_the_loss_curve_and_predictions_of_one(reports: list[
 
 @pytest.mark.slow
 def test_accelerate_launch_gives_the_loss_curve_of_one_process(tmp_path: Path):
-    check_against_one_process(launch("accelerate launch", tmp_path), "plain")
+    check_against_one_process(launch(LAUNCHERS["accelerate launch"], [], tmp_path), "plain")
 
 
 def check_against_one_process(reports: list[dict], name: str) -> None:
@@ -97,7 +103,7 @@ def test_two_processes_resume_bit_for_bit(reports: list[dict]):
 
 
 def test_a_run_of_two_processes_can_be_resumed_by_three(tmp_path: Path):
-    before, after = launch_forked("train", 2, tmp_path), launch_forked("train", 3, tmp_path)
+    before, after = launch_each("train", [2, 3], tmp_path)
     for report in before:  # the clock and the stop request of the main process count
         assert (report["resumed_from"], report["notes"], report["saved"]) == (None, [], [4, 5])
     note = "the number of processes was 2 and is 3: dropout draws other random numbers from here on"
@@ -112,18 +118,11 @@ def test_a_run_of_two_processes_can_be_resumed_by_three(tmp_path: Path):
     )
 
 
-def test_a_launcher_restarts_a_run_in_which_a_process_was_killed(tmp_path: Path):
-    command = [*LAUNCHERS["torchrun"], "--max-restarts=1", "--monitor-interval=0.1", launch_worker.__file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, *command, "launched", "restart", str(tmp_path)],
-        capture_output=True, text=True, env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_a_launcher_restarts_a_run_in_which_a_process_was_killed(launched: tuple[list[dict], Path]):
     config = replace(DISTRIBUTED, max_steps=6)
     uninterrupted = [event.loss for event, _ in run_with_33_examples(config) if isinstance(event, Step)]
     for rank in range(2):
-        report = json.loads((tmp_path / f"{rank}.json").read_text())
+        report = json.loads((launched[1] / f"restart-{rank}.json").read_text())
         assert report["resumed_from"] == 4
         assert report["losses"] == pytest.approx(uninterrupted[4:], abs=1e-4)
 

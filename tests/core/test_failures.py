@@ -11,7 +11,7 @@ from launch_worker import start
 def run(way: str, size: int, folder: Path) -> tuple[list[int], list[float], str]:
     """The exit codes of the processes, after how many seconds they ended, and the messages."""
     (folder / "way.txt").write_text(way)
-    messages = start("fail", size, folder).stderr
+    messages = start("fail", [size], folder).stderr
     codes, seconds = zip(*json.loads((folder / "ends.json").read_text()), strict=True)
     return list(codes), list(seconds), messages
 

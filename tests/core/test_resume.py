@@ -42,7 +42,7 @@ def one_thread():
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with every run of KILLS, killed and resumed."""
     folder = tmp_path_factory.mktemp("kills")
-    command = [sys.executable, "-W", "error", train_worker.__file__, "kills", str(folder)]
+    command = [sys.executable, "-W", "error", train_worker.__file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return folder

@@ -1,7 +1,6 @@
 """A small training run for several tests: in their own process, in processes that are killed, and in two at once.
 
-As a script: `train_worker.py kills FOLDER` makes the runs of test_resume.py, `train_worker.py distributed FOLDER`
-(under a launcher) those of test_distributed.py.
+As a script: `train_worker.py FOLDER` makes the runs of test_resume.py.
 """
 
 import importlib
@@ -347,4 +346,4 @@ def without_timings(event: Event) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    {"kills": kill_and_resume, "distributed": run_in_all_processes}[sys.argv[1]](Path(sys.argv[2]))
+    kill_and_resume(Path(sys.argv[1]))
