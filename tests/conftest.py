@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """The garbage collector searches what was imported never: not meanwhile, as it grows, and not during the tests."""
+    """Garbage collection is off while modules are imported, and skips their objects, 800,000, during the tests."""
     gc.disable()
     try:
         return (yield)
@@ -56,7 +56,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The campaigns, which import much, are read only where their marker may choose them."""
+    """The campaigns, whose imports take seconds, are collected only if the marker expression can select them."""
     left_out = "not campaign" in config.option.markexpr and collection_path == CHECKOUT / "tests" / "campaign"
     return left_out or None
 
