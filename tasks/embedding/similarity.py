@@ -133,7 +133,9 @@ class SentenceSimilarity(Task[PairExample, SimilarityPrediction]):
             raise HeadwayError("--objective pairs uses no scores: omit --label.")
         found = super().columns(table, chosen, need_label=need_label and self.objective == SCORES)
         if self.objective == PAIRS:
-            return replace(found, label=None)
+            unread = need_label and _has_numbers(table, found)
+            note = ("each row is read as a positive pair: its numbers are not read (--objective pairs)",) * unread
+            return replace(found, label=None, notes=(*found.notes, *note))
         if need_label and found.label is None and _has_numbers(table, found):
             return super().columns(table, chosen, need_label=True)
         return found

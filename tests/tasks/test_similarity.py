@@ -68,6 +68,14 @@ def test_a_file_without_a_header_is_read(tmp_path):
     assert (inferred.lowest, inferred.highest) == (0.0, 5.0)
 
 
+def test_numbers_beside_positive_pairs_are_said_to_be_unread():
+    task = SentenceSimilarity(objective="pairs")
+    note = "each row is read as a positive pair: its numbers are not read (--objective pairs)"
+    assert infer(SCORED, task)[1].notes[-1] == note
+    assert note not in infer(TOGETHER, task)[1].notes
+    assert note not in task.columns(read_table(SCORED), {}, need_label=False).notes
+
+
 def test_the_objective_can_be_chosen():
     inferred, columns, _, _ = infer(SCORED, SentenceSimilarity(objective="pairs"))
     assert (inferred.objective, columns.label) == ("pairs", None)
