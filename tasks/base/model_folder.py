@@ -135,7 +135,7 @@ def _describe_model(task: Task[Any, Any], info: Mapping[str, Any]) -> dict[str, 
         "task": task.name,
         "options": task.to_json(),
         **{name: value for name, value in info.items() if name not in ("headway", "task", "options", "versions")},
-        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
+        "versions": {name: version(name) for name in ("torch", "tokenizers", "accelerate")},
     }
 
 

@@ -17,11 +17,17 @@ from test_floors import CHECKOUT, modules, statements
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
 DEVELOPMENT = {"test", "bench", "docs"}  # extras that bring no feature
-# Runs the command line where the modules of the first argument cannot be imported.
+# Runs the command line where the modules of the first argument cannot be imported, and their packages have no version.
 WITHOUT = """
-import sys
-for name in sys.argv[1].split(","):
-    sys.modules[name] = None
+import importlib.metadata, sys
+from importlib.metadata import PackageNotFoundError, version
+def known_version(name):
+    if name.replace("-", "_") in blocked:
+        raise PackageNotFoundError(name)
+    return version(name)
+blocked = sys.argv[1].split(",")
+sys.modules |= dict.fromkeys(blocked)
+importlib.metadata.version = known_version
 from headway.ui.cli import main
 sys.exit(main(sys.argv[2:]))
 """
