@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from headway.core.checkpoints.checkpoint import save_checkpoint
@@ -17,8 +16,6 @@ from headway.core.checkpoints.families.registry import FAMILIES
 from headway.core.models.heads import Network, new_backbone, reads_segments
 from headway.core.tokenizers.tokenizer import Tokenizer
 from headway.tasks import samples
-from headway.tasks.samples import sample_melodies
-from headway.ui.cli import main
 from tiny_gpt2 import make_gpt2
 from treebanks import treebank
 
@@ -50,13 +47,6 @@ def _named(name: str, code: str) -> bool:
     return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])", code) is not None
 
 
-def write_midi(events: str, output: Path) -> None:
-    """Writes one line of events as a MIDI file, several as a folder of them."""
-    with TemporaryDirectory() as folder:
-        (Path(folder) / "events.txt").write_text(events, encoding="utf-8")
-        assert main(["events", f"{folder}/events.txt", "--output", str(output)]) == 0
-
-
 def write_stand_ins(code: str, written: set[str], folder: Path, tokenizers: dict[str, Path], minilm: Path) -> None:
     """Writes the files and models that the code of a page names into its folder.
 
@@ -71,10 +61,6 @@ def write_stand_ins(code: str, written: set[str], folder: Path, tokenizers: dict
     for name, content in FILES.items():
         if name not in written and _named(name, code):
             (folder / name).write_text(content(), encoding="utf-8")
-    if _named("songs", code):
-        melodies = sample_melodies(6)
-        write_midi("\n".join(melodies), folder / "songs")
-        write_midi(" ".join(melodies[0].split()[:20]), folder / "beginning.mid")
     tokenizer = Tokenizer.load(tokenizers["wordpiece"])
     for name, family in ENCODERS.items():
         if _named(name, code) or f"{name}+" in code:
