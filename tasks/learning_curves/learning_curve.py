@@ -86,7 +86,7 @@ def learning_curve(
     laws = fit_laws(found, metric, points)
     baseline = label, constant[metric]
     advice = advise(points, laws, baseline, metric.replace("_", " "))
-    notes = (*rows.notes, *notes)
+    notes = (*rows.notes, *_zero_shot(chosen), *notes)
     return LearningCurve(
         metric, points, laws, baseline, len(rows.test), advice, notes, found, Path(rows.pool.source).name
     )
@@ -118,13 +118,26 @@ def _sizes(options: CurveOptions, rows: CurveData) -> tuple[list[int], list[str]
     ] if others else []
 
 
+def _zero_shot(options: CurveOptions) -> list[str]:
+    """A note on how zero-shot answers."""
+    if ZERO_SHOT not in options.methods:
+        return []
+    if options.zero_shot_model is not None:
+        return [f"zero-shot answers by entailment with {options.zero_shot_model}"]
+    how = "a classifier for natural language inference with --zero-shot-model would answer by entailment"
+    return [f"zero-shot prompts {options.prompt_model} without demonstrations ({how})"]
+
+
 def _measure(methods: Methods, run: Run, is_over: Callable[[], bool]) -> dict[str, float]:
     try:
         return methods.measure(run, is_over)
     except HeadwayError as error:
         model = "--prompt-model" if run.method in PROMPTING else "--model"
+        if run.method == ZERO_SHOT and methods.options.zero_shot_model is not None:
+            model = "--zero-shot-model"
+        rows = f" with {run.size:,} rows" if run.size else ""
         raise HeadwayError(
-            f"{run.method} with {run.size:,} rows: {error} Omit {run.method} from --methods, or name another {model}."
+            f"{run.method}{rows}: {error} Omit {run.method} from --methods, or name another {model}."
         ) from error
 
 

@@ -4,13 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...core.errors import HeadwayError
 from ...core.training.training_config import TrainConfig
+from ..base.model import TaskModel
+from ..base.sharing import with_task
 from ..classification.classification import TextClassification
 from ..classification.predictions import LabelPrediction, LabelsPrediction
 from ..data.labels import MULTI_LABEL
 from ..data.rows import Table
 from ..prompting.prompt import Prompt
 from ..prompting.scoring import DIRECT, KNN
+from ..zero_shot.zero_shot import ZeroShotClassification
 from .curve_data import CurveData
 from .options import FEW_SHOT, FROZEN, PROMPTING, ZERO_SHOT, CurveOptions
 from .runs import OutOfTime, Run
@@ -24,7 +28,7 @@ class Methods:
         data: of all runs.
         options: of all runs.
         config: of training; its seed is that of the first draw.
-        device: of prompts.
+        device: of prompts and of entailment.
         stop: as of `TaskModel.train`.
     """
 
@@ -46,6 +50,8 @@ class Methods:
             HeadwayError: the model cannot do this, or does not exist.
         """
         rows = self.data.draw(run.size, run.draw) if run.size else self.data.pool
+        if run.method == ZERO_SHOT and self.options.zero_shot_model is not None:
+            return self._entailment(self.options.zero_shot_model)
         if run.method in PROMPTING:
             return self._prompt(rows, 0 if run.method == ZERO_SHOT else min(self.options.shots, run.size), run.draw)
         task = TextClassification(
@@ -73,6 +79,18 @@ class Methods:
             if stopped:
                 raise OutOfTime from interruption
             raise
+        return model.evaluate(self.data.test, columns=self.data.columns).metrics
+
+    def _entailment(self, name: str) -> dict[str, float]:
+        """By a classifier of pairs, which reads each test text with a hypothesis per label."""
+        options, task = self.options, self.data.task
+        if task.paired:
+            raise HeadwayError("Each row has two texts, and entailment compares one text with hypotheses.")
+        asked: dict[str, Any] = {"labels": task.labels, "problem_type": task.problem_type}
+        asked |= {"verbalize": options.verbalize} if options.verbalize else {}
+        asked |= {} if options.hypothesis is None else {"hypothesis": options.hypothesis}
+        opened = TaskModel.load(name, {TextClassification.name: TextClassification}, self.device)
+        model = with_task(opened, ZeroShotClassification.of(opened.task, name, asked))
         return model.evaluate(self.data.test, columns=self.data.columns).metrics
 
     def _prompt(self, rows: Table, shots: int, draw: int) -> dict[str, float]:

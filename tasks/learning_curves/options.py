@@ -25,9 +25,9 @@ class CurveOptions:
 
     methods: tuple[str, ...] = option(
         METHODS,
-        "Methods, separated by commas. prompt: demonstrations for a language model; zero-shot: the same without "
-        "demonstrations, one score for 0 rows; frozen, few-shot and fine-tune: headway train with --frozen, with "
-        "--few-shot and without either.",
+        "Methods, separated by commas. zero-shot: one score without labelled rows, by entailment "
+        "(--zero-shot-model) or by a prompt without demonstrations; prompt: demonstrations for a language model; "
+        "frozen, few-shot and fine-tune: headway train with --frozen, with --few-shot and without either.",
     )
     sizes: tuple[int, ...] = option(
         SIZES,
@@ -46,7 +46,17 @@ class CurveOptions:
         "before. Small sizes come first, each with 3 draws.",
     )
     model: str = option("mini-bert", "Model of frozen, few-shot and fine-tune: a folder, a built-in model or a name.")
-    prompt_model: str = option("mini-gpt2", "Model of prompt and zero-shot.")
+    prompt_model: str = option(
+        "mini-gpt2", "Language model of prompt, GPT-2 or BERT, and of zero-shot without --zero-shot-model."
+    )
+    zero_shot_model: str | None = option(
+        None,
+        "Classifier of pairs trained for natural language inference (on the Hub: names with mnli or nli), with which "
+        "zero-shot answers by entailment. Default: none; zero-shot prompts --prompt-model without demonstrations.",
+    )
+    hypothesis: str | None = option(
+        None, "Sentence of --zero-shot-model for each label. Default: This text is about {label}."
+    )
     metric: str | None = option(None, "Metric of the curve. Default: accuracy, or f1 where texts have several labels.")
     test_rows: int = option(1000, "Maximum number of test rows; of more, a random part is used.")
     shots: int = option(8, "Number of demonstrations of the method prompt, chosen from the rows of its size.")
@@ -56,8 +66,8 @@ class CurveOptions:
         "zero-shot has no rows, and direct in the place of knn.",
         choices=SCORINGS,
     )
-    template: str | None = option(None, "Template of prompt and zero-shot, as for headway prompt.")
-    verbalize: tuple[str, ...] = option((), "How prompts spell labels: 0=negative,1=positive.")
+    template: str | None = option(None, "Template of prompts, as for headway prompt.")
+    verbalize: tuple[str, ...] = option((), "How prompts and hypotheses spell labels: 0=negative,1=positive.")
 
     def __post_init__(self) -> None:
         for name in ("methods", "sizes", "verbalize"):
@@ -75,6 +85,8 @@ class CurveOptions:
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
         if self.seeds > MOST_SEEDS:
             raise HeadwayError(f"--seeds {self.seeds}: an integer from 1 to {MOST_SEEDS}.")
+        if self.hypothesis is not None and self.zero_shot_model is None:
+            raise HeadwayError("--hypothesis is the sentence of --zero-shot-model: name a model, or omit it.")
         if self.minutes is not None and not (is_number(self.minutes) and self.minutes > 0):
             raise HeadwayError(f"--minutes {self.minutes}: a number above 0.")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from headway.core.errors import HeadwayError
 from headway.core.training.training_config import TrainConfig
-from headway.tasks import learning_curve
+from headway.tasks import learning_curve, load
 from headway.tasks.learning_curves.advice import advise
 from headway.tasks.learning_curves.draws import draw_order
 from headway.tasks.learning_curves.options import FEW_SHOT, FINE_TUNE, FROZEN, PROMPT, ZERO_SHOT, CurveOptions
@@ -288,6 +290,39 @@ def test_every_method_runs_and_has_its_minutes(bert_folder, gpt2_folder):
     assert [name.split()[0] for name, _ in found.chart.levels] == ["zero-shot", "always"]
 
 
+@pytest.fixture(scope="module")
+def mnli(bert_folder, tmp_path_factory):
+    """A published classifier for natural language inference with random weights."""
+    torch.manual_seed(3)
+    names = dict(enumerate(("entailment", "neutral", "contradiction")))
+    model = transformers.BertForSequenceClassification.from_pretrained(
+        bert_folder, id2label=names, label2id={name: i for i, name in names.items()}
+    )
+    folder = tmp_path_factory.mktemp("nli")
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(bert_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["one", "several"])
+def test_zero_shot_by_entailment_has_the_score_of_its_model(bert_folder, mnli, kind):
+    data, test = rows()[:20], rows()[20:]
+    if kind == "several":
+        for row in data + test:
+            row["label"] = [row["label"], "thing"]
+    words = {"animal": "a living being", "thing": "an object"}
+    asked = {"labels": ("animal", "thing"), "verbalize": words, "hypothesis": "It is {label}."}
+    asked["problem_type"] = "single_label_classification" if kind == "one" else "multi_label_classification"
+    expected = load(mnli, device="cpu", **asked).evaluate(test).metrics
+    options = CurveOptions(
+        "zero-shot", zero_shot_model=str(mnli), hypothesis="It is {label}.",
+        verbalize="animal=a living being,thing=an object", prompt_model="missing",
+    )  # fmt: skip
+    found = measure(bert_folder, data, test, options=options)
+    assert found.runs[0].metrics == expected
+    assert any(f"zero-shot answers by entailment with {mnli}" in note for note in found.notes)
+
+
 def test_prompts_are_scored_as_asked(gpt2_folder):
     scores = {}
     for scoring in ("direct", "knn", "channel"):
@@ -355,6 +390,8 @@ def test_hostile_labels_are_names_like_others(bert_folder):
         (rows(), {"scoring": "best"}, "scoring=.best. is invalid"),
         (rows(), {"metric": "loss"}, "--metric loss: one of accuracy, f1"),
         (rows(), {"methods": "prompt"}, "prompt with 8 rows: .*--prompt-model"),
+        (rows(), {"methods": "zero-shot", "zero_shot_model": "mini-bert"}, "zero-shot: .*--zero-shot-model"),
+        (rows(), {"hypothesis": "It is {label}."}, "--hypothesis is the sentence of --zero-shot-model"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_message(bert_folder, tmp_path, data, options, message):

@@ -9,11 +9,10 @@ from ..events import current_tab, refresh_models
 from ..kept_form import QUIET, keep_form
 from ..tab_context import TabContext
 from .evaluate_compare import draw_compare_part
-from .evaluate_curve import draw_curve_part, trainable_models
+from .evaluate_curve import draw_curve_part
 from .evaluate_data import draw_labelled_file
 from .evaluate_labels import draw_labels_part, reader_names
 from .evaluate_report import draw_report_part
-from .generate import language_models
 
 if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
@@ -33,12 +32,12 @@ def draw(context: TabContext) -> None:
         with gr.Tab("Label errors"):
             readers, *own = draw_labels_part(registry, data)
         with gr.Tab("Curve"):
-            trainable, prompted, *curve = draw_curve_part(registry, data)
+            curve_lists, *curve = draw_curve_part(registry, data)
     read = data.read
     for outputs, empty in (one, several, own, curve):
         read = read.then(empty, None, outputs, **QUIET)
     opened = refresh_models(model, partial(trained_models, registry), tab.select)
-    lists = {models: trained_models, readers: reader_names, trainable: trainable_models, prompted: language_models}
+    lists = {models: trained_models, readers: reader_names, **curve_lists}
     opened.then(lambda: [gr.Dropdown(choices=names(registry)) for names in lists.values()], None, [*lists], **QUIET)
     keep_form(context.page, "evaluate", [data.file, model, models, readers])
 

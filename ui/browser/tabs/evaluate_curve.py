@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...model_registry import ModelRegistry
 
 NO_CURVE = "The scores by the number of labelled rows appear here."
-MODELS = ("model", "prompt_model")
+MODELS = ("model", "prompt_model", "zero_shot_model")
 SHOWN = ("methods", "sizes", "seeds", "minutes", *MODELS)  # the others are in an accordion
 
 
@@ -69,7 +69,7 @@ class Curve:
 
 def draw_curve_part(
     registry: "ModelRegistry", data: LabelledFile
-) -> tuple[gr.Dropdown, gr.Dropdown, list[Any], Callable[[], Any]]:
+) -> tuple[dict[gr.Dropdown, Callable[["ModelRegistry"], list[str]]], list[Any], Callable[[], Any]]:
     """Draws the part.
 
     Args:
@@ -77,13 +77,16 @@ def draw_curve_part(
         data: the labelled file.
 
     Returns:
-        The lists of models and of language models, the outputs, and a function that returns their empty values.
+        The lists of models with the functions that say what is in them, the outputs, and a function that returns their
+        empty values.
     """
     known = {one.name: one for one in options_of(CurveOptions)}
     values: dict[str, Any] = {}
+    lists: dict[gr.Dropdown, Callable[[ModelRegistry], list[str]]] = {}
     with gr.Row():
-        for name, names in zip(MODELS, (trainable_models(registry), language_models(registry)), strict=True):
-            values[name] = _model_list(known[name], names)
+        for name, names in zip(MODELS, (trainable_models, language_models, entailment_models), strict=True):
+            values[name] = _model_list(known[name], names(registry))
+            lists[values[name]] = names
     with gr.Row():
         values |= {name: option_component(known[name]) for name in SHOWN if name not in MODELS}
     with gr.Accordion("Test and prompt", open=False, elem_id="curve-options"), gr.Row():
@@ -100,11 +103,12 @@ def draw_curve_part(
     options: dict[str, Any] = {"queue": FILES, "on_error": empty()}
     measuring = bind(start.click, partial(measure, registry), given, outputs, errors, **options)
     cancel.click(empty, None, outputs, cancels=[measuring], **QUIET)
-    return values["model"], values["prompt_model"], outputs, empty
+    return lists, outputs, empty
 
 
 def _model_list(option: Any, names: list[str]) -> gr.Dropdown:
-    value = option.default if option.default in names else next(iter(names), None)
+    required = option.default is not None
+    value = option.default if option.default in names or not required else next(iter(names), None)
     label = option.name.replace("_", " ").capitalize()
     return gr.Dropdown(names, value=value, label=label, info=option.help, allow_custom_value=True, min_width=240)
 
@@ -112,6 +116,11 @@ def _model_list(option: Any, names: list[str]) -> gr.Dropdown:
 def trainable_models(registry: "ModelRegistry") -> list[str]:
     """The models that read texts."""
     return [entry.name for entry in registry.text_readers()]
+
+
+def entailment_models(registry: "ModelRegistry") -> list[str]:
+    """The classifiers of pairs that know entailment."""
+    return [entry.name for entry in registry.entries() if registry.knows_entailment(entry)]
 
 
 def empty() -> tuple[Any, ...]:
