@@ -6,6 +6,7 @@ from ..data.places import shorten
 from ..intervals import Interval
 from .options import ZERO_SHOT
 from .power_law import PowerLaw
+from .runs import FIRST_DRAWS
 from .summary import Point, largest
 
 WORTH = 0.01  # a smaller difference is no reason to label or to train longer
@@ -70,17 +71,18 @@ def _faster(best: str, last: Point, trained: Mapping[str, Sequence[Point]]) -> s
 
 def _better_below(best: str, last: Point, trained: Mapping[str, Sequence[Point]]) -> str:
     """Another method that is better with few rows."""
-    own = {one.size: one.mean for one in trained[best] if one.size < last.size}
+    enough = min(FIRST_DRAWS, last.draws)
+    own = {one.size: one.mean for one in trained[best] if one.size < last.size and one.draws >= enough}
     better = [
         (one.size, one.mean - own[one.size], method)
         for method, found in trained.items()
         for one in found
-        if method != best and one.size in own and one.mean > own[one.size] + WORTH
+        if method != best and one.draws >= enough and one.size in own and one.mean > own[one.size] + WORTH
     ]
     if not better:
         return ""
     size, _, method = max(better)
-    return f", and {method} with {size:,} rows"
+    return f" (with {size:,} rows, {method} is better)"
 
 
 def _about_more(gain: Interval | None) -> str:

@@ -7,7 +7,7 @@ request_bodies.py reads the request bodies, openapi.py describes all of it.
 import asyncio
 import base64
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
@@ -32,6 +32,7 @@ from .metrics import CONTENT_TYPE
 from .middleware import CLIENT_CLOSED_REQUEST, CLIENT_GONE_ERRORS, Client, RequestGuard, path_of
 from .model_steps import PredictionInput
 from .openapi import describe
+from .prompts import add_prompts
 from .request_bodies import (
     INPUT_NAMES,
     check_fields,
@@ -54,6 +55,7 @@ from .zero_shot import add_zero_shot
 if TYPE_CHECKING:
     from ..model_registry import Entry, ModelRegistry
     from .interleaving import GenerationRequest
+    from .prompts import NamedPrompt
 
 Part = TypeVar("Part")
 
@@ -62,7 +64,12 @@ DEFAULT_LIMITS = Limits()
 
 
 def create_api(
-    registry: "ModelRegistry", *, key: str | None = None, hosts: tuple[str, ...] = (), limits: Limits = DEFAULT_LIMITS
+    registry: "ModelRegistry",
+    *,
+    key: str | None = None,
+    hosts: tuple[str, ...] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    prompts: Sequence["NamedPrompt"] = (),
 ) -> FastAPI:
     """Creates the API as an ASGI application, to be served at the root or mounted under a path.
 
@@ -74,6 +81,7 @@ def create_api(
         key: API key that every path but /health requires; None for open access.
         hosts: accepted Host headers, without a port; all if empty.
         limits: limits on requests.
+        prompts: saved prompts that are open (`open_prompts`).
 
     Raises:
         HeadwayError: the key is empty.
@@ -101,9 +109,11 @@ def create_api(
     _add_embeddings(api, serving)
     add_reranking(api, serving)
     add_zero_shot(api, serving)
+    add_prompts(api, serving, prompts)
     _add_generation(api, serving)
-    _add_server_information(api, serving)
-    api.__dict__["openapi"] = partial(describe, api.routes, registry, limits, access)
+    _add_server_information(api, serving, [one.name for one in prompts])
+    described = partial(describe, api.routes, registry, limits, access, prompts=[one.name for one in prompts])
+    api.__dict__["openapi"] = described
     _add_error_handlers(api)
     paths = [path for route in api.routes if (path := getattr(route, "path", None))]
     api.add_middleware(RequestGuard, access=access, limits=limits, metrics=serving.metrics, paths=paths)
@@ -233,7 +243,7 @@ async def _first(client: Client, generation: "GenerationRequest[Part]", limits: 
 # Information about the server.
 
 
-def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
+def _add_server_information(api: FastAPI, serving: ModelServer, prompts: list[str]) -> None:
     @api.get("/health")
     async def health() -> Response:
         """Returns whether the server accepts requests. Needs no API key."""
@@ -241,8 +251,8 @@ def _add_server_information(api: FastAPI, serving: ModelServer) -> None:
 
     @api.get("/info")
     async def info() -> Response:
-        """Returns the models and their tasks, the device, the limits, and the versions."""
-        return JsonResponse(await asyncio.to_thread(_describe_server, serving))
+        """Returns the models and their tasks, the saved prompts, the device, the limits, and the versions."""
+        return JsonResponse({**await asyncio.to_thread(_describe_server, serving), "prompts": prompts})
 
     @api.get("/v1/models")
     async def models() -> Response:

@@ -45,7 +45,9 @@ FLAG: Schema = {"type": "boolean"}
 LABELLED: Schema = {"type": "object", "minProperties": 1}
 
 
-def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, access: Access) -> Schema:
+def describe(
+    routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, access: Access, *, prompts: Sequence[str] = ()
+) -> Schema:
     """The description of a server with its present models.
 
     Args:
@@ -53,6 +55,7 @@ def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, a
         registry: the models.
         limits: of the server.
         access: who may use it.
+        prompts: the names of the saved prompts.
     """
     bodies = {
         "/predict": predict_body(registry, limits),
@@ -60,6 +63,7 @@ def describe(routes: Iterable[Any], registry: "ModelRegistry", limits: Limits, a
         "/v1/embeddings": embeddings_body(registry, limits),
         "/rerank": rerank_body(registry, limits),
         "/zero-shot-classification": zero_shot_body(registry, limits),
+        "/prompt": prompt_body(prompts, limits),
         "/generate": generate_body(registry, limits),
     }
     paths: dict[str, Schema] = {}
@@ -112,6 +116,7 @@ RULES = {  # the fields of the decision rules that a model has
 }
 PREDICTION = {**_object(**LENGTH), "description": "With the fields of the task."}
 PREDICTION["properties"] = {**PREDICTION["properties"], **RULES}
+PROMPTED = {**_object(dropped_examples=INTEGER, truncated=FLAG), "description": "With label or labels, or text."}
 EMBEDDING = _object(object={"const": "embedding"}, index=INTEGER, embedding=VECTOR, **LENGTH)
 RANKED = {**_object(index=INTEGER, score=NUMBER, **LENGTH), "description": "With texts; text, if return_text is true."}
 RELEVANT = {
@@ -132,6 +137,7 @@ ANSWERS: dict[str, dict[str, Schema]] = {  # the content of a successful respons
         "application/json": _object(object={"const": "list"}, model=TEXT, data=_list(EMBEDDING), usage=USAGE)
     },
     "/zero-shot-classification": {"application/json": _object(model=TEXT, task=TEXT, predictions=_list(PREDICTION))},
+    "/prompt": {"application/json": _object(model=TEXT, predictions=_list(PROMPTED))},
     "/rerank": {"application/json": {"anyOf": [_list(RANKED), _object(model=TEXT, results=_list(RELEVANT))]}},
     "/generate": {
         "application/json": _object(model=TEXT, prompt=TEXT, truncated=FLAG, texts=_list(GENERATED)),
@@ -395,6 +401,17 @@ def zero_shot_body(registry: "ModelRegistry", limits: Limits) -> Schema:
         {**schema, "required": ["labels"], "anyOf": [one_of_them, several]},
         {"inputs": ["the team won"], "labels": ["sport", "politics"]},
     )
+
+
+def prompt_body(prompts: Sequence[str], limits: Limits) -> Schema:
+    """The body of /prompt."""
+    text = _text(limits)
+    pair = {**_object(text=text), "properties": {"text": text, "pair": text}, "additionalProperties": False}
+    properties: dict[str, Any] = {
+        "model": {"enum": [*prompts, None], "description": "Name of a saved prompt. Default: the first one."},
+        INPUT_NAMES[0]: {**_inputs([text, pair], limits), "description": "The texts, or pairs of texts."},
+    }
+    return _body(_fields(properties, INPUT_NAMES, required=True), {"inputs": ["a lovely film"]})
 
 
 def generate_body(registry: "ModelRegistry", limits: Limits) -> Schema:

@@ -5,7 +5,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..model_registry import ModelRegistry
     from .access import Access
     from .limits import Limits
+    from .prompts import NamedPrompt
 
 FIRST_PORT = 8000
 NUM_PORTS = 100  # ports to try when none is given
@@ -30,7 +31,11 @@ KEY_VARIABLE = "HEADWAY_KEY"
 NUM_USES = 3  # predict, embed, generate
 SWITCH_INTERVAL = 5e-4  # seconds; Python's 5e-3 makes a batch wait for the interpreter lock at each of its layers
 
-MODELS = typer.Argument(metavar="MODEL", help="Model folders or names on the Hub. Default: the built-in models.")
+MODELS = typer.Argument(
+    metavar="MODEL",
+    help="Model folders, names on the Hub, or prompts that `headway prompt --save` wrote (.yaml, served at /prompt). "
+    "Default: the built-in models.",
+)
 HOST = typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 stands for all addresses of the machine.")
 PORT = typer.Option(metavar="N", help=f"Port to listen on. Default: the first free one from {FIRST_PORT}.")
 KEY = typer.Option(
@@ -63,14 +68,17 @@ def serve(
     """
     require("serve", "Serving models")
     limit_kernel_cache()
+    from ...tasks import is_saved_prompt
     from ..model_registry import MAX_OPEN, ModelRegistry
     from .access import Access
     from .limits import Limits
+    from .prompts import open_prompts
 
     chosen = Limits(**chosen_options(limits))
     key = chosen_key(key)
+    prompts = [name for name in models or () if is_saved_prompt(name)]
     registry = ModelRegistry(
-        models or (),
+        [name for name in models or () if name not in prompts],
         built_in=not models,
         precision=precision,
         device=device,
@@ -84,8 +92,9 @@ def serve(
                 file=sys.stderr,
             )
         open_all(registry)
+        opened = open_prompts(prompts, registry)
         access = Access(key, accepted_hosts(listener, host, key))
-        run(registry, listener, access, chosen, root_path)
+        run(registry, listener, access, chosen, root_path, prompts=opened)
 
 
 def chosen_key(given: str | None) -> str | None:
@@ -171,7 +180,13 @@ def open_all(registry: "ModelRegistry") -> None:
 
 
 def run(
-    registry: "ModelRegistry", listener: socket.socket, access: "Access", limits: "Limits", root_path: str
+    registry: "ModelRegistry",
+    listener: socket.socket,
+    access: "Access",
+    limits: "Limits",
+    root_path: str,
+    *,
+    prompts: "Sequence[NamedPrompt]" = (),
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes the accepted requests."""
     import uvicorn
@@ -179,7 +194,7 @@ def run(
     from .api import create_api
     from .stopping import QuietServer, stopped_by_signals
 
-    api = create_api(registry, key=access.key, hosts=access.hosts, limits=limits)
+    api = create_api(registry, key=access.key, hosts=access.hosts, limits=limits, prompts=prompts)
 
     class Server(QuietServer):
         """Reports the address after the models have been warmed up."""
@@ -189,7 +204,7 @@ def run(
             await super().startup(sockets)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            names = ", ".join(entry.name for entry in registry.entries())
+            names = ", ".join(one.name for one in (*registry.entries(), *prompts))
             print(f"{visible(names)}: http://{shown}:{port}{root_path}/docs (press Ctrl+C to stop)", flush=True)
 
     config = uvicorn.Config(

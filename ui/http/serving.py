@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Use = Literal["predict", "embed", "generate", "zero-shot"]
 WorkerT = TypeVar("WorkerT", bound=Worker)
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
 
 WARM_UP_TEXT = "some words"
 
@@ -74,8 +76,16 @@ class ModelServer:
         self.metrics = Metrics(self._queue_sizes)
         self.closed = False
         self._served: dict[tuple[Use, str], ServedModel[Any]] = {}
+        self._added: dict[tuple[str, str], Worker] = {}
+
+    def add_worker(self, use: str, name: str, steps: Model[ItemT, AnswerT]) -> "Batcher[ItemT, AnswerT]":
+        """A worker for something that is open from the start and is no model of the registry."""
+        worker = self._added[use, name] = self._batcher(use, name, steps)
+        return worker
 
     def _queue_sizes(self) -> Iterator[tuple[tuple[str, str], int]]:
+        for key, worker in self._added.items():
+            yield key, worker.waiting
         for (use, name), served in list(self._served.items()):
             yield (use, name), served.worker.waiting
 
@@ -137,8 +147,8 @@ class ModelServer:
     def close(self, timeout: float | None = None) -> None:
         """Accepts no more requests and waits up to `timeout` seconds per model for the accepted ones to finish."""
         self.closed = True
-        for served in list(self._served.values()):
-            served.worker.close(timeout)
+        for worker in [*self._added.values(), *(served.worker for served in self._served.values())]:
+            worker.close(timeout)
 
     def label_chooser(
         self, name: str, threshold: float | dict[str, float] | None
@@ -257,7 +267,7 @@ class ModelServer:
         self.registry.language_model(entry.name)
         return _served_model(entry, (), Interleaver(entry.name, max_queue=self.limits.max_queue))
 
-    def _batcher(self, use: Use, name: str, steps: Model[Any, Any]) -> Batcher[Any, Any]:
+    def _batcher(self, use: str, name: str, steps: Model[Any, Any]) -> Batcher[Any, Any]:
         batch_texts = self.metrics.batch_texts.labels(use, name)
         return Batcher(name, steps, max_queue=self.limits.max_queue, on_batch=batch_texts.observe)
 
