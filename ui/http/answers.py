@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .batching import Batcher
     from .limits import Limits
     from .middleware import Client
+    from .prompts import ServedPrompt
     from .serving import ModelServer, ServedModel, Use
 
 
@@ -20,7 +21,11 @@ async def open_model(client: "Client", serving: "ModelServer", use: "Use", name:
 
 
 async def compute(
-    client: "Client", served: "ServedModel[Batcher[Any, Any]]", items: list[Any], what: str, limits: "Limits"
+    client: "Client",
+    served: "ServedModel[Batcher[Any, Any]] | ServedPrompt",
+    items: list[Any],
+    what: str,
+    limits: "Limits",
 ) -> Any:
     """The answer of each item, computed in batches shared with other requests.
 
