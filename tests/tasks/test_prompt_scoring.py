@@ -13,39 +13,20 @@ from headway.tasks.prompting.forward_passes import Context, ForwardPasses, Query
 from headway.tasks.prompting.label_scores import label_log_likelihoods
 from headway.tasks.prompting.templates import BUILT_IN, Template
 from headway.tasks.prompting.text_scores import text_log_likelihoods
+from peaked_gpt2 import LABELS, POOL, make_peaked_gpt2
 
-POOL = [
-    ("the quick brown fox", "good"),
-    ("my parcel has not arrived", "bad"),
-    ("thank you for the money", "good"),
-    ("where is it?", "bad"),
-    ("the lazy dog", "so so"),
-    ("naïve café owners", "so so"),
+EXAMPLES = [
+    *POOL,
     ("don't mind my card", "bad"),
     ("London, 3 program!", "good"),
     ("a fox jumps over the dog", "so so"),
 ]
-LABELS = ["good", "bad", "so so"]
 TEXTS = ["the dog", "my card has arrived in London", "where?", ""]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, byte_level_folder):
-    """A tiny GPT-2 with peaked distributions, over the tiny byte-level vocabulary."""
-    tokenizer = Tokenizer.load(byte_level_folder)
-    sizes = {"vocab_size": tokenizer.vocab_size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 320}
-    end = tokenizer.end_of_text_id
-    config = transformers.GPT2Config(**sizes, bos_token_id=end, eos_token_id=end, attn_implementation="eager")
-    model = transformers.GPT2LMHeadModel(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.2, generator=generator)
-    folder = tmp_path_factory.mktemp("gpt2")
-    model.save_pretrained(folder)
-    tokenizer.save(folder)
-    return folder
+    return make_peaked_gpt2(byte_level_folder, tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +76,8 @@ def test_a_channel_prompt_scores_the_text_after_each_label(folder, theirs, token
     prompt = Prompt(
         scoring="channel", labels=LABELS, template=template, description=description, choice="first", shots=shots
     )
-    found = prompt.on(folder).predict(TEXTS, POOL)
-    shown = [f"{before}{label}{between}{text}" for text, label in POOL[:shots]]
+    found = prompt.on(folder).predict(TEXTS, EXAMPLES)
+    shown = [f"{before}{label}{between}{text}" for text, label in EXAMPLES[:shots]]
     parts = [part for part in (description, *shown) if part]
     for text, prediction in zip(TEXTS, found, strict=True):
         heads = ["\n\n".join([*parts, f"{before}{label}{between}"]) for label in LABELS]
@@ -115,15 +96,15 @@ def test_a_channel_prompt_reads_both_texts_of_a_pair(folder, theirs, tokenizer):
 
 def test_a_channel_prompt_is_averaged_over_orders_and_calibrated_by_the_batch(folder):
     options = {"scoring": "channel", "labels": LABELS, "choice": "first"}
-    averaged = Prompt(**options, orders=4, seed=3).on(folder).predict("the dog", POOL[:3])
+    averaged = Prompt(**options, orders=4, seed=3).on(folder).predict("the dog", EXAMPLES[:3])
     single = Prompt(**options).on(folder)
     orders = demonstration_orders(3, 4, seed=3)
-    runs = [scores_of(single.predict("the dog", [POOL[i] for i in order])) for order in orders]
+    runs = [scores_of(single.predict("the dog", [EXAMPLES[i] for i in order])) for order in orders]
     assert scores_of(averaged) == pytest.approx(np.mean(runs, axis=0), abs=1e-5)
     assert averaged.spread == pytest.approx(np.std(runs, axis=0)[LABELS.index(averaged.label)], abs=1e-5)
-    plain = np.array([scores_of(one) for one in single.predict(TEXTS, POOL)])
+    plain = np.array([scores_of(one) for one in single.predict(TEXTS, EXAMPLES)])
     weighed = plain / plain.mean(axis=0)
-    found = Prompt(**options, calibration="batch").on(folder).predict(TEXTS, POOL)
+    found = Prompt(**options, calibration="batch").on(folder).predict(TEXTS, EXAMPLES)
     expected = weighed / weighed.sum(-1, keepdims=True)
     assert np.array([scores_of(one) for one in found]) == pytest.approx(expected, abs=1e-5)
 
@@ -187,7 +168,7 @@ def test_the_demonstrations_of_a_channel_prompt_are_computed_once(folder, monkey
         return plain(passes, cache, sequences)
 
     monkeypatch.setattr(ForwardPasses, "forward", spy)
-    Prompt(scoring="channel", labels=LABELS).on(folder).predict([f"the dog {i}" for i in range(5)], POOL)
+    Prompt(scoring="channel", labels=LABELS).on(folder).predict([f"the dog {i}" for i in range(5)], EXAMPLES)
     assert read == [1, 3, 15]  # the demonstrations, the labels, each text after each label
 
 
@@ -199,13 +180,13 @@ def test_the_demonstrations_of_a_channel_prompt_are_computed_once(folder, monkey
 @pytest.mark.parametrize("domain", [None, "All in all, it is"])
 def test_pmi_divides_by_the_likelihood_after_the_domain_premise(folder, theirs, tokenizer, shots, normalize, domain):
     prompt = Prompt(scoring="pmi", labels=LABELS, choice="first", shots=shots, normalize=normalize, domain=domain)
-    found = prompt.on(folder).predict(TEXTS, POOL)
+    found = prompt.on(folder).predict(TEXTS, EXAMPLES)
     lengths = [len(tokenizer.encode(f" {label}").ids) if normalize else 1 for label in LABELS]
 
     def scores(before):
         return np.array([likelihood(theirs, tokenizer, f"{before} ", label) for label in LABELS]) / lengths
 
-    shown = [f"Text: {text}\nLabel: {label}" for text, label in POOL[:shots]]
+    shown = [f"Text: {text}\nLabel: {label}" for text, label in EXAMPLES[:shots]]
     for text, prediction in zip(TEXTS, found, strict=True):
         direct = scores("\n\n".join([*shown, f"Text: {text}\nLabel:"]))
         expected = softmax(direct - scores(domain or "Label:"))
@@ -235,13 +216,13 @@ def next_token(theirs, tokenizer, before):
 def test_the_nearest_examples_by_divergence_vote(folder, theirs, tokenizer, count, shots):
     texts = [*TEXTS, "the quick brown fox", "a naïve program"]
     prompt = Prompt(scoring="knn", labels=LABELS, choice="first", shots=shots, neighbours=count)
-    found = prompt.on(folder).predict(texts, POOL)
-    shown = [f"Text: {text}\nLabel: {label}" for text, label in POOL[:shots]]
+    found = prompt.on(folder).predict(texts, EXAMPLES)
+    shown = [f"Text: {text}\nLabel: {label}" for text, label in EXAMPLES[:shots]]
 
     def distribution(text):
         return next_token(theirs, tokenizer, "\n\n".join([*shown, f"Text: {text}\nLabel:"]))
 
-    others = [(distribution(text), label) for text, label in POOL[shots:]]
+    others = [(distribution(text), label) for text, label in EXAMPLES[shots:]]
     for text, prediction in zip(texts, found, strict=True):
         query = distribution(text)
         near = sorted((float((p * (p.log() - query.log())).sum()), label) for p, label in others)[:count]
@@ -251,14 +232,15 @@ def test_the_nearest_examples_by_divergence_vote(folder, theirs, tokenizer, coun
 
 
 def test_an_example_is_its_own_nearest_neighbour(folder):
-    found = Prompt(scoring="knn", labels=LABELS, shots=0, neighbours=1).on(folder).predict([t for t, _ in POOL], POOL)
-    assert [one.label for one in found] == [label for _, label in POOL]
+    prompt = Prompt(scoring="knn", labels=LABELS, shots=0, neighbours=1)
+    found = prompt.on(folder).predict([text for text, _ in EXAMPLES], EXAMPLES)
+    assert [one.label for one in found] == [label for _, label in EXAMPLES]
 
 
 def test_the_examples_to_compare_with_are_not_shown_and_limited(folder, monkeypatch):
     monkeypatch.setattr(prompt_runner, "MAX_COMPARED", 3)
-    prepared = Prompt(scoring="knn", labels=LABELS, shots=4, seed=2).on(folder).prepare(POOL)
-    shown = choose_demonstrations([label for _, label in POOL], 4, "balanced", 2)
+    prepared = Prompt(scoring="knn", labels=LABELS, shots=4, seed=2).on(folder).prepare(EXAMPLES)
+    shown = choose_demonstrations([label for _, label in EXAMPLES], 4, "balanced", 2)
     chosen = prepared.runner.others(2)
     assert len(chosen) == 3
     assert not set(chosen) & set(shown)
@@ -267,14 +249,14 @@ def test_the_examples_to_compare_with_are_not_shown_and_limited(folder, monkeypa
 
 
 def test_a_label_that_no_other_example_has_is_named(folder):
-    examples = [*[one for one in POOL if one[1] != "so so"], ("a", "so so")]
+    examples = [*[one for one in EXAMPLES if one[1] != "so so"], ("a", "so so")]
     prepared = Prompt(scoring="knn", shots=3).on(folder).prepare(examples)  # balanced: one of each label is shown
     assert any(note.endswith("never predicted: so so") for note in prepared.notes)
 
 
 def test_examples_too_long_to_compare_with_are_counted(folder):
     model = Prompt(scoring="knn", labels=LABELS, shots=0).on(folder)
-    model.predict("the dog", [*POOL, ("the dog " * 400, "good")])
+    model.predict("the dog", [*EXAMPLES, ("the dog " * 400, "good")])
     assert any("1 examples were not compared" in warning for warning in model.warnings)
     with pytest.raises(HeadwayError, match="None of the 2 examples"):
         model.predict("the dog", [("the dog " * 400, "good"), ("a dog " * 400, "bad")])
@@ -285,8 +267,8 @@ def test_examples_too_long_to_compare_with_are_counted(folder):
 
 @pytest.mark.parametrize("scoring", ["channel", "knn", "pmi"])
 def test_a_scoring_is_evaluated_saved_and_averaged_over_orders(folder, tmp_path, scoring):
-    rows = [{"text": f"{text} {i}", "label": label} for i, (text, label) in enumerate(POOL)]
-    (tmp_path / "few.csv").write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in POOL))
+    rows = [{"text": f"{text} {i}", "label": label} for i, (text, label) in enumerate(EXAMPLES)]
+    (tmp_path / "few.csv").write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in EXAMPLES))
     prompt = Prompt(scoring=scoring, shots=3, orders=2)
     saved = SavedPrompt(prompt, str(folder), examples=str(tmp_path / "few.csv"))
     saved.save(tmp_path / "prompt.yaml")
@@ -296,7 +278,7 @@ def test_a_scoring_is_evaluated_saved_and_averaged_over_orders(folder, tmp_path,
     calibrated = ["calibrated"] if scoring == "pmi" else []
     assert list(found.figures) == ["mean of 2 orders", *calibrated, "uncalibrated", "always good"]
     assert [one.label for one in found.predictions] == [
-        one.label for one in prompt.on(folder).predict([row["text"] for row in rows], POOL)
+        one.label for one in prompt.on(folder).predict([row["text"] for row in rows], EXAMPLES)
     ]
     assert all(one.spread is not None for one in found.predictions)
 
@@ -346,7 +328,7 @@ def test_a_masked_language_model_scores_labels_at_its_masks_only(scoring):
 def test_examples_that_knn_cannot_use_are_named(folder):
     knn = Prompt(scoring="knn", shots=4).on(folder)
     with pytest.raises(HeadwayError, match=r"4 examples are given and up to 4 are shown.*--shots 2"):
-        knn.predict("x", POOL[:4])
+        knn.predict("x", EXAMPLES[:4])
     with pytest.raises(HeadwayError, match="the examples have several"):
         knn.predict("x", [{"text": f"{i}", "label": ["a;b", "a", "b"][i % 3]} for i in range(9)])
     with pytest.raises(HeadwayError, match="both spelled 'b'"):

@@ -21,39 +21,17 @@ from headway.tasks.prompting.prepared_prompt import PreparedPrompt
 from headway.tasks.prompting.prompt_encoder import PromptEncoder
 from headway.tasks.prompting.prompt_runner import LabelProbabilities
 from headway.tasks.prompting.templates import BUILT_IN, Template, find_template
+from peaked_gpt2 import LABELS, POOL, make_peaked_gpt2
 
 # fmt: off
 WORDS = ["the", "quick", "brown", "fox", "don't", "mind", "café", "my", "card", "猫", "London,", "3", "money;",
          "jumps", "over", "naïve", "program!"]
 # fmt: on
-POOL = [
-    ("the quick brown fox", "good"),
-    ("my parcel has not arrived", "bad"),
-    ("thank you for the money", "good"),
-    ("where is it?", "bad"),
-    ("the lazy dog", "so so"),
-    ("naïve café owners", "so so"),
-]
-LABELS = ["good", "bad", "so so"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, byte_level_folder):
-    """A tiny GPT-2 with peaked distributions, over the tiny byte-level vocabulary."""
-    tokenizer = Tokenizer.load(byte_level_folder)
-    sizes = {"vocab_size": tokenizer.vocab_size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 320}
-    end = tokenizer.end_of_text_id
-    config = transformers.GPT2Config(**sizes, bos_token_id=end, eos_token_id=end, attn_implementation="eager")
-    model = transformers.GPT2LMHeadModel(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.2, generator=generator)
-    folder = tmp_path_factory.mktemp("gpt2")
-    model.save_pretrained(folder)
-    tokenizer.save(folder)
-    return folder
+    return make_peaked_gpt2(byte_level_folder, tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture(scope="module")

@@ -438,6 +438,8 @@ def form(shots: int = 2, **changed: Any) -> list[Any]:
         "shots": shots,
         "choice": "first",
         "scoring": "direct",
+        "neighbours": 3,
+        "domain": "",
         "orders": 1,
         "calibrate": True,
         "length": 5,
@@ -476,6 +478,24 @@ def test_labels_can_be_scored_in_other_ways(registry, scoring):
     assert ("Uncalibrated" in drawn.text) == (scoring == "pmi")
     shown = Page(prompt.preview(registry, "the mat", "", *values)).text
     assert shown.endswith("Label: {label}\nText: the mat" if scoring == "channel" else "Text: the mat\nLabel:")
+
+
+def test_the_options_of_a_way_to_score_labels_are_shown_and_used(registry):
+    rows = [["the cat", "good"], ["the mat", "bad"], ["a dog", "bad"], ["a fox", "good"]]
+    drawn = {
+        (scoring, neighbours, domain): prompt.answer(
+            registry, "the mat", "", *form(1, scoring=scoring, neighbours=neighbours, domain=domain, rows=rows)
+        )
+        for scoring in ("direct", "knn", "pmi")
+        for neighbours, domain in ((1, ""), (3, ""), (None, ""), (3, "the dog"))
+    }
+    assert len({shown for (scoring, *_), shown in drawn.items() if scoring == "direct"}) == 1
+    assert drawn["knn", 1, ""] != drawn["knn", 3, ""] == drawn["knn", 3, "the dog"]
+    assert drawn["pmi", 1, ""] == drawn["pmi", 3, ""] != drawn["pmi", 3, "the dog"]
+    assert [one.visible for one in prompt.show_scoring("knn")] == [True, False]
+    assert [one.visible for one in prompt.show_scoring("pmi")] == [False, True]
+    with pytest.raises(HeadwayError, match="-1"):
+        prompt.answer(registry, "the mat", "", *form(1, scoring="knn", neighbours=-1, rows=rows))
 
 
 def test_labels_can_have_verbalizers(registry):

@@ -15,15 +15,16 @@ from ....core.errors import HeadwayError
 from ....tasks import FillMask, Prompt, read_table
 from ....tasks.prompting.calibration import CONTEXTUAL, NONE
 from ....tasks.prompting.demonstrations import BALANCED, CHOICES
+from ....tasks.prompting.neighbours import NEIGHBOURS
 from ....tasks.prompting.prompt import PromptModel
-from ....tasks.prompting.scoring import DIRECT, SCORINGS
+from ....tasks.prompting.scoring import DIRECT, KNN, PMI, SCORINGS
 from ....tasks.prompting.templates import BUILT_IN, Template
 from ....tasks.samples import sample_prompt
 from ...terminal import prompt_rows
 from ..background import process_file
 from ..drawing import alert, caption, draw_code, draw_display, draw_table, hint
 from ..events import FILES, bind, current_tab, message_of, refresh_models
-from ..kept_form import keep_form
+from ..kept_form import QUIET, keep_form
 from ..outdated import asked_js, changed_js, mark_outdated
 from ..tab_context import TabContext
 from .generate import language_models
@@ -58,6 +59,8 @@ class PromptForm:
     shots: int
     choice: str
     scoring: str
+    neighbours: float | None  # for KNN
+    domain: str  # for PMI
     orders: int
     calibrate: bool
     length: int
@@ -86,6 +89,8 @@ class PromptForm:
             shots=int(self.shots),
             choice=self.choice,
             scoring=DIRECT if generates else self.scoring,
+            neighbours=None if generates or self.scoring != KNN or not self.neighbours else int(self.neighbours),
+            domain=None if generates or self.scoring != PMI else self.domain.strip() or None,
             orders=1 if generates else int(self.orders),
             calibration=CONTEXTUAL if self.calibrate and self.scoring == DIRECT and not generates else NONE,
             write=generates,
@@ -177,6 +182,21 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
                 "knn: the labels of the examples with the most similar next token; it needs more examples than the "
                 "prompt shows. pmi: direct, divided by the likelihood of the label without the text.",
             ),
+            "neighbours": gr.Number(
+                NEIGHBOURS,
+                precision=0,
+                minimum=1,
+                label="Neighbours",
+                info="Number of examples that vote.",
+                visible=False,
+            ),
+            "domain": gr.Textbox(
+                "",
+                label="Text for the prior",
+                info="A short text that the labels could follow. Default: what the template has between the text and "
+                "the label.",
+                visible=False,
+            ),
             "orders": gr.Slider(
                 1,
                 8,
@@ -193,6 +213,8 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
             ),
             "length": gr.Slider(1, 200, 20, step=1, label="Maximum new tokens"),
         }
+    scoring, own = components["scoring"], [components["neighbours"], components["domain"]]
+    scoring.change(show_scoring, scoring, own, **QUIET)
     return components, add
 
 
@@ -259,6 +281,11 @@ def show_preset(name: str) -> tuple[Any, ...]:
 def _table(rows: list[list[Any]], paired: bool) -> Any:
     headers = HEADERS[paired]
     return gr.Dataframe(value=rows, headers=headers, column_count=len(headers), column_widths=WIDTHS[paired])
+
+
+def show_scoring(scoring: str) -> tuple[Any, Any]:
+    """Shows the options of a way to score labels, and hides those of the others."""
+    return gr.Number(visible=scoring == KNN), gr.Textbox(visible=scoring == PMI)
 
 
 def add_row(rows: list[list[Any]]) -> list[list[Any]]:
