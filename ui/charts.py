@@ -180,7 +180,8 @@ def _make_logarithmic(axes: "Axes", chart: "Chart") -> None:
     ticks = sorted({round(value) for value in (*ends, *(x for one in chart.series for x in one.x))})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{value:,}" for value in ticks])
-    axes.set_xlim(ticks[0] / MARGIN, ticks[-1] * MARGIN)
+    if ticks:  # else the chart has nothing but levels
+        axes.set_xlim(ticks[0] / MARGIN, ticks[-1] * MARGIN)
     axes.minorticks_off()
 
 

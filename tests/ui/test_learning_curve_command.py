@@ -54,6 +54,14 @@ def test_a_curve_is_resumed_with_more_seeds_and_not_replaced_by_accident(headway
     assert len(list((folder / "learning-curve/runs").iterdir())) == 3
 
 
+def test_zero_shot_alone_has_a_page_and_a_picture_without_sizes(headway, folder):
+    data = write_reviews(Path("reviews.csv"))
+    ran = headway("learning-curve", "--data", data, "--methods", "zero-shot", "--test-rows", "4", "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert sorted(path.name for path in (folder / "learning-curve").iterdir()) == FILES
+    assert "zero-shot (0 rows)" in (folder / "learning-curve/curve.svg").read_text(encoding="utf-8")
+
+
 def test_hostile_labels_stay_text(headway, tiny, folder):
     labels = {"good": HOSTILE, "bad": "_$x^2$ <b>bad</b>"}
     rows = [{"text": text, "label": labels[label]} for text, label in REVIEWS]

@@ -174,29 +174,7 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
         components |= {
             "shots": shots,
             "choice": gr.Dropdown(list(CHOICES), value=BALANCED, label="Selection of the examples"),
-            "scoring": gr.Dropdown(
-                list(SCORINGS),
-                value=DIRECT,
-                label="Scoring of the labels",
-                info="direct: the label after the text. channel: the text after each label; try it with few examples. "
-                "knn: the labels of the examples with the most similar next token; it needs more examples than the "
-                "prompt shows. pmi: direct, divided by the likelihood of the label without the text.",
-            ),
-            "neighbours": gr.Number(
-                NEIGHBOURS,
-                precision=0,
-                minimum=1,
-                label="Neighbours",
-                info="Number of examples that vote.",
-                visible=False,
-            ),
-            "domain": gr.Textbox(
-                "",
-                label="Text for the prior",
-                info="A short text that the labels could follow. Default: what the template has between the text and "
-                "the label.",
-                visible=False,
-            ),
+            **_draw_scoring(),
             "orders": gr.Slider(
                 1,
                 8,
@@ -213,9 +191,39 @@ def _draw_setup(preset: "Preset") -> tuple[dict[str, Any], gr.Button]:
             ),
             "length": gr.Slider(1, 200, 20, step=1, label="Maximum new tokens"),
         }
+    return components, add
+
+
+def _draw_scoring() -> dict[str, Any]:
+    """Draws how labels are scored, and the options of this, which are hidden unless they apply."""
+    components: dict[str, Any] = {
+        "scoring": gr.Dropdown(
+            list(SCORINGS),
+            value=DIRECT,
+            label="Scoring of the labels",
+            info="direct: the label after the text. channel: the text after each label; try it with few examples. "
+            "knn: the labels of the examples with the most similar next token; it needs more examples than the "
+            "prompt shows. pmi: direct, divided by the likelihood of the label without the text.",
+        ),
+        "neighbours": gr.Number(
+            NEIGHBOURS,
+            precision=0,
+            minimum=1,
+            label="Neighbours",
+            info="Number of examples that vote.",
+            visible=False,
+        ),
+        "domain": gr.Textbox(
+            "",
+            label="Text for the prior",
+            info="A short text that the labels could follow. Default: what the template has between the text and "
+            "the label.",
+            visible=False,
+        ),
+    }
     scoring, own = components["scoring"], [components["neighbours"], components["domain"]]
     scoring.change(show_scoring, scoring, own, **QUIET)
-    return components, add
+    return components
 
 
 def _draw_evaluation(registry: "ModelRegistry", form: list[Any]) -> None:
