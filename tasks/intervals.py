@@ -4,18 +4,20 @@ Each group has, in each replicate, a weight drawn from a Poisson distribution of
 the number of times it would be drawn from a large sample (Hanley and MacGibbon 2006,
 https://doi.org/10.1016/j.cmpb.2006.04.006; Chamandy et al. 2012 for data that are read once). Only sums are kept.
 A metric that is a mean of 0 or 1 over independent examples has Wilson's interval instead (1927), which holds at small
-numbers and near 0 and 1.
+numbers and near 0 and 1. Of very many examples, a sample of their groups, drawn by their hash, tells whether they are
+independent, and metrics that depend on all examples are those of a sample. So memory does not grow with E.
 
 E examples, K columns of counts, R replicates.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .reservoir import Reservoir
 from .tallies import LOWER_IS_BETTER, Formulas, LabelCounts, Tally, measured
 
 REPLICATES = 1000
@@ -82,13 +84,15 @@ class Bootstrap:
     def __init__(self, replicates: int = REPLICATES, seed: int = 0) -> None:
         self.replicates, self.seed = replicates, seed
         self.num_examples = 0
+        self._counted = 0  # examples that the sums are of
         self._sums = np.zeros((0, 0))  # (1 + R, K): of all examples, then of the samples
         self._formulas: Formulas | None = None
         self._sizes: Formulas | None = None
         self._proportions: frozenset[str] = frozenset()
         self._by_label: LabelCounts | None = None
-        self._groups: list[np.ndarray] = []  # of the examples, eight bytes each; empty if each is a separate group
-        self._joined: list[tuple[Tally, np.ndarray]] = []  # tallies that are joined when all are known
+        self._groups = Reservoir()  # of the examples; empty if each is a separate group
+        self._later: Reservoir | None = None  # what is compared of examples whose tallies are joined at the end
+        self._first: tuple[Tally, np.ndarray] | None = None  # the first of these tallies, and its groups
 
     def add(self, tally: Tally, groups: Sequence[int] | np.ndarray | None = None) -> None:
         """Adds examples.
@@ -103,18 +107,27 @@ class Bootstrap:
             numbers = np.arange(self.num_examples, self.num_examples + size, dtype=np.uint64)
         else:
             numbers = np.asarray(groups, dtype=np.uint64)
-            self._groups.append(numbers)
+            self._groups.add(_mix(numbers), groups=numbers)  # those of a group are drawn together
         self.num_examples += size
-        if tally.join is None:
+        if tally.join is None or tally.numbers is None:
             self._add(tally, numbers)
-        else:
-            later = replace(tally, counts=tally.counts[:0]) if self._joined else tally
-            self._joined.append((later, numbers))
+            return
+        if self._later is None:
+            self._first, self._later = (tally, numbers), Reservoir.of_rows(tally.numbers[:1].nbytes)
+        self._later.add(numbers=tally.numbers, groups=numbers)
 
     @property
     def independent(self) -> bool:
         """Whether no two examples are of one group."""
-        return not self._groups or len(np.unique(np.concatenate(self._groups))) == self.num_examples
+        groups = self._groups.column("groups")
+        return len(np.unique(groups)) == len(groups)
+
+    @property
+    def note(self) -> str:
+        """What the metrics are measured on, if it is a sample; else empty."""
+        if self._later is None or self._first is None or self._first[0].counts.shape[0] == self._later.number:
+            return ""
+        return self._later.describe(f"{', '.join(self.intervals())}: of")
 
     def intervals(self) -> dict[str, Interval]:
         """The metrics that can be measured, with their intervals."""
@@ -167,18 +180,17 @@ class Bootstrap:
 
     def _join(self) -> None:
         """Adds the tallies that have to be joined first."""
-        if self._joined:
-            (tally, groups), *more = self._joined
-            numbers = [one.numbers for one, _ in self._joined if one.numbers is not None]
-            assert tally.join is not None
-            self._joined = []
-            if not more:
-                self._add(tally, groups)
-                return
-            part, groups = tally.join(np.concatenate(numbers)), np.concatenate([groups, *(one for _, one in more)])
-            for start in range(0, len(groups), AT_ONCE):
-                rows = slice(start, start + AT_ONCE)
-                self._add(part(rows), groups[rows])
+        if self._later is None or self._first is None or self._formulas is not None:
+            return
+        tally, groups = self._first
+        if len(groups) == self._later.number:  # nothing to join
+            self._add(tally, groups)
+            return
+        assert tally.join is not None
+        part, groups = tally.join(self._later.column("numbers")), self._later.column("groups")
+        for start in range(0, len(groups), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            self._add(part(rows), groups[rows])
 
     def _add(self, tally: Tally, groups: np.ndarray) -> None:
         if not len(self._sums):
@@ -186,6 +198,7 @@ class Bootstrap:
         self._formulas, self._proportions, self._by_label = tally.formulas, tally.proportions, tally.by_label
         self._sizes = tally.sizes
         self._sums[0] += tally.counts.sum(0)
+        self._counted += len(groups)
         at_once = max(1, CHUNK // max(1, self.replicates))
         for start in range(0, len(groups), at_once):
             weights = draw_weights(groups[start : start + at_once], self.replicates, self.seed)
@@ -194,11 +207,11 @@ class Bootstrap:
     def _interval(self, name: str, value: float, samples: np.ndarray, *, independent: bool) -> Interval:
         defined = samples[np.isfinite(samples)] if math.isfinite(value) else np.array([value])
         if independent and name in self._proportions:
-            return wilson(value, self.num_examples)
+            return wilson(value, self._counted)
         if np.ptp(defined) == 0 and value in (0, 1) and name not in LOWER_IS_BETTER:
             sizes = measured(self._sizes(self._sums[:1])) if self._sizes else {}
             # no sample shows what is possible beside all or nothing
-            return wilson(value, int(sizes.get(name, self.num_examples)))
+            return wilson(value, int(sizes.get(name, self._counted)))
         return _around(value, *np.quantile(defined, BOUNDS))
 
 

@@ -55,8 +55,8 @@ class EvaluatedPart:
 class Results:
     """The sums of all examples, and their predictions or some of them.
 
-    Memory grows by eight bytes per example, beside its prediction; and by what metrics need of all examples
-    (`Tally.numbers`): 16 bytes for a correlation of ranks, 8 D for the ranks of texts with vectors of size D.
+    Beside the predictions that are kept, memory does not grow with the examples. Metrics that depend on all of them
+    (`Tally.numbers`: a correlation of ranks, the ranks of texts) are those of a random sample of very many.
 
     Args:
         task: that scores them. If its metrics are no functions of a tally, all predictions are kept.
@@ -116,6 +116,7 @@ class Results:
             metrics = self._task.score(predictions, examples) | loss
             return Evaluation(metrics, self._task.per_label(predictions, examples), examples, predictions, notes)
         intervals, table = self._bootstrap.intervals(), self._bootstrap.by_label()
+        notes = (*notes, *filter(None, [self._bootstrap.note]))
         metrics = {name: one.value for name, one in intervals.items()} | loss
         values = [
             {name: cell.value if isinstance(cell, Interval) else cell for name, cell in row.items()} for row in table

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...core.atomic_files import atomic_file, user_path
 from ...core.errors import HeadwayError
 from ...core.training.distributed import processes
@@ -43,7 +45,7 @@ def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tup
     texts = [
         columns.texts[field.name] for field in task.fields if field.name in columns.texts and not field.may_be_empty
     ]
-    kept = array("q")
+    others = array("q")  # few, so that a million rows that are used take no memory
     left_out: list[LeftOutRow] = []
     for row, cells in enumerate(table.rows):
         reason = rejection(cells)
@@ -51,11 +53,12 @@ def leave_out(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> tup
             reason = NO_TEXT
         if reason is None and is_unlabelled(cells):
             reason = NO_LABEL
-        if reason is None:
-            kept.append(row)
-        else:
+        if reason is not None:
+            others.append(row)
             left_out.append(LeftOutRow(table.where(row), reason))
-    return (replace(table.select(kept), left_out=tuple(left_out)), left_out) if left_out else (table, [])
+    if not left_out:
+        return table, []
+    return replace(table.select(np.delete(np.arange(len(table)), others)), left_out=tuple(left_out)), left_out
 
 
 def usable_rows(task: Task[Any, Any], table: Table, columns: ColumnMapping) -> Table:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reservoir import Reservoir
 from .report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
 
 MAX_POINTS = 1000
@@ -24,9 +25,7 @@ class NumberCharts(ReportCollector):
 
     def __init__(self, read: Callable[[Any], float], *, same_scale: bool = True) -> None:
         self._read, self._same_scale = read, same_scale
-        self._sample = np.zeros((0, 2))  # gold, predicted: uniform among the examples so far
-        self._keys = np.zeros(0)  # random numbers; the examples with the smallest ones are the sample
-        self._random = np.random.default_rng(0)
+        self._sample = Reservoir(MAX_POINTS)  # (gold, predicted)
         self._number = 0
         self._sum = self._squares = 0.0
 
@@ -39,16 +38,15 @@ class NumberCharts(ReportCollector):
         self._number += len(errors)
         self._sum += float(errors.sum())
         self._squares += float((errors**2).sum())
-        keys = np.concatenate([self._keys, self._random.random(len(pairs))])
-        kept = np.argsort(keys)[:MAX_POINTS]
-        self._keys, self._sample = keys[kept], np.concatenate([self._sample, pairs])[kept]
+        self._sample.add(pairs=pairs)
 
     def parts(self) -> list[ReportPart]:
         """The scatter and, on the same scale, the errors over the correct numbers, and their histogram."""
         if not self._number:
             return []
-        gold, found = self._sample[self._sample[:, 0].argsort()].T
-        note = f"A random sample of {len(gold):,} of {self._number:,} rows." if len(gold) < self._number else ""
+        sample = self._sample.column("pairs")
+        gold, found = sample[sample[:, 0].argsort()].T
+        note = f"{described}." if (described := self._sample.describe("This is")) else ""
         axes, points = ("correct", "predicted"), (Series("row", _tuple(gold), _tuple(found)),)
         title, diagonal = "Predicted and correct numbers", self._same_scale
         scatter = Chart(title, axes, points, kind="points", diagonal=diagonal, note=note)

@@ -4,7 +4,6 @@ The formats are in `reading`: `formats` lists those of files and folders. Rows a
 cell is always text, and NaN is None.
 """
 
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +19,7 @@ from .reading.formats import find_format, open_path
 from .reading.hf_datasets import HUB_PREFIX, is_data_set, open_data_set, open_hub
 from .reading.python_objects import SOURCE, open_object
 from .reading.word_rows import join_words
+from .row_places import Places
 from .rows import RowStream, Table
 from .spool import spool
 
@@ -51,7 +51,7 @@ def read_table(
     if isinstance(source, Table) and limit is None:
         return source
     stream = stream_rows(source, options, **reading)
-    places = array("q")
+    places = Places()
     columns = dict.fromkeys(stream.columns)
 
     def read() -> Iterator[dict[str, Any]]:
@@ -66,7 +66,7 @@ def read_table(
         raise HeadwayError(f"{stream.source}: there are no rows. Give at least one.")
     if len(columns) > len(stream.columns):  # None in the rows that lack a column
         rows = spool((columns | row for row in rows), folder and folder / "complete-rows")
-    table = stream.table(rows, places.tolist() if isinstance(rows, list) else places)
+    table = stream.table(rows, list(places) if isinstance(rows, list) else places.compact())
     return replace(table, columns=tuple(columns))
 
 

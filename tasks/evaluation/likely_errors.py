@@ -9,6 +9,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ class LikelyErrors:
         self._counts = Counter[tuple[str, str]]()
         # (probability of the given label, number, the item that has its own thresholds, the label)
         self._heap: list[tuple[float, int, str, SuspectLabel]] = []
+        self._number = count()
 
     def add(self, task: Task[Any, Any], predictions: Sequence[Any], examples: Sequence[Any]) -> None:
         """Adds examples with their predictions; numbers are not checked."""
@@ -96,7 +98,7 @@ class LikelyErrors:
                 float(found[row, likely[row]]),
             )
             push = heapq.heappush if len(self._heap) < MAX_KEPT else heapq.heappushpop
-            push(self._heap, (-float(own[row]), -self._counts.total() - row, kind, suspect))
+            push(self._heap, (-float(own[row]), -next(self._number), kind, suspect))
 
     def summary(self) -> SuspectLabels | None:
         """The suspects, those whose label has the lowest probability first; None: the task has no labels to check."""
@@ -108,5 +110,5 @@ class LikelyErrors:
 
     def _threshold(self, kind: str, label: str) -> float:
         """The mean probability of a label over the rows that have it."""
-        count = self._counts[kind, label]
-        return self._sums[kind, label] / count if count else float("inf")
+        number = self._counts[kind, label]
+        return self._sums[kind, label] / number if number else float("inf")

@@ -2,15 +2,19 @@
 
 A text is the set of its sequences of N_GRAM bytes in lower case. The share of equal minima of two texts estimates the
 Jaccard similarity of their sets; only texts with an equal band of minima are compared (Leskovec et al., Mining of
-Massive Datasets, section 3.4, http://www.mmds.org). 384 bytes are kept for each training text.
+Massive Datasets, section 3.4, http://www.mmds.org). Of many training texts, the 384 bytes of each are in files.
+
+N training texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.atomic_files import disk_errors
 from ..data.examples import Example
 from .example_lists import short_place, shorten
 
@@ -20,6 +24,7 @@ SIMILAR = 0.8
 MAX_BYTES = 5000  # of a text
 MAX_CANDIDATES = 50
 MAX_LISTED = 25
+AT_ONCE = 2**16  # texts
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _KEYS = np.random.default_rng(0).integers(2**63, size=(HASHES, 1), dtype=np.uint64)  # of the hash functions
 
@@ -55,19 +60,41 @@ class TrainingTexts:
 
     Args:
         examples: of the training data; each is read once here, and again if it is listed.
+        folder: for files with the signatures, which are mapped into memory until `close`; None: they are in memory.
+
+    Raises:
+        HeadwayError: the disk is full.
     """
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-        self._signatures = np.empty((len(examples), HASHES), dtype=np.uint32)
-        for i, one in enumerate(examples):
-            self._signatures[i] = signature(one.texts)
-        self._order = np.empty((BANDS, len(examples)), dtype=np.int32)
-        self._keys = np.empty((BANDS, len(examples)), dtype=np.uint32)  # ascending
-        for band in range(BANDS):
-            keys = _band_keys(self._signatures, band)
-            self._order[band] = np.argsort(keys, kind="stable")
-            self._keys[band] = keys[self._order[band]]
+    def __init__(self, examples: Sequence[Example], folder: Path | None = None) -> None:
+        self._examples, self._folder, size = examples, folder, len(examples)
+        found = (signature(one.texts) for one in examples)
+        self._signatures = self._store("signatures", found, (size, HASHES), np.uint32)
+        keys = map(self._keys_of, range(BANDS))
+        self._keys = self._store("keys", keys, (BANDS, size), np.uint32)
+        orders = (np.argsort(one, kind="stable").astype(np.int32) for one in self._keys)
+        self._order = self._store("order", orders, (BANDS, size), np.int32)
+        ranked = (one[order] for one, order in zip(self._keys, self._order, strict=True))
+        self._keys = self._store("ranked", ranked, (BANDS, size), np.uint32)  # ascending
+
+    def _store(self, name: str, rows: Iterable[np.ndarray], shape: tuple[int, int], dtype: Any) -> np.ndarray:
+        """Rows as an array in memory, or in a file."""
+        if self._folder is None:
+            return np.fromiter(rows, dtype=np.dtype((dtype, shape[1])), count=shape[0])
+        path = self._folder / name
+        with disk_errors(path), path.open("wb") as file:
+            for row in rows:
+                file.write(row.tobytes())
+        return np.memmap(path, dtype, "r", shape=shape)
+
+    def _keys_of(self, band: int) -> np.ndarray:
+        """The key of a band of each text, (N,)."""
+        starts = range(0, len(self._signatures), AT_ONCE)
+        return np.concatenate([_band_keys(self._signatures[start : start + AT_ONCE], band) for start in starts])
+
+    def close(self) -> None:
+        """Closes the files, which Windows does not delete before."""
+        self._signatures = self._keys = self._order = np.zeros((0, 0))
 
     def nearest(self, example: Example) -> tuple[int, float] | None:
         """The position and the similarity of the most similar training text; None if it is below SIMILAR."""

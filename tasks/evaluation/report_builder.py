@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def evaluate_with_report(
             if observe is not None:
                 observe(part)
 
-        found = model.evaluate(data, labels, columns=columns, unknown_labels=unknown_labels, observe=add, **how)
+        with nullcontext() if training is None else closing(training):
+            found = model.evaluate(data, labels, columns=columns, unknown_labels=unknown_labels, observe=add, **how)
         name = _name_of(data) if isinstance(data, str | Path) else ""
         return found, builder.finish(found, _name_of(model.base), name)
 
@@ -92,7 +94,8 @@ def _read_training(
     mapping = model.columns(table, chosen)
     if not len(table):
         raise HeadwayError(f"{table.source}: there is no row to compare with. Give at least one.")
-    return TrainingTexts(model.task.examples(table, mapping, labelled=False, file=folder / "examples"))
+    examples = model.task.examples(table, mapping, labelled=False, file=folder / "examples")
+    return TrainingTexts(examples, None if isinstance(examples, list) else folder)
 
 
 class ReportBuilder:
@@ -144,14 +147,17 @@ class ReportBuilder:
         if task.self_supervised:
             return
         self._likely_errors.add(task, predictions, examples)
+        judged: list[tuple[float, bool]] = []  # confidence, whether it is wrong
         for prediction, example in zip(predictions, examples, strict=True):
             wrong, confidence = task.misprediction(prediction, example), prediction.confidence
             if confidence is not None:
-                self._risk.add(confidence, wrong=wrong is not None)
+                judged.append((confidence, wrong is not None))
             if wrong is not None:
                 self._mistakes.add(wrong, confidence)
             row = None if wrong is None else ListedRow.of(wrong, confidence)
             self._confusions.add(task, prediction, example, row)
+        if judged:
+            self._risk.add(*zip(*judged, strict=True))
 
     def _values(self, part: EvaluatedPart, how: Sequence[str], powers: Sequence[int]) -> Values:
         """The parts of the data that each example belongs to, by what divides it."""

@@ -7,13 +7,14 @@ https://arxiv.org/abs/1705.08500); smaller is better.
 Shapes: E examples.
 """
 
-from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..base.report_parts import Chart, Series
+from ..reservoir import Reservoir
 
 MAX_POINTS = 100  # of a stored curve
 
@@ -67,25 +68,25 @@ def confidence_at(confidence: np.ndarray, coverage: float) -> float:
 
 
 class RiskCollector:
-    """Collects the confidence of predictions and whether they are wrong, five bytes each."""
+    """Collects the confidence of predictions and whether they are wrong, of a random sample of very many."""
 
     def __init__(self) -> None:
-        self._confidence, self._wrong = array("f"), bytearray()
+        self._rows = Reservoir()
 
-    def add(self, confidence: float, *, wrong: bool) -> None:
-        """Adds a prediction."""
-        self._confidence.append(confidence)
-        self._wrong.append(wrong)
+    def add(self, confidence: Sequence[float], wrong: Sequence[bool]) -> None:
+        """Adds predictions."""
+        self._rows.add(confidence=np.array(confidence, dtype=np.float32), wrong=np.array(wrong, dtype=bool))
 
     def charts(self) -> list[Chart]:
         """The curve; none if there is no prediction with a confidence."""
-        if not self._confidence:
+        if not len(self._rows):
             return []
-        found = risk_coverage(np.asarray(self._confidence), np.frombuffer(self._wrong, dtype=bool))
+        found = risk_coverage(self._rows.column("confidence"), self._rows.column("wrong"))
+        sample = self._rows.describe(" The curve is that of")
         note = (
             "Rows are answered in descending order of confidence (--coverage fits a threshold). "
             f"Area under the curve: {found.area:.4f}; with the same errors at the lowest confidences "
-            f"{found.best_area:.4f}."
+            f"{found.best_area:.4f}.{sample and f'{sample}.'}"
         )
         axes = "share of rows answered", "share of them wrong"
         return [Chart("Risk and coverage", axes, (Series("", found.coverage, found.risk),), note=note)]

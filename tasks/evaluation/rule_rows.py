@@ -1,14 +1,14 @@
 """What decision rules need of the rows of an evaluation: numbers only, of parts that are added one after the other.
 
-Memory grows by 26 bytes per row, with distances from the training texts by 34. The scores of all labels, of which the
-sizes of prediction sets are counted once their quantile is known, are in a temporary file, 8 L bytes per row.
+Of very many rows a random sample is kept, which is exchangeable with new rows as all of them are. The scores of all
+labels, of which the sizes of prediction sets are counted once their quantile is known, are in a temporary file: 8 L
+bytes per row.
 
-Shapes: E examples, L labels.
+Shapes: E examples, or those of the sample; L labels.
 """
 
 import tempfile
 import weakref
-from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ...core.atomic_files import disk_errors
 from ..base.decision_rules import confidences, distances, label_table
 from ..base.evaluation_results import EvaluatedPart
 from ..base.task import Task
+from ..reservoir import Reservoir
 from .conformal import score_gold
 from .out_of_scope import FittedDistance
 
@@ -42,9 +43,7 @@ class RuleRows:
         self._method, self._confident, self._far = method, confident, far
         self.fitted = fitted
         self.num_known = 0  # rows that have texts of the reference
-        self._confidence, self._gold, self._distance = array("d"), array("d"), array("d")
-        self._wrong, self._is_first = bytearray(), bytearray()
-        self._groups = bytearray()
+        self.sample = Reservoir()
         self._num_labels = 0
         self._scores: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         weakref.finalize(self, self._scores.close)  # which deletes the file
@@ -63,60 +62,61 @@ class RuleRows:
     ) -> None:
         """As `add`; with the hash of the group of each example, (E,)."""
         pairs = zip(predictions, examples, strict=True)
-        self._wrong += bytes(task.misprediction(one, example) is not None for one, example in pairs)
-        self._groups += groups.tobytes()
+        wrong = [task.misprediction(one, example) is not None for one, example in pairs]
+        columns: dict[str, np.ndarray] = {"wrong": np.array(wrong, dtype=bool), "groups": groups}
         if self._confident:
-            self._confidence.extend(confidences(predictions, "--coverage").tolist())
+            columns["confidence"] = confidences(predictions, "--coverage")
         if self._method is not None:
-            self._add_scores(self._method, predictions, [example.gold for example in examples])
+            columns |= self._add_scores(self._method, predictions, [example.gold for example in examples])
         if self.fitted is not None:
-            self._distance.extend(self.fitted.measure(examples).tolist())
+            columns["distance"] = self.fitted.measure(examples)
             self.num_known += self.fitted.count_known(examples)
         elif self._far:
-            self._distance.extend(distances(predictions).tolist())
+            columns["distance"] = distances(predictions)
+        self.sample.add(**columns)
 
-    def _add_scores(self, method: str, predictions: Any, gold: Any) -> None:
+    def _add_scores(self, method: str, predictions: Any, gold: Any) -> dict[str, np.ndarray]:
         probabilities = label_table(predictions)
         labels = list(probabilities[0])
         table = np.array([[one[label] for label in labels] for one in probabilities])
         scores, own = score_gold(table, labels, gold, method)
-        self._gold.extend(own.tolist())
-        self._is_first += bytes(label == labels[i] for label, i in zip(gold, table.argmax(1).tolist(), strict=True))
+        is_first = [label == labels[i] for label, i in zip(gold, table.argmax(1).tolist(), strict=True)]
         self._num_labels = len(labels)
         with disk_errors(Path(tempfile.gettempdir())):
             self._scores.write(scores.astype(np.float64).tobytes())
+        return {"gold": own, "is_first": np.array(is_first, dtype=bool)}
 
     def __len__(self) -> int:
-        return len(self._wrong)
+        return len(self.sample)
 
     @property
     def confidence(self) -> np.ndarray:
         """Of each prediction, (E,)."""
-        return np.array(self._confidence)
+        return self.sample.column("confidence")
 
     @property
     def wrong(self) -> np.ndarray:
         """Whether each prediction is wrong, (E,)."""
-        return np.frombuffer(self._wrong, dtype=bool)
+        return self.sample.column("wrong")
 
     @property
     def groups(self) -> np.ndarray:
         """The hash of the group of each example, (E,)."""
-        return np.frombuffer(self._groups, dtype=np.uint64)
+        return self.sample.column("groups")
 
     @property
     def distances(self) -> np.ndarray:
         """Of each text from the training texts, (E,)."""
-        return np.array(self._distance)
+        return self.sample.column("distance")
 
     @property
     def gold_scores(self) -> np.ndarray:
         """The nonconformity score of each right label, (E,); infinite for one that the model does not know."""
-        return np.array(self._gold)
+        return self.sample.column("gold")
 
     def covered(self, quantile: float) -> np.ndarray:
         """Whether the right label of each example is in the set of this quantile, (E,)."""
-        return (self.gold_scores <= quantile) | np.frombuffer(self._is_first, dtype=bool)
+        return (self.gold_scores <= quantile) | self.sample.column("is_first")
 
     def set_sizes(self, quantile: float) -> dict[int, int]:
         """The number of sets by their size, ascending; the most probable label is in every set."""

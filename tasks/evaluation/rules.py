@@ -110,10 +110,13 @@ class RuleScores:
     none_of_these: ScopeScores | None = None
     fitted: frozenset[str] = field(default=frozenset())  # the rules that were fitted to the same rows
     seen: bool = False  # whether the rules were fitted to rows that the model was trained on
+    sample: str = ""  # which of the rows are measured, if not all are
 
     def to_json(self) -> dict[str, Any]:
         """The scores as plain JSON types."""
         found: dict[str, Any] = {"abstention": None, "conformal": None, "none_of_these": None}
+        if self.sample:
+            found["sample"] = self.sample
         if one := self.abstention:
             found["abstention"] = {
                 "min_confidence": one.min_confidence,
@@ -163,6 +166,8 @@ class RuleScores:
                 f"None of these: {_percent(one.accepted)} of the rows are near enough to the training texts; wanted "
                 f"for rows like those that the distance was fitted to: {one.wanted:.1%}{rows}"
             )
+        if found and self.sample:
+            found.append(self.sample)
         if self.seen:
             found.append(
                 "The model was trained on some of these rows, so the rules promise too much: fit them to other rows"
@@ -269,7 +274,7 @@ def propose_rules(
     if options.none_of_these is not None:
         if rows.fitted is not None:
             distance = rows.fitted.distance
-            refuse_same_texts(rows.num_known, len(rows))
+            refuse_same_texts(rows.num_known, rows.sample.number)
         assert distance is not None
         rules = replace(rules, none_of_these=fit_none_of_these(rows.distances, distance, options.none_of_these))
         fitted.add("none_of_these")
@@ -319,12 +324,12 @@ def _from_predictions(model: "Predictor", found: Evaluation, rows: RuleRows) -> 
 
 
 def _measure(rows: RuleRows, rules: DecisionRules) -> RuleScores:
-    scores = RuleScores()
+    scores = RuleScores(sample=rows.sample.describe("Rules are fitted to and measured on"))
     if rules.abstention is not None:
         scores = replace(scores, abstention=_selective(rows, rules.abstention))
     if rules.conformal is not None:
         covered, sizes = rows.covered(rules.conformal.quantile), rows.set_sizes(rules.conformal.quantile)
-        mean = sum(size * count for size, count in sizes.items()) / len(rows)
+        mean = sum(size * count for size, count in sizes.items()) / rows.sample.number
         conformal = SetScores(rules.conformal.coverage, share(covered, rows.groups), mean, sizes)
         scores = replace(scores, conformal=conformal)
     if one := rules.none_of_these:

@@ -9,13 +9,15 @@ E examples, K columns of counts, R replicates.
 """
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..intervals import BOUNDS, Interval, draw_weights
+from ..intervals import AT_ONCE, BOUNDS, Interval, draw_weights
+from ..reservoir import Reservoir
 from ..tallies import LOWER_IS_BETTER, Tally
 from .divisions import Parts, Values
 from .paired_tests import holm
@@ -79,15 +81,16 @@ class _Sums:
 class Slices:
     """The sums of every part; examples are added one after the other.
 
-    Metrics that depend on all examples are counted when all are known: the `numbers` of their tallies are kept, and
-    for each example its group (8 bytes) and its place in each division of the data (4 bytes each).
+    Metrics that depend on all examples are counted when all are known: of a random sample of very many, the `numbers`
+    of their tallies, the groups, and the parts of the data are kept.
     """
 
     _sums: dict[tuple[str, str], _Sums] = field(default_factory=dict)
     _parts: Parts = field(default_factory=Parts)
     _tally: Tally | None = None
     _total: _Sums | None = None
-    _later: list[tuple[np.ndarray, np.ndarray, _Rows]] = field(default_factory=list)  # for tallies that are joined
+    _later: Reservoir | None = None  # of examples whose tallies are joined
+    _keys: dict[tuple[str, str], int] = field(default_factory=dict)  # of the parts, numbered
 
     def add(self, tally: Tally, groups: np.ndarray, values: Values) -> None:
         """Adds examples.
@@ -99,8 +102,15 @@ class Slices:
         """
         self._tally, rows = tally, self._parts.rows(values)
         if tally.numbers is not None and ADDITIVE not in tally.metrics():
-            small = {key: np.array(own, dtype=np.int32) for key, own in rows.items()}
-            self._later.append((tally.numbers, groups, small))
+            if self._later is None:
+                self._later = Reservoir.of_rows(tally.numbers[:1].nbytes)
+            parts = [array("H") for _ in groups]
+            for key, own in rows.items():
+                number = self._keys.setdefault(key, len(self._keys))
+                for row in own:
+                    parts[row].append(number)
+            memberships = np.fromiter((one.tobytes() for one in parts), dtype=object, count=len(parts))
+            self._later.add(numbers=tally.numbers, groups=groups, parts=memberships)
         else:
             self._add(tally, groups, rows)
 
@@ -119,16 +129,18 @@ class Slices:
 
     def _join(self) -> None:
         """Adds what could not be counted before all examples were known."""
-        if not self._later:
+        if self._later is None or self._total is not None:
             return
         assert self._tally is not None
         assert self._tally.join is not None
-        part = self._tally.join(np.concatenate([numbers for numbers, _, _ in self._later]))
-        start = 0
-        for _, groups, rows in self._later:
-            self._add(part(slice(start, start + len(groups))), groups, rows)
-            start += len(groups)
-        self._later = []
+        part, groups = self._tally.join(self._later.column("numbers")), self._later.column("groups")
+        keys, parts = list(self._keys), self._later.column("parts")
+        for start in range(0, len(groups), AT_ONCE):
+            rows: dict[tuple[str, str], list[int]] = {}
+            for row, numbers in enumerate(parts[start : start + AT_ONCE]):
+                for number in array("H", numbers):
+                    rows.setdefault(keys[number], []).append(row)
+            self._add(part(slice(start, start + AT_ONCE)), groups[start : start + AT_ONCE], rows)
 
     def compare(self) -> tuple[str, list[Slice]]:
         """The metric and the parts: significant ones first (the worse, then the smallest ones), untested ones last."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..base.report_parts import Chart, ReportCollector, ReportPart, ReportTable, Series
+from ..reservoir import Reservoir
 from .predictions import SequenceLoss
 
 BINS = 40
@@ -24,7 +25,8 @@ class LossCharts(ReportCollector):
         self._positions = np.zeros((64, 2))  # the sum of the losses and their number, by the power of two
         self._document = np.zeros(2)  # the same, of the last document
         self._number = 0
-        self._losses: list[float] = []  # of the documents
+        self._losses = Reservoir()  # of the documents
+        self._ended: list[float] = []  # losses that are not in it yet
         self._worst: list[tuple[float, int, int]] = []  # loss, number of the document, its tokens
 
     def add(self, predictions: Sequence[SequenceLoss], examples: Sequence[Any]) -> None:  # noqa: ARG002
@@ -34,6 +36,11 @@ class LossCharts(ReportCollector):
                 self._end_document()
             self._document += one.loss, one.num_targets
             self._positions[: len(one.by_position)] += np.array(one.by_position).reshape(-1, 2)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._losses.add(losses=np.array(self._ended))
+        self._ended = []
 
     def _end_document(self) -> None:
         loss, targets = self._document
@@ -41,7 +48,7 @@ class LossCharts(ReportCollector):
         if not targets:
             return
         self._number += 1
-        self._losses.append(float(loss / targets))
+        self._ended.append(float(loss / targets))
         if targets >= MIN_TARGETS:
             push = heapq.heappush if len(self._worst) < MAX_DOCUMENTS else heapq.heappushpop
             push(self._worst, (float(loss / targets), self._number, int(targets)))
@@ -49,6 +56,7 @@ class LossCharts(ReportCollector):
     def parts(self) -> list[ReportPart]:
         """The mean loss by position, the distribution over the documents, and the worst documents."""
         self._end_document()
+        self._flush()
         sums, counts = self._positions.T
         used = np.flatnonzero(counts)
         if not len(used):
@@ -67,7 +75,7 @@ class LossCharts(ReportCollector):
         return [*parts, *self._documents()] if len(self._losses) > 1 else parts
 
     def _documents(self) -> list[ReportPart]:
-        counts, edges = np.histogram(self._losses, BINS)
+        counts, edges = np.histogram(self._losses.column("losses"), BINS)
         bars = Series(
             "documents", tuple(((edges[1:] + edges[:-1]) / 2).tolist()), tuple(counts.astype(float).tolist())
         )

@@ -54,6 +54,12 @@ def test_memory_does_not_grow_and_the_lowest_probabilities_are_kept(monkeypatch)
     assert [one.given_probability for one in found.rows] == pytest.approx(sorted(probabilities)[:5])
 
 
+def test_equal_probabilities_in_parts_of_different_sizes_are_ranked_in_the_order_of_the_rows():
+    found = collect(([0.1] * 3, "aaa"), ([0.1], "a"), ([0.2] * 3, "bbb")).summary()
+    assert found is not None
+    assert [one.where for one in found.rows] == [f"data.csv, line {i}" for i in range(4)]
+
+
 def test_a_label_that_the_model_does_not_have_is_not_suspect():
     task = TextClassification(labels=("a", "b", "new"), problem_type="single_label_classification")
     found = LikelyErrors()

@@ -128,13 +128,14 @@ def test_few_training_rows_are_in_memory_while_near_duplicates_are_searched(bert
     kept: list[Any] = []
     init = TrainingTexts.__init__
 
-    def record(texts: TrainingTexts, examples: Any) -> None:
-        kept.append(examples)
-        init(texts, examples)
+    def record(texts: TrainingTexts, examples: Any, folder: Path | None) -> None:
+        kept.extend([examples, folder])
+        init(texts, examples, folder)
 
     monkeypatch.setattr(TrainingTexts, "__init__", record)
     _, report = evaluate_with_report(model, rows[:9], options=ReportOptions(reference=rows))
     assert isinstance(kept[0], FileList)
+    assert kept[1] is not None
     assert report.near_duplicates == 9
     assert report.duplicates == expected.duplicates
 
