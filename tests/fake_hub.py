@@ -28,6 +28,9 @@ API = re.compile(
 FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)")
 
 
+NO_XET = {"HF_HUB_DISABLE_XET": "1"}  # the protocol of large files that this Hub does not have
+
+
 @dataclass
 class Repository:
     """The files of every commit, and the newest commit of every branch."""
@@ -105,7 +108,7 @@ class FakeHub:
     def environment(self, home: Path) -> dict[str, str]:
         """Environment variables for a process that uses this Hub and stores its files under `home`."""
         others = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-        return others | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        return others | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", **NO_XET}
 
     @contextmanager
     def used_here(self, home: Path) -> Iterator[pytest.MonkeyPatch]:

@@ -80,11 +80,12 @@ def _upload_error(error: Exception, page: str) -> HeadwayError:
     cause: BaseException = error
     while not isinstance(cause, HfHubHTTPError | ValueError) and cause.__cause__ is not None:
         cause = cause.__cause__  # of a file that could not be uploaded
-    why = " ".join(str(cause).split())[:MAX_REASON].rstrip(".") or type(cause).__name__
+    said = isinstance(cause, HfHubHTTPError) and cause.server_message
+    why = " ".join(str(said or cause).split())[:MAX_REASON].rstrip(".") or type(cause).__name__
     if isinstance(cause, HfHubHTTPError) and cause.response.status_code in (401, 403, 404):
         return HeadwayError(
             f"The Hub refuses the upload to {page}: {why}. The token is invalid, or may not write there. {LOG_IN}"
         )
     if isinstance(cause, ValueError):
         return HeadwayError(f"The Hub refuses the upload to {page}: {why}. Correct it, then upload again.")
-    return HeadwayError(f"The upload to {page} failed: {why}. Nothing was changed there; try again.")
+    return HeadwayError(f"The upload to {page} failed: {why}. No file was changed there; try again.")

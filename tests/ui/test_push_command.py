@@ -102,6 +102,7 @@ def test_the_list_of_files_comes_first_and_a_dry_run_sends_nothing(hub, headway,
     ran = headway("push", trained, REPOSITORY, "--dry-run")
     assert ran.code == 0
     assert "model.safetensors" in ran.out
+    assert "A new repository will be public (--private makes it private)." in ran.out
     assert "Nothing was uploaded." in ran.out
     assert hub.requests == []
 
@@ -218,7 +219,8 @@ def test_a_token_that_is_refused_is_one_message_without_the_token(hub, headway, 
         ran = headway("push", trained, repository)
         assert ran.code == 2
         assert ran.err.count("\n") == 1
-        assert f"The Hub refuses the upload to {hub.url}/{repository}: " in ran.err
+        reason = "Invalid username or password" if token == "hf_wrong" else "You don't have the rights to create"
+        assert f"The Hub refuses the upload to {hub.url}/{repository}: {reason}" in ran.err
         assert "Set HF_TOKEN to a token with the right to write" in ran.err
         assert token not in ran.err
     assert hub.repositories == {}

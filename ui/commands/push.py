@@ -48,8 +48,9 @@ def push(
     made = prepare_publication(folder, repository, benchmark_task)
     console = screen(to_stderr=json)
     sizes = made.sizes()
-    rows = [{"file": name, "size": f"{size / 1e6:,.2f} MB"} for name, size in sizes.items()]
-    section(console, f"Upload to {page}", table(rows), "", *made.notes)
+    visibility = f"A new repository will be {'private' if private else 'public (--private makes it private)'}."
+    rows = [{"file": name, "size": f"{size / 1e3:,.0f} kB"} for name, size in sizes.items()]
+    section(console, f"Upload to {page}", table(rows), "", visibility, *made.notes)
     if made.left_out:
         section(console, "Not uploaded", table([{"file": name, "": why} for name, why in made.left_out.items()]))
     facts = {"repository": repository, "files": sizes, "left_out": dict(made.left_out), "notes": list(made.notes)}
