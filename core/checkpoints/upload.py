@@ -80,8 +80,9 @@ def _upload_error(error: Exception, page: str) -> HeadwayError:
     cause: BaseException = error
     while not isinstance(cause, HfHubHTTPError | ValueError) and cause.__cause__ is not None:
         cause = cause.__cause__  # of a file that could not be uploaded
-    is_status = isinstance(cause, HfHubHTTPError) and cause.server_message
-    said = f"{cause.server_message} (status {cause.response.status_code})" if is_status else ""
+    said = ""
+    if isinstance(cause, HfHubHTTPError) and cause.server_message:
+        said = f"{cause.server_message} (status {cause.response.status_code})"
     why = " ".join(str(said or cause).split())[:MAX_REASON].rstrip(".") or type(cause).__name__
     if isinstance(cause, HfHubHTTPError) and cause.response.status_code in (401, 403, 404):
         return HeadwayError(
