@@ -28,7 +28,7 @@ exclude_patterns = ["_*", "**/.ipynb_checkpoints"]
 # Pages. An anchor of a section is the one that GitHub gives it.
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
-smartquotes = False  # options begin with two dashes
+smartquotes_action = "D"  # dashes only; options are code
 nb_execution_mode = "off"  # the tests run the notebooks
 
 # The API reference. Docstrings are written as Markdown: `name` is code.

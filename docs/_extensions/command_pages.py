@@ -92,7 +92,7 @@ def _option(option: Any) -> str:
         facts.append(f"YAML: {code(option.opts[0].removeprefix('--') + ':')}")
     required = "Required. " if option.required else ""
     body = f"{required}{escape(option.help or '')}"
-    return f"```{{option}} {', '.join(names)}\n\n{body}\n\n{' '.join(facts)}\n```"
+    return f"```{{option}} {', '.join(names)}\n\n{body} {' '.join(facts)}\n```"
 
 
 def _described(argument: Any) -> str:

@@ -53,7 +53,7 @@ def error_list() -> str:
         parts.append(f"## {_title(room)}\n")
         for text in sorted({one.text for one in messages if one.room == room}, key=str.casefold):
             said, todo = _split(text)
-            parts.append(f"{_marked(said)}\n: {_marked(todo) if todo else 'The message says it all.'}\n")
+            parts.append(f"{_marked(said)}\n: {_marked(todo)}\n")
     return "\n".join(parts)
 
 
@@ -157,8 +157,11 @@ def _placeholder(node: ast.expr) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """What happened, and what to do: the last sentence, if there are several."""
-    first, mark, rest = text.partition(". ")
-    return (f"{first}.", rest) if mark else (text, "")
+    for mark in (". ", "; ", ": "):
+        first, found, rest = text.partition(mark)
+        if found:
+            return first + mark.strip(" "), rest[0].upper() + rest[1:]
+    return text, "Change what it names."
 
 
 def _marked(text: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
+GENERATED = {"commands", "_build", ".ipynb_checkpoints"}  # folders without pages that are written by hand
 FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<language>[^`\n]*)$")
 DIRECTIVE = re.compile(r"<!--\s*(?P<kind>file|output|add|fails|not run)(?::\s*(?P<value>.*?))?\s*-->")
 NEED_VALUE = ("file", "add", "not run")
@@ -47,7 +48,7 @@ class Block:
 def pages() -> list[Path]:
     """README, and the pages and notebooks of the guide that are written by hand."""
     guide = [path for kind in ("md", "ipynb") for path in DOCS.rglob(f"*.{kind}")]
-    written = [path for path in guide if not any(part.startswith(("_", ".")) for part in path.relative_to(DOCS).parts)]
+    written = [path for path in guide if not GENERATED & set(path.relative_to(DOCS).parts)]
     return [CHECKOUT / "README.md", *sorted(written)]
 
 
