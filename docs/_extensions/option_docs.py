@@ -14,15 +14,25 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def add_options(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Adds an "Args" section for the fields that users can set."""
-    if what != "class" or not dataclasses.is_dataclass(obj) or any(line.startswith("Args:") for line in lines):
+    if what != "class" or not dataclasses.is_dataclass(obj):
         return
     described = [one for one in dataclasses.fields(obj) if one.init and "help" in one.metadata]
-    if not described:
+    found = [one for field in described if not _is_documented(field.name, lines) for one in _entry(field)]
+    if not found:
         return
-    found = ["", "Args:"]
-    for one in described:
-        choices = ", ".join(f"``{choice}``" for choice in one.metadata["choices"])
-        text = one.metadata["help"].replace("*", "\\*") + (f" Choices: {choices}." if choices else "")
-        found.append(f"    {one.name}: {text}")
-    position = next((i for i, line in enumerate(lines) if line.startswith("Raises:")), len(lines))
-    lines[position:position] = [*found, ""]
+    if "Args:" in lines:
+        position = lines.index("Args:") + 1
+    else:
+        position = next((i for i, line in enumerate(lines) if line.startswith("Raises:")), len(lines))
+        found = ["", "Args:", *found, ""]
+    lines[position:position] = found
+
+
+def _is_documented(name: str, lines: list[str]) -> bool:
+    return any(line.startswith(f"    {name}:") for line in lines)
+
+
+def _entry(field: dataclasses.Field[Any]) -> list[str]:
+    choices = ", ".join(f"``{choice}``" for choice in field.metadata["choices"])
+    text = field.metadata["help"].replace("*", "\\*") + (f" Choices: {choices}." if choices else "")
+    return [f"    {field.name}: {text}"]
