@@ -67,7 +67,7 @@ def test_the_workflows_run_the_steps_of_continuous_integration():
 def test_the_lowest_versions_are_those_of_every_dependency_and_feature(capsys: pytest.CaptureFixture[str]):
     runpy.run_path(str(CHECKOUT / ".ci/minimum_versions.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
-    assert {"torch==2.10", "gradio==6.0", "mido==1.3"} < set(lines)
+    assert {"torch==2.10", "gradio==6.31", "mido==1.3"} < set(lines)
     assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\d.]+", line)]
     assert not [line for line in lines if line.startswith(("pytest", "ruff", "sphinx", "headway"))]
     assert len(lines) >= len(PROJECT["dependencies"]) + 10
