@@ -85,7 +85,9 @@ class Methods:
         """By a classifier of pairs, which reads each test text with a hypothesis per label."""
         options, task = self.options, self.data.task
         if task.paired:
-            raise HeadwayError("Each row has two texts, and entailment compares one text with hypotheses.")
+            raise HeadwayError(
+                "Each row has two texts, and entailment compares one text with hypotheses. Omit zero-shot from --methods."
+            )
         asked: dict[str, Any] = {"labels": task.labels, "problem_type": task.problem_type}
         asked |= {"verbalize": options.verbalize} if options.verbalize else {}
         asked |= {} if options.hypothesis is None else {"hypothesis": options.hypothesis}

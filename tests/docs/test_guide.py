@@ -28,6 +28,7 @@ def test_the_code_of_a_page_runs(
     tokenizers = {"wordpiece": wordpiece_folder, "byte-level": byte_level_folder}
     write_stand_ins(code, written, tmp_path, tokenizers, minilm)
     monkeypatch.setattr("headway.tasks.inspection.structural_probe.MAX_EPOCHS", 1)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pages show lines of any length; workers of pytest-xdist set it
     monkeypatch.chdir(tmp_path)
     runner = PageRunner(page, monkeypatch.setenv, lambda: capfd.readouterr().out)
     try:
