@@ -86,7 +86,7 @@ class Methods:
         options, task = self.options, self.data.task
         if task.paired:
             raise HeadwayError(
-                "Each row has two texts, and entailment compares one text with hypotheses. Omit zero-shot from --methods."
+                "Each row has two texts, and entailment compares one text with hypotheses. Omit zero-shot (--methods)."
             )
         asked: dict[str, Any] = {"labels": task.labels, "problem_type": task.problem_type}
         asked |= {"verbalize": options.verbalize} if options.verbalize else {}
