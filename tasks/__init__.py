@@ -125,6 +125,7 @@ def compare(
     slices: Sequence[str] = (),
     device: str = "auto",
     precision: str = "auto",
+    options: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> Comparison:
     """Compares models on the same labelled rows, or language models on the same text; the first one is the reference.
@@ -136,6 +137,7 @@ def compare(
         slices: columns whose values make slices.
         device: of models given by name: auto, cpu, cuda, cuda:1, mps or xpu.
         precision: of models given by name: one of `headway.tasks.base.precision.PRECISION_CHOICES`.
+        options: task options of models given by name, as for `load`: eval_outputs, threshold, ...
         **reading: fields of ReadOptions: header, encoding, ...
 
     Raises:
@@ -151,7 +153,7 @@ def compare(
             sides.append(PromptSide(model, name, device=device, precision=precision))
             continue
         if isinstance(model, str | Path):
-            model = load(model, device=device)
+            model = load(model, device=device, **(options or {}))
             model.precision = precision
         if not isinstance(model, TaskModel):
             raise HeadwayError(f"{name}: expected a model, the name of one or a SavedPrompt. Give one of these.")

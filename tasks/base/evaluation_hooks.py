@@ -28,6 +28,17 @@ class EvaluationHooks:
     scores_loss: ClassVar[bool] = False  # `predict_batch` returns losses of labelled features, and `score` their mean
 
     name: ClassVar[str]
+    title: ClassVar[str]
+
+    @property
+    def cannot_store_rules(self) -> str:
+        """Why decision rules are not stored in the folder of its model, a clause; empty: they are."""
+        return ""
+
+    @property
+    def cannot_be_none_of_these(self) -> str:
+        """Why no text can have none of its labels by its distance from the training texts; empty: it can."""
+        return f"is only for models that give texts labels, not for {self.title.lower()}"
 
     @property
     def compared_as(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -129,6 +129,13 @@ class Predictor:
             HeadwayError: the task has no such option, or the value is not possible.
         """
         self.task, self._initial_task = self.task.with_options(options), self._initial_task.with_options(options)
+
+    def with_options(self, **options: Any) -> Self:
+        """Another model with the same network, and other options of its task as by `set_options`."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)  # `copy` would read all weights
+        other.set_options(**options)
+        return other
 
     @property
     def rules(self) -> DecisionRules:

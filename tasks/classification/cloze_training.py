@@ -19,7 +19,7 @@ from ...core.models.heads import language_model_head
 from ...core.models.packing import PackedBatch
 from ...core.options import option
 from ..data.features import Features, pack
-from ..data.labels import SINGLE_LABEL
+from ..data.labels import REGRESSION, SINGLE_LABEL
 from ..data.windows import Windowing
 from .cloze import ClozeEncoder, ClozeTemplate, LabelIds, label_log_likelihoods
 from .encoding import encode_texts
@@ -117,6 +117,13 @@ class ClozeTraining(_Classifier):
     def head_class(self) -> str | tuple[str, ...]:
         """The published class of a masked language model, or that of the classifier."""
         return "ForMaskedLM" if self.prompt_template else self.architecture
+
+    @property
+    def cannot_be_none_of_these(self) -> str:
+        """Numbers have no labels, and with a template the text is among other words."""
+        if self.problem_type == REGRESSION:
+            return "is only for models that give texts labels, not for a number"
+        return "is not for models that were trained with --prompt-template" if self.prompt_template else ""
 
     @property
     def explains(self) -> bool:

@@ -17,13 +17,10 @@ from ..base.inference import in_parts
 from ..base.inputs import as_list, name_rows
 from ..base.task import outputs_of
 from ..base.text_distance import NetworkWithDistance, TextDistance
-from ..classification.classification import TextClassification
 from ..classification.encoding import join_windows
 from ..data.groups import text_key
-from ..data.labels import REGRESSION
 from ..data.read import read_table
 from ..data.read_options import ReadOptions
-from ..zero_shot.zero_shot import ZeroShotClassification
 from .conformal import quantile_rank
 
 if TYPE_CHECKING:
@@ -35,16 +32,8 @@ MOST_TEXTS = 20_000  # drawn at random from more: enough for the covariance of 1
 
 def check_scope(model: "Predictor", reference: Any) -> None:
     """Raises HeadwayError if the model does not predict labels of texts, or what its training texts are is unknown."""
-    task = model.task
-    if isinstance(task, ZeroShotClassification):
-        raise HeadwayError(
-            "--none-of-these needs the texts that taught the labels, and with --labels none did. Omit it."
-        )
-    if not isinstance(task, TextClassification) or task.problem_type == REGRESSION:
-        what = "a number" if isinstance(task, TextClassification) else task.title.lower()
-        raise HeadwayError(f"--none-of-these is only for models that give texts labels, not for {what}. Omit it.")
-    if task.prompt_template:
-        raise HeadwayError("--none-of-these is not for models that were trained with --prompt-template. Omit it.")
+    if why := model.task.cannot_be_none_of_these:
+        raise HeadwayError(f"--none-of-these {why}. Omit it.")
     if reference is None and model.distance is None:
         raise HeadwayError("--none-of-these needs the texts that the model was trained on. Give them as --reference.")
 
@@ -64,7 +53,6 @@ def fit_distance(
         HeadwayError: the rows cannot be read or are too few, or all texts are the same.
     """
     task = model.task
-    assert isinstance(task, TextClassification)
     chosen = {name: column for name, column in (columns or {}).items() if name not in ("label", "group")}
     kept = {name: value for name, value in reading.items() if name not in ("left_out", "strict")}
     rows = as_list(reference)
@@ -75,7 +63,7 @@ def fit_distance(
         table = table.select(np.sort(np.random.default_rng(0).permutation(len(table))[:MOST_TEXTS]))
     examples = task.examples(table, mapping, labelled=False)
     outputs = _outputs(model, NetworkWithDistance(model._for_inference, nn.Identity()), examples)
-    vectors = outputs[:, task.target.num_outputs :].double().numpy()
+    vectors = outputs[:, -model.config.hidden_size :].double().numpy()  # after the outputs of the head
     return FittedDistance(model, _fit(vectors, table.source), {text_key(one) for one in examples})
 
 

@@ -20,7 +20,6 @@ from ..data.examples import Example
 from ..data.groups import group_hashes
 from ..intervals import Bootstrap, Interval
 from ..tallies import tally_means
-from ..zero_shot.zero_shot import ZeroShotClassification
 from .conformal import fit_sets
 from .out_of_scope import check_scope, fit_distance, fit_none_of_these, refuse_same_texts
 from .risk_coverage import RiskCoverage, confidence_at, risk_coverage
@@ -288,10 +287,8 @@ def save_rules(model: "Predictor") -> None:
     Raises:
         HeadwayError: the model was not opened from a folder that Headway saved, or it cannot be written.
     """
-    if isinstance(model.task, ZeroShotClassification):
-        raise HeadwayError(
-            f"--save: {model.base} predicts the labels of --labels, and its folder stores no rules for them. Omit it."
-        )
+    if why := model.task.cannot_store_rules:
+        raise HeadwayError(f"--save: {model.base} {why}. Omit it.")
     update_rules(model.base, model.rules, model.distance)
 
 

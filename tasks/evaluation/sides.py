@@ -103,10 +103,7 @@ class ModelSide(Side):
     def generate_as(self, first: Task[Any, Any]) -> None:
         """Evaluates outputs for as many inputs as another task, where both generate them; the model is not changed."""
         if hasattr(first, "eval_outputs") and hasattr(self.model.task, "eval_outputs"):
-            model = object.__new__(type(self.model))  # shares the network, which `copy` would not
-            model.__dict__.update(self.model.__dict__)
-            model.set_options(eval_outputs=getattr(first, "eval_outputs"))  # noqa: B009
-            self.model = model
+            self.model = self.model.with_options(eval_outputs=getattr(first, "eval_outputs"))  # noqa: B009
 
     def task(self) -> Task[Any, Any]:
         """That of the model."""

@@ -229,6 +229,16 @@ class ZeroShotClassification(TextClassification):
         return float(total), count
 
     @property
+    def cannot_store_rules(self) -> str:
+        """Its labels are those of the caller."""
+        return "predicts the labels of --labels, and its folder stores no rules for them"
+
+    @property
+    def cannot_be_none_of_these(self) -> str:
+        """No text has taught its labels."""
+        return "needs the texts that taught the labels, and with --labels none did"
+
+    @property
     def compared_as(self) -> str:
         """Its predictions can be compared with those of trained classifiers."""
         return TextClassification.name

@@ -384,3 +384,10 @@ def test_a_file_that_holds_no_prompt_is_refused(content, message, tmp_path):
     (tmp_path / "prompt.yaml").write_text(content)
     with pytest.raises(HeadwayError, match=message):
         SavedPrompt.load(tmp_path / "prompt.yaml")
+
+
+def test_a_model_with_other_options_shares_the_network_and_leaves_the_first_one_alone(gpt2_folder):
+    model = TextToText(eval_outputs=3, max_new_tokens=3).on(gpt2_folder)
+    other = model.with_options(eval_outputs=7)
+    assert (model.task.eval_outputs, other.task.eval_outputs) == (3, 7)
+    assert other._network is model._network

@@ -71,3 +71,12 @@ def test_models_that_never_differ_give_a_table_with_a_header_alone(headway, trai
     assert rows == []
     assert header[:2] == type(header)(["place", "gold"])
     assert len(header) == 6
+
+
+def test_the_models_of_a_comparison_take_the_options_of_an_evaluation(headway, trained, reviews):
+    ran = [headway(*command, "--data", reviews, "--threshold", "0.5") for command in (
+        ["evaluate", trained], ["compare", trained, trained],
+    )]  # fmt: skip
+    assert [one.code for one in ran] == [2, 2]
+    assert ran[0].err == ran[1].err
+    assert "--threshold is only for models that predict several labels" in ran[0].err

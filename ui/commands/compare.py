@@ -14,10 +14,13 @@ from ..options import (
     OVERWRITE,
     PRECISION,
     chosen_columns,
+    chosen_options,
     column_options,
     reading_options,
+    task_options,
     with_options,
 )
+from .arguments import split_commas
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +57,7 @@ def compare(
     *,
     columns: dict[str, Any],
     reading: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     """Compare models on the same labelled rows: differences with intervals and tests, size and speed.
 
@@ -78,6 +82,7 @@ def compare(
         slices=slice or (),
         device=device,
         precision=precision,
+        options=split_commas(chosen_options(options)),
         **reading,
     )
     _show(screen(to_stderr=json), found, output)
@@ -119,4 +124,6 @@ def _show_rows(console: "Console", rows: "Sequence[DifferingRow]", output: Path 
 
 def compare_command() -> Callable[..., None]:
     """Builds the command with all its options."""
-    return with_options(compare, reading=reading_options(), columns=column_options(group=True))
+    return with_options(
+        compare, reading=reading_options(), columns=column_options(group=True), options=task_options("after")
+    )
