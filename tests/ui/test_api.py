@@ -433,6 +433,7 @@ def test_the_openapi_schema_has_every_path_and_the_fields_of_every_task(client):
         "/v1/models",
         "/v1/models/{name}",
         "/generate",
+        "/prompt",
         "/health",
         "/info",
         "/metrics",

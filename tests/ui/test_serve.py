@@ -229,7 +229,7 @@ def test_a_public_address_without_a_key_is_warned_about(headway, trained, monkey
     from headway.ui.http import serve
 
     ran_with: list[Any] = []
-    monkeypatch.setattr(serve, "run", lambda *given: ran_with.append(given))
+    monkeypatch.setattr(serve, "run", lambda *given, **_: ran_with.append(given))
     ran = headway("serve", trained, "--host", "0.0.0.0")
     assert ran.err == "headway: anyone who can reach 0.0.0.0 can use these models. Set HEADWAY_KEY to require a key.\n"
     monkeypatch.setenv("HEADWAY_KEY", "secret\n")  # with the newline of a file

@@ -222,7 +222,7 @@ def _draw_scoring() -> dict[str, Any]:
         ),
     }
     scoring, own = components["scoring"], [components["neighbours"], components["domain"]]
-    scoring.change(show_scoring, scoring, own, **QUIET)
+    scoring.input(show_scoring, scoring, own, **QUIET)
     return components
 
 
