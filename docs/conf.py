@@ -1,6 +1,5 @@
 """Configuration of Sphinx: `sphinx-build -W -n docs site` builds the guide without a network."""
 
-import logging
 import os
 import sys
 from importlib.metadata import version as installed_version
@@ -52,6 +51,3 @@ html_static_path = ["_static"]
 html_css_files = ["guide.css"]
 html_show_sourcelink = False
 html_copy_source = False
-
-# Entries of the index for pages that are not written yet.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in str(record.msg))
