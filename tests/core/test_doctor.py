@@ -195,6 +195,7 @@ def test_a_hub_that_does_not_answer_is_a_problem_within_seconds(hub):
 
 
 def test_the_hub_is_not_asked_in_offline_mode(hub, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert storage.ask_hub().state == "offline"
+    with monkeypatch.context() as now:  # ends before that of the hub, which restores the value
+        now.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert storage.ask_hub().state == "offline"
     assert hub.requests == []

@@ -142,10 +142,11 @@ def test_a_commit_is_a_revision_and_an_unknown_one_is_refused(hub, headway, trai
         f"headway: {hub.url}/{REPOSITORY} has no branch, tag or commit 'v9'. Choose one of "
         f"{hub.url}/{REPOSITORY}/commits.\n"
     )
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert find_folder(f"{REPOSITORY}@{first}").name == first
-    with pytest.raises(HeadwayError, match="HF_HUB_OFFLINE is set and it was not downloaded before"):
-        find_folder(f"{REPOSITORY}@v9")
+    with monkeypatch.context() as now:  # ends before that of the hub, which restores the value
+        now.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert find_folder(f"{REPOSITORY}@{first}").name == first
+        with pytest.raises(HeadwayError, match="HF_HUB_OFFLINE is set and it was not downloaded before"):
+            find_folder(f"{REPOSITORY}@v9")
 
 
 def test_a_folder_has_no_revision(trained):
@@ -203,8 +204,9 @@ def test_a_name_without_a_user_a_missing_token_and_offline_mode_are_refused(hub,
     ran = headway("push", trained, REPOSITORY)
     assert ran.code == 2
     assert f"An upload to {hub.url}/{REPOSITORY} needs a token, and this machine has none. Set HF_TOKEN" in ran.err
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    ran = headway("push", trained, REPOSITORY)
+    with monkeypatch.context() as now:  # ends before that of the hub, which restores the value
+        now.setattr(constants, "HF_HUB_OFFLINE", True)
+        ran = headway("push", trained, REPOSITORY)
     assert "in offline mode" in ran.err
     assert hub.requests == []
 
