@@ -2,7 +2,7 @@
 
 The vector of a text is the mean of the hidden states of its tokens after two thirds of the blocks, taken in the pass
 that predicts. Lee et al. 2018 (https://arxiv.org/abs/1807.03888) use this distance from the mean of each class, in
-several blocks. In the figures of docs/evaluation.md the mean of all texts is as good as those of classes, and about as
+several blocks. In the figures of docs/benchmarks.md the mean of all texts is as good as those of classes, and about as
 good as nearest neighbors (Sun et al. 2022, https://arxiv.org/abs/2204.06507), which store a vector of every text;
 the last block's vectors are much worse for some texts.
 
