@@ -123,7 +123,7 @@ def _described(folder: Path, info: dict[str, Any], repository: str, notes: list[
         found[CARD] = model_card(model.task, model.network, public, repository).encode()
         notes.append(f"{CARD} names {repository} instead of {folder.name}, and only files that are uploaded.")
     else:
-        notes.append(f"{CARD} was edited or the folder renamed, so {CARD} is uploaded as it is. Read it before.")
+        notes.append(f"{CARD} was edited or the folder renamed, so {CARD} is uploaded unchanged. Read it first.")
     return found
 
 

@@ -23,7 +23,9 @@ def check_upload(repository: str, *, dry_run: bool = False) -> str:
     from huggingface_hub import constants, get_token
 
     if not REPOSITORY.fullmatch(repository):
-        raise HeadwayError(f"{repository!r} is no name of a repository. Give USER/NAME, such as someone/my-model.")
+        raise HeadwayError(
+            f"{repository!r} is not the name of a repository. Give USER/NAME, such as someone/my-model."
+        )
     page = f"{constants.ENDPOINT}/{repository}"
     if dry_run:
         return page
@@ -42,7 +44,7 @@ def upload(
     Args:
         repository: USER/NAME.
         files: name in the repository -> a local file, or the content.
-        private: whether a new repository is private; one that exists stays as it is.
+        private: whether a new repository is private; one that exists is not changed.
         revision: the branch. Default: main.
         message: of the commit.
 
@@ -90,4 +92,4 @@ def _upload_error(error: Exception, page: str) -> HeadwayError:
         )
     if isinstance(cause, ValueError):
         return HeadwayError(f"The Hub refuses the upload to {page}: {why}. Correct it, then upload again.")
-    return HeadwayError(f"The upload to {page} failed: {why}. No file was changed there; try again.")
+    return HeadwayError(f"The upload to {page} failed: {why}. Try again; a commit is made as a whole or not at all.")

@@ -126,7 +126,11 @@ def _request(url: str, timeout: float) -> Hub:
         return Hub(url, "reachable", seconds=seconds)
     if response.status_code != 200:
         return Hub(url, "reachable", token="refused", seconds=seconds)
-    return Hub(url, "reachable", user=str(response.json().get("name")), token="accepted", seconds=seconds)
+    try:
+        user = str(response.json()["name"])
+    except (ValueError, KeyError, TypeError):
+        return Hub(url, "unreachable", seconds=seconds, error="another server answers, perhaps a proxy's login page")
+    return Hub(url, "reachable", user=user, token="accepted", seconds=seconds)
 
 
 def hub_problems(hub: Hub) -> Iterator[Problem]:

